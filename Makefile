@@ -1,0 +1,29 @@
+# One target for each intent; CI is `test` and `check`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test test-fast dev check format bench clean
+
+run: ## The main job: train the iLLaMA roadmap on digits, minutes on a laptop
+	$(PYTHON) -m venv .venv && $(BIN)/pip install -e . && $(BIN)/orchestrator run sweeps/llamafy.yaml
+
+test: ## Every test
+	$(PYTHON) -m venv .venv && $(BIN)/pip install -e '.[test]' && $(BIN)/pytest
+
+test-fast: ## Without the slow ones
+	$(BIN)/pytest -m "not slow"
+
+dev: ## Everything for working on the code, with the checks run before each commit
+	$(PYTHON) -m venv .venv && $(BIN)/pip install -e '.[dev]' && $(BIN)/pre-commit install
+
+check: ## Style and types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+format: ## Bring the code into shape
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: ## A training step on this machine's CPU, side by side with the published form of the attention
+	$(BIN)/python benchmarks/cpu_training_step.py
+
+clean: ## Remove the environment and caches; results in runs/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,27 @@
+"""The iLLaMA family: from a ViT to a LLaMA-style decoder for images, step by step (arXiv 2404.06773).
+
+    model = illama.create_model("illama_tiny", num_classes=10)
+
+Importing this package or `illama.config` does not import torch.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from illama.model import VisionTransformer
+
+__all__ = ["create_model"]
+
+
+def create_model(
+    name: str, *, checkpoint_path: str | Path | None = None, soft_mask_rate: float = 0.0, **overrides: Any
+) -> "VisionTransformer":
+    """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and load weights if asked to.
+
+    `checkpoint_path` names a checkpoint of this package's trainer. `soft_mask_rate` is alpha: 0 is the mask, 1 none.
+    Raises `ValueError` for an unknown name or setting and for weights that do not fit, `FileNotFoundError` for a missing file.
+    """
+    from illama.pretrained import build  # torch takes seconds to import
+
+    return build(name, checkpoint_path, soft_mask_rate, overrides)

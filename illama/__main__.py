@@ -1,0 +1,136 @@
+"""Train, evaluate and describe models by hand, without any orchestration.
+
+    python -m illama train recipe.yaml train.lr=1e-3 --output runs/mine
+    python -m illama evaluate runs/mine
+    python -m illama describe illama_tiny model.img_size=384
+
+A recipe is a YAML file with the sections `model`, `data` and `train` and a `seed`; see `illama.config`.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from illama.config import PRESETS, ModelConfig, RuntimeConfig, explain, resolve, with_preset
+from illama.cost import macs, parameter_count, tokens
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code: 0 done, 1 the training failed, 2 the request was wrong, 130 interrupted."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ValidationError as error:
+        return _complain(explain(error))
+    except (ValueError, OSError, ImportError, yaml.YAMLError) as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m illama", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="train|evaluate|describe")
+
+    train = commands.add_parser("train", help="train a model, going on where an earlier call stopped")
+    train.add_argument("settings", nargs="*", metavar="RECIPE.yaml|KEY=VALUE", help="a recipe, and settings laid over it")
+    train.add_argument("--output", type=Path, help="directory of the checkpoint; without it nothing is kept")
+    _add_runtime(train)
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on its validation images")
+    evaluate.add_argument("checkpoint", type=Path, help="a checkpoint, or the directory of one")
+    _add_runtime(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    describe = commands.add_parser("describe", help="say what a model is and costs; builds nothing")
+    describe.add_argument("name", help="one of: " + ", ".join(PRESETS))
+    describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help="settings laid over the model's")
+    describe.set_defaults(command=_describe)
+    return parser
+
+
+def _add_runtime(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+
+
+def _train(options: argparse.Namespace) -> int:
+    config = resolve(_settings(options.settings))
+    from illama.trainer import Diverged, train  # torch takes seconds to import; a wrong setting is answered before that
+
+    def show(metrics: Mapping[str, float], iteration: int) -> None:
+        print(json.dumps({"iteration": iteration, **metrics}), flush=True)
+
+    try:
+        result = train(config, runtime=_runtime(options), log_metrics=show, checkpoint_dir=options.output)
+    except Diverged as error:
+        print(f"error: the training diverged: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{result.final['val/acc1']:.2f} % in the last epoch, {result.best['val/acc1']:.2f} % in the best ({result.best_epoch})"
+    )
+    if result.collapsed:
+        print("collapsed: the output does not depend on the image")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from illama.trainer import evaluate_checkpoint
+
+    path = options.checkpoint / "checkpoint.pt" if options.checkpoint.is_dir() else options.checkpoint
+    print(json.dumps(evaluate_checkpoint(path, runtime=_runtime(options)), indent=2))
+    return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    settings = _settings([f"model.name={options.name}", *options.settings])
+    model = ModelConfig.model_validate(with_preset(settings["model"]))
+    for key, value in model.model_dump().items():
+        print(f"{key:14} {value}")
+    print(f"{'tokens':14} {tokens(model)}\n{'parameters':14} {parameter_count(model):,}\n{'MACs':14} {macs(model):,} per image")
+    return 0
+
+
+def _runtime(options: argparse.Namespace) -> RuntimeConfig:
+    return RuntimeConfig(device=options.device, num_threads=options.threads)
+
+
+def _settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """A recipe's sections with `section.key=value` laid over them."""
+    settings: dict[str, Any] = {}
+    for argument in arguments:
+        if "=" not in argument:
+            recipe = yaml.safe_load(Path(argument).read_text("utf-8"))
+            if not isinstance(recipe, dict):
+                raise ValueError(f"{argument} is not a recipe: expected the sections model, data and train")
+            settings |= recipe
+            continue
+        path, _, text = argument.partition("=")
+        *sections, key = path.split(".")
+        group = settings
+        for section in sections:
+            group = group.setdefault(section, {})
+            if not isinstance(group, dict):
+                raise ValueError(f"{path} cannot be set: {section} is {group!r}, not a section")
+        group[key] = yaml.safe_load(text)
+    return settings
+
+
+def _complain(message: str) -> int:
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

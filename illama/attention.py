@@ -1,0 +1,114 @@
+"""Attention under a mask, in the two forms that the paper does not tell apart.
+
+- `multiplicative`: O = (softmax(A) * S) V. The softmax runs over all keys, the mask S comes after it, rows are not renormalised.
+  This is the released code and equation 2 of the paper.
+- `additive`: O = softmax(A + log S) V. This is LLaMA's own causal attention and equation 1 of the paper.
+
+A = Q K^T / sqrt(C). Shapes: B images, H heads, N tokens, R queries (all tokens, or the one that is read), C channels of a head.
+
+`dense_attention` is the formulas, for every device. `attend` picks by what was measured on the CPU: torch's fused attention for
+the additive form and for no mask from `FUSED_FROM` tokens on; for the multiplicative form, which no library has, the dense one,
+and from `LINEAR_FROM` tokens on `multiplicative_attention`, whose memory grows with N instead of N x N. On a GPU the
+multiplicative form is dense: torch.compile fuses what stands around its two products.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from illama.masks import Mask
+
+ALL = slice(None)
+FUSED_FROM = 128
+"""Tokens. With fewer, torch's fused attention costs more on the CPU than it saves."""
+LINEAR_FROM = 2048
+"""Tokens. From here on it is faster to do without N x N matrices; with 577 tokens, training takes twice as long without them."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL) -> Tensor:
+    """Attention of the queries in `rows` over all keys. q, k, v: (B, H, N, C); returns (B, H, R, C)."""
+    few = q.device.type == "cpu" and q.shape[2] < FUSED_FROM
+    if mask is None and not few:
+        return F.scaled_dot_product_attention(q[:, :, rows], k, v)
+    if mask is not None and mask.additive and not few:
+        if rows == ALL and mask.attention == "causal" and not mask.soft:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=mask.matrix[rows].to(q.dtype))
+    if mask is not None and rows == ALL and q.device.type == "cpu" and q.shape[2] >= LINEAR_FROM:
+        return multiplicative_attention(q, k, v, mask.alpha, first_row_open=mask.attention == "modified_causal")
+    return dense_attention(q[:, :, rows], k, v, None if mask is None else mask.matrix[rows], mask is not None and mask.additive)
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, matrix: Tensor | None = None, additive: bool = False) -> Tensor:
+    """Attention written out as the formulas say, with its N x N matrix. q: (B, H, R, C); k, v: (B, H, N, C).
+
+    `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every other. Returns (B, H, R, C).
+    """
+    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))  # (B, H, R, N)
+    if matrix is None:
+        return torch.matmul(scores.softmax(dim=-1), v)
+    if additive:
+        return torch.matmul((scores + matrix).softmax(dim=-1), v)
+    return torch.matmul(scores.softmax(dim=-1) * matrix, v)
+
+
+def multiplicative_attention(q: Tensor, k: Tensor, v: Tensor, alpha: float, *, first_row_open: bool = False) -> Tensor:
+    """The multiplicative form under a (soft) causal mask, without an N x N matrix, on the CPU. q, k, v and result: (B, H, N, C).
+
+    With `first_row_open` the mask is the modified causal one.
+    """
+    out: Tensor = _Multiplicative.apply(q, k, v, alpha)  # type: ignore[no-untyped-call]
+    if first_row_open:
+        out = torch.cat((F.scaled_dot_product_attention(q[:, :, :1], k, v), out[:, :, 1:]), dim=2)
+    return out
+
+
+class _Multiplicative(torch.autograd.Function):
+    """Two runs of torch's fused attention make the multiplicative one.
+
+    With row-wise log-sum-exps L of the scores, over all keys and over the visible ones,
+
+        O = alpha * O_full + (1 - alpha) * exp(L_causal - L_full) * O_causal.
+
+    Backward, with P = softmax(A) over all keys, dP = (dO V^T) * S and delta = rowsum(dO * O), the scores' gradient is
+    P * (dP - delta). The fused backward computes exp(A - L) * (dO V^T - rowsum(dO * O)) on the blocks it visits, for whatever
+    V, O and L it is given. One run over all keys with alpha * V and the true O, and one over the visible keys with
+    (1 - alpha) * V and O = 0, both with L_full, add up to it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, alpha: float) -> Tensor:
+        out_full, lse_full = _fused(q, k, v, is_causal=False)  # (B, H, N, C), (B, H, N)
+        out_causal, lse_causal = _fused(q, k, v, is_causal=True)
+        share = (1 - alpha) * (lse_causal - lse_full).exp()  # what the visible keys hold of the softmax's mass
+        out = alpha * out_full + share.unsqueeze(-1) * out_causal
+        ctx.save_for_backward(q, k, v, out, lse_full)
+        ctx.alpha = alpha
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        (gradient,) = gradients
+        q, k, v, out, lse = ctx.saved_tensors
+        seen = ctx.alpha, 1 - ctx.alpha
+        full = _fused_backward(gradient, q, k, seen[0] * v, out, lse, is_causal=False)
+        causal = _fused_backward(gradient, q, k, seen[1] * v, torch.zeros_like(out), lse, is_causal=True)
+        # each run's gradient for V is P^T dO over the keys it visits, whatever V it was given
+        return full[0] + causal[0], full[1] + causal[1], seen[0] * full[2] + seen[1] * causal[2], None
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor, Tensor]:
+    """Attention and the log-sum-exp of its scores' rows."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)
+    return out, lse
+
+
+def _fused_backward(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *, is_causal: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients for q, k and v of attention whose probabilities are exp(scores - lse)."""
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    for_q, for_k, for_v = backward(gradient, q, k, v, out, lse, 0.0, is_causal)
+    return for_q, for_k, for_v

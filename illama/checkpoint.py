@@ -1,0 +1,140 @@
+"""The state of a training as one file that survives a crash at any instant.
+
+    checkpoint.pt            the newest state
+    checkpoint.previous.pt   the one before, for the day the newest is damaged
+    checkpoint.sha256        their digests, as `sha256sum -c` reads them
+
+A file is written under a temporary name, flushed to the disk and renamed. The digests go first: of the new state and of the
+two that exist, so that whichever renames a crash lets through, every whole file is recognised and every torn one is not.
+"""
+
+import io
+import json
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from illama.config import NUMERICS_VERSION, Config
+
+CURRENT = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
+DIGESTS = "checkpoint.sha256"
+
+_log = logging.getLogger(__name__)
+
+
+def save(directory: Path, state: Mapping[str, Any]) -> None:
+    """Make `state` (tensors, numbers, strings, containers of them) the newest checkpoint of `directory`, created if missing.
+
+    Raises `OSError` when it cannot be written; the checkpoints that were there are then still good.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    newest, older = sha256(content).hexdigest(), _recorded(directory)
+
+    _write(directory / f"{CURRENT}.tmp", content)
+    _write_digests(directory, [(newest, CURRENT), *((digest, PREVIOUS) for digest in older)])
+    current = directory / CURRENT
+    if current.exists() and sha256(current.read_bytes()).hexdigest() in older:  # never let a damaged file push out a good one
+        current.replace(directory / PREVIOUS)
+    (directory / f"{CURRENT}.tmp").replace(current)
+    _flush_directory(directory)
+
+    previous = directory / PREVIOUS
+    kept = [(sha256(previous.read_bytes()).hexdigest(), PREVIOUS)] if previous.exists() else []
+    _write_digests(directory, [(newest, CURRENT), *kept])
+
+
+def load(directory: Path) -> dict[str, Any] | None:
+    """The newest whole state in `directory`, or None to begin at the beginning. Damaged files are passed over with a warning."""
+    recorded = _recorded(directory)
+    for name in (CURRENT, PREVIOUS):
+        path = directory / name
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        if sha256(content).hexdigest() in recorded:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return state
+        fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
+        _log.warning("%s is torn or was changed (its digest is not in %s); %s", path, DIGESTS, fallback)
+    return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state in one file, unchecked by any digest. Raises `ValueError` when it is no checkpoint of the trainer."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is no checkpoint, or a damaged one") from error
+    if not isinstance(state, dict) or "config" not in state:
+        raise ValueError(f"{path} is no checkpoint of this trainer: it holds no settings")
+    return state
+
+
+def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
+    """Raises `ValueError` when `state` was written by a training with other settings: two must never be mixed in one."""
+    if state["numerics_version"] != NUMERICS_VERSION:
+        raise ValueError(
+            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {NUMERICS_VERSION}: "
+            "going on would mix the two; train again in an empty directory"
+        )
+    there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
+    changed = _flat(json.loads(config.model_dump_json(exclude_defaults=True))).keys()  # others may be younger than the file
+    there.pop("model.name", None), here.pop("model.name", None)  # a label: what the preset stands for is compared in full
+    different = [
+        f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} here"
+        for key in sorted(there.keys() | changed)
+        if there.get(key, "missing") != here.get(key, "missing")
+    ]
+    if different:
+        raise ValueError(f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory")
+
+
+def _recorded(directory: Path) -> list[str]:
+    """The digests of the files that were written whole."""
+    try:
+        lines = (directory / DIGESTS).read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return list(dict.fromkeys(line.split(" ", 1)[0] for line in lines))
+
+
+def _write_digests(directory: Path, digests: list[tuple[str, str]]) -> None:
+    temporary = directory / f"{DIGESTS}.tmp"
+    _write(temporary, "".join(f"{digest}  {name}\n" for digest, name in digests).encode())
+    temporary.replace(directory / DIGESTS)
+    _flush_directory(directory)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_directory(directory: Path) -> None:
+    """A rename is on the disk only when its directory is; Windows cannot and need not."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,43 @@
+"""Where a training runs: the device, its memory, and what torch keeps per process."""
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from illama.config import RuntimeConfig
+
+
+def pick_device(runtime: RuntimeConfig) -> torch.device:
+    """The device that `runtime` asks for. Raises `ValueError` when it asks for a GPU and there is none."""
+    available = torch.cuda.is_available()
+    if runtime.device == "cuda" and not available:
+        raise ValueError("runtime.device is cuda, but torch finds no GPU; use auto or cpu")
+    return torch.device("cuda" if available and runtime.device != "cpu" else "cpu")
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that tensors took on a GPU; on the CPU the most that this process took since it started."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@contextmanager
+def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterator[None]:
+    """Set what torch keeps per process, and put it back: a worker that goes on to other trials finds it as it was."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    with torch.random.fork_rng(devices):
+        torch.set_num_threads(runtime.num_threads)
+        torch.use_deterministic_algorithms(deterministic or strict)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(strict)

@@ -1,0 +1,148 @@
+"""Batches on the device: of images in memory, or of files read by worker processes. Any batch of any epoch can come first."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from illama import image_folder
+from illama.augment import erase, flip_and_crop
+from illama.config import Config, RuntimeConfig, TrainConfig
+from illama.data import check_shape, data_directory, epoch_order, load
+from illama.randomness import derive, shuffler
+
+EVALUATION_BATCH = {"cpu": 128, "cuda": 512}
+"""Images that are measured at once; the CPU's caches prefer few."""
+FOLDER_CHUNK = 128
+"""Images that a worker process hands over at once."""
+
+Indices = npt.NDArray[np.int64]
+
+
+class Loader(Protocol):
+    """Where the trainer gets its images; all are (B, channels, height, width), normalised, on the device, with labels (B,)."""
+
+    count: int
+    """Training images."""
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training batches of `epoch` from number `first` on; images left over at the end of an epoch are dropped."""
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All validation images, in order."""
+
+
+def make_loader(config: Config, runtime: RuntimeConfig, device: torch.device) -> Loader:
+    """The loader for `config.data`. Raises `ValueError` and `FileNotFoundError` as `illama.data.load` does."""
+    kind = FolderLoader if config.data.name == "image_folder" else MemoryLoader
+    loader: Loader = kind(config, runtime, device)
+    if loader.count < config.train.batch_size:
+        raise ValueError(f"train.batch_size {config.train.batch_size} is more than the {loader.count} training images")
+    return loader
+
+
+def _batch_indices(config: Config, epoch: int, count: int, first: int) -> Iterator[Indices]:
+    order, size = epoch_order(config.seed, epoch, count), config.train.batch_size
+    for start in range(first * size, count - size + 1, size):
+        yield order[start : start + size]
+
+
+class MemoryLoader:
+    """Images that fit in memory, kept on the device as they came."""
+
+    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device) -> None:
+        data = load(config.data, config.model, runtime.data_dir)
+        self.config, self.device = config, device
+        self.images, self.labels = self._place(data.train_images), self._place(data.train_labels)
+        self.val_images, self.val_labels = self._place(data.val_images), self._place(data.val_labels)
+        self.mean, self.std = (self._place(values)[:, None, None] for values in (data.mean, data.std))
+        self.count = len(data.train_labels)
+
+    def _place(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Loader`."""
+        seed, train = self.config.seed, self.config.train
+        for indices in _batch_indices(self.config, epoch, self.count, first):
+            index = self._place(indices)
+            images = flip_and_crop(self._normalise(self.images[index]), train, seed, epoch, indices)
+            yield erase(images, train.reprob, seed, epoch, indices), self.labels[index]
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Loader`."""
+        size = EVALUATION_BATCH[self.device.type]
+        for start in range(0, len(self.val_labels), size):
+            rows = slice(start, start + size)
+            yield self._normalise(self.val_images[rows]), self.val_labels[rows]
+
+
+class FolderLoader:
+    """Images in folders, read and augmented by `runtime.data_workers` processes."""
+
+    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device) -> None:
+        folder = data_directory(runtime.data_dir) / config.data.folder
+        self.train, self.val, names = image_folder.read(folder)
+        size = config.model.img_size
+        check_shape(config.data, config.model, (3, size, size), len(names))
+        self.config, self.runtime, self.device, self.count = config, runtime, device, len(self.train.paths)
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Loader`."""
+        seed, train = self.config.seed, self.config.train
+        batches = list(_batch_indices(self.config, epoch, self.count, first))
+        views = _Views(self.train, self.config.model.img_size, train, seed, epoch)
+        chunks = self._read(views, [chunk for batch in batches for chunk in _chunks(batch)])
+        for batch in batches:
+            parts = [next(chunks) for _ in _chunks(batch)]
+            images = torch.cat([images.to(self.device, non_blocking=True) for images, _ in parts])
+            labels = torch.cat([labels for _, labels in parts]).to(self.device)
+            yield erase(images, train.reprob, seed, epoch, batch), labels
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Loader`."""
+        views = _Views(self.val, self.config.model.img_size, None, 0, 0)
+        for images, labels in self._read(views, _chunks(np.arange(len(self.val.paths)))):
+            yield images.to(self.device), labels.to(self.device)
+
+    def _read(self, views: "_Views", chunks: list[Indices]) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator()  # of its own: a loader otherwise draws from the process's random state
+        batches = DataLoader(
+            views,
+            batch_sampler=[chunk.tolist() for chunk in chunks],
+            num_workers=self.runtime.data_workers,
+            generator=generator,
+            pin_memory=self.device.type == "cuda",
+        )
+        yield from batches
+
+
+def _chunks(indices: Indices) -> list[Indices]:
+    return [indices[start : start + FOLDER_CHUNK] for start in range(0, len(indices), FOLDER_CHUNK)]
+
+
+class _Views(Dataset[tuple[Tensor, int]]):
+    """Pictures of one part of an image folder, seen as an epoch sees them. Without `train`, as validation does."""
+
+    def __init__(self, listing: image_folder.Listing, size: int, train: TrainConfig | None, seed: int, epoch: int) -> None:
+        self.listing, self.size, self.train, self.seed, self.epoch = listing, size, train, seed, epoch
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from illama.transforms import for_training, for_validation, read_image, to_array  # only image folders need Pillow
+
+        image, label = read_image(self.listing.paths[index]), self.listing.labels[index]
+        if self.train is None:
+            return torch.from_numpy(to_array(for_validation(image, self.size))), label
+        seed = derive(self.seed, "view", self.epoch, index)
+        if self.train.transforms == "timm":
+            from illama.timm_transforms import view
+
+            return view(image, self.size, self.train, seed), label
+        return torch.from_numpy(to_array(for_training(image, self.size, self.train, shuffler(seed)))), label

@@ -1,0 +1,100 @@
+"""Models by name, and weights from and to files: our own checkpoints and the ones that the paper's authors released.
+
+Both carry the same tensor names. The released files keep the class token's position embedding in the last row, stand in a
+dictionary under `model` beside an `argparse.Namespace`, and know no soft-mask rate; see the paper's code, `models/illama.py`.
+"""
+
+import argparse
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import Tensor
+
+from illama.config import ModelConfig, explain, with_preset
+from illama.cost import patches
+from illama.model import VisionTransformer
+
+
+def build(
+    name: str, checkpoint_path: str | Path | None, soft_mask_rate: float, overrides: Mapping[str, Any]
+) -> VisionTransformer:
+    """What `illama.create_model` does."""
+    try:
+        config = ModelConfig.model_validate(with_preset({"name": name, **overrides}))
+    except ValidationError as error:
+        raise ValueError(explain(error)) from error
+    model = VisionTransformer(config)
+    model.set_soft_mask_rate(soft_mask_rate)
+    if checkpoint_path is not None:
+        load_weights(model, Path(checkpoint_path))
+    return model
+
+
+def load_weights(model: VisionTransformer, path: Path) -> None:
+    """Fill `model` with the weights in `path`; position embeddings of another resolution are interpolated.
+
+    Raises `ValueError` naming the tensors that are missing, unknown or of another shape, `FileNotFoundError` without a file.
+    """
+    weights = read_weights(path)
+    if model.pos_embed is not None and "pos_embed" in weights:
+        weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
+    if problems := differences(model.state_dict(), weights):
+        raise ValueError(f"{path} does not hold the weights of this {model.config.name}: {'; '.join(problems)}")
+    model.load_state_dict(weights)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors in `path` by name. Only tensors and plain values are read: a file cannot run a program.
+
+    Raises `ValueError` when it holds anything else, or is damaged.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the released files keep their command line
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+        raise ValueError(f"{path} cannot be read as weights: {reason}") from error
+    weights = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} holds no weights: expected tensors by name, alone or under the key model")
+    return dict(weights)
+
+
+def export_weights(model: VisionTransformer, path: Path) -> None:
+    """Write the weights as the authors' code reads them: their names, under the key `model`."""
+    torch.save({"model": {name: value.detach().cpu() for name, value in model.state_dict().items()}}, path)
+
+
+def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
+    """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class token's row apart.
+
+    What is not a square of patches is returned as it is, for `differences` to name.
+    """
+    extra = config.class_token != "none"
+    side, wanted = math.isqrt(pos_embed.shape[1] - extra), math.isqrt(patches(config))
+    if side == wanted or side**2 + extra != pos_embed.shape[1]:
+        return pos_embed
+    first, last = config.class_token == "first", config.class_token == "last"
+    grid = pos_embed[:, first : pos_embed.shape[1] - last]  # (1, side * side, D)
+    square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
+    stretched = F.interpolate(square.float(), (wanted, wanted), mode="bicubic", align_corners=False)
+    stretched = stretched.permute(0, 2, 3, 1).flatten(1, 2).type_as(pos_embed)  # (1, P, D)
+    return torch.cat((pos_embed[:, :first], stretched, pos_embed[:, pos_embed.shape[1] - last :]), dim=1)
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What keeps the weights `found` from being the weights `expected`: one sentence per tensor."""
+    problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    problems += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
+    problems += [
+        f"{name} is {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected.keys() & found.keys()
+        if found[name].shape != expected[name].shape
+    ]
+    return sorted(problems)

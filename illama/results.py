@@ -1,0 +1,58 @@
+"""How a training ends, and how far it is."""
+
+from dataclasses import dataclass, field
+
+
+class Diverged(RuntimeError):
+    """The loss or a parameter is not a finite number any more."""
+
+    def __init__(self, iteration: int, tensor: str, value: float) -> None:
+        super().__init__(f"{tensor} is {value} after iteration {iteration}; a lower train.lr or train.clip_grad may help")
+        self.iteration = iteration
+        self.tensor = tensor
+
+
+class Stopped(Exception):
+    """Not an error: `should_stop` said so. What was trained so far is in the checkpoint."""
+
+    def __init__(self, iteration: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}")
+        self.iteration = iteration
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training to the end came to."""
+
+    iterations: int
+    epochs: int
+    final: dict[str, float]
+    """Metrics of the last evaluation."""
+    best: dict[str, float]
+    """Metrics of the epoch with the highest val/acc1, the first of equals."""
+    best_epoch: int
+    """Counted from 1."""
+    collapsed: bool
+    """The output does not depend on the image (`illama.evaluation.accuracy.COLLAPSE_STD`)."""
+    params: int
+    seconds: float
+    """Spent in training and evaluation, over all attempts."""
+    peak_memory_bytes: int
+    """On a GPU the most that tensors took, on the CPU the most that the process took."""
+
+
+@dataclass
+class Progress:
+    """How far a training is: all that a checkpoint holds beside weights and moments."""
+
+    iteration: int = 0
+    epoch_loss: float = 0.0
+    """Sum over the iterations of the unfinished epoch."""
+    epoch_seconds: float = 0.0
+    """Spent in the unfinished epoch."""
+    seconds: float = 0.0
+    """Spent in all."""
+    peak_memory_bytes: int = 0
+    final: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0

@@ -1,0 +1,55 @@
+"""The paper's own training pictures, by the library that it used: for `train.transforms: timm`. Needs timm and torchvision."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from illama.recipe import TrainConfig
+from illama.transforms import IMAGENET_MEAN, IMAGENET_STD, Picture
+
+try:
+    from timm.data import create_transform
+except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError when it was built for another torch
+    raise ImportError(f"train.transforms timm needs timm and torchvision: pip install timm torchvision ({error})") from error
+
+
+def view(image: Picture, size: int, train: TrainConfig, seed: int) -> Tensor:
+    """A random view, (3, size, size), normalised: timm's `create_transform` with the arguments of the released training code."""
+    with _seeded(seed):
+        tensor: Tensor = _pipeline(size, train.aa, train.hflip)(image)
+        return tensor
+
+
+@cache
+def _pipeline(size: int, aa: str | None, hflip: float) -> Any:
+    return create_transform(
+        size,
+        is_training=True,
+        color_jitter=0.4,
+        auto_augment=aa,
+        hflip=hflip,
+        interpolation="bicubic",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """timm draws from the random states of Python, numpy and torch: start all from `seed`, and put them back."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,216 @@
+"""The training loop: from a `Config` to a `TrainResult`, through any number of interruptions, with the same bits.
+
+Nothing is drawn from a running random state (see `illama.randomness`), so a checkpoint is the weights, the optimiser's moments
+and the few sums of `Progress`; going on from it at any iteration repeats exactly what an undisturbed training would have done.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from illama import checkpoint
+from illama.config import NUMERICS_VERSION, Config, RuntimeConfig
+from illama.device import peak_memory_bytes, pick_device, process_state
+from illama.evaluation.accuracy import COLLAPSE_STD, evaluate
+from illama.learner import Learner
+from illama.loader import make_loader
+from illama.model import VisionTransformer
+from illama.results import Diverged, Progress, Stopped, TrainResult
+from illama.schedules import learning_rate
+
+__all__ = ["Diverged", "LogMetrics", "Stopped", "TrainResult", "evaluate_checkpoint", "train"]
+
+LogMetrics = Callable[[Mapping[str, float], int], None]
+"""Takes the metrics of an epoch and the number of iterations done."""
+
+LOSSES_IN_FLIGHT = 50
+"""Iterations between two looks at the loss on a GPU, which has to finish its work for each."""
+
+
+def train(
+    config: Config,
+    *,
+    runtime: RuntimeConfig | None = None,
+    log_metrics: LogMetrics,
+    checkpoint_dir: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Train to the end, going on from the newest whole checkpoint in `checkpoint_dir`; the final weights stay there.
+
+    `log_metrics` is called after every epoch, before the checkpoint that follows it: after an interruption the same epoch may
+    be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
+    raises passes through and nothing is saved.
+
+    Raises `Diverged`, `Stopped`, and `ValueError` when data and model do not fit or the checkpoint belongs to other settings.
+    """
+    runtime = runtime or RuntimeConfig()
+    with process_state(runtime, config.train.deterministic):
+        training = _Training(config, runtime, checkpoint_dir, should_stop)
+        training.restore()
+        while training.progress.iteration < training.iterations:
+            if should_stop():
+                training.save()
+                raise Stopped(training.progress.iteration)
+            training.step()
+            if training.progress.iteration % training.iterations_per_epoch == 0:
+                training.finish_epoch(log_metrics)
+            if training.save_is_due():
+                training.save()
+        if training.unsaved:
+            training.save()
+        return training.result()
+
+
+def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> dict[str, float]:
+    """Measure the checkpoint in `path` on the validation images of its own settings, at alpha 0.
+
+    Raises `ValueError` when it is no checkpoint of this trainer, `FileNotFoundError` when there is none.
+    """
+    runtime = runtime or RuntimeConfig()
+    state = checkpoint.read(path)
+    config = Config.model_validate_json(state["config"])
+    with process_state(runtime, config.train.deterministic):
+        device = pick_device(runtime)
+        loader = make_loader(config, runtime, device)
+        model = VisionTransformer(config.model, config.seed).to(device)
+        model.load_state_dict(state["model"])
+        return evaluate(model, loader.validation())
+
+
+class _Training:
+    """Learner, data and progress of one training."""
+
+    def __init__(self, config: Config, runtime: RuntimeConfig, directory: Path | None, should_stop: Callable[[], bool]) -> None:
+        self.config, self.runtime, self.directory, self.should_stop = config, runtime, directory, should_stop
+        self.device = pick_device(runtime)
+        self.loader = make_loader(config, runtime, self.device)
+        self.iterations_per_epoch = self.loader.count // config.train.batch_size
+        self.iterations = config.train.epochs * self.iterations_per_epoch
+        self.learner = Learner(config, runtime, self.device, self.iterations_per_epoch)
+        self.progress = Progress()
+        self.batches: Iterator[tuple[Tensor, Tensor]] | None = None
+        self.losses: list[Tensor] = []
+        self.unsaved = False
+        self.saved_at = time.monotonic()
+
+    def step(self) -> None:
+        """One iteration."""
+        started = time.perf_counter()
+        progress = self.progress
+        if self.batches is None:
+            self.batches = self.loader.batches(*divmod(progress.iteration, self.iterations_per_epoch))
+        self.losses.append(self.learner.update(progress.iteration, *next(self.batches)))
+        progress.iteration += 1
+        self.unsaved = True
+        if self.device.type == "cpu" or len(self.losses) == LOSSES_IN_FLIGHT:
+            self._look_at_losses()
+        self._count(time.perf_counter() - started)
+
+    def _look_at_losses(self) -> None:
+        """Add up the losses since the last look. Raises `Diverged` for the first that is not finite."""
+        if not self.losses:
+            return
+        values, first = torch.stack(self.losses).tolist(), self.progress.iteration - len(self.losses) + 1
+        self.losses.clear()
+        for iteration, value in enumerate(values, first):
+            if not math.isfinite(value):
+                raise Diverged(iteration, "train/loss", value)
+            self.progress.epoch_loss += value
+
+    def finish_epoch(self, log_metrics: LogMetrics) -> None:
+        """Measure, remember the best, report."""
+        started = time.perf_counter()
+        self.batches = None
+        self._look_at_losses()
+        if broken := self.learner.broken():
+            raise Diverged(self.progress.iteration, *broken)
+        progress = self.progress
+        epoch = progress.iteration // self.iterations_per_epoch
+        images, training_seconds = self.iterations_per_epoch * self.config.train.batch_size, progress.epoch_seconds
+        metrics = self._metrics(epoch)
+        self._count(time.perf_counter() - started)
+        timing = {"time/epoch_seconds": progress.epoch_seconds, "time/images_per_second": images / training_seconds}
+        progress.epoch_loss = progress.epoch_seconds = 0.0
+        progress.final = metrics | timing
+        if not progress.best or metrics["val/acc1"] > progress.best["val/acc1"]:
+            progress.best, progress.best_epoch = progress.final, epoch
+        log_metrics(progress.final, progress.iteration)
+
+    def _metrics(self, epoch: int) -> dict[str, float]:
+        """Rates are means over the epoch's iterations, as in the logs of the paper's authors."""
+        done, count = self.progress.iteration, self.iterations_per_epoch
+        rates = [learning_rate(self.config.train, i, count) for i in range(done - count, done)]
+        alphas = [self.learner.alpha(i) for i in range(done - count, done)]
+        metrics = {
+            "epoch": float(epoch),
+            "train/loss": self.progress.epoch_loss / count,
+            "train/lr": math.fsum(rates) / count,
+            "train/soft_mask_rate": math.fsum(alphas) / count,
+        }
+        metrics |= self._evaluate("val", self.learner.model, alpha=0.0)
+        if self.learner.average is not None:
+            metrics |= self._evaluate("val_ema", self.learner.average, alpha=0.0)
+        if alphas[-1] > 0:
+            metrics |= self._evaluate("val_soft", self.learner.model, alpha=alphas[-1])
+        return metrics
+
+    def _evaluate(self, prefix: str, model: VisionTransformer, alpha: float) -> dict[str, float]:
+        """Loss and accuracies; of `val` itself also whether the output depends on the image."""
+        self.learner.set_alpha(alpha)
+        with self.learner.autocast():
+            measured = evaluate(model, self.loader.validation())
+        return {f"{prefix}/{name}": value for name, value in measured.items() if prefix == "val" or name != "logit_std"}
+
+    def _count(self, seconds: float) -> None:
+        self.progress.epoch_seconds += seconds
+        self.progress.seconds += seconds
+
+    def restore(self) -> None:
+        """Go on where the newest whole checkpoint was written, if there is one."""
+        state = checkpoint.load(self.directory) if self.directory else None
+        if state is None:
+            return
+        checkpoint.refuse_other_settings(state, self.config)
+        self.learner.restore(state)
+        self.progress = Progress(**state["progress"])
+
+    def save_is_due(self) -> bool:
+        """Whether `checkpoint_seconds` have passed."""
+        return self.directory is not None and time.monotonic() - self.saved_at >= self.runtime.checkpoint_seconds
+
+    def save(self) -> None:
+        """Write the checkpoint, unless `should_stop` raises."""
+        stop = self.should_stop()
+        self._look_at_losses()
+        if self.directory is not None and self.learner.broken() is None:  # a checkpoint never holds what is not finite
+            self._measure_memory()
+            about = {"numerics_version": NUMERICS_VERSION, "config": self.config.model_dump_json()}
+            checkpoint.save(self.directory, about | {"progress": asdict(self.progress)} | self.learner.state())
+        self.unsaved = False
+        self.saved_at = time.monotonic()
+        if stop:
+            raise Stopped(self.progress.iteration)
+
+    def _measure_memory(self) -> None:
+        self.progress.peak_memory_bytes = max(self.progress.peak_memory_bytes, peak_memory_bytes(self.device))
+
+    def result(self) -> TrainResult:
+        """What the finished training came to."""
+        self._measure_memory()
+        progress = self.progress
+        return TrainResult(
+            iterations=progress.iteration,
+            epochs=self.config.train.epochs,
+            final=progress.final,
+            best=progress.best,
+            best_epoch=progress.best_epoch,
+            collapsed=progress.final["val/logit_std"] < COLLAPSE_STD,
+            params=sum(parameter.numel() for parameter in self.learner.model.parameters()),
+            seconds=progress.seconds,
+            peak_memory_bytes=progress.peak_memory_bytes,
+        )

@@ -1,0 +1,1 @@
+"""Ablation sweeps whose roadmap can be trusted."""

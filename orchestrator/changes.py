@@ -1,0 +1,133 @@
+"""A step's changes laid over settings, and what is wrong with them noted at its place in the file."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from illama.config import PRESETS, Config, explain, resolve
+from orchestrator.document import Document, Location
+from orchestrator.errors import did_you_mean_one_of
+from orchestrator.messages import add_validation_problems
+
+GroupSettings = dict[str, Any]
+"""`{"model": {...}, "data": {...}, "train": {...}}`, as the spec writes them."""
+
+
+class Changer:
+    """Applies changes; every problem with them becomes a problem of the document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, Config | None]:
+        """The settings before any change; no `Config` where they are wrong."""
+        settings: GroupSettings = {group: deepcopy(values) for group, values in baseline.items()}
+        return settings, self._resolve(settings, ("baseline",), {})
+
+    def changed(
+        self, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: Config | None
+    ) -> Config | None:
+        """Apply `changes` to `settings` in place; none, and `settings` as they were, where something is wrong with them.
+
+        `before` is what the change must differ from.
+        """
+        if not changes:
+            if self.document.value_at(location) == {}:  # anything else that is wrong with it was noted before
+                self.document.add_problem(location, "this changes nothing: name at least one setting, such as 'model.norm'")
+            return None
+        if not self.all_exist(changes, location):
+            return None
+        changed = laid_over(settings, changes)
+        config = self._resolve(changed, location, changes)
+        if config is not None and before is not None and same_science(config, before):
+            self.document.add_problem(location, "this changes nothing: the settings are those of the step before", at_key=True)
+            return None
+        if config is not None:
+            settings.clear()
+            settings.update(changed)
+        return config
+
+    def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
+        """Whether every key of `changes` is a setting; unknown ones become problems."""
+        return not [key for key in changes if not self._exists(key, (*location, key))]
+
+    def _exists(self, key: str, location: Location) -> bool:
+        allowed = sorted(_setting_names(Config))
+        if key in allowed:
+            return True
+        message = f"there is no setting '{key}'{did_you_mean_one_of(key, allowed)}"
+        if key in ("model", "data", "train"):
+            message = f"'{key}' is a group of settings; name the setting itself, such as '{key}.name'"
+        self.document.add_problem(location, message, at_key=True)
+        return False
+
+    def _resolve(self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]) -> Config | None:
+        model = settings.get("model", {})
+        name = model.get("name")
+        where = (*location, "model.name") if changes else (*location, "model", "name")
+        if model and "name" not in model:  # else each setting that a preset would have filled would be missing too
+            message = f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
+            self.document.add_problem(where[:-1], message, at_key=True)
+            return None
+        if isinstance(name, str) and name not in PRESETS:
+            self.document.add_problem(where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}")
+            return None
+        try:
+            return resolve(settings)
+        except ValidationError as error:
+            add_validation_problems(self.document, error, Config, lambda path: _place(path, location, changes))
+            return None
+
+
+def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> GroupSettings:
+    """A copy of `settings` with every change made, one after the other."""
+    changed = deepcopy(settings)
+    for changes in all_changes:
+        for key, value in changes.items():
+            _set(changed, key.split("."), value)
+    return changed
+
+
+def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> Config | str:
+    """The settings with every change made, or why they do not fit together."""
+    try:
+        return resolve(laid_over(settings, *all_changes))
+    except ValidationError as error:
+        return explain(error).replace("\n", "; ")
+
+
+def same_science(one: Config, other: Config) -> bool:
+    """Whether two configurations train the same; a preset's name is only a label."""
+    return one.model_copy(update={"model": one.model.model_copy(update={"name": other.model.name})}) == other
+
+
+def _place(path: Location, location: Location, changes: Mapping[str, Any]) -> Location:
+    """Where the spec says what the setting at `path` is: in the change that set it, else in the step as a whole."""
+    if not changes:
+        return (*location, *path)
+    for key in changes:
+        parts = tuple(key.split("."))
+        if path[: len(parts)] == parts:
+            return (*location, key, *path[len(parts) :])
+    return (*location, next(iter(changes))) if len(changes) == 1 else location
+
+
+def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for parent in parents:
+        if not isinstance(settings.get(parent), dict):
+            settings[parent] = {}
+        settings = settings[parent]
+    settings[last] = deepcopy(value)
+
+
+def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted name of every setting that a step may change: all but the three groups and the seed."""
+    for name, field in model.model_fields.items():
+        nested = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
+        if prefix:
+            yield prefix + name
+        for group in nested:
+            yield from _setting_names(group, f"{prefix}{name}.")

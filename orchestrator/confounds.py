@@ -1,0 +1,201 @@
+"""What weakens a sweep, found by looking at its spec: each with its line, and a control ready to paste. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from illama.config import ModelConfig
+from illama.cost import macs, parameter_count
+from orchestrator.spec import SweepSpec
+from orchestrator.statistics import LEVEL, smallest_sign_flip_p
+from orchestrator.trial import Variant
+
+_QUOTED_ON = "'on':"
+"""PyYAML writes for YAML 1.1, where `on` is a truth value; in a spec it is a word."""
+ARCHITECTURE, RECIPE, DATA = "architecture", "recipe", "data"
+_MASK_SCHEDULE = "train.soft_mask"
+"""A training setting that acts on the network: it belongs to the architecture's side of a comparison."""
+
+
+@dataclass(frozen=True)
+class SpecWarning:
+    """Something that weakens what the sweep can show."""
+
+    code: str
+    message: str
+    line: int
+    """In the spec; 0 where it concerns the whole."""
+    control: str = ""
+    """YAML that would resolve it, where something can."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `plan --json`."""
+        return {"code": self.code, "message": self.message, "line": self.line, "control": self.control or None}
+
+
+def warnings_of(spec: SweepSpec) -> list[SpecWarning]:
+    """Everything that there is to warn of, the whole sweep first, then step by step; each thing once for all regimes."""
+    found = [*_few_seeds(spec), *_best_epoch(spec)]
+    for variant in spec.variants:
+        if variant.design == "roadmap" and variant.follows is not None:
+            found += [*_confounded(spec, variant), *_one_sided_recipe(spec, variant), *_size_drift(spec, variant)]
+    return list({(warning.code, warning.message): warning for warning in found}.values())
+
+
+def aspect_of(key: str) -> str:
+    """What a setting is about: `architecture`, `recipe` or `data`."""
+    if key.startswith(("model.", f"{_MASK_SCHEDULE}.")) or key == _MASK_SCHEDULE:
+        return ARCHITECTURE
+    return DATA if key.startswith("data.") else RECIPE
+
+
+def _few_seeds(spec: SweepSpec) -> Iterator[SpecWarning]:
+    seeds = spec.schema.most_seeds
+    smallest = smallest_sign_flip_p(seeds)
+    if smallest > LEVEL:
+        what = f"with {seeds} seed{'s' if seeds > 1 else ''} an exact sign-flip test cannot go below p = {smallest:.3g}"
+        which = "the t-test that the report uses can, if differences between seeds are about normal"
+        message = f"{what}: no step can be told from noise without further assumptions; {which}"
+        if seeds == 1:
+            message = "with 1 seed no step can be told from noise: there is neither an interval nor a p-value"
+        yield SpecWarning("few-seeds", message, _line_of("seeds", spec), "seeds: [0, 1, 2, 3, 4, 5]")
+
+
+def _best_epoch(spec: SweepSpec) -> Iterator[SpecWarning]:
+    metric = spec.schema.metric
+    if metric.epoch == "best":
+        message = (
+            f"{metric.name} is read at the epoch that validates best: a maximum over the very images that it reports on, "
+            "which flatters every step and most of all the noisy ones"
+        )
+        control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last}}"
+        yield SpecWarning("best-epoch", message, _line_of("metric", spec), control)
+
+
+def _confounded(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
+    """A step that changes two things at once, without a side step that changes one of them alone."""
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in variant.changes.items():
+        parts.setdefault(aspect_of(key), {})[key] = value
+    if len(parts) < 2:
+        return
+    ground = variant.on or variant.follows or ""
+    if any(_is_control(side, variant, ground, part) for side in spec.variants for part in parts.values()):
+        return
+    what = " and ".join(f"{aspect} ({', '.join(part)})" for aspect, part in parts.items())
+    message = f"step '{variant.name}' changes {what} at once{_where(spec, variant)}: its effect belongs to neither alone"
+    chosen = RECIPE if RECIPE in parts else DATA
+    control = _side(f"{variant.name}_{chosen}_only", parts[chosen], ground, _regime_of(spec, variant, parts[chosen]))
+    yield SpecWarning("confounded-step", message, variant.line, control)
+
+
+def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
+    """A recipe that is retuned after the architecture has changed, and that the old architecture never gets."""
+    recipe = {key: value for key, value in variant.changes.items() if aspect_of(key) == RECIPE}
+    before = [found for name in variant.cell[:-1] if (found := _variant(spec, variant.regime, name))]
+    changed = [other.name for other in before if any(aspect_of(key) == ARCHITECTURE for key in other.changes)]
+    if variant.side or not recipe or not changed:
+        return
+    if any(_is_control(side, variant, "baseline", recipe) for side in spec.variants):
+        return
+    keys = ", ".join(recipe)
+    message = (
+        f"step '{variant.name}' retunes the recipe ({keys}) after the architecture has changed ({', '.join(changed)})"
+        f"{_where(spec, variant)}: the baseline never gets it, so the whole road's gain mixes both"
+    )
+    control = _side(f"{variant.name}_on_baseline", recipe, "baseline", _regime_of(spec, variant, recipe))
+    yield SpecWarning("one-sided-recipe", message, variant.line, control)
+
+
+def _size_drift(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
+    """More or fewer parameters or FLOPs than before are a rival explanation of any effect."""
+    ground = _variant(spec, variant.regime, variant.follows or "")
+    if ground is None or variant.on:  # a control's size is its author's choice
+        return
+    beyond = _drifts(ground, variant, spec.schema.tolerance)
+    beside = [side for side in spec.variants if side.side and (side.regime, side.step) == (variant.regime, variant.step)]
+    if not beyond or any(_resolves_drift(side, variant, ground, spec.schema.tolerance) for side in beside):
+        return
+    regime = f" in regime {variant.regime}" if variant.regime else ""
+    sizes = " and ".join(f"{drift:+.1%} {what}" for what, drift in beyond.items())
+    message = f"step '{variant.name}' has {sizes} against {ground.name}{regime}: size alone may explain its effect"
+    yield SpecWarning("size-drift", message, variant.line, _size_control(variant, ground, spec.schema.tolerance))
+
+
+def _drifts(ground: Variant, variant: Variant, tolerance: float) -> dict[str, float]:
+    """By which share the sizes differ, of those that differ by more than the tolerance."""
+    before, after = ground.config.model, variant.config.model
+    drifts = {"parameters": parameter_count(after) / parameter_count(before) - 1, "FLOPs": macs(after) / macs(before) - 1}
+    return {what: drift for what, drift in drifts.items() if abs(drift) > tolerance}
+
+
+def _resolves_drift(side: Variant, variant: Variant, ground: Variant, tolerance: float) -> bool:
+    """The same step at the ground's size, or the ground at the step's."""
+    if side.on is None:
+        return not _drifts(ground, side, tolerance)
+    ratio = parameter_count(side.config.model) / parameter_count(variant.config.model)
+    return side.on == ground.name and abs(ratio - 1) <= tolerance
+
+
+def _size_control(variant: Variant, ground: Variant, tolerance: float) -> str:
+    """The step with SwiGLU rounded to the old size, else the ground at the new width.
+
+    Nothing where neither comes near, or size is all that the step changes.
+    """
+    model, wanted = variant.config.model, parameter_count(ground.config.model)
+    if model.feed_forward == "swiglu":
+        counts = {unit: parameter_count(model.model_copy(update={"multiple_of": unit})) for unit in (64, 32, 16, 8, 4, 2, 1)}
+        unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))
+        if abs(counts[unit] / wanted - 1) <= tolerance:
+            return _side(f"{variant.name}_same_size", {"model.multiple_of": unit})
+    width = _width_of_size(ground.config.model, parameter_count(model), tolerance)
+    change = {"model.embed_dim": width}
+    is_the_step = change == dict(variant.changes)
+    return _side(f"{variant.name}_size_only", change, ground.name) if width and not is_the_step else ""
+
+
+def _is_control(side: Variant, of: Variant, ground: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a side step makes these changes to `ground`, in the same regime."""
+    return side.side and side.regime == of.regime and side.on == ground and changes.items() <= side.changes.items()
+
+
+def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | None:
+    """The width at which the network has about so many parameters, if any whole width does."""
+    unit = 2 * model.num_heads  # rotary embeddings need heads of even width
+    widths = range(unit, 2 * model.embed_dim + 1, unit)
+    counts = {width: parameter_count(model.model_copy(update={"embed_dim": width})) for width in widths}
+    width = min(counts, key=lambda width: abs(counts[width] - params))
+    return width if abs(counts[width] / params - 1) <= tolerance else None
+
+
+def _regime_of(spec: SweepSpec, variant: Variant, changes: Mapping[str, Any]) -> str:
+    """The regime that the step makes these changes in, where not in all."""
+    step = next((step for step in spec.schema.steps if step.name == variant.name), None)
+    parts = [part for part in variant.regime.split(".") if step and step.regimes.get(part, {}).keys() & changes.keys()]
+    return parts[0] if parts else ""
+
+
+def _where(spec: SweepSpec, variant: Variant) -> str:
+    regime = _regime_of(spec, variant, variant.changes)
+    return f" in regime {regime}" if regime else ""
+
+
+def _side(name: str, changes: Mapping[str, Any], ground: str = "", regime: str = "") -> str:
+    """A side step as YAML, to be pasted into the step that the warning is about."""
+    body: dict[str, Any] = {"on": ground} if ground else {}
+    body |= {"regimes": {regime: dict(changes)}} if regime else {"change": dict(changes)}
+    text = yaml.safe_dump(body, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    return f"side:\n  {name}: {text.replace(_QUOTED_ON, 'on:')}"
+
+
+def _variant(spec: SweepSpec, regime: str, name: str) -> Variant | None:
+    return next((variant for variant in spec.variants if (variant.regime, variant.name) == (regime, name)), None)
+
+
+def _line_of(key: str, spec: SweepSpec) -> int:
+    """Where a key of the whole spec stands; 0 where it does not."""
+    lines = spec.content.decode("utf-8-sig", errors="replace").splitlines()
+    return next((number for number, line in enumerate(lines, start=1) if re.match(rf"{key}\s*:", line)), 0)

@@ -1,0 +1,184 @@
+"""A YAML document whose every key and value knows its line and column.
+
+PyYAML's safe loader, tightened to what people mean (YAML 1.2's core schema): `1e-3` is a number, `no` and `2026-01-01` are
+strings, and a key given twice is a problem instead of a silent overwrite.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import Problem, SpecError
+
+Location = tuple[str | int, ...]
+"""The keys and indices that lead to a value, from the document's root."""
+
+
+class _CoreSchemaLoader(yaml.SafeLoader):
+    """Resolves plain scalars by YAML 1.2's core schema instead of YAML 1.1."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
+_NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_MOST_LEVELS = 50
+_MOST_DIGITS = 100
+_MOST_VALUES = 100_000
+"""An alias counts wherever it is used: a few lines of aliases of aliases would fill the memory."""
+for _tag, _pattern in (
+    (_NULL, r"^(?:~|null|Null|NULL|)$"),
+    (_BOOL, r"^(?:true|True|TRUE|false|False|FALSE)$"),
+    (_INT, r"^[-+]?[0-9]+$"),
+    (_FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+    (_FLOAT, r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+):
+    _CoreSchemaLoader.add_implicit_resolver(_tag, re.compile(_pattern), None)
+
+
+@dataclass
+class Document:
+    """The values of a YAML file, where each stands, and the problems found on the way."""
+
+    path: str
+    content: bytes
+    value: Any = None
+    problems: list[Problem] = field(default_factory=list)
+    _keys: dict[Location, yaml.Mark] = field(default_factory=dict)
+    _values: dict[Location, yaml.Mark] = field(default_factory=dict)
+
+    def add_problem(self, location: Location, message: str, *, at_key: bool = False) -> None:
+        """Note that something is wrong with the value at `location`, or with its key; falls back to what surrounds it."""
+        for end in range(len(location), -1, -1):
+            here = location[:end]
+            exact = end == len(location)
+            mark = (self._keys if at_key or not exact else self._values).get(here) or self._values.get(here)
+            if mark:
+                self.problems.append(_problem(mark, message))
+                return
+        self.problems.append(Problem(1, 1, message))
+
+    def has(self, location: Location) -> bool:
+        """Whether the file has a value there."""
+        return location in self._values
+
+    def value_at(self, location: Location) -> Any:
+        """What the file has there; none where it has nothing."""
+        value = self.value
+        for part in location:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def line(self, location: Location) -> int:
+        """The line that the value at `location` begins on, from 1; 0 where there is no such value."""
+        mark = self._keys.get(location) or self._values.get(location)
+        return mark.line + 1 if mark else 0
+
+    def raise_problems(self) -> None:
+        """Raise `SpecError` with all problems, if there are any."""
+        if self.problems:
+            raise SpecError(self.path, self.problems)
+
+
+def read_document(path: Path) -> Document:
+    """Read and parse a YAML file. Raises `SpecError` where it cannot be read, is empty, or is not YAML."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(str(path), [Problem(1, 1, f"cannot read the spec: {error.strerror}")]) from error
+    document = Document(str(path), content)
+    try:
+        root = yaml.compose(content.decode("utf-8-sig"), Loader=_CoreSchemaLoader)
+    except UnicodeDecodeError as error:
+        raise SpecError(document.path, [Problem(1, 1, f"not a text file: byte {error.start} is not UTF-8")]) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        detail = " ".join(filter(None, (error.context, error.problem)))
+        raise SpecError(document.path, [_problem(mark, f"not YAML: {detail}")]) from error
+    except yaml.YAMLError as error:  # characters that YAML forbids
+        raise SpecError(document.path, [Problem(1, 1, f"not YAML: {' '.join(str(error).split())}")]) from error
+    except (ValueError, OverflowError) as error:  # PyYAML checks neither the numbers of escapes nor of a %YAML line
+        raise SpecError(document.path, [Problem(1, 1, f"not YAML: {error}")]) from error
+    except RecursionError as error:
+        raise SpecError(document.path, [Problem(1, 1, "nested too deeply for a spec")]) from error
+    if root is None:
+        raise SpecError(document.path, [Problem(1, 1, "the file is empty; see sweeps/README.md for what a sweep needs")])
+    document.value = _convert(document, root, (), ())
+    return document
+
+
+def _problem(mark: yaml.Mark | None, message: str) -> Problem:
+    return Problem(mark.line + 1, mark.column + 1, message) if mark else Problem(1, 1, message)
+
+
+def _convert(document: Document, node: yaml.Node, location: Location, parents: tuple[yaml.Node, ...]) -> Any:
+    document._values[location] = node.start_mark
+    if len(document._values) > _MOST_VALUES:
+        message = f"more than {_MOST_VALUES:,} values, each alias counted where it is used"
+        raise SpecError(document.path, [*document.problems, _problem(node.start_mark, message)])
+    if node in parents:
+        document.problems.append(_problem(node.start_mark, "an alias inside what it refers to"))
+        return None
+    if len(parents) > _MOST_LEVELS:
+        raise SpecError(document.path, [*document.problems, _problem(node.start_mark, "nested too deeply for a spec")])
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        document.problems.append(_problem(node.start_mark, f"tag {node.tag} is not allowed in a spec"))
+        return None
+    if isinstance(node, yaml.MappingNode):
+        return _convert_mapping(document, node, location, (*parents, node))
+    if isinstance(node, yaml.SequenceNode):
+        return [_convert(document, item, (*location, i), (*parents, node)) for i, item in enumerate(node.value)]
+    return _convert_scalar(document, node)
+
+
+def _convert_mapping(document: Document, node: yaml.MappingNode, location: Location, parents: tuple[yaml.Node, ...]) -> Any:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value
+        if not isinstance(key_node, yaml.ScalarNode) or any("\ud800" <= letter <= "\udfff" for letter in key):
+            document.problems.append(_problem(key_node.start_mark, "a key must be a word"))
+            continue
+        if key in result:
+            first = document._keys[(*location, key)]
+            message = f"key '{key}' is given twice, first on line {first.line + 1}"
+            document.problems.append(_problem(key_node.start_mark, message))
+            continue
+        document._keys[(*location, key)] = key_node.start_mark
+        result[key] = _convert(document, value_node, (*location, key), parents)
+    return result
+
+
+def _convert_scalar(document: Document, node: yaml.Node) -> Any:
+    try:
+        return _scalar(node.tag, node.value)
+    except ValueError as error:
+        document.problems.append(_problem(node.start_mark, str(error)))
+        return None
+
+
+def _scalar(tag: str, text: str) -> Any:
+    """Raises `ValueError` where an explicit tag does not suit the text."""
+    match tag:
+        case "tag:yaml.org,2002:str":
+            text.encode()  # refuses half of a surrogate pair, which no terminal or file could show
+            return text
+        case tag if tag == _NULL:
+            return None
+        case tag if tag == _BOOL and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        case tag if tag == _INT and len(text) > _MOST_DIGITS:
+            raise ValueError(f"a number of {len(text)} digits")
+        case tag if tag == _INT:
+            return int(text)
+        case tag if tag == _FLOAT:
+            return float(text.replace(".", "", 1) if text.lstrip("+-").lower() in (".inf", ".nan") else text)
+        case tag if tag == _BOOL:
+            raise ValueError(f"could not convert string to bool: '{text}'")
+        case tag:
+            raise ValueError(f"tag {tag} is not allowed in a spec")

@@ -1,0 +1,82 @@
+"""What can go wrong, by whose fault, and the exit code that says so.
+
+    OrchestratorError
+    ├── SpecError         2   the spec is wrong; holds every problem of the file, each with its place
+    ├── UsageError        2   the command line asks for something that is not there
+    ├── StoreError        3   the store cannot be read or written
+    │   └── SweepInUse    3   another driver is at work on this sweep
+    ├── TrackingError     3   the tracking server cannot be reached
+    └── ClusterError      3   the cluster cannot be reached, or can never run a trial
+
+A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is for our own mistakes only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """A failure that is explained to the user in one message, without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong in a spec; lines and columns count from 1."""
+
+    line: int
+    column: int
+    message: str
+
+
+class SpecError(OrchestratorError):
+    """The spec is wrong."""
+
+    exit_code = 2
+
+    def __init__(self, path: str, problems: Sequence[Problem]) -> None:
+        self.path = path
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(f"{path}:{p.line}:{p.column}: {p.message}" for p in self.problems))
+
+
+class UsageError(OrchestratorError):
+    """The command line asks for something that is not there."""
+
+    exit_code = 2
+
+
+class StoreError(OrchestratorError):
+    """The store cannot be read or written."""
+
+    exit_code = 3
+
+
+class SweepInUse(StoreError):
+    """Another driver holds the sweep's lease."""
+
+
+class TrackingError(OrchestratorError):
+    """The tracking server cannot be reached or refuses us."""
+
+    exit_code = 3
+
+
+class ClusterError(OrchestratorError):
+    """The cluster cannot be reached, or can never run a trial."""
+
+    exit_code = 3
+
+
+def did_you_mean(word: str, allowed: Sequence[str]) -> str:
+    """`"; did you mean 'x'?"` with the nearest of `allowed`, or nothing where none is near."""
+    nearest = get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def did_you_mean_one_of(word: str, allowed: Sequence[str]) -> str:
+    """As `did_you_mean`, but where nothing is near, all that is allowed."""
+    return did_you_mean(word, allowed) or f"; allowed: {', '.join(sorted(allowed))}"

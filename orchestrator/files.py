@@ -1,0 +1,73 @@
+"""Files that are right after a crash at any instant: written whole, or appended line by line with a torn tail cut off."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import StoreError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """`write_whole` for a JSON object, indented for people."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one line and force it to disk; half a line left by a crash is cut off first. Raises `OSError`."""
+    with path.open("ab+") as file:
+        _cut_torn_tail(file.fileno())
+        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that `write_json` wrote. Raises `FileNotFoundError`, and `StoreError` where the file is damaged."""
+    return parse_json(path, path.read_bytes())
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of a file; none where it does not exist. A torn last line is not a line yet.
+
+    Raises `StoreError` where the file is damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in content.split(b"\n")[:-1]:
+        yield parse_json(path, line)
+
+
+def parse_json(path: Path, text: bytes) -> dict[str, Any]:
+    """One JSON object out of `path`. Raises `StoreError` where the file is damaged."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged ({error}); remove it, and what it held is made again") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} is damaged (no JSON object); remove it, and what it held is made again")
+    return value
+
+
+def _cut_torn_tail(descriptor: int) -> None:
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return
+    content = os.pread(descriptor, size, 0)
+    os.ftruncate(descriptor, content.rfind(b"\n") + 1)

@@ -1,0 +1,47 @@
+"""A trial's identity: the digest of everything that decides its numbers, and of nothing else.
+
+Settings at their default are left out, so that a new setting whose default means "as before" changes no identity; a change of
+meaning must raise `illama.config.NUMERICS_VERSION` (a test pins the defaults to it). A model's preset name is a label: the
+settings it stands for are what counts.
+"""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from illama.config import NUMERICS_VERSION, Config
+
+
+def fingerprint(config: Config, dataset_digest: str) -> str:
+    """64 hex digits that are equal exactly where two trainings are the same by their settings, seed and data."""
+    science = config.model_dump(mode="python", exclude_defaults=True)
+    del science["model"]["name"]
+    science["seed"] = config.seed
+    identity = {"numerics_version": NUMERICS_VERSION, "dataset_digest": dataset_digest, **science}
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one spelling for each value: keys sorted, no spaces, whole floats as integers.
+
+    Raises `TypeError` for types that JSON does not have and `ValueError` for NaN and infinity: an identity must not depend on how
+    some library happens to print an object.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no place in an identity")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        if bad := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"keys must be strings, found {bad[0]!r}")
+        return {key: _plain(item) for key, item in value.items()}
+    raise TypeError(f"{type(value).__name__} has no canonical form: {value!r}")

@@ -1,0 +1,106 @@
+"""Plans and status as tables in the terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.estimates import Estimate
+from orchestrator.plan import Action, Plan, PlannedTrial
+from orchestrator.report.cells import change_text, flops_text
+from orchestrator.status import SweepStatus
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """A line for each variant: its change, its cost, and what becomes of its trials."""
+    from illama.cost import macs, parameter_count
+
+    table = Table(title=f"Plan of {plan.sweep}", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for heading in ("variant", "change", "params", "FLOPs/image", "trials"):
+        table.add_column(heading, justify="right" if heading in ("params", "FLOPs/image") else "left")
+    for group in _by_variant(plan.trials):
+        trial = group[0].trial
+        label = trial.name.rpartition("-seed")[0]
+        model = trial.config.model
+        flops = flops_text(2 * macs(model))
+        table.add_row(label, Text(change_text(trial.changes)), f"{parameter_count(model):,}", flops, _actions_text(group))
+    warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
+    return Group(table, *warnings, *_skipped_texts(plan), Text(_estimate_text(plan)))
+
+
+def status_view(status: SweepStatus) -> RenderableType:
+    """Counts, what runs, and what failed and why."""
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(status.outcomes.items()))
+    lines: list[RenderableType] = [Text(f"{status.sweep}: {len(status.trials)} trials: {counts}", style="bold")]
+    if status.holder:
+        lines.append(Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green"))
+    lines += [_trial_text(trial, record) for trial, record in status.trials if record.state in _WORTH_A_LINE]
+    if status.seconds_left:
+        lines.append(Text(f"about {status.seconds_left:.0f} s of training left, over all slots together"))
+    return Group(*lines)
+
+
+_WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAILED: "red"}
+
+
+def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
+    text = f"  {record.state}: {trial.name}, attempt {record.attempts}, epoch {record.epoch:.0f}/{trial.config.train.epochs}"
+    where = f"\n    traceback in {record.path}/attempts.jsonl" if record.outcome is Outcome.FAILED else ""
+    return Text(text + (f": {record.cause}" if record.cause else "") + where, style=_WORTH_A_LINE[record.state])
+
+
+def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
+    groups: dict[tuple[str, str], list[PlannedTrial]] = {}
+    for planned in trials:
+        groups.setdefault((planned.trial.regime, planned.trial.variant), []).append(planned)
+    return list(groups.values())
+
+
+def _actions_text(group: Sequence[PlannedTrial]) -> str:
+    counts = {action: sum(planned.action is action for planned in group) for action in Action}
+    return ", ".join(f"{n} {action}" for action, n in counts.items() if n)
+
+
+def _warning_text(plan: Plan, index: int) -> Text:
+    warning = plan.warnings[index]
+    where = f" (line {warning.line})" if warning.line else ""
+    text = Text(f"warning {warning.code}{where}: {warning.message}", style="yellow")
+    if warning.control:
+        text.append("\n  control: " + warning.control.replace("\n", "\n  "), style="not bold cyan")
+    return text
+
+
+def _skipped_texts(plan: Plan) -> list[Text]:
+    labels = [(f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason) for cell in plan.skipped]
+    return [Text(f"skipped {label}: {reason}", style="dim") for label, reason in labels]
+
+
+def _estimate_text(plan: Plan) -> str:
+    lines = []
+    if plan.saved:
+        lines.append(f"{plan.saved} trials saved: the same training is done, or will be, for another cell")
+    lines.append(_cost_text(plan.estimate))
+    estimate = plan.estimate
+    if estimate.detectable_in_stds is not None:
+        found = f"{estimate.detectable_in_stds:.2g} times the spread of the differences between seeds"
+        if estimate.detectable_difference is not None:
+            found = f"{estimate.detectable_difference:.2g} (spread of the differences so far {estimate.spread:.2g})"
+        lines.append(f"differences of about {found} are found in 8 of 10 such sweeps")
+    return "\n".join(lines)
+
+
+def _cost_text(estimate: Estimate) -> str:
+    if not estimate.trials:
+        return "nothing to train"
+    if estimate.train_seconds is None:
+        return f"{estimate.trials} trials to train, seconds {estimate.basis}"
+    seconds = estimate.train_seconds
+    known = f"about {seconds:,.0f} s of training" if seconds < 36_000 else f"about {seconds / 3600:,.0f} hours of training"
+    if estimate.gpu_hours is not None:
+        known += f", {estimate.gpu_hours:,.0f} GPU-hours"
+    if estimate.price is not None:
+        known += f", price {estimate.price:,.0f}"
+    return f"{estimate.trials} trials to train, {known} (from {estimate.basis})"

@@ -1,0 +1,164 @@
+"""What is to be done: a spec's trials held against what the store knows. Pure; runs nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from illama.config import DataConfig
+from illama.cost import macs, parameter_count
+from orchestrator.confounds import SpecWarning, warnings_of
+from orchestrator.designs import SkippedCell
+from orchestrator.errors import UsageError, did_you_mean_one_of
+from orchestrator.estimates import Estimate, estimate_of
+from orchestrator.fingerprint import fingerprint
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
+
+
+class Action(StrEnum):
+    """What becomes of a trial."""
+
+    NEW = "new"
+    """Trained from the beginning."""
+    CONTINUE = "continue"
+    """Goes on where it was interrupted."""
+    RETRY = "retry"
+    """Failed; tried again by `resume`, left alone by `run`."""
+    REUSE = "reuse"
+    """The same training is done elsewhere in the store."""
+    DONE = "done"
+    """There is a result."""
+
+
+_ACTION_OF = {
+    State.PENDING: Action.NEW,
+    State.RUNNING: Action.CONTINUE,
+    State.INTERRUPTED: Action.CONTINUE,
+    State.FAILED: Action.RETRY,
+    State.DONE: Action.DONE,
+}
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial and what becomes of it."""
+
+    trial: TrialSpec
+    action: Action
+    record: TrialRecord
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every trial of a sweep, in the order of the road."""
+
+    sweep: str
+    trials: tuple[PlannedTrial, ...]
+    warnings: tuple[SpecWarning, ...]
+    estimate: Estimate
+    skipped: tuple[SkippedCell, ...] = ()
+    """Cells of the designs that make no sense, and why."""
+
+    @property
+    def saved(self) -> int:
+        """Trials that need not be trained because the same training is done, or will be, for another."""
+        return sum(planned.action is Action.REUSE for planned in self.trials)
+
+    def to_train(self, *, retry_failed: bool) -> list[TrialSpec]:
+        """What `run`, or with `retry_failed` what `resume`, hands to an executor."""
+        actions = {Action.NEW, Action.CONTINUE} | ({Action.RETRY} if retry_failed else set())
+        return [planned.trial for planned in self.trials if planned.action in actions]
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of `plan --json`."""
+        return {
+            "sweep": self.sweep,
+            "trials": [_planned_to_json(planned) for planned in self.trials],
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "estimate": {**self.estimate.to_json(), "saved": self.saved},
+            "skipped": [vars(cell) for cell in self.skipped],
+        }
+
+
+def trials_of(
+    spec: SweepSpec,
+    dataset_digest: Callable[[DataConfig], str],
+    *,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    more_seeds: Mapping[str, Sequence[int]] | None = None,
+) -> list[TrialSpec]:
+    """The spec's trials: variants in the order of the road, and each with every seed; `more_seeds` by variants' labels.
+
+    `only` and `seeds` pick some of them. Raises `UsageError` where they name what the spec does not have.
+    """
+    _check_choice("step", only, [variant.name for variant in spec.variants])
+    _check_choice("seed", seeds, range(spec.schema.adaptive.max) if spec.schema.adaptive else spec.schema.seeds)
+    digests: dict[DataConfig, str] = {}
+    trials = []
+    for variant in spec.variants:
+        if only and variant.name not in only:
+            continue
+        data = variant.config.data
+        if data not in digests:
+            digests[data] = dataset_digest(data)
+        every = [*spec.schema.seeds, *(more_seeds or {}).get(variant.label, [])]
+        trials += [_trial(spec, variant, seed, digests[data]) for seed in every if not seeds or seed in seeds]
+    return trials
+
+
+def make_plan(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]) -> Plan:
+    """Hold the trials against the records of the store."""
+    planned: list[PlannedTrial] = []
+    seen: set[str] = set()
+    for trial in trials:
+        record = record_of(trial)
+        action = _ACTION_OF[record.state]
+        if (action is Action.DONE and record.is_of_another(trial)) or trial.fingerprint in seen:
+            action = Action.REUSE
+        seen.add(trial.fingerprint)
+        planned.append(PlannedTrial(trial, action, record))
+    left = [(p.trial, p.record) for p in planned if p.action in (Action.NEW, Action.CONTINUE)]
+    estimate = estimate_of(spec, left, [(p.trial, p.record) for p in planned])
+    return Plan(spec.name, tuple(planned), tuple(warnings_of(spec)), estimate, spec.skipped)
+
+
+def _trial(spec: SweepSpec, variant: Variant, seed: int, digest: str) -> TrialSpec:
+    config = variant.config.model_copy(update={"seed": seed})
+    runtime = spec.schema.runtime
+    if "num_threads" not in runtime.model_fields_set:
+        runtime = runtime.model_copy(update={"num_threads": max(1, int(variant.resources.cpus))})
+    return TrialSpec(
+        sweep=spec.name,
+        variant=variant.name,
+        regime=variant.regime,
+        seed=seed,
+        changes=variant.changes,
+        config=config,
+        fingerprint=fingerprint(config, digest),
+        resources=variant.resources,
+        runtime=runtime,
+    )
+
+
+def _check_choice(kind: str, chosen: Sequence[object], allowed: Sequence[object]) -> None:
+    for item in chosen:
+        if item not in allowed:
+            hint = did_you_mean_one_of(str(item), list(dict.fromkeys(map(str, allowed))))
+            raise UsageError(f"the spec has no {kind} {item!r}{hint}")
+
+
+def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
+    trial = planned.trial
+    return {
+        "name": trial.name,
+        "variant": trial.variant,
+        "regime": trial.regime,
+        "seed": trial.seed,
+        "fingerprint": trial.fingerprint,
+        "changes": dict(trial.changes),
+        "params": parameter_count(trial.config.model),
+        "flops": 2 * macs(trial.config.model),
+        "action": planned.action,
+    }

@@ -1,0 +1,153 @@
+"""The live view of a running sweep: what is done, what runs and how far it is, and when it will all be over.
+
+In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now and then in between.
+"""
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.plan import Action, Plan
+from orchestrator.store import Store
+from orchestrator.trial import Outcome, TrialSpec
+
+_REDRAW_SECONDS = 0.5
+_LINE_SECONDS = 30.0
+_STYLES = {Outcome.FINISHED: "green", Outcome.COLLAPSED: "yellow", Outcome.DIVERGED: "yellow", Outcome.LOST: "magenta"}
+
+
+@dataclass
+class _Attempt:
+    """A trial that was handed out; it may wait for a slot a little longer."""
+
+    trial: TrialSpec
+    since: float | None = None
+    """When its worker began, in seconds since the epoch."""
+    first_epoch: float = 0.0
+    epoch: float = 0.0
+    value: float | None = None
+
+
+class ProgressView:
+    """Watches a sweep as an `Observer` and shows it; a context manager around the run."""
+
+    def __init__(
+        self, console: Console, plan: Plan, store: Store, session: str, metric: str, *, retry_failed: bool = False
+    ) -> None:
+        self._console = console
+        self._store = store
+        self._session = session
+        self._metric = metric
+        self._total = len(plan.trials)
+        self._done = sum(p.action in (Action.DONE, Action.REUSE) for p in plan.trials)
+        self._outcomes: Counter[Outcome] = Counter()
+        self._epochs_left = float(sum(trial.config.train.epochs for trial in plan.to_train(retry_failed=retry_failed)))
+        self._epochs_trained = 0.0
+        self._attempts: dict[str, _Attempt] = {}
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._started = time.monotonic()
+        self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def started(self, trial: TrialSpec) -> None:
+        """Show the trial as soon as a worker is at it."""
+        with self._lock:
+            attempt = _Attempt(trial)
+            self._look_at(attempt)
+            attempt.first_epoch = attempt.epoch
+            self._epochs_left -= attempt.first_epoch
+            self._attempts[trial.fingerprint] = attempt
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        """Count the trial, and say so where the view cannot redraw."""
+        with self._lock:
+            attempt = self._attempts.pop(trial.fingerprint)
+            self._look_at(attempt)
+            self._outcomes[outcome] += 1
+            self._epochs_trained += attempt.epoch - attempt.first_epoch
+            self._epochs_left += attempt.epoch  # a lost trial's next attempt takes off again what it finds done
+            if outcome is not Outcome.LOST:
+                self._done += 1
+                self._epochs_left -= trial.config.train.epochs  # whatever a failure left untrained is not left to do
+            if not self._console.is_terminal:
+                self._say_ended(attempt, outcome)
+
+    def _keep_showing(self) -> None:
+        if not self._console.is_terminal:
+            while not self._closing.wait(_LINE_SECONDS):
+                self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
+            return
+        with Live(self._render(), console=self._console, refresh_per_second=4, transient=True) as live:
+            while not self._closing.wait(_REDRAW_SECONDS):
+                live.update(self._render())
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        with self._lock:
+            summary = Text(self._summary_line(), style="bold")
+            for attempt in self._attempts.values():
+                if attempt.since is None:
+                    continue
+                epochs = attempt.trial.config.train.epochs
+                bar = ProgressBar(total=epochs, completed=attempt.epoch, width=20)
+                seconds = f"{time.time() - attempt.since:.0f} s"
+                name = Text(attempt.trial.name)
+                table.add_row(name, bar, f"epoch {attempt.epoch:.0f}/{epochs}", self._value_text(attempt), seconds)
+            return Group(summary, table)
+
+    def _summary_line(self) -> str:
+        with self._lock:
+            for attempt in self._attempts.values():
+                self._look_at(attempt)
+            running = sum(attempt.since is not None for attempt in self._attempts.values())
+            counts = [f"{self._done} of {self._total} trials done", f"{running} running"]
+            counts += [f"{n} {outcome}" for outcome, n in self._outcomes.items() if outcome is not Outcome.FINISHED]
+            return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} gone, {self._time_left()}"
+
+    def _time_left(self) -> str:
+        trained = self._epochs_trained + sum(attempt.epoch - attempt.first_epoch for attempt in self._attempts.values())
+        if trained <= 0:
+            return "time left not known yet"
+        left = max(0.0, self._epochs_left - trained)
+        return f"about {_clock((time.monotonic() - self._started) * left / trained)} left"
+
+    def _say_ended(self, attempt: _Attempt, outcome: Outcome) -> None:
+        seconds = f", {time.time() - attempt.since:.1f} s" if attempt.since else ""
+        text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
+        text.append(str(outcome), style=_STYLES.get(outcome, "red"))
+        text.append(f" {self._value_text(attempt)}{seconds}; {self._time_left()}")
+        self._console.print(text, soft_wrap=True)
+
+    def _look_at(self, attempt: _Attempt) -> None:
+        directory = self._store.directory(attempt.trial)
+        if attempt.since is None and (lines := directory.newest_attempt(self._session)):
+            attempt.since = lines[0]["time"]
+        if last := directory.last_metrics():
+            attempt.epoch = last["metrics"].get("epoch", 0.0)
+            attempt.value = last["metrics"].get(self._metric)
+
+    def _value_text(self, attempt: _Attempt) -> str:
+        return f"{self._metric} {attempt.value:.2f}" if attempt.value is not None else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

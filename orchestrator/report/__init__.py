@@ -1,0 +1,1 @@
+"""From records to the roadmap: `roadmap` computes it, `terminal` and `markup` show it."""

@@ -1,0 +1,182 @@
+"""The roadmap as words: the columns that every format of the report shares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.power import SEEDS_LIMIT
+from orchestrator.report.roadmap import Roadmap, StepEffect, StepRow
+from orchestrator.statistics import LEVEL
+from orchestrator.trial import Outcome
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading and how its cells are set."""
+
+    heading: str
+    is_number: bool = False
+
+
+def columns(roadmap: Roadmap) -> list[Column]:
+    """The columns that this roadmap needs; references only where the spec has some."""
+    result = [
+        Column("step"),
+        Column("change"),
+        Column(f"{roadmap.metric} (n={seeds_text(roadmap)})", is_number=True),
+        Column("Δ to the step before [95 % CI]", is_number=True),
+        Column("p (Holm)", is_number=True),
+        Column("decided"),
+        Column("outcome"),
+        Column("params", is_number=True),
+        Column("FLOPs", is_number=True),
+        Column("train s", is_number=True),
+    ]
+    return result + ([Column("reference", is_number=True)] if _has_references(roadmap) else [])
+
+
+def seeds_text(roadmap: Roadmap) -> str:
+    """`6`, or `3 to 12` where seeds are added as needed."""
+    counts = sorted({len(row.outcome_of) for row in roadmap.rows}) or [0]
+    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
+    """One line of the table, as plain text."""
+    delta = row.delta_previous
+    result = [
+        step_name(row),
+        change_text(row.variant.changes),
+        value_text(row),
+        delta_text(delta, row),
+        p_text(delta),
+        decided_text(delta),
+        outcome_text(row),
+        f"{row.params:,}",
+        flops_text(row.flops),
+        f"{row.train_seconds:.1f}",
+    ]
+    if _has_references(roadmap):
+        reference = row.variant.reference
+        result.append(f"{reference['value']:g}" if reference else "")
+    return result
+
+
+def step_name(row: StepRow) -> str:
+    """Side steps stand indented behind the step that they are an alternative to."""
+    name = f"└ {row.variant.name}" if row.variant.side else row.variant.name
+    return f"{row.variant.regime}/{name}" if row.variant.regime else name
+
+
+def change_text(changes: Mapping[str, Any]) -> str:
+    """`norm: rmsnorm`; the group in front of a setting is left out."""
+    return ", ".join(f"{key.partition('.')[2]}: {_setting_text(value)}" for key, value in changes.items())
+
+
+def value_text(row: StepRow) -> str:
+    """Mean and standard deviation over the seeds; says of how many, and how the others ended, where that is not all."""
+    summary = row.summary
+    if summary is None:
+        return "–"
+    spread = f" ± {summary.std:.2f}" if summary.std is not None else ""
+    seeds = len(row.outcome_of)
+    if row.is_mixed:
+        return f"{summary.mean:.2f}{spread} ({len(row.finished_values)} of {seeds} finished, {row.mixture})"
+    missing = f" ({len(row.values)} of {seeds})" if len(row.values) < seeds else ""
+    return f"{summary.mean:.2f}{spread}{missing}"
+
+
+def delta_text(delta: StepEffect | None, row: StepRow | None = None) -> str:
+    """The paired difference, its interval, and against which step where that is not the one right before `row`."""
+    if delta is None:
+        return ""
+    effect = delta.effect
+    interval = f" [{effect.ci95[0]:+.2f}, {effect.ci95[1]:+.2f}]" if effect.ci95 else ""
+    versus = f" vs {delta.versus}" if row and delta.versus != row.variant.follows else ""
+    mark = "*" if delta.caveat else ""
+    return f"{effect.mean:+.2f}{interval}{versus}{mark}"
+
+
+def p_text(delta: StepEffect | None) -> str:
+    """The corrected p-value."""
+    p = delta.adjusted_p_value if delta else None
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def decided_text(delta: StepEffect | None) -> str:
+    """Whether the effect can be told from noise, and else how many seeds would probably do."""
+    if delta is None or delta.adjusted_p_value is None:
+        return ""
+    if delta.adjusted_p_value < LEVEL:
+        return "yes"
+    if delta.seeds_needed is None:
+        return "no" if delta.effect.mean == 0 else f"no, >{SEEDS_LIMIT} seeds"
+    return f"no, ~{max(delta.seeds_needed, delta.effect.pairs + 1)} seeds"
+
+
+def flops_text(flops: int) -> str:
+    """`7.1M`, `2.51G`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if flops >= size:
+            return f"{flops / size:.3g}{unit}"
+    return str(flops)
+
+
+def outcome_text(row: StepRow) -> str:
+    """How the trials ended, `finished` alone when all did; says whether a collapse was expected."""
+    total = sum(row.outcomes.values())
+    parts = [name if count == total else f"{count} {name}" for name, count in sorted(row.outcomes.items())]
+    text = ", ".join(parts)
+    collapsed = row.outcomes.get(Outcome.COLLAPSED, 0)
+    if collapsed and row.variant.expects_collapse:
+        return f"{text} (expected)"
+    if row.variant.expects_collapse and row.outcomes.get(Outcome.FINISHED):
+        return f"{text} (collapse was expected)"
+    return text
+
+
+def caveats(roadmap: Roadmap) -> list[str]:
+    """What stands behind the stars in the column of differences."""
+    return [
+        f"* {step_name(row)}: {row.delta_previous.caveat}"
+        for row in roadmap.rows
+        if row.delta_previous and row.delta_previous.caveat
+    ]
+
+
+def notes(roadmap: Roadmap) -> Sequence[str]:
+    """What a reader must know to read the table right."""
+    when = "at the last epoch" if roadmap.epoch == "last" else "at the epoch that validates best (biased upwards)"
+    lines = [
+        f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)} seeds; train s is summed over them.",
+        "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
+        "beside, controls against the step they change. The interval is for each effect alone; p is a paired t-test, corrected "
+        "over all steps (Holm): of sweeps without any effect, at most about one in 20 shows one. Exact sign-flip p-values are in "
+        "the JSON.",
+        "Trials that collapsed, diverged or were pruned are never part of a mean with finished ones; where a step has both, its "
+        "effect has no p-value.",
+    ]
+    if roadmap.looks:
+        looks = ", ".join(map(str, roadmap.looks))
+        lines.append(
+            f"Seeds were added until a step was decided, with looks at {looks} seeds: p-values are multiplied by the number of "
+            "looks and intervals widened for them, so that stopping early is paid for."
+        )
+    if roadmap.detectable is not None:
+        lines.append(
+            f"With {len(roadmap.seeds)} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps."
+        )
+    sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
+    return lines + [f"reference: {source}" for source in sorted(sources)]
+
+
+def _setting_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {_setting_text(v)}" for k, v in value.items()) + "}"
+    return "none" if value is None else str(value)
+
+
+def _has_references(roadmap: Roadmap) -> bool:
+    return any(row.variant.reference for row in roadmap.rows)

@@ -1,0 +1,92 @@
+"""Effects with their intervals around zero, in HTML: for the steps of the road and for the effects of the other designs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from orchestrator.report.cells import decided_text, delta_text, p_text
+from orchestrator.report.roadmap import Roadmap
+from orchestrator.report.rows import StepEffect
+from orchestrator.report.scale import Scale, scale_around
+from orchestrator.report.sections import EffectLine
+from orchestrator.statistics import LEVEL
+
+
+@dataclass(frozen=True)
+class ForestLine:
+    """A labelled effect."""
+
+    label: str
+    delta: StepEffect | None
+    note: str = ""
+    off_scale: bool = False
+    """A collapse: its effect would leave no room for the others."""
+
+
+def lines_of_road(roadmap: Roadmap) -> list[ForestLine]:
+    """The effect of every step against the last healthy step before it."""
+    lines = []
+    for row in roadmap.rows:
+        if row.delta_previous:
+            prefix = f"{row.variant.regime}/" if row.variant.regime else ""
+            label = f"{'└ ' * row.variant.side}{prefix}{row.variant.name} vs {row.delta_previous.versus}"
+            lines.append(ForestLine(label, row.delta_previous, "", row.is_collapsed))
+    return lines
+
+
+def lines_of_section(lines: Sequence[EffectLine]) -> list[ForestLine]:
+    """The same of another design's effects."""
+    return [ForestLine(f"{line.regime}/{line.label}" if line.regime else line.label, line.delta, line.note) for line in lines]
+
+
+def forest(lines: Sequence[ForestLine], mode: str) -> str:
+    """A row for each effect: point, interval, and whether it is decided."""
+    axis = _axis(lines)
+    zero = f'<i class="base" style="left:{axis.percent(0):.2f}%"></i>'
+    grid = "".join(f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks()) + zero
+    labels = "".join(f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks())
+    body = "\n".join(_row(line, axis, grid, mode) for line in lines)
+    head = f'<div class="row axis"><div></div><div class="track">{labels}</div><div></div></div>'
+    return f'<figure class="road forest">\n{head}\n{body}\n</figure>'
+
+
+def _axis(lines: Sequence[ForestLine]) -> Scale:
+    """Wide enough for all effects, but not for intervals many times as wide as any effect."""
+    shown = [line.delta.effect for line in lines if line.delta and not line.off_scale]
+    means = [effect.mean for effect in shown]
+    widest = 2.5 * max(map(abs, means), default=1.0) or 1.0
+    ends = [end for effect in shown if effect.ci95 for end in effect.ci95 if abs(end) <= widest]
+    return scale_around([0.0, *means, *ends])
+
+
+def _row(line: ForestLine, axis: Scale, grid: str, mode: str) -> str:
+    delta = line.delta
+    note = "; ".join(filter(None, (line.note, delta.caveat if delta else "")))
+    small = f"<small>{escape(note)}</small>" if note else ""
+    name = f'<div class="name">{escape(line.label)}{small}</div>'
+    if delta is None:
+        return f'<div class="row">{name}<div class="track">{grid}</div><div class="numbers">–</div></div>'
+    kind = _tone(delta, mode)
+    decided = decided_text(delta)
+    p = f"p {p_text(delta)}" if p_text(delta) else ""
+    small = f"<small>{escape(', '.join(filter(None, (p, decided if decided != 'yes' else ''))))}</small>"
+    numbers = f'<div class="numbers"><span class="value">{escape(delta_text(delta).rstrip("*"))}</span>{small}</div>'
+    return f'<div class="row">{name}<div class="track {kind}">{grid}{_marks(delta, axis)}</div>{numbers}</div>'
+
+
+def _marks(delta: StepEffect, axis: Scale) -> str:
+    effect, marks = delta.effect, ""
+    if effect.ci95:
+        left, right = (axis.percent(end) for end in effect.ci95)
+        open_ends = " open-left" * (effect.ci95[0] < axis.low) + " open-right" * (effect.ci95[1] > axis.high)
+        marks = f'<span class="interval{open_ends}" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
+    if axis.has(effect.mean):
+        return marks + f'<span class="point" style="left:{axis.percent(effect.mean):.2f}%"></span>'
+    side = "left:0" if effect.mean < axis.low else "right:0"
+    return marks + f'<em class="word" style="{side}">{"◀ off the axis" if effect.mean < axis.low else "off the axis ▶"}</em>'
+
+
+def _tone(delta: StepEffect, mode: str) -> str:
+    if delta.adjusted_p_value is None or delta.adjusted_p_value >= LEVEL:
+        return "open"
+    return "better" if (delta.effect.mean > 0) == (mode == "max") else "worse"

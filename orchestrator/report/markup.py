@@ -1,0 +1,62 @@
+"""The report as Markdown and LaTeX (booktabs)."""
+
+from collections.abc import Sequence
+
+from orchestrator.report.cells import Column, caveats, cells, columns, notes
+from orchestrator.report.roadmap import Roadmap
+from orchestrator.report.tables import HEADINGS, kinds_of, line_cells
+
+_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
+_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", "<": r"$<$"}
+_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}"}
+
+
+def to_markdown(roadmap: Roadmap) -> str:
+    """Pipe tables and their notes."""
+    parts = [f"# Roadmap of {roadmap.sweep}", "", *_pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])]
+    parts += ["", *(f"{note}\n" for note in _all_notes(roadmap))]
+    for section in roadmap.sections:
+        parts += [f"## {section.title}", "", section.explanation, ""]
+        for title, lines in kinds_of(section):
+            parts += [f"### {title}", "", *_pipe_table(HEADINGS, [line_cells(line) for line in lines]), ""]
+        parts += [f"Left out: {reason}\n" for reason in section.left_out]
+    if roadmap.warnings:
+        parts += ["## Warnings", ""]
+    for warning in roadmap.warnings:
+        parts += [f"- **{warning.code}** (line {warning.line}): {warning.message}"]
+        parts += ["", *(f"      {line}" for line in warning.control.splitlines()), ""] if warning.control else []
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def to_latex(roadmap: Roadmap) -> str:
+    """A `tabular` for the booktabs package for the road and for each other design, notes as comments."""
+    parts = [f"% {note}" for note in _all_notes(roadmap)]
+    parts += _tabular(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])
+    for section in roadmap.sections:
+        for title, lines in kinds_of(section):
+            parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
+            parts += _tabular(HEADINGS, [line_cells(line) for line in lines])
+    return "\n".join([*parts, ""])
+
+
+def _all_notes(roadmap: Roadmap) -> Sequence[str]:
+    return [*(f"{trial}: {cause}" for trial, cause in roadmap.causes.items()), *caveats(roadmap), *notes(roadmap)]
+
+
+def _pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [_pipe_row([head.heading for head in heads]), _pipe_row(["--:" if head.is_number else "---" for head in heads])]
+    return lines + [_pipe_row([cell.replace("|", r"\|").replace("*", r"\*") for cell in row]) for row in rows]
+
+
+def _pipe_row(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _tabular(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    alignment = "".join("r" if head.is_number else "l" for head in heads)
+    lines = [_latex_row([head.heading for head in heads]), r"\midrule", *map(_latex_row, rows)]
+    return [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join("".join(_LATEX.get(character, character) for character in text) for text in texts) + r" \\"

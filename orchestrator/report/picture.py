@@ -1,0 +1,145 @@
+"""The roadmap figure as SVG or PNG, for papers and READMEs. The only file that imports matplotlib."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.report.bars import axis_of, references_of, tone
+from orchestrator.report.cells import change_text, seeds_text
+from orchestrator.report.roadmap import Roadmap, StepRow
+from orchestrator.report.scale import Scale
+
+_BAR, _SIDE, _INK, _SOFT, _WARN, _REFERENCE = "#4c78c9", "#b9cbea", "#1b1f24", "#66707c", "#9a5b00", "#8b3fb0"
+_TONES = {"better": "#12784a", "worse": "#b3322c", "open": _SOFT}
+_DOTS_PER_INCH = 200
+_WIDTH, _ROW, _AXIS, _NUMBERS = 9.0, 0.42, 0.65, 1.7
+"""Inches: the figure, one step, the axis below the steps, the numbers right of them."""
+
+
+def to_svg(roadmap: Roadmap) -> bytes:
+    """Text stays text; the same roadmap gives the same bytes."""
+    return _saved(roadmap, "svg")
+
+
+def to_png(roadmap: Roadmap) -> bytes:
+    """200 dots per inch on white."""
+    return _saved(roadmap, "png")
+
+
+def _saved(roadmap: Roadmap, form: str) -> bytes:
+    import matplotlib  # takes a second
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
+    of_regime = [[row for row in roadmap.rows if row.variant.regime == regime] for regime in regimes]
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": roadmap.sweep, "font.size": 9, "font.family": "sans-serif"}
+    ):
+        height = sum(_ROW * len(rows) + _AXIS for rows in of_regime)
+        figure = Figure(figsize=(_WIDTH, height))
+        FigureCanvasAgg(figure)
+        left = max(_label_width(row) for row in roadmap.rows) + 0.25
+        bottom = height
+        for regime, rows in zip(regimes, of_regime, strict=True):
+            bottom -= _ROW * len(rows) + _AXIS
+            box = (left, bottom + _AXIS - 0.05, _WIDTH - left - _NUMBERS, _ROW * len(rows))
+            ax = figure.add_axes((box[0] / _WIDTH, box[1] / height, box[2] / _WIDTH, box[3] / height))
+            _draw(ax, roadmap, regime, rows)
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if form == "svg" else None
+        figure.savefig(buffer, format=form, dpi=_DOTS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _draw(ax: Any, roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> None:
+    axis = axis_of(rows, roadmap.metric)
+    span = axis.high - axis.low
+    for place, row in enumerate(rows):
+        _draw_row(ax, row, place, axis)
+        _draw_label(ax, row, place)
+        delta = row.delta_previous
+        end = axis.high + 0.015 * span
+        value = f"{row.summary.mean:.2f}" if row.summary else "–"
+        ax.text(end, place, value, va="center", color=_INK, fontweight="bold", clip_on=False)
+        if delta:
+            ax.text(
+                end + 0.11 * span,
+                place,
+                f"{delta.effect.mean:+.2f}",
+                va="center",
+                color=_TONES[tone(roadmap, row)],
+                clip_on=False,
+            )
+        if row.variant.reference:
+            ax.text(
+                end + 0.23 * span, place, f"◆ {row.variant.reference['value']:g}", va="center", color=_REFERENCE, clip_on=False
+            )
+    if rows[0].summary:
+        ax.axvline(rows[0].summary.mean, color=_SOFT, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
+    ax.set_yticks([])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(axis.low, axis.high)
+    ax.set_xlabel(
+        f"{regime + ': ' if regime else ''}{roadmap.metric}, 95 % intervals over {seeds_text(roadmap)} seeds", color=_SOFT
+    )
+    ax.grid(axis="x", color="#e3e7ec", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
+    summary = row.summary
+    span = axis.high - axis.low
+    if summary is None:
+        ax.text(axis.low + 0.01 * span, place, "nothing yet", va="center", color=_SOFT)
+        return
+    if row.is_collapsed:
+        ax.barh(place, 0.06 * span, left=axis.low, height=0.58, facecolor="none", edgecolor=_WARN, hatch="/////", linewidth=0.8)
+        ax.text(axis.low + 0.075 * span, place, f"collapsed at {summary.mean:.1f}", va="center", color=_WARN)
+        return
+    length = max(0.0, summary.mean - axis.low)
+    if row.variant.on:
+        ax.barh(place, length, left=axis.low, height=0.58, facecolor="none", edgecolor=_BAR, linestyle=(0, (3, 2)))
+    else:
+        ax.barh(place, length, left=axis.low, height=0.58, color=_SIDE if row.variant.side else _BAR)
+    if summary.ci95:
+        low, high = (min(max(end, axis.low), axis.high) for end in summary.ci95)
+        ax.plot([low, high], [place, place], color=_INK, linewidth=1.3, solid_capstyle="butt")
+        caps = [end for end in summary.ci95 if axis.has(end)]
+        ax.plot(caps, [place] * len(caps), "|", color=_INK, markersize=7, markeredgewidth=1.3)
+    for index, (seed, value) in enumerate(sorted(row.values.items())):
+        is_well = seed in row.finished_values
+        height = place + 0.12 * (index % 3 - 1)
+        ax.plot(
+            [value], [height], "o", markersize=4, color="#16294d" if is_well else _WARN, markeredgecolor="white", clip_on=is_well
+        )
+    if row.is_mixed:
+        ax.text(axis.high, place, row.mixture, va="center", ha="right", color=_WARN)
+    if row.variant.reference and all(axis.has(value) for value in references_of([row])):
+        ax.plot([row.variant.reference["value"]], [place], "D", markersize=5, color=_REFERENCE, markeredgecolor="white")
+
+
+def _label_width(row: StepRow) -> float:
+    """Inches, roughly."""
+    name, change = _label(row)
+    return max(0.085 * len(name), 0.06 * len(change))
+
+
+def _label(row: StepRow) -> tuple[str, str]:
+    """The step's name and its change, cut to what fits."""
+    change = change_text(row.variant.changes)
+    where = f" on {row.variant.on}" if row.variant.on else ""
+    shown = change + where if len(change + where) <= 46 else change[:45] + "…"
+    return f"{'└ ' if row.variant.side else ''}{row.variant.name}", shown
+
+
+def _draw_label(ax: Any, row: StepRow, place: int) -> None:
+    """The name above its change, in two sizes, left of the axis."""
+    name, change = _label(row)
+    weight = "normal" if row.variant.side else "bold"
+    transform = ax.get_yaxis_transform()
+    style = {"transform": transform, "ha": "right", "clip_on": False}
+    ax.text(-0.012, place - (0.17 if change else 0), name, va="center", color=_INK, fontweight=weight, **style)
+    if change:
+        ax.text(-0.012, place + 0.2, change, va="center", color=_SOFT, fontsize=7.5, **style)

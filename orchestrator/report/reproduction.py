@@ -1,0 +1,57 @@
+"""How to get the same report again: the command, the spec, the code and the packages that the trials ran with."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.report.rows import StepRow
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One state of code and packages, and how many trials ran with it."""
+
+    trials: int
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+    git_commit: str
+    is_modified: bool
+    """Whether files differed from that commit."""
+
+    def lines(self) -> list[str]:
+        """In words."""
+        code = f"git commit {self.git_commit}" if self.git_commit else "code: no git repository was found"
+        changed = ", with uncommitted changes (`git_diff` in the trials' trial.json)" if self.is_modified else ""
+        versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
+        return [f"{self.trials} trials: {code}{changed}", f"Python {self.python} on {self.platform}", versions]
+
+
+def origins_of(rows: Iterable[StepRow]) -> list[Origin]:
+    """Every state that the rows' trials ran with, the most frequent first."""
+    found: Counter[str] = Counter()
+    for path in {path for row in rows for path in row.paths.values()}:
+        found[_provenance(Path(path))] += 1
+    return [_origin(json.loads(text), count) for text, count in found.most_common() if text != "{}"]
+
+
+def _provenance(path: Path) -> str:
+    try:
+        content = json.loads((path / "trial.json").read_bytes())
+    except FileNotFoundError:
+        return "{}"
+    return json.dumps(content.get("provenance", {}), sort_keys=True)
+
+
+def _origin(provenance: Mapping[str, Any], count: int) -> Origin:
+    return Origin(
+        trials=count,
+        python=str(provenance.get("python", "?")),
+        platform=str(provenance.get("platform", "?")),
+        packages=provenance.get("packages", {}),
+        git_commit=str(provenance.get("git_commit") or ""),
+        is_modified=bool(provenance.get("git_diff")),
+    )

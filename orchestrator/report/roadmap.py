@@ -1,0 +1,130 @@
+"""The roadmap as numbers: what each step reached, and what it changed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.confounds import SpecWarning, warnings_of
+from orchestrator.designs import SkippedCell
+from orchestrator.power import detectable_difference, typical_std
+from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, make_row, row_to_json
+from orchestrator.report.sections import Section, section_to_json, sections_of
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+
+__all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
+
+
+@dataclass(frozen=True)
+class Roadmap:
+    """The whole report."""
+
+    sweep: str
+    metric: str
+    mode: str
+    seeds: Sequence[int]
+    rows: Sequence[StepRow]
+    """Of the road, for each regime, the baseline first; where the sweep has no road, of all designs."""
+    causes: Mapping[str, str] = field(default_factory=dict)
+    """Why trials failed or diverged, by trial."""
+    epoch: str = "last"
+    """The one that the metric is read at: `last` or `best`."""
+    looks: Sequence[int] = ()
+    """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
+    sections: Sequence[Section] = ()
+    """What the other designs show."""
+    warnings: Sequence[SpecWarning] = ()
+    skipped: Sequence[SkippedCell] = ()
+    detectable: float | None = None
+    """The difference that so many seeds find in 8 of 10 sweeps, in the metric's unit; none where no spread is known."""
+    total_seconds: float = 0.0
+    """Of training, each trial counted once."""
+    total_gpu_seconds: float = 0.0
+    spec_text: str = ""
+    """The spec that this is the report of."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of `report --format json`."""
+        return {
+            "sweep": self.sweep,
+            "metric": self.metric,
+            "epoch": self.epoch,
+            "steps": [row_to_json(row) for row in self.rows],
+            "designs": [section_to_json(section) for section in self.sections],
+            "skipped": [vars(cell) for cell in self.skipped],
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "causes": dict(self.causes),
+            "detectable_difference": self.detectable,
+            "train_seconds": self.total_seconds,
+            "gpu_seconds": self.total_gpu_seconds,
+        }
+
+
+def build_roadmap(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]) -> Roadmap:
+    """Read the records of the spec's trials and compute every effect."""
+    records = [(trial, record_of(trial)) for trial in trials]
+    by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
+    for trial, record in records:
+        by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
+    metric = spec.schema.metric
+    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in spec.variants]
+    has_road = any(design.name == "roadmap" for design in spec.schema.design)
+    looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
+    road = with_effects([row for row in rows if row.variant.design == "roadmap" or not has_road], looks)
+    costs = {r.path: (r.seconds, t.resources.gpus) for t, r in records if r.seconds is not None}
+    return Roadmap(
+        sweep=spec.name,
+        metric=metric.name,
+        mode=metric.mode,
+        seeds=sorted({trial.seed for trial in trials}),
+        looks=looks,
+        rows=road,
+        causes={trial.name: record.cause for trial, record in records if record.cause and _ended_badly(record)},
+        epoch=metric.epoch,
+        sections=sections_of(spec, rows),
+        warnings=warnings_of(spec),
+        skipped=spec.skipped,
+        detectable=_detectable(road, len(spec.schema.seeds)),
+        total_seconds=sum(seconds for seconds, _ in costs.values()),
+        total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
+        spec_text=spec.content.decode("utf-8-sig", errors="replace"),
+    )
+
+
+def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[StepRow]:
+    """Each row against the last healthy step before it, side steps like the step they stand beside, and against the baseline.
+
+    A control, whose change is made to another step, is held against that step.
+    """
+    result: list[StepRow] = []
+    baseline = healthy = versus = None
+    of_regime: dict[str, StepRow] = {}
+    for row in rows:
+        if row.variant.follows is None:
+            baseline = healthy = row
+            of_regime = {}
+        else:
+            if not row.variant.side and row.variant.design == "roadmap":
+                versus, healthy = healthy, row if row.is_healthy else healthy
+            own_ground = row.variant.on or (row.variant.follows if row.variant.design != "roadmap" else None)
+            ground = of_regime.get(own_ground) if own_ground else versus
+            deltas = effect_against(row, ground, looks), effect_against(row, baseline, looks)
+            row = replace(row, delta_previous=deltas[0], delta_baseline=deltas[1])
+        of_regime[row.variant.name] = row
+        result.append(row)
+    previous = corrected([row.delta_previous for row in result])
+    against_baseline = corrected([row.delta_baseline for row in result])
+    return [
+        replace(row, delta_previous=one, delta_baseline=other)
+        for row, one, other in zip(result, previous, against_baseline, strict=True)
+    ]
+
+
+def _detectable(rows: Sequence[StepRow], seeds: int) -> float | None:
+    effects = [row.delta_previous.effect for row in rows if row.delta_previous and row.is_healthy]
+    std = typical_std(effects)
+    return detectable_difference(std, seeds, max(1, len(rows) - 1)) if std else None
+
+
+def _ended_badly(record: TrialRecord) -> bool:
+    return record.state is State.FAILED or record.outcome is Outcome.DIVERGED

@@ -1,0 +1,181 @@
+"""What the designs beside the road show: each step alone, each step left out, all combinations, other orders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.contrasts import Contrast, PlacedEffect, factorial_contrasts, order_contrasts
+from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
+from orchestrator.schema import DesignSchema
+from orchestrator.spec import SweepSpec
+
+TITLES = {
+    "one_factor": "Each step alone",
+    "leave_one_out": "The final model without each step",
+    "factorial": "All combinations",
+    "orders": "The road in other orders",
+}
+_EXPLANATIONS = {
+    "one_factor": "What the step does to the baseline when nothing else is changed.",
+    "leave_one_out": "What the final model owes to the step: the final model minus the same model without it.",
+    "factorial": "Main effect: what the step does on average over the others being there or not. Interaction: how much the first "
+    "step's effect grows when the second is there.",
+    "orders": "Main effect: the step's effect averaged over its places in the orders. Interaction: how much the first step's "
+    "effect grows once the second is there.",
+}
+MAIN, INTERACTION, PLACE = "effect", "interaction", "place"
+
+
+@dataclass(frozen=True)
+class EffectLine:
+    """One effect of a design."""
+
+    regime: str
+    kind: str
+    """`effect`, `interaction`, or `place` for a step's effect at one place of one order."""
+    label: str
+    delta: StepEffect | None
+    note: str = ""
+    """What it assumes, or why there is none."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one design shows."""
+
+    design: str
+    rows: Sequence[StepRow]
+    lines: Sequence[EffectLine]
+    left_out: Sequence[str] = ()
+    """Variants that no effect could be computed from, and why."""
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return TITLES[self.design]
+
+    @property
+    def explanation(self) -> str:
+        """How to read it."""
+        return _EXPLANATIONS[self.design]
+
+
+def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
+    """One for every design but the road; `rows` are all variants', in the order of the spec's."""
+    return [_section(design, rows) for design in spec.schema.design if design.name != "roadmap"]
+
+
+def _section(design: DesignSchema, rows: Sequence[StepRow]) -> Section:
+    lines: list[EffectLine] = []
+    left_out: list[str] = []
+    for regime in dict.fromkeys(row.variant.regime for row in rows):
+        found = [row for row in rows if row.variant.regime == regime]
+        if design.name in ("one_factor", "leave_one_out"):
+            lines += _against_one(design.name, regime, found)
+        elif design.name == "factorial":
+            lines += _factorial(design, regime, found)
+        else:
+            lines += _orders(regime, found)
+        left_out += _left_out(design.name, found)
+    of_design = [row for row in rows if row.variant.design == design.name]
+    return Section(design.name, of_design, _corrected_by_kind(lines), left_out)
+
+
+def _against_one(design: str, regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
+    by_name = {row.variant.name: row for row in rows}
+    lines = []
+    for row in rows:
+        if row.variant.design == design:
+            other = by_name.get(row.variant.follows or "")
+            if other is None:
+                lines.append(EffectLine(regime, MAIN, row.variant.step, None, "all steps together make no sense"))
+                continue
+            delta = effect_against(row, other) if design == "one_factor" else effect_against(other, row)
+            lines.append(EffectLine(regime, MAIN, row.variant.step, delta, _end_of(row)))
+    return lines
+
+
+def _factorial(design: DesignSchema, regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
+    road = list(dict.fromkeys(name for row in rows for name in row.variant.cell))
+    factors = [name for name in road if name in design.steps] if design.steps else road
+    cells = {
+        tuple(digit == "1" for digit in row.variant.name.removeprefix("factorial.")): row.values
+        for row in rows
+        if row.variant.design == "factorial" and row.is_healthy
+    }
+    return [_contrast_line(regime, contrast, "factorial") for contrast in factorial_contrasts(cells, factors)]
+
+
+def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
+    by_name = {row.variant.name: row for row in rows}
+    lines: list[EffectLine] = []
+    placed: list[PlacedEffect] = []
+    for row in rows:
+        before = by_name.get(row.variant.follows or "")
+        is_on_road = row.variant.design == "roadmap" and not row.variant.side
+        if before is None or not (row.variant.design == "orders" or is_on_road):
+            continue
+        delta = effect_against(row, before)
+        if row.is_healthy and before.is_healthy:
+            shared = row.values.keys() & before.values.keys()
+            differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
+            placed.append(PlacedEffect(row.variant.step, frozenset(row.variant.cell[:-1]), differences))
+        order = "the road" if is_on_road else row.variant.name.partition(".")[0].replace("order", "order ")
+        place = f"{row.variant.step}, step {len(row.variant.cell)} of {order}"
+        lines.append(EffectLine(regime, PLACE, place, delta, _end_of(row) or _end_of(before)))
+    steps = list(dict.fromkeys(line.step for line in placed))
+    return [*(_contrast_line(regime, contrast, "orders") for contrast in order_contrasts(placed, steps)), *lines]
+
+
+def _contrast_line(regime: str, contrast: Contrast, versus: str) -> EffectLine:
+    kind = MAIN if len(contrast.factors) == 1 else INTERACTION
+    delta = StepEffect(contrast.effect, versus) if contrast.effect else None
+    return EffectLine(regime, kind, " × ".join(contrast.factors), delta, contrast.caveat)
+
+
+def _corrected_by_kind(lines: Sequence[EffectLine]) -> list[EffectLine]:
+    """Holm's correction, for main effects and for interactions apart: they answer different questions. Places get none: they
+    show where the averages come from.
+    """
+    result = list(lines)
+    for kind in (MAIN, INTERACTION):
+        chosen = [index for index, line in enumerate(lines) if line.kind == kind]
+        for index, delta in zip(chosen, corrected([lines[index].delta for index in chosen]), strict=True):
+            result[index] = replace(lines[index], delta=delta)
+    return result
+
+
+def _left_out(design: str, rows: Sequence[StepRow]) -> list[str]:
+    """Averages over cells would hide these."""
+    if design not in ("factorial", "orders"):
+        return []
+    return [
+        f"{row.variant.label}: {_end_of(row) or 'no trial is done'}"
+        for row in rows
+        if row.variant.design == design and not row.is_healthy
+    ]
+
+
+def _end_of(row: StepRow) -> str:
+    if row.is_mixed:
+        return f"{row.mixture}, {len(row.finished_values)} finished"
+    return f"all {row.mixture}" if row.mixture else ""
+
+
+def section_to_json(section: Section) -> dict[str, Any]:
+    """The form of a design in `report --format json`."""
+    return {
+        "design": section.design,
+        "rows": [row_to_json(row) for row in section.rows],
+        "effects": [
+            {
+                "regime": line.regime,
+                "kind": line.kind,
+                "label": line.label,
+                "note": line.note,
+                **(effect_to_json(line.delta) or {}),
+            }
+            for line in section.lines
+        ],
+        "left_out": list(section.left_out),
+    }

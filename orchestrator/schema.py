@@ -1,0 +1,262 @@
+"""What may stand in a spec: the keys, their types and their meaning. `sweeps/README.md` shows each by example."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from illama.config import RuntimeConfig, Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$", max_length=80)]
+"""Letters, digits, `_`, `.` and single `-`: it becomes part of a file's name."""
+
+Changes = dict[str, Any]
+"""Dotted settings and their new values, such as `{model.norm: rmsnorm}`."""
+
+MISSING_CHANGE = "missing_change"
+"""Type of the error about a step that says nowhere what it changes; it is told at the step's name."""
+
+METRICS = ("val/acc1", "val/acc5", "val/loss")
+
+
+class MetricSchema(Settings):
+    """The number that the report compares."""
+
+    name: Literal["val/acc1", "val/acc5", "val/loss"] = "val/acc1"
+    """As MLflow shows it."""
+    mode: Literal["max", "min"] = "max"
+    """Which direction is better."""
+    epoch: Literal["last", "best"] = "last"
+    """`last`: read when training ends. `best`: at the epoch that validates best, as many papers do; biased upwards, so the plan
+    warns."""
+
+    @model_validator(mode="after")
+    def _direction(self) -> Self:
+        if (self.name == "val/loss") != (self.mode == "min"):
+            raise ValueError(f"mode {self.mode} would call a worse {self.name} an improvement")
+        return self
+
+
+class ResourcesSchema(Settings):
+    """What one trial occupies while it runs."""
+
+    cpus: PositiveFloat = 1
+    """CPU cores; torch uses as many threads."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs; a fraction shares one."""
+    time_limit: PositiveFloat | None = None
+    """Seconds that one attempt may take; a trial that hangs is ended then, and tried again by `resume`."""
+
+
+class CostSchema(Settings):
+    """What is known of the hardware, for estimates before any trial is done."""
+
+    images_per_epoch: PositiveInt
+    """Training images."""
+    flops_per_second: PositiveFloat
+    """That all devices of one trial reach together in training, not their peak."""
+    price_per_gpu_hour: PositiveFloat | None = None
+    """In whatever currency."""
+
+
+class ReferenceSchema(Settings):
+    """A published figure, shown beside ours."""
+
+    value: float
+    """Of the sweep's metric; the metric's own name, such as `val/acc1`, may stand for `value`."""
+    source: str
+    """Where it was published."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_name(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "value" not in value:
+            return {"value" if key in METRICS else key: item for key, item in value.items()}
+        return value
+
+
+def _by_regime(value: Any) -> Any:
+    """One reference for all regimes goes by the empty name."""
+    if isinstance(value, Mapping) and {"value", "source", *METRICS} & set(value):
+        return {"": value}
+    return value
+
+
+class SideSchema(Settings):
+    """An alternative beside a step: measured and reported, but the road does not go on from it."""
+
+    change: Changes = {}
+    """On top of the step it stands beside, or of the step that `on` names; may be left out where `regimes` has one."""
+    on: Name | None = None
+    """The step, or `baseline`, that the change is made to instead: a control. Its effect is taken against that step."""
+    expect: Literal["collapse"] | None = None
+    """A collapse that is part of the claim."""
+    reference: dict[str, ReferenceSchema] = {}
+    """A published figure: `{value: 75.0, source: ...}`, or one for each regime by its name."""
+    regimes: dict[Name, Changes] = {}
+    """Further changes in these regimes only."""
+    resources: ResourcesSchema | None = None
+    """Instead of the sweep's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """`{model.mask_form: additive}` is short for `{change: {model.mask_form: additive}}`."""
+        if isinstance(value, Mapping) and value and not set(value) & set(cls.model_fields):
+            return {"change": value}
+        return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if "change" not in self.model_fields_set and not self.regimes:
+            raise PydanticCustomError(MISSING_CHANGE, "key 'change' is missing")
+        return self
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _one_for_all_regimes(cls, value: Any) -> Any:
+        return _by_regime(value)
+
+
+class StepSchema(SideSchema):
+    """A rung of the roadmap."""
+
+    name: Name
+    """Unique within the sweep."""
+    change: Changes = {}
+    """On top of the step before; may be left out where `regimes` has one."""
+    on: None = None
+    """Of side steps only: the road is one."""
+    side: dict[Name, SideSchema] = {}
+    """Alternatives beside this step, by name."""
+    requires: list[Name] = []
+    """Steps without which this one makes no sense; cells of a design that lack one are skipped."""
+    conflicts: list[Name] = []
+    """Steps that this one cannot stand beside; cells with both are skipped."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return value
+
+
+class DesignSchema(Settings):
+    """How steps become variants."""
+
+    name: Literal["roadmap", "one_factor", "leave_one_out", "factorial", "orders"]
+    """`roadmap`: each step on top of the one before. `one_factor`: each step alone on the baseline. `leave_one_out`: all steps
+    but one. `factorial`: all combinations. `orders`: the roadmap in other orders."""
+    steps: list[Name] = []
+    """Of `factorial`: these alone; by default all steps."""
+    fraction: Literal["1", "1/2", "1/4", "1/8"] = "1"
+    """Of `factorial`: a balanced part of all combinations."""
+    count: PositiveInt = 3
+    """Of `orders`: how many others; `{orders: 3}` for short."""
+    seed: int = Field(default=0, ge=0)
+    """Of `orders`: which ones are drawn."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """`roadmap`, `{orders: 3}` and `{factorial: {fraction: 1/2}}`."""
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
+            [(name, options)] = value.items()
+            return {"name": name, **options} if isinstance(options, Mapping) else {"name": name, "count": options}
+        return value
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        allowed = {"factorial": {"steps", "fraction"}, "orders": {"count", "seed"}}.get(self.name, set())
+        if stray := self.model_fields_set - allowed - {"name"}:
+            options = ", ".join(sorted(allowed)) or "no options"
+            raise ValueError(f"design {self.name} has no option '{min(stray)}'; it takes {options}")
+        return self
+
+
+class AdaptiveSchema(Settings):
+    """Seeds that are added only where a step is not decided."""
+
+    start: Annotated[int, Field(ge=2)]
+    """Seeds of every variant to begin with."""
+    max: Annotated[int, Field(ge=3)]
+    """Seeds at which a step that is still not decided is left so."""
+    until: Literal["decided"] = "decided"
+    """The corrected p-value is below 0.05, every look at the figures paid for."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.max <= self.start:
+            raise ValueError(f"max {self.max} is not more than start {self.start}; for a fixed number of seeds write a list")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which the figures are looked at: doubled each time, since every look has its price."""
+        found = [self.start]
+        while found[-1] < self.max:
+            found.append(min(2 * found[-1], self.max))
+        return tuple(found)
+
+
+class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms, read by two fields
+    """One YAML file and all that it asks for."""
+
+    name: Name
+    """Of the sweep's folder in the store and of the MLflow experiment."""
+    metric: MetricSchema = MetricSchema()
+    """What the report compares."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    """Every variant is trained once with each; `{start: 3, max: 12, until: decided}` fills in the first ones."""
+    adaptive: AdaptiveSchema | None = Field(default=None, validation_alias="seeds")
+    """The long form of `seeds`."""
+    baseline: dict[Literal["model", "data", "train"], dict[str, Any]]
+    """The configuration before any step."""
+    reference: dict[str, ReferenceSchema] = {}
+    """A published figure of the baseline, as of a step."""
+    steps: list[StepSchema] = []
+    """The road, in order."""
+    design: Annotated[list[DesignSchema], Field(min_length=1)] = [DesignSchema(name="roadmap")]
+    """One design or a list of them; cells that coincide are trained once."""
+    regimes: dict[Name, Changes] = {}
+    """The same road from other baselines, by name."""
+    recipes: dict[Name, Changes] = {}
+    """A second axis beside `regimes`: the same road under other recipes."""
+    tolerance: float = Field(default=0.02, ge=0)
+    """Share of parameters or FLOPs that a step may add or take before the plan warns."""
+    resources: ResourcesSchema = ResourcesSchema()
+    """Of each trial."""
+    cost: CostSchema | None = None
+    """For estimates before any trial is done."""
+    runtime: RuntimeConfig = RuntimeConfig()
+    """How to run; never part of a trial's identity."""
+
+    @property
+    def most_seeds(self) -> int:
+        """Of any variant, where seeds are added as needed."""
+        return self.adaptive.max if self.adaptive else len(self.seeds)
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _one_for_all_regimes(cls, value: Any) -> Any:
+        return _by_regime(value)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _first_seeds(cls, value: Any) -> Any:
+        start = value.get("start") if isinstance(value, Mapping) else None
+        if start is None:
+            return [0] if isinstance(value, Mapping) else value  # what is wrong with the mapping is told of `adaptive`
+        return list(range(start)) if isinstance(start, int) and 0 < start < 1000 else [0]
+
+    @field_validator("adaptive", mode="before")
+    @classmethod
+    def _only_the_long_form(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping) else None
+
+    @field_validator("design", mode="before")
+    @classmethod
+    def _one_design(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Mapping) else value

@@ -1,0 +1,187 @@
+"""The nouns: what a trial is asked to do (`TrialSpec`) and what became of it (`TrialRecord`, `Outcome`)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from illama.config import Config, RuntimeConfig
+
+
+class Outcome(StrEnum):
+    """How an attempt at a trial ended."""
+
+    FINISHED = "finished"
+    """Trained to the end."""
+    COLLAPSED = "collapsed"
+    """Trained to the end, but the output does not depend on the image."""
+    DIVERGED = "diverged"
+    """Loss or weights stopped being finite; training again would give the same."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Device or host memory did not suffice."""
+    TIMED_OUT = "timed_out"
+    """Over the trial's time limit."""
+    FAILED = "failed"
+    """The trial's code raised."""
+    LOST = "lost"
+    """Stopped, preempted, or its process or node died; goes on from its checkpoint."""
+
+    @property
+    def is_result(self) -> bool:
+        """Whether the trial is done: nothing would be learned by training it again."""
+        return self in (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether `resume` tries the trial again and `run` leaves it alone."""
+        return self in (Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
+
+
+class State(StrEnum):
+    """Where a trial stands, as its files say."""
+
+    PENDING = "pending"
+    """No attempt yet."""
+    RUNNING = "running"
+    """An attempt is under way, under a driver that is alive."""
+    INTERRUPTED = "interrupted"
+    """An attempt ended, or vanished, before the trial was done."""
+    FAILED = "failed"
+    """The last attempt failed."""
+    DONE = "done"
+    """There is a result."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies while it runs."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    time_limit: float | None = None
+    """Seconds that one attempt may take."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The resolved settings of a step, before the seed."""
+
+    name: str
+    step: str
+    """The rung of the road that it is, or that it stands beside."""
+    regime: str
+    """Empty where the sweep has no regimes."""
+    side: bool
+    """Measured and reported, but the road does not go on from it."""
+    follows: str | None
+    """The variant that this one changes; none for the baseline."""
+    changes: Mapping[str, Any]
+    """The settings that differ from `follows`, as the spec writes them; the baseline has none."""
+    config: Config
+    """With seed 0."""
+    resources: Resources
+    expects_collapse: bool = False
+    reference: Mapping[str, Any] | None = None
+    line: int = 0
+    """Where the spec speaks of it."""
+    design: str = "roadmap"
+    """That it belongs to; the baseline counts as the roadmap's."""
+    cell: tuple[str, ...] = ()
+    """The steps that it has, in the order in which they were taken; side steps have those of the road up to them."""
+    on: str | None = None
+    """Of a side step that is a control: the variant that it changes, and that its effect is taken against."""
+
+    @property
+    def label(self) -> str:
+        """The name within the sweep, regime in front."""
+        return f"{self.regime}/{self.name}" if self.regime else self.name
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One variant with one seed: all that a worker needs to know."""
+
+    sweep: str
+    variant: str
+    regime: str
+    seed: int
+    changes: Mapping[str, Any]
+    config: Config
+    fingerprint: str
+    resources: Resources = field(default_factory=Resources)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    @property
+    def name(self) -> str:
+        """`<variant>-seed<k>`, with `<regime>/` in front where there are regimes."""
+        prefix = f"{self.regime}/" if self.regime else ""
+        return f"{prefix}{self.variant}-seed{self.seed}"
+
+    @property
+    def directory_name(self) -> str:
+        """The name as one path component, the fingerprint's start behind it."""
+        return f"{self.name.replace('/', '--')}-{self.fingerprint[:8]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What `trial.json` holds of it."""
+        return {
+            "sweep": self.sweep,
+            "name": self.name,
+            "variant": self.variant,
+            "regime": self.regime,
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+            "changes": dict(self.changes),
+            "settings": self.config.model_dump(mode="json"),
+            "resources": asdict(self.resources),
+            "runtime": self.runtime.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; further keys are left alone."""
+        return cls(
+            sweep=value["sweep"],
+            variant=value["variant"],
+            regime=value["regime"],
+            seed=value["seed"],
+            changes=value["changes"],
+            config=Config.model_validate(value["settings"]),
+            fingerprint=value["fingerprint"],
+            resources=Resources(**value["resources"]),
+            runtime=RuntimeConfig.model_validate(value["runtime"]),
+        )
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the files of one trial say happened."""
+
+    state: State
+    outcome: Outcome | None = None
+    """Of the trial where it is done, else of its last attempt."""
+    cause: str | None = None
+    """Why it ended so, where that needs a word."""
+    attempts: int = 0
+    iteration: int = 0
+    """The last one with metrics."""
+    epoch: float = 0.0
+    """The last one with metrics, from 1."""
+    result: Mapping[str, Any] | None = None
+    """`result.json`, where the trial is done."""
+    path: str = ""
+    """The trial's directory; in another sweep where the result is reused."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Those of the last evaluation; empty before the trial is done."""
+        return self.result.get("metrics", {}) if self.result else {}
+
+    @property
+    def seconds(self) -> float | None:
+        """Training seconds over all attempts, where the trial is done."""
+        return self.result.get("seconds") if self.result else None
+
+    def is_of_another(self, trial: TrialSpec) -> bool:
+        """Whether the files are not `trial`'s own: the same training was done for another step or another sweep."""
+        return not self.path.endswith(f"/{trial.sweep}/trials/{trial.directory_name}")

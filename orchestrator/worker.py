@@ -1,0 +1,166 @@
+"""One trial from start to result: the border between the user's failure and ours.
+
+Whatever the training raises becomes an outcome in the trial's files. Only a store that cannot be written is raised further.
+"""
+
+import errno
+import faulthandler
+import os
+import platform
+import socket
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from illama.trainer import Diverged, Stopped, TrainResult, train
+from orchestrator.errors import StoreError
+from orchestrator.lease import EXPIRY_SECONDS, read_lease
+from orchestrator.store import MetricsLog, TrialDirectory
+from orchestrator.trial import Outcome, TrialSpec
+
+_LOOK_SECONDS = 0.2
+"""How often a worker looks whether it should stop; a look costs two small reads."""
+
+
+class Superseded(Exception):
+    """A later attempt at the same trial has begun: this one must not write any more."""
+
+
+class Watch:
+    """Tells a training when to stop, for whatever reason outside of it."""
+
+    def __init__(self, directory: TrialDirectory, session: str) -> None:
+        self._directory = directory
+        self._sweep_path = directory.path.parent.parent
+        self._session = session
+        self._attempts_size = directory.attempts_path.stat().st_size
+        self._next_look = 0.0
+        self._stop = False
+
+    def should_stop(self) -> bool:
+        """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's work."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            if self._directory.attempts_path.stat().st_size != self._attempts_size:
+                raise Superseded
+            self._stop = self._stop or self._driver_is_gone_or_stopping()
+        return self._stop
+
+    def _driver_is_gone_or_stopping(self) -> bool:
+        holder = read_lease(self._sweep_path)
+        return (
+            holder is None or holder.session != self._session or holder.stopping or time.time() - holder.renewed > EXPIRY_SECONDS
+        )
+
+
+def run_trial(path: Path, session: str) -> Outcome:
+    """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
+
+    Raises `StoreError` where those files cannot be written.
+    """
+    directory = TrialDirectory(path)
+    try:
+        trial = directory.read_trial()
+        number = directory.start_attempt(session, _where(trial))
+        try:
+            with _time_limit(trial.resources.time_limit, directory):
+                return _train(directory, trial, number, session)
+        except Superseded:
+            return Outcome.LOST
+    except OSError as error:
+        raise StoreError(f"cannot use the trial's files at {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _time_limit(seconds: float | None, directory: TrialDirectory) -> Iterator[None]:
+    """End this process after so many seconds, whatever its threads are stuck in, and leave their stacks behind.
+
+    The interpreter's own watchdog needs no lock of it; that a process cannot end a trial by halves is what the store is for.
+    """
+    directory.stack_path.unlink(missing_ok=True)
+    if seconds is None:
+        yield
+        return
+    with directory.stack_path.open("wb") as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    directory.stack_path.unlink()
+
+
+def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str) -> Outcome:
+    watch = Watch(directory, session)
+    device = trial.runtime.device
+    if device == "auto":
+        device = "cuda" if trial.resources.gpus > 0 else "cpu"
+    try:
+        result = train(
+            trial.config,
+            runtime=trial.runtime.model_copy(update={"device": device}),
+            log_metrics=MetricsLog(directory),
+            checkpoint_dir=directory.path,
+            should_stop=watch.should_stop,
+        )
+    except (StoreError, Superseded):
+        raise
+    except Stopped as stopped:
+        return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, checkpoint saved")
+    except Diverged as diverged:
+        last = directory.last_metrics()
+        content = {"cause": str(diverged), "iterations": diverged.iteration, "metrics": last["metrics"] if last else {}}
+        return _finish(directory, number, Outcome.DIVERGED, content)
+    except Exception as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
+        _raise_if_store_is_full(error)
+        outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
+        return _end(directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
+    outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
+    return _finish(directory, number, outcome, _result_content(result))
+
+
+def _result_content(result: TrainResult) -> Mapping[str, Any]:
+    return {
+        "metrics": result.final,
+        "best": result.best,
+        "best_epoch": result.best_epoch,
+        "iterations": result.iterations,
+        "epochs": result.epochs,
+        "params": result.params,
+        "seconds": result.seconds,
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+
+
+def _finish(directory: TrialDirectory, number: int, outcome: Outcome, content: Mapping[str, Any]) -> Outcome:
+    directory.write_result(outcome, {"attempts": number, **content})
+    return _end(directory, number, outcome, content.get("cause"))
+
+
+def _end(directory: TrialDirectory, number: int, outcome: Outcome, cause: str | None = None, trace: str | None = None) -> Outcome:
+    directory.end_attempt(number, outcome, cause, trace)
+    return outcome
+
+
+def _where(trial: TrialSpec) -> dict[str, Any]:
+    uses_gpu = trial.resources.gpus > 0 and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if uses_gpu else platform.processor() or platform.machine()
+    where = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "torch": torch.__version__}
+    return where | ({"micro_batch_size": trial.runtime.micro_batch_size} if trial.runtime.micro_batch_size else {})
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator for the CPU
+
+
+def _raise_if_store_is_full(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        raise error

@@ -1,0 +1,268 @@
+"""A sweep of seconds, paths that break careless quoting, and the command line as a function and as a process."""
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+    from orchestrator.store import Store
+    from orchestrator.trial import TrialSpec
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "seeds": [0],
+    "baseline": {
+        "model": {"name": "vit_digits", "embed_dim": 32, "depth": 1, "num_heads": 2},
+        "data": {"name": "digits", "val_fraction": 0.9},
+        "train": {"epochs": 2, "batch_size": 59, "lr": 0.01},
+    },
+    "runtime": {"device": "cpu", "checkpoint_seconds": 0},
+}
+"""Three iterations an epoch, a few milliseconds each."""
+
+ZOO: dict[str, Any] = {
+    "name": "zoo",
+    "seeds": [0, 1],
+    "steps": [
+        {"name": "rmsnorm", "change": {"model.norm": "rmsnorm"}},
+        {
+            "name": "causal",
+            "change": {"model.attention": "causal", "model.mask_form": "additive"},
+            "expect": "collapse",
+            "side": {"too_fast": {"train.lr": 1e30}},
+        },
+        {"name": "broken", "change": {"model.num_classes": 3}},
+    ],
+}
+"""Two trials for each way to end: finished, collapsed, diverged, failed."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its output, parsed."""
+        return json.loads(self.out)
+
+
+WriteSpec = Callable[..., Path]
+CommandLine = Callable[..., Finished]
+Process = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _same_surroundings_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a developer's shell or a CI may set and the commands listen to."""
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def weird_path(tmp_path: Path) -> Path:
+    """A folder whose name breaks shells, URLs and formats that are put together without quoting."""
+    path = tmp_path / 'it\'s a "weird" path, 100% {x} #1 ü'
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def write_spec(weird_path: Path) -> WriteSpec:
+    """`write_spec(seeds=[0, 1], steps=[...], **{"baseline.train.lr": 1e30})` writes a sweep of seconds and returns its path."""
+
+    def write(name: str = "tiny", **changes: Any) -> Path:
+        settings = copy.deepcopy(TINY) | {"name": name}
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            group = settings
+            for parent in parents:
+                group = group.setdefault(parent, {})
+            group[last] = value
+        path = weird_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(settings, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def store_path(weird_path: Path) -> Path:
+    """Where the sweeps of a test keep their results."""
+    return weird_path / "runs"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A spec, its trials, and an empty store that is ready for them."""
+
+    spec: "SweepSpec"
+    store: "Store"
+    trials: "list[TrialSpec]"
+
+    @property
+    def path(self) -> Path:
+        """Its folder in the store."""
+        return self.store.sweep_path(self.spec.name)
+
+
+@pytest.fixture
+def make_sweep(write_spec: WriteSpec, store_path: Path) -> Callable[..., Sweep]:
+    """As `write_spec`, and loads what it wrote."""
+
+    def make(name: str = "tiny", **changes: Any) -> Sweep:
+        from illama.data import dataset_digest
+        from orchestrator.plan import trials_of
+        from orchestrator.spec import load_spec
+        from orchestrator.store import Store
+
+        spec, store = load_spec(write_spec(name, **changes)), Store(store_path)
+        store.prepare(spec.name)
+        return Sweep(spec, store, trials_of(spec, dataset_digest))
+
+    return make
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """`cli("plan", spec, "--json")` runs the command in this process."""
+
+    def call(*arguments: object) -> Finished:
+        from orchestrator.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, arguments)])
+        capfd.readouterr()
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return Finished(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def process(weird_path: Path) -> Iterator[Process]:
+    """`process("run", spec)` starts the command in a process of its own, as a user would; none survives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(command, cwd=weird_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=os.environ)
+        )
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            os.killpg(one.pid, signal.SIGKILL)
+        one.communicate()
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """`wait_until(lambda: ..., "the file is there", driver)` polls until it is true; a driver that ends before is a failure."""
+
+    def wait(condition: Callable[[], object], what: str, driver: "subprocess.Popen[str] | None" = None) -> None:
+        end = time.monotonic() + 100
+        while not condition():
+            assert driver is None or driver.poll() is None, f"ended before: {what}\n{driver and driver.communicate()}"
+            assert time.monotonic() < end, f"in vain: {what}"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def bits_of() -> Callable[[Path], dict[str, Any]]:
+    """Everything in a store's sweep that a seed decides: outcomes, curves and weights, without anything about time."""
+    import torch
+
+    def bits(sweep: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path in sorted(sweep.glob("trials/*/result.json")):
+            result = json.loads(path.read_bytes())
+            lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+            weights = torch.load(path.parent / "checkpoint.pt", weights_only=True)["model"]
+            found[path.parent.name] = {
+                "outcome": result["outcome"],
+                "metrics": _timeless(result["metrics"]),
+                "best": _timeless(result.get("best", {})),
+                "curve": [(line["iteration"], _timeless(line["metrics"])) for line in lines],
+                "weights": {name: tensor.numpy().tobytes() for name, tensor in weights.items()},
+            }
+        return found
+
+    return bits
+
+
+def _timeless(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+@pytest.fixture(scope="session")
+def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zoo, trained once for all tests."""
+    from rich.console import Console
+
+    from orchestrator.driver import Job, run_sweep
+    from orchestrator.executors.local import run_locally
+    from orchestrator.spec import load_spec
+    from orchestrator.store import Store
+
+    folder = tmp_path_factory.mktemp("zoo")
+    (folder / "zoo.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY) | ZOO, sort_keys=False))
+    with open(os.devnull, "w") as nowhere:
+        job = Job(load_spec(folder / "zoo.yaml"), Store(folder / "runs"), run_locally, tracking_uri=None)
+        run_sweep(job, Console(file=nowhere))
+    return folder
+
+
+@pytest.fixture
+def zoo(_trained_zoo: Path, weird_path: Path) -> Path:
+    """A folder with `zoo.yaml` and its store `runs`, where two trials ended in each way."""
+    shutil.copytree(_trained_zoo, weird_path, dirs_exist_ok=True)
+    return weird_path
+
+
+@pytest.fixture(scope="session")
+def _empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making its tables takes MLflow five seconds, a copy none."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def new_mlflow(store_path: Path, _empty_mlflow_database: Path) -> Callable[..., str]:
+    """`new_mlflow("name.db")` puts an empty MLflow into the store and returns its URI; by default the store's own."""
+
+    def make(name: str = "mlflow.db") -> str:
+        store_path.mkdir(exist_ok=True)
+        shutil.copy(_empty_mlflow_database, store_path / name)
+        return f"sqlite:///{store_path / name}"
+
+    return make

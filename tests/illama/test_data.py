@@ -1,0 +1,72 @@
+"""The split is fixed and fair, the digest cheap and true."""
+
+import subprocess
+import sys
+from hashlib import sha256
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from illama.config import DataConfig, ModelConfig, with_preset
+from illama.data import dataset_digest, epoch_order, load
+
+DIGITS = ModelConfig.model_validate(with_preset({"name": "vit_digits"}))
+
+
+def test_the_digits_are_those_of_scikit_learn_split_with_no_image_lost() -> None:
+    from sklearn.datasets import load_digits
+
+    data = load(DataConfig(name="digits"), DIGITS)
+    assert data.train_images.shape == (1347, 1, 8, 8)
+    assert data.val_images.shape == (450, 1, 8, 8)
+    pixels = np.concatenate([data.train_images, data.val_images]).reshape(1797, 64)
+    labels = np.concatenate([data.train_labels, data.val_labels])
+    original = load_digits()
+    ours = sorted(zip(pixels.astype(int).tolist(), labels.tolist(), strict=True))
+    assert ours == sorted(zip(original.data.astype(int).tolist(), original.target.tolist(), strict=True))
+
+
+def test_every_class_has_its_share_in_validation() -> None:
+    data = load(DataConfig(name="digits", val_fraction=0.25), DIGITS)
+    shares = np.bincount(data.val_labels) / (np.bincount(data.val_labels) + np.bincount(data.train_labels))
+    assert shares == pytest.approx(np.full(10, 0.25), abs=0.01)
+
+
+def test_mean_and_deviation_are_of_the_training_images_alone() -> None:
+    data = load(DataConfig(name="digits"), DIGITS)
+    assert data.mean.tolist() == pytest.approx([data.train_images.mean()], rel=1e-5)
+    assert data.std.tolist() == pytest.approx([data.train_images.std()], rel=1e-5)
+
+
+def test_the_order_visits_every_image_once_and_differs_by_epoch_and_seed() -> None:
+    orders = [epoch_order(seed, epoch, 50).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert epoch_order(0, 1, 50).tolist() == orders[1]
+
+
+def test_the_digest_names_the_very_file() -> None:
+    file = resources.files("sklearn.datasets.data") / "digits.csv.gz"
+    assert dataset_digest(DataConfig(name="digits")) == f"sha256:{sha256(file.read_bytes()).hexdigest()}"
+
+
+def test_a_digest_imports_neither_torch_nor_scikit_learn() -> None:
+    program = (
+        "import sys; from illama.config import DataConfig; from illama.data import dataset_digest; import illama;"
+        "dataset_digest(DataConfig(name='digits'));"
+        "print(sorted({'torch', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_model_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"1 x 8 x 8 .* in 10 classes, but the model takes 1 x 8 x 8 in 7"):
+        load(DataConfig(name="digits"), DIGITS.model_copy(update={"num_classes": 7}))
+
+
+def test_synthetic_images_take_the_shape_of_the_model() -> None:
+    model = DIGITS.model_copy(update={"img_size": 12, "in_chans": 3, "num_classes": 4})
+    data = load(DataConfig(name="synthetic"), model)
+    assert data.train_images.shape[1:] == (3, 12, 12)
+    assert set(data.val_labels) == {0, 1, 2, 3}

@@ -1,0 +1,63 @@
+"""`python -m illama` works alone, and answers mistakes in a sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from illama.__main__ import main
+
+RECIPE = """
+model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2}
+data: {name: digits, val_fraction: 0.9}
+train: {epochs: 2, batch_size: 32, lr: 1e-3}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+def test_train_then_evaluate(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", recipe, "train.epochs=1", "seed=3", "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    metrics, summary = capsys.readouterr().out.splitlines()
+    assert "% in the last epoch" in summary
+    assert main(["evaluate", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == json.loads(metrics)["val/loss"]
+
+
+def test_describe_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", "illama_tiny", "model.img_size=384"]) == 0
+    assert "5,774,056" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["describe", "illama_tin"], "did you mean illama_tiny?"),
+        (["describe", "illama_tiny", "model.norms=rmsnorm"], "norms is not a setting; did you mean norm?"),
+        (["train", "missing.yaml"], "missing.yaml"),
+        (["train", "{recipe}", "train.epoch=1"], "train.epoch is not a setting; did you mean epochs?"),
+        (["train", "{recipe}", "train.lr=fast"], "train.lr"),
+        (["train", "{recipe}", "model.img_size=7"], "img_size 7 is not a multiple of patch_size 2"),
+        (["train", "{recipe}", "model.num_classes=3"], "but the model takes"),
+        (["train", "model.name=illama_digits", "data.name=digits"], "train is missing"),
+        (["evaluate", "{recipe}"], "is no checkpoint"),
+        (["evaluate", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_two(
+    recipe: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.replace("{recipe}", recipe) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_training_that_diverges_is_a_failure_of_its_own(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", recipe, "train.lr=1e30"]) == 1
+    assert "diverged" in capsys.readouterr().err

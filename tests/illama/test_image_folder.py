@@ -1,0 +1,141 @@
+"""Image folders train end to end, with worker processes, and say which file is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from illama import image_folder
+from illama.config import Config, DataConfig, RuntimeConfig
+from illama.data import dataset_digest
+from illama.loader import make_loader
+from illama.trainer import train
+
+Image = pytest.importorskip("PIL.Image")
+Build = Callable[..., Config]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes, red and blue, in pictures of different sizes and formats."""
+    random = np.random.RandomState(0)
+    for part, count in (("train", 16), ("val", 6)):
+        for channel, name in ((0, "red"), (2, "blue")):
+            (tmp_path / "colours" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.randint(60, size=(20 + number, 30, 3)).astype(np.uint8)
+                pixels[:, :, channel] += 150
+                suffix = "png" if number % 2 else "JPEG"
+                Image.fromarray(pixels).save(tmp_path / "colours" / part / name / f"{number}.{suffix}")
+    return tmp_path
+
+
+def config(small_config: Build, **changes: Any) -> Config:
+    settings = {"data": {"name": "image_folder", "folder": "colours"}, "model.img_size": 16, "model.patch_size": 8}
+    settings |= {"model.in_chans": 3, "model.num_classes": 2, "train.batch_size": 8, "train.epochs": 4}
+    augmented = {"train.random_resized_crop": True, "train.hflip": 0.5, "train.aa": "rand-m9-mstd0.5-inc1", "train.reprob": 0.25}
+    return small_config({**settings, **augmented, **{key.replace("__", "."): value for key, value in changes.items()}})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_folder_trains_end_to_end(folder: Path, small_config: Build, workers: int) -> None:
+    plain = config(small_config, train__aa=None, train__epochs=8)
+    runtime = RuntimeConfig(device="cpu", data_dir=folder, data_workers=workers)
+    result = train(plain, runtime=runtime, log_metrics=lambda metrics, iteration: None)
+    assert result.final["val/acc1"] == 100
+
+
+def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(folder: Path, small_config: Build) -> None:
+    settings = config(small_config)
+    alone = make_loader(settings, RuntimeConfig(data_dir=folder), CPU)
+    helped = make_loader(settings, RuntimeConfig(data_dir=folder, data_workers=2), CPU)
+    whole = list(alone.batches(epoch=3, first=0))
+    assert len(whole) == 4
+    for expected, found in zip(whole[2:], helped.batches(epoch=3, first=2), strict=True):
+        assert torch.equal(expected[0], found[0])
+        assert torch.equal(expected[1], found[1])
+    assert not torch.equal(next(alone.batches(epoch=4, first=0))[0], whole[0][0])
+
+
+def test_validation_pictures_come_in_order_and_unchanged(folder: Path, small_config: Build) -> None:
+    ((images, labels),) = make_loader(config(small_config), RuntimeConfig(data_dir=folder), CPU).validation()
+    assert labels.tolist() == [0] * 6 + [1] * 6
+    assert images.shape == (12, 3, 16, 16)
+    assert (images[:6, 2].mean(dim=(1, 2)) > images[:6, 0].mean(dim=(1, 2))).all()
+
+
+def test_large_sizes_are_warped_and_small_ones_cut() -> None:
+    from illama.transforms import for_validation
+
+    picture = Image.new("RGB", (100, 50), "red")
+    assert for_validation(picture, 384).size == (384, 384)
+    assert for_validation(picture, 32).size == (32, 32)
+
+
+def test_a_damaged_picture_is_named(folder: Path, small_config: Build) -> None:
+    path = folder / "colours" / "train" / "red" / "3.png"
+    path.write_bytes(path.read_bytes()[:100])
+    runtime = RuntimeConfig(device="cpu", data_dir=folder)
+    with pytest.raises(ValueError, match=r"3\.png cannot be read as an image"):
+        train(config(small_config), runtime=runtime, log_metrics=lambda metrics, iteration: None)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: [path.unlink() for path in (root / "train" / "red").iterdir()], r"train.red is empty"),
+        (lambda root: (root / "val" / "red").rename(root / "elsewhere"), r"val has no folder for the class red"),
+        (lambda root: (root / "val" / "green").mkdir(), r"val.green is a class that .*train does not have"),
+        (lambda root: (root / "train").rename(root / "elsewhere"), r"train is not there"),
+    ],
+)
+def test_a_wrong_layout_names_the_folder(folder: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(folder / "colours")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        image_folder.read(folder / "colours")
+
+
+def test_the_digest_changes_with_names_and_sizes_and_not_with_the_place(folder: Path) -> None:
+    data = DataConfig(name="image_folder", folder="colours")
+    before = dataset_digest(data, folder)
+    (folder / "colours").rename(folder / "other")
+    assert dataset_digest(DataConfig(name="image_folder", folder="other"), folder) == before
+    path = folder / "other" / "val" / "red" / "1.png"
+    path.rename(path.with_name("one.png"))
+    renamed = dataset_digest(DataConfig(name="image_folder", folder="other"), folder)
+    (folder / "other" / "val" / "red" / "one.png").write_bytes(b"longer or shorter")
+    assert len({before, renamed, dataset_digest(DataConfig(name="image_folder", folder="other"), folder)}) == 3
+
+
+def test_a_model_of_other_classes_is_refused(folder: Path, small_config: Build) -> None:
+    with pytest.raises(ValueError, match="in 2 classes, but the model takes 3 x 16 x 16 in 5"):
+        make_loader(config(small_config, model__num_classes=5), RuntimeConfig(data_dir=folder), CPU)
+
+
+def test_rand_augment_changes_pictures_and_keeps_their_size() -> None:
+    from illama.transforms import OPERATIONS, rand_augment
+
+    pixels = np.random.RandomState(1).randint(256, size=(24, 24, 3)).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    for operation in OPERATIONS:
+        for sign in (-1, 1):
+            assert operation(picture, 0.9, sign).size == (24, 24)
+    views = {rand_augment(picture, "rand-m9-mstd0.5-inc1", np.random.RandomState(seed)).tobytes() for seed in range(20)}
+    assert 10 < len(views) <= 20
+
+
+def test_timm_pictures_belong_to_their_seed_and_leave_the_process_alone() -> None:
+    from illama.recipe import TrainConfig
+
+    view = pytest.importorskip("illama.timm_transforms", exc_type=ImportError).view
+    recipe = TrainConfig(epochs=1, batch_size=1, lr=1, hflip=0.5, random_resized_crop=True, aa="rand-m9-mstd0.5-inc1")
+    picture = Image.fromarray(np.random.RandomState(1).randint(256, size=(40, 40, 3)).astype(np.uint8))
+    state = torch.get_rng_state()
+    first, again, other = (view(picture, 16, recipe, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,96 @@
+"""Seeds are added where a step is not decided, and nowhere else."""
+
+from pathlib import Path
+
+import pytest
+from invented import HEAD, End, digest, records, spec_of
+
+from orchestrator.adaptive import more_seeds
+from orchestrator.confounds import warnings_of
+from orchestrator.errors import SpecError
+from orchestrator.plan import trials_of
+from orchestrator.report.roadmap import build_roadmap
+from orchestrator.spec import SweepSpec
+
+STEPS = """
+steps:
+  - {name: clear, change: {model.norm: rmsnorm}}
+  - {name: unclear, change: {model.position: rope}}
+"""
+BASELINE: list[End | None] = [70.0, 71.0, 72.0]
+CLEAR: list[End | None] = [90.0, 91.01, 91.99]
+UNCLEAR: list[End | None] = [91.0, 90.0, 93.0]
+
+
+def adaptive(tmp_path: Path, seeds: str = "{start: 3, max: 12, until: decided}") -> SweepSpec:
+    return spec_of(tmp_path, STEPS, head=HEAD.replace("[{seeds}]", seeds.replace("{", "{{").replace("}", "}}")))
+
+
+def wanted(spec: SweepSpec, ends: dict[str, list[End | None]]) -> dict[str, list[int]]:
+    return {label: list(seeds) for label, seeds in more_seeds(spec, digest, records(ends)).items()}
+
+
+def test_the_first_seeds_are_those_of_every_variant(tmp_path: Path) -> None:
+    spec = adaptive(tmp_path)
+    assert spec.schema.seeds == [0, 1, 2]
+    assert wanted(spec, {}) == {}
+    assert wanted(spec, {"baseline": BASELINE, "clear": [90.0, None, 92.0]}) == {}
+
+
+def test_the_plan_counts_with_the_most_seeds_that_there_may_be(tmp_path: Path) -> None:
+    assert warnings_of(adaptive(tmp_path)) == []
+    assert [w.code for w in warnings_of(adaptive(tmp_path, "{start: 3, max: 4}"))] == ["few-seeds"]
+
+
+def test_an_undecided_step_and_what_it_is_held_against_get_the_next_looks_seeds(tmp_path: Path) -> None:
+    ends = {"baseline": BASELINE, "clear": CLEAR, "unclear": UNCLEAR}
+    assert wanted(adaptive(tmp_path), ends) == {"clear": [3, 4, 5], "unclear": [3, 4, 5]}
+
+
+def test_a_look_waits_for_all_its_trials_and_the_last_one_ends_it(tmp_path: Path) -> None:
+    spec = adaptive(tmp_path)
+    six: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "clear": [*CLEAR, 90.0, 90.5, 91.0],
+        "unclear": [*UNCLEAR, 91.0, 89.5, None],
+    }
+    assert wanted(spec, six)["unclear"] == [3, 4, 5]
+    six["unclear"][-1] = 91.0
+    assert wanted(spec, six)["unclear"] == list(range(3, 12))
+    twelve = {name: [*values, *values] for name, values in six.items()}
+    assert wanted(spec, twelve)["unclear"] == list(range(3, 12))
+
+
+def test_a_step_where_some_trials_collapsed_gets_no_more(tmp_path: Path) -> None:
+    ends: dict[str, list[End | None]] = {"baseline": BASELINE, "clear": CLEAR, "unclear": [91.0, ("collapsed", 10.0), 93.0]}
+    assert wanted(adaptive(tmp_path), ends) == {}
+
+
+def test_the_added_seeds_are_planned_and_reported_with_their_price(tmp_path: Path) -> None:
+    spec = adaptive(tmp_path)
+    ends = {"baseline": BASELINE, "clear": [*CLEAR, 90.0, 90.5, 91.0], "unclear": [*UNCLEAR, 91.0, 89.5, 91.5]}
+    trials = trials_of(spec, digest, more_seeds=more_seeds(spec, digest, records(ends)))
+    assert [t.seed for t in trials if t.variant == "baseline"] == [0, 1, 2]
+    assert [t.seed for t in trials if t.variant == "unclear"] == list(range(12))
+    rows = {row.variant.name: row for row in build_roadmap(spec, trials, records(ends)).rows}
+    delta = rows["clear"].delta_previous
+    assert delta is not None
+    assert (delta.effect.pairs, delta.caveat) == (3, "")
+    assert delta.adjusted_p_value < 0.05  # type: ignore[operator]
+
+
+def test_without_adaptive_seeds_nothing_is_added(tmp_path: Path) -> None:
+    assert more_seeds(spec_of(tmp_path, STEPS), digest, records({"baseline": BASELINE, "clear": UNCLEAR})) == {}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        ("{start: 3, max: 3}", "max 3 is not more than start 3"),
+        ("{start: 3}", "key 'max' is missing"),
+        ("{start: x, max: 4}", "valid integer"),
+    ],
+)
+def test_a_wrong_long_form_is_told(tmp_path: Path, seeds: str, expected: str) -> None:
+    with pytest.raises(SpecError, match=expected):
+        adaptive(tmp_path, seeds)

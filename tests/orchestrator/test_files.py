@@ -1,0 +1,138 @@
+"""Files are right after a crash at any instant: the old content or the new, and never half a line."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import StoreError
+from orchestrator.files import append_json_line, read_json, read_json_lines, write_json, write_whole
+
+LINES = [{"n": 1}, {"text": "ü\n\\"}, {"n": 3, "list": [1.5, None, True]}]
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_json_is_written_for_people_and_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "ü", "value": 1e-3})
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert text == '{\n  "name": "ü",\n  "value": 0.001\n}\n'
+    assert read_json(tmp_path / "a.json") == {"name": "ü", "value": 0.001}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"null", b"\x00" * 8])
+def test_a_damaged_file_is_a_store_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"a\.json is damaged"):
+        read_json(path)
+
+
+def test_lines_come_back_as_they_were_appended(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    assert list(read_json_lines(path)) == []
+    for line in LINES:
+        append_json_line(path, line)
+    assert list(read_json_lines(path)) == LINES
+
+
+def test_a_tail_torn_at_any_byte_is_cut_off_and_the_whole_lines_stay(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    for line in LINES:
+        append_json_line(path, line)
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        whole = LINES[: content[:size].count(b"\n")]
+        assert list(read_json_lines(path)) == whole
+        append_json_line(path, {"after": size})
+        assert list(read_json_lines(path)) == [*whole, {"after": size}]
+
+
+@pytest.mark.parametrize("line", [b"{", b"", b"[]", b"\xff", b"\x00\x00"])
+def test_a_damaged_line_is_a_store_error_that_names_the_file(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b'{"n": 1}\n' + line + b'\n{"n": 2}\n')
+    with pytest.raises(StoreError, match="lines is damaged"):
+        list(read_json_lines(path))
+
+
+_json = st.dictionaries(
+    st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.text())
+)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_json, max_size=4), st.data())
+def test_any_lines_survive_any_cut(tmp_path: Path, lines: list[dict[str, Any]], data: st.DataObject) -> None:
+    path = tmp_path / "lines"
+    path.unlink(missing_ok=True)
+    for line in lines:
+        append_json_line(path, line)
+    content = path.read_bytes() if lines else b""
+    cut = content[: data.draw(st.integers(0, len(content)))]
+    path.write_bytes(cut)
+    assert list(read_json_lines(path)) == lines[: cut.count(b"\n")]
+
+
+_WRITER = """
+import sys, itertools
+from pathlib import Path
+from orchestrator.files import append_json_line, write_whole
+folder = Path(sys.argv[1])
+for number in itertools.count(int(sys.argv[2])):
+    write_whole(folder / "whole", b"%d " % number * 50_000)
+    append_json_line(folder / "lines", {"number": number, "long": "x" * 20_000})
+"""
+
+
+def test_kill_nine_while_writing_leaves_whole_files_and_whole_lines(tmp_path: Path) -> None:
+    expected = 0
+    for delay in (0.0, 0.003, 0.011, 0.02, 0.05):
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), str(expected)])
+        end = time.monotonic() + 30
+        while sum(1 for _ in read_json_lines(tmp_path / "lines")) <= expected:  # reading while it writes
+            assert time.monotonic() < end
+        time.sleep(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        words = (tmp_path / "whole").read_bytes().split()
+        assert len(words) == 50_000
+        assert len(set(words)) == 1
+        lines = list(read_json_lines(tmp_path / "lines"))
+        assert [line["number"] for line in lines] == list(range(len(lines)))
+        assert int(words[0]) in (len(lines) - 1, len(lines))
+        append_json_line(tmp_path / "lines", {"number": len(lines)})
+        expected = len(lines) + 1
+    assert json.loads((tmp_path / "lines").read_bytes().splitlines()[-1]) == {"number": expected - 1}

@@ -1,0 +1,273 @@
+"""The same science has the same fingerprint, other science another, and nothing else counts."""
+
+import copy
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from illama import config as settings_of
+from illama.config import NUMERICS_VERSION, PRESETS, Config, resolve
+from orchestrator.fingerprint import canonical_json, fingerprint
+
+SETTINGS: dict[str, Any] = {
+    "model": {"name": "illama_digits", "class_token": "first"},
+    "data": {"name": "digits"},
+    "train": {"epochs": 10, "batch_size": 64, "lr": 2e-3, "soft_mask": {"schedule": "linear", "epochs": 3}},
+    "seed": 1,
+}
+
+OTHER_VALUES: dict[str, Any] = {
+    "model.img_size": 16,
+    "model.patch_size": 4,
+    "model.in_chans": 3,
+    "model.num_classes": 11,
+    "model.embed_dim": 32,
+    "model.depth": 5,
+    "model.num_heads": 8,
+    "model.norm": "layernorm",
+    "model.feed_forward": "gelu",
+    "model.multiple_of": 16,
+    "model.position": "rope",
+    "model.rope_theta": 100.0,
+    "model.attention": "modified_causal",
+    "model.mask_form": "additive",
+    "model.class_token": "last",
+    "data.name": "synthetic",
+    "data.val_fraction": 0.5,
+    "data.folder": "flowers",
+    "train.epochs": 11,
+    "train.batch_size": 32,
+    "train.lr": 1e-3,
+    "train.min_lr": 1e-5,
+    "train.warmup_epochs": 1,
+    "train.weight_decay": 0.1,
+    "train.betas": [0.9, 0.95],
+    "train.eps": 1e-6,
+    "train.label_smoothing": 0.1,
+    "train.clip_grad": 1.0,
+    "train.layer_decay": 0.75,
+    "train.mixup": 0.8,
+    "train.cutmix": 1.0,
+    "train.hflip": 0.5,
+    "train.random_crop": 1,
+    "train.random_resized_crop": True,
+    "train.aa": "rand-m9-mstd0.5-inc1",
+    "train.transforms": "timm",
+    "train.reprob": 0.25,
+    "train.drop_path": 0.1,
+    "train.dropout": 0.1,
+    "train.drop_mode": "late",
+    "train.drop_schedule": "linear",
+    "train.cutoff_epoch": 5,
+    "train.ema": 0.999,
+    "train.precision": "bfloat16",
+    "train.deterministic": True,
+    "train.soft_mask": None,
+    "train.soft_mask.schedule": "constant",
+    "train.soft_mask.epochs": 4,
+    "train.soft_mask.rate": 0.5,
+    "seed": 2,
+}
+"""For each setting a value that the ones above do not have."""
+
+FOLDER = {"data.name": "image_folder"}
+LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
+COMPANY: dict[str, dict[str, Any]] = {
+    "data.folder": FOLDER,
+    "train.random_resized_crop": FOLDER,
+    "train.aa": FOLDER,
+    "train.transforms": {**FOLDER, "train.random_resized_crop": True},
+    "train.drop_mode": {"train.cutoff_epoch": 4, "train.drop_mode": "early"},
+    "train.cutoff_epoch": LATE,
+    "train.drop_schedule": {**LATE, "train.drop_mode": "early"},
+}
+"""Settings that make sense only beside others."""
+
+DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
+    "ModelConfig": {
+        "norm": "layernorm",
+        "feed_forward": "gelu",
+        "multiple_of": 256,
+        "position": "learned",
+        "rope_theta": 10000.0,
+        "attention": "bidirectional",
+        "mask_form": "multiplicative",
+        "class_token": "first",
+    },
+    "DataConfig": {"val_fraction": 0.25, "folder": "imagenet"},
+    "SoftMaskConfig": {"rate": 1.0},
+    "TrainConfig": {
+        "min_lr": 1e-6,
+        "warmup_epochs": 0,
+        "weight_decay": 0.05,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "label_smoothing": 0.0,
+        "clip_grad": None,
+        "soft_mask": None,
+        "layer_decay": None,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "hflip": 0.0,
+        "random_crop": 0,
+        "random_resized_crop": False,
+        "aa": None,
+        "transforms": "own",
+        "reprob": 0.0,
+        "drop_path": 0.0,
+        "dropout": 0.0,
+        "drop_mode": "standard",
+        "drop_schedule": "constant",
+        "cutoff_epoch": 0,
+        "ema": None,
+        "precision": "float32",
+        "deterministic": False,
+    },
+    "Config": {"seed": 0},
+}
+
+
+def changed(**changes: Any) -> Config:
+    settings = copy.deepcopy(SETTINGS)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        group = settings
+        for parent in parents:
+            group = group[parent]
+        group[last] = value
+    return resolve(settings)
+
+
+def test_the_digest_of_fixed_settings_never_changes() -> None:
+    # These change only with NUMERICS_VERSION: with any other cause, trials that are done would be trained again.
+    assert NUMERICS_VERSION == 1
+    assert fingerprint(resolve(SETTINGS), "data") == "9f96884fba85974b830aadf6bdd385907f60eb4a91f0c37d9ffe7cde7fc48eb6"
+    plain = {"model": {"name": "vit_digits"}, "data": {"name": "digits"}, "train": {"epochs": 1, "batch_size": 8, "lr": 1}}
+    assert fingerprint(resolve(plain), "data") == "c5c1268ac7acdde1eb45f4f09141901dd20402d507a6b478962bf784fecf9c79"
+
+
+def test_no_default_changes_without_a_raised_numerics_version() -> None:
+    # A default is left out of the digest: were it changed, old results would be taken for those of the new value.
+    assert NUMERICS_VERSION == 1, "write down the defaults of the new version here"
+    for name, pinned in DEFAULTS_OF_VERSION_1.items():
+        fields = getattr(settings_of, name).model_fields
+        assert {key: fields[key].default for key in pinned} == pinned
+
+
+def test_every_setting_with_a_default_is_pinned_above() -> None:
+    groups = [settings_of.ModelConfig, settings_of.DataConfig, settings_of.SoftMaskConfig, settings_of.TrainConfig, Config]
+    found = {group.__name__: {k for k, field in group.model_fields.items() if not field.is_required()} for group in groups}
+    missing = {name: keys - DEFAULTS_OF_VERSION_1[name].keys() for name, keys in found.items()}
+    assert not any(missing.values()), f"add to DEFAULTS_OF_VERSION_1, with a default that means 'as before': {missing}"
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_each_scientific_setting_changes_the_fingerprint(key: str) -> None:
+    company = COMPANY.get(key, {})
+    assert fingerprint(changed(**company | {key: OTHER_VALUES[key]}), "data") != fingerprint(changed(**company), "data")
+
+
+def test_no_scientific_setting_is_missing_in_the_test_above() -> None:
+    def keys(group: Any, prefix: str = "") -> set[str]:
+        found = set()
+        for name, value in group:
+            found |= {prefix + name} if not hasattr(value, "model_fields_set") else keys(value, f"{prefix}{name}.")
+        return found
+
+    missing = keys(resolve(SETTINGS)) - OTHER_VALUES.keys() - {"model.name"}
+    assert not missing, f"add to OTHER_VALUES: {missing}"
+
+
+def test_all_single_changes_differ_from_each_other() -> None:
+    digests = [fingerprint(changed(**COMPANY.get(key, {}) | {key: value}), "data") for key, value in OTHER_VALUES.items()]
+    assert len(set(digests)) == len(digests)
+
+
+def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(resolve(SETTINGS), "data")
+    assert fingerprint(resolve(SETTINGS), "other data") != before
+    monkeypatch.setattr("orchestrator.fingerprint.NUMERICS_VERSION", NUMERICS_VERSION + 1)
+    assert fingerprint(resolve(SETTINGS), "data") != before
+
+
+def test_neither_the_order_of_keys_nor_the_spelling_of_numbers_counts() -> None:
+    def reversed_everywhere(value: Any) -> Any:
+        return {k: reversed_everywhere(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
+
+    expected = fingerprint(resolve(SETTINGS), "data")
+    assert fingerprint(resolve(reversed_everywhere(SETTINGS)), "data") == expected
+    assert fingerprint(changed(**{"train.lr": 0.002, "train.epochs": 10.0, "train.betas": [0.9, 0.999]}), "data") == expected
+    assert fingerprint(changed(**{"train.lr": 1}), "data") == fingerprint(changed(**{"train.lr": 1.0}), "data")
+    assert fingerprint(changed(**{"train.min_lr": 0}), "data") == fingerprint(changed(**{"train.min_lr": -0.0}), "data")
+
+
+def test_a_default_that_is_written_down_counts_like_one_that_is_not() -> None:
+    assert fingerprint(changed(**{"train.weight_decay": 0.05}), "data") == fingerprint(resolve(SETTINGS), "data")
+
+
+def test_a_preset_is_its_settings_and_not_its_name() -> None:
+    spelled_out = {"name": "vit_digits", **PRESETS["illama_digits"], "class_token": "first"}
+    assert fingerprint(changed(model=spelled_out), "data") == fingerprint(resolve(SETTINGS), "data")
+    assert fingerprint(changed(model={"name": "vit_digits"}, **{"train.soft_mask": None}), "data") != fingerprint(
+        changed(**{"train.soft_mask": None}), "data"
+    )
+
+
+def test_no_operational_setting_reaches_the_fingerprint(write_spec: Any) -> None:
+    from orchestrator.plan import trials_of
+    from orchestrator.spec import load_spec
+
+    def prints(**changes: Any) -> list[str]:
+        return [trial.fingerprint for trial in trials_of(load_spec(write_spec(**changes)), lambda data: "data")]
+
+    expected = prints()
+    assert prints(runtime={"device": "auto", "num_threads": 2, "checkpoint_seconds": 7}) == expected
+    assert prints(resources={"cpus": 2, "gpus": 1}) == expected
+    assert prints(name="another") == expected
+    assert prints(metric={"name": "val/loss", "mode": "min"}) == expected
+
+
+def test_a_fingerprint_is_64_hex_digits() -> None:
+    assert re.fullmatch(r"[0-9a-f]{64}", fingerprint(resolve(SETTINGS), "data"))
+
+
+@pytest.mark.parametrize("value", [Path("x"), {1}, b"x", 1j, Enum("E", "A").A, object()])
+def test_unknown_types_raise(value: object) -> None:
+    with pytest.raises(TypeError, match="has no canonical form"):
+        canonical_json({"deep": [value]})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_raise(value: float) -> None:
+    with pytest.raises(ValueError, match="no place in an identity"):
+        canonical_json([value])
+
+
+def test_keys_that_are_no_strings_raise() -> None:
+    with pytest.raises(TypeError, match="keys must be strings, found 1"):
+        canonical_json({1: 2})
+
+
+def test_true_and_one_are_told_apart() -> None:
+    assert canonical_json(True) != canonical_json(1)
+    assert canonical_json("1") != canonical_json(1)
+    assert canonical_json(None) != canonical_json("None")
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(_json, _json)
+def test_values_have_the_same_canonical_form_exactly_where_they_are_equal(one: Any, other: Any) -> None:
+    assert canonical_json(one) == canonical_json(copy.deepcopy(one))
+    if canonical_json(one) == canonical_json(other):
+        assert one == other

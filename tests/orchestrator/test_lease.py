@@ -1,0 +1,206 @@
+"""One driver at a time, and none for ever."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from orchestrator import lease
+from orchestrator.errors import StoreError, SweepInUse
+from orchestrator.lease import EXPIRY_SECONDS, Lease, LeaseHolder, live_session, read_lease
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    return folder
+
+
+def holder(**changes: object) -> LeaseHolder:
+    """This process, under another session."""
+    me, now = psutil.Process(), time.time()
+    return replace(LeaseHolder("other", socket.gethostname(), me.pid, me.create_time(), now - 100, now - 3), **changes)
+
+
+def write(path: Path, other: LeaseHolder) -> None:
+    (path / "lease.json").write_text(json.dumps(asdict(other)))
+
+
+def dead_process() -> dict[str, object]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = psutil.Process(process.pid).create_time()
+    process.communicate()
+    return {"pid": process.pid, "process_started": started}
+
+
+def test_a_lease_names_its_holder_while_it_is_held_and_is_gone_afterwards(path: Path) -> None:
+    with Lease(path) as mine:
+        found = read_lease(path)
+        assert found is not None
+        assert (found.session, found.host, found.pid) == (mine.session, socket.gethostname(), os.getpid())
+        assert found.is_alive
+        assert live_session(path) == mine.session
+    assert read_lease(path) is None
+    assert live_session(path) is None
+
+
+def test_every_invocation_is_a_session_of_its_own(path: Path) -> None:
+    assert Lease(path).session != Lease(path).session
+
+
+def test_a_second_driver_is_refused_and_told_who_where_and_since_when(path: Path) -> None:
+    write(path, holder())
+    with pytest.raises(SweepInUse) as caught, Lease(path):
+        pass
+    message = str(caught.value)
+    assert f"sweep 'sweep' is being worked on by process {os.getpid()} on {socket.gethostname()}" in message
+    assert "for 100 s, last heard of 3 s ago" in message
+    assert "wait for it, stop it" in message
+    assert caught.value.exit_code == 3
+    assert isinstance(caught.value, StoreError)
+    found = read_lease(path)
+    assert found is not None
+    assert found.session == "other"
+
+
+def test_the_lease_of_a_dead_process_is_taken_over_at_once(path: Path) -> None:
+    write(path, holder(**dead_process(), renewed=time.time()))
+    with Lease(path) as mine:
+        assert live_session(path) == mine.session
+
+
+def test_a_process_that_was_given_the_holders_number_later_is_not_the_holder(path: Path) -> None:
+    write(path, holder(process_started=psutil.Process().create_time() - 1000))
+    with Lease(path) as mine:
+        assert live_session(path) == mine.session
+
+
+def test_a_holder_on_another_host_is_believed_until_its_lease_expires(path: Path) -> None:
+    write(path, holder(host="elsewhere", pid=1, renewed=time.time() - EXPIRY_SECONDS + 5))
+    with pytest.raises(SweepInUse, match="process 1 on elsewhere"), Lease(path):
+        pass
+    write(path, holder(host="elsewhere", pid=1, renewed=time.time() - EXPIRY_SECONDS - 1))
+    with Lease(path) as mine:
+        assert live_session(path) == mine.session
+
+
+def test_a_holder_that_lives_but_was_not_heard_of_for_long_has_lost_its_lease(path: Path) -> None:
+    write(path, holder(renewed=time.time() - EXPIRY_SECONDS - 1))
+    with Lease(path):
+        pass
+
+
+def test_a_lease_is_renewed_while_it_is_held(
+    path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+
+    def renewed() -> float:
+        found = read_lease(path)
+        assert found is not None
+        return found.renewed
+
+    with Lease(path):
+        first = renewed()
+        wait_until(lambda: renewed() > first, "the lease is renewed")
+
+
+def test_a_renewal_that_fails_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    with Lease(path):
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", _no_space)
+            time.sleep(0.1)
+        after = time.time()
+        wait_until(lambda: (found := read_lease(path)) and found.renewed > after, "the lease is renewed again")
+
+
+def _no_space(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_workers_are_asked_to_stop_and_a_renewal_does_not_forget_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    with Lease(path) as mine:
+        mine.ask_workers_to_stop()
+        found = read_lease(path)
+        assert found is not None
+        assert found.stopping
+        wait_until(lambda: (later := read_lease(path)) and later.renewed > found.renewed and later.stopping, "renewed")
+
+
+def test_a_driver_that_was_replaced_leaves_its_successors_lease_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    with Lease(path):
+        write(path, holder())
+        time.sleep(0.1)
+        assert live_session(path) == "other"
+    assert live_session(path) == "other"
+
+
+def test_of_two_that_found_the_same_dead_lease_the_first_to_write_sees_that_it_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(path, holder(**dead_process()))
+
+    def a_moment_later(seconds: float) -> None:
+        write(path, holder())
+
+    monkeypatch.setattr(lease, "time", SimpleNamespace(time=time.time, sleep=a_moment_later))
+    with pytest.raises(SweepInUse), Lease(path):
+        pass
+    assert live_session(path) == "other"
+
+
+_DRIVER = """
+import sys, time
+from pathlib import Path
+from orchestrator.errors import SweepInUse
+from orchestrator.lease import Lease
+path = Path(sys.argv[1])
+print("ready", flush=True)
+while not (path / "go").exists():
+    pass
+try:
+    with Lease(path):
+        print("held", flush=True)
+        input()
+except SweepInUse:
+    print("refused", flush=True)
+"""
+
+
+@pytest.mark.parametrize("before", ["nobody", "a dead driver"])
+def test_of_many_drivers_that_start_at_once_exactly_one_gets_the_sweep(path: Path, before: str) -> None:
+    if before == "a dead driver":
+        write(path, holder(**dead_process()))
+    command = [sys.executable, "-c", _DRIVER, str(path)]
+    pipe = subprocess.PIPE
+    drivers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
+    assert all(driver.stdout and driver.stdout.readline() == "ready\n" for driver in drivers)
+    (path / "go").touch()
+    outcomes = sorted(driver.stdout.readline().strip() for driver in drivers if driver.stdout)
+    for driver in drivers:
+        driver.communicate("\n")
+    assert outcomes == ["held", "refused", "refused", "refused"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"session": "a", "surprise": 1}'])
+def test_a_damaged_lease_is_a_store_error_that_names_it(path: Path, content: str) -> None:
+    (path / "lease.json").write_text(content)
+    with pytest.raises(StoreError, match=r"lease\.json"), Lease(path):
+        pass

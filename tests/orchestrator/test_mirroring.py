@@ -1,0 +1,110 @@
+"""The view is brought up to date beside the sweep and never holds it up."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from illama.data import dataset_digest
+from orchestrator import mirroring
+from orchestrator.mirroring import BackgroundMirror
+from orchestrator.plan import trials_of
+from orchestrator.spec import load_spec
+from orchestrator.store import Store
+from orchestrator.tracking import MlflowMirror, mlflow_run_ids, run_key
+from orchestrator.trial import Outcome
+
+
+@pytest.fixture
+def mirror_to(zoo: Path) -> Callable[[str], MlflowMirror]:
+    spec = load_spec(zoo / "zoo.yaml")
+    return lambda uri: MlflowMirror(uri, spec, trials_of(spec, dataset_digest), Store(zoo / "runs"))
+
+
+def test_everything_is_mirrored_when_the_sweep_is_over(
+    mirror_to: Callable[[str], MlflowMirror], new_mlflow: Callable[..., str], zoo: Path
+) -> None:
+    said = io.StringIO()
+    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=said)):
+        pass
+    assert len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10
+    assert said.getvalue() == ""
+
+
+def test_a_trial_shows_up_while_it_runs(
+    mirror_to: Callable[[str], MlflowMirror],
+    new_mlflow: Callable[..., str],
+    zoo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., None],
+) -> None:
+    monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.05)
+    mirror = mirror_to(new_mlflow())
+    first, second = mirror._trials[:2]
+    with BackgroundMirror(mirror, Console(file=io.StringIO())) as background:
+        background.started(first)
+        wait_until(lambda: mlflow_run_ids(Store(zoo / "runs"), "zoo").keys() == {run_key(first)}, "the first is there")
+        background.ended(second, Outcome.FINISHED)
+        wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 2, "the second is there")
+
+
+def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
+    mirror_to: Callable[[str], MlflowMirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.01)
+    said = io.StringIO()
+    mirror = mirror_to("nonsense://x")
+    with BackgroundMirror(mirror, Console(file=said)) as background:
+        for trial in mirror._trials:
+            background.started(trial)
+            time.sleep(0.01)
+            background.ended(trial, Outcome.FINISHED)
+    [line] = said.getvalue().splitlines()
+    assert "cannot write to MLflow at nonsense://x" in line
+    assert "No trial is affected; `orchestrator sync` brings the view up to date." in line
+
+
+def test_a_view_that_comes_back_gets_what_it_missed(
+    mirror_to: Callable[[str], MlflowMirror],
+    new_mlflow: Callable[..., str],
+    zoo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., None],
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.01)
+    said = io.StringIO()
+    mirror = mirror_to(new_mlflow())
+    refused: list[Any] = []
+
+    def down(*arguments: Any, **options: Any) -> None:
+        refused.append(arguments)
+        raise ConnectionError("down")
+
+    with BackgroundMirror(mirror, Console(file=said)) as background:
+        with monkeypatch.context() as outage:
+            outage.setattr(MlflowClient, "get_experiment_by_name", down)
+            background.ended(mirror._trials[0], Outcome.FINISHED)
+            wait_until(lambda: len(refused) > 1, "the server refused")
+        wait_until(lambda: run_key(mirror._trials[0]) in mlflow_run_ids(Store(zoo / "runs"), "zoo"), "it came back")
+    assert said.getvalue() == ""
+
+
+def test_a_view_that_hangs_does_not_hold_up_the_end(
+    mirror_to: Callable[[str], MlflowMirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(mirroring, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(MlflowClient, "__init__", lambda *arguments, **options: time.sleep(3))
+    said = io.StringIO()
+    started = time.monotonic()
+    with BackgroundMirror(mirror_to("nonsense://x"), Console(file=said)):
+        pass
+    assert time.monotonic() - started < 2
+    assert "MLflow did not take everything within" in said.getvalue()

@@ -1,0 +1,172 @@
+"""Which trial is next, and what follows from how one ended."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import StoreError
+from orchestrator.queue import LOST_LIMIT, TrialQueue
+from orchestrator.store import MetricsLog
+from orchestrator.trial import Outcome, State, TrialSpec
+
+
+class Diary:
+    """Hears of trials."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, ...]] = []
+
+    def started(self, trial: TrialSpec) -> None:
+        self.entries.append(("started", trial.name))
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        self.entries.append(("ended", trial.name, outcome))
+
+
+@pytest.fixture
+def sweep(make_sweep: Callable[..., Any]) -> Any:
+    return make_sweep(seeds=[0, 1, 2])
+
+
+@pytest.fixture
+def diary() -> Diary:
+    return Diary()
+
+
+@pytest.fixture
+def queue(sweep: Any, diary: Diary) -> TrialQueue:
+    return TrialQueue(sweep.trials, sweep.store, "mine", {"python": "3"}, [diary])
+
+
+def take(queue: TrialQueue) -> TrialSpec:
+    trial = queue.next()
+    assert trial is not None
+    return trial
+
+
+def begin(queue: TrialQueue) -> TrialSpec:
+    """As an executor and its worker do."""
+    trial = take(queue)
+    queue.store.directory(trial).start_attempt(queue.session, {})
+    return trial
+
+
+def test_trials_come_in_the_order_of_the_road_each_with_its_folder_ready(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+    assert queue.waiting == tuple(sweep.trials)
+    taken = [take(queue) for _ in sweep.trials]
+    assert taken == sweep.trials
+    assert queue.next() is None
+    assert list(queue.running.values()) == taken
+    assert all(sweep.store.directory(trial).read_trial() == trial for trial in taken)
+    assert diary.entries == [("started", trial.name) for trial in taken]
+
+
+def test_the_queue_is_finished_when_nothing_waits_and_nothing_runs(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+    for _ in sweep.trials:
+        assert not queue.is_finished
+        take(queue)
+    for trial in sweep.trials:
+        assert not queue.is_finished
+        queue.ended(trial, Outcome.FINISHED)
+    assert queue.is_finished
+    assert diary.entries[-1] == ("ended", "baseline-seed2", "finished")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.FAILED, Outcome.TIMED_OUT])
+def test_what_ended_is_not_handed_out_again(sweep: Any, queue: TrialQueue, outcome: Outcome) -> None:
+    queue.ended(take(queue), outcome)
+    assert [take(queue) for _ in range(2)] == sweep.trials[1:]
+    assert queue.next() is None
+
+
+def test_a_lost_trial_goes_again_before_all_others(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+    first, second = take(queue), take(queue)
+    queue.ended(first, Outcome.LOST)
+    assert take(queue) == first
+    queue.ended(second, Outcome.FINISHED)
+    assert take(queue) == sweep.trials[2]
+    assert ("ended", first.name, "lost") in diary.entries
+
+
+def test_a_dead_process_is_a_lost_attempt(queue: TrialQueue) -> None:
+    trial = begin(queue)
+    queue.ended(trial, None)
+    record = queue.store.directory(trial).record()
+    assert (record.state, record.outcome, record.cause) == (State.INTERRUPTED, Outcome.LOST, "its process or node died")
+    assert take(queue) == trial
+
+
+def test_a_trial_that_kills_its_process_again_and_again_has_failed(queue: TrialQueue, diary: Diary) -> None:
+    for _ in range(LOST_LIMIT):
+        trial = begin(queue)
+        queue.ended(trial, None)
+    record = queue.store.directory(trial).record()
+    assert record.state is State.FAILED
+    assert record.cause is not None
+    assert f"its process died {LOST_LIMIT} times in a row near iteration 0" in record.cause
+    assert diary.entries[-1] == ("ended", trial.name, "failed")
+    assert take(queue) != trial
+
+
+def test_a_trial_that_gets_further_each_time_is_never_given_up(queue: TrialQueue) -> None:
+    for iteration in range(LOST_LIMIT * 2):
+        trial = begin(queue)
+        MetricsLog(queue.store.directory(trial))({"loss": 1.0}, iteration)
+        queue.ended(trial, None)
+        assert queue.store.directory(trial).record().outcome is Outcome.LOST
+
+
+def test_a_process_that_dies_before_its_attempt_began_is_counted_too(queue: TrialQueue) -> None:
+    for _ in range(LOST_LIMIT):
+        trial = take(queue)
+        queue.ended(trial, None)
+    assert queue.store.directory(trial).record().state is State.FAILED
+
+
+def test_a_process_that_dies_after_its_last_word_changes_nothing(queue: TrialQueue, diary: Diary) -> None:
+    finished, failed = begin(queue), begin(queue)
+    queue.store.directory(finished).write_result(Outcome.FINISHED, {})
+    queue.ended(finished, None)
+    directory = queue.store.directory(failed)
+    directory.end_attempt(1, Outcome.FAILED, "its own")
+    queue.ended(failed, None)
+    assert [entry[2] for entry in diary.entries if entry[0] == "ended"] == ["finished", "failed"]
+    assert directory.record().cause == "its own"
+
+
+def test_a_retry_whose_process_dies_before_it_began_is_lost_and_goes_again(queue: TrialQueue) -> None:
+    trial = take(queue)
+    directory = queue.store.directory(trial)
+    directory.end_attempt(directory.start_attempt("an earlier driver", {}), Outcome.FAILED, "then")
+    queue.ended(trial, None)
+    assert take(queue) == trial
+
+
+def test_after_stop_nothing_more_is_handed_out_and_lost_trials_stay_lost(queue: TrialQueue) -> None:
+    trial = begin(queue)
+    queue.stop()
+    assert queue.next() is None
+    assert not queue.is_finished
+    queue.ended(trial, Outcome.LOST)
+    assert queue.is_finished
+    assert queue.next() is None
+
+
+def test_a_folder_that_cannot_be_written_is_a_store_error(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+    sweep.store.directory(sweep.trials[0]).path.touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        queue.next()
+    assert diary.entries == []
+
+
+def test_out_of_memory_goes_again_with_half_the_images_at_once_until_there_is_one(queue: TrialQueue) -> None:
+    first = take(queue)
+    sizes = []
+    trial = first
+    while trial.fingerprint == first.fingerprint:
+        sizes.append(trial.runtime.micro_batch_size)
+        assert trial.config == first.config  # the effective batch, and with it the identity, stays
+        queue.ended(trial, Outcome.OUT_OF_MEMORY)
+        trial = take(queue)
+    assert sizes == [None, 29, 14, 7, 3, 1]

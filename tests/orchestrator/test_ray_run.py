@@ -1,0 +1,133 @@
+"""The same on Ray: the same bits, and no process whose death costs more than time."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+Cli = Callable[..., Any]
+Process = Callable[..., "subprocess.Popen[str]"]
+WriteSpec = Callable[..., Path]
+BitsOf = Callable[[Path], dict[str, Any]]
+WaitUntil = Callable[..., None]
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+STEPS: list[dict[str, Any]] = [{"name": "rms", "change": {"model.norm": "rmsnorm"}}]
+
+
+@pytest.fixture
+def undisturbed(cli: Cli, write_spec: WriteSpec, weird_path: Path, bits_of: BitsOf) -> Callable[..., dict[str, Any]]:
+    """What the local executor makes of a sweep."""
+
+    def run(**changes: Any) -> dict[str, Any]:
+        spec = write_spec(**changes)
+        assert cli("run", spec, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+        return bits_of(weird_path / "undisturbed" / "tiny")
+
+    return run
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
+    process: Process,
+    write_spec: WriteSpec,
+    store_path: Path,
+    bits_of: BitsOf,
+    undisturbed: Callable[..., dict[str, Any]],
+    new_mlflow: Callable[..., str],
+) -> None:
+    uri = new_mlflow()
+    steps = [*STEPS, {"name": "broken", "change": {"model.num_classes": 3}}]
+    spec = write_spec(seeds=[0, 1], steps=steps)
+    driver = process("run", spec, "--store", store_path)
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 1, err
+    assert "Traceback" not in err
+    assert "\x1b" not in out + err
+    assert "Roadmap of tiny" in out
+    assert "[6/6]" in out
+    assert "broken-seed0 failed" in out
+    assert bits_of(store_path / "tiny") == undisturbed(seeds=[0, 1], steps=STEPS)
+    workers = {
+        event["pid"] for path in store_path.glob("tiny/trials/*/attempts.jsonl") for event in events(path) if "pid" in event
+    }
+    assert driver.pid not in workers
+    assert len(workers) <= 2, "workers stay warm from trial to trial"
+    database = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    tags = database.execute("SELECT value FROM tags WHERE key = 'sweep.outcome'").fetchall()
+    assert Counter(tag for (tag,) in tags) == {"finished": 4, "failed": 2}
+    assert database.execute("SELECT COUNT(*) FROM runs").fetchone() == (9,)
+    database.close()
+
+
+def test_kill_nine_of_the_driver_then_of_a_worker_then_an_interrupt_cost_nothing_but_time(
+    cli: Cli,
+    process: Process,
+    write_spec: WriteSpec,
+    store_path: Path,
+    bits_of: BitsOf,
+    undisturbed: Callable[..., dict[str, Any]],
+    wait_until: WaitUntil,
+) -> None:
+    long = {"baseline.train.epochs": 100, "runtime.checkpoint_seconds": 0.2}
+    expected = undisturbed(steps=STEPS, **long)
+    spec = write_spec(steps=STEPS, **long)
+    trials = store_path / "tiny" / "trials"
+    arguments = ("run", spec, "--store", store_path, "--no-tracking")
+
+    def under_way() -> dict[Path, dict[str, Any]]:
+        last = {path: events(path)[-1] for path in trials.glob("*/attempts.jsonl")}
+        return {path: event for path, event in last.items() if event["event"] == "start"}
+
+    driver = process(*arguments)
+    wait_until(lambda: list(trials.glob("*/checkpoint.pt")), "a checkpoint is there", driver)
+    orphans = {event["pid"] for event in under_way().values()}
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+
+    driver = process(*arguments)
+    wait_until(lambda: {event["pid"] for event in under_way().values()} - orphans, "a worker of the second driver", driver)
+    victim, attempt = next((path, event) for path, event in under_way().items() if event["pid"] not in orphans)
+    os.kill(attempt["pid"], signal.SIGKILL)
+    wait_until(lambda: events(victim)[-1]["attempt"] > attempt["attempt"], "the trial goes on by itself", driver)
+    assert "its process or node died" in {event.get("cause") for event in events(victim)}
+
+    os.killpg(driver.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130, err
+    assert "Go on with:\n  orchestrator run " in err
+    assert "Traceback" not in err
+    assert not under_way(), "every attempt said its last word"
+    assert not (store_path / "tiny" / "lease.json").exists()
+
+    assert cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking").code == 0
+    assert bits_of(store_path / "tiny") == expected
+    assert {event["outcome"] for event in events(victim) if event["event"] == "end"} == {"lost", "finished"}
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in orphans), "no worker outlives its driver")
+
+
+def test_what_never_fits_and_a_cluster_that_is_not_there_are_cluster_errors(
+    process: Process, write_spec: WriteSpec, store_path: Path
+) -> None:
+    greedy = process("run", write_spec(resources={"cpus": 10_000}), "--store", store_path, "--no-tracking")
+    _, err = greedy.communicate(timeout=120)
+    assert greedy.returncode == 3
+    assert "trial baseline-seed0 asks for 10000 CPUs, this machine has" in err
+    assert "Traceback" not in err
+    lost = process("run", write_spec(), "--store", store_path, "--no-tracking", "--address", "127.0.0.1:9")
+    _, err = lost.communicate(timeout=120)
+    assert lost.returncode == 3
+    assert "cannot reach the Ray cluster at 127.0.0.1:9" in err
+    assert "Traceback" not in err

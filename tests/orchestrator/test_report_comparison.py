@@ -1,0 +1,66 @@
+"""Two sweeps or regimes side by side."""
+
+import json
+from pathlib import Path
+
+import pytest
+from invented import roadmap_of, spec_of
+
+from orchestrator.errors import UsageError
+from orchestrator.report.comparison import Comparison, compare, comparison_markdown, select, split_reference
+
+BODY = """
+regimes: {one: {}, two: {train.lr: 1e-3}}
+steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]
+"""
+
+
+def two_regimes(tmp_path: Path) -> Comparison:
+    ends = {"one/baseline": [1.0, 2.0], "one/rmsnorm": [3.0, 4.0], "two/baseline": [11.0, 12.0], "two/rmsnorm": [13.0, 15.0]}
+    roadmap = roadmap_of(spec_of(tmp_path, BODY, 2), ends)  # type: ignore[arg-type]
+    return compare(select(roadmap, "invented", "one"), select(roadmap, "invented", "two"))
+
+
+def test_regimes_are_paired_step_by_step_and_seed_by_seed(tmp_path: Path) -> None:
+    differences = {pair.step: pair.difference for pair in two_regimes(tmp_path).pairs}
+    assert differences["baseline"].effect.mean == 10  # type: ignore[union-attr]
+    assert differences["rmsnorm"].effect.mean == 10.5  # type: ignore[union-attr]
+    assert differences["rmsnorm"].versus == "invented:one"  # type: ignore[union-attr]
+
+
+def test_a_step_that_only_one_has_is_shown_with_a_gap(tmp_path: Path) -> None:
+    one = roadmap_of(spec_of(tmp_path, "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]", 2), {"rmsnorm": [1.0, 2.0]})
+    other = roadmap_of(spec_of(tmp_path, "steps: [{name: rope, change: {model.position: rope}}]", 2), {"rope": [1.0, 2.0]})
+    found = compare(select(one, "a", ""), select(other, "b", ""))
+    assert [(p.step, p.left is None, p.right is None) for p in found.pairs][1:] == [
+        ("rmsnorm", False, True),
+        ("rope", True, False),
+    ]
+    assert "| rope |  |  | 1.50 ± 0.71 |" in comparison_markdown(found)
+
+
+def test_json_goes_through(tmp_path: Path) -> None:
+    value = json.loads(json.dumps(two_regimes(tmp_path).to_json()))
+    assert [step["name"] for step in value["steps"]] == ["baseline", "rmsnorm"]
+    assert value["steps"][1]["difference"]["mean"] == 10.5
+
+
+def test_regimes_must_be_named_and_must_be_there(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path, BODY, 2), {})
+    with pytest.raises(UsageError, match="invented:one, invented:two"):
+        select(roadmap, "invented", "")
+    with pytest.raises(UsageError, match="did you mean 'one'"):
+        select(roadmap, "invented", "onee")
+
+
+def test_different_metrics_are_not_compared(tmp_path: Path) -> None:
+    one = roadmap_of(spec_of(tmp_path, "steps: []"), {})
+    other = roadmap_of(spec_of(tmp_path, "metric: {name: val/loss, mode: min}\nsteps: []"), {})
+    with pytest.raises(UsageError, match="cannot be compared"):
+        compare(select(one, "a", ""), select(other, "b", ""))
+
+
+def test_a_reference_is_split_at_its_colon_unless_it_is_a_file() -> None:
+    assert split_reference("llamafy:tiny", lambda _: False) == ("llamafy", "tiny")
+    assert split_reference("llamafy", lambda _: False) == ("llamafy", "")
+    assert split_reference("odd:name.yaml", lambda _: True) == ("odd:name.yaml", "")

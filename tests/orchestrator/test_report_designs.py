@@ -1,0 +1,126 @@
+"""What the other designs show: the effects that were put in come out, and nothing is claimed that the cells cannot show."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from invented import End, roadmap_of, spec_of
+
+from orchestrator.contrasts import PlacedEffect, factorial_contrasts, order_contrasts
+from orchestrator.fractions import cells_of
+from orchestrator.report.sections import Section
+from orchestrator.statistics import LEVEL
+
+STEPS = """
+steps:
+  - {name: a, change: {model.norm: rmsnorm}}
+  - {name: b, change: {model.feed_forward: swiglu}}
+  - {name: c, change: {model.position: learned+rope}}
+"""
+
+
+def effect(section: Section, label: str) -> float:
+    line = next(line for line in section.lines if line.label == label)
+    assert line.delta is not None
+    return line.delta.effect.mean
+
+
+def value(cell: tuple[str, ...], seed: int) -> float:
+    """a gives 1, b gives 2, c gives 4; a and b together 3 more."""
+    return 50 + seed + sum({"a": 1, "b": 2, "c": 4}[name] for name in cell) + 3 * ({"a", "b"} <= set(cell))
+
+
+def section_of(tmp_path: Path, design: str, sick: tuple[str, ...] = ()) -> Section:
+    spec = spec_of(tmp_path, f"design: [roadmap, {design}]" + STEPS)
+    ends: dict[str, list[End | None]] = {
+        v.name: [("collapsed", 10.0) if v.name in sick else value(v.cell, seed) for seed in range(3)] for v in spec.variants
+    }
+    return roadmap_of(spec, ends).sections[0]
+
+
+def test_one_factor_gives_each_step_alone(tmp_path: Path) -> None:
+    section = section_of(tmp_path, "one_factor")
+    assert [effect(section, name) for name in "abc"] == [1, 2, 4]
+
+
+def test_leave_one_out_gives_what_the_final_model_owes_to_each_step(tmp_path: Path) -> None:
+    section = section_of(tmp_path, "leave_one_out")
+    assert [effect(section, name) for name in "abc"] == [1 + 3, 2 + 3, 4]
+
+
+def test_without_a_whole_model_nothing_is_owed(tmp_path: Path) -> None:
+    steps = "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, conflicts: [a], change: {model.position: rope}}\n"
+    section = roadmap_of(spec_of(tmp_path, "design: leave_one_out" + steps), {}).sections[0]
+    assert [(line.delta, line.note) for line in section.lines] == [(None, "all steps together make no sense")] * 2
+
+
+def test_factorial_gives_main_effects_and_interactions(tmp_path: Path) -> None:
+    section = section_of(tmp_path, "factorial")
+    assert [effect(section, name) for name in "abc"] == pytest.approx([1 + 1.5, 2 + 1.5, 4])
+    assert [effect(section, name) for name in ("a × b", "a × c", "b × c")] == pytest.approx([3, 0, 0], abs=1e-9)
+
+
+def test_orders_give_averages_over_places_and_what_depends_on_them(tmp_path: Path) -> None:
+    section = section_of(tmp_path, "{orders: 5}")
+    assert effect(section, "a") == pytest.approx(1 + 3 / 2)  # all six orders: b is there before a in half of them
+    assert effect(section, "c") == pytest.approx(4)
+    assert effect(section, "a × b") == pytest.approx(3)
+    assert effect(section, "c × a") == pytest.approx(0)
+    assert effect(section, "b, step 2 of the road") == 2 + 3
+
+
+def test_a_collapsed_cell_is_left_out_by_name(tmp_path: Path) -> None:
+    section = section_of(tmp_path, "factorial", sick=("factorial.111",))
+    assert section.left_out == ["factorial.111: all 3 collapsed"]
+    assert effect(section, "a × b") == pytest.approx(3)  # the other seven cells still tell
+    assert abs(effect(section, "c") - 4) < 1e-6
+
+
+def test_a_fraction_says_what_it_cannot_tell_apart() -> None:
+    cells, resolution = cells_of(3, 1)
+    names = ("a", "b", "c")
+    values = {cell: {s: value(tuple(n for n, on in zip(names, cell, strict=True) if on), s) for s in range(3)} for cell in cells}
+    contrasts = factorial_contrasts(values, names)
+    assert resolution == 3
+    assert [c.caveat for c in contrasts[:3]] == ["if there are no interactions"] * 3
+    assert all(c.effect is None and "cannot be told" in c.caveat for c in contrasts[3:])
+
+
+def test_a_fraction_of_resolution_5_gives_all_interactions() -> None:
+    names = ("a", "b", "c", "d", "e")
+    cells, resolution = cells_of(5, 1)
+    assert resolution == 5
+    values = {cell: {0: 2.0 * cell[0] + 3.0 * (cell[1] and cell[4]), 1: 0.0} for cell in cells}
+    found = {c.factors: c.effect for c in factorial_contrasts(values, names)}
+    assert found[("a",)].mean == pytest.approx(1.0)  # type: ignore[union-attr]
+    assert found[("b", "e")].mean == pytest.approx(1.5)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("factors", "halvings"), [(3, 1), (4, 1), (5, 2), (6, 2), (7, 3)])
+def test_fractions_are_balanced(factors: int, halvings: int) -> None:
+    cells, _ = cells_of(factors, halvings)
+    levels = np.array(cells) * 2 - 1
+    assert len(set(cells)) == len(cells) == 2 ** (factors - halvings)
+    assert tuple([False] * factors) in cells
+    assert (levels.T @ levels == len(cells) * np.eye(factors)).all()  # every factor on in half, every pair together in a quarter
+    with pytest.raises(ValueError, match="cannot be told apart"):
+        cells_of(3, 2)
+
+
+def test_interactions_of_sweeps_without_any_are_found_at_most_at_the_nominal_rate() -> None:
+    generator = np.random.default_rng(5)
+    cells, _ = cells_of(3, 0)
+    found = 0
+    for _ in range(600):
+        noise = generator.normal(size=(len(cells), 5))
+        values = {cell: dict(enumerate(row.tolist())) for cell, row in zip(cells, noise, strict=True)}
+        p_value = next(c.effect.p_value for c in factorial_contrasts(values, "abc") if c.factors == ("a", "b") and c.effect)
+        found += p_value is not None and p_value < LEVEL
+    assert 0.02 < found / 600 < 0.09
+
+
+def test_seeds_that_a_place_lacks_count_nowhere() -> None:
+    placed = [PlacedEffect("a", frozenset(), {0: 1.0, 1: 3.0}), PlacedEffect("a", frozenset("b"), {0: 5.0})]
+    main, interaction = order_contrasts(placed, ("a", "b"))
+    assert (main.effect.mean, main.effect.pairs) == (3.0, 1)  # type: ignore[union-attr]
+    assert (interaction.factors, interaction.effect.mean) == (("a", "b"), 4.0)  # type: ignore[union-attr]

@@ -1,0 +1,171 @@
+"""The roadmap: what is held against what, and nothing averaged away."""
+
+import json
+from pathlib import Path
+
+import pytest
+from invented import digest, records, roadmap_of, spec_of
+
+from orchestrator.plan import trials_of
+from orchestrator.report.cells import caveats, cells, decided_text, outcome_text, value_text
+from orchestrator.report.roadmap import Roadmap, StepRow, build_roadmap
+
+HEALTHY = {
+    "baseline": [70.0, 71.0, 72.0],
+    "rmsnorm": [72.0, 73.5, 74.0],
+    "causal": [68.0, 69.0, 69.5],
+    "last": [75.0, 76.0, 78.0],
+}
+COLLAPSED = [("collapsed", 10.0), ("collapsed", 10.5), ("collapsed", 9.5)]
+
+
+def row(roadmap: Roadmap, name: str) -> StepRow:
+    return next(row for row in roadmap.rows if row.variant.name == name)
+
+
+def test_every_step_is_held_against_the_last_healthy_one_and_the_baseline(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"causal": COLLAPSED, "additive": COLLAPSED})
+    versus = {row.variant.name: row.delta_previous and row.delta_previous.versus for row in roadmap.rows}
+    assert versus == {"baseline": None, "rmsnorm": "baseline", "causal": "rmsnorm", "additive": "rmsnorm", "last": "rmsnorm"}
+    last = row(roadmap, "last").delta_baseline
+    assert last is not None
+    assert (last.versus, last.effect.mean) == ("baseline", pytest.approx(5 + 1 / 3))
+
+
+def test_a_step_where_some_seeds_collapsed_has_no_mean_over_both(tmp_path: Path) -> None:
+    ends = HEALTHY | {"causal": [68.0, ("collapsed", 10.0), 70.0]}
+    causal = row(roadmap_of(spec_of(tmp_path), ends), "causal")
+    assert causal.is_mixed
+    assert causal.summary is not None
+    assert causal.summary.mean == 69.0
+    assert causal.values == {0: 68.0, 1: 10.0, 2: 70.0}  # and still nothing is dropped
+    assert value_text(causal) == "69.00 ± 1.41 (2 of 3 finished, 1 collapsed)"
+    assert outcome_text(causal) == "1 collapsed, 2 finished"
+
+
+@pytest.mark.parametrize("end", [("collapsed", 10.0), "diverged"])
+def test_the_effect_of_a_mixed_step_has_no_p_value_and_says_why(tmp_path: Path, end: object) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"causal": [68.0, end, 70.0]})  # type: ignore[list-item]
+    delta = row(roadmap, "causal").delta_previous
+    assert delta is not None
+    assert (delta.effect.ci95, delta.effect.p_value, delta.effect.pairs) == (None, None, 2)
+    assert "only seeds that finished" in delta.caveat
+    assert row(roadmap, "last").delta_previous.versus == "rmsnorm"  # type: ignore[union-attr]
+    assert any("causal" in caveat for caveat in caveats(roadmap))
+
+
+def test_a_step_that_diverged_with_every_seed_has_no_value_but_is_there(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"causal": ["diverged"] * 3})
+    causal = row(roadmap, "causal")
+    assert (causal.summary, causal.delta_previous, dict(causal.outcomes)) == (None, None, {"diverged": 3})
+    assert "diverged" in cells(roadmap, causal)
+    assert "causal-seed0" in roadmap.causes
+
+
+def test_a_collapse_with_every_seed_is_an_effect(tmp_path: Path) -> None:
+    additive = row(roadmap_of(spec_of(tmp_path), HEALTHY | {"additive": COLLAPSED}), "additive")
+    assert additive.is_collapsed
+    assert not additive.is_mixed
+    assert additive.delta_previous is not None
+    assert additive.delta_previous.effect.mean < -50
+    assert outcome_text(additive) == "collapsed (expected)"
+
+
+def test_missing_and_failed_trials_are_counted_beside_the_mean(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"rmsnorm": [72.0, "failed", None]})
+    norm = row(roadmap, "rmsnorm")
+    assert value_text(norm) == "72.00 (1 of 3)"
+    assert norm.outcomes == {"finished": 1, "failed": 1, "pending": 1}
+    assert roadmap.causes == {"rmsnorm-seed1": "failed it is"}
+    assert "over 1 of 3 seeds" in norm.delta_previous.caveat  # type: ignore[union-attr]
+
+
+def test_a_control_is_held_against_the_step_that_it_changes(tmp_path: Path) -> None:
+    body = """
+steps:
+  - name: rmsnorm
+    change: {model.norm: rmsnorm}
+  - name: slower
+    change: {train.lr: 1e-3}
+    side:
+      slower_baseline: {on: baseline, change: {train.lr: 1e-3}}
+"""
+    ends = {"baseline": [70.0, 71.0], "rmsnorm": [80.0, 81.0], "slower": [82.0, 84.0], "slower_baseline": [73.0, 75.0]}
+    delta = row(roadmap_of(spec_of(tmp_path, body, 2), ends), "slower_baseline").delta_previous
+    assert delta is not None
+    assert (delta.versus, delta.effect.mean) == ("baseline", 3.5)
+
+
+def test_p_values_are_corrected_over_the_steps_of_all_regimes(tmp_path: Path) -> None:
+    body = "regimes: {one: {}, two: {train.lr: 1e-3}}\nsteps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]"
+    ends = {f"{regime}/baseline": [1.0, 2.0, 3.0] for regime in ("one", "two")}
+    ends |= {"one/rmsnorm": [2.0, 3.1, 3.9], "two/rmsnorm": [9.0, 9.1, 10.2]}
+    roadmap = roadmap_of(spec_of(tmp_path, body), ends)  # type: ignore[arg-type]
+    deltas = [row.delta_previous for row in roadmap.rows if row.delta_previous]
+    plain = sorted(delta.effect.p_value for delta in deltas)  # type: ignore[type-var]
+    corrected = sorted(delta.adjusted_p_value for delta in deltas)  # type: ignore[type-var]
+    assert corrected[0] == pytest.approx(2 * plain[0])  # type: ignore[operator]
+
+
+def test_an_undecided_step_says_how_many_seeds_would_probably_do(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"rmsnorm": [70.5, 71.0, 74.0]})
+    delta = row(roadmap, "rmsnorm").delta_previous
+    assert delta is not None
+    assert delta.seeds_needed is not None
+    assert decided_text(delta) == f"no, ~{delta.seeds_needed} seeds"
+    decided = row(roadmap_of(spec_of(tmp_path), HEALTHY | {"rmsnorm": [80.0, 81.1, 82.0]}), "rmsnorm").delta_previous
+    assert decided_text(decided) == "yes"
+
+
+def test_spreads_that_differ_much_are_pointed_out(tmp_path: Path) -> None:
+    ends = HEALTHY | {"rmsnorm": [50.0, 70.0, 90.0]}
+    assert "spreads differ" in row(roadmap_of(spec_of(tmp_path), ends), "rmsnorm").delta_previous.caveat  # type: ignore[union-attr]
+
+
+def test_the_best_epoch_is_reported_only_where_the_spec_asks_for_it(tmp_path: Path) -> None:
+    best = spec_of(tmp_path, "metric: {epoch: best}\n" + "steps: []")
+    assert row(roadmap_of(best, HEALTHY), "baseline").values[0] == 71.0
+    last = spec_of(tmp_path, "steps: []")
+    assert row(roadmap_of(last, HEALTHY), "baseline").values[0] == 70.0
+
+
+def test_reused_trials_are_counted_once_in_the_cost(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, one_factor]\nsteps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]")
+    ends = HEALTHY | {"only.rmsnorm": HEALTHY["rmsnorm"]}
+    shared = records(ends, lambda trial: f"{trial.sweep}/trials/{trial.fingerprint}")
+    roadmap = build_roadmap(spec, trials_of(spec, digest), shared)
+    assert roadmap.total_seconds == 6 * 2.0
+    own = roadmap_of(spec, ends)
+    assert [r.reused for r in own.rows] == [0, 0]
+    assert all(r.reused == 3 for r in roadmap.rows)
+
+
+def test_json_has_the_agreed_keys_and_survives_a_round_trip(tmp_path: Path) -> None:
+    body = "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}, reference: {val/acc1: 74.5, source: a paper}}]"
+    value = json.loads(json.dumps(roadmap_of(spec_of(tmp_path, body), HEALTHY).to_json()))
+    assert {"sweep", "metric", "steps"} <= value.keys()
+    baseline, step = value["steps"]
+    agreed = {"name", "regime", "side", "changes", "seeds", "mean", "std", "ci95", "values", "delta_previous", "delta_baseline"}
+    assert agreed | {"outcomes", "params", "flops", "train_seconds", "reference"} <= step.keys()
+    assert {"mean", "ci95", "p_value", "versus"} <= step["delta_previous"].keys()
+    assert (baseline["name"], baseline["delta_previous"]) == ("baseline", None)
+    assert step["reference"] == {"value": 74.5, "source": "a paper"}
+    assert step["values"] == {"0": 72.0, "1": 73.5, "2": 74.0}
+    assert len(step["ci95"]) == 2
+
+
+def test_a_sweep_without_a_road_reports_its_cells(tmp_path: Path) -> None:
+    body = "design: one_factor\nsteps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]"
+    roadmap = roadmap_of(spec_of(tmp_path, body), HEALTHY | {"only.rmsnorm": HEALTHY["rmsnorm"]})
+    assert [r.variant.name for r in roadmap.rows] == ["baseline", "only.rmsnorm"]
+    assert roadmap.rows[1].delta_previous.versus == "baseline"  # type: ignore[union-attr]
+
+
+def test_the_detectable_difference_comes_from_the_spread_of_the_road(tmp_path: Path) -> None:
+    assert roadmap_of(spec_of(tmp_path), {}).detectable is None
+    assert roadmap_of(spec_of(tmp_path), HEALTHY).detectable > 0  # type: ignore[operator]
+
+
+def test_nothing_done_yet_is_a_report_too(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path), {})
+    assert [value_text(r) for r in roadmap.rows] == ["–"] * 5

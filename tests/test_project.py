@@ -1,0 +1,248 @@
+"""What holds for the project as a whole: layers, names, sizes, links, and sweeps that load."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("illama", "orchestrator")
+
+LAYERS = [
+    {"errors", "document", "files", "trial", "fingerprint", "statistics", "power", "contrasts", "fractions"},
+    {"schema", "messages", "changes", "relations", "cells", "designs", "spec"},
+    {"lease", "store", "provenance"},
+    {"confounds", "estimates", "plan"},
+    {"report", "adaptive"},
+    {"tracking", "status", "mirroring", "progress", "overview"},
+    {"queue", "worker"},
+    {"executors"},
+    {"driver", "ui"},
+    {"cli", "__main__"},
+]
+"""Of `orchestrator`: each module imports from its own layer or from those above it in this list."""
+
+ONLY_IMPORTED_BY = {
+    "ray": {"orchestrator.executors.ray_tune"},
+    "mlflow": {"orchestrator.tracking"},
+    "optuna": {"orchestrator.search"},
+    "illama.trainer": {"orchestrator.worker", "illama.__main__"},
+    "matplotlib": {"orchestrator.report.picture"},
+}
+
+LIGHT = ("illama", "illama.config", "illama.cost", "illama.data", "illama.schedules", "orchestrator.cli", "orchestrator.driver")
+"""Imported by `plan` and `--help`, which answer at once."""
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(modules()[name].read_text("utf-8"))
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """What a module imports anywhere, functions included; not what only a type checker sees."""
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree(name)):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names} & modules().keys()
+            found |= whole or {str(node.module)}
+    return frozenset(found)
+
+
+def ours(name: str) -> set[str]:
+    return {module for module in imports(name) if module in modules()}
+
+
+def layer_of(name: str) -> int:
+    """Of a module of `orchestrator`."""
+    part = name.split(".")[1] if "." in name else "errors"
+    found = [index for index, layer in enumerate(LAYERS) if part in layer]
+    assert found, f"give {name} a layer in this test, and see whether it belongs there"
+    return found[0]
+
+
+def test_imports_run_one_way_through_the_layers() -> None:
+    wrong = [
+        f"{name} imports {other}"
+        for name in modules()
+        if name.startswith("orchestrator")
+        for other in ours(name)
+        if other.startswith("orchestrator.") and layer_of(other) > layer_of(name)
+    ]
+    assert not wrong
+
+
+def test_no_layer_names_a_module_that_is_gone() -> None:
+    parts = {name.split(".")[1] for name in modules() if name.startswith("orchestrator.")}
+    assert set().union(*LAYERS) == parts
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    reach: dict[str, set[str]] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"cycle: {' -> '.join((*path[path.index(name) :], name))}"
+        if name in reach:
+            return
+        for other in ours(name):
+            visit(other, (*path, name))
+        reach[name] = ours(name)
+
+    for name in modules():
+        visit(name, ())
+
+
+@pytest.mark.parametrize("library", ONLY_IMPORTED_BY)
+def test_the_only_import_of(library: str) -> None:
+    importers = {
+        name for name in modules() if any(other == library or other.startswith(f"{library}.") for other in imports(name))
+    }
+    assert importers <= ONLY_IMPORTED_BY[library]
+
+
+def test_illama_knows_nothing_of_orchestration() -> None:
+    for name in modules():
+        if name.startswith("illama"):
+            roots = {other.split(".")[0] for other in imports(name)}
+            assert not roots & {"ray", "mlflow", "optuna", "orchestrator"}, name
+
+
+def test_only_the_worker_knows_torch_and_the_trainer() -> None:
+    for name in modules():
+        if name.startswith("orchestrator") and name != "orchestrator.worker":
+            assert not {other for other in imports(name) if other.split(".")[0] == "torch"}, name
+            science = {other for other in ours(name) if other.startswith("illama")}
+            assert science <= {"illama.config", "illama.cost", "illama.data"}, name
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_plan_and_help_need_imports_no_heavy_library(name: str) -> None:
+    code = (
+        f"import sys, {name}; print(*{{'torch', 'ray', 'mlflow', 'optuna', 'sklearn', 'scipy', 'matplotlib'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
+    assert not {name.split(".")[-1] for name in modules()} & {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [name for name in modules() if not ast.get_docstring(tree(name))] == []
+
+
+def _functions() -> Iterator[tuple[str, int]]:
+    for name in modules():
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                yield f"{name}.{node.name}", node.end_lineno - node.lineno + 1
+
+
+def test_files_and_functions_are_short_enough_to_be_read() -> None:
+    assert [name for name, path in modules().items() if len(path.read_text("utf-8").splitlines()) > 400] == []
+    lengths = dict(_functions())
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+    assert sum(length < 30 for length in lengths.values()) >= 0.9 * len(lengths)
+
+
+def test_the_console_script_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    module, _, function = project["scripts"]["orchestrator"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_sweep_loads_plans_and_tells_its_story(path: Path, tmp_path: Path) -> None:
+    from orchestrator.plan import Action, make_plan, trials_of
+    from orchestrator.spec import load_spec
+    from orchestrator.store import Store
+
+    spec = load_spec(path)
+    trials = trials_of(spec, lambda data: "digest")
+    plan = make_plan(spec, trials, Store(tmp_path).record)
+    assert {planned.action for planned in plan.trials} <= {Action.NEW, Action.REUSE}
+    assert spec.name == path.stem
+    assert path.read_text("utf-8").startswith("#"), "its header states the claim, the source, the cost and what to expect"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_link_and_named_file_of_the_documentation_exists(path: Path) -> None:
+    text = path.read_text("utf-8")
+    links = [target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target]
+    missing = [target for target in links if not (path.parent / target).exists()]
+    named = re.findall(rf"`((?:{'|'.join(PACKAGES)}|tests|sweeps|docs|benchmarks)/[\w./-]+)`", text)
+    missing += [target for target in named if not (ROOT / target).exists()]
+    assert not missing
+
+
+def test_the_readme_names_only_commands_and_options_that_exist() -> None:
+    import typer.main
+
+    from orchestrator.cli import app
+
+    commands: Any = typer.main.get_command(app)
+    options = {option for command in commands.commands.values() for p in command.params for option in p.opts}
+    text = (ROOT / "README.md").read_text("utf-8")
+    verbs = set(re.findall(r"orchestrator ([a-z]+) (?:SPEC|sweeps/|--)", text))
+    assert verbs <= commands.commands.keys()
+    assert set(re.findall(r"`(--[a-z-]+)", text)) - options == set()
+
+
+def _texts() -> Iterator[Path]:
+    for folder in (*PACKAGES, "tests", "sweeps", "docs", "benchmarks", ".ci"):
+        yield from (ROOT / folder).rglob("*")
+    yield from ROOT.glob("*")
+
+
+def test_nothing_speaks_of_the_machine_that_it_was_written_on() -> None:
+    home = re.compile(rb"(?<![\w.])/(?:home|Users|root|work)/\w")
+    suffixes = {".py", ".md", ".yaml", ".toml", ".json", ".svg", ".html", ".csv", ""}
+    found = [
+        str(path.relative_to(ROOT))
+        for path in _texts()
+        if path.is_file() and path.suffix in suffixes and home.search(path.read_bytes())
+    ]
+    assert found == []
+
+
+def test_the_tests_of_this_file_see_the_project() -> None:
+    found: Callable[[str], Path | None] = modules().get
+    assert all(found(name) for name in ("illama.config", "illama.trainer", "orchestrator.cli", "orchestrator.executors.local"))
+    assert "orchestrator.errors" in ours("orchestrator.files")
+    assert "mlflow" in imports("orchestrator.tracking")
+    assert "illama.trainer" in imports("orchestrator.worker")
