@@ -32,7 +32,7 @@ LAYERS = [
 
 ONLY_IMPORTED_BY = {
     "ray": {"orchestrator.executors.ray_tune"},
-    "mlflow": {"orchestrator.tracking"},
+    "mlflow": {"orchestrator.tracking.mirror", "orchestrator.tracking.database"},
     "optuna": {"orchestrator.search"},
     "illama.trainer": {"orchestrator.worker", "illama.__main__"},
     "matplotlib": {"orchestrator.report.picture"},
@@ -244,5 +244,5 @@ def test_the_tests_of_this_file_see_the_project() -> None:
     found: Callable[[str], Path | None] = modules().get
     assert all(found(name) for name in ("illama.config", "illama.trainer", "orchestrator.cli", "orchestrator.executors.local"))
     assert "orchestrator.errors" in ours("orchestrator.files")
-    assert "mlflow" in imports("orchestrator.tracking")
+    assert "mlflow" in imports("orchestrator.tracking.mirror")
     assert "illama.trainer" in imports("orchestrator.worker")

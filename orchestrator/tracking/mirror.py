@@ -1,4 +1,4 @@
-"""The store mirrored into MLflow. The only file that imports mlflow.
+"""The store mirrored into MLflow.
 
 MLflow is a view: everything in it comes from the store, with the times that the store says, so that writing twice adds
 nothing and a lost database is rebuilt by `orchestrator sync`. One experiment for a sweep, one parent run for a variant, one
@@ -7,7 +7,6 @@ child run for a trial, whatever its attempts. There is one writer: the driver th
 
 import logging
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from orchestrator.lease import live_session
 from orchestrator.spec import SweepSpec
 from orchestrator.statistics import summarise
 from orchestrator.store import Store, TrialDirectory
+from orchestrator.tracking.database import prepare_database
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 # Read by mlflow when it is imported. A server that is down must not hold up a sweep for the minutes of its default retries.
@@ -103,9 +103,9 @@ class MlflowMirror:
 
         for name in ("mlflow", "alembic"):  # after the import, which sets them itself
             logging.getLogger(name).setLevel(logging.ERROR)
+        prepare_database(self.tracking_uri)
         client = MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
         self._experiment_id = self._experiment(client)
-        _use_write_ahead_log(self.tracking_uri)
         self._runs, self._parents, self._finished = {}, {}, {}
         for run in _all_runs(client, self._experiment_id):
             tags = run.data.tags
@@ -290,16 +290,6 @@ def _all_runs(client: Any, experiment_id: str) -> Iterable[Any]:
         token = page.token
         if not token:
             return
-
-
-def _use_write_ahead_log(tracking_uri: str) -> None:
-    """Let the UI read while we write."""
-    if tracking_uri.startswith("sqlite:///"):
-        connection = sqlite3.connect(tracking_uri.removeprefix("sqlite:///"))
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        finally:
-            connection.close()
 
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
