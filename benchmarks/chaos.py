@@ -1,16 +1,18 @@
-"""Kills a sweep at random moments, starts it again by the same command until it is done, and checks that nothing was lost.
+"""Hurts a sweep at random moments, starts it again by the same command until it is done, and checks that nothing was lost.
 
-    python benchmarks/chaos.py sweeps/llamafy.yaml --kills 20 --seed 0
+    python benchmarks/chaos.py sweeps/llamafy.yaml --kills 20 --seed 0 [--cluster] [--faults driver worker ...]
 
-Faults: `driver`, `worker` and `raylet` are killed with SIGKILL; `torn` kills the driver and cuts or flips bits of a checkpoint.
+Faults: `driver`, `worker`, `raylet` are killed with SIGKILL; `torn` kills the driver and cuts or flips bits of a checkpoint;
+`full` fills the disk below the store (a small one in memory, which takes root); `tracking` kills the MLflow server for some
+seconds. With `--cluster` the sweep runs on three Ray nodes on this machine, and there are `node`, which goes with all that runs
+on it while another comes, and `head`, which takes the cluster with it. Drivers that a fault must not end have to live through it.
 Afterwards the same spec is run undisturbed in a second store, and the two are compared: every trial done once, no finished trial
-begun again, metrics bit for bit the same (seconds apart), one MLflow run for each trial and each metric point once.
+begun again, metrics bit for bit the same (seconds and system load apart), one MLflow run for each trial with every point once.
 Seeded: a failure is replayed with the same faults in the same order. Exits with 1 and says what differs.
 """
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -20,24 +22,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
+from faults import EVERYWHERE, FAULTS, ON_A_CLUSTER, ON_ONE_MACHINE, Process, Surroundings, kill_with_children
 
 from orchestrator.files import read_json, read_json_lines
 
-FAULTS = ("driver", "worker", "raylet", "torn")
+UNSTABLE = ("time/", "system/")
+"""Metrics of the machine, not of the training."""
 
 
 def main() -> int:
     """Run the harness; returns the exit code."""
     arguments = _parse()
-    with TemporaryDirectory(prefix="chaos-") as scratch:
-        disturbed, calm = Path(scratch, "disturbed"), Path(scratch, "calm")
-        started = time.monotonic()
-        faults, redone = _disturb(arguments, disturbed)
-        seconds = time.monotonic() - started
-        _finish(arguments.spec, disturbed)
-        _finish(arguments.spec, calm)
-        problems = redone + list(_differences(disturbed, calm)) + list(_tracking_problems(disturbed))
+    possible = (*EVERYWHERE, *(ON_A_CLUSTER if arguments.cluster else ON_ONE_MACHINE))
+    chosen = arguments.faults or possible
+    if strange := set(chosen) - set(possible):
+        raise SystemExit(f"{', '.join(sorted(strange))}: not here; with this --cluster setting there are {', '.join(possible)}")
+    with TemporaryDirectory(prefix="chaos-") as folder:
+        scratch = Path(folder)
+        with Surroundings(scratch, chosen, cluster=arguments.cluster) as place:
+            started = time.monotonic()
+            faults, problems = _disturb(arguments, chosen, place)
+            seconds = time.monotonic() - started
+            if code := place.driver(arguments.spec).wait():
+                problems.append(f"the last run ended with exit code {code}")
+            calm = scratch / "calm"
+            _run_undisturbed(arguments.spec, calm)
+            problems += [*_differences(place.store, calm), *_tracking_problems(place)]
+        if problems:
+            print((scratch / "driver.log").read_text(errors="replace")[-5000:], file=sys.stderr)
     counts = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
     print(f"{sum(faults.values())} faults in {seconds:.0f} s ({counts}), seed {arguments.seed}")
     for problem in problems:
@@ -51,90 +63,50 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("spec", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
-    parser.add_argument("--within", type=float, default=20.0, help="seconds from a driver's start within which a fault strikes")
+    parser.add_argument("--cluster", action="store_true", help="on three Ray nodes on this machine")
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, help="default: all that are possible")
+    parser.add_argument("--within", type=float, default=20.0, help="seconds between two faults, at most")
     return parser.parse_args()
 
 
-def _disturb(arguments: argparse.Namespace, store: Path) -> tuple[Counter[str], list[str]]:
-    """Run and kill until all kills are spent or the sweep is done; returns the faults and what was done twice."""
+def _disturb(arguments: argparse.Namespace, chosen: Sequence[str], place: Surroundings) -> tuple[Counter[str], list[str]]:
+    """Run and hurt until all faults are spent or the sweep is done; returns the faults and what went wrong meanwhile."""
     dice = random.Random(arguments.seed)
     faults: Counter[str] = Counter()
-    redone: list[str] = []
+    problems: list[str] = []
     attempts_when_done: dict[str, int] = {}
+    driver: Process | None = None
     while sum(faults.values()) < arguments.kills:
-        driver = _start(arguments.spec, store)
-        fault = dice.choice(arguments.faults)
-        if not _wait(driver, dice.uniform(0.5, arguments.within)):
-            break
+        driver = driver or place.driver(arguments.spec)
+        fault = dice.choice(chosen)
+        if not _lives(driver, dice.uniform(0.5, arguments.within)):
+            if driver.returncode == 0:
+                break
+            problems.append(f"after {dict(faults)} the driver ended by itself with exit code {driver.returncode}")
+            driver = None
+            continue
+        print(f"{time.strftime('%X')} fault {sum(faults.values()) + 1}: {fault}", file=sys.stderr, flush=True)
         faults[fault] += 1
-        _strike(fault, driver, store, dice)
-        if fault in ("driver", "torn", "raylet"):
-            driver.wait()
-        else:
-            _wait(driver, dice.uniform(2.0, 6.0))
-            _kill(driver)
-        redone += _begun_again(store, attempts_when_done)
-    return faults, redone
+        if not place.strike(fault, driver, dice):
+            driver = None
+        problems += _begun_again(place.store, attempts_when_done)
+    if driver:
+        kill_with_children(driver, only_itself=True)
+    return faults, problems
 
 
-def _start(spec: Path, store: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--store", str(store)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _run_undisturbed(spec: Path, store: Path) -> None:
+    command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--store", str(store), "--no-tracking"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
-def _wait(driver: "subprocess.Popen[bytes]", seconds: float) -> bool:
+def _lives(driver: Process, seconds: float) -> bool:
     """Whether the driver is still at work after that time."""
     try:
         driver.wait(seconds)
     except subprocess.TimeoutExpired:
         return True
     return False
-
-
-def _strike(fault: str, driver: "subprocess.Popen[bytes]", store: Path, dice: random.Random) -> None:
-    if fault == "worker":
-        if workers := _processes(driver, "ray::"):
-            dice.choice(workers).kill()
-    elif fault == "raylet":
-        for raylet in _processes(driver, "raylet"):
-            raylet.kill()
-        if _wait(driver, 5.0):
-            _kill(driver)
-    else:
-        _kill(driver)
-    if fault == "torn":
-        _damage_a_checkpoint(store, dice)
-
-
-def _kill(driver: "subprocess.Popen[bytes]") -> None:
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-
-
-def _processes(driver: "subprocess.Popen[bytes]", name: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(driver.pid).children(recursive=True):
-        try:
-            command = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if name in command.split(" ")[0] and (name != "ray::" or "train" in command):
-            found.append(process)
-    return found
-
-
-def _damage_a_checkpoint(store: Path, dice: random.Random) -> None:
-    checkpoints = sorted(path for path in store.glob("*/trials/*/checkpoint.pt") if not (path.parent / "result.json").exists())
-    if not checkpoints:
-        return
-    path = dice.choice(checkpoints)
-    content = bytearray(path.read_bytes())
-    if dice.random() < 0.5:
-        content = content[: dice.randrange(len(content))]
-    else:
-        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-    path.write_bytes(content)
 
 
 def _begun_again(store: Path, attempts_when_done: dict[str, int]) -> list[str]:
@@ -146,12 +118,6 @@ def _begun_again(store: Path, attempts_when_done: dict[str, int]) -> list[str]:
         if attempts > attempts_when_done.setdefault(name, attempts):
             problems.append(f"{name} was done and began attempt {attempts}")
     return problems
-
-
-def _finish(spec: Path, store: Path) -> None:
-    code = _start(spec, store).wait()
-    if code:
-        raise SystemExit(f"the last run ended with exit code {code}")
 
 
 def _differences(disturbed: Path, calm: Path) -> Iterator[str]:
@@ -177,24 +143,26 @@ def _curve(directory: Path) -> Sequence[tuple[int, Any]]:
 
 
 def _without_times(value: Any) -> Any:
-    return {key: number for key, number in value.items() if not key.startswith("time/")} if isinstance(value, dict) else value
+    return {key: number for key, number in value.items() if not key.startswith(UNSTABLE)} if isinstance(value, dict) else value
 
 
-def _tracking_problems(store: Path) -> Iterator[str]:
+def _tracking_problems(place: Surroundings) -> Iterator[str]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    client = MlflowClient(place.tracking_uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, max_results=10_000)
-    trials = Counter(run.data.tags["sweep.trial"] for run in runs if "sweep.trial" in run.data.tags)
+    runs = [run for run in client.search_runs(experiments, max_results=10_000) if "sweep.trial" in run.data.tags]
+    trials = Counter(run.data.tags["sweep.trial"] for run in runs)
     yield from (f"{trial} has {count} MLflow runs" for trial, count in trials.items() if count > 1)
-    done = len(list(store.glob("*/trials/*/result.json")))
-    if len(trials) != done:
-        yield f"MLflow shows {len(trials)} trials, the store {done}"
+    directories = {path.parent.name: path.parent for path in place.store.glob("*/trials/*/result.json")}
+    if len(trials) != len(directories):
+        yield f"MLflow shows {len(trials)} trials, the store {len(directories)}"
     for run in runs:
-        if "sweep.trial" in run.data.tags:
-            steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, "train/loss"))
-            yield from (f"{run.info.run_name} has a point twice at {step}" for step, count in steps.items() if count > 1)
+        directory = directories[f"{run.info.run_name.replace('/', '--')}-{run.data.tags['sweep.fingerprint'][:8]}"]
+        written = [line["iteration"] for line in read_json_lines(directory / "metrics.jsonl")]
+        shown = sorted(point.step for point in client.get_metric_history(run.info.run_id, "train/loss"))
+        if shown != written:
+            yield f"{run.info.run_name} has {len(shown)} points of train/loss in MLflow and {len(written)} in the store"
 
 
 if __name__ == "__main__":

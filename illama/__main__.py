@@ -4,7 +4,8 @@
     python -m illama evaluate runs/mine
     python -m illama describe illama_tiny model.img_size=384
 
-A recipe is a YAML file with the sections `model`, `data` and `train` and a `seed`; see `illama.config`.
+A recipe is a YAML file with the sections `model`, `data` and `train`, a `seed`, and `runtime` for how to run it; see
+`illama.config`.
 """
 
 import argparse
@@ -65,16 +66,18 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    config = resolve(_settings(options.settings))
-    from illama.trainer import Diverged, train  # torch takes seconds to import; a wrong setting is answered before that
+    settings = _settings(options.settings)
+    runtime = _runtime(options, settings.pop("runtime", {}))
+    config = resolve(settings, runtime.data_dir)
+    from illama.trainer import Diverged, ProcessLost, train  # torch takes seconds; a wrong setting is answered before that
 
     def show(metrics: Mapping[str, float], iteration: int) -> None:
         print(json.dumps({"iteration": iteration, **metrics}), flush=True)
 
     try:
-        result = train(config, runtime=_runtime(options), log_metrics=show, checkpoint_dir=options.output)
-    except Diverged as error:
-        print(f"error: the training diverged: {error}", file=sys.stderr)
+        result = train(config, runtime=runtime, log_metrics=show, checkpoint_dir=options.output)
+    except (Diverged, ProcessLost) as error:
+        print(f"error: {'the training diverged: ' if isinstance(error, Diverged) else ''}{error}", file=sys.stderr)
         return 1
     print(
         f"{result.final['val/acc1']:.2f} % in the last epoch, {result.best['val/acc1']:.2f} % in the best ({result.best_epoch})"
@@ -101,8 +104,11 @@ def _describe(options: argparse.Namespace) -> int:
     return 0
 
 
-def _runtime(options: argparse.Namespace) -> RuntimeConfig:
-    return RuntimeConfig(device=options.device, num_threads=options.threads)
+def _runtime(options: argparse.Namespace, section: Any = None) -> RuntimeConfig:
+    """What the options say, and over it what a recipe does."""
+    if not isinstance(section, dict | None):
+        raise ValueError(f"runtime is {section!r}, not a section")
+    return RuntimeConfig.model_validate({"device": options.device, "num_threads": options.threads, **(section or {})})
 
 
 def _settings(arguments: Sequence[str]) -> dict[str, Any]:

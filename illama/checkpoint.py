@@ -89,7 +89,10 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
     changed = _flat(json.loads(config.model_dump_json(exclude_defaults=True))).keys()  # others may be younger than the file
-    there.pop("model.name", None), here.pop("model.name", None)  # a label: what the preset stands for is compared in full
+    labels = ["model.name"]  # what the preset stands for is compared in full
+    labels += ["train.init.checkpoint"] if here.get("train.init.sha256") else []  # a path: the content is compared
+    for label in labels:
+        there.pop(label, None), here.pop(label, None)
     different = [
         f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} here"
         for key in sorted(there.keys() | changed)

@@ -5,17 +5,32 @@ them decides the numbers and belongs to a trial's identity. `RuntimeConfig` hold
 it may be changed between two attempts at the same trial and must never change a result beyond rounding.
 
 `resolve({"model": {"name": "vit_digits", "norm": "rmsnorm"}, ...})` turns what a user wrote into a full `Config`: the name
-picks a preset, the other keys override it.
+picks a preset, the other keys override it. A name such as `mixer:create_mixer` is a function of somebody else's, and the other
+keys are its own settings (`illama.foreign`).
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
-from illama.recipe import SoftMaskConfig, TrainConfig
+from illama import foreign
+from illama.foreign import ForeignData, ForeignModel
+from illama.imports import ForeignError
+from illama.recipe import InitConfig, SoftMaskConfig, TrainConfig
 from illama.settings import Settings, explain
 
 __all__ = [
@@ -23,13 +38,20 @@ __all__ = [
     "PRESETS",
     "Config",
     "DataConfig",
+    "ForeignData",
+    "ForeignError",
+    "ForeignModel",
+    "InitConfig",
     "ModelConfig",
     "RuntimeConfig",
     "Settings",
     "SoftMaskConfig",
     "TrainConfig",
+    "data_directory",
     "explain",
+    "foreign_function",
     "resolve",
+    "schema_of",
     "with_preset",
 ]
 
@@ -143,24 +165,43 @@ class RuntimeConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU when the trial was given one."""
     num_threads: PositiveInt = 1
-    """CPU threads of torch."""
+    """CPU threads of torch, in each process."""
+    processes: PositiveInt = 1
+    """Processes on one node that share each batch: one for each GPU, or several on the CPU."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Seconds between two checkpoints; 0 saves after every iteration."""
     micro_batch_size: PositiveInt | None = None
-    """Images that are on the device at once; their gradients add up to those of `train.batch_size`. None: all of them."""
+    """Images that are on one device at once; their gradients add up to those of `train.batch_size`. None: all of its share."""
     data_dir: Path | None = None
     """Directory of the data sets' files. None: the environment variable ILLAMA_DATA, or `data`."""
     data_workers: int = Field(default=0, ge=0)
-    """Processes that read and augment the images of a folder."""
+    """Processes that read and augment the images of a folder, for each that trains."""
     compile: bool = False
     """Compile the network with torch.compile: worth its minutes on a GPU, not for a training of seconds."""
+
+
+def _ours_or(foreign_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
+    """One of two groups of settings, and the errors of that one alone."""
+
+    def validate(value: Any, both: ValidatorFunctionWrapHandler) -> Settings:
+        if isinstance(value, foreign_kind | ours):
+            return value
+        is_foreign = isinstance(value, Mapping) and foreign_kind.model_fields.keys() <= value.keys()
+        return (foreign_kind if is_foreign else ours).model_validate(value)
+
+    return WrapValidator(validate)
+
+
+def data_directory(data_dir: Path | None) -> Path:
+    """Where the data sets' files are: `data_dir`, else the environment variable ILLAMA_DATA, else `data`."""
+    return data_dir or Path(os.environ.get("ILLAMA_DATA", "data"))
 
 
 class Config(Settings):
     """All that decides the numbers of one training."""
 
-    model: ModelConfig
-    data: DataConfig
+    model: Annotated[ModelConfig | ForeignModel, _ours_or(ForeignModel, ModelConfig)]
+    data: Annotated[DataConfig | ForeignData, _ours_or(ForeignData, DataConfig)]
     train: TrainConfig
     seed: int = Field(default=0, ge=0)
     """Every random draw derives from this, the epoch and the image's index."""
@@ -168,7 +209,14 @@ class Config(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.train.soft_mask and not self.model.masked:
+            if isinstance(self.model, ForeignModel):
+                raise ValueError(f"train.soft_mask needs a network with set_soft_mask_rate(alpha); {self.model.name} gives none")
             raise ValueError("train.soft_mask softens a causal mask, but model.attention is bidirectional")
+        for name in ("drop_path", "dropout", "layer_decay") if isinstance(self.model, ForeignModel) else ():
+            if getattr(self.train, name):
+                raise ValueError(
+                    f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
+                )
         folder = self.data.name == "image_folder"
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
         for name in useless:
@@ -208,12 +256,70 @@ def with_preset(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**PRESETS.get(str(model.get("name")), {}), **model}
 
 
-def resolve(settings: Mapping[str, Any]) -> Config:
+def foreign_function(group: str, name: object) -> str | None:
+    """The `module:function` behind a name in the group `model` or `data`; none for a name of ours, or for nothing that is known.
+
+    A name without a colon is looked for among what installed packages offer (entry points `illama.models`, `illama.datasets`).
+    """
+    own = tuple(PRESETS) if group == "model" else get_args(DataConfig.model_fields["name"].annotation)
+    return foreign.function_behind(group, name, own)
+
+
+def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
+    """What may stand in `settings`: a `Config`, with the settings of other people's functions where these are named.
+
+    Raises `ForeignError`, its `group` set, where such a function cannot be used.
+    """
+    kinds: dict[str, type[Settings]] = {"model": ModelConfig, "data": DataConfig}
+    functions = _functions_in(settings)
+    if not functions:
+        return Config
+    for group, (_, function) in functions.items():
+        with _about(group):
+            kinds[group] = foreign.settings_of(group, function)
+    title = " and ".join(function for _, function in functions.values())
+    fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
+    schema: type[Settings] = create_model(title, __base__=Settings, **fields, train=(TrainConfig, ...), seed=(int, 0))
+    return schema
+
+
+def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> Config:
     """Turn `{"model": {...}, "data": {...}, "train": {...}, "seed": 0}` into a `Config`.
 
-    Raises `pydantic.ValidationError` with the path of every setting that is unknown, missing or of the wrong type.
+    Other people's models are built and their data loaded, from `data_dir` if they ask for it, to see what they are. Raises
+    `pydantic.ValidationError` with the path of every setting that is unknown, missing or of the wrong type, and `ForeignError`.
     """
     model = settings.get("model")
     if isinstance(model, Mapping):
         settings = {**settings, "model": with_preset(model)}
-    return Config.model_validate(settings)
+    schema = schema_of(settings)
+    if schema is Config:
+        return Config.model_validate(settings)
+    checked: Any = schema.model_validate(settings)
+    parts: dict[str, Any] = {"model": checked.model, "data": checked.data}
+    functions = _functions_in(settings)
+    if "data" in functions:
+        with _about("data"):
+            parts["data"] = foreign.described_data(*functions["data"], foreign.options_of(checked.data), data_directory(data_dir))
+    if "model" in functions:
+        with _about("model"):
+            options, data = foreign.options_of(checked.model), parts["data"]
+            images = (data.shape, data.num_classes) if isinstance(data, ForeignData) else foreign.image_shape(data.name, options)
+            parts["model"] = foreign.described_model(*functions["model"], options, *images)
+    return Config(**parts, train=checked.train, seed=checked.seed)
+
+
+def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Of the groups that name somebody's function: the name, and the `module:function` behind it."""
+    names = {group: part.get("name") for group in ("model", "data") if isinstance(part := settings.get(group), Mapping)}
+    return {group: (str(name), function) for group, name in names.items() if (function := foreign_function(group, name))}
+
+
+@contextmanager
+def _about(group: str) -> Iterator[None]:
+    """Say in whose name a function was called."""
+    try:
+        yield
+    except ForeignError as error:
+        error.group = group
+        raise

@@ -5,7 +5,7 @@ Shapes: P patches, N tokens, D channels, F hidden channels of the feed-forward.
 
 import math
 
-from illama.config import ModelConfig
+from illama.config import ForeignModel, ModelConfig
 
 
 def tokens(model: ModelConfig) -> int:
@@ -25,8 +25,10 @@ def hidden_width(model: ModelConfig) -> int:
     return model.multiple_of * math.ceil(int(2 * 4 * model.embed_dim / 3) / model.multiple_of)
 
 
-def parameter_count(model: ModelConfig) -> int:
+def parameter_count(model: ModelConfig | ForeignModel) -> int:
     """Numbers that training changes, embeddings and head included."""
+    if isinstance(model, ForeignModel):
+        return model.params
     width, hidden = model.embed_dim, hidden_width(model)
     norm = width if model.norm == "rmsnorm" else 2 * width
     attention = 4 * width * (width + 1)
@@ -38,12 +40,15 @@ def parameter_count(model: ModelConfig) -> int:
     return embeddings + model.depth * (2 * norm + attention + feed_forward) + head
 
 
-def macs(model: ModelConfig) -> int:
+def macs(model: ModelConfig | ForeignModel) -> int:
     """Multiply-accumulates of one image's way forward: every matrix product, and nothing else.
 
     As in the paper's Table 6, attention counts as the full N x N product whatever the mask, and the last block as if all its
-    tokens were needed. (`VisionTransformer.forward` computes only the one that is read out.)
+    tokens were needed. (`VisionTransformer.forward` computes only the one that is read out.) Those of other people's networks
+    were counted by torch.
     """
+    if isinstance(model, ForeignModel):
+        return model.macs
     width, count = model.embed_dim, tokens(model)
     linears = 3 if model.feed_forward == "swiglu" else 2
     block = 4 * count * width**2 + 2 * count**2 * width + linears * count * width * hidden_width(model)

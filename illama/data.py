@@ -3,8 +3,6 @@
 Imports neither torch nor scikit-learn, so that a planner can ask for a digest at no cost.
 """
 
-import os
-from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b, sha256
 from importlib.util import find_spec
@@ -14,38 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from illama import cifar, image_folder
-from illama.config import DataConfig, ModelConfig
+from illama.config import DataConfig, ForeignData, ForeignModel, ModelConfig
+from illama.config import data_directory as data_directory
+from illama.dataset import Dataset, Images, Labels
+from illama.foreign import load_images
 from illama.randomness import derive, shuffler
-
-Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 
 SYNTHETIC_IMAGES = 1024
 SYNTHETIC_NOISE = 2.0
 """Standard deviation of the noise over that of the templates."""
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Images in memory, (n, channels, height, width) with the pixels as they came, and labels (n,) from 0."""
-
-    train_images: Images
-    train_labels: Labels
-    val_images: Images
-    val_labels: Labels
-    num_classes: int
-    mean: npt.NDArray[np.float32]
-    """Of the training images' pixels, per channel."""
-    std: npt.NDArray[np.float32]
-    """Their standard deviation, per channel."""
-
-
-def load(data: DataConfig, model: ModelConfig, data_dir: Path | None = None) -> Dataset:
+def load(data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data_dir: Path | None = None) -> Dataset:
     """The images of `data`, split: the split is the same for every seed. For all but `image_folder`, which is read as it is used.
 
     Raises `ValueError` when `model` does not take images of this shape or has another number of classes, `FileNotFoundError` when
     the published files are not in `data_dir`.
     """
+    if isinstance(data, ForeignData):
+        dataset = load_images(data, data_directory(data_dir))
+        check_shape(data, model, dataset.shape, dataset.num_classes)
+        return dataset
     split: tuple[Images, Labels, Images, Labels]
     if data.name.startswith("cifar"):
         split, num_classes = cifar.read(data.name, data_directory(data_dir)), cifar.NUM_CLASSES[data.name]
@@ -53,19 +40,20 @@ def load(data: DataConfig, model: ModelConfig, data_dir: Path | None = None) -> 
         images, labels, num_classes = _digits() if data.name == "digits" else _synthetic(model)
         held_out = _held_out(labels, data.val_fraction)
         split = images[~held_out], labels[~held_out], images[held_out], labels[held_out]
-    train_images = split[0]
-    check_shape(data, model, train_images.shape[1:], num_classes)
-    mean = train_images.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
-    std = train_images.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
-    return Dataset(*split, num_classes, mean, std)
+    dataset = Dataset.of(*split, num_classes)
+    check_shape(data, model, dataset.shape, num_classes)
+    return dataset
 
 
-def dataset_digest(data: DataConfig, data_dir: Path | None = None) -> str:
+def dataset_digest(data: DataConfig | ForeignData, data_dir: Path | None = None) -> str:
     """What a trial's fingerprint says about its images.
 
     The SHA-256 of the files they are read from; of an image folder, which may be large, that of the names and sizes of its files;
-    of synthetic images the recipe they are made by. Raises `FileNotFoundError` when the files are not in `data_dir`.
+    of synthetic images the recipe they are made by; of images that somebody else loads, those themselves. Raises
+    `FileNotFoundError` when the files are not in `data_dir`.
     """
+    if isinstance(data, ForeignData):
+        return data.content
     if data.name == "digits":
         return f"sha256:{_file_digest(_digits_file())}"
     if data.name == "synthetic":
@@ -76,18 +64,20 @@ def dataset_digest(data: DataConfig, data_dir: Path | None = None) -> str:
     return f"sha256:{sha256(''.join(digests).encode()).hexdigest()}"
 
 
-def data_directory(data_dir: Path | None) -> Path:
-    """Where the data sets' files are: `data_dir`, else the environment variable ILLAMA_DATA, else `data`."""
-    return data_dir or Path(os.environ.get("ILLAMA_DATA", "data"))
-
-
 def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     """The order in which `epoch` visits the training images: a permutation of `range(count)`."""
     return shuffler(derive(seed, "order", epoch)).permutation(count)
 
 
-def check_shape(data: DataConfig, model: ModelConfig, shape: tuple[int, ...], num_classes: int) -> None:
-    """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in `num_classes` classes."""
+def check_shape(
+    data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, shape: tuple[int, ...], num_classes: int
+) -> None:
+    """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in `num_classes` classes.
+
+    Other people's networks were tried with such images when the sweep was planned.
+    """
+    if isinstance(model, ForeignModel):
+        return
     expected = (model.in_chans, model.img_size, model.img_size)
     if shape != expected or num_classes != model.num_classes:
         raise ValueError(
@@ -119,8 +109,9 @@ def _digits() -> tuple[Images, Labels, int]:
     return table[:, :-1].reshape(-1, 1, 8, 8).astype(np.float32), table[:, -1], 10
 
 
-def _synthetic(model: ModelConfig) -> tuple[Images, Labels, int]:
+def _synthetic(model: ModelConfig | ForeignModel) -> tuple[Images, Labels, int]:
     """A random template per class under noise, in whatever shape the model takes: data for tests and timings."""
+    assert isinstance(model, ModelConfig)  # other people's say nothing of their shape, and are refused with such data
     random = shuffler(derive(0, "synthetic"))
     shape = (model.in_chans, model.img_size, model.img_size)
     templates = random.standard_normal((model.num_classes, *shape))

@@ -11,12 +11,21 @@ import torch
 from illama.config import RuntimeConfig
 
 
-def pick_device(runtime: RuntimeConfig) -> torch.device:
-    """The device that `runtime` asks for. Raises `ValueError` when it asks for a GPU and there is none."""
+def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
+    """The device that `runtime` asks for; of several processes, that of number `rank`, from 0.
+
+    Raises `ValueError` when it asks for a GPU and there is none, or not one for each process.
+    """
     available = torch.cuda.is_available()
     if runtime.device == "cuda" and not available:
         raise ValueError("runtime.device is cuda, but torch finds no GPU; use auto or cpu")
-    return torch.device("cuda" if available and runtime.device != "cpu" else "cpu")
+    if not available or runtime.device == "cpu":
+        return torch.device("cpu")
+    if runtime.processes > torch.cuda.device_count():
+        raise ValueError(
+            f"runtime.processes is {runtime.processes}, but torch finds {torch.cuda.device_count()} GPUs: each needs its own"
+        )
+    return torch.device("cuda", rank) if runtime.processes > 1 else torch.device("cuda")
 
 
 def peak_memory_bytes(device: torch.device) -> int:

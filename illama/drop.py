@@ -1,9 +1,11 @@
 """Stochastic depth and dropout: which branches and inputs of a batch are dropped at an iteration."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from illama.config import Config
+from illama.config import Config, ModelConfig
 from illama.cost import tokens
 from illama.model import Drop
 from illama.randomness import derive
@@ -20,6 +22,7 @@ def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device:
     input_rate = drop_rate(train, train.dropout, iteration, iterations_per_epoch)
     if not path_rate and not input_rate:
         return None
+    assert isinstance(model, ModelConfig)  # nothing else has parts that we could drop
     generator = torch.Generator().manual_seed(derive(config.seed, "drop", iteration))
     paths = inputs = None
     if path_rate:
@@ -31,7 +34,7 @@ def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device:
     return Drop(paths, inputs)
 
 
-def part(drop: Drop | None, rows: slice) -> Drop | None:
+def part(drop: Drop | None, rows: slice | npt.NDArray[np.int64]) -> Drop | None:
     """The share of the images in `rows`."""
     if drop is None:
         return None

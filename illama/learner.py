@@ -1,36 +1,54 @@
 """A network and what changes it: a batch goes in, the weights come out updated."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from illama.augment import Mixed, loss, mix
-from illama.config import Config, RuntimeConfig
+from illama.config import Config, ForeignModel, RuntimeConfig
+from illama.distributed import Ranks
 from illama.drop import draw_drop, part
-from illama.model import VisionTransformer
+from illama.model import make_network
 from illama.optim import make_optimizer, set_learning_rate
+from illama.pretrained import start_from
+from illama.randomness import derive
 from illama.schedules import learning_rate, soft_mask_rate
 
 
 class Learner:
     """Model, optimiser and, where asked for, the moving average of the weights."""
 
-    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device, iterations_per_epoch: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        runtime: RuntimeConfig,
+        device: torch.device,
+        iterations_per_epoch: int,
+        ranks: Ranks | None = None,
+    ) -> None:
         if config.train.precision == "float16" and device.type == "cpu":
             raise ValueError("train.precision float16 needs a GPU; on the CPU use bfloat16 or float32")
         self.config, self.device, self.iterations_per_epoch = config, device, iterations_per_epoch
+        self.ranks = ranks or Ranks()
         self.micro_batch = runtime.micro_batch_size or config.train.batch_size
-        self.model = VisionTransformer(config.model, config.seed).to(device)
+        self.model = make_network(config.model, config.seed).to(device)
+        if self.ranks.size > 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()):
+            raise ValueError("batch normalisation measures whole batches, of which several processes have a part each: use one")
+        self._alpha = 0.0
         self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
         self.optimizer = make_optimizer(self.model, config.train)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.precision == "float16")
-        self.average: VisionTransformer | None = None
+        self.average: nn.Module | None = None
         if config.train.ema is not None:
-            self.average = VisionTransformer(config.model, config.seed).to(device)
+            self.average = make_network(config.model, config.seed).to(device)
 
     def update(self, iteration: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One iteration on a batch (B, channels, height, width) with labels (B,). Returns its loss, 0-d, on the device."""
+        """One iteration on a batch (B, channels, height, width) with labels (B,), or of several processes on this one's rows.
+
+        Returns the whole batch's loss, 0-d, on the device.
+        """
         train = self.config.train
         set_learning_rate(self.optimizer, learning_rate(train, iteration, self.iterations_per_epoch))
         self.set_alpha(self.alpha(iteration))
@@ -43,25 +61,30 @@ class Learner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None and train.ema is not None:
-            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
             with torch.no_grad():
-                for average, current in pairs:
+                for average, current in zip(self.average.parameters(), self.model.parameters(), strict=True):
                     average.lerp_(current, 1 - train.ema)
+                for copy, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                    copy.copy_(buffer)  # a batch normalisation's statistics are averages already
         return total
 
     def _backward(self, batch: Mixed, iteration: int) -> Tensor:
-        """Gradients of the batch's mean loss, added up over micro-batches."""
-        count = len(batch.images)
-        drop = draw_drop(self.config, iteration, self.iterations_per_epoch, self.device)
+        """Gradients of the batch's mean loss, added up over micro-batches and processes."""
+        count = self.config.train.batch_size
+        drop = part(draw_drop(self.config, iteration, self.iterations_per_epoch, self.device), self.ranks.rows(count))
         total = torch.zeros((), device=self.device)
-        for start in range(0, count, self.micro_batch):
-            rows = slice(start, min(start + self.micro_batch, count))
+        for start in range(0, len(batch.images), self.micro_batch):
+            rows = slice(start, min(start + self.micro_batch, len(batch.images)))
             piece = Mixed(batch.images[rows], batch.labels[rows], batch.others[rows], batch.share)
+            if isinstance(self.config.model, ForeignModel):  # it may draw from torch, and must draw the same when resumed
+                torch.manual_seed(derive(self.config.seed, "forward", iteration, self.ranks.rank, start))
             with self.autocast():
-                logits = self.network(piece.images, part(drop, rows))
+                logits = self.network(piece.images) if drop is None else self.network(piece.images, part(drop, rows))
             value = loss(logits.float(), piece, self.config.train.label_smoothing) * (len(piece.labels) / count)
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             total += value.detach()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.ranks.add_up([*gradients, total])
         return total
 
     def autocast(self) -> torch.autocast:
@@ -74,10 +97,12 @@ class Learner:
         return soft_mask_rate(self.config.train.soft_mask, iteration, self.iterations_per_epoch)
 
     def set_alpha(self, alpha: float) -> None:
-        """Of the model and its average."""
-        for model in (self.model, self.average):
-            if model is not None and alpha != model.soft_mask_rate:
-                model.set_soft_mask_rate(alpha)
+        """Of the model and its average; a network that has no soft mask is never asked for one."""
+        if alpha != self._alpha:
+            for model in (self.model, self.average):
+                if model is not None:
+                    model.set_soft_mask_rate(alpha)  # type: ignore[operator]
+            self._alpha = alpha
 
     def broken(self) -> tuple[str, float] | None:
         """The first parameter that is not finite, and its value."""
@@ -86,6 +111,13 @@ class Learner:
             if not finite.all():
                 return name, parameter[~finite][0].item()
         return None
+
+    def start(self, data_dir: Path | None) -> None:
+        """Take the first weights from the file of `train.init`, where there is one; see `illama.pretrained.start_from`."""
+        if self.config.train.init is not None:
+            start_from(self.model, self.config.train.init, data_dir)
+            if self.average is not None:
+                self.average.load_state_dict(self.model.state_dict())
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from illama import image_folder
 from illama.augment import erase, flip_and_crop
-from illama.config import Config, RuntimeConfig, TrainConfig
+from illama.config import Config, DataConfig, RuntimeConfig, TrainConfig
 from illama.data import check_shape, data_directory, epoch_order, load
+from illama.distributed import Ranks
 from illama.randomness import derive, shuffler
 
 EVALUATION_BATCH = {"cpu": 128, "cuda": 512}
@@ -24,10 +25,13 @@ Indices = npt.NDArray[np.int64]
 
 
 class Loader(Protocol):
-    """Where the trainer gets its images; all are (B, channels, height, width), normalised, on the device, with labels (B,)."""
+    """Where the trainer gets its images; all are (B, channels, height, width), normalised, on the device, with labels (B,).
+
+    Of several processes each gets its share: of every training batch its rows, of the validation images its part.
+    """
 
     count: int
-    """Training images."""
+    """Training images, of all processes."""
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The training batches of `epoch` from number `first` on; images left over at the end of an epoch are dropped."""
@@ -36,29 +40,34 @@ class Loader(Protocol):
         """All validation images, in order."""
 
 
-def make_loader(config: Config, runtime: RuntimeConfig, device: torch.device) -> Loader:
+def make_loader(config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks | None = None) -> Loader:
     """The loader for `config.data`. Raises `ValueError` and `FileNotFoundError` as `illama.data.load` does."""
+    ranks, size = ranks or Ranks(), config.train.batch_size
+    if size < 2 * ranks.size - 1:
+        raise ValueError(f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer of them")
     kind = FolderLoader if config.data.name == "image_folder" else MemoryLoader
-    loader: Loader = kind(config, runtime, device)
-    if loader.count < config.train.batch_size:
-        raise ValueError(f"train.batch_size {config.train.batch_size} is more than the {loader.count} training images")
+    loader: Loader = kind(config, runtime, device, ranks)
+    if loader.count < size:
+        raise ValueError(f"train.batch_size {size} is more than the {loader.count} training images")
     return loader
 
 
-def _batch_indices(config: Config, epoch: int, count: int, first: int) -> Iterator[Indices]:
+def _batch_indices(config: Config, ranks: Ranks, epoch: int, count: int, first: int) -> Iterator[Indices]:
     order, size = epoch_order(config.seed, epoch, count), config.train.batch_size
+    rows = ranks.rows(size)
     for start in range(first * size, count - size + 1, size):
-        yield order[start : start + size]
+        yield order[start : start + size][rows]
 
 
 class MemoryLoader:
     """Images that fit in memory, kept on the device as they came."""
 
-    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device) -> None:
+    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks) -> None:
         data = load(config.data, config.model, runtime.data_dir)
-        self.config, self.device = config, device
+        self.config, self.device, self.ranks = config, device, ranks
+        part = ranks.part(len(data.val_labels))
         self.images, self.labels = self._place(data.train_images), self._place(data.train_labels)
-        self.val_images, self.val_labels = self._place(data.val_images), self._place(data.val_labels)
+        self.val_images, self.val_labels = self._place(data.val_images[part]), self._place(data.val_labels[part])
         self.mean, self.std = (self._place(values)[:, None, None] for values in (data.mean, data.std))
         self.count = len(data.train_labels)
 
@@ -71,7 +80,7 @@ class MemoryLoader:
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         seed, train = self.config.seed, self.config.train
-        for indices in _batch_indices(self.config, epoch, self.count, first):
+        for indices in _batch_indices(self.config, self.ranks, epoch, self.count, first):
             index = self._place(indices)
             images = flip_and_crop(self._normalise(self.images[index]), train, seed, epoch, indices)
             yield erase(images, train.reprob, seed, epoch, indices), self.labels[index]
@@ -87,17 +96,19 @@ class MemoryLoader:
 class FolderLoader:
     """Images in folders, read and augmented by `runtime.data_workers` processes."""
 
-    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device) -> None:
+    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks) -> None:
+        assert isinstance(config.data, DataConfig)
         folder = data_directory(runtime.data_dir) / config.data.folder
         self.train, self.val, names = image_folder.read(folder)
         size = config.model.img_size
         check_shape(config.data, config.model, (3, size, size), len(names))
-        self.config, self.runtime, self.device, self.count = config, runtime, device, len(self.train.paths)
+        self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
+        self.count = len(self.train.paths)
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         seed, train = self.config.seed, self.config.train
-        batches = list(_batch_indices(self.config, epoch, self.count, first))
+        batches = list(_batch_indices(self.config, self.ranks, epoch, self.count, first))
         views = _Views(self.train, self.config.model.img_size, train, seed, epoch)
         chunks = self._read(views, [chunk for batch in batches for chunk in _chunks(batch)])
         for batch in batches:
@@ -109,7 +120,8 @@ class FolderLoader:
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         views = _Views(self.val, self.config.model.img_size, None, 0, 0)
-        for images, labels in self._read(views, _chunks(np.arange(len(self.val.paths)))):
+        indices = np.arange(len(self.val.paths))
+        for images, labels in self._read(views, _chunks(indices[self.ranks.part(len(indices))])):
             yield images.to(self.device), labels.to(self.device)
 
     def _read(self, views: "_Views", chunks: list[Indices]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from illama.attention import ALL, attend
-from illama.config import ModelConfig
+from illama.config import ForeignModel, ModelConfig
 from illama.cost import hidden_width, tokens
+from illama.foreign import build
 from illama.masks import Mask
 from illama.randomness import derive
 from illama.rotary import rotate, rotations
@@ -169,7 +170,7 @@ class VisionTransformer(nn.Module):
         """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
         if self.cls_token is not None:
-            token = self.cls_token.expand(len(x), -1, -1)
+            token = self.cls_token.expand(x.shape[0], -1, -1)  # len(x) would fix the batch size of an exported network
             x = torch.cat((token, x) if self.config.class_token == "first" else (x, token), dim=1)  # (B, N, D)
         if self.pos_embed is not None:
             x = x + self.pos_embed
@@ -180,6 +181,11 @@ class VisionTransformer(nn.Module):
             paths = None if drop is None or drop.paths is None else drop.paths[index]
             x = block(x, self.rotation, mask, paths, rows if index == len(self.blocks) - 1 else ALL)
         return x
+
+
+def make_network(config: ModelConfig | ForeignModel, seed: int) -> nn.Module:
+    """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
+    return build(config, seed) if isinstance(config, ForeignModel) else VisionTransformer(config, seed)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:

@@ -14,11 +14,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from illama.config import ModelConfig, explain, with_preset
 from illama.cost import patches
+from illama.first_weights import checked_path
 from illama.model import VisionTransformer
+from illama.recipe import InitConfig
+from illama.weight_selection import select_weights
 
 
 def build(
@@ -36,16 +39,33 @@ def build(
     return model
 
 
-def load_weights(model: VisionTransformer, path: Path) -> None:
-    """Fill `model` with the weights in `path`; position embeddings of another resolution are interpolated.
+def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
+    """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit, `FileNotFoundError`."""
+    path = checked_path(init, data_dir)
+    if init.source_heads is None:
+        load_weights(model, path, new_head=init.head == "new")
+    elif isinstance(model, VisionTransformer):
+        select_weights(model, read_weights(path), init.source_heads)
+    else:
+        raise ValueError("weight selection (train.init.source_heads) knows the blocks of our own networks alone")
+
+
+def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
+    """Fill `model` with the weights in `path`, all but the head's where that is new; position embeddings of another resolution
+    are interpolated.
 
     Raises `ValueError` naming the tensors that are missing, unknown or of another shape, `FileNotFoundError` without a file.
     """
-    weights = read_weights(path)
-    if model.pos_embed is not None and "pos_embed" in weights:
-        weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
-    if problems := differences(model.state_dict(), weights):
-        raise ValueError(f"{path} does not hold the weights of this {model.config.name}: {'; '.join(problems)}")
+    weights, here = read_weights(path), model.state_dict()
+    if new_head:
+        weights |= {name: value for name, value in here.items() if name.startswith("head.")}
+    name = type(model).__name__
+    if isinstance(model, VisionTransformer):
+        name = model.config.name
+        if model.pos_embed is not None and "pos_embed" in weights:
+            weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
+    if problems := differences(here, weights):
+        raise ValueError(f"{path} does not hold the weights of this {name}: {'; '.join(problems)}")
     model.load_state_dict(weights)
 
 

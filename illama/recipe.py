@@ -19,6 +19,27 @@ class SoftMaskConfig(Settings):
     """alpha at the start."""
 
 
+class InitConfig(Settings):
+    """First weights from a file instead of a draw: fine-tuning (paper, Table 14) or weight selection (Table 18)."""
+
+    checkpoint: str
+    """Our checkpoint, or a file as the paper's authors released it: its name inside `RuntimeConfig.data_dir`, or a whole path.
+    Learned positions of another resolution are interpolated."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Of the file, which identifies it. A plan finds it out where it is not given; where it is, another file is refused."""
+    head: Literal["kept", "new"] = "kept"
+    """`new`: the last linear is drawn afresh, for other classes."""
+    source_heads: PositiveInt | None = None
+    """Weight selection: the file has a larger network with so many attention heads; evenly spaced elements of its first blocks
+    are taken, all else is drawn."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.source_heads is not None and self.head == "new":
+            raise ValueError("weight selection (source_heads) always draws a new head: leave out head")
+        return self
+
+
 class TrainConfig(Settings):
     """The recipe. AdamW, linear warmup and cosine decay per iteration (paper, Table 12)."""
 
@@ -44,6 +65,8 @@ class TrainConfig(Settings):
     """Share of the target spread evenly over the classes."""
     clip_grad: PositiveFloat | None = None
     """Largest norm of the gradient, or none."""
+    init: InitConfig | None = None
+    """A file to start from, or none: all weights are drawn."""
     soft_mask: SoftMaskConfig | None = None
     """The soft mask, or none: the mask is as `model.attention` says from the first iteration."""
 

@@ -1,5 +1,6 @@
 """How a training ends, and how far it is."""
 
+import signal
 from dataclasses import dataclass, field
 
 
@@ -20,6 +21,16 @@ class Stopped(Exception):
         self.iteration = iteration
 
 
+class ProcessLost(RuntimeError):
+    """Not the training's fault: one of its processes was killed. It goes on from its checkpoint."""
+
+    def __init__(self, rank: int, size: int, exit_code: int | None) -> None:
+        how = f"ended with exit code {exit_code}"
+        if exit_code is not None and exit_code < 0:
+            how = f"was killed by {signal.Signals(-exit_code).name}"
+        super().__init__(f"process {rank + 1} of {size} {how}")
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What a training to the end came to."""
@@ -38,7 +49,7 @@ class TrainResult:
     seconds: float
     """Spent in training and evaluation, over all attempts."""
     peak_memory_bytes: int
-    """On a GPU the most that tensors took, on the CPU the most that the process took."""
+    """On a GPU the most that tensors took, on the CPU the most that the process took; of several processes, in the first."""
 
 
 @dataclass

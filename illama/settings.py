@@ -27,7 +27,8 @@ def _explain_one(problem: Any, title: str) -> str:
         return f"{path} is missing"
     if problem["type"] == "extra_forbidden":
         *sections, key = problem["loc"]
-        nearest = get_close_matches(str(key), _group(title, sections).model_fields, 1)
+        known = [field.alias or name for name, field in _group(title, sections).model_fields.items()]
+        nearest = get_close_matches(str(key), known, 1)
         return f"{path} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
     message = str(problem["msg"]).removeprefix("Value error, ")
     found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"

@@ -4,26 +4,29 @@ Nothing is drawn from a running random state (see `illama.randomness`), so a che
 and the few sums of `Progress`; going on from it at any iteration repeats exactly what an undisturbed training would have done.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from illama import checkpoint
 from illama.config import NUMERICS_VERSION, Config, RuntimeConfig
 from illama.device import peak_memory_bytes, pick_device, process_state
-from illama.evaluation.accuracy import COLLAPSE_STD, evaluate
+from illama.distributed import Ranks, leading
+from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
 from illama.learner import Learner
 from illama.loader import make_loader
-from illama.model import VisionTransformer
-from illama.results import Diverged, Progress, Stopped, TrainResult
+from illama.model import make_network
+from illama.results import Diverged, ProcessLost, Progress, Stopped, TrainResult
 from illama.schedules import learning_rate
 
-__all__ = ["Diverged", "LogMetrics", "Stopped", "TrainResult", "evaluate_checkpoint", "train"]
+__all__ = ["Diverged", "LogMetrics", "ProcessLost", "Stopped", "TrainResult", "evaluate_checkpoint", "train"]
 
 LogMetrics = Callable[[Mapping[str, float], int], None]
 """Takes the metrics of an epoch and the number of iterations done."""
@@ -46,11 +49,30 @@ def train(
     be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
     raises passes through and nothing is saved.
 
-    Raises `Diverged`, `Stopped`, and `ValueError` when data and model do not fit or the checkpoint belongs to other settings.
+    Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and `ValueError` when data and model do
+    not fit or the checkpoint belongs to other settings.
     """
     runtime = runtime or RuntimeConfig()
+    with leading(runtime, partial(_follow, config, runtime, checkpoint_dir)) as ranks:
+        return _train(config, runtime, ranks, checkpoint_dir, should_stop, log_metrics)
+
+
+def _follow(config: Config, runtime: RuntimeConfig, directory: Path | None, ranks: Ranks) -> None:
+    """What each other process of a training does: the same iterations, for as long as the leader takes part in them."""
+    logging.disable(logging.WARNING)  # the leader says it
+    _train(config, runtime, ranks, directory, lambda: False, lambda metrics, iteration: None)
+
+
+def _train(
+    config: Config,
+    runtime: RuntimeConfig,
+    ranks: Ranks,
+    directory: Path | None,
+    should_stop: Callable[[], bool],
+    log_metrics: LogMetrics,
+) -> TrainResult:
     with process_state(runtime, config.train.deterministic):
-        training = _Training(config, runtime, checkpoint_dir, should_stop)
+        training = _Training(config, runtime, ranks, directory, should_stop)
         training.restore()
         while training.progress.iteration < training.iterations:
             if should_stop():
@@ -77,21 +99,24 @@ def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> 
     with process_state(runtime, config.train.deterministic):
         device = pick_device(runtime)
         loader = make_loader(config, runtime, device)
-        model = VisionTransformer(config.model, config.seed).to(device)
+        model = make_network(config.model, config.seed).to(device)
         model.load_state_dict(state["model"])
-        return evaluate(model, loader.validation())
+        return evaluate(model.eval(), loader.validation())
 
 
 class _Training:
     """Learner, data and progress of one training."""
 
-    def __init__(self, config: Config, runtime: RuntimeConfig, directory: Path | None, should_stop: Callable[[], bool]) -> None:
-        self.config, self.runtime, self.directory, self.should_stop = config, runtime, directory, should_stop
-        self.device = pick_device(runtime)
-        self.loader = make_loader(config, runtime, self.device)
+    def __init__(
+        self, config: Config, runtime: RuntimeConfig, ranks: Ranks, directory: Path | None, should_stop: Callable[[], bool]
+    ) -> None:
+        self.config, self.runtime, self.ranks, self.directory = config, runtime, ranks, directory
+        self.should_stop = should_stop
+        self.device = pick_device(runtime, ranks.rank)
+        self.loader = make_loader(config, runtime, self.device, ranks)
         self.iterations_per_epoch = self.loader.count // config.train.batch_size
         self.iterations = config.train.epochs * self.iterations_per_epoch
-        self.learner = Learner(config, runtime, self.device, self.iterations_per_epoch)
+        self.learner = Learner(config, runtime, self.device, self.iterations_per_epoch, ranks)
         self.progress = Progress()
         self.batches: Iterator[tuple[Tensor, Tensor]] | None = None
         self.losses: list[Tensor] = []
@@ -118,7 +143,7 @@ class _Training:
         values, first = torch.stack(self.losses).tolist(), self.progress.iteration - len(self.losses) + 1
         self.losses.clear()
         for iteration, value in enumerate(values, first):
-            if not math.isfinite(value):
+            if not math.isfinite(value) and self.ranks.leads:
                 raise Diverged(iteration, "train/loss", value)
             self.progress.epoch_loss += value
 
@@ -127,12 +152,13 @@ class _Training:
         started = time.perf_counter()
         self.batches = None
         self._look_at_losses()
-        if broken := self.learner.broken():
+        if self.ranks.leads and (broken := self.learner.broken()):
             raise Diverged(self.progress.iteration, *broken)
         progress = self.progress
         epoch = progress.iteration // self.iterations_per_epoch
         images, training_seconds = self.iterations_per_epoch * self.config.train.batch_size, progress.epoch_seconds
         metrics = self._metrics(epoch)
+        self.ranks.check()
         self._count(time.perf_counter() - started)
         timing = {"time/epoch_seconds": progress.epoch_seconds, "time/images_per_second": images / training_seconds}
         progress.epoch_loss = progress.epoch_seconds = 0.0
@@ -159,21 +185,25 @@ class _Training:
             metrics |= self._evaluate("val_soft", self.learner.model, alpha=alphas[-1])
         return metrics
 
-    def _evaluate(self, prefix: str, model: VisionTransformer, alpha: float) -> dict[str, float]:
+    def _evaluate(self, prefix: str, model: nn.Module, alpha: float) -> dict[str, float]:
         """Loss and accuracies; of `val` itself also whether the output depends on the image."""
         self.learner.set_alpha(alpha)
         with self.learner.autocast():
-            measured = evaluate(model, self.loader.validation())
-        return {f"{prefix}/{name}": value for name, value in measured.items() if prefix == "val" or name != "logit_std"}
+            first, *others = self.ranks.gather(tally(model.eval(), self.loader.validation()))
+        model.train()
+        for other in others:
+            first.merge(other)
+        return {f"{prefix}/{name}": value for name, value in first.metrics().items() if prefix == "val" or name != "logit_std"}
 
     def _count(self, seconds: float) -> None:
         self.progress.epoch_seconds += seconds
         self.progress.seconds += seconds
 
     def restore(self) -> None:
-        """Go on where the newest whole checkpoint was written, if there is one."""
+        """Go on where the newest whole checkpoint was written, if there is one; else take the first weights."""
         state = checkpoint.load(self.directory) if self.directory else None
         if state is None:
+            self.learner.start(self.runtime.data_dir)
             return
         checkpoint.refuse_other_settings(state, self.config)
         self.learner.restore(state)
@@ -181,13 +211,16 @@ class _Training:
 
     def save_is_due(self) -> bool:
         """Whether `checkpoint_seconds` have passed."""
-        return self.directory is not None and time.monotonic() - self.saved_at >= self.runtime.checkpoint_seconds
+        waited = time.monotonic() - self.saved_at >= self.runtime.checkpoint_seconds
+        return self.directory is not None and self.ranks.leads and waited
 
     def save(self) -> None:
         """Write the checkpoint, unless `should_stop` raises."""
         stop = self.should_stop()
         self._look_at_losses()
-        if self.directory is not None and self.learner.broken() is None:  # a checkpoint never holds what is not finite
+        self.ranks.check()
+        # a checkpoint never holds what is not finite
+        if self.directory is not None and self.ranks.leads and self.learner.broken() is None:
             self._measure_memory()
             about = {"numerics_version": NUMERICS_VERSION, "config": self.config.model_dump_json()}
             checkpoint.save(self.directory, about | {"progress": asdict(self.progress)} | self.learner.state())

@@ -1,5 +1,16 @@
-"""`python -m orchestrator`: the console script without its installed name."""
+"""The entry of the console script and of `python -m orchestrator`: Ctrl-C is no traceback even before there is a command."""
 
-from orchestrator.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Import the command line, which takes a moment, and run it."""
+    try:
+        from orchestrator.cli import main as command_line
+    except KeyboardInterrupt:
+        sys.exit(130)
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ it.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from illama.config import DataConfig
+from illama.config import DataConfig, ForeignData
 from orchestrator.plan import trials_of
 from orchestrator.report.roadmap import StepRow, build_roadmap
 from orchestrator.spec import SweepSpec
@@ -17,7 +17,7 @@ from orchestrator.trial import TrialRecord, TrialSpec
 
 
 def more_seeds(
-    spec: SweepSpec, dataset_digest: Callable[[DataConfig], str], record_of: Callable[[TrialSpec], TrialRecord]
+    spec: SweepSpec, dataset_digest: Callable[[DataConfig | ForeignData], str], record_of: Callable[[TrialSpec], TrialRecord]
 ) -> Mapping[str, Sequence[int]]:
     """The seeds beyond the spec's first ones that are wanted now, by the variants' labels."""
     adaptive = spec.schema.adaptive

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from illama.config import PRESETS, Config, explain, resolve
+from illama.config import PRESETS, Config, ForeignError, explain, foreign_function, resolve, schema_of
 from orchestrator.document import Document, Location
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.messages import add_validation_problems
@@ -18,12 +19,16 @@ GroupSettings = dict[str, Any]
 class Changer:
     """Applies changes; every problem with them becomes a problem of the document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, data_dir: Path | None = None) -> None:
         self.document = document
+        self.data_dir = data_dir
+        self._known = set(_setting_names(Config))
+        self._open_ended: set[str] = set()
 
     def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, Config | None]:
         """The settings before any change; no `Config` where they are wrong."""
         settings: GroupSettings = {group: deepcopy(values) for group, values in baseline.items()}
+        self._meet(settings)
         return settings, self._resolve(settings, ("baseline",), {})
 
     def changed(
@@ -51,17 +56,26 @@ class Changer:
 
     def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
         """Whether every key of `changes` is a setting; unknown ones become problems."""
+        self._meet({group: {"name": changes.get(f"{group}.name")} for group in ("model", "data")})
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
-        allowed = sorted(_setting_names(Config))
-        if key in allowed:
+        if key in self._known or key.partition(".")[0] in self._open_ended:
             return True
-        message = f"there is no setting '{key}'{did_you_mean_one_of(key, allowed)}"
+        message = f"there is no setting '{key}'{did_you_mean_one_of(key, sorted(self._known))}"
         if key in ("model", "data", "train"):
             message = f"'{key}' is a group of settings; name the setting itself, such as '{key}.name'"
         self.document.add_problem(location, message, at_key=True)
         return False
+
+    def _meet(self, settings: Mapping[str, Any]) -> None:
+        """Learn what settings the functions of other people have, whose names are in these."""
+        try:
+            schema = schema_of(settings)
+        except ForeignError:  # told where the settings are resolved
+            return
+        self._known |= set(_setting_names(schema))
+        self._open_ended |= {name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"}
 
     def _resolve(self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]) -> Config | None:
         model = settings.get("model", {})
@@ -71,20 +85,29 @@ class Changer:
             message = f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
             self.document.add_problem(where[:-1], message, at_key=True)
             return None
-        if isinstance(name, str) and name not in PRESETS:
+        if isinstance(name, str) and name not in PRESETS and not foreign_function("model", name):
             self.document.add_problem(where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}")
             return None
         try:
-            return resolve(settings)
+            return resolve(settings, self.data_dir)
+        except ForeignError as error:
+            self.document.add_problem(_place((error.group, "name"), location, changes), str(error))
         except ValidationError as error:
-            add_validation_problems(self.document, error, Config, lambda path: _place(path, location, changes))
-            return None
+            add_validation_problems(self.document, error, schema_of(settings), lambda path: _place(path, location, changes))
+        return None
 
 
 def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> GroupSettings:
-    """A copy of `settings` with every change made, one after the other."""
+    """A copy of `settings` with every change made, one after the other.
+
+    A network or data of other people's making begins with its own settings, and leaves none to the next.
+    """
     changed = deepcopy(settings)
     for changes in all_changes:
+        for group in ("model", "data"):
+            before, after = changed.get(group, {}).get("name"), changes.get(f"{group}.name")
+            if after not in (None, before) and any(foreign_function(group, name) for name in (before, after)):
+                changed[group] = {}
         for key, value in changes.items():
             _set(changed, key.split("."), value)
     return changed
@@ -94,6 +117,8 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
     """The settings with every change made, or why they do not fit together."""
     try:
         return resolve(laid_over(settings, *all_changes))
+    except ForeignError as error:
+        return str(error)
     except ValidationError as error:
         return explain(error).replace("\n", "; ")
 
@@ -125,9 +150,15 @@ def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
 
 def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The dotted name of every setting that a step may change: all but the three groups and the seed."""
+    if prefix:
+        yield from (prefix + (field.alias or name) for name, field in model.model_fields.items())
+    for name, group in _groups(model):
+        yield from _setting_names(group, f"{prefix}{name}.")
+
+
+def _groups(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The settings that are groups of others, as a spec writes them: the first of their types, others are not written."""
     for name, field in model.model_fields.items():
-        nested = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
-        if prefix:
-            yield prefix + name
-        for group in nested:
-            yield from _setting_names(group, f"{prefix}{name}.")
+        kinds = (field.annotation, *get_args(field.annotation))
+        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        yield from ((field.alias or name, group) for group in nested[:1])

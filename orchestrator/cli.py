@@ -1,4 +1,4 @@
-"""The command line: the only prints, the only exit codes.
+"""The command line: with `views` the only prints, and the only exit codes.
 
 0 all as asked; 1 the sweep ended with failed trials; 2 the spec or the command line is wrong; 3 the store, the tracking server or
 the cluster cannot be reached; 130 interrupted, after saving.
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from orchestrator import views
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.options import ReferenceArgument, SpecArgument, StoreOption, TrackingOption, err, load_sweep, open_store, out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,13 +62,6 @@ class CompareFormat(StrEnum):
     MD = "md"
 
 
-SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.")]
-ReferenceArgument = Annotated[str, typer.Argument(metavar="SPEC", help="The sweep's YAML file, or its name in the store.")]
-StoreOption = Annotated[Path, typer.Option("--store", help="Where results are kept; a path that all nodes see.")]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's server; by default a SQLite file in the store."),
-]
 NoTrackingOption = Annotated[bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")]
 ExecutorOption = Annotated[ExecutorName, typer.Option("--executor", help="`local` trains one trial at a time in this process.")]
 AddressOption = Annotated[
@@ -79,11 +73,6 @@ OnlyOption = Annotated[
 ]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
-
-_LOG_WIDTH = 200
-"""A file has no width of its own: better a long line than a broken table."""
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
-_err = Console(stderr=True, highlight=False)
 
 
 @app.command()
@@ -99,11 +88,11 @@ def plan(
     from orchestrator.overview import plan_table
     from orchestrator.spec import load_spec
 
-    made = plan_sweep(load_spec(spec), _store(store), only or [], _seeds(seeds))
+    made = plan_sweep(load_spec(spec), open_store(store), only or [], _seeds(seeds))
     if as_json:
         _print_json(made.to_json())
     else:
-        _out.print(plan_table(made))
+        out.print(plan_table(made))
 
 
 @app.command()
@@ -135,7 +124,7 @@ def resume(
     seeds: SeedsOption = None,
 ) -> None:
     """As `run`, and try again what failed."""
-    _run(_load(spec, store), executor, address, store, tracking_uri, no_tracking, only, seeds, retry_failed=True)
+    _run(load_sweep(spec, store), executor, address, store, tracking_uri, no_tracking, only, seeds, retry_failed=True)
 
 
 @app.command()
@@ -145,12 +134,12 @@ def status(spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: 
     from orchestrator.overview import status_view
     from orchestrator.status import status_of
 
-    loaded = _load(spec, store)
-    found = status_of(loaded.name, trials_in(loaded, store=_store(store)), _store(store))
+    loaded = load_sweep(spec, store)
+    found = status_of(loaded.name, trials_in(loaded, store=open_store(store)), open_store(store))
     if as_json:
         _print_json(found.to_json())
     else:
-        _out.print(status_view(found))
+        out.print(status_view(found))
 
 
 @app.command()
@@ -167,7 +156,7 @@ def report(
 
     if form is Format.PNG and output is None:
         raise UsageError("a PNG does not go to a terminal; name a file with --output")
-    roadmap = report_sweep(_load(spec, store), _store(store))
+    roadmap = report_sweep(load_sweep(spec, store), open_store(store))
     if form is Format.TABLE and output is None:
         _print_roadmap(roadmap)
         return
@@ -179,7 +168,7 @@ def report(
         write_whole(output, content)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    _err.print(f"wrote {escape(str(output))}")
+    err.print(f"wrote {escape(str(output))}")
 
 
 @app.command()
@@ -198,52 +187,18 @@ def compare(
     chosen = []
     for reference in (left, right):
         name, regime = sides.split_reference(reference, lambda path: Path(path).exists())
-        chosen.append(sides.select(report_sweep(_load(name, store), _store(store)), name, regime))
+        chosen.append(sides.select(report_sweep(load_sweep(name, store), open_store(store)), name, regime))
     found = sides.compare(*chosen)
     if form is CompareFormat.JSON:
         _print_json(found.to_json())
     elif form is CompareFormat.MD:
         sys.stdout.write(sides.comparison_markdown(found))
     else:
-        _out.print(sides.comparison_table(found))
+        out.print(sides.comparison_table(found))
 
 
-@app.command()
-def sync(spec: ReferenceArgument, store: StoreOption = Path("runs"), tracking_uri: TrackingOption = None) -> None:
-    """Rebuild or repair the MLflow view from the store."""
-    from orchestrator.driver import mirror_of
-    from orchestrator.lease import Lease
-    from orchestrator.tracking import default_tracking_uri
-
-    loaded, where = _load(spec, store), _store(store)
-    where.prepare(loaded.name)
-    uri = tracking_uri or default_tracking_uri(where)
-    with Lease(where.sweep_path(loaded.name)), _err.status(f"writing {loaded.name} to MLflow"):
-        mirror_of(loaded, where, uri).sync()
-    _err.print(f"MLflow shows {loaded.name} as the store has it")
-
-
-@app.command()
-def ui(
-    store: StoreOption = Path("runs"),
-    tracking_uri: TrackingOption = None,
-    port: Annotated[int | None, typer.Option("--port", help="Default: 5000, or a free one.")] = None,
-) -> None:
-    """Serve MLflow's UI on the store, on 127.0.0.1, until interrupted."""
-    from orchestrator.tracking import default_tracking_uri
-    from orchestrator.ui import serve_ui
-
-    where = _store(store)
-    uri = tracking_uri or default_tracking_uri(where)
-    if tracking_uri is None and not (where.root / "mlflow.db").exists():
-        raise UsageError(f"there is nothing to show yet: {where.root / 'mlflow.db'} comes with the first `orchestrator run`")
-    with _err.status("starting MLflow's server") as status:
-
-        def say(address: str) -> None:
-            status.stop()
-            _out.print(f"MLflow's UI: {address}  (Ctrl-C ends it)")
-
-        serve_ui(uri, where.root / "mlflow_ui.log", port, say)
+for command in (views.sync, views.register, views.export, views.ui):
+    app.command()(command)
 
 
 def main() -> None:
@@ -254,16 +209,16 @@ def main() -> None:
     try:
         app(prog_name="orchestrator")
     except OrchestratorError as error:
-        _err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _err.print("interrupted")
+        err.print("interrupted")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away, as in `orchestrator report ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        _err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(3)
 
 
@@ -282,7 +237,7 @@ def _run(
     from orchestrator.driver import Job, report_sweep, run_sweep
     from orchestrator.tracking import default_tracking_uri
 
-    where = _store(store)
+    where = open_store(store)
     job = Job(
         spec=spec,
         store=where,
@@ -292,18 +247,18 @@ def _run(
         only=only or [],
         seeds=_seeds(seeds),
     )
-    ending = run_sweep(job, _out)
+    ending = run_sweep(job, out)
     while spec.schema.adaptive and ending.new_trials and not ending.interrupted:  # steps that are not decided got more seeds
-        ending = run_sweep(job, _out)
+        ending = run_sweep(job, out)
     if ending.interrupted:
-        _err.print(f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}", soft_wrap=True)
+        err.print(f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}", soft_wrap=True)
         raise typer.Exit(130)
     _print_roadmap(report_sweep(spec, where))
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
         again = escape(shlex.join([str(spec.path), *elsewhere]))
         hint = f"Why: `orchestrator status {again}`. Try again: `orchestrator resume {again}`"
-        _err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
+        err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -321,19 +276,6 @@ def _executor(name: ExecutorName, address: str | None) -> Any:
     return partial(run_on_ray, address=address)
 
 
-def _store(path: Path) -> Any:
-    from orchestrator.store import Store
-
-    return Store(path.expanduser().resolve())
-
-
-def _load(reference: str, store: Path) -> Any:
-    from orchestrator.driver import spec_path_of
-    from orchestrator.spec import load_spec
-
-    return load_spec(spec_path_of(reference, _store(store)))
-
-
 def _seeds(text: str | None) -> list[int]:
     try:
         return [int(part) for part in text.split(",")] if text else []
@@ -344,7 +286,7 @@ def _seeds(text: str | None) -> list[int]:
 def _print_roadmap(roadmap: Any) -> None:
     from orchestrator.report.terminal import roadmap_table
 
-    _out.print(roadmap_table(roadmap))
+    out.print(roadmap_table(roadmap))
 
 
 def _print_json(value: Any) -> None:

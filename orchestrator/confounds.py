@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from illama.config import ModelConfig
+from illama.config import ForeignModel, ModelConfig
 from illama.cost import macs, parameter_count
 from orchestrator.spec import SweepSpec
 from orchestrator.statistics import LEVEL, smallest_sign_flip_p
@@ -128,7 +128,8 @@ def _size_drift(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
 def _drifts(ground: Variant, variant: Variant, tolerance: float) -> dict[str, float]:
     """By which share the sizes differ, of those that differ by more than the tolerance."""
     before, after = ground.config.model, variant.config.model
-    drifts = {"parameters": parameter_count(after) / parameter_count(before) - 1, "FLOPs": macs(after) / macs(before) - 1}
+    sizes = {"parameters": parameter_count, "FLOPs": macs}
+    drifts = {what: size(after) / max(1, size(before)) - 1 for what, size in sizes.items()}  # somebody's network may have none
     return {what: drift for what, drift in drifts.items() if abs(drift) > tolerance}
 
 
@@ -136,7 +137,7 @@ def _resolves_drift(side: Variant, variant: Variant, ground: Variant, tolerance:
     """The same step at the ground's size, or the ground at the step's."""
     if side.on is None:
         return not _drifts(ground, side, tolerance)
-    ratio = parameter_count(side.config.model) / parameter_count(variant.config.model)
+    ratio = parameter_count(side.config.model) / max(1, parameter_count(variant.config.model))
     return side.on == ground.name and abs(ratio - 1) <= tolerance
 
 
@@ -146,6 +147,8 @@ def _size_control(variant: Variant, ground: Variant, tolerance: float) -> str:
     Nothing where neither comes near, or size is all that the step changes.
     """
     model, wanted = variant.config.model, parameter_count(ground.config.model)
+    if isinstance(model, ForeignModel) or isinstance(ground.config.model, ForeignModel):  # which setting is the size, nobody says
+        return ""
     if model.feed_forward == "swiglu":
         counts = {unit: parameter_count(model.model_copy(update={"multiple_of": unit})) for unit in (64, 32, 16, 8, 4, 2, 1)}
         unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))

@@ -65,28 +65,22 @@ class PlacedEffect:
     """What a step did at its place in one order, by seed."""
 
     step: str
-    before: frozenset[str]
-    """The steps that were there already."""
     differences: Values
 
 
-def order_contrasts(placed: Sequence[PlacedEffect], steps: Sequence[str]) -> list[Contrast]:
-    """Each step's effect averaged over the orders, and how much it changes when another step is there already.
+def order_contrasts(
+    placed: Sequence[PlacedEffect], cells: Mapping[frozenset[str], Values], steps: Sequence[str]
+) -> list[Contrast]:
+    """Each step's effect averaged over its places in the orders, and every two-way interaction that the orders can tell.
 
-    Only seeds that a step has at all its places count.
+    The averages count seeds that a step has at all its places. `cells` are the places by the steps that are there, the baseline
+    included: interactions are fitted to them as to those of a factorial, so that what another step does on the way is not taken
+    for that of the pair.
     """
     of_step = {step: [effect for effect in placed if effect.step == step] for step in steps}
-    contrasts = [
-        Contrast((step,), effect_of(list(_mean_by_seed(effects).values()))) for step, effects in of_step.items() if effects
-    ]
-    for step, effects in of_step.items():
-        for other in steps:
-            after = _mean_by_seed([effect for effect in effects if other in effect.before])
-            without = _mean_by_seed([effect for effect in effects if other not in effect.before])
-            if other != step and after and without:
-                changes = [after[seed] - without[seed] for seed in sorted(after.keys() & without.keys())]
-                contrasts.append(Contrast((step, other), effect_of(changes)))
-    return contrasts
+    mains = [Contrast((step,), effect_of(list(_mean_by_seed(effects).values()))) for step, effects in of_step.items() if effects]
+    levels = {tuple(step in cell for step in steps): values for cell, values in cells.items()}
+    return mains + [contrast for contrast in factorial_contrasts(levels, steps) if len(contrast.factors) == 2]
 
 
 def _mean_by_seed(effects: Sequence[PlacedEffect]) -> dict[int, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from illama.config import Config
+from illama.config import Config, ForeignData, ForeignModel
 from orchestrator.cells import Attempt, Cell, cells_of_design
 from orchestrator.changes import Changer, GroupSettings, same_science, tried
 from orchestrator.document import Document, Location
@@ -52,7 +52,7 @@ class _Regime:
     def __init__(self, schema: SweepSchema, document: Document, parts: tuple[str, ...]) -> None:
         self.schema = schema
         self.document = document
-        self.changer = Changer(document)
+        self.changer = Changer(document, schema.runtime.data_dir)
         self.parts = parts
         self.name = ".".join(parts)
         self.skipped: list[SkippedCell] = []
@@ -118,7 +118,8 @@ class _Regime:
             settings = dict(self.settings_after[ground])
             before = tried(settings, [])
             assert isinstance(before, Config)
-            config = self.changer.changed(settings, changes, (*location, "change"), before)
+            place = (*location, "change")
+            config = self.changer.changed(settings, changes, place if self.document.has(place) else location, before)
             if config is not None:
                 follows, shown = (side.on, changes) if side.on else (previous, {**step_changes, **changes})
                 cell = cell if side.on is None else (*cell[: cell.index(side.on) + 1],) if side.on in cell else ()
@@ -217,5 +218,6 @@ class _Regime:
 def _at(config: Config, key: str) -> Any:
     value: Any = config
     for part in key.split("."):
-        value = getattr(value, part, None)
+        foreign = isinstance(value, ForeignModel | ForeignData) and part != "name"
+        value = value.options.get(part) if foreign else getattr(value, part, None)
     return value.model_dump() if hasattr(value, "model_dump") else value

@@ -2,7 +2,8 @@
 
 Settings at their default are left out, so that a new setting whose default means "as before" changes no identity; a change of
 meaning must raise `illama.config.NUMERICS_VERSION` (a test pins the defaults to it). A model's preset name is a label: the
-settings it stands for are what counts.
+settings it stands for are what counts. Of other people's models all settings count, and the code or the version that its author
+gave it; of their data the images, however they were loaded. A file that a training starts from is its content, not its path.
 """
 
 import hashlib
@@ -10,13 +11,19 @@ import json
 import math
 from typing import Any
 
-from illama.config import NUMERICS_VERSION, Config
+from illama.config import NUMERICS_VERSION, Config, ForeignData, ForeignModel
 
 
 def fingerprint(config: Config, dataset_digest: str) -> str:
     """64 hex digits that are equal exactly where two trainings are the same by their settings, seed and data."""
     science = config.model_dump(mode="python", exclude_defaults=True)
     del science["model"]["name"]
+    if isinstance(config.model, ForeignModel):
+        science["model"] = dict(config.model.identity)
+    if isinstance(config.data, ForeignData):
+        del science["data"]
+    if config.train.init and config.train.init.sha256:
+        del science["train"]["init"]["checkpoint"]
     science["seed"] = config.seed
     identity = {"numerics_version": NUMERICS_VERSION, "dataset_digest": dataset_digest, **science}
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()

@@ -4,10 +4,13 @@ Workers watch it too: a lease that was taken over, or that nobody renews any mor
 and stop.
 """
 
+import fcntl
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -85,14 +88,11 @@ class Lease:
         return self._holder.session
 
     def __enter__(self) -> Self:
-        holder = read_lease(self._sweep_path)
-        if holder and holder.is_alive:
-            raise SweepInUse(in_use(self._sweep_path.name, holder))
-        self._renew()
-        time.sleep(0.05)  # of two that found the same dead lease, the one that wrote first sees here that it lost
-        holder = read_lease(self._sweep_path)
-        if holder and holder.session != self.session:
-            raise SweepInUse(in_use(self._sweep_path.name, holder))
+        with self._alone():
+            self._refuse_a_second_driver()
+            self._write()
+        time.sleep(0.05)  # on a share without locks: of two that found the same dead lease, the first to write sees that it lost
+        self._refuse_a_second_driver()
         self._thread.start()
         return self
 
@@ -105,9 +105,24 @@ class Lease:
 
     def ask_workers_to_stop(self) -> None:
         """Tell every worker of this session to save its checkpoint and end."""
-        self._renew(stopping=True)
+        self._write(stopping=True)
 
-    def _renew(self, stopping: bool = False) -> None:
+    def _refuse_a_second_driver(self) -> None:
+        holder = read_lease(self._sweep_path)
+        if holder and holder.is_alive and holder.session != self.session:
+            raise SweepInUse(in_use(self._sweep_path.name, holder))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Between looking and writing nobody else may write. The operating system forgets the lock of a process that dies; on a
+        network share it holds between hosts as far as the share has locks.
+        """
+        with (self._sweep_path / ".lease.lock").open("w") as file:
+            with suppress(OSError):  # a share without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, stopping: bool = False) -> None:
         with self._lock:
             self._holder = replace(self._holder, renewed=time.time(), stopping=self._holder.stopping or stopping)
             write_json(self._path, asdict(self._holder))
@@ -115,10 +130,11 @@ class Lease:
     def _keep_renewing(self) -> None:
         while not self._released.wait(RENEW_SECONDS):
             try:
-                holder = read_lease(self._sweep_path)
-                if holder and holder.session != self.session:
-                    return  # expired while this process was suspended; the workers and the queue see the same and stop
-                self._renew()
+                with self._alone():
+                    holder = read_lease(self._sweep_path)
+                    if holder and holder.session != self.session:
+                        return  # expired while this process was suspended; the workers and the queue see the same and stop
+                    self._write()
             except (OSError, StoreError):  # a full disk, a share that hangs: it may work again before the lease expires
                 continue
 

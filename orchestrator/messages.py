@@ -66,7 +66,7 @@ def _fields_at(model: type[BaseModel], path: Location) -> tuple[str, ...]:
         if field is None:  # an index or a name that the user chose: the model stays what it was
             continue
         model = next(_models_in(field.annotation), model)
-    return tuple(dict.fromkeys(str(field.validation_alias or name) for name, field in model.model_fields.items()))
+    return tuple(dict.fromkeys(str(field.validation_alias or field.alias or name) for name, field in model.model_fields.items()))
 
 
 def _models_in(annotation: Any) -> Any:

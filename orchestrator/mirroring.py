@@ -1,30 +1,36 @@
 """Keeps MLflow up to date while a sweep runs, in a thread of its own: a tracking server that is slow or down holds nothing up."""
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.errors import TrackingError
-from orchestrator.tracking import MlflowMirror
+from orchestrator.errors import TrackingError, UsageError
+from orchestrator.tracking import MlflowMirror, run_key
 from orchestrator.trial import Outcome, TrialSpec
 
-_PERIOD_SECONDS = 2.0
-_PATIENCE_SECONDS = 120.0
+_PERIOD_SECONDS = 5.0
+_PATIENCE_SECONDS = 60.0
 """How long a finished sweep waits for the last of the view; `orchestrator sync` does the rest at any time."""
+_LAST_TRIES = 2
+"""One may meet a server that has just forgotten what it was asked."""
 
 
 class BackgroundMirror:
     """Watches a sweep as an `Observer` and mirrors what changed; a context manager around the run."""
 
-    def __init__(self, mirror: MlflowMirror, console: Console) -> None:
+    def __init__(self, mirror: MlflowMirror, console: Console, finish: Callable[[], None] = lambda: None) -> None:
+        """`finish` is called once, when MLflow has everything."""
         self._mirror = mirror
+        self._finish = finish
         self._console = console
         self._lock = threading.Lock()
         self._running: dict[str, TrialSpec] = {}
-        self._ended: dict[str, TrialSpec] = {}
+        self._ended = {run_key(trial): trial for trial in mirror.trials}
+        """Waiting to be mirrored; at first all of them: what was done before, or is reused from another sweep."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_mirroring, name="mlflow", daemon=True)
         self._complaint: str | None = None
@@ -38,6 +44,7 @@ class BackgroundMirror:
         with self._console.status("bringing MLflow up to date"):
             self._thread.join(_PATIENCE_SECONDS)
         if self._thread.is_alive():
+            self._mirror.stop()  # whoever mirrors next must be the only one
             self._complaint = f"MLflow did not take everything within {_PATIENCE_SECONDS:.0f} s"
         if self._complaint:
             hint = "No trial is affected; `orchestrator sync` brings the view up to date."
@@ -46,13 +53,13 @@ class BackgroundMirror:
     def started(self, trial: TrialSpec) -> None:
         """Mirror the trial from now on."""
         with self._lock:
-            self._running[trial.fingerprint] = trial
+            self._running[run_key(trial)] = trial
 
     def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
         """Mirror the trial once more."""
         with self._lock:
-            self._running.pop(trial.fingerprint, None)
-            self._ended[trial.fingerprint] = trial
+            self._running.pop(run_key(trial), None)
+            self._ended[run_key(trial)] = trial
 
     def _keep_mirroring(self) -> None:
         while not self._closing.wait(_PERIOD_SECONDS):
@@ -62,14 +69,18 @@ class BackgroundMirror:
             if not self._sync(list(changed.values())):
                 with self._lock:
                     self._ended = {**ended, **self._ended}
-        self._sync(None)  # everything: also what was done before, or is reused from another sweep
+        for _ in range(_LAST_TRIES):
+            if self._sync(None):  # everything, and the report
+                self._say_why_not(self._finish)
+                return
 
     def _sync(self, trials: list[TrialSpec] | None) -> bool:
-        if trials == []:
-            return True
+        return trials == [] or self._say_why_not(lambda: self._mirror.sync(trials))
+
+    def _say_why_not(self, act: Callable[[], None]) -> bool:
         try:
-            self._mirror.sync(trials)
-        except TrackingError as error:
+            act()
+        except (TrackingError, UsageError) as error:
             self._complaint = str(error)
             return False
         self._complaint = None

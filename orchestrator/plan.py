@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from illama.config import DataConfig
+from illama.config import DataConfig, ForeignData, RuntimeConfig
 from illama.cost import macs, parameter_count
 from orchestrator.confounds import SpecWarning, warnings_of
 from orchestrator.designs import SkippedCell
@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.estimates import Estimate, estimate_of
 from orchestrator.fingerprint import fingerprint
 from orchestrator.spec import SweepSpec
-from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import Resources, State, TrialRecord, TrialSpec, Variant
 
 
 class Action(StrEnum):
@@ -83,7 +83,7 @@ class Plan:
 
 def trials_of(
     spec: SweepSpec,
-    dataset_digest: Callable[[DataConfig], str],
+    dataset_digest: Callable[[DataConfig | ForeignData], str],
     *,
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -95,7 +95,7 @@ def trials_of(
     """
     _check_choice("step", only, [variant.name for variant in spec.variants])
     _check_choice("seed", seeds, range(spec.schema.adaptive.max) if spec.schema.adaptive else spec.schema.seeds)
-    digests: dict[DataConfig, str] = {}
+    digests: dict[DataConfig | ForeignData, str] = {}
     trials = []
     for variant in spec.variants:
         if only and variant.name not in only:
@@ -126,9 +126,6 @@ def make_plan(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Callable[
 
 def _trial(spec: SweepSpec, variant: Variant, seed: int, digest: str) -> TrialSpec:
     config = variant.config.model_copy(update={"seed": seed})
-    runtime = spec.schema.runtime
-    if "num_threads" not in runtime.model_fields_set:
-        runtime = runtime.model_copy(update={"num_threads": max(1, int(variant.resources.cpus))})
     return TrialSpec(
         sweep=spec.name,
         variant=variant.name,
@@ -138,8 +135,16 @@ def _trial(spec: SweepSpec, variant: Variant, seed: int, digest: str) -> TrialSp
         config=config,
         fingerprint=fingerprint(config, digest),
         resources=variant.resources,
-        runtime=runtime,
+        runtime=_runtime(spec.schema.runtime, variant.resources),
     )
+
+
+def _runtime(runtime: RuntimeConfig, resources: Resources) -> RuntimeConfig:
+    """With what the spec leaves to the resources: a process for each GPU, and a thread for each core."""
+    on_gpus = runtime.device != "cpu" and "processes" not in runtime.model_fields_set
+    processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
+    threads = max(1, int(resources.cpus) // processes) if "num_threads" not in runtime.model_fields_set else runtime.num_threads
+    return runtime.model_copy(update={"processes": processes, "num_threads": threads})
 
 
 def _check_choice(kind: str, chosen: Sequence[object], allowed: Sequence[object]) -> None:

@@ -83,11 +83,12 @@ class ProgressView:
             self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
             self._epochs_left += attempt.epoch  # a lost trial's next attempt takes off again what it finds done
-            if outcome is not Outcome.LOST:
+            smaller = trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
+            if outcome is not Outcome.LOST and not smaller:
                 self._done += 1
                 self._epochs_left -= trial.config.train.epochs  # whatever a failure left untrained is not left to do
             if not self._console.is_terminal:
-                self._say_ended(attempt, outcome)
+                self._say_ended(attempt, outcome, smaller)
 
     def _keep_showing(self) -> None:
         if not self._console.is_terminal:
@@ -128,11 +129,12 @@ class ProgressView:
         left = max(0.0, self._epochs_left - trained)
         return f"about {_clock((time.monotonic() - self._started) * left / trained)} left"
 
-    def _say_ended(self, attempt: _Attempt, outcome: Outcome) -> None:
+    def _say_ended(self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None) -> None:
         seconds = f", {time.time() - attempt.since:.1f} s" if attempt.since else ""
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
-        text.append(f" {self._value_text(attempt)}{seconds}; {self._time_left()}")
+        again = f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; " if smaller else ""
+        text.append(f" {self._value_text(attempt)}{seconds}; {again}{self._time_left()}")
         self._console.print(text, soft_wrap=True)
 
     def _look_at(self, attempt: _Attempt) -> None:

@@ -2,14 +2,13 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from orchestrator.errors import StoreError, SweepInUse
 from orchestrator.lease import in_use, read_lease
 from orchestrator.store import Store
-from orchestrator.trial import Outcome, State, TrialSpec
+from orchestrator.trial import SAVED, Outcome, Resources, State, TrialSpec
 
 LOST_LIMIT = 3
 """A trial whose process dies this often in a row without getting any further has failed: something in it kills the process."""
@@ -25,14 +24,6 @@ class Observer(Protocol):
         """An attempt is over."""
 
 
-def with_half_the_memory(trial: TrialSpec) -> TrialSpec | None:
-    """The same trial with half as many images on the device at once and twice the accumulation; none where it is one already."""
-    size = trial.runtime.micro_batch_size or trial.config.train.batch_size
-    if size == 1:
-        return None
-    return replace(trial, runtime=trial.runtime.model_copy(update={"micro_batch_size": size // 2}))
-
-
 class TrialQueue:
     """Hands out trials in the order of the road, lost ones again; stops handing out when asked to.
 
@@ -46,14 +37,17 @@ class TrialQueue:
         session: str,
         provenance: Mapping[str, Any],
         observers: Sequence[Observer] = (),
+        max_concurrent: int | None = None,
     ) -> None:
         self.store = store
         self.session = session
         self._provenance = provenance
         self._observers = observers
+        self._max_concurrent = max_concurrent
         self._sweep = trials[0].sweep if trials else ""
         self._waiting = deque(trials)
         self._losses: dict[str, tuple[int, int]] = {}  # fingerprint -> times lost in a row, iteration reached
+        self._settled: dict[str, int] = {}  # fingerprint -> the attempt that is over, of trials that go again
         self._stopping = threading.Event()
         self.running: dict[str, TrialSpec] = {}
         """By fingerprint."""
@@ -72,8 +66,8 @@ class TrialQueue:
         """Hand out no more."""
         self._stopping.set()
 
-    def next(self) -> TrialSpec | None:
-        """Take the next trial, its directory made ready; none where nothing is to be handed out now.
+    def next(self, fits: Callable[[Resources], bool] = lambda resources: True) -> TrialSpec | None:
+        """Take the next trial that `fits`, its directory made ready; none where nothing is to be handed out now.
 
         Raises `StoreError`, and `SweepInUse` where another driver took the sweep over: each would stop the other's workers.
         """
@@ -81,9 +75,12 @@ class TrialQueue:
         if holder and holder.session != self.session:
             self.stop()
             raise SweepInUse(in_use(self._sweep, holder))
-        if self._stopping.is_set() or not self._waiting:
+        if self._stopping.is_set() or len(self.running) == self._max_concurrent:
             return None
-        trial = self._waiting.popleft()
+        trial = next((trial for trial in self._waiting if fits(trial.resources)), None)
+        if trial is None:
+            return None
+        self._waiting.remove(trial)
         path = self.store.directory(trial).path
         try:
             self.store.directory(trial).write_trial(trial, self._provenance)
@@ -94,37 +91,44 @@ class TrialQueue:
             observer.started(trial)
         return trial
 
+    def give_back(self, trial: TrialSpec) -> None:
+        """It found no place: it is next again, and nothing has happened."""
+        del self.running[trial.fingerprint]
+        self._waiting.appendleft(trial)
+        for observer in self._observers:
+            observer.ended(trial, Outcome.LOST)
+
     def ended(self, trial: TrialSpec, outcome: Outcome | None) -> None:
         """An attempt is over; `outcome` is none where its process died without a word."""
         del self.running[trial.fingerprint]
         if outcome is None:
-            outcome = self._close_attempt_of_dead_process(trial)
-        if outcome is Outcome.LOST and not self._stopping.is_set():
-            self._waiting.appendleft(trial)  # it was there first, and its checkpoint is warm
-        elif outcome is Outcome.OUT_OF_MEMORY and not self._stopping.is_set() and (smaller := with_half_the_memory(trial)):
-            self._waiting.appendleft(smaller)
-            outcome = Outcome.LOST  # for whoever watches: it goes on
+            outcome = self._outcome_of_dead_process(trial)
+        again = trial if outcome is Outcome.LOST else trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
+        if again and not self._stopping.is_set():
+            self._settled[trial.fingerprint] = self.store.directory(trial).record().attempts
+            self._waiting.appendleft(again)  # it was there first, and its checkpoint is warm
         for observer in self._observers:
             observer.ended(trial, outcome)
 
-    def _close_attempt_of_dead_process(self, trial: TrialSpec) -> Outcome:
+    def _outcome_of_dead_process(self, trial: TrialSpec) -> Outcome:
+        """Closes the attempt where the process did not."""
         directory = self.store.directory(trial)
         record = directory.record()
         if record.state is State.DONE and record.outcome is not None:
             return record.outcome
         lines = directory.newest_attempt(self.session)
-        if len(lines) > 1 and lines[-1]["outcome"] != Outcome.LOST:
+        if record.attempts == self._settled.get(trial.fingerprint):
+            lines = []  # it died before it began
+        if len(lines) > 1 and (lines[-1]["outcome"] != Outcome.LOST or lines[-1]["cause"].endswith(SAVED)):
             return Outcome(lines[-1]["outcome"])  # it died after its last word
-        if len(lines) == 1 and directory.vanished()[0] is Outcome.TIMED_OUT:
-            directory.end_attempt(record.attempts, *directory.vanished())
-            return Outcome.TIMED_OUT
-        times, iteration = self._losses.get(trial.fingerprint, (0, -1))
-        times = times + 1 if record.iteration == iteration else 1
-        self._losses[trial.fingerprint] = (times, record.iteration)
-        if times < LOST_LIMIT:
-            if len(lines) == 1:  # it began
-                directory.end_attempt(record.attempts, *directory.vanished())
-            return Outcome.LOST
-        cause = f"its process died {times} times in a row near iteration {record.iteration}; killed for its memory?"
-        directory.end_attempt(record.attempts, Outcome.FAILED, cause)
-        return Outcome.FAILED
+        outcome, cause = directory.vanished() if len(lines) == 1 else (Outcome.LOST, "")
+        if outcome is Outcome.LOST:
+            times, iteration = self._losses.get(trial.fingerprint, (0, -1))
+            times = times + 1 if record.iteration == iteration else 1
+            self._losses[trial.fingerprint] = (times, record.iteration)
+            if times == LOST_LIMIT:
+                cause = f"its process died {times} times in a row near iteration {record.iteration}; killed for its memory?"
+                outcome = Outcome.FAILED
+        if len(lines) == 1 or outcome is Outcome.FAILED:  # it began, or never will
+            directory.end_attempt(record.attempts, outcome, cause)
+        return outcome

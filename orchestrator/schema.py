@@ -1,9 +1,20 @@
 """What may stand in a spec: the keys, their types and their meaning. `sweeps/README.md` shows each by example."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from illama.config import RuntimeConfig, Settings
@@ -38,6 +49,15 @@ class MetricSchema(Settings):
         return self
 
 
+def _gigabytes(value: Any) -> Any:
+    """`500MB` as 0.5; numbers are GB already."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"\d+(\.\d+)? *[kmgt]i?b", value, re.IGNORECASE):
+        raise ValueError(f"memory should be in GB, or have a unit as in 500MB and 2GiB, found '{value}'")
+    return TypeAdapter(ByteSize).validate_python(value) / 1e9
+
+
 class ResourcesSchema(Settings):
     """What one trial occupies while it runs."""
 
@@ -47,6 +67,16 @@ class ResourcesSchema(Settings):
     """GPUs; a fraction shares one."""
     time_limit: PositiveFloat | None = None
     """Seconds that one attempt may take; a trial that hangs is ended then, and tried again by `resume`."""
+    memory: Annotated[PositiveFloat, BeforeValidator(_gigabytes)] | None = None
+    """GB of the host's memory, or with a unit: `500MB`, `2GiB`. Ray places the trial by it; a trial that takes more is ended as
+    out of memory, and goes again with half the micro-batch."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_or_a_share_of_one(cls, value: float) -> float:
+        if value > 1 and not value.is_integer():
+            raise ValueError("gpus above 1 should be a whole number: a trial shares one GPU or has several")
+        return value
 
 
 class CostSchema(Settings):
@@ -228,6 +258,8 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Share of parameters or FLOPs that a step may add or take before the plan warns."""
     resources: ResourcesSchema = ResourcesSchema()
     """Of each trial."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at the same time, however many would fit."""
     cost: CostSchema | None = None
     """For estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()

@@ -1,12 +1,15 @@
 """From the text of a spec to a checked `SweepSpec`; every error names its line and column, and all come at once."""
 
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from illama.config import ForeignData, ForeignModel
+from illama.imports import import_from, sources
 from orchestrator.designs import SkippedCell, variants_of
 from orchestrator.document import Location, read_document
 from orchestrator.messages import add_validation_problems
@@ -26,6 +29,8 @@ class SweepSpec:
     """In the order of the road, the baseline first, and behind it the cells of other designs; for each regime."""
     skipped: tuple[SkippedCell, ...] = ()
     """Cells of the designs that make no sense, and why."""
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    """The modules beside the spec that its models and data are made by, by their paths from there."""
 
     @property
     def name(self) -> str:
@@ -34,11 +39,12 @@ class SweepSpec:
 
 
 def load_spec(path: Path) -> SweepSpec:
-    """Read and check a spec.
+    """Read and check a spec. Functions that it names are imported from its folder, and run.
 
     Raises `SpecError` with everything that is wrong with the file, each problem at its line and column.
     """
     document = read_document(path)
+    import_from(path.parent)
     value, schema = document.value, None
     while schema is None:
         try:
@@ -48,7 +54,13 @@ def load_spec(path: Path) -> SweepSpec:
             value = _without_errors(value, error)
     variants, skipped = variants_of(schema, document)
     document.raise_problems()
-    return SweepSpec(path, document.content, schema, tuple(variants), tuple(skipped))
+    return SweepSpec(path, document.content, schema, tuple(variants), tuple(skipped), _code_of(variants, path.parent))
+
+
+def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
+    parts = (part for variant in variants for part in (variant.config.model, variant.config.data))
+    functions = {part.function for part in parts if isinstance(part, ForeignModel | ForeignData)}
+    return {file: source for function in sorted(functions) for file, source in sources(function, folder).items()}
 
 
 _EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []))

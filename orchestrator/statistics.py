@@ -10,7 +10,8 @@ p-values are in the JSON report, and where all differences are the same, so that
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from statistics import fmean, stdev
 from typing import Any
 
@@ -51,8 +52,13 @@ class Effect:
     pairs: int
     std: float | None = None
     """Sample standard deviation of the differences; none with a single pair."""
-    sign_flip_p: float | None = None
-    """Of the exact sign-flip test; none with a single pair."""
+    differences: tuple[float, ...] = field(default=(), repr=False)
+    """What it is the mean of, one for each pair."""
+
+    @cached_property
+    def sign_flip_p(self) -> float | None:
+        """Of the exact sign-flip test; none with a single pair."""
+        return sign_flip_p_value(self.differences) if len(self.differences) > 1 else None
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
@@ -80,10 +86,10 @@ def effect_of(differences: Sequence[float]) -> Effect | None:
     if summary is None:
         return None
     if len(differences) == 1:
-        return Effect(summary.mean, None, None, 1)
+        return Effect(summary.mean, None, None, 1, differences=tuple(differences))
     array = np.asarray(differences)
     p_value = float(paired_p_values(array))
-    return Effect(summary.mean, summary.ci95, p_value, len(differences), summary.std, sign_flip_p_value(differences))
+    return Effect(summary.mean, summary.ci95, p_value, len(differences), summary.std, tuple(differences))
 
 
 def sequential_effect(differences: Mapping[int, float], looks: Sequence[int]) -> Effect | None:
@@ -140,8 +146,12 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
     if count <= _EXACT_FLIPS:
         patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(np.mean(_at_least(abs((1 - 2 * patterns) @ array), abs(array.sum()))))
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**_EXACT_FLIPS - 1, count))
-    return float((1 + np.sum(_at_least(abs(signs @ array), abs(array.sum())))) / 2**_EXACT_FLIPS)
+    return float((1 + np.sum(_at_least(abs(_drawn_signs(count) @ array), abs(array.sum())))) / 2**_EXACT_FLIPS)
+
+
+@lru_cache(1)  # tens of megabytes; the steps of a sweep mostly have the same number of seeds
+def _drawn_signs(count: int) -> Floats:
+    return np.random.default_rng(0).choice([-1.0, 1.0], size=(2**_EXACT_FLIPS - 1, count))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

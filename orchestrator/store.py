@@ -39,6 +39,8 @@ class TrialDirectory:
         self.result_path = path / "result.json"
         self.stack_path = path / "stack_at_time_limit.txt"
         """Where each thread stood when an attempt was ended for its time limit."""
+        self.memory_path = path / "memory_at_limit.txt"
+        """How much an attempt had taken when it was ended for its memory limit."""
 
     def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
         """Say what is to be done, before a worker begins."""
@@ -65,7 +67,9 @@ class TrialDirectory:
         append_json_line(self.attempts_path, line | ({"traceback": traceback} if traceback else {}))
 
     def vanished(self) -> tuple[Outcome, str]:
-        """How an attempt ended that left no line about it, and why: at its time limit a process has no time for last words."""
+        """How an attempt ended that left no line about it, and why: at one of its limits a process has no time for last words."""
+        if self.memory_path.exists():
+            return Outcome.OUT_OF_MEMORY, self.memory_path.read_text()
         if self.stack_path.exists() and self.stack_path.stat().st_size:
             return Outcome.TIMED_OUT, f"over its time limit; where it stood is in {self.stack_path}"
         return Outcome.LOST, "its process or node died"
@@ -96,6 +100,8 @@ class TrialDirectory:
 
     def record(self, live_session: str | None = None) -> TrialRecord:
         """What the files say; `live_session` is that of a driver that is alive, if one is."""
+        if self.result_path.exists():
+            return self._record_of_done()
         last = self.last_metrics()
         events = list(read_json_lines(self.attempts_path))
         record = TrialRecord(
@@ -105,10 +111,6 @@ class TrialDirectory:
             epoch=last["metrics"].get("epoch", 0.0) if last else 0.0,
             path=str(self.path),
         )
-        if self.result_path.exists():
-            result = read_json(self.result_path)
-            outcome = _known_outcome(self.result_path, result)
-            return replace(record, state=State.DONE, outcome=outcome, cause=result.get("cause"), result=result)
         if not events:
             return record
         final = events[-1]
@@ -120,6 +122,20 @@ class TrialDirectory:
             outcome, cause = Outcome(final["outcome"]), final["cause"]
         state = State.FAILED if outcome.is_failure else State.INTERRUPTED
         return replace(record, state=state, outcome=outcome, cause=cause)
+
+    def _record_of_done(self) -> TrialRecord:
+        """Of one file alone: a sweep may have thousands of them."""
+        result = read_json(self.result_path)
+        return TrialRecord(
+            State.DONE,
+            _known_outcome(self.result_path, result),
+            result.get("cause"),
+            attempts=result.get("attempts", 1),
+            iteration=result.get("iterations", 0),
+            epoch=float(result.get("epochs") or result.get("metrics", {}).get("epoch", 0.0)),
+            result=result,
+            path=str(self.path),
+        )
 
 
 class MetricsLog:
@@ -172,9 +188,12 @@ class Store:
             raise UsageError(f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}")
         return path
 
-    def submit(self, sweep: str, content: bytes) -> None:
-        """Keep the spec as submitted."""
-        write_whole(self.sweep_path(sweep) / "sweep.yaml", content)
+    def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:
+        """Keep the spec as submitted, and beside it the modules that it names: workers on every node import them from here."""
+        for name, source in {"sweep.yaml": content, **(code or {})}.items():
+            path = self.sweep_path(sweep) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, source)
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:
         """Where the trial's files are, or will be."""
@@ -185,19 +204,19 @@ class Store:
         own = self.directory(trial)
         if own.result_path.exists():
             return own.record()
-        for path in self._results.get(trial.fingerprint[:8], []):
-            if path != own.path and _fingerprint_of(path) == trial.fingerprint:
-                return TrialDirectory(path).record()
+        for path in self._directories.get(trial.fingerprint[:8], []):
+            other = TrialDirectory(path)
+            if path != own.path and other.result_path.exists() and _fingerprint_of(path) == trial.fingerprint:
+                return other.record()
         return own.record(live_session)
 
     @cached_property
-    def _results(self) -> dict[str, list[Path]]:
-        """Directories with a result, by the first digits of their fingerprint. Read once: a driver learns of its own results
-        itself.
-        """
+    def _directories(self) -> dict[str, list[Path]]:
+        """Those of all trials, by the first digits of their fingerprint. Listed once: a driver knows its own trials itself."""
         found: dict[str, list[Path]] = {}
-        for result in sorted(self.root.glob("*/trials/*/result.json")):
-            found.setdefault(result.parent.name.rpartition("-")[2], []).append(result.parent)
+        for trials in sorted(self.root.glob("*/trials")):
+            for name in sorted(os.listdir(trials)):
+                found.setdefault(name.rpartition("-")[2], []).append(trials / name)
         return found
 
 

@@ -1,7 +1,7 @@
 """The nouns: what a trial is asked to do (`TrialSpec`) and what became of it (`TrialRecord`, `Outcome`)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -37,6 +37,10 @@ class Outcome(StrEnum):
         return self in (Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
 
 
+SAVED = "checkpoint saved"
+"""How the cause ends of an attempt that was asked to stop, and did."""
+
+
 class State(StrEnum):
     """Where a trial stands, as its files say."""
 
@@ -60,6 +64,8 @@ class Resources:
     gpus: float = 0.0
     time_limit: float | None = None
     """Seconds that one attempt may take."""
+    memory: float | None = None
+    """GB (10^9 bytes) of the host's memory that one attempt may take."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,13 @@ class TrialSpec:
         """`<variant>-seed<k>`, with `<regime>/` in front where there are regimes."""
         prefix = f"{self.regime}/" if self.regime else ""
         return f"{prefix}{self.variant}-seed{self.seed}"
+
+    @property
+    def with_half_the_memory(self) -> Self | None:
+        """The same trial with half as many images on the device at once and twice the accumulation; none where it is one."""
+        share = -(-self.config.train.batch_size // self.runtime.processes)
+        size = min(self.runtime.micro_batch_size or share, share)
+        return None if size == 1 else replace(self, runtime=self.runtime.model_copy(update={"micro_batch_size": size // 2}))
 
     @property
     def directory_name(self) -> str:

@@ -12,9 +12,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import TrackingError, UsageError
+from orchestrator.files import read_json
+from orchestrator.store import Store
+from orchestrator.tracking import without_password
+from orchestrator.tracking.pages import address_of
 
 _PREFERRED_PORT = 5000
 _START_SECONDS = 120.0
+
+
+def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
+    """What to put behind the server's address to see the runs of `sweep`, by default of the one that was mirrored last.
+
+    Raises `UsageError` where `sweep` was never mirrored to `tracking_uri`.
+    """
+    mirrored = sorted(store.root.glob("*/mlflow_runs.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in mirrored:
+        known = read_json(path)
+        if (
+            sweep in (None, path.parent.name)
+            and "experiment_id" in known
+            and known["tracking_uri"] == without_password(tracking_uri)
+        ):
+            return f"/{address_of(known['experiment_id'])}"
+    if sweep:
+        where = without_password(tracking_uri)
+        raise UsageError(f"MLflow at {where} does not show '{sweep}' yet; `orchestrator sync {sweep}` changes that")
+    return ""
 
 
 def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str], None]) -> None:

@@ -4,27 +4,33 @@ Whatever the training raises becomes an outcome in the trial's files. Only a sto
 """
 
 import errno
-import faulthandler
 import os
 import platform
 import socket
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from illama.trainer import Diverged, Stopped, TrainResult, train
+from illama.imports import import_from
+from illama.trainer import Diverged, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import StoreError
 from orchestrator.lease import EXPIRY_SECONDS, read_lease
+from orchestrator.limits import limits
 from orchestrator.store import MetricsLog, TrialDirectory
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import SAVED, Outcome, TrialSpec
+from orchestrator.usage import UsageMeter
 
 _LOOK_SECONDS = 0.2
 """How often a worker looks whether it should stop; a look costs two small reads."""
+
+
+leave = threading.Event()
+"""Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
 
 
 class Superseded(Exception):
@@ -50,7 +56,7 @@ class Watch:
             if self._directory.attempts_path.stat().st_size != self._attempts_size:
                 raise Superseded
             self._stop = self._stop or self._driver_is_gone_or_stopping()
-        return self._stop
+        return self._stop or leave.is_set()
 
     def _driver_is_gone_or_stopping(self) -> bool:
         holder = read_lease(self._sweep_path)
@@ -59,9 +65,10 @@ class Watch:
         )
 
 
-def run_trial(path: Path, session: str) -> Outcome:
+def run_trial(path: Path, session: str) -> Outcome | None:
     """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
 
+    Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
     directory = TrialDirectory(path)
@@ -69,7 +76,7 @@ def run_trial(path: Path, session: str) -> Outcome:
         trial = directory.read_trial()
         number = directory.start_attempt(session, _where(trial))
         try:
-            with _time_limit(trial.resources.time_limit, directory):
+            with limits(trial.resources, directory):
                 return _train(directory, trial, number, session)
         except Superseded:
             return Outcome.LOST
@@ -77,42 +84,27 @@ def run_trial(path: Path, session: str) -> Outcome:
         raise StoreError(f"cannot use the trial's files at {path}: {error.strerror or error}") from error
 
 
-@contextmanager
-def _time_limit(seconds: float | None, directory: TrialDirectory) -> Iterator[None]:
-    """End this process after so many seconds, whatever its threads are stuck in, and leave their stacks behind.
-
-    The interpreter's own watchdog needs no lock of it; that a process cannot end a trial by halves is what the store is for.
-    """
-    directory.stack_path.unlink(missing_ok=True)
-    if seconds is None:
-        yield
-        return
-    with directory.stack_path.open("wb") as file:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-    directory.stack_path.unlink()
-
-
-def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str) -> Outcome:
+def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str) -> Outcome | None:
     watch = Watch(directory, session)
     device = trial.runtime.device
     if device == "auto":
         device = "cuda" if trial.resources.gpus > 0 else "cpu"
+    import_from(directory.path.parent.parent)  # where the driver put the modules that the spec names
     try:
         result = train(
             trial.config,
             runtime=trial.runtime.model_copy(update={"device": device}),
-            log_metrics=MetricsLog(directory),
+            log_metrics=_with_usage(MetricsLog(directory)),
             checkpoint_dir=directory.path,
             should_stop=watch.should_stop,
         )
     except (StoreError, Superseded):
         raise
+    except ProcessLost as lost:
+        _end(directory, number, Outcome.LOST, str(lost))
+        return None
     except Stopped as stopped:
-        return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, checkpoint saved")
+        return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
     except Diverged as diverged:
         last = directory.last_metrics()
         content = {"cause": str(diverged), "iterations": diverged.iteration, "metrics": last["metrics"] if last else {}}
@@ -123,6 +115,22 @@ def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: st
         return _end(directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
     outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
     return _finish(directory, number, outcome, _result_content(result))
+
+
+def _with_usage(log: MetricsLog) -> Callable[[Mapping[str, float], int], None]:
+    meter = UsageMeter()
+    return lambda metrics, iteration: log({**metrics, **meter(), **_gpu_usage()}, iteration)
+
+
+def _gpu_usage() -> dict[str, float]:
+    """The memory in use on the GPU that this process trains on, by whatever process."""
+    if not torch.cuda.memory_allocated():
+        return {}
+    free, total = torch.cuda.mem_get_info()
+    return {
+        "system/gpu_0_memory_usage_megabytes": (total - free) / 1e6,
+        "system/gpu_0_memory_usage_percentage": 100 * (1 - free / total),
+    }
 
 
 def _result_content(result: TrainResult) -> Mapping[str, Any]:

@@ -218,7 +218,7 @@ def bits_of() -> Callable[[Path], dict[str, Any]]:
 
 
 def _timeless(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "system/"))}
 
 
 @pytest.fixture(scope="session")

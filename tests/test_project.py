@@ -17,28 +17,29 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
 LAYERS = [
-    {"errors", "document", "files", "trial", "fingerprint", "statistics", "power", "contrasts", "fractions"},
+    {"errors", "document", "files", "trial", "capacity", "fingerprint", "statistics", "power", "contrasts", "fractions"},
     {"schema", "messages", "changes", "relations", "cells", "designs", "spec"},
     {"lease", "store", "provenance"},
     {"confounds", "estimates", "plan"},
-    {"report", "adaptive"},
-    {"tracking", "status", "mirroring", "progress", "overview"},
-    {"queue", "worker"},
+    {"report", "adaptive", "representative"},
+    {"tracking", "exports", "status", "mirroring", "progress", "overview"},
+    {"queue", "limits", "usage", "worker"},
     {"executors"},
     {"driver", "ui"},
-    {"cli", "__main__"},
+    {"options", "views", "cli", "__main__"},
 ]
 """Of `orchestrator`: each module imports from its own layer or from those above it in this list."""
 
 ONLY_IMPORTED_BY = {
-    "ray": {"orchestrator.executors.ray_tune"},
-    "mlflow": {"orchestrator.tracking.mirror", "orchestrator.tracking.database"},
+    "ray": {"orchestrator.executors.ray_tune", "orchestrator.executors.ray_cluster"},
+    "mlflow": {f"orchestrator.tracking.{name}" for name in ("experiment", "database", "models")},
     "optuna": {"orchestrator.search"},
     "illama.trainer": {"orchestrator.worker", "illama.__main__"},
     "matplotlib": {"orchestrator.report.picture"},
 }
 
-LIGHT = ("illama", "illama.config", "illama.cost", "illama.data", "illama.schedules", "orchestrator.cli", "orchestrator.driver")
+LIGHT = ("illama", *(f"illama.{name}" for name in ("config", "cost", "data", "first_weights", "schedules")))
+LIGHT += ("orchestrator.cli", "orchestrator.driver")
 """Imported by `plan` and `--help`, which answer at once."""
 
 
@@ -138,12 +139,12 @@ def test_illama_knows_nothing_of_orchestration() -> None:
             assert not roots & {"ray", "mlflow", "optuna", "orchestrator"}, name
 
 
-def test_only_the_worker_knows_torch_and_the_trainer() -> None:
+def test_only_the_worker_and_the_export_of_networks_know_torch() -> None:
     for name in modules():
-        if name.startswith("orchestrator") and name != "orchestrator.worker":
+        if name.startswith("orchestrator") and name not in ("orchestrator.worker", "orchestrator.tracking.models"):
             assert not {other for other in imports(name) if other.split(".")[0] == "torch"}, name
             science = {other for other in ours(name) if other.startswith("illama")}
-            assert science <= {"illama.config", "illama.cost", "illama.data"}, name
+            assert science <= {"illama.config", "illama.cost", "illama.data", "illama.first_weights", "illama.imports"}, name
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -244,5 +245,5 @@ def test_the_tests_of_this_file_see_the_project() -> None:
     found: Callable[[str], Path | None] = modules().get
     assert all(found(name) for name in ("illama.config", "illama.trainer", "orchestrator.cli", "orchestrator.executors.local"))
     assert "orchestrator.errors" in ours("orchestrator.files")
-    assert "mlflow" in imports("orchestrator.tracking.mirror")
+    assert "mlflow" in imports("orchestrator.tracking.experiment")
     assert "illama.trainer" in imports("orchestrator.worker")

@@ -1,6 +1,8 @@
 """Loss and accuracy on the validation images, and whether the output depends on the image at all."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,24 +16,23 @@ additive causal mask with the class token first, the standard deviation is 0 but
 """
 
 
-@torch.no_grad()
 def evaluate(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Measures `model` on batches of images (B, channels, height, width) with labels (B,).
+    """Measures `model` on batches of images (B, channels, height, width) with labels (B,); see `Tally.metrics`."""
+    return tally(model, batches).metrics()
 
-    Returns `loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes where there are fewer than
-    five) and `logit_std` (nats): the class-centred logits' standard deviation over the images, root mean square over classes.
-    """
-    count, loss, top1, top5 = 0, 0.0, 0, 0
-    spread = LogitSpread()
+
+@torch.no_grad()
+def tally(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> "Tally":
+    """What `evaluate` counts, of images that may be a part of all."""
+    counted = Tally()
     for images, labels in batches:
         logits = model(images).double()  # (B, classes)
         hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        count += len(labels)
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        top1 += int(hits[:, 0].sum())
-        top5 += int(hits.sum())
-        spread.add(logits)
-    return {"loss": loss / count, "acc1": 100 * top1 / count, "acc5": 100 * top5 / count, "logit_std": spread.std()}
+        counted.loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        counted.top1 += int(hits[:, 0].sum())
+        counted.top5 += int(hits.sum())
+        counted.spread.add(logits)
+    return counted
 
 
 class LogitSpread:
@@ -39,7 +40,7 @@ class LogitSpread:
 
     def __init__(self) -> None:
         self.count = 0
-        self.origin = self.total = self.squares = torch.zeros(())
+        self.origin = self.total = self.squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, logits: Tensor) -> None:
         """logits: (B, classes), float64."""
@@ -52,7 +53,46 @@ class LogitSpread:
         self.total = self.total + difference.sum(dim=0)
         self.squares = self.squares + difference.square().sum(dim=0)
 
+    def merge(self, other: "LogitSpread") -> None:
+        """Take in what was gathered of other images."""
+        if self.count == 0 or other.count == 0:
+            self.__dict__ |= other.__dict__ if self.count == 0 else {}
+            return
+        shift = other.origin - self.origin
+        self.squares = self.squares + other.squares + 2 * shift * other.total + other.count * shift.square()
+        self.total = self.total + other.total + other.count * shift
+        self.count += other.count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled on the CPU: the process that it goes to has another device."""
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in self.__dict__.items()}
+
     def std(self) -> float:
         """Standard deviation over the images, root mean square over the classes."""
         variance = self.squares / self.count - (self.total / self.count).square()  # (classes,)
         return variance.clamp(min=0).mean().sqrt().item()
+
+
+@dataclass
+class Tally:
+    """Sums over images; those of several parts add up to those of the whole."""
+
+    loss: float = 0.0
+    top1: int = 0
+    top5: int = 0
+    spread: LogitSpread = field(default_factory=LogitSpread)
+
+    def merge(self, other: "Tally") -> None:
+        """Take in what was counted of other images."""
+        self.loss += other.loss
+        self.top1 += other.top1
+        self.top5 += other.top5
+        self.spread.merge(other.spread)
+
+    def metrics(self) -> dict[str, float]:
+        """`loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes where there are fewer than five)
+        and `logit_std` (nats): the class-centred logits' standard deviation over the images, root mean square over classes.
+        """
+        count = self.spread.count
+        shares = {"loss": self.loss / count, "acc1": 100 * self.top1 / count, "acc5": 100 * self.top5 / count}
+        return shares | {"logit_std": self.spread.std()}

@@ -1,10 +1,24 @@
-"""Where trials run: `local` in this process, `ray_tune` on every core and node that Ray sees. Both have the signature of
-`Executor`.
+"""Where trials run: `local` on this machine one by one, `ray_tune` on every core and node that Ray sees. Both have the signature
+of `Executor`.
 """
 
+import os
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.queue import TrialQueue
+
+# Ray reads these when it is imported. Tune's own logs, its chdir and its handler of Ctrl-C would all come on top of ours.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # where a process died or the store is full there is no outcome
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else whatever of Tune outlives an interrupt would look for a cluster
+if os.environ.get("RAY_AUTH_TOKEN") or Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser().exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # where there is a token `ray start` asks for it, but `ray.init` offers none
 
 
 class Executor(Protocol):

@@ -154,7 +154,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
         "beside, controls against the step they change. The interval is for each effect alone; p is a paired t-test, corrected "
         "over all steps (Holm): of sweeps without any effect, at most about one in 20 shows one. Exact sign-flip p-values are in "
-        "the JSON.",
+        "the JSON. Where a step is not decided, `~n seeds` says how many in all would probably decide it.",
         "Trials that collapsed, diverged or were pruned are never part of a mean with finished ones; where a step has both, its "
         "effect has no p-value.",
     ]

@@ -42,12 +42,47 @@ def lines_of_section(lines: Sequence[EffectLine]) -> list[ForestLine]:
 def forest(lines: Sequence[ForestLine], mode: str) -> str:
     """A row for each effect: point, interval, and whether it is decided."""
     axis = _axis(lines)
-    zero = f'<i class="base" style="left:{axis.percent(0):.2f}%"></i>'
-    grid = "".join(f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks()) + zero
-    labels = "".join(f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks())
+    grid, head = _grid_and_head(axis)
     body = "\n".join(_row(line, axis, grid, mode) for line in lines)
-    head = f'<div class="row axis"><div></div><div class="track">{labels}</div><div></div></div>'
     return f'<figure class="road forest">\n{head}\n{body}\n</figure>'
+
+
+def place_strips(lines: Sequence[EffectLine]) -> str:
+    """A row for each step with its effect at every place that it has in some order: whether the place matters, at a glance."""
+    of_step: dict[str, list[EffectLine]] = {}
+    for line in lines:
+        of_step.setdefault(f"{line.regime}/{line.step}" if line.regime else line.step, []).append(line)
+    axis = scale_around([0.0, *(line.delta.effect.mean for line in lines if line.delta)])
+    grid, head = _grid_and_head(axis)
+    body = "\n".join(_strip(label, places, axis, grid) for label, places in of_step.items())
+    caption = "A point for each place of the step in some order, filled for the road's; pointed at, it tells its place."
+    return f'<figure class="road forest places">\n{head}\n{body}\n<figcaption>{caption}</figcaption></figure>'
+
+
+def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> str:
+    found = [(place.delta.effect.mean, place) for place in places if place.delta]
+    means = [mean for mean, _ in found]
+    marks, numbers = "", "–"
+    if means:
+        left, right = axis.percent(min(means)), axis.percent(max(means))
+        marks = f'<span class="span" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
+        numbers = " to ".join(dict.fromkeys(f"{end:+.2f}" for end in (min(means), max(means))))
+    for mean, place in sorted(found, key=lambda item: item[1].place.endswith("the road")):
+        kind = "point road-place" if place.place.endswith("the road") else "point"
+        title = escape(f"{place.place}: {delta_text(place.delta)} {place.note}".strip(), quote=True)
+        marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(mean):.2f}%"></span>'
+    return (
+        f'<div class="row"><div class="name">{escape(label)}</div><div class="track">{grid}{marks}</div>'
+        f'<div class="numbers"><span class="value">{numbers}</span></div></div>'
+    )
+
+
+def _grid_and_head(axis: Scale) -> tuple[str, str]:
+    """What stands behind every row, and the row of labels above them."""
+    grid = "".join(f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks())
+    labels = "".join(f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks())
+    head = f'<div class="row axis"><div></div><div class="track">{labels}</div><div></div></div>'
+    return f'{grid}<i class="base" style="left:{axis.percent(0):.2f}%"></i>', head
 
 
 def _axis(lines: Sequence[ForestLine]) -> Scale:

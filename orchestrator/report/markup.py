@@ -1,5 +1,6 @@
 """The report as Markdown and LaTeX (booktabs)."""
 
+import re
 from collections.abc import Sequence
 
 from orchestrator.report.cells import Column, caveats, cells, columns, notes
@@ -59,4 +60,10 @@ def _tabular(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join("".join(_LATEX.get(character, character) for character in text) for text in texts) + r" \\"
+    return " & ".join(map(_latex_text, texts)) + r" \\"
+
+
+def _latex_text(text: str) -> str:
+    """Special characters escaped; a minus is not a hyphen."""
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)

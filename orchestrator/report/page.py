@@ -6,7 +6,7 @@ from html import escape
 from orchestrator.report.bars import roadmap_figure
 from orchestrator.report.cells import Column, caveats, cells, columns, notes, seeds_text
 from orchestrator.report.curves import learning_curves
-from orchestrator.report.forest import forest, lines_of_road, lines_of_section
+from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
 from orchestrator.report.reproduction import origins_of
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.sections import PLACE, Section
@@ -72,15 +72,18 @@ def _table(roadmap: Roadmap) -> Iterator[str]:
 
 def _section(roadmap: Roadmap, section: Section) -> Iterator[str]:
     yield f'<h2>{escape(section.title)}</h2><p class="lead">{escape(section.explanation)}</p>'
-    groups = kinds_of(section)
+    groups = sorted(kinds_of(section), key=lambda group: group[1][0].kind != PLACE)  # where averages come from, first
     for title, lines in groups:
         if len(groups) > 1:
             yield f"<h3>{escape(title)}</h3>"
         drawn = forest(lines_of_section(lines), roadmap.mode)
-        yield f"<details><summary>{len(lines)} places</summary>{drawn}</details>" if lines[0].kind == PLACE else drawn
+        if lines[0].kind == PLACE:
+            yield place_strips(lines)
+            drawn = f"<details><summary>Each of the {len(lines)} places with its interval</summary>{drawn}</details>"
+        yield drawn
     if section.left_out:
         items = "".join(f"<li>{escape(reason)}</li>" for reason in section.left_out)
-        yield f"<p>Left out of the averages:</p><ul>{items}</ul>"
+        yield f"<p>Left out:</p><ul>{items}</ul>"
 
 
 def _went_wrong(roadmap: Roadmap) -> Iterator[str]:
@@ -102,7 +105,7 @@ def _warnings(roadmap: Roadmap) -> Iterator[str]:
 
 def _skipped(roadmap: Roadmap) -> Iterator[str]:
     if roadmap.skipped:
-        yield f"<h2>Cells that make no sense</h2><details><summary>{len(roadmap.skipped)} were skipped</summary><ul>"
+        yield f"<h2>Cells that make no sense</h2><details><summary>{len(roadmap.skipped)} skipped</summary><ul>"
         for cell in roadmap.skipped:
             name = f"{cell.regime}/{cell.name}" if cell.regime else cell.name
             yield f"<li><code>{escape(name)}</code>: {escape(cell.reason)}</li>"
@@ -114,7 +117,8 @@ def _reproduction(roadmap: Roadmap) -> Iterator[str]:
     yield f"<pre>orchestrator run {escape(roadmap.sweep)}.yaml      # the spec below</pre>"
     for origin in origins_of(_all_rows(roadmap)):
         yield f"<p><small>{'<br>'.join(escape(line) for line in origin.lines())}</small></p>"
-    yield f"<details><summary>The spec</summary><pre>{escape(roadmap.spec_text)}</pre></details>"
+    for title, text in {"The spec": roadmap.spec_text, **roadmap.code}.items():
+        yield f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
 
 
 def _all_rows(roadmap: Roadmap) -> list[StepRow]:

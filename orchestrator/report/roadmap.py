@@ -42,6 +42,8 @@ class Roadmap:
     total_gpu_seconds: float = 0.0
     spec_text: str = ""
     """The spec that this is the report of."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """The modules beside it that its models and data are made by."""
 
     def to_json(self) -> dict[str, Any]:
         """The form of `report --format json`."""
@@ -88,6 +90,7 @@ def build_roadmap(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Calla
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
+        code={name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.contrasts import Contrast, PlacedEffect, factorial_contrasts, order_contrasts
+from orchestrator.contrasts import Contrast, PlacedEffect, Values, factorial_contrasts, order_contrasts
 from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
 from orchestrator.schema import DesignSchema
 from orchestrator.spec import SweepSpec
@@ -20,9 +20,11 @@ _EXPLANATIONS = {
     "leave_one_out": "What the final model owes to the step: the final model minus the same model without it.",
     "factorial": "Main effect: what the step does on average over the others being there or not. Interaction: how much the first "
     "step's effect grows when the second is there.",
-    "orders": "Main effect: the step's effect averaged over its places in the orders. Interaction: how much the first step's "
-    "effect grows once the second is there.",
+    "orders": "Main effect: the step's effect averaged over its places in the orders. Interaction: how much each step's effect "
+    "grows when the other is there, as far as these orders can tell and three steps at once do nothing more.",
 }
+_SINGLE = ("one_factor", "leave_one_out")
+"""Designs whose effects are each between two cells."""
 MAIN, INTERACTION, PLACE = "effect", "interaction", "place"
 
 
@@ -37,6 +39,13 @@ class EffectLine:
     delta: StepEffect | None
     note: str = ""
     """What it assumes, or why there is none."""
+    place: str = ""
+    """Of a place: which of which order; its label begins with the step."""
+
+    @property
+    def step(self) -> str:
+        """Of a place: the step that is taken there."""
+        return self.label.removesuffix(f", {self.place}")
 
 
 @dataclass(frozen=True)
@@ -61,27 +70,46 @@ class Section:
 
 
 def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
-    """One for every design but the road; `rows` are all variants', in the order of the spec's."""
-    return [_section(design, rows) for design in spec.schema.design if design.name != "roadmap"]
+    """One for every design but the road; `rows` are all variants', in the order of the spec's.
+
+    Where seeds are added as needed, they are added to the road, so what is shown here is of the first ones. Without a road they
+    are added to these cells: an effect then pays for its looks, and averages over many cells still keep to the first seeds.
+    """
+    designs = [design for design in spec.schema.design if design.name != "roadmap"]
+    adaptive = spec.schema.adaptive
+    if adaptive is None:
+        return [_section(design, rows, rows) for design in designs]
+    looks = adaptive.looks if len(designs) == len(spec.schema.design) else ()
+    first = [_of_seeds(row, spec.schema.seeds) for row in rows]
+    return [_section(design, rows, rows if looks and design.name in _SINGLE else first, looks) for design in designs]
 
 
-def _section(design: DesignSchema, rows: Sequence[StepRow]) -> Section:
+def _of_seeds(row: StepRow, seeds: Sequence[int]) -> StepRow:
+    """The row as if it had no other seeds, as far as effects are concerned."""
+    values = {seed: value for seed, value in row.values.items() if seed in seeds}
+    return replace(row, values=values, outcome_of={seed: end for seed, end in row.outcome_of.items() if seed in seeds})
+
+
+def _section(design: DesignSchema, rows: Sequence[StepRow], counted: Sequence[StepRow], looks: Sequence[int] = ()) -> Section:
+    """`counted` are the same rows with the seeds that effects are computed from."""
     lines: list[EffectLine] = []
     left_out: list[str] = []
-    for regime in dict.fromkeys(row.variant.regime for row in rows):
-        found = [row for row in rows if row.variant.regime == regime]
-        if design.name in ("one_factor", "leave_one_out"):
-            lines += _against_one(design.name, regime, found)
+    for regime in dict.fromkeys(row.variant.regime for row in counted):
+        found = [row for row in counted if row.variant.regime == regime]
+        if design.name in _SINGLE:
+            lines += _against_one(design.name, regime, found, looks)
         elif design.name == "factorial":
             lines += _factorial(design, regime, found)
         else:
-            lines += _orders(regime, found)
+            of_orders = _orders(regime, found)
+            lines += [line for line in of_orders if line.delta or line.kind != INTERACTION]
+            left_out += _untold([line.label for line in of_orders if line.kind == INTERACTION and not line.delta])
         left_out += _left_out(design.name, found)
     of_design = [row for row in rows if row.variant.design == design.name]
     return Section(design.name, of_design, _corrected_by_kind(lines), left_out)
 
 
-def _against_one(design: str, regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
+def _against_one(design: str, regime: str, rows: Sequence[StepRow], looks: Sequence[int]) -> list[EffectLine]:
     by_name = {row.variant.name: row for row in rows}
     lines = []
     for row in rows:
@@ -90,7 +118,8 @@ def _against_one(design: str, regime: str, rows: Sequence[StepRow]) -> list[Effe
             if other is None:
                 lines.append(EffectLine(regime, MAIN, row.variant.step, None, "all steps together make no sense"))
                 continue
-            delta = effect_against(row, other) if design == "one_factor" else effect_against(other, row)
+            pair = (row, other) if design == "one_factor" else (other, row)
+            delta = effect_against(*pair, looks)
             lines.append(EffectLine(regime, MAIN, row.variant.step, delta, _end_of(row)))
     return lines
 
@@ -110,21 +139,31 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
     by_name = {row.variant.name: row for row in rows}
     lines: list[EffectLine] = []
     placed: list[PlacedEffect] = []
+    cells: dict[frozenset[str], Values] = {}
     for row in rows:
         before = by_name.get(row.variant.follows or "")
         is_on_road = row.variant.design == "roadmap" and not row.variant.side
-        if before is None or not (row.variant.design == "orders" or is_on_road):
+        if not (row.variant.design == "orders" or is_on_road):
+            continue
+        if row.is_healthy:
+            cells[frozenset(row.variant.cell)] = row.values
+        if before is None:
             continue
         delta = effect_against(row, before)
         if row.is_healthy and before.is_healthy:
             shared = row.values.keys() & before.values.keys()
             differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
-            placed.append(PlacedEffect(row.variant.step, frozenset(row.variant.cell[:-1]), differences))
+            placed.append(PlacedEffect(row.variant.step, differences))
         order = "the road" if is_on_road else row.variant.name.partition(".")[0].replace("order", "order ")
-        place = f"{row.variant.step}, step {len(row.variant.cell)} of {order}"
-        lines.append(EffectLine(regime, PLACE, place, delta, _end_of(row) or _end_of(before)))
+        place = f"step {len(row.variant.cell)} of {order}"
+        note = _end_of(row) or _end_of(before)
+        lines.append(EffectLine(regime, PLACE, f"{row.variant.step}, {place}", delta, note, place))
     steps = list(dict.fromkeys(line.step for line in placed))
-    return [*(_contrast_line(regime, contrast, "orders") for contrast in order_contrasts(placed, steps)), *lines]
+    return [*(_contrast_line(regime, contrast, "orders") for contrast in order_contrasts(placed, cells, steps)), *lines]
+
+
+def _untold(pairs: Sequence[str]) -> list[str]:
+    return [f"interactions that these orders cannot tell from others: {', '.join(pairs)}"] if pairs else []
 
 
 def _contrast_line(regime: str, contrast: Contrast, versus: str) -> EffectLine:

@@ -53,20 +53,27 @@ figure { margin: 0; } figcaption { color: var(--soft); font-size: .85rem; margin
 .chip.better { background: var(--good2); color: var(--good); } .chip.worse { background: var(--bad2); color: var(--bad); }
 .chip.open { color: var(--soft); border-color: var(--line); }
 .forest .row { grid-template-columns: minmax(9rem, 19rem) minmax(12rem, 1fr) 13.5rem; } .forest .name { font-weight: 400; }
-.forest .track { height: 2.1rem; } .forest .value { font-weight: 500; font-size: .9rem; }
+.forest .row { padding: .15rem 0; } .forest .track { height: 2.1rem; } .forest .value { font-weight: 500; font-size: .9rem; }
 .forest .interval { background: var(--soft); }
   .forest .interval::before, .forest .interval::after { border-color: var(--soft); }
 .point { top: 50%; width: 12px; height: 12px; margin: -6px 0 0 -6px; border-radius: 50%; background: var(--paper);
   border: 2.5px solid var(--soft); }
 .better .point { background: var(--good); border-color: var(--good); } .worse .point { background: var(--bad);
   border-color: var(--bad); }
-.wide { overflow-x: auto; margin: 0 -1.25rem; padding: 0 1.25rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: .87rem; }
+.places .row { grid-template-columns: minmax(7rem, 12rem) minmax(12rem, 1fr) 9rem; }
+.places .point { width: 10px; height: 10px; margin: -5px 0 0 -5px; } .places .road-place { background: var(--bar);
+  border-color: var(--bar); width: 12px; height: 12px; margin: -6px 0 0 -6px; }
+.places .span { top: 50%; height: 2px; margin-top: -1px; background: var(--line); }
+.wide { overflow-x: auto; margin: 0 -1.25rem; padding: 0 1.25rem;
+  background: linear-gradient(90deg, transparent, var(--paper) 2rem) right / 3rem 100% no-repeat local,
+    linear-gradient(270deg, var(--line), transparent) right / .8rem 100% no-repeat scroll; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: .8rem; }
 th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--line); } td { border-bottom: 1px solid var(--line); }
-th, td { padding: .32rem 1.1rem .32rem 0; } .number { text-align: right; } tr.side td { color: var(--soft); }
+th, td { padding: .32rem .8rem .32rem 0; } th { white-space: normal; vertical-align: bottom; }
+.number { text-align: right; } tr.side td { color: var(--soft); }
 tr.sick td { color: var(--warn); }
-td.text { white-space: normal; min-width: 14rem; }
-.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem 1.2rem; }
+td:nth-child(2) { white-space: normal; min-width: 9rem; } th.number { min-width: 3.5rem; }
+.curves { margin-top: .7rem; display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem 1.2rem; }
 .curves figcaption { margin: 0; color: var(--ink); font-weight: 600; } .curves .side figcaption { font-weight: 400; }
 .curves svg { width: 100%; height: auto; display: block; } .curves text { font-size: 9px; fill: var(--soft); }
 .curves .grid { stroke: var(--line); } polyline { fill: none; stroke-linejoin: round; }

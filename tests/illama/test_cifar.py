@@ -1,5 +1,6 @@
 """CIFAR is read from files in the published format, whole or not at all."""
 
+import json
 import os
 import pickle
 import tarfile
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from illama import cifar
+from illama.__main__ import main as illama_command
 from illama.config import Config, DataConfig, RuntimeConfig
 from illama.data import dataset_digest
 from illama.trainer import train
@@ -74,6 +76,24 @@ def test_cifar_trains_end_to_end_with_augmentation(cifar10: Path, small_config: 
     runtime = RuntimeConfig(device="cpu", data_dir=cifar10)
     result = train(config, runtime=runtime, log_metrics=lambda metrics, iteration: None)
     assert result.final["val/acc1"] > 50
+
+
+def test_the_commands_train_on_cifar(
+    cifar10: Path, cli: Callable[..., Any], write_spec: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = {"name": "vit_digits", "embed_dim": 16, "depth": 2, "num_heads": 2, "img_size": 32, "patch_size": 8, "in_chans": 3}
+    recipe = {"epochs": 15, "batch_size": 20, "lr": 3e-3, "hflip": 0.5, "random_crop": 4}
+    settings = {"model": model, "data": {"name": "cifar10"}, "train": recipe}
+    (cifar10 / "recipe.yaml").write_text(json.dumps(settings))
+    command = ["train", str(cifar10 / "recipe.yaml"), f"runtime.data_dir={cifar10}", "--device", "cpu"]
+    assert illama_command([*command, "--output", str(cifar10 / "out")]) == 0
+    last = json.loads(capfd.readouterr().out.splitlines()[-2])
+    assert last["val/acc1"] > 50
+
+    spec = write_spec(baseline=settings, runtime={"device": "cpu", "data_dir": str(cifar10)})
+    assert cli("run", spec, "--store", cifar10 / "runs", "--executor", "local", "--no-tracking").code == 0
+    [step] = cli("report", spec, "--store", cifar10 / "runs", "--format", "json").json["steps"]
+    assert (step["outcomes"], step["mean"]) == ({"finished": 1}, last["val/acc1"])
 
 
 def test_the_digest_follows_the_content(cifar10: Path) -> None:

@@ -1,5 +1,6 @@
 """Image folders train end to end, with worker processes, and say which file is wrong."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from illama import image_folder
+from illama.__main__ import main as illama_command
 from illama.config import Config, DataConfig, RuntimeConfig
 from illama.data import dataset_digest
 from illama.loader import make_loader
@@ -47,6 +49,27 @@ def test_a_folder_trains_end_to_end(folder: Path, small_config: Build, workers: 
     runtime = RuntimeConfig(device="cpu", data_dir=folder, data_workers=workers)
     result = train(plain, runtime=runtime, log_metrics=lambda metrics, iteration: None)
     assert result.final["val/acc1"] == 100
+
+
+def test_the_commands_train_on_a_folder(
+    folder: Path, cli: Callable[..., Any], write_spec: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = {"name": "vit_digits", "embed_dim": 16, "depth": 2, "num_heads": 2}
+    model |= {"img_size": 16, "patch_size": 8, "in_chans": 3, "num_classes": 2}
+    recipe = {"epochs": 8, "batch_size": 8, "lr": 3e-3, "random_resized_crop": True, "hflip": 0.5, "reprob": 0.25}
+    settings = {"model": model, "data": {"name": "image_folder", "folder": "colours"}, "train": recipe}
+    (folder / "recipe.yaml").write_text(json.dumps(settings))
+    command = ["train", str(folder / "recipe.yaml"), "runtime.data_workers=1", f"runtime.data_dir={folder}", "--device", "cpu"]
+    assert illama_command([*command, "--output", str(folder / "out")]) == 0
+    printed = capfd.readouterr().out
+    assert [json.loads(line)["epoch"] for line in printed.splitlines()[:-1]] == list(range(1, 9))
+    assert json.loads(printed.splitlines()[-2])["val/acc1"] == 100
+
+    runtime = {"device": "cpu", "data_dir": str(folder)}
+    spec = write_spec(baseline=settings, runtime=runtime)
+    assert cli("run", spec, "--store", folder / "runs", "--executor", "local", "--no-tracking").code == 0
+    [step] = cli("report", spec, "--store", folder / "runs", "--format", "json").json["steps"]
+    assert (step["outcomes"], step["mean"]) == ({"finished": 1}, 100)
 
 
 def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(folder: Path, small_config: Build) -> None:

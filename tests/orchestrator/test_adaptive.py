@@ -94,3 +94,37 @@ def test_without_adaptive_seeds_nothing_is_added(tmp_path: Path) -> None:
 def test_a_wrong_long_form_is_told(tmp_path: Path, seeds: str, expected: str) -> None:
     with pytest.raises(SpecError, match=expected):
         adaptive(tmp_path, seeds)
+
+
+def test_an_undecided_side_step_gets_more_seeds_and_cells_of_other_designs_none(tmp_path: Path) -> None:
+    steps = STEPS.replace("rmsnorm}}", "rmsnorm}, side: {aside: {model.feed_forward: swiglu}}}")
+    head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
+    spec = spec_of(tmp_path, "design: [roadmap, leave_one_out, {orders: 1}]" + steps, head=head)
+    ends: dict[str, list[End | None]] = {"baseline": BASELINE, "clear": CLEAR, "aside": [70.0, 73.0, 71.0]}
+    ends |= {"unclear": [110.0, 111.1, 111.9], "without.clear": [110.0, 111.5, 111.9], "order1.unclear": [70.1, 71.3, 71.9]}
+    assert wanted(spec, ends) == {"aside": [3, 4, 5], "baseline": [3, 4, 5]}
+
+
+def test_what_other_designs_show_rests_on_the_first_seeds(tmp_path: Path) -> None:
+    head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
+    spec = spec_of(tmp_path, "design: [roadmap, {orders: 1}]" + STEPS, head=head)
+    more = {"baseline": [*BASELINE, 0.0, 0.0, 0.0], "clear": [*CLEAR, 50.0, 50.0, 50.0], "unclear": [*UNCLEAR, 9.0, 8.0, 9.0]}
+    trials = trials_of(spec, digest, more_seeds={name: [3, 4, 5] for name in more})
+    lines = {line.label: line for line in build_roadmap(spec, trials, records(more)).sections[0].lines}
+    place = lines["clear, step 1 of the road"].delta
+    assert place is not None
+    assert (place.effect.pairs, place.effect.mean, place.caveat) == (3, pytest.approx(20.0), "")
+
+
+def test_without_a_road_each_cell_counts_like_a_step_and_pays_for_its_looks(tmp_path: Path) -> None:
+    head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
+    spec = spec_of(tmp_path, "design: one_factor" + STEPS, head=head)
+    first: dict[str, list[End | None]] = {"baseline": BASELINE, "only.clear": CLEAR, "only.unclear": UNCLEAR}
+    first["only.unclear"] = [71.0, 70.0, 73.0]
+    assert wanted(spec, first) == {"baseline": [3, 4, 5], "only.unclear": [3, 4, 5]}
+    trials = trials_of(spec, digest, more_seeds=more_seeds(spec, digest, records(first)))
+    roadmap = build_roadmap(spec, trials, records(first))
+    shown = {line.label: line.delta for line in roadmap.sections[0].lines}
+    in_table = {row.variant.step: row.delta_previous for row in roadmap.rows}
+    for step in ("clear", "unclear"):
+        assert shown[step].effect == in_table[step].effect  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -28,8 +29,10 @@ OPTIONS = {
     "status": {"--store", "--json"},
     "report": {"--store", "--format", "--output"},
     "compare": {"--store", "--format"},
-    "sync": {"--store", "--tracking-uri"},
-    "ui": {"--store", "--tracking-uri", "--port"},
+    "sync": {"--store", "--tracking-uri", "--keep-deleted"},
+    "register": {"--store", "--tracking-uri", "--step", "--seed", "--name"},
+    "export": {"--store", "--format", "--output"},
+    "ui": {"--store", "--tracking-uri", "--port", "--open"},
 }
 """Taking one away breaks somebody's script; a new one is added here."""
 
@@ -354,3 +357,16 @@ def test_a_terminal_that_cannot_show_every_letter_is_no_error(zoo: Path, form: s
     finished = subprocess.run(command, cwd=zoo, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "rmsnorm" in finished.stdout
+
+
+def test_an_interrupt_before_there_is_a_command_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowToImport(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    from orchestrator.__main__ import main
+
+    monkeypatch.setitem(sys.modules, "orchestrator.cli", SlowToImport("orchestrator.cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

@@ -67,6 +67,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.ema": 0.999,
     "train.precision": "bfloat16",
     "train.deterministic": True,
+    "train.init": {"checkpoint": "first.pt"},
     "train.soft_mask": None,
     "train.soft_mask.schedule": "constant",
     "train.soft_mask.epochs": 4,
@@ -101,6 +102,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
     },
     "DataConfig": {"val_fraction": 0.25, "folder": "imagenet"},
     "SoftMaskConfig": {"rate": 1.0},
+    "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
         "min_lr": 1e-6,
         "warmup_epochs": 0,
@@ -109,6 +111,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "eps": 1e-8,
         "label_smoothing": 0.0,
         "clip_grad": None,
+        "init": None,
         "soft_mask": None,
         "layer_decay": None,
         "mixup": 0.0,
@@ -160,7 +163,8 @@ def test_no_default_changes_without_a_raised_numerics_version() -> None:
 
 
 def test_every_setting_with_a_default_is_pinned_above() -> None:
-    groups = [settings_of.ModelConfig, settings_of.DataConfig, settings_of.SoftMaskConfig, settings_of.TrainConfig, Config]
+    groups = [settings_of.ModelConfig, settings_of.DataConfig, settings_of.SoftMaskConfig, settings_of.InitConfig]
+    groups += [settings_of.TrainConfig, Config]
     found = {group.__name__: {k for k, field in group.model_fields.items() if not field.is_required()} for group in groups}
     missing = {name: keys - DEFAULTS_OF_VERSION_1[name].keys() for name, keys in found.items()}
     assert not any(missing.values()), f"add to DEFAULTS_OF_VERSION_1, with a default that means 'as before': {missing}"
@@ -193,6 +197,18 @@ def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPa
     assert fingerprint(resolve(SETTINGS), "other data") != before
     monkeypatch.setattr("orchestrator.fingerprint.NUMERICS_VERSION", NUMERICS_VERSION + 1)
     assert fingerprint(resolve(SETTINGS), "data") != before
+
+
+def test_a_file_to_start_from_is_its_content_and_not_its_path() -> None:
+    def starting_from(checkpoint: str, **options: Any) -> str:
+        return fingerprint(changed(**{"train.init": {"checkpoint": checkpoint, **options}}), "data")
+
+    digest = "0" * 64
+    assert starting_from("a.pt", sha256=digest) == starting_from("elsewhere/b.pt", sha256=digest)
+    several = [starting_from("a.pt", sha256=digest), starting_from("a.pt", sha256="1" * 64)]
+    several += [starting_from("a.pt", sha256=digest, head="new"), starting_from("a.pt", sha256=digest, source_heads=4)]
+    several += [starting_from("a.pt"), starting_from("b.pt")]  # unknown content: never taken for the same
+    assert len(set(several)) == len(several)
 
 
 def test_neither_the_order_of_keys_nor_the_spelling_of_numbers_counts() -> None:

@@ -16,7 +16,7 @@ from orchestrator.plan import trials_of
 from orchestrator.spec import load_spec
 from orchestrator.store import Store
 from orchestrator.tracking import MlflowMirror, mlflow_run_ids, run_key
-from orchestrator.trial import Outcome
+from orchestrator.trial import Outcome, TrialSpec
 
 
 @pytest.fixture
@@ -44,12 +44,34 @@ def test_a_trial_shows_up_while_it_runs(
 ) -> None:
     monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.05)
     mirror = mirror_to(new_mlflow())
-    first, second = mirror._trials[:2]
+    first, second = mirror.trials[:2]
+    trained = zoo / "runs" / "zoo" / "trials"
+    not_yet = trained.rename(trained.with_name("not yet"))
+    trained.mkdir()
+
+    def appears(trial: TrialSpec) -> None:
+        folder = not_yet / trial.directory_name
+        folder.rename(trained / trial.directory_name)
+
     with BackgroundMirror(mirror, Console(file=io.StringIO())) as background:
+        appears(first)
         background.started(first)
         wait_until(lambda: mlflow_run_ids(Store(zoo / "runs"), "zoo").keys() == {run_key(first)}, "the first is there")
+        appears(second)
         background.ended(second, Outcome.FINISHED)
         wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 2, "the second is there")
+
+
+def test_what_was_done_before_is_there_before_anything_new_ends(
+    mirror_to: Callable[[str], MlflowMirror],
+    new_mlflow: Callable[..., str],
+    zoo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., None],
+) -> None:
+    monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.05)
+    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=io.StringIO())):
+        wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all are there")
 
 
 def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
@@ -59,7 +81,7 @@ def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
     said = io.StringIO()
     mirror = mirror_to("nonsense://x")
     with BackgroundMirror(mirror, Console(file=said)) as background:
-        for trial in mirror._trials:
+        for trial in mirror.trials:
             background.started(trial)
             time.sleep(0.01)
             background.ended(trial, Outcome.FINISHED)
@@ -89,9 +111,9 @@ def test_a_view_that_comes_back_gets_what_it_missed(
     with BackgroundMirror(mirror, Console(file=said)) as background:
         with monkeypatch.context() as outage:
             outage.setattr(MlflowClient, "get_experiment_by_name", down)
-            background.ended(mirror._trials[0], Outcome.FINISHED)
+            background.ended(mirror.trials[0], Outcome.FINISHED)
             wait_until(lambda: len(refused) > 1, "the server refused")
-        wait_until(lambda: run_key(mirror._trials[0]) in mlflow_run_ids(Store(zoo / "runs"), "zoo"), "it came back")
+        wait_until(lambda: run_key(mirror.trials[0]) in mlflow_run_ids(Store(zoo / "runs"), "zoo"), "it came back")
     assert said.getvalue() == ""
 
 
@@ -102,9 +124,13 @@ def test_a_view_that_hangs_does_not_hold_up_the_end(
 
     monkeypatch.setattr(mirroring, "_PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(MlflowClient, "__init__", lambda *arguments, **options: time.sleep(3))
+    written = []
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *arguments: written.append("asked"))
     said = io.StringIO()
     started = time.monotonic()
-    with BackgroundMirror(mirror_to("nonsense://x"), Console(file=said)):
+    with BackgroundMirror(mirror_to("nonsense://x"), Console(file=said)) as background:
         pass
     assert time.monotonic() - started < 2
     assert "MLflow did not take everything within" in said.getvalue()
+    background._thread.join()
+    assert written == [], "whoever mirrors next is the only writer"

@@ -193,4 +193,5 @@ def test_names_that_look_like_markup_are_shown_as_they_are(make_sweep: Callable[
     stage = Stage(sweep)
     stage.start(sweep.trials[0])
     stage.view.ended(sweep.trials[0], Outcome.OUT_OF_MEMORY)
-    assert stage.text.startswith("[1/1] red/baseline-seed0 out_of_memory")
+    assert stage.text.startswith("[0/1] red/baseline-seed0 out_of_memory")
+    assert "goes again with a micro-batch of 29" in stage.text

@@ -170,3 +170,48 @@ def test_out_of_memory_goes_again_with_half_the_images_at_once_until_there_is_on
         queue.ended(trial, Outcome.OUT_OF_MEMORY)
         trial = take(queue)
     assert sizes == [None, 29, 14, 7, 3, 1]
+
+
+def test_a_trial_at_its_memory_limit_left_a_note_and_goes_again_smaller(queue: TrialQueue, diary: Diary) -> None:
+    trial = begin(queue)
+    directory = queue.store.directory(trial)
+    directory.memory_path.write_text("it took 2 GB")
+    queue.ended(trial, None)
+    assert (directory.record().outcome, directory.record().cause) == (Outcome.OUT_OF_MEMORY, "it took 2 GB")
+    assert diary.entries[-1] == ("ended", trial.name, "out_of_memory")
+    smaller = take(queue)
+    assert (smaller.fingerprint, smaller.runtime.micro_batch_size) == (trial.fingerprint, 29)
+    queue.ended(smaller, None)  # its process died before it began: the note is of the attempt before
+    assert take(queue) == smaller
+
+
+def test_a_preempted_trial_said_so_and_is_never_given_up(queue: TrialQueue) -> None:
+    for _ in range(LOST_LIMIT * 2):
+        trial = begin(queue)
+        directory = queue.store.directory(trial)
+        directory.end_attempt(directory.record().attempts, Outcome.LOST, "stopped at iteration 0, checkpoint saved")
+        queue.ended(trial, None)
+    assert take(queue) == trial
+
+
+def test_never_more_trials_at_a_time_than_allowed(sweep: Any) -> None:
+    queue = TrialQueue(sweep.trials, sweep.store, "mine", {}, max_concurrent=2)
+    first, _ = take(queue), take(queue)
+    assert queue.next() is None
+    assert not queue.is_finished
+    queue.ended(first, Outcome.FINISHED)
+    assert take(queue) == sweep.trials[2]
+
+
+def test_what_no_node_can_hold_now_is_passed_over_and_keeps_its_place(make_sweep: Callable[..., Any]) -> None:
+    large = {"name": "large", "change": {"model.depth": 2}, "resources": {"cpus": 8}}
+    sweep = make_sweep(steps=[large, {"name": "small", "change": {"model.depth": 3}}])
+    queue = TrialQueue(sweep.trials, sweep.store, "mine", {})
+    baseline, eight, small = sweep.trials
+    assert queue.next(lambda resources: resources.cpus < 8) == baseline
+    assert queue.next(lambda resources: resources.cpus < 8) == small
+    assert queue.next(lambda resources: resources.cpus < 8) is None
+    assert take(queue) == eight
+    queue.give_back(eight)
+    assert queue.waiting == (eight,)
+    assert take(queue) == eight

@@ -8,6 +8,7 @@ from invented import End, roadmap_of, spec_of
 
 from orchestrator.contrasts import PlacedEffect, factorial_contrasts, order_contrasts
 from orchestrator.fractions import cells_of
+from orchestrator.report.page import to_html
 from orchestrator.report.sections import Section
 from orchestrator.statistics import LEVEL
 
@@ -65,8 +66,9 @@ def test_orders_give_averages_over_places_and_what_depends_on_them(tmp_path: Pat
     assert effect(section, "a") == pytest.approx(1 + 3 / 2)  # all six orders: b is there before a in half of them
     assert effect(section, "c") == pytest.approx(4)
     assert effect(section, "a × b") == pytest.approx(3)
-    assert effect(section, "c × a") == pytest.approx(0)
+    assert effect(section, "a × c") == pytest.approx(0)
     assert effect(section, "b, step 2 of the road") == 2 + 3
+    assert [line.label for line in section.lines if " × " in line.label] == ["a × b", "a × c", "b × c"]  # each pair once
 
 
 def test_a_collapsed_cell_is_left_out_by_name(tmp_path: Path) -> None:
@@ -120,7 +122,44 @@ def test_interactions_of_sweeps_without_any_are_found_at_most_at_the_nominal_rat
 
 
 def test_seeds_that_a_place_lacks_count_nowhere() -> None:
-    placed = [PlacedEffect("a", frozenset(), {0: 1.0, 1: 3.0}), PlacedEffect("a", frozenset("b"), {0: 5.0})]
-    main, interaction = order_contrasts(placed, ("a", "b"))
+    placed = [PlacedEffect("a", {0: 1.0, 1: 3.0}), PlacedEffect("a", {0: 5.0})]
+    cells = {frozenset[str](): {0: 0.0, 1: 0.0}, frozenset("a"): {0: 1.0, 1: 3.0}, frozenset("b"): {0: 2.0}}
+    cells[frozenset("ab")] = {0: 7.0, 1: 9.0}
+    main, interaction = order_contrasts(placed, cells, ("a", "b"))
     assert (main.effect.mean, main.effect.pairs) == (3.0, 1)  # type: ignore[union-attr]
-    assert (interaction.factors, interaction.effect.mean) == (("a", "b"), 4.0)  # type: ignore[union-attr]
+    assert interaction.factors == ("a", "b")
+    assert (interaction.effect.mean, interaction.effect.pairs) == (pytest.approx(4.0), 1)  # type: ignore[union-attr]
+
+
+def test_what_another_step_does_on_the_way_is_not_taken_for_an_interaction() -> None:
+    # only a and b act on each other; wherever c comes before b, so does a
+    def value(cell: frozenset[str]) -> float:
+        return 1.0 * ("c" in cell) + 10.0 * ({"a", "b"} <= cell)
+
+    cells = {cell: {0: value(cell), 1: value(cell)} for order in ("acb", "bca", "cab") for cell in _prefixes(order)}
+    found = {contrast.factors: contrast for contrast in order_contrasts([], cells, ("a", "b", "c"))}
+    assert {pair: contrast.effect and round(contrast.effect.mean, 9) for pair, contrast in found.items()} == {
+        ("a", "b"): 10.0,
+        ("a", "c"): 0.0,
+        ("b", "c"): 0.0,
+    }
+    few = {cell: values for cell, values in cells.items() if cell in _prefixes("acb")}
+    assert all(contrast.effect is None and contrast.caveat for contrast in order_contrasts([], few, ("a", "b", "c")))
+
+
+def _prefixes(order: str) -> list[frozenset[str]]:
+    return [frozenset(order[:end]) for end in range(len(order) + 1)]
+
+
+def test_the_page_shows_each_step_at_every_place_that_has_a_figure(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, {orders: 2}]" + STEPS)
+    ends: dict[str, list[End | None]] = {v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants}
+    ends[next(v.name for v in spec.variants if v.design == "orders" and v.step == "c")] = ["diverged"] * 3
+    page = to_html(roadmap_of(spec, ends))
+    strips = page[page.index('class="road forest places"') :].partition("</figure>")[0]
+    assert page.index("At each place") < page.index("Interactions")
+    rows = {row.partition("</div>")[0]: row for row in strips.split('<div class="row"><div class="name">')[1:]}
+    assert list(rows) == ["a", "b", "c"]
+    assert [row.count("road-place") for row in rows.values()] == [1, 1, 1]
+    assert rows["c"].count('class="point') == 2  # a place that has no figure has no point
+    assert "step 1 of the road: +1.00" in rows["a"]

@@ -113,6 +113,12 @@ def test_a_good_spec_is_its_variants_in_the_order_of_the_road(load: Callable[[st
         ),
         ("name: tiny", "name: tiny\nmetric: {name: val/loss}", "2:9: mode max would call a worse val/loss an improvement"),
         ("name: tiny", "name: tiny\nresources: {cpus: 0}", "2:19: resources.cpus: it should be greater than 0, found 0"),
+        (
+            "name: tiny",
+            "name: tiny\nresources: {memory: lots}",
+            "2:21: memory should be in GB, or have a unit as in 500MB and 2GiB",
+        ),
+        ("name: tiny", "name: tiny\nresources: {gpus: 1.5}", "2:19: gpus above 1 should be a whole number"),
         ("name: tiny", "name: tiny\nruntime: {device: gpu}", "2:19: runtime.device cannot be 'gpu'; allowed: auto, cpu, cuda"),
         (
             "name: tiny",

@@ -214,3 +214,18 @@ def test_a_damaged_file_is_a_store_error_that_names_it(directory: TrialDirectory
     (directory.path / file).write_text(content)
     with pytest.raises(StoreError, match=file):
         directory.record()
+
+
+def test_a_result_of_a_newer_version_is_neither_read_wrongly_nor_overwritten(
+    cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
+) -> None:
+    spec, local = write_spec(), ("--store", store_path, "--executor", "local", "--no-tracking")
+    assert cli("run", spec, *local).code == 0
+    [result] = store_path.glob("tiny/trials/*/result.json")
+    result.write_text(json.dumps(json.loads(result.read_bytes()) | {"outcome": "enlightened", "format": 9}))
+    newer = result.read_bytes()
+    for command in (("run", spec, *local), ("status", spec, "--store", store_path)):
+        refused = cli(*command)
+        assert refused.code == 3
+        assert "has the outcome 'enlightened', which this version does not know" in " ".join(refused.err.split())
+    assert result.read_bytes() == newer

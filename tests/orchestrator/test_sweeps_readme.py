@@ -41,6 +41,7 @@ EXAMPLES = [
 @pytest.mark.parametrize("text", [text for _, text in EXAMPLES], ids=[f"block {index}" for index, _ in EXAMPLES])
 def test_an_example_is_a_spec_that_plans(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_text(whole(text))
+    (tmp_path / "mixer.py").write_bytes((SWEEPS.parent / "docs" / "foreign_model" / "mixer.py").read_bytes())
     spec = load_spec(tmp_path / "sweep.yaml")
     assert trials_of(spec, lambda data: "digest")
     if "_recipe_only" in text or "_on_baseline" in text:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -157,6 +158,18 @@ def stop_at_look(bench: Bench, monkeypatch: pytest.MonkeyPatch, look: int) -> No
         return float(tick)
 
     monkeypatch.setattr("orchestrator.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
+
+
+def test_lost_where_the_process_is_about_to_be_taken_away_with_everything_saved(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench()
+    notice = threading.Event()
+    monkeypatch.setattr("orchestrator.worker.leave", notice)
+    notice.set()
+    assert bench.run() is Outcome.LOST
+    assert bench.directory.record().cause == "stopped at iteration 0, checkpoint saved"
+    assert (bench.directory.path / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("what", ["gone", "expired", "another's"])

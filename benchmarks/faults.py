@@ -1,0 +1,235 @@
+"""What `benchmarks/chaos.py` does to a sweep, and the surroundings that it happens in: store, cluster, tracking server."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+EVERYWHERE = ("driver", "worker", "torn", "full", "tracking")
+ON_ONE_MACHINE = ("raylet",)
+ON_A_CLUSTER = ("node", "head")
+FAULTS = (*EVERYWHERE, *ON_ONE_MACHINE, *ON_A_CLUSTER)
+
+_NODES = 2
+_OBJECT_STORE_BYTES = 80_000_000
+_DISK_BYTES = 256_000_000
+_START_SECONDS = 120.0
+
+Process = subprocess.Popen[bytes]
+
+
+class Surroundings:
+    """A context manager; `store`, `tracking_uri` and `driver()` are good inside of it."""
+
+    def __init__(self, scratch: Path, faults: Sequence[str], *, cluster: bool) -> None:
+        self.store = scratch / "disturbed"
+        self._scratch = scratch
+        self._with_server = "tracking" in faults
+        self._with_small_disk = "full" in faults
+        self._cluster = _Cluster() if cluster else None
+        self._server: Process | None = None
+        self._port = _free_port()
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where the sweep is mirrored to."""
+        return f"http://127.0.0.1:{self._port}" if self._with_server else f"sqlite:///{self.store / 'mlflow.db'}"
+
+    def __enter__(self) -> Self:
+        self.store.mkdir()
+        if self._with_small_disk:
+            options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs"]
+            subprocess.run(["mount", *options, str(self.store)], check=True)
+        if self._with_server:
+            self._start_server()
+        if self._cluster:
+            self._cluster.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._cluster:
+            self._cluster.stop()
+        if self._server:
+            kill_with_children(self._server)
+        if self._with_small_disk:
+            subprocess.run(["umount", "--lazy", str(self.store)], check=True)
+
+    def driver(self, spec: Path) -> Process:
+        """Start or go on with the sweep; always the same command."""
+        command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--store", str(self.store)]
+        command += ["--tracking-uri", self.tracking_uri] if self._with_server else []
+        command += ["--address", self._cluster.address] if self._cluster else []
+        with (self._scratch / "driver.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def strike(self, fault: str, driver: Process, dice: random.Random) -> bool:
+        """Do it; returns whether the driver has to come through alive."""
+        match fault:
+            case "driver":
+                kill_with_children(driver, only_itself=True)
+            case "torn":
+                kill_with_children(driver, only_itself=True)
+                _damage_a_checkpoint(self.store, dice)
+            case "worker":
+                if workers := _named("ray::", self._cluster.processes if self._cluster else [driver]):
+                    dice.choice(workers).kill()
+                return True
+            case "raylet":
+                for raylet in _named("raylet", [driver]):
+                    raylet.kill()
+                _end(driver, 5.0)
+            case "node":
+                assert self._cluster
+                self._cluster.lose_a_node(dice)
+                return True
+            case "head":
+                assert self._cluster
+                self._cluster.stop()
+                _end(driver, 15.0)
+                self._cluster.start()
+            case "full":
+                self._fill_the_disk(driver)
+            case "tracking":
+                assert self._server
+                kill_with_children(self._server)
+                time.sleep(dice.uniform(1.0, 6.0))
+                self._start_server()
+                return True
+        return False
+
+    def _fill_the_disk(self, driver: Process) -> None:
+        ballast = self.store / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(1_000_000))
+            except OSError:
+                pass  # full, as meant
+        _end(driver, 15.0)
+        ballast.unlink()
+
+    def _start_server(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self._scratch / 'server.db'}"]
+        command += ["--artifacts-destination", str(self._scratch / "artifacts")]
+        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self._server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=2):
+                    return
+            except (urllib.error.URLError, TimeoutError, ConnectionError):
+                time.sleep(0.2)
+        raise SystemExit("the tracking server does not start")
+
+
+class _Cluster:
+    """A head without cores and some nodes of one core each, all on this machine."""
+
+    def __init__(self) -> None:
+        self.processes: list[Process] = []
+        """The head's first, then one for each node."""
+        self.address = f"127.0.0.1:{_free_port()}"
+
+    def start(self) -> None:
+        port = self.address.rpartition(":")[2]
+        self.processes = [_ray_start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")]
+        deadline = time.monotonic() + _START_SECONDS
+        while not _answers(int(port)):
+            if time.monotonic() > deadline:
+                raise SystemExit("the cluster's head does not start")
+            time.sleep(0.2)
+        self.processes += [self._node() for _ in range(_NODES)]
+
+    def stop(self) -> None:
+        for process in self.processes:
+            kill_with_children(process)
+
+    def lose_a_node(self, dice: random.Random) -> None:
+        """One goes at once and with all that runs on it; another comes."""
+        index = dice.randrange(1, len(self.processes))
+        kill_with_children(self.processes[index])
+        self.processes[index] = self._node()
+
+    def _node(self) -> Process:
+        return _ray_start(f"--address={self.address}", "--num-cpus=1")
+
+
+def kill_with_children(process: Process, *, only_itself: bool = False) -> None:
+    """SIGKILL, and wait until it is gone."""
+    try:
+        children = [] if only_itself else psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        children = []
+    for each in [process, *children]:
+        try:
+            each.kill()
+        except psutil.NoSuchProcess:
+            continue  # it went with its parent
+    process.wait()
+
+
+def _end(driver: Process, patience: float) -> None:
+    """Let the driver notice and end; it is killed where it does not."""
+    try:
+        driver.wait(patience)
+    except subprocess.TimeoutExpired:
+        kill_with_children(driver, only_itself=True)
+
+
+def _ray_start(*options: str) -> Process:
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
+    command += [f"--object-store-memory={_OBJECT_STORE_BYTES}", "--disable-usage-stats"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _named(name: str, roots: Sequence[Process]) -> list[psutil.Process]:
+    """Descendants whose command begins so; of workers those that have an actor."""
+    found = []
+    for root in roots:
+        for process in psutil.Process(root.pid).children(recursive=True):
+            try:
+                command = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            if name in command.split(" ")[0] and (name != "ray::" or "train" in command):
+                found.append(process)
+    return found
+
+
+def _damage_a_checkpoint(store: Path, dice: random.Random) -> None:
+    checkpoints = sorted(path for path in store.glob("*/trials/*/checkpoint.pt") if not (path.parent / "result.json").exists())
+    if not checkpoints:
+        return
+    path = dice.choice(checkpoints)
+    content = bytearray(path.read_bytes())
+    if dice.random() < 0.5:
+        content = content[: dice.randrange(len(content))]
+    else:
+        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    path.write_bytes(content)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

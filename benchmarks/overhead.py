@@ -1,0 +1,127 @@
+"""What a trial costs beside its training: this project and its peers, side by side, on trials that do nothing or sleep a second.
+
+    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5] [--limit 180]
+
+Every figure is the wall time of a whole fresh process, imports and the start of Ray included; the contenders take turns, so that
+whatever else the machine does hits all. A size that, going by the last one, would take a contender longer than --limit is left
+out. `ms a further trial` is the slope between a contender's two largest sizes; `ratio` compares it with the first contender's.
+The peers need: pip install hydra-core optuna joblib. Figures go to benchmarks/results/overhead.md and .json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from contenders import CONTENDERS, SLOTS
+
+RESULTS = Path(__file__).parent / "results"
+Times = dict[str, dict[int, list[float]]]
+"""Contender -> number of trials -> wall seconds of each repeat."""
+
+
+def main() -> None:
+    """Time all contenders and write the table, or, with `--one`, be one of them."""
+    arguments = _parse()
+    if arguments.one:
+        CONTENDERS[arguments.one](arguments.trials[0], arguments.seconds, arguments.scratch)
+        return
+    times: Times = {name: {} for name in arguments.contenders}
+    for size in sorted(arguments.trials):
+        for _ in range(arguments.repeats):
+            for name in arguments.contenders:
+                if _expected(times[name], size) <= arguments.limit:
+                    times[name].setdefault(size, []).append(_wall_seconds(name, size, arguments.seconds))
+                    print(f"{name}: {size} trials in {times[name][size][-1]:.2f} s", file=sys.stderr, flush=True)
+    report = {"seconds": arguments.seconds, "machine": _machine(), "times": times}
+    name = "overhead" if arguments.seconds == 0 else f"overhead_{arguments.seconds:g}s"
+    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text(_table(times, arguments.seconds))
+    print(_table(times, arguments.seconds))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[20, 200, 1000], help="multiples of 10")
+    parser.add_argument("--seconds", type=float, default=0.0, help="that each trial sleeps")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds that one run may take")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _wall_seconds(name: str, trials: int, seconds: float) -> float:
+    with TemporaryDirectory(prefix="overhead-") as scratch:
+        command = [sys.executable, __file__, "--one", name, "--scratch", scratch]
+        command += ["--trials", str(trials), "--seconds", str(seconds)]
+        start = time.perf_counter()
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        taken = time.perf_counter() - start
+    if ended.returncode:
+        raise SystemExit(f"{name} with {trials} trials failed:\n{ended.stdout[-1000:]}{ended.stderr[-2000:]}")
+    return taken
+
+
+def _expected(times: dict[int, list[float]], size: int) -> float:
+    """Seconds that a run of this size will take, in proportion to the largest done; known ones are known."""
+    if not times:
+        return 0.0
+    largest = max(times)
+    return statistics.median(times[largest]) * max(1.0, size / largest)
+
+
+def _slope(times: dict[int, list[float]]) -> float | None:
+    """Milliseconds for each further trial."""
+    if len(times) < 2:
+        return None
+    small, large = sorted(times)[-2:]
+    return 1000 * (statistics.median(times[large]) - statistics.median(times[small])) / (large - small)
+
+
+def _table(times: Times, seconds: float) -> str:
+    sizes = sorted({size for found in times.values() for size in found})
+    slopes = {name: _slope(found) for name, found in times.items()}
+    ours = next(iter(slopes.values()))
+    what = "do nothing" if seconds == 0 else f"sleep {seconds:g} s"
+    lines = [
+        f"# Trials that {what}",
+        "",
+        f"Wall seconds of a whole process, median (least to most); {_machine()}.",
+        f"{SLOTS} trials at once, one where a contender cannot. Empty: it would have taken longer than the limit of a run.",
+        "`python benchmarks/overhead.py` makes this table.",
+        "",
+        f"| | {' | '.join(f'{size:,} trials' for size in sizes)} | ms a further trial | ratio |",
+        f"|---|{'--:|' * (len(sizes) + 2)}",
+    ]
+    for name, found in times.items():
+        cells = [_spread(found[size]) if size in found else "" for size in sizes]
+        slope = slopes[name]
+        ratio = f"{slope / ours:.2f}" if slope is not None and ours else ""
+        lines.append(f"| {name} | {' | '.join(cells)} | {'' if slope is None else f'{slope:.1f}'} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(seconds: list[float]) -> str:
+    if len(seconds) == 1:
+        return f"{seconds[0]:.1f}"
+    return f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
+
+
+def _machine() -> str:
+    packages: dict[str, Any] = {name: version(name) for name in ("ray", "mlflow", "hydra-core", "optuna", "joblib")}
+    versions = ", ".join(f"{name} {number}" for name, number in packages.items())
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+if __name__ == "__main__":
+    main()

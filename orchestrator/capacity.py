@@ -1,0 +1,48 @@
+"""Whether a trial can ever run: what it asks for against what a machine, or each node of a cluster, has."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from orchestrator.trial import Resources, TrialSpec
+
+Node = Mapping[str, float]
+"""What trials may use of it when nothing runs there: `CPU` and `GPU` counted, `memory` in bytes; what is left out is none."""
+
+
+def demand(resources: Resources) -> dict[str, float]:
+    """In the words and units of `Node`."""
+    asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory or 0) * 1e9}
+    return {kind: amount for kind, amount in asked.items() if amount}
+
+
+def fits(resources: Resources, nodes: Sequence[Node]) -> bool:
+    """Whether one of the nodes could hold it: a trial is never spread over several."""
+    asked = demand(resources)
+    return any(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes)
+
+
+def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> str | None:
+    """The first trial that no node can hold, what it asks for and what there is in `where`, in a sentence; none where all fit."""
+    known: dict[Resources, bool] = {}
+    for trial in trials:
+        if not known.setdefault(trial.resources, fits(trial.resources, nodes)):
+            have = sorted({_words(node) for node in nodes}) or ["no node for trials"]
+            return f"trial {trial.name} asks for {_words(demand(trial.resources))}; {where} has {' and '.join(have)}"
+    return None
+
+
+def this_machine() -> Node:
+    """As far as it can be told without loading a library that knows GPUs."""
+    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return {"CPU": os.cpu_count() or 1, "GPU": gpus, "memory": psutil.virtual_memory().total}
+
+
+def _words(amounts: Node) -> str:
+    cpus, gpus, memory = (amounts.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
+    words = [f"{cpus:g} CPU{'s' * (cpus != 1)}"]
+    words += [f"{gpus:g} GPU{'s' * (gpus != 1)}"] if gpus else []
+    words += [f"{memory / 1e9:.3g} GB of memory"] if memory else []
+    return ", ".join(words)

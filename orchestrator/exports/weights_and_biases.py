@@ -1,0 +1,60 @@
+"""Weights & Biases, offline: a run for each trial in a folder that `wandb sync` uploads whenever its owner wants to.
+
+Nothing is sent. A run's id is a digest of the trial's name and fingerprint, so that a later export goes into the same run.
+"""
+
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from orchestrator.errors import UsageError
+from orchestrator.exports.curves import Curve
+from orchestrator.tracking.shape import run_key
+
+_DIGEST = "exported.sha256"
+
+
+def write_wandb(curves: Iterable[Curve], output: Path) -> int:
+    """Write `<output>/wandb/offline-run-...` for each trial that there is news of; returns how many trials there are.
+
+    Raises `UsageError` where wandb is not installed.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when it is imported
+    try:
+        import wandb
+    except ImportError as error:
+        message = f"Weights & Biases is not installed ({error}): pip install 'ablation-orchestrator[wandb]'"
+        raise UsageError(message) from error
+    output.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for curve in curves:
+        count += 1
+        run_id = sha256(run_key(curve.trial).encode()).hexdigest()[:16]
+        earlier = list((output / "wandb").glob(f"offline-run-*-{run_id}"))
+        if any((folder / _DIGEST).exists() and (folder / _DIGEST).read_text() == curve.digest for folder in earlier):
+            continue
+        for folder in earlier:
+            rmtree(folder)
+        _write(wandb, curve, run_id, output)
+    return count
+
+
+def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> None:
+    settings = wandb.Settings(
+        mode="offline", console="off", silent=True, disable_git=True, disable_code=True, disable_job_creation=True,
+        x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, host="",
+    )  # fmt: skip
+    trial = curve.trial
+    run = wandb.init(
+        project=trial.sweep, id=run_id, name=trial.name, group=trial.name.removesuffix(f"-seed{trial.seed}"),
+        config=dict(curve.params), dir=str(output), settings=settings, reinit="finish_previous",
+    )  # fmt: skip
+    for line in curve.lines:
+        run.log({**line["metrics"], "_timestamp": line["time"]}, step=line["iteration"])
+    run.summary["outcome"] = curve.outcome
+    folder = Path(run.settings.sync_dir)
+    run.finish()
+    (folder / _DIGEST).write_text(curve.digest)  # last: what it claims has been written

@@ -1,0 +1,36 @@
+"""What commands have in common: arguments, the two consoles, and how a store and a sweep are named."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.")]
+ReferenceArgument = Annotated[str, typer.Argument(metavar="SPEC", help="The sweep's YAML file, or its name in the store.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Where results are kept; a path that all nodes see.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's server; by default a SQLite file in the store."),
+]
+
+_LOG_WIDTH = 200
+"""A file has no width of its own: better a long line than a broken table."""
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+err = Console(stderr=True, highlight=False)
+
+
+def open_store(path: Path) -> Any:
+    """The store at `path`."""
+    from orchestrator.store import Store
+
+    return Store(path.expanduser().resolve())
+
+
+def load_sweep(reference: str, store: Path) -> Any:
+    """The spec in the file `reference`, or of the sweep of that name in the store. Raises `SpecError`, `UsageError`."""
+    from orchestrator.driver import spec_path_of
+    from orchestrator.spec import load_spec
+
+    return load_spec(spec_path_of(reference, open_store(store)))

@@ -1,0 +1,45 @@
+"""Pages of MLflow's UI as a sweep is read: the road as a table, and the curves of each variant.
+
+They are MLflow's shared views: a tag of the experiment holds what somebody would have set by hand, and a page's address names it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.spec import SweepSpec
+
+_TAG = "mlflow.sharedViewState."
+_SECTION = "road"
+_OURS = {"deleted": False, "isGenerated": False}
+"""What was not made by hand is thrown away when the page opens."""
+
+
+def address_of(experiment_id: str, page: str = "roadmap") -> str:
+    """What to put behind a server's address for `roadmap` or `curves`. MLflow by itself opens on traces."""
+    mode = "&compareRunsMode=CHART" if page == "curves" else ""
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={page}{mode}"
+
+
+def page_tags(spec: SweepSpec) -> Mapping[str, str]:
+    """The tags of the experiment that define the pages."""
+    metric = spec.schema.metric.name
+    columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value", "variant/train_seconds"]
+    by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "variant"}]}
+    pages = {
+        "roadmap": {"selectedColumns": [*(f"metrics.`{name}`" for name in columns), "tags.`sweep.outcome`"]},
+        "curves": {
+            "searchFilter": "tags.`sweep.kind` = 'trial'",
+            "groupBy": by_variant,
+            "runsHiddenMode": "SHOW_ALL",
+            "compareRunSections": [{"uuid": _SECTION, "name": "Curves", "display": True, "isReordered": False} | _OURS],
+            "compareRunCharts": [_line(metric), _line("train/loss", "log")],
+        },
+    }
+    return {f"{_TAG}{name}": json.dumps(page) for name, page in pages.items()}
+
+
+def _line(metric: str, scale: str = "linear") -> dict[str, Any]:
+    chart = {"uuid": metric, "type": "LINE", "metricSectionId": _SECTION, "metricKey": metric, "selectedMetricKeys": [metric]}
+    axes = {"xAxisKey": "step", "selectedXAxisMetricKey": "", "xAxisScaleType": "linear", "scaleType": scale, "range": {}}
+    return chart | axes | {"lineSmoothness": 0, "runsCountToCompare": 100} | _OURS

@@ -1,0 +1,174 @@
+"""What MLflow shows of a sweep: the names, params, tags and metrics of its runs. Pure; `mirror` writes them."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.report.cells import change_text
+from orchestrator.report.rows import StepEffect, StepRow
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+
+_PARAM_LENGTH = 250
+"""Longer values help nobody to compare, and servers before MLflow 2.8 refuse them at 500."""
+TAG_LENGTH = 4000
+"""The oldest limit of a server is 5000 bytes."""
+_NOT_ENDED = (State.PENDING, State.RUNNING, State.INTERRUPTED)
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the run of a variant says about its trials."""
+
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    status: str
+    """In MLflow's words, once every trial has ended."""
+
+
+def run_key(trial: TrialSpec) -> str:
+    """Ties a trial to its one run; an edited step is another trial."""
+    return f"{trial.name} {trial.fingerprint[:16]}"
+
+
+def road_names(variants: Sequence[Variant]) -> dict[str, str]:
+    """A name for each variant, by label, that sorts as the road reads: `3 causal_mask`, `3a` for what stands beside it."""
+    numbers: dict[str, str] = {}
+    rung, beside, regime = -1, 0, None
+    rungs = Counter(variant.regime for variant in variants if not variant.side)
+    width = len(str(max(rungs.values(), default=1) - 1))
+    for variant in variants:
+        if variant.regime != regime:
+            rung, regime = -1, variant.regime
+        rung, beside = (rung, beside + 1) if variant.side else (rung + 1, 0)
+        letter = _LETTERS[min(beside, len(_LETTERS)) - 1] if beside else ""
+        numbers[variant.label] = f"{rung:0{width}}{letter}"
+    prefix = {variant.label: f"{variant.regime}/" if variant.regime else "" for variant in variants}
+    return {v.label: f"{prefix[v.label]}{numbers[v.label]} {v.name}" for v in variants}
+
+
+def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
+    """What one compares by: the step, and every setting that any step of the sweep changes, with this variant's values."""
+    regime = {"regime": variant.regime} if variant.regime else {}
+    return {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config.model_dump(mode="json"))
+
+
+def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]:
+    """As `params_of`, and the seed; `step` is the rung of the trial's variant."""
+    regime = {"regime": trial.regime} if trial.regime else {}
+    own = {"step": step, "variant": trial.variant, "seed": str(trial.seed)} | regime
+    return own | _changed(spec, trial.config.model_dump(mode="json"))
+
+
+def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Of a trial's run, those that never change."""
+    return {
+        "sweep.kind": "trial",
+        "sweep.trial": run_key(trial),
+        "sweep.name": trial.sweep,
+        "sweep.variant": trial.variant,
+        "sweep.regime": trial.regime,
+        "sweep.seed": str(trial.seed),
+        "sweep.fingerprint": trial.fingerprint,
+        "sweep.git_uncommitted": str(provenance.get("git_diff") or ""),
+        "mlflow.source.name": f"{trial.sweep}.yaml",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": str(provenance.get("git_commit") or ""),
+    }
+
+
+def state_of(record: TrialRecord, size: int) -> str:
+    """Changes whenever there is news of a trial besides its curves; `size` is that of `attempts.jsonl`, which only grows."""
+    return f"{record.state} {record.outcome or ''} {size}"
+
+
+def state_tags(record: TrialRecord, attempts: Sequence[Mapping[str, Any]], state: str) -> dict[str, str]:
+    """Of a trial's run, how it stands; `attempts` are the lines of `attempts.jsonl`, `state` is `state_of` all this."""
+    begun = [event for event in attempts if event["event"] == "start"]
+    return {
+        "sweep.iteration": str(record.iteration),
+        "sweep.attempts": str(record.attempts),
+        "sweep.outcome": str(record.outcome or record.state),
+        "sweep.cause": (record.cause or "")[:TAG_LENGTH],
+        "sweep.host": ", ".join(dict.fromkeys(str(event.get("host", "")) for event in begun))[:TAG_LENGTH],
+        "sweep.device": str(begun[-1].get("device", ""))[:TAG_LENGTH] if begun else "",
+        "sweep.state": state,
+    }
+
+
+def has_ended(records: Sequence[TrialRecord]) -> bool:
+    """Whether none of them will go on by itself."""
+    return all(record.state not in _NOT_ENDED for record in records)
+
+
+def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
+    """A line of the report as metrics and tags; effects only where it `is_whole`: they depend on the other lines."""
+    variant, metric = row.variant, spec.schema.metric.name
+    metrics: dict[str, float | None] = {}
+    if row.summary:  # first: MLflow's page for comparing runs opens on the metric that was written first
+        low, high = row.summary.ci95 or (None, None)
+        metrics |= {metric: row.summary.mean, f"{metric}_std": row.summary.std}
+        metrics |= {f"{metric}_ci95_low": low, f"{metric}_ci95_high": high}
+        metrics |= {"variant/seeds": float(len(row.compared_values)), "variant/train_seconds": row.train_seconds}
+    metrics |= {"variant/params": float(row.params), "variant/flops": float(row.flops)}
+    tags = {
+        "sweep.design": variant.design,
+        "sweep.outcome": _counts(row.outcomes),
+        "mlflow.note.content": _note(row),
+    }
+    if is_whole:
+        for against, delta in (("previous", row.delta_previous), ("baseline", row.delta_baseline)):
+            metrics |= _effect(f"delta_{against}", delta)
+            tags |= {f"sweep.versus_{against}": delta.versus, f"sweep.caveat_{against}": delta.caveat} if delta else {}
+    has_result = any(row.outcomes.get(outcome) for outcome in Outcome if outcome.is_result)
+    found = {key: value for key, value in metrics.items() if value is not None}
+    return Summary(tags, found, "FINISHED" if has_result else "FAILED")
+
+
+def status_of(record: TrialRecord) -> str:
+    """In MLflow's words."""
+    if record.outcome is None:
+        return "RUNNING"
+    return "FINISHED" if record.state is State.DONE else "FAILED" if record.state is State.FAILED else "KILLED"
+
+
+def _effect(name: str, delta: StepEffect | None) -> dict[str, float | None]:
+    if delta is None:
+        return {}
+    low, high = delta.effect.ci95 or (None, None)
+    found = {"mean": delta.effect.mean, "ci95_low": low, "ci95_high": high, "p_value": delta.adjusted_p_value}
+    return {f"{name}/{part}": value for part, value in found.items()}
+
+
+def _counts(outcomes: Mapping[str, int]) -> str:
+    """`6 finished`, or `5 finished, 1 failed`."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _note(row: StepRow) -> str:
+    variant = row.variant
+    if variant.follows is None:
+        return "The baseline."
+    where = f"beside the road, on {variant.on}" if variant.on else "beside the road" if variant.side else "on the road"
+    return f"{change_text(variant.changes)} ({where})"[:TAG_LENGTH]
+
+
+def _changed(spec: SweepSpec, settings: Mapping[str, Any]) -> dict[str, str]:
+    keys = dict.fromkeys(key for variant in spec.variants for key in variant.changes)
+    return {key: _shown(_at(settings, key)) for key in keys}
+
+
+def _shown(value: Any) -> str:
+    """As a spec writes it, short enough to compare."""
+    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    return text if len(text) <= _PARAM_LENGTH else f"{text[: _PARAM_LENGTH - 1]}…"
+
+
+def _at(settings: Mapping[str, Any], key: str) -> Any:
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

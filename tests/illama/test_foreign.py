@@ -1,0 +1,284 @@
+"""Models and data of others train like ours: settings from a signature, sizes counted, the same bits after an interruption."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from illama import foreign
+from illama.config import Config, ForeignData, ForeignError, ForeignModel, RuntimeConfig, explain, resolve
+from illama.cost import macs, parameter_count
+from illama.data import dataset_digest, load
+from illama.imports import import_from
+from illama.trainer import Stopped, evaluate_checkpoint, train
+
+NET = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width, dropout):
+        super().__init__()
+        self.first, self.norm, self.drop = nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Dropout(dropout)
+        self.head = nn.Linear(width, 10)
+    def forward(self, images):
+        return self.head(self.drop(self.norm(self.first(images)).relu()).mean((2, 3)))
+
+def create(*, width: int = 8, dropout: float = 0.5, act=nn.GELU, betas: tuple[float, float] = (0.5, 1), limit: int = None):
+    assert isinstance(betas, tuple)
+    return Net(width, dropout)
+
+def soft(*, width: int = 8):
+    net = Net(width, 0.0)
+    net.set_soft_mask_rate = lambda alpha: None
+    return net
+
+def open_ended(width=8, **kwargs):
+    return Net(width, **kwargs)
+
+def of_numbers():
+    return Net(8, float(torch.linspace(0, 0.1, 3)[1].item()))   # cannot be built without numbers
+
+def needs(module: nn.Module): ...
+def odd(width: int = 3):
+    raise ValueError("width must be even")
+def wrong(): return 3
+def narrow(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+"""
+IMAGES = """
+import numpy as np
+
+def load(*, size: int = 8, shift: float = 0.0, data_dir=None):
+    random = np.random.default_rng(0)
+    images, labels = random.normal(size=(96, 1, size, size)) + shift, np.arange(96) % 10
+    return images[:64], labels[:64], images[64:], labels[64:]
+
+def other(): return load()[:3]
+def flat(): return (np.zeros((4, 64)), np.zeros(4, int)) * 2
+def short(): return np.zeros((4, 1, 8, 8)), np.zeros(3, int), np.zeros((4, 1, 8, 8)), np.zeros(4, int)
+def shares(): return np.zeros((4, 1, 8, 8)), np.zeros(4), np.zeros((4, 1, 8, 8)), np.zeros(4, int)
+def random(): return np.random.normal(size=(96, 1, 8, 8)), np.arange(96) % 10, np.zeros((8, 1, 8, 8)), np.arange(8)
+def where(data_dir): raise FileNotFoundError(str(data_dir))
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "images.py").write_text(IMAGES)
+    import_from(tmp_path)
+    yield tmp_path
+    import_from(Path())
+
+
+def settings(model: Mapping[str, Any], data: Mapping[str, Any] | None = None, **train: Any) -> dict[str, Any]:
+    recipe = {"epochs": 2, "batch_size": 16, "lr": 0.01, **train}
+    return {"model": dict(model), "data": dict(data or {"name": "images:load"}), "train": recipe, "seed": 3}
+
+
+def model_of(**model: Any) -> ForeignModel:
+    found = resolve(settings({"name": "net:create"} | model)).model
+    assert isinstance(found, ForeignModel)
+    return found
+
+
+def run(config: Config, directory: Path | None = None, stop_after: int | None = None, **runtime: Any) -> dict[str, float]:
+    asked = iter(range(10**6))
+    should_stop = (lambda: next(asked) >= stop_after) if stop_after is not None else (lambda: False)
+    options = RuntimeConfig(device="cpu", **{"checkpoint_seconds": 1e9} | runtime)
+    result = train(config, runtime=options, log_metrics=lambda *_: None, checkpoint_dir=directory, should_stop=should_stop)
+    return {name: value for name, value in result.final.items() if not name.startswith("time/")}
+
+
+def test_the_parameters_of_the_function_are_the_settings() -> None:
+    found = model_of(width=4)
+    assert found.options == {"width": 4, "dropout": 0.5, "betas": [0.5, 1.0], "limit": None}  # no YAML says nn.GELU
+    config = resolve(settings({"name": "net:create"}))
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    assert model_of(name="net:open_ended", dropout=0.25).options == {"width": 8, "dropout": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"widht": 3}, "model.widht is not a setting; did you mean width?"),
+        ({"width": "wide"}, "model.width: Input should be a valid integer"),
+        ({"act": "gelu"}, "model.act is not a setting"),
+    ],
+)
+def test_settings_are_checked_against_the_signature(model: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        resolve(settings({"name": "net:create"} | model))
+    assert expected in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("net:needs", "net:needs needs a parameter 'module' that no setting can give"),
+        ("net:odd", r"net:odd raised ValueError: width must be even \(net.py, line \d+\)"),
+        ("net:wrong", "net:wrong returned int; expected a torch.nn.Module"),
+        ("net:narrow", r"net:narrow turns 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape \(2, 10\)"),
+    ],
+)
+def test_a_function_that_gives_no_network_is_refused(model: str, expected: str) -> None:
+    with pytest.raises(ForeignError, match=expected) as caught:
+        resolve(settings({"name": model}))
+    assert caught.value.group == "model"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("images:other", "images:other returned 3 values"),
+        (
+            "images:flat",
+            r"train_images that are float64 of shape \(4, 64\); expected numbers of shape \(n, channels, height, width\)",
+        ),
+        ("images:short", "returned 4 train_images and 3 train_labels"),
+        ("images:shares", r"train_labels that are float64 of shape \(4,\) from 0.0; expected whole numbers from 0"),
+        ("images:where", "images:where raised FileNotFoundError: somewhere"),
+    ],
+)
+def test_a_function_that_gives_no_images_is_refused(data: str, expected: str) -> None:
+    with pytest.raises(ForeignError, match=expected) as caught:
+        resolve(settings({"name": "net:create"}, {"name": data}), Path("somewhere"))
+    assert caught.value.group == "data"
+
+
+@pytest.mark.parametrize("key", ["drop_path", "dropout", "layer_decay"])
+def test_what_acts_inside_our_own_networks_is_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match=f"train.{key} acts inside the built-in networks; give net:create an option"):
+        resolve(settings({"name": "net:create"}, **{key: 0.5}))
+
+
+def test_a_soft_mask_needs_a_network_that_has_one() -> None:
+    soft = {"schedule": "constant", "epochs": 1}
+    with pytest.raises(ValidationError, match="needs a network with set_soft_mask_rate"):
+        resolve(settings({"name": "net:create"}, soft_mask=soft))
+    assert run(resolve(settings({"name": "net:soft"}, soft_mask=soft)))["train/soft_mask_rate"] == 0.0  # the second epoch's
+
+
+def test_data_that_take_their_shape_from_our_networks_are_refused() -> None:
+    with pytest.raises(ForeignError, match="synthetic takes the size of its images from settings that only the built-in"):
+        resolve(settings({"name": "net:create"}, {"name": "synthetic"}))
+
+
+def test_parameters_and_multiply_accumulates_are_counted() -> None:
+    for name in ("net:create", "net:of_numbers"):
+        found = model_of(name=name)
+        assert parameter_count(found) == 8 * 9 + 8 + 16 + 80 + 10
+        assert macs(found) == 36 * 8 * 9 + 80
+
+
+def test_torch_counts_our_own_network_as_the_formula_does() -> None:
+    ours = resolve(settings({"name": "vit_digits", "class_token": "none"}, {"name": "digits"})).model
+    text = "from illama.config import *\nfrom illama.model import VisionTransformer\ndef f(d: dict): return "
+    Path(str(foreign_folder()), "mirror.py").write_text(f"{text}VisionTransformer(ModelConfig.model_validate(d), 0)\n")
+    import_from(foreign_folder())
+    found = resolve(settings({"name": "mirror:f", "d": ours.model_dump()}, {"name": "digits"})).model
+    assert (parameter_count(found), macs(found)) == (parameter_count(ours), macs(ours))
+
+
+def foreign_folder() -> Path:
+    from illama import imports
+
+    assert imports._Imported.folder is not None
+    return imports._Imported.folder
+
+
+def test_the_first_values_depend_on_the_seed_alone() -> None:
+    def first(seed: int) -> torch.Tensor:
+        return next(foreign.build(model_of(), seed).parameters()).detach()
+
+    state = torch.random.get_rng_state()
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1), first(2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_network_with_dropout_and_batch_normalisation_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    config = resolve(settings({"name": "net:create"}, ema=0.9))
+    undisturbed, interrupted = tmp_path / "one", tmp_path / "two"
+    expected = run(config, undisturbed)
+    with pytest.raises(Stopped):
+        run(config, interrupted, stop_after=6)  # in the second epoch
+    torch.rand(7)  # what else the process draws must not matter
+    assert run(config, interrupted) == expected
+    weights = [torch.load(path / "checkpoint.pt", weights_only=True) for path in (undisturbed, interrupted)]
+    for part in ("model", "average"):
+        for name, tensor in weights[0][part].items():
+            assert torch.equal(tensor, weights[1][part][name]), name
+    assert weights[0]["average"]["norm.num_batches_tracked"] == 8  # the average of the weights has the statistics, too
+    measured = evaluate_checkpoint(undisturbed / "checkpoint.pt", runtime=RuntimeConfig(device="cpu"))
+    assert measured["loss"] == expected["val/loss"]
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
+    losses = [run(resolve(settings({"name": "net:create", "dropout": rate}, lr=1e-12)))["val/loss"] for rate in (0.0, 0.9)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    trained = [run(resolve(settings({"name": "net:create", "dropout": rate})))["train/loss"] for rate in (0.0, 0.9)]
+    assert trained[0] != pytest.approx(trained[1], abs=1e-3)
+
+
+def test_data_are_known_by_their_images(folder: Path) -> None:
+    config = resolve(settings({"name": "net:create"}))
+    assert isinstance(config.data, ForeignData)
+    assert (config.data.shape, config.data.num_classes) == ((1, 8, 8), 10)
+    data = load(config.data, config.model)
+    assert data.train_images.dtype == np.float32
+    assert data.mean == pytest.approx(data.train_images.mean(), abs=1e-6)
+    shifted = resolve(settings({"name": "net:create"}, {"name": "images:load", "shift": 1.0})).data
+    assert dataset_digest(shifted) != dataset_digest(config.data)
+    (folder / "images.py").write_text(IMAGES + "# the same images\n")
+    import_from(folder)
+    assert dataset_digest(resolve(settings({"name": "net:create"})).data) == dataset_digest(config.data)
+
+
+def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
+    config = resolve(settings({"name": "net:create"}, {"name": "images:random"}))
+    with pytest.raises(ForeignError, match="gave other images or labels than when the sweep was planned"):
+        load(config.data, config.model)
+
+
+def test_code_that_changed_after_the_plan_is_refused(folder: Path) -> None:
+    config = resolve(settings({"name": "net:create"}))
+    (folder / "net.py").write_text(NET + "\n")
+    import_from(folder)
+    with pytest.raises(ForeignError, match="the code of net:create is another one"):
+        run(config)
+
+
+def test_our_own_networks_train_on_images_of_others() -> None:
+    ours = {"name": "vit_digits", "depth": 1}
+    assert run(resolve(settings(ours)))["epoch"] == 2.0
+    with pytest.raises(ValueError, match="data images:load has images of 1 x 12 x 12"):
+        run(resolve(settings(ours, {"name": "images:load", "size": 12})))
+
+
+def test_an_installed_package_offers_short_names(folder: Path) -> None:
+    package = folder / "theirs-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[illama.models]\nlittle = net:create\n[illama.datasets]\nnoise = images:load\n")
+    import_from(folder)
+    from illama.imports import function_of
+
+    function_of("net:create")  # puts the folder where packages are looked for
+    config = resolve(settings({"name": "little", "width": 4}, {"name": "noise"}))
+    assert isinstance(config.model, ForeignModel)
+    assert (config.model.name, config.model.function, config.data.name) == ("little", "net:create", "noise")
+
+
+def test_a_network_of_ours_has_no_module_that_evaluation_switches() -> None:
+    # `eval()` around each evaluation must leave our own numbers as they were
+    from illama.model import VisionTransformer
+
+    config = resolve(settings({"name": "illama_digits"}, {"name": "digits"})).model
+    kinds = {type(module) for module in VisionTransformer(config, 0).modules()}  # type: ignore[arg-type]
+    assert not kinds & {nn.Dropout, nn.BatchNorm2d}

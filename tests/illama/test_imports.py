@@ -1,0 +1,118 @@
+"""Functions of others are found beside a spec or among installed packages, and known by their source."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from illama.imports import ForeignError, function_of, identity_of, import_from, sources
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    import_from(tmp_path)
+    yield tmp_path
+    import_from(Path())  # forget it
+
+
+def write(folder: Path, **modules: str) -> None:
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    import_from(folder)
+
+
+def test_a_module_beside_the_spec_is_imported_and_forgotten_with_it(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write(folder, theirs="def make():\n    return 1\n")
+    assert function_of("theirs:make")() == 1
+    assert not (folder / "__pycache__").exists()
+    write(folder, theirs="def make():\n    return 2\n")
+    assert function_of("theirs:make")() == 2
+    import_from(tmp_path_factory.mktemp("other"))
+    assert "theirs" not in sys.modules
+    with pytest.raises(ForeignError, match="there is no module 'theirs' beside the spec"):
+        function_of("theirs:make")
+
+
+def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None:
+    write(
+        folder, raises="x = 1\nraise RuntimeError('no')\n", syntax="def f(:\n", exits="exit(3)\n", needs="import absent_package\n"
+    )
+    for name, expected in {
+        "raises:f": r"importing 'raises' raised RuntimeError: no \(raises.py, line 2\)",
+        "syntax:f": r"importing 'syntax' raised SyntaxError: .* \(syntax.py, line 1\)",
+        "exits:f": r"importing 'exits' raised SystemExit: 3 \(exits.py, line 1\)",
+        "needs:f": r"importing 'needs' raised ModuleNotFoundError: No module named 'absent_package' \(needs.py, line 1\)",
+        "rises:f": r"there is no module 'rises' beside the spec, in .*; did you mean 'raises'\?",
+    }.items():
+        with pytest.raises(ForeignError, match=expected):
+            function_of(name)
+
+
+def test_a_function_that_is_not_there_is_told_with_the_nearest(folder: Path) -> None:
+    write(folder, theirs="VALUE = 3\ndef make_mixer():\n    pass\n")
+    with pytest.raises(ForeignError, match="module 'theirs' has no function 'make_mixr'; did you mean 'make_mixer'"):
+        function_of("theirs:make_mixr")
+    with pytest.raises(ForeignError, match="theirs:VALUE is 3, not a function"):
+        function_of("theirs:VALUE")
+
+
+def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -> None:
+    write(folder, pathlib="def f(): ...\n")
+    with pytest.raises(ForeignError, match=r"module 'pathlib' beside the spec is hidden by .*pathlib.*; give it another name"):
+        function_of("pathlib:f")
+
+
+def test_what_a_module_prints_does_not_reach_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder, loud="print('hello')\ndef f():\n    pass\n")
+    function_of("loud:f")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_the_identity_is_the_source_of_the_module_and_of_what_it_imports_from_its_folder(folder: Path) -> None:
+    code = {"net": "from layers import block\nimport json\ndef f():\n    import lazy\n", "layers": "def block(): ...\n"}
+    code |= {"lazy": "A = 1\n", "unused": "B = 1\n"}
+
+    def identity(**changes: str) -> str:
+        write(folder, **code | changes)
+        return identity_of("net:f")
+
+    before = identity()
+    assert before.startswith("sha256:")
+    assert set(sources("net:f")) == {"net.py", "layers.py", "lazy.py"}
+    assert identity(unused="B = 2\n") == before
+    for name in ("net", "layers", "lazy"):
+        assert identity(**{name: code[name] + "# changed\n"}) != before
+    assert identity() == before
+
+
+def test_packages_and_relative_imports_belong_to_the_source(folder: Path) -> None:
+    (folder / "pack" / "deep").mkdir(parents=True)
+    (folder / "pack" / "__init__.py").write_text("")
+    (folder / "pack" / "deep" / "net.py").write_text("from . import parts\nfrom ..shared import thing\ndef f(): ...\n")
+    (folder / "pack" / "deep" / "parts.py").write_text("")
+    (folder / "pack" / "shared.py").write_text("thing = 1\n")
+    import_from(folder)
+    expected = {"pack/__init__.py", "pack/deep/net.py", "pack/deep/parts.py", "pack/shared.py"}
+    assert set(sources("pack.deep.net:f", folder)) == expected
+    assert sources("pack.deep.net:f", folder / "pack") == {}
+
+
+def test_an_author_may_answer_for_the_code_with_a_version(folder: Path) -> None:
+    write(folder, net="NUMERICS_VERSION = 4\ndef f(): ...\n")
+    before = identity_of("net:f")
+    write(folder, net="NUMERICS_VERSION = 4\ndef f(): ...  # only words\n")
+    assert identity_of("net:f") == before == "NUMERICS_VERSION 4"
+    write(folder, net="NUMERICS_VERSION = 5\ndef f(): ...\n")
+    assert identity_of("net:f") != before
+
+
+def test_an_installed_package_is_known_by_its_version_and_file() -> None:
+    import yaml
+
+    assert identity_of("yaml:safe_load").startswith(f"PyYAML {yaml.__version__} sha256:")
+    assert set(sources("yaml:safe_load")) == {"__init__.py"}
+    with pytest.raises(ForeignError, match="module 'sys' has no file"):
+        identity_of("sys:exit")

@@ -1,0 +1,18 @@
+"""The harness in its short form: a training that is killed by SIGKILL at random moments ends with the same bits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HARNESS = Path(__file__).parents[2] / "benchmarks" / "kill_and_resume.py"
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bits() -> None:
+    command = [sys.executable, str(HARNESS), "--kills", "3", "--epochs", "4"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.startswith("3 kills in ")
+    assert ended.stdout.endswith("the same bits\n")

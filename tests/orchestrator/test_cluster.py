@@ -1,0 +1,143 @@
+"""A cluster of several nodes: any of them may leave, the head included, and the same command ends with the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+Process = Callable[..., "subprocess.Popen[str]"]
+WriteSpec = Callable[..., Path]
+WaitUntil = Callable[..., None]
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+class Nodes:
+    """A head, and the nodes that it was given."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        self.address = self._answer()
+
+    def do(self, command: str) -> str:
+        assert self.process.stdin
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def lose(self) -> None:
+        """Everything at once, as in a power cut."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def _answer(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def start_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Nodes]]:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it depends on whether this user's home has a token
+    started: list[Nodes] = []
+
+    def start() -> Nodes:
+        started.append(Nodes())
+        return started[-1]
+
+    yield start
+    for nodes in started:
+        if nodes.process.poll() is None:
+            nodes.lose()
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_with_the_same_bits(
+    start_cluster: Callable[[], Nodes],
+    process: Process,
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
+    weird_path: Path,
+    bits_of: Callable[[Path], dict[str, Any]],
+    wait_until: WaitUntil,
+) -> None:
+    spec = write_spec(seeds=[0, 1], **{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2})
+    assert cli("run", spec, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+
+    def ends() -> list[str]:
+        lines = [line for path in store_path.glob("tiny/trials/*/attempts.jsonl") for line in events(path)]
+        return [str(line["cause"]) for line in lines if line["event"] == "end"]
+
+    def under_way() -> list[int]:
+        last = [events(path)[-1] for path in store_path.glob("tiny/trials/*/attempts.jsonl")]
+        return [line["pid"] for line in last if line["event"] == "start"]
+
+    nodes = start_cluster()
+    nodes.do("add 1")
+    greedy = write_spec("greedy", resources={"cpus": 3, "memory": "1MB"})
+    refused = process("run", greedy, "--store", store_path, "--no-tracking", "--address", nodes.address)
+    _, err = refused.communicate(timeout=60)
+    assert refused.returncode == 3, err
+    assert "trial baseline-seed0 asks for 3 CPUs, 0.001 GB of memory; the cluster at" in " ".join(err.split())
+    assert " has 1 CPU, " in " ".join(err.split())
+    arguments = ("run", spec, "--store", store_path, "--no-tracking", "--address")
+    driver = process(*arguments, nodes.address)
+    wait_until(lambda: any(store_path.glob("tiny/trials/*/checkpoint.pt")), "a trial is under way", driver)
+    nodes.do("add 1")  # one that joins while it runs
+    nodes.do("kill 0")
+    wait_until(lambda: "its process or node died" in ends(), "the loss is noticed", driver)
+    wait_until(under_way, "a trial is under way elsewhere", driver)
+    saved = "checkpoint saved"
+    os.kill(under_way()[0], signal.SIGTERM)
+    wait_until(lambda: any(saved in cause for cause in ends()), "the notice to a process led to a checkpoint", driver)
+    wait_until(under_way, "a trial is under way again", driver)
+    nodes.do("drain 1")
+    wait_until(lambda: sum(saved in cause for cause in ends()) == 2, "the notice to a node led to a checkpoint", driver)
+
+    nodes.lose()
+    _, err = driver.communicate(timeout=100)
+    assert driver.returncode == 3, err
+    assert "does not answer any more; start it again, and give the same command to go on" in " ".join(err.split())
+    assert "Traceback" not in err
+    status = cli("status", spec, "--store", store_path, "--json").json
+    assert status["driver"] is None
+    assert status["outcomes"].keys() <= {"pending", "interrupted", "finished"}
+
+    nodes = start_cluster()
+    nodes.do("add 2")
+    driver = process(*arguments, nodes.address)
+    _, err = driver.communicate(timeout=200)
+    assert driver.returncode == 0, err
+    assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
+    reports = [cli("report", spec, "--store", store, "--format", "json") for store in (store_path, weird_path / "undisturbed")]
+    tables = [[step | {"train_seconds": None} for step in report.json["steps"]] for report in reports]
+    assert tables[0] == tables[1]
+
+
+def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
+    from illama.config import NUMERICS_VERSION
+    from orchestrator.executors.ray_cluster import _use_store
+
+    ask = _use_store._function
+    (tmp_path / ".driver-token").touch()
+    assert ask(tmp_path, "token", "me", NUMERICS_VERSION) is None
+    assert (tmp_path / ".node-token-me").exists()
+    elsewhere = tmp_path / "elsewhere"
+    assert ask(elsewhere, "token", "me", NUMERICS_VERSION) == f"cannot use the store at {elsewhere}: No such file or directory"
+    elsewhere.mkdir()  # there, but not the same
+    assert "No such file" in ask(elsewhere, "token", "me", NUMERICS_VERSION)
+    assert "has another version of this package" in ask(tmp_path, "token", "me", NUMERICS_VERSION + 1)
