@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import socket
 import subprocess
 import sys
@@ -24,6 +25,13 @@ _NODES = 2
 _OBJECT_STORE_BYTES = 80_000_000
 _DISK_BYTES = 256_000_000
 _START_SECONDS = 120.0
+
+_WAIT_FOR_CORES = """
+import sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+while ray.cluster_resources().get("CPU", 0) < int(sys.argv[2]):
+    time.sleep(0.2)
+"""
 
 Process = subprocess.Popen[bytes]
 
@@ -69,8 +77,9 @@ class Surroundings:
         command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--store", str(self.store)]
         command += ["--tracking-uri", self.tracking_uri] if self._with_server else []
         command += ["--address", self._cluster.address] if self._cluster else []
+        environment = self._cluster.environment if self._cluster else None
         with (self._scratch / "driver.log").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     def strike(self, fault: str, driver: Process, dice: random.Random) -> bool:
         """Do it; returns whether the driver has to come through alive."""
@@ -141,16 +150,19 @@ class _Cluster:
         self.processes: list[Process] = []
         """The head's first, then one for each node."""
         self.address = f"127.0.0.1:{_free_port()}"
+        self.environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
     def start(self) -> None:
         port = self.address.rpartition(":")[2]
-        self.processes = [_ray_start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")]
+        self.processes = [self._ray_start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")]
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(int(port)):
             if time.monotonic() > deadline:
                 raise SystemExit("the cluster's head does not start")
             time.sleep(0.2)
         self.processes += [self._node() for _ in range(_NODES)]
+        waiting = [sys.executable, "-c", _WAIT_FOR_CORES, self.address, str(_NODES)]
+        subprocess.run(waiting, env=self.environment, timeout=_START_SECONDS, check=True)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -163,7 +175,12 @@ class _Cluster:
         self.processes[index] = self._node()
 
     def _node(self) -> Process:
-        return _ray_start(f"--address={self.address}", "--num-cpus=1")
+        return self._ray_start(f"--address={self.address}", "--num-cpus=1")
+
+    def _ray_start(self, *options: str) -> Process:
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
+        command += [f"--object-store-memory={_OBJECT_STORE_BYTES}", "--disable-usage-stats"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
 
 
 def kill_with_children(process: Process, *, only_itself: bool = False) -> None:
@@ -186,12 +203,6 @@ def _end(driver: Process, patience: float) -> None:
         driver.wait(patience)
     except subprocess.TimeoutExpired:
         kill_with_children(driver, only_itself=True)
-
-
-def _ray_start(*options: str) -> Process:
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
-    command += [f"--object-store-memory={_OBJECT_STORE_BYTES}", "--disable-usage-stats"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _named(name: str, roots: Sequence[Process]) -> list[psutil.Process]:

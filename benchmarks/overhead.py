@@ -1,10 +1,11 @@
 """What a trial costs beside its training: this project and its peers, side by side, on trials that do nothing or sleep a second.
 
-    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5] [--limit 180]
+    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5] [--share 30] [--limit 180]
 
 Every figure is the wall time of a whole fresh process, imports and the start of Ray included; the contenders take turns, so that
 whatever else the machine does hits all. A size that, going by the last one, would take a contender longer than --limit is left
-out. `ms a further trial` is the slope between a contender's two largest sizes; `ratio` compares it with the first contender's.
+out, and one that has had its --share of seconds is not repeated. `ms a further trial` is the slope between a contender's two
+largest sizes; `ratio` compares it with the first contender's.
 The peers need: pip install hydra-core optuna joblib. Figures go to benchmarks/results/overhead.md and .json.
 """
 
@@ -38,7 +39,8 @@ def main() -> None:
     for size in sorted(arguments.trials):
         for _ in range(arguments.repeats):
             for name in arguments.contenders:
-                if _expected(times[name], size) <= arguments.limit:
+                had = sum(times[name].get(size, []))
+                if had < arguments.share and _expected(times[name], size) <= arguments.limit:
                     times[name].setdefault(size, []).append(_wall_seconds(name, size, arguments.seconds))
                     print(f"{name}: {size} trials in {times[name][size][-1]:.2f} s", file=sys.stderr, flush=True)
     report = {"seconds": arguments.seconds, "machine": _machine(), "times": times}
@@ -53,6 +55,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 200, 1000], help="multiples of 10")
     parser.add_argument("--seconds", type=float, default=0.0, help="that each trial sleeps")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--share", type=float, default=30.0, help="seconds after which a contender's size is not repeated")
     parser.add_argument("--limit", type=float, default=180.0, help="seconds that one run may take")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -96,7 +99,7 @@ def _table(times: Times, seconds: float) -> str:
     lines = [
         f"# Trials that {what}",
         "",
-        f"Wall seconds of a whole process, median (least to most); {_machine()}.",
+        f"Wall seconds of a whole process, median (least to most of up to five); {_machine()}.",
         f"{SLOTS} trials at once, one where a contender cannot. Empty: it would have taken longer than the limit of a run.",
         "`python benchmarks/overhead.py` makes this table.",
         "",

@@ -13,6 +13,8 @@ _TAG = "mlflow.sharedViewState."
 _SECTION = "road"
 _OURS = {"deleted": False, "isGenerated": False}
 """What was not made by hand is thrown away when the page opens."""
+_RUNS_AT_ONCE = 100
+"""The UI loads no more before somebody asks it to, trials included."""
 
 
 def address_of(experiment_id: str, page: str = "roadmap") -> str:
@@ -26,8 +28,12 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     metric = spec.schema.metric.name
     columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value", "variant/train_seconds"]
     by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "variant"}]}
+    is_long = len(spec.variants) * (1 + len(spec.schema.seeds)) >= _RUNS_AT_ONCE  # then a step's trials are on its own page only
     pages = {
-        "roadmap": {"selectedColumns": [*(f"metrics.`{name}`" for name in columns), "tags.`sweep.outcome`"]},
+        "roadmap": {
+            "searchFilter": "tags.`sweep.kind` = 'variant'" if is_long else "",
+            "selectedColumns": [*(f"metrics.`{name}`" for name in columns), "tags.`sweep.outcome`"],
+        },
         "curves": {
             "searchFilter": "tags.`sweep.kind` = 'trial'",
             "groupBy": by_variant,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from invented import spec_of
 from mlflow import MlflowClient
 
 from orchestrator.spec import load_spec
@@ -35,3 +36,11 @@ def test_the_pages_that_addresses_name_are_in_the_experiment_and_show_what_its_r
 def test_a_page_fits_into_a_tag_of_any_server() -> None:
     shipped = Path(__file__).parents[2] / "sweeps"
     assert all(len(tag) < 5000 for path in shipped.glob("*.yaml") for tag in page_tags(load_spec(path)).values())
+
+
+def test_a_long_road_is_shown_whole(tmp_path: Path) -> None:
+    """The UI loads 100 runs at once: with all the trials among them, the road would break off."""
+    filters = [
+        json.loads(page_tags(spec_of(tmp_path, seeds=n))["mlflow.sharedViewState.roadmap"])["searchFilter"] for n in (3, 30)
+    ]
+    assert filters == ["", "tags.`sweep.kind` = 'variant'"]
