@@ -100,7 +100,7 @@ def ray_tune_as_it_comes(trials: int, seconds: float, scratch: Path, *, reuse: b
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
         callbacks = [MLflowLoggerCallback(f"sqlite:///{scratch / 'mlflow.db'}", experiment_name="overhead")]
-    ray.init(num_cpus=SLOTS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     results = tune.Tuner(
         Idle,
         param_space={"index": tune.grid_search(list(range(trials)))},

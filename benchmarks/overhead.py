@@ -76,11 +76,13 @@ def _wall_seconds(name: str, trials: int, seconds: float) -> float:
 
 
 def _expected(times: dict[int, list[float]], size: int) -> float:
-    """Seconds that a run of this size will take, in proportion to the largest done; known ones are known."""
-    if not times:
-        return 0.0
+    """Seconds that a run of this size will take: in proportion to one that is done, along the line through two."""
+    if not times or size in times:
+        return statistics.median(times.get(size, [0.0]))
     largest = max(times)
-    return statistics.median(times[largest]) * max(1.0, size / largest)
+    seconds = statistics.median(times[largest])
+    slope = _slope(times)
+    return seconds * size / largest if slope is None else seconds + slope / 1000 * (size - largest)
 
 
 def _slope(times: dict[int, list[float]]) -> float | None:
