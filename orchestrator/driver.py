@@ -31,7 +31,7 @@ from orchestrator.representative import Representative, has_network, last_step, 
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.tracking import MlflowMirror, mlflow_run_ids, run_key
-from orchestrator.tracking.models import log_model, register_model
+from orchestrator.tracking.models import import_in_advance, log_model, register_model
 from orchestrator.trial import State, TrialSpec, Variant
 
 
@@ -170,9 +170,8 @@ def run_sweep(job: Job, console: Console) -> Ending:
         observers: list[Observer] = []
         if job.tracking_uri:
             mirror = mirror_of(spec, store, job.tracking_uri)
-            observers.append(
-                stack.enter_context(BackgroundMirror(mirror, console, partial(_log_last_network, mirror, spec, store)))
-            )
+            finish = partial(_log_last_network, mirror, spec, store)
+            observers.append(stack.enter_context(BackgroundMirror(mirror, console, import_in_advance, finish)))
         if todo:
             view = ProgressView(console, plan, store, lease.session, spec.schema.metric.name, retry_failed=job.retry_failed)
             observers.append(stack.enter_context(view))

@@ -22,10 +22,16 @@ _LAST_TRIES = 2
 class BackgroundMirror:
     """Watches a sweep as an `Observer` and mirrors what changed; a context manager around the run."""
 
-    def __init__(self, mirror: MlflowMirror, console: Console, finish: Callable[[], None] = lambda: None) -> None:
-        """`finish` is called once, when MLflow has everything."""
+    def __init__(
+        self,
+        mirror: MlflowMirror,
+        console: Console,
+        prepare: Callable[[], None] = lambda: None,
+        finish: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`prepare` is called first, while the executor starts, and `finish` when MLflow has everything."""
         self._mirror = mirror
-        self._finish = finish
+        self._prepare, self._finish = prepare, finish
         self._console = console
         self._lock = threading.Lock()
         self._running: dict[str, TrialSpec] = {}
@@ -62,6 +68,7 @@ class BackgroundMirror:
             self._ended[run_key(trial)] = trial
 
     def _keep_mirroring(self) -> None:
+        self._prepare()
         while not self._closing.wait(_PERIOD_SECONDS):
             with self._lock:
                 ended, self._ended = self._ended, {}

@@ -7,7 +7,7 @@ sweep's author, and nothing is unpickled. It takes pixels as the dataset has the
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,13 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 _NAME = "model"
 _DEFAULT_ADDRESS = "MLFLOW_TRACKING_URI"
+
+
+def import_in_advance() -> None:
+    """What logging a network needs. It takes seconds, and a sweep that starts has time for it."""
+    with suppress(ImportError):  # told when it is needed
+        import mlflow.pytorch  # noqa: F401
+        import torch.export  # noqa: F401
 
 
 def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
