@@ -25,6 +25,7 @@ _NODES = 2
 _OBJECT_STORE_BYTES = 80_000_000
 _DISK_BYTES = 256_000_000
 _START_SECONDS = 120.0
+_NODE_SECONDS = 40.0
 
 _WAIT_FOR_CORES = """
 import sys, time, ray
@@ -54,6 +55,14 @@ class Surroundings:
         return f"http://127.0.0.1:{self._port}" if self._with_server else f"sqlite:///{self.store / 'mlflow.db'}"
 
     def __enter__(self) -> Self:
+        try:
+            self._set_up()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _set_up(self) -> None:
         self.store.mkdir()
         if self._with_small_disk:
             options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs"]
@@ -62,7 +71,6 @@ class Surroundings:
             self._start_server()
         if self._cluster:
             self._cluster.start()
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._cluster:
@@ -160,9 +168,13 @@ class _Cluster:
             if time.monotonic() > deadline:
                 raise SystemExit("the cluster's head does not start")
             time.sleep(0.2)
-        self.processes += [self._node() for _ in range(_NODES)]
-        waiting = [sys.executable, "-c", _WAIT_FOR_CORES, self.address, str(_NODES)]
-        subprocess.run(waiting, env=self.environment, timeout=_START_SECONDS, check=True)
+        while len(self.processes) <= _NODES:  # one after the other: two that start together may choose the same port, and die
+            self.processes.append(self._node())
+            waiting = [sys.executable, "-c", _WAIT_FOR_CORES, self.address, str(len(self.processes) - 1)]
+            try:
+                subprocess.run(waiting, env=self.environment, timeout=_NODE_SECONDS, check=True)
+            except subprocess.TimeoutExpired:
+                kill_with_children(self.processes.pop())
 
     def stop(self) -> None:
         for process in self.processes:

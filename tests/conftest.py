@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
     from orchestrator.trial import TrialSpec
 
+# a test run in the background is told to ignore SIGINT, and would hand that on to the commands it starts and interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 TINY: dict[str, Any] = {
     "name": "tiny",
     "seeds": [0],
