@@ -204,7 +204,14 @@ class Experiment:
         # a server knows where its artifacts go; for a database opened directly they go into the store, not below the current
         # folder
         location = None if self.is_server else artifacts.as_uri()
-        return str(self.client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+        try:
+            return str(self.client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+        except Exception as error:
+            # made by an earlier request that a slow server took its time for
+            experiment = self.client.get_experiment_by_name(name) if _exists_already(error) else None
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)
 
     def _found(self) -> dict[str, list[Any]]:
         """Our runs by key, deleted ones too."""
@@ -255,3 +262,7 @@ def key_of(tags: Mapping[str, str]) -> str | None:
 def _run_of(run: Any) -> Run:
     info, data = run.info, run.data
     return Run(info.run_id, info.run_name, info.start_time, info.status, dict(data.tags), dict(data.params), dict(data.metrics))
+
+
+def _exists_already(error: Exception) -> bool:
+    return getattr(error, "error_code", "") == "RESOURCE_ALREADY_EXISTS"
