@@ -1,5 +1,6 @@
 """The contracts that other people's scripts rely on: verbs, options, exit codes, JSON, and errors in one sentence."""
 
+import atexit
 import json
 import os
 import re
@@ -329,7 +330,7 @@ def test_run_in_a_file_prints_plain_lines_and_the_roadmap(cli: Cli, write_spec: 
     finished = cli("run", write_spec(), "--store", store_path, "--executor", "local", "--no-tracking")
     assert finished.code == 0
     assert "\x1b" not in finished.out + finished.err
-    assert "tiny: 1 trials: 1 new" in finished.out
+    assert "tiny: 1 trial: 1 new" in finished.out
     assert "[1/1] baseline-seed0 finished" in finished.out
     assert "Roadmap of tiny" in finished.out
 
@@ -367,6 +368,30 @@ def test_an_interrupt_before_there_is_a_command_is_no_traceback(monkeypatch: pyt
     from orchestrator.__main__ import main
 
     monkeypatch.setitem(sys.modules, "orchestrator.cli", SlowToImport("orchestrator.cli"))
+    monkeypatch.setattr(atexit, "register", lambda leave: None)  # it would end the tests' process
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("pass", 0), ("sys.exit()", 0), ("sys.exit(3)", 3), ("sys.exit('no')", 1), ("raise KeyboardInterrupt", 130), ("1 / 0", 1)],
+)
+def test_a_process_leaves_with_its_code_when_exit_functions_and_threads_are_through(body: str, code: int) -> None:
+    script = f"""
+import sys, types
+from orchestrator.__main__ import main
+
+def command_line():
+    import atexit, threading, time
+    atexit.register(print, "saved", end="")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("written,", end=" "))).start()
+    {body}
+
+sys.modules["orchestrator.cli"] = types.SimpleNamespace(main=command_line)
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (code, "written, saved")
+    assert ("Traceback" in ended.stderr) == (body == "1 / 0")
