@@ -1,10 +1,10 @@
 """Kills `python -m illama train` with SIGKILL at random moments until it is done, and compares its bits with an undisturbed run.
 
-    python benchmarks/kill_and_resume.py --kills 50 --seed 0 [--processes 2]
+    python benchmarks/kill_and_resume.py --kills 50 --seed 0 [--processes 2] [--device cuda]
 
 Every randomness of a recipe is on, and a checkpoint is written after every iteration, so that many kills hit one half written.
 A training that is done begins again in another folder until all kills are spent. Compared are weights, optimiser and average bit
-for bit, and every metric of every epoch but seconds. Exits with 1 and says what differs.
+for bit, and every metric of every epoch but seconds. Exits with 1 and says what differs. On a GPU training is `deterministic`.
 """
 
 import argparse
@@ -53,8 +53,8 @@ def main() -> int:
     dice, kills, trainings, started = random.Random(arguments.seed), 0, 0, time.monotonic()
     with TemporaryDirectory(prefix="kills-") as scratch:
         recipe = Path(scratch, "recipe.yaml")
-        runtime = {"checkpoint_seconds": 0, "processes": arguments.processes}
-        train = RECIPE["train"] | {"epochs": arguments.epochs}
+        runtime = {"checkpoint_seconds": 0, "processes": arguments.processes, "device": arguments.device}
+        train = RECIPE["train"] | {"epochs": arguments.epochs, "deterministic": arguments.device == "cuda"}
         recipe.write_text(json.dumps(RECIPE | {"train": train, "runtime": runtime}))
         calm = Path(scratch, "calm")
         undisturbed = [_train(recipe, calm, None)]
@@ -78,12 +78,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=10, help="of 22 iterations")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     return parser.parse_args()
 
 
 def _train(recipe: Path, folder: Path, delay: float | None) -> tuple[int, str]:
     """One life of a training, killed so many seconds after its first checkpoint: exit code and output."""
-    command = [sys.executable, "-m", "illama", "train", str(recipe), "--output", str(folder), "--device", "cpu"]
+    command = [sys.executable, "-m", "illama", "train", str(recipe), "--output", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         newest = folder / "checkpoint.pt"

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from illama.config import PRESETS, ModelConfig, RuntimeConfig, explain, resolve, with_preset
+from illama.config import PRESETS, ForeignModel, ModelConfig, RuntimeConfig, explain, foreign_function, resolve, with_preset
 from illama.cost import macs, parameter_count, tokens
 
 
@@ -53,9 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_runtime(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
-    describe = commands.add_parser("describe", help="say what a model is and costs; builds nothing")
-    describe.add_argument("name", help="one of: " + ", ".join(PRESETS))
-    describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help="settings laid over the model's")
+    describe = commands.add_parser("describe", help="say what a model is and costs")
+    describe.add_argument("name", help=f"one of: {', '.join(PRESETS)}; or module:function of your own")
+    about = "settings laid over the model's; for a function of your own also data.KEY=VALUE, by default digits"
+    describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help=about)
     describe.set_defaults(command=_describe)
     return parser
 
@@ -97,10 +98,20 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _describe(options: argparse.Namespace) -> int:
     settings = _settings([f"model.name={options.name}", *options.settings])
-    model = ModelConfig.model_validate(with_preset(settings["model"]))
-    for key, value in model.model_dump().items():
+    is_foreign = foreign_function("model", options.name) is not None
+    allowed = ["model", "data"] if is_foreign else ["model"]
+    if strange := sorted(settings.keys() - set(allowed)):
+        raise ValueError(f"{strange[0]} says nothing about this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}")
+    model: ModelConfig | ForeignModel
+    if is_foreign:
+        data, train = {"name": "digits", **settings.get("data", {})}, {"epochs": 1, "batch_size": 1, "lr": 1.0}
+        model = resolve({"model": settings["model"], "data": data, "train": train}).model
+    else:
+        model = ModelConfig.model_validate(with_preset(settings["model"]))
+    facts = model.options if isinstance(model, ForeignModel) else {**model.model_dump(), "tokens": tokens(model)}
+    facts = {**facts, "parameters": f"{parameter_count(model):,}", "MACs": f"{macs(model):,} per image"}
+    for key, value in facts.items():
         print(f"{key:14} {value}")
-    print(f"{'tokens':14} {tokens(model)}\n{'parameters':14} {parameter_count(model):,}\n{'MACs':14} {macs(model):,} per image")
     return 0
 
 

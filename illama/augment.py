@@ -50,9 +50,9 @@ def erase(images: Tensor, probability: float, seed: int, epoch: int, indices: np
     """Random erasing: with `probability`, a rectangle of 2 to 33 % of an image becomes normal noise. images: (B, C, H, W)."""
     if not probability:
         return images
-    images = images.clone()
     channels, height, width = images.shape[1:]
-    for image, index in zip(images, indices, strict=True):
+    noise, erased = np.zeros(images.shape, np.float32), np.zeros((len(images), 1, height, width), np.bool_)
+    for number, index in enumerate(indices):
         random = shuffler(derive(seed, "erase", epoch, int(index)))
         if random.random_sample() >= probability:
             continue
@@ -62,10 +62,10 @@ def erase(images: Tensor, probability: float, seed: int, epoch: int, indices: np
             h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
             if 0 < h < height and 0 < w < width:
                 top, left = random.randint(height - h + 1), random.randint(width - w + 1)
-                noise = random.standard_normal((channels, h, w)).astype(np.float32)
-                image[:, top : top + h, left : left + w] = torch.from_numpy(noise).to(image)
+                place = number, slice(None), slice(top, top + h), slice(left, left + w)
+                noise[place], erased[place] = random.standard_normal((channels, h, w)), True
                 break
-    return images
+    return torch.where(torch.from_numpy(erased).to(images.device), torch.from_numpy(noise).to(images), images)
 
 
 def mix(images: Tensor, labels: Tensor, train: TrainConfig, seed: int, iteration: int) -> Mixed:

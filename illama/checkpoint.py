@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import os
-import pickle
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -42,15 +42,15 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
 
     _write(directory / f"{CURRENT}.tmp", content)
     _write_digests(directory, [(newest, CURRENT), *((digest, PREVIOUS) for digest in older)])
-    current = directory / CURRENT
-    if current.exists() and sha256(current.read_bytes()).hexdigest() in older:  # never let a damaged file push out a good one
-        current.replace(directory / PREVIOUS)
+    current, previous = directory / CURRENT, directory / PREVIOUS
+    held = _digest(current)
+    if held in older:  # never let a damaged file push out a good one
+        current.replace(previous)
+    else:
+        held = _digest(previous)
     (directory / f"{CURRENT}.tmp").replace(current)
     _flush_directory(directory)
-
-    previous = directory / PREVIOUS
-    kept = [(sha256(previous.read_bytes()).hexdigest(), PREVIOUS)] if previous.exists() else []
-    _write_digests(directory, [(newest, CURRENT), *kept])
+    _write_digests(directory, [(newest, CURRENT), *([(held, PREVIOUS)] if held in older else [])])
 
 
 def load(directory: Path) -> dict[str, Any] | None:
@@ -71,13 +71,25 @@ def load(directory: Path) -> dict[str, Any] | None:
 
 def read(path: Path) -> dict[str, Any]:
     """The state in one file, unchecked by any digest. Raises `ValueError` when it is no checkpoint of the trainer."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is no checkpoint, or a damaged one") from error
+    state = content_of(path, "a checkpoint")
     if not isinstance(state, dict) or "config" not in state:
         raise ValueError(f"{path} is no checkpoint of this trainer: it holds no settings")
     return state
+
+
+def content_of(path: Path, what: str) -> Any:
+    """What torch saved in a file: tensors and plain values alone, so that it cannot run a program.
+
+    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be is for the message.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file can make torch raise anything
+        refused = re.search("unsupported.*", str(error), re.IGNORECASE)  # torch goes on to advise to run what it refused
+        reason = refused[0] if refused else (str(error) or "it ends too early").splitlines()[0]
+        raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
 
 def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
@@ -109,6 +121,11 @@ def _recorded(directory: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return list(dict.fromkeys(line.split(" ", 1)[0] for line in lines))
+
+
+def _digest(path: Path) -> str:
+    """Of a file; of one that is not there, nothing that is ever recorded."""
+    return sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def _write_digests(directory: Path, digests: list[tuple[str, str]]) -> None:

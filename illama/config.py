@@ -55,7 +55,7 @@ __all__ = [
     "with_preset",
 ]
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised whenever the same settings and seed would give other numbers than before. Part of every trial's fingerprint."""
 
 
@@ -105,8 +105,8 @@ class ModelConfig(Settings):
     def _is_known(cls, name: str) -> str:
         if name not in PRESETS:
             nearest = get_close_matches(name, PRESETS, 1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ValueError(f"there is no model {name!r}{hint} There are {', '.join(PRESETS)}")
+            hint = f"; did you mean {nearest[0]}?" if nearest else "."
+            raise ValueError(f"there is no model {name!r}{hint} There are {', '.join(PRESETS)}, and module:function of your own")
         return name
 
     @model_validator(mode="after")
@@ -169,7 +169,8 @@ class RuntimeConfig(Settings):
     processes: PositiveInt = 1
     """Processes on one node that share each batch: one for each GPU, or several on the CPU."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
-    """Seconds between two checkpoints; 0 saves after every iteration."""
+    """Seconds between two checkpoints, or more where writing one takes long (5 % of the time at most); 0 saves after every
+    iteration."""
     micro_batch_size: PositiveInt | None = None
     """Images that are on one device at once; their gradients add up to those of `train.batch_size`. None: all of its share."""
     data_dir: Path | None = None

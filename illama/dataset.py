@@ -31,6 +31,7 @@ class Dataset:
         """With mean and standard deviation measured on the training images."""
         mean = train_images.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
         std = train_images.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+        std[std == 0] = 1  # a channel of one value has nothing to normalise
         return cls(train_images, train_labels, val_images, val_labels, num_classes, mean, std)
 
     @property

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from illama.config import RuntimeConfig
+from illama.randomness import generators_kept
 
 
 def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
@@ -25,7 +26,19 @@ def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
         raise ValueError(
             f"runtime.processes is {runtime.processes}, but torch finds {torch.cuda.device_count()} GPUs: each needs its own"
         )
-    return torch.device("cuda", rank) if runtime.processes > 1 else torch.device("cuda")
+    return torch.device("cuda", rank % runtime.processes) if runtime.processes > 1 else torch.device("cuda")
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """On a GPU, count the most that tensors take anew: a worker may have trained something larger before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Matrix products in `precision`, one of `float32`, `bfloat16` and `float16`."""
+    dtype = getattr(torch, precision)
+    return torch.autocast(device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -42,7 +55,7 @@ def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterat
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    with torch.random.fork_rng(devices):
+    with generators_kept(), torch.random.fork_rng(devices):
         torch.set_num_threads(runtime.num_threads)
         torch.use_deterministic_algorithms(deterministic or strict)
         try:

@@ -1,9 +1,12 @@
-"""One training in several processes of one node, each with its share of every batch (data parallelism).
+"""One training in several processes, each with its share of every batch (data parallelism).
 
 The process that was asked to train leads: it alone reports, saves and decides when to stop. The others repeat its iterations,
 kept in step by the sum over all gradients, and hold the other end of a pipe: once it is closed, for whatever reason, they are
 gone. So nothing needs to be told to them, and nothing outlives a leader that was killed. What befalls one of them is raised in
 the leader.
+
+Processes on other nodes are led from afar: `OtherNodes`, whoever implements it, has `Followers` started on each, with a process
+there to hold the pipes.
 
 Gradients are added up in one flat sum after the backward pass, not by `DistributedDataParallel`: its mean over processes is wrong
 for shares of unequal size, and the compiled network stays the one of a single process.
@@ -24,14 +27,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
+from torch.distributed import FileStore, Store, TCPStore  # type: ignore[attr-defined]  # public all the same
 
 from illama.config import RuntimeConfig
 from illama.device import pick_device
@@ -39,8 +44,10 @@ from illama.results import ProcessLost
 
 T = TypeVar("T")
 Rows = slice | npt.NDArray[np.int64]
+MeetingPoint = Path | tuple[str, int]
+"""A file of this node, or host and port of the leader."""
 
-_LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.2
 """How often the leader looks after the others."""
 _LAST_WORDS_SECONDS = 10.0
 """How long after a broken connection the reason may take to arrive."""
@@ -52,7 +59,7 @@ _FOR_THE_LEADER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Ranks:
     """The processes of one training, seen from one of them. A training in one process has one."""
 
-    def __init__(self, rank: int = 0, size: int = 1, followers: "_Followers | None" = None) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, followers: "Followers | None" = None) -> None:
         self.rank, self.size, self._followers = rank, size, followers
 
     @property
@@ -109,42 +116,84 @@ class Ranks:
         raise error
 
 
+class OtherNodes(Protocol):
+    """The nodes of a training beside the leader's."""
+
+    count: int
+    host: str
+    """The address by which they reach the leader."""
+
+    def start(self, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]) -> None:
+        """Have each start its `Followers`, and return when all are there. Raises what keeps one from it."""
+
+    def failure(self) -> Exception | None:
+        """What has befallen one of them."""
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever has happened before."""
+
+
 @contextmanager
-def leading(runtime: RuntimeConfig, follow: Callable[[Ranks], None]) -> Iterator[Ranks]:
-    """Start the other processes of `runtime.processes`, which call `follow`; inside the context this one leads them.
+def leading(runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: OtherNodes | None = None) -> Iterator[Ranks]:
+    """Start the other processes, `runtime.processes` on each node, which call `follow`; inside the context this one leads them.
 
     `follow` is pickled. What it raises, and `ProcessLost` where a process died, is raised here at the next exchange with it.
     """
-    if runtime.processes == 1:
+    nodes = 1 + others.count if others else 1
+    size = runtime.processes * nodes
+    if size == 1:
         yield Ranks()
         return
     pick_device(runtime)
-    with TemporaryDirectory(prefix="illama-") as folder, _loopback():
-        meeting_point = Path(folder, "meeting_point")
-        followers = _Followers(runtime, meeting_point, follow)
+    with _meeting(others, size) as meeting_point:
+        followers = Followers(runtime, range(1, runtime.processes), size, meeting_point, follow, others)
         try:
+            if others:
+                others.start(meeting_point, follow)
             followers.wait_until_ready()
-            with _group(runtime, 0, meeting_point), followers.watched():
-                yield Ranks(0, runtime.processes, followers)
+            with _group(runtime, 0, size, meeting_point), followers.watched():
+                yield Ranks(0, size, followers)
         finally:
             followers.end()
+            if others:
+                others.end()
 
 
-class _Followers:
-    """The other processes, as the leader sees them."""
+@contextmanager
+def _meeting(others: OtherNodes | None, size: int) -> Iterator[MeetingPoint]:
+    """Within one node the processes meet in a file and no port is opened; otherwise at a port of the leader."""
+    if others is None:
+        with TemporaryDirectory(prefix="illama-") as folder, network_of(None):
+            yield Path(folder, "meeting_point")
+        return
+    with network_of(others.host):
+        store = TCPStore(others.host, 0, size, is_master=True, wait_for_workers=False)
+        yield others.host, store.port
 
-    def __init__(self, runtime: RuntimeConfig, meeting_point: Path, follow: Callable[[Ranks], None]) -> None:
+
+class Followers:
+    """The other processes of one node, as the one that started them sees them: the leader, or on another node its deputy."""
+
+    def __init__(
+        self,
+        runtime: RuntimeConfig,
+        ranks: Sequence[int],
+        size: int,
+        meeting_point: MeetingPoint,
+        follow: Callable[[Ranks], None],
+        others: OtherNodes | None = None,
+    ) -> None:
         self.failure: Exception | None = None
         self.failed = threading.Event()
-        self._size = runtime.processes
+        self._ranks, self._size, self._others = ranks, size, others
         self._members: list[tuple[SpawnProcess, Connection]] = []
         context = torch.multiprocessing.get_context("spawn")
         resource_tracker.ensure_running()  # as it is started, it unblocks signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_LEADER)  # a new process inherits what is blocked
         try:
-            for rank in range(1, self._size):
+            for rank in ranks:
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_follow, args=(runtime, rank, meeting_point, theirs, follow))
+                process = context.Process(target=_follow, args=(runtime, rank, size, meeting_point, theirs, follow))
                 process.start()
                 theirs.close()
                 self._members.append((process, ours))
@@ -153,11 +202,11 @@ class _Followers:
 
     def wait_until_ready(self) -> None:
         """Return when all are there. Raises what keeps one from it."""
-        for rank, (_, pipe) in enumerate(self._members, 1):
+        for member, (_, pipe) in enumerate(self._members):
             try:
                 pipe.recv()
             except EOFError:
-                raise self._why(rank) from None
+                raise self._why(member) from None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -172,16 +221,22 @@ class _Followers:
             watcher.join()
 
     def _watch(self, done: threading.Event) -> None:
-        while not done.wait(_LOOK_SECONDS):
-            for rank, (process, pipe) in enumerate(self._members, 1):
-                if pipe.poll() or not process.is_alive():
-                    self.failure = self._why(rank)  # first, so that nobody takes what a broken exchange left for its result
-                    self.failed.set()
-                    _abort()
-                    return
+        while not done.wait(LOOK_SECONDS):
+            if failure := self.look():
+                self.failure = failure  # first, so that nobody takes what a broken exchange left for its result
+                self.failed.set()
+                _abort()
+                return
 
-    def _why(self, rank: int) -> Exception:
-        process, pipe = self._members[rank - 1]
+    def look(self) -> Exception | None:
+        """What has befallen one of them, here or on another node."""
+        for member, (process, pipe) in enumerate(self._members):
+            if pipe.poll() or not process.is_alive():
+                return self._why(member)
+        return self._others.failure() if self._others else None
+
+    def _why(self, member: int) -> Exception:
+        process, pipe = self._members[member]
         try:
             if pipe.poll():
                 error: Exception = pipe.recv()
@@ -189,7 +244,7 @@ class _Followers:
         except (EOFError, OSError):
             pass
         process.join(_LAST_WORDS_SECONDS)
-        return ProcessLost(rank, self._size, process.exitcode)
+        return ProcessLost(self._ranks[member], self._size, process.exitcode)
 
     def end(self) -> None:
         """Leave nothing behind."""
@@ -200,13 +255,15 @@ class _Followers:
             process.join()
 
 
-def _follow(runtime: RuntimeConfig, rank: int, meeting_point: Path, pipe: Connection, follow: Callable[[Ranks], None]) -> None:
+def _follow(
+    runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint, pipe: Connection, follow: Callable[[Ranks], None]
+) -> None:
     """The life of a process that does not lead."""
     threading.Thread(target=_end_with_the_leader, args=(pipe,), daemon=True).start()
     pipe.send("ready")
     try:
-        with _group(runtime, rank, meeting_point):
-            follow(Ranks(rank, runtime.processes))
+        with _group(runtime, rank, size, meeting_point):
+            follow(Ranks(rank, size))
             threading.Event().wait()
     except Exception as error:  # noqa: BLE001  whatever it is, the leader raises it
         pipe.send(_sendable(error))
@@ -235,14 +292,17 @@ def _sendable(error: Exception) -> Exception:
 
 
 @contextmanager
-def _group(runtime: RuntimeConfig, rank: int, meeting_point: Path) -> Iterator[None]:
-    """This process as a member of the group: NCCL between GPUs, gloo between CPUs. They meet in a file: no port is opened."""
+def _group(runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint) -> Iterator[None]:
+    """This process as a member of the group: NCCL between GPUs, gloo between CPUs."""
     device = pick_device(runtime, rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store = dist.FileStore(str(meeting_point), runtime.processes)  # type: ignore[attr-defined]  # public all the same
+    if isinstance(meeting_point, Path):
+        store: Store = FileStore(str(meeting_point), size)
+    else:
+        store = TCPStore(*meeting_point, size, is_master=False)
     backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=runtime.processes, device_id=device_id)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, device_id=device_id)
     try:
         yield
     finally:
@@ -256,9 +316,18 @@ def _abort() -> None:
 
 
 @contextmanager
-def _loopback() -> Iterator[None]:
-    """Let the processes speak over the loopback interface, whatever this machine is called."""
-    name = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+def network_of(leader: str | None) -> Iterator[None]:
+    """Let the processes speak over the interface by which this node reaches the leader; by default, within one node, the
+    loopback. What this machine is called does not matter then.
+    """
+    if leader is None:
+        name = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    else:
+        family = socket.AF_INET6 if ":" in leader else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((leader, 1))  # sends nothing, and chooses a way
+            own = probe.getsockname()[0]
+        name = next(name for name, found in psutil.net_if_addrs().items() if own in {address.address for address in found})
     added = {key: name for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if key not in os.environ}
     os.environ.update(added)
     try:

@@ -27,10 +27,10 @@ def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device:
     paths = inputs = None
     if path_rate:
         rates = torch.linspace(0, path_rate, model.depth)[:, None, None]  # the first block is never dropped
-        paths = _keep(torch.rand(model.depth, 2, train.batch_size, generator=generator), rates).to(device)
+        paths = _keep(torch.rand(model.depth, 2, train.batch_size, generator=generator), rates).to(device, non_blocking=True)
     if input_rate:
         shape = train.batch_size, tokens(model), model.embed_dim
-        inputs = _keep(torch.rand(shape, generator=generator), torch.tensor(input_rate)).to(device)
+        inputs = _keep(torch.rand(shape, generator=generator), torch.tensor(input_rate)).to(device, non_blocking=True)
     return Drop(paths, inputs)
 
 

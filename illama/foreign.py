@@ -9,6 +9,7 @@ and kept in `ForeignModel` and `ForeignData`. Imports torch only where a network
 
 import inspect
 import json
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -180,11 +181,21 @@ def _loaded(function: str, options: Mapping[str, Any], data_dir: Path | None) ->
     arguments = _arguments("data", function, options)
     if "data_dir" in inspect.signature(loader).parameters:
         arguments["data_dir"] = data_dir
-    found = loader(**arguments)
+    found = _called(loader, arguments)
     try:
         return checked(found)
     except ValueError as error:
         raise ForeignError(f"{function} {error}") from error
+
+
+def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
+    """What the function returns, with the same draws each time."""
+    from illama.randomness import generators_kept
+
+    seeded = "torch" in sys.modules
+    with generators_kept(seed=0):
+        found = loader(**arguments)
+    return found if seeded or "torch" not in sys.modules else _called(loader, arguments)  # it imported torch itself: once more
 
 
 def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, int], int | None]:
@@ -231,7 +242,9 @@ def _tried(
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.random.fork_rng(devices=[]):
+    from illama.randomness import generators_kept
+
+    with generators_kept(seed=0):
         network = _network(function, options).eval()
         with FlopCounterMode(display=False) as counter:  # with gradients: without, torch takes shortcuts that it does not count
             logits = network(torch.zeros(_BATCH, *shape))
@@ -244,18 +257,17 @@ def _tried(
 
 
 def build(model: ForeignModel, seed: int) -> "nn.Module":
-    """The network, its first values drawn from torch's generator under `seed`.
+    """The network, its first values drawn from the global generators under `seed`.
 
     Raises `ForeignError` where the code is not that of the plan; what the function raises passes through.
     """
-    import torch
+    import torch  # noqa: F401  so that its generator is seeded, too
 
-    from illama.randomness import derive
+    from illama.randomness import derive, generators_kept
 
     if (code := identity_of(model.function)) != model.code:
         raise ForeignError(f"the code of {model.function} is another one ({code}) than when this was planned ({model.code})")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "init"))
+    with generators_kept(derive(seed, "init")):
         return _network(model.function, model.options)
 
 

@@ -38,14 +38,19 @@ class _Imported:
     modules: set[str] = set()
 
 
-def import_from(folder: Path) -> None:
-    """Look for modules in `folder` first from now on, and forget those that were imported from there, or from another, before."""
+def import_from(folder: Path, *, lazily: bool = False) -> None:
+    """Look for modules in `folder` first from now on, and forget those that were imported from there, or from another, before.
+
+    `lazily` leaves Python's path alone until a function is asked for: a folder of which nothing is wanted must not offer its own
+    `random.py`, say, to a library. Otherwise a process that is started before anything is imported inherits the path.
+    """
     if _Imported.folder and str(_Imported.folder) in sys.path:
         sys.path.remove(str(_Imported.folder))
     for name in _Imported.modules:
         sys.modules.pop(name, None)
     _Imported.folder, _Imported.modules = folder.resolve(), set()
-    sys.path.insert(0, str(_Imported.folder))  # at once: a process that is started before anything is imported inherits it
+    if not lazily:
+        sys.path.insert(0, str(_Imported.folder))
     importlib.invalidate_caches()
     function_of.cache_clear()
     identity_of.cache_clear()

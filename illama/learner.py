@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from illama.augment import Mixed, loss, mix
 from illama.config import Config, ForeignModel, RuntimeConfig
+from illama.device import autocast
 from illama.distributed import Ranks
 from illama.drop import draw_drop, part
 from illama.model import make_network
 from illama.optim import make_optimizer, set_learning_rate
 from illama.pretrained import start_from
-from illama.randomness import derive
+from illama.randomness import derive, reseed
 from illama.schedules import learning_rate, soft_mask_rate
 
 
@@ -62,8 +63,7 @@ class Learner:
         self.scaler.update()
         if self.average is not None and train.ema is not None:
             with torch.no_grad():
-                for average, current in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                    average.lerp_(current, 1 - train.ema)
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - train.ema)
                 for copy, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
                     copy.copy_(buffer)  # a batch normalisation's statistics are averages already
         return total
@@ -76,9 +76,11 @@ class Learner:
         for start in range(0, len(batch.images), self.micro_batch):
             rows = slice(start, min(start + self.micro_batch, len(batch.images)))
             piece = Mixed(batch.images[rows], batch.labels[rows], batch.others[rows], batch.share)
-            if isinstance(self.config.model, ForeignModel):  # it may draw from torch, and must draw the same when resumed
-                torch.manual_seed(derive(self.config.seed, "forward", iteration, self.ranks.rank, start))
-            with self.autocast():
+            if isinstance(self.config.model, ForeignModel):  # it may draw, and must draw the same when resumed
+                seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
+                reseed(seed)
+                torch.manual_seed(seed)  # of a GPU as well
+            with autocast(self.device, self.config.train.precision):
                 logits = self.network(piece.images) if drop is None else self.network(piece.images, part(drop, rows))
             value = loss(logits.float(), piece, self.config.train.label_smoothing) * (len(piece.labels) / count)
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
@@ -86,11 +88,6 @@ class Learner:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         self.ranks.add_up([*gradients, total])
         return total
-
-    def autocast(self) -> torch.autocast:
-        """Matrix products in `train.precision`."""
-        dtype = getattr(torch, self.config.train.precision)
-        return torch.autocast(self.device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32)
 
     def alpha(self, iteration: int) -> float:
         """The soft-mask rate of an iteration."""

@@ -34,17 +34,19 @@ class Mask(nn.Module):
 
     matrix: Tensor
     """S, or log S where it is added in front of the softmax: (tokens, tokens)."""
+    visible: Tensor
 
     def __init__(self, attention: str, mask_form: str, tokens: int) -> None:
         super().__init__()
         self.attention = attention
         self.additive = mask_form == "additive"
         self.register_buffer("matrix", torch.empty(tokens, tokens), persistent=False)
+        self.register_buffer("visible", visible(attention, tokens), persistent=False)
         self.set_alpha(0.0)
 
     def set_alpha(self, alpha: float) -> None:
         """Blend the mask with full attention, in place: a compiled network sees the same tensor with other values."""
         self.alpha = alpha
         self.soft = alpha > 0
-        soft = soften(visible(self.attention, len(self.matrix)), alpha)
+        soft = soften(self.visible, alpha)  # on the mask's device: with one from the CPU, a GPU would be waited for each time
         self.matrix.copy_(soft.log() if self.additive else soft)

@@ -169,6 +169,7 @@ class VisionTransformer(nn.Module):
     def forward_features(self, images: Tensor, drop: Drop | None = None, rows: slice = ALL) -> Tensor:
         """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
+        x = x.type_as(self.patch_embed.proj.weight)  # the residual stream is as fine as the weights, whatever autocast rounds
         if self.cls_token is not None:
             token = self.cls_token.expand(x.shape[0], -1, -1)  # len(x) would fix the batch size of an exported network
             x = torch.cat((token, x) if self.config.class_token == "first" else (x, token), dim=1)  # (B, N, D)

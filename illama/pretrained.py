@@ -6,7 +6,6 @@ dictionary under `model` beside an `argparse.Namespace`, and know no soft-mask r
 
 import argparse
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from illama.checkpoint import content_of
 from illama.config import ModelConfig, explain, with_preset
 from illama.cost import patches
 from illama.first_weights import checked_path
@@ -58,7 +58,10 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
     """
     weights, here = read_weights(path), model.state_dict()
     if new_head:
-        weights |= {name: value for name, value in here.items() if name.startswith("head.")}
+        head = {name: value for name, value in here.items() if name.startswith("head.")}
+        if not head:
+            raise ValueError("train.init.head new draws the last linear afresh, which must be called head; this network has none")
+        weights |= head
     name = type(model).__name__
     if isinstance(model, VisionTransformer):
         name = model.config.name
@@ -74,12 +77,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises `ValueError` when it holds anything else, or is damaged.
     """
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the released files keep their command line
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-        raise ValueError(f"{path} cannot be read as weights: {reason}") from error
+    with torch.serialization.safe_globals([argparse.Namespace]):  # the released files keep their command line
+        content = content_of(path, "weights")
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"{path} holds no weights: expected tensors by name, alone or under the key model")

@@ -31,6 +31,13 @@ class ProcessLost(RuntimeError):
         super().__init__(f"process {rank + 1} of {size} {how}")
 
 
+class NodeLost(ProcessLost):
+    """A node died, with all processes of the training on it."""
+
+    def __init__(self, why: str) -> None:
+        RuntimeError.__init__(self, why)
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What a training to the end came to."""

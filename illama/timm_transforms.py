@@ -1,15 +1,11 @@
 """The paper's own training pictures, by the library that it used: for `train.transforms: timm`. Needs timm and torchvision."""
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from illama.randomness import generators_kept
 from illama.recipe import TrainConfig
 from illama.transforms import IMAGENET_MEAN, IMAGENET_STD, Picture
 
@@ -21,7 +17,7 @@ except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError 
 
 def view(image: Picture, size: int, train: TrainConfig, seed: int) -> Tensor:
     """A random view, (3, size, size), normalised: timm's `create_transform` with the arguments of the released training code."""
-    with _seeded(seed):
+    with generators_kept(seed):  # timm draws from all of them
         tensor: Tensor = _pipeline(size, train.aa, train.hflip)(image)
         return tensor
 
@@ -38,18 +34,3 @@ def _pipeline(size: int, aa: str | None, hflip: float) -> Any:
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """timm draws from the random states of Python, numpy and torch: start all from `seed`, and put them back."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

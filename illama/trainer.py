@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from illama import checkpoint
 from illama.config import NUMERICS_VERSION, Config, RuntimeConfig
-from illama.device import peak_memory_bytes, pick_device, process_state
-from illama.distributed import Ranks, leading
+from illama.device import autocast, forget_peak_memory, peak_memory_bytes, pick_device, process_state
+from illama.distributed import OtherNodes, Ranks, leading
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
 from illama.learner import Learner
 from illama.loader import make_loader
 from illama.model import make_network
-from illama.results import Diverged, ProcessLost, Progress, Stopped, TrainResult
+from illama.randomness import derive, reseed
+from illama.results import Diverged, NodeLost, ProcessLost, Progress, Stopped, TrainResult
 from illama.schedules import learning_rate
 
 __all__ = ["Diverged", "LogMetrics", "ProcessLost", "Stopped", "TrainResult", "evaluate_checkpoint", "train"]
@@ -31,6 +32,8 @@ __all__ = ["Diverged", "LogMetrics", "ProcessLost", "Stopped", "TrainResult", "e
 LogMetrics = Callable[[Mapping[str, float], int], None]
 """Takes the metrics of an epoch and the number of iterations done."""
 
+SAVING_SHARE = 0.05
+"""Of the time of a training, at most, goes into checkpoints; unless there is to be one after every iteration."""
 LOSSES_IN_FLIGHT = 50
 """Iterations between two looks at the loss on a GPU, which has to finish its work for each."""
 
@@ -42,18 +45,19 @@ def train(
     log_metrics: LogMetrics,
     checkpoint_dir: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    others: OtherNodes | None = None,
 ) -> TrainResult:
     """Train to the end, going on from the newest whole checkpoint in `checkpoint_dir`; the final weights stay there.
 
     `log_metrics` is called after every epoch, before the checkpoint that follows it: after an interruption the same epoch may
     be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
-    raises passes through and nothing is saved.
+    raises passes through and nothing is saved. `others` are further nodes to train on.
 
     Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and `ValueError` when data and model do
     not fit or the checkpoint belongs to other settings.
     """
     runtime = runtime or RuntimeConfig()
-    with leading(runtime, partial(_follow, config, runtime, checkpoint_dir)) as ranks:
+    with leading(runtime, partial(_follow, config, runtime, checkpoint_dir), others) as ranks:
         return _train(config, runtime, ranks, checkpoint_dir, should_stop, log_metrics)
 
 
@@ -74,6 +78,7 @@ def _train(
     with process_state(runtime, config.train.deterministic):
         training = _Training(config, runtime, ranks, directory, should_stop)
         training.restore()
+        training.agree()
         while training.progress.iteration < training.iterations:
             if should_stop():
                 training.save()
@@ -101,7 +106,9 @@ def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> 
         loader = make_loader(config, runtime, device)
         model = make_network(config.model, config.seed).to(device)
         model.load_state_dict(state["model"])
-        return evaluate(model.eval(), loader.validation())
+        reseed(derive(config.seed, "evaluate"))  # a network of others may draw
+        with autocast(device, config.train.precision):
+            return evaluate(model.eval(), loader.validation())
 
 
 class _Training:
@@ -113,6 +120,7 @@ class _Training:
         self.config, self.runtime, self.ranks, self.directory = config, runtime, ranks, directory
         self.should_stop = should_stop
         self.device = pick_device(runtime, ranks.rank)
+        forget_peak_memory(self.device)
         self.loader = make_loader(config, runtime, self.device, ranks)
         self.iterations_per_epoch = self.loader.count // config.train.batch_size
         self.iterations = config.train.epochs * self.iterations_per_epoch
@@ -122,6 +130,7 @@ class _Training:
         self.losses: list[Tensor] = []
         self.unsaved = False
         self.saved_at = time.monotonic()
+        self.save_seconds = 0.0
 
     def step(self) -> None:
         """One iteration."""
@@ -132,7 +141,8 @@ class _Training:
         self.losses.append(self.learner.update(progress.iteration, *next(self.batches)))
         progress.iteration += 1
         self.unsaved = True
-        if self.device.type == "cpu" or len(self.losses) == LOSSES_IN_FLIGHT:
+        whole_epoch = progress.iteration % self.iterations_per_epoch == 0  # what is still under way belongs to its time
+        if self.device.type == "cpu" or len(self.losses) == LOSSES_IN_FLIGHT or whole_epoch:
             self._look_at_losses()
         self._count(time.perf_counter() - started)
 
@@ -151,13 +161,14 @@ class _Training:
         """Measure, remember the best, report."""
         started = time.perf_counter()
         self.batches = None
-        self._look_at_losses()
         if self.ranks.leads and (broken := self.learner.broken()):
             raise Diverged(self.progress.iteration, *broken)
         progress = self.progress
         epoch = progress.iteration // self.iterations_per_epoch
         images, training_seconds = self.iterations_per_epoch * self.config.train.batch_size, progress.epoch_seconds
         metrics = self._metrics(epoch)
+        if self.ranks.leads and not math.isfinite(metrics["val/loss"]):  # weights too large to compute with, though finite
+            raise Diverged(progress.iteration, "val/loss", metrics["val/loss"])
         self.ranks.check()
         self._count(time.perf_counter() - started)
         timing = {"time/epoch_seconds": progress.epoch_seconds, "time/images_per_second": images / training_seconds}
@@ -188,7 +199,7 @@ class _Training:
     def _evaluate(self, prefix: str, model: nn.Module, alpha: float) -> dict[str, float]:
         """Loss and accuracies; of `val` itself also whether the output depends on the image."""
         self.learner.set_alpha(alpha)
-        with self.learner.autocast():
+        with autocast(self.device, self.config.train.precision):
             first, *others = self.ranks.gather(tally(model.eval(), self.loader.validation()))
         model.train()
         for other in others:
@@ -209,16 +220,22 @@ class _Training:
         self.learner.restore(state)
         self.progress = Progress(**state["progress"])
 
+    def agree(self) -> None:
+        """Raise `NodeLost` where nodes go on from different checkpoints: one saw an older state of the disk."""
+        if len(found := set(self.ranks.gather(self.progress.iteration))) > 1:
+            raise NodeLost(f"its nodes see different checkpoints, of iterations {min(found)} and {max(found)}")
+
     def save_is_due(self) -> bool:
-        """Whether `checkpoint_seconds` have passed."""
-        waited = time.monotonic() - self.saved_at >= self.runtime.checkpoint_seconds
-        return self.directory is not None and self.ranks.leads and waited
+        """Whether `checkpoint_seconds` have passed, and enough of them for what a checkpoint takes."""
+        wait = self.runtime.checkpoint_seconds and max(self.runtime.checkpoint_seconds, self.save_seconds / SAVING_SHARE)
+        return self.directory is not None and self.ranks.leads and time.monotonic() - self.saved_at >= wait
 
     def save(self) -> None:
         """Write the checkpoint, unless `should_stop` raises."""
         stop = self.should_stop()
         self._look_at_losses()
         self.ranks.check()
+        started = time.monotonic()
         # a checkpoint never holds what is not finite
         if self.directory is not None and self.ranks.leads and self.learner.broken() is None:
             self._measure_memory()
@@ -226,6 +243,7 @@ class _Training:
             checkpoint.save(self.directory, about | {"progress": asdict(self.progress)} | self.learner.state())
         self.unsaved = False
         self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - started
         if stop:
             raise Stopped(self.progress.iteration)
 

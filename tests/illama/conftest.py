@@ -31,3 +31,10 @@ def small_config() -> Any:
         return resolve(settings)
 
     return build
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_a_gpu(request: pytest.FixtureRequest) -> None:
+    """What is marked `cuda`."""
+    if request.node.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU")

@@ -70,6 +70,17 @@ def test_when_both_are_damaged_training_begins_again(tmp_path: Path, caplog: pyt
     assert "starting from the beginning" in caplog.text
 
 
+def test_a_damaged_file_stays_one_after_saving(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1))
+    checkpoint.save(tmp_path, state(2))
+    hurt(tmp_path / "checkpoint.pt", "tear")
+    hurt(tmp_path / "checkpoint.previous.pt", "flip a bit")
+    checkpoint.save(tmp_path, state(3))
+    assert (checkpoint.load(tmp_path) or {})["number"] == 3
+    hurt(tmp_path / "checkpoint.pt", "tear")
+    assert checkpoint.load(tmp_path) is None
+
+
 def test_saving_after_damage_does_not_push_out_the_good_file(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, state(1))
     checkpoint.save(tmp_path, state(2))

@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from importlib import resources
 
 import numpy as np
 import pytest
+import torch
 
-from illama.config import DataConfig, ModelConfig, with_preset
+from illama.config import Config, DataConfig, ModelConfig, RuntimeConfig, with_preset
 from illama.data import dataset_digest, epoch_order, load
+from illama.dataset import Dataset
+from illama.loader import make_loader
 
 DIGITS = ModelConfig.model_validate(with_preset({"name": "vit_digits"}))
 
@@ -37,6 +41,25 @@ def test_mean_and_deviation_are_of_the_training_images_alone() -> None:
     data = load(DataConfig(name="digits"), DIGITS)
     assert data.mean.tolist() == pytest.approx([data.train_images.mean()], rel=1e-5)
     assert data.std.tolist() == pytest.approx([data.train_images.std()], rel=1e-5)
+
+
+def test_a_channel_of_one_value_is_not_divided_by_zero() -> None:
+    images = np.random.RandomState(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
+    images[:, 1] = 7
+    data = Dataset.of(images, np.arange(4), images, np.arange(4), 4)
+    assert data.std[0] == pytest.approx(images[:, 0].std())
+    assert data.std[1] == 1
+
+
+@pytest.mark.parametrize(("micro_batch_size", "largest"), [(None, 128), (8, 32), (100, 128)])
+def test_where_memory_is_short_few_images_are_measured_at_once(
+    small_config: Callable[..., Config], micro_batch_size: int | None, largest: int
+) -> None:
+    config = small_config({"data.val_fraction": 0.25})
+    loader = make_loader(config, RuntimeConfig(micro_batch_size=micro_batch_size), torch.device("cpu"))
+    sizes = [len(labels) for _, labels in loader.validation()]
+    assert max(sizes) == largest
+    assert sum(sizes) == 450
 
 
 def test_the_order_visits_every_image_once_and_differs_by_epoch_and_seed() -> None:

@@ -18,12 +18,12 @@ import torch
 from illama import checkpoint
 from illama.augment import mix
 from illama.config import Config, RuntimeConfig
-from illama.distributed import Ranks, leading
+from illama.distributed import Followers, MeetingPoint, Ranks, leading
 from illama.evaluation.accuracy import Tally, evaluate, tally
 from illama.learner import Learner
 from illama.loader import make_loader
-from illama.results import ProcessLost
-from illama.trainer import Stopped, train
+from illama.results import NodeLost, ProcessLost
+from illama.trainer import Stopped, _Training, train
 
 Build = Callable[..., Config]
 CPU = torch.device("cpu")
@@ -105,7 +105,9 @@ class Halt:
         return here
 
 
-def trained(config: Config, directory: Path, halt: Halt | None = None, **runtime: Any) -> tuple[dict[str, Any], Any]:
+def trained(
+    config: Config, directory: Path, halt: Halt | None = None, others: "Beside | None" = None, **runtime: Any
+) -> tuple[dict[str, Any], Any]:
     """Weights and result, the latter without anything about time."""
     result = train(
         config,
@@ -113,6 +115,7 @@ def trained(config: Config, directory: Path, halt: Halt | None = None, **runtime
         log_metrics=lambda metrics, iteration: None,
         checkpoint_dir=directory,
         should_stop=halt or (lambda: False),
+        others=others,
     )
     state = checkpoint.load(directory)
     assert state is not None
@@ -168,6 +171,50 @@ def test_a_training_goes_on_in_another_number_of_processes(small_config: Build, 
     assert_equal(alone, end, tolerance=2e-5)
     assert same == pytest.approx(metrics, rel=1e-4)
     assert followers() == []
+
+
+class Beside:
+    """Another node that is this one: its processes are started from here, and meet the leader at a port all the same."""
+
+    count, host = 1, "127.0.0.1"
+
+    def __init__(self, runtime: RuntimeConfig) -> None:
+        self.runtime = runtime
+        self.theirs: Followers | None = None
+
+    def start(self, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]) -> None:
+        size = 2 * self.runtime.processes
+        self.theirs = Followers(self.runtime, range(self.runtime.processes, size), size, meeting_point, follow)
+        self.theirs.wait_until_ready()
+
+    def failure(self) -> Exception | None:
+        return self.theirs.look() if self.theirs else None
+
+    def end(self) -> None:
+        if self.theirs:
+            self.theirs.end()
+
+
+@pytest.mark.slow
+def test_processes_of_two_nodes_train_as_as_many_of_one_and_tell_what_befalls_them(small_config: Build, tmp_path: Path) -> None:
+    config, runtime = small_config(EVERYTHING), RuntimeConfig(device="cpu")
+    together, same = trained(config, tmp_path / "together", processes=2)
+    with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
+        trained(config, tmp_path / "spread", Halt(7, kill_one), Beside(runtime), checkpoint_seconds=0)
+    spread, again = trained(config, tmp_path / "spread", None, Beside(runtime))
+    assert_equal(together, spread, tolerance=0)
+    assert again == same
+    assert followers() == []
+
+
+def test_processes_that_see_different_checkpoints_do_not_train(small_config: Build) -> None:
+    class Divided(Ranks):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, 40]
+
+    training = _Training(small_config(), RuntimeConfig(), Divided(), None, lambda: False)
+    with pytest.raises(NodeLost, match="its nodes see different checkpoints, of iterations 0 and 40"):
+        training.agree()
 
 
 def fail_in_the_second(ranks: Ranks) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig, resolve
 from illama.first_weights import identified
 from illama.learner import Learner
-from illama.pretrained import interpolate_positions, read_weights
+from illama.pretrained import interpolate_positions, load_weights, read_weights
 from illama.trainer import Stopped, TrainResult, train
 
 Build = Callable[..., Config]
@@ -63,6 +64,13 @@ def test_another_resolution_takes_all_tensors_and_stretches_the_positions(small_
     for state in (learner.model.state_dict(), learner.average.state_dict()):
         assert all(torch.equal(state[name], value) for name, value in expected.items())
     assert run(config, source).epochs == 1
+
+
+def test_a_new_head_needs_a_network_that_has_one(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="which must be called head; this network has none"):
+        load_weights(network, tmp_path / "weights.pt", new_head=True)
 
 
 def test_other_classes_get_a_new_head_where_that_is_asked_for(small_config: Build, source: Path) -> None:

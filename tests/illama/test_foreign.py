@@ -1,5 +1,8 @@
 """Models and data of others train like ours: settings from a signature, sizes counted, the same bits after an interruption."""
 
+import random
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from illama.imports import import_from
 from illama.trainer import Stopped, evaluate_checkpoint, train
 
 NET = """
-import torch
+import random, numpy, torch
 from torch import nn
 
 class Net(nn.Module):
@@ -44,6 +47,16 @@ def open_ended(width=8, **kwargs):
 def of_numbers():
     return Net(8, float(torch.linspace(0, 0.1, 3)[1].item()))   # cannot be built without numbers
 
+def draw():
+    return random.random() + numpy.random.random() + torch.rand(()).item()
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.head = draw(), nn.Linear(64, 10)
+    def forward(self, images):
+        return self.head(images.flatten(1) * self.scale) * draw()
+
 def needs(module: nn.Module): ...
 def odd(width: int = 3):
     raise ValueError("width must be even")
@@ -51,6 +64,7 @@ def wrong(): return 3
 def narrow(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
 """
 IMAGES = """
+import random as python
 import numpy as np
 
 def load(*, size: int = 8, shift: float = 0.0, data_dir=None):
@@ -62,7 +76,14 @@ def other(): return load()[:3]
 def flat(): return (np.zeros((4, 64)), np.zeros(4, int)) * 2
 def short(): return np.zeros((4, 1, 8, 8)), np.zeros(3, int), np.zeros((4, 1, 8, 8)), np.zeros(4, int)
 def shares(): return np.zeros((4, 1, 8, 8)), np.zeros(4), np.zeros((4, 1, 8, 8)), np.zeros(4, int)
-def random(): return np.random.normal(size=(96, 1, 8, 8)), np.arange(96) % 10, np.zeros((8, 1, 8, 8)), np.arange(8)
+def drawn(with_torch: bool = False):
+    shift = python.random()
+    if with_torch:
+        import torch
+        shift += torch.rand(()).item()
+    return np.random.normal(size=(96, 1, 8, 8)) + shift, np.arange(96) % 10, np.zeros((8, 1, 8, 8)), np.arange(8)
+
+def fresh(): return np.random.default_rng().normal(size=(10, 1, 8, 8)), np.arange(10), np.zeros((8, 1, 8, 8)), np.arange(8)
 def where(data_dir): raise FileNotFoundError(str(data_dir))
 """
 
@@ -219,6 +240,43 @@ def test_a_network_with_dropout_and_batch_normalisation_resumes_with_the_same_bi
     assert measured["loss"] == expected["val/loss"]
 
 
+def states() -> tuple[Any, ...]:
+    """Of the global generators."""
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]
+
+
+def test_what_draws_from_python_numpy_and_torch_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    config = resolve(settings({"name": "net:Noisy"}, {"name": "images:drawn", "with_torch": True}, ema=0.9))
+    before = states()
+    expected = run(config, tmp_path / "one")
+    assert states() == before
+    with pytest.raises(Stopped):
+        run(config, tmp_path / "two", stop_after=8)  # in the second epoch
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # what else the process does must not matter
+    assert run(config, tmp_path / "two") == expected
+    weights = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("one", "two")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    measured = [
+        evaluate_checkpoint(tmp_path / name / "checkpoint.pt", runtime=RuntimeConfig(device="cpu")) for name in ("one", "two")
+    ]
+    assert measured[0] == measured[1]
+
+
+@pytest.mark.parametrize("with_torch", [False, True])
+def test_images_drawn_from_the_global_generators_are_the_same_in_every_process(folder: Path, with_torch: bool) -> None:
+    here = resolve(settings({"name": "vit_digits"}, {"name": "images:drawn", "with_torch": with_torch})).data
+    code = f"""
+import sys
+from pathlib import Path
+from illama import foreign, imports
+imports.import_from(Path(sys.argv[1]))
+print(foreign.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert isinstance(here, ForeignData)
+    assert done.stdout.split() == [here.content, str(with_torch)]
+
+
 def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
     losses = [run(resolve(settings({"name": "net:create", "dropout": rate}, lr=1e-12)))["val/loss"] for rate in (0.0, 0.9)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
@@ -241,7 +299,7 @@ def test_data_are_known_by_their_images(folder: Path) -> None:
 
 
 def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
-    config = resolve(settings({"name": "net:create"}, {"name": "images:random"}))
+    config = resolve(settings({"name": "net:create"}, {"name": "images:fresh"}))
     with pytest.raises(ForeignError, match="gave other images or labels than when the sweep was planned"):
         load(config.data, config.model)
 

@@ -34,10 +34,24 @@ def test_describe_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "5,774,056" in capsys.readouterr().out
 
 
+def test_describe_counts_a_function_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from torch import nn\ndef linear(*, bias: bool = True): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias))"
+    (tmp_path / "described_here.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["describe", "described_here:linear", "model.bias=false"]) == 0
+    facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert facts == {"bias": "False", "parameters": "640", "MACs": "640 per image"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["describe", "illama_tin"], "did you mean illama_tiny?"),
+        (["describe", "nothing_like_it"], "there is no model 'nothing_like_it'. There are vit_digits, "),
+        (["describe", "illama_tiny", "train.lr=1"], "train says nothing about this model; allowed: model.KEY"),
+        (["describe", "nowhere:network"], "there is no module 'nowhere'"),
         (["describe", "illama_tiny", "model.norms=rmsnorm"], "norms is not a setting; did you mean norm?"),
         (["train", "missing.yaml"], "missing.yaml"),
         (["train", "{recipe}", "train.epoch=1"], "train.epoch is not a setting; did you mean epochs?"),
@@ -48,7 +62,7 @@ def test_describe_counts(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "{recipe}", "model.img_size=7"], "img_size 7 is not a multiple of patch_size 2"),
         (["train", "{recipe}", "model.num_classes=3"], "but the model takes"),
         (["train", "model.name=illama_digits", "data.name=digits"], "train is missing"),
-        (["evaluate", "{recipe}"], "is no checkpoint"),
+        (["evaluate", "{recipe}"], "cannot be read as a checkpoint"),
         (["evaluate", "nowhere"], "nowhere"),
     ],
 )

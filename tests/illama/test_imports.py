@@ -36,6 +36,14 @@ def test_a_module_beside_the_spec_is_imported_and_forgotten_with_it(
         function_of("theirs:make")
 
 
+def test_a_folder_that_nothing_is_asked_of_is_not_on_the_path(tmp_path: Path) -> None:
+    (tmp_path / "asked_for.py").write_text("def make():\n    return 1\n")
+    import_from(tmp_path, lazily=True)
+    assert str(tmp_path.resolve()) not in sys.path
+    assert function_of("asked_for:make")() == 1
+    import_from(Path())  # forget it
+
+
 def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None:
     write(
         folder, raises="x = 1\nraise RuntimeError('no')\n", syntax="def f(:\n", exits="exit(3)\n", needs="import absent_package\n"

@@ -68,6 +68,10 @@ def test_float16_on_the_cpu_is_refused(small_config: Build) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own imports
-def test_a_compiled_network_agrees(small_config: Build) -> None:
+def test_a_compiled_network_agrees_and_the_soft_mask_compiles_nothing_anew(small_config: Build) -> None:
     config = small_config({"train.soft_mask": {"schedule": "linear", "epochs": 2}, "train.lr": 1e-4})
-    assert updated(config, compile=True)[0] == pytest.approx(updated(config)[0], rel=1e-4)
+    learner = Learner(config, RuntimeConfig(compile=True), CPU, iterations_per_epoch=5)
+    losses = [learner.update(0, *BATCH).item()]
+    with torch.compiler.set_stance("fail_on_recompile"):
+        losses += [learner.update(iteration, *BATCH).item() for iteration in (1, 2)]
+    assert losses == pytest.approx(updated(config)[0], rel=1e-4)

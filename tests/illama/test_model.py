@@ -170,3 +170,11 @@ def test_first_values_do_not_depend_on_the_random_state_of_the_process() -> None
 def test_a_senseless_soft_mask_rate_is_refused(alpha: float, attention: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         build(attention=attention).set_soft_mask_rate(alpha)
+
+
+@pytest.mark.parametrize("class_token", ["first", "none"])
+@pytest.mark.parametrize("position", ["learned", "none"])
+def test_the_residual_stream_is_as_fine_as_the_weights_under_autocast(class_token: str, position: str) -> None:
+    model = build(norm="rmsnorm", class_token=class_token, position=position)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.forward_features(digits()).dtype == torch.float32

@@ -257,6 +257,12 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_where(small_confi
     assert (again.value.iteration, again.value.tensor) == (caught.value.iteration, caught.value.tensor)
 
 
+def test_finite_weights_that_nothing_can_be_computed_with_are_no_result(small_config: Build) -> None:
+    one_iteration = {"train.lr": 1e30, "train.epochs": 1, "data.val_fraction": 0.9, "train.batch_size": 179}
+    with pytest.raises(Diverged, match="val/loss is nan after iteration 1"):
+        run(small_config(one_iteration))
+
+
 def test_a_checkpoint_of_other_settings_is_refused(small_config: Build, tmp_path: Path) -> None:
     run(small_config(), tmp_path)
     with pytest.raises(ValueError, match=r"model\.norm is rmsnorm there and layernorm here"):
@@ -274,8 +280,9 @@ def test_a_missing_gpu_is_said(small_config: Build, monkeypatch: pytest.MonkeyPa
         train(small_config(), runtime=RuntimeConfig(device="cuda"), log_metrics=Journal())
 
 
-def test_the_final_weights_are_in_the_checkpoint(small_config: Build, tmp_path: Path) -> None:
-    result, _ = run(small_config(), tmp_path)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_final_weights_are_in_the_checkpoint(small_config: Build, tmp_path: Path, precision: str) -> None:
+    result, _ = run(small_config({"train.precision": precision}), tmp_path)
     measured = evaluate_checkpoint(tmp_path / "checkpoint.pt", runtime=RuntimeConfig(device="cpu"))
     assert measured == {name: result.final[f"val/{name}"] for name in ("loss", "acc1", "acc5", "logit_std")}
 
@@ -300,3 +307,25 @@ def test_a_training_goes_on_under_another_preset_with_the_same_settings(small_co
     with pytest.raises(Stopped):
         train(config, runtime=often, log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=begun)
     assert outcome(train(renamed, log_metrics=Journal(), checkpoint_dir=tmp_path)) == outcome(run(config)[0])
+
+
+@pytest.mark.parametrize(("every", "saves"), [(0, [*range(1, 16)]), (3, [3, 8, 13, 15]), (6, [6, 12, 15])])
+def test_slow_checkpoints_are_written_less_often(
+    small_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, saves: list[int]
+) -> None:
+    now, saved = [0.0], []
+
+    def an_iteration_of_one_second() -> bool:
+        now[0] += 1
+        return False
+
+    def a_checkpoint_of_a_quarter(directory: Path, state: Mapping[str, Any]) -> None:
+        now[0] += 0.24
+        saved.append(state["progress"]["iteration"])
+
+    monkeypatch.setattr(checkpoint, "save", a_checkpoint_of_a_quarter)
+    monkeypatch.setattr("illama.trainer.time.monotonic", lambda: now[0])
+    runtime = RuntimeConfig(device="cpu", checkpoint_seconds=every)
+    stop = an_iteration_of_one_second
+    train(small_config(), runtime=runtime, log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=stop)
+    assert saved == saves
