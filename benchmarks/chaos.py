@@ -5,7 +5,8 @@
 Faults: `driver`, `worker`, `raylet` are killed with SIGKILL; `torn` kills the driver and cuts or flips bits of a checkpoint;
 `full` fills the disk below the store (a small one in memory, which takes root); `tracking` kills the MLflow server for some
 seconds. With `--cluster` the sweep runs on three Ray nodes on this machine, and there are `node`, which goes with all that runs
-on it while another comes, and `head`, which takes the cluster with it. Drivers that a fault must not end have to live through it.
+on it while another comes, and `head`, which takes the cluster with it. Drivers that a fault must not end have to live through it,
+and what finds nothing to hit is not counted.
 Afterwards the same spec is run undisturbed in a second store, and the two are compared: every trial done once, no finished trial
 begun again, metrics bit for bit the same (seconds and system load apart), one MLflow run for each trial with every point once.
 Seeded: a failure is replayed with the same faults in the same order. Exits with 1 and says what differs.
@@ -22,8 +23,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from faults import EVERYWHERE, FAULTS, ON_A_CLUSTER, ON_ONE_MACHINE, Process, Surroundings, kill_with_children
+from faults import EVERYWHERE, FAULTS, ON_A_CLUSTER, ON_ONE_MACHINE, SURVIVED, Process, Surroundings, kill_with_children
 
+from orchestrator.errors import counted
 from orchestrator.files import read_json, read_json_lines
 
 UNSTABLE = ("time/", "system/")
@@ -51,10 +53,10 @@ def main() -> int:
         if problems:
             print((scratch / "driver.log").read_text(errors="replace")[-5000:], file=sys.stderr)
     counts = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
-    print(f"{sum(faults.values())} faults in {seconds:.0f} s ({counts}), seed {arguments.seed}")
+    print(f"{counted(sum(faults.values()), 'fault')} in {seconds:.0f} s ({counts}), seed {arguments.seed}")
     for problem in problems:
         print(f"WRONG: {problem}")
-    print("nothing lost, nothing done twice, same bits" if not problems else f"{len(problems)} problems")
+    print("nothing lost, nothing done twice, same bits" if not problems else counted(len(problems), "problem"))
     return bool(problems)
 
 
@@ -85,9 +87,11 @@ def _disturb(arguments: argparse.Namespace, chosen: Sequence[str], place: Surrou
             problems.append(f"after {dict(faults)} the driver ended by itself with exit code {driver.returncode}")
             driver = None
             continue
-        print(f"{time.strftime('%X')} fault {sum(faults.values()) + 1}: {fault}", file=sys.stderr, flush=True)
-        faults[fault] += 1
-        if not place.strike(fault, driver, dice):
+        has_hit = place.strike(fault, driver, dice)
+        faults[fault] += has_hit
+        what = f"fault {sum(faults.values())}: {fault}" if has_hit else f"{fault}: nothing there to hit yet"
+        print(f"{time.strftime('%X')} {what}", file=sys.stderr, flush=True)
+        if has_hit and fault not in SURVIVED:
             driver = None
         problems += _begun_again(place.store, attempts_when_done)
     if driver:

@@ -164,6 +164,7 @@ def _tune(reuse: bool, mlflow: bool) -> Contender:
     return lambda trials, seconds, scratch: ray_tune_as_it_comes(trials, seconds, scratch, reuse=reuse, mlflow=mlflow)
 
 
+ONE_AT_A_TIME = {"orchestrator, local, MLflow", "orchestrator, local", "Hydra multirun", "Optuna on SQLite"}
 CONTENDERS: dict[str, Contender] = {
     "orchestrator, Ray, MLflow": _ours("ray", True),
     "orchestrator, Ray": _ours("ray", False),

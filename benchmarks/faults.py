@@ -7,19 +7,22 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 
+from orchestrator.ui import free_port, start_server, wait_until_it_answers
+
 EVERYWHERE = ("driver", "worker", "torn", "full", "tracking")
 ON_ONE_MACHINE = ("raylet",)
 ON_A_CLUSTER = ("node", "head")
 FAULTS = (*EVERYWHERE, *ON_ONE_MACHINE, *ON_A_CLUSTER)
+SURVIVED = ("worker", "node", "tracking")
+"""What a driver has to come through alive."""
 
 _NODES = 2
 _OBJECT_STORE_BYTES = 80_000_000
@@ -47,7 +50,8 @@ class Surroundings:
         self._with_small_disk = "full" in faults
         self._cluster = _Cluster() if cluster else None
         self._server: Process | None = None
-        self._port = _free_port()
+        self._port = free_port()
+        self._stack = ExitStack()
 
     @property
     def tracking_uri(self) -> str:
@@ -55,30 +59,27 @@ class Surroundings:
         return f"http://127.0.0.1:{self._port}" if self._with_server else f"sqlite:///{self.store / 'mlflow.db'}"
 
     def __enter__(self) -> Self:
-        try:
-            self._set_up()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        with ExitStack() as stack:  # what is up already goes down again where the rest does not come up
+            self._set_up(stack)
+            self._stack = stack.pop_all()
         return self
 
-    def _set_up(self) -> None:
+    def _set_up(self, stack: ExitStack) -> None:
         self.store.mkdir()
         if self._with_small_disk:
             options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs"]
-            subprocess.run(["mount", *options, str(self.store)], check=True)
+            if subprocess.run(["mount", *options, str(self.store)], check=False).returncode:
+                raise SystemExit("no small disk to fill, which takes root: leave the fault `full` out, with --faults")
+            stack.callback(subprocess.run, ["umount", "--lazy", str(self.store)], check=True)
         if self._with_server:
+            stack.callback(self._stop_server)
             self._start_server()
         if self._cluster:
+            stack.callback(self._cluster.stop)
             self._cluster.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._cluster:
-            self._cluster.stop()
-        if self._server:
-            kill_with_children(self._server)
-        if self._with_small_disk:
-            subprocess.run(["umount", "--lazy", str(self.store)], check=True)
+        self._stack.close()
 
     def driver(self, spec: Path) -> Process:
         """Start or go on with the sweep; always the same command."""
@@ -90,25 +91,25 @@ class Surroundings:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     def strike(self, fault: str, driver: Process, dice: random.Random) -> bool:
-        """Do it; returns whether the driver has to come through alive."""
+        """Do it; returns whether there was anything to hit. A driver that does not survive it has ended then."""
         match fault:
             case "driver":
                 kill_with_children(driver, only_itself=True)
             case "torn":
-                kill_with_children(driver, only_itself=True)
-                _damage_a_checkpoint(self.store, dice)
+                return self._tear_a_checkpoint(driver, dice)
             case "worker":
-                if workers := _named("ray::", self._cluster.processes if self._cluster else [driver]):
-                    dice.choice(workers).kill()
-                return True
+                workers = _named("ray::", self._cluster.processes if self._cluster else [driver])
+                return bool(workers) and _killed(dice.choice(workers))
             case "raylet":
-                for raylet in _named("raylet", [driver]):
+                raylets = _named("raylet", [driver])
+                for raylet in raylets:
                     raylet.kill()
-                _end(driver, 5.0)
+                if raylets:
+                    _end(driver, 5.0)
+                return bool(raylets)
             case "node":
                 assert self._cluster
                 self._cluster.lose_a_node(dice)
-                return True
             case "head":
                 assert self._cluster
                 self._cluster.stop()
@@ -117,12 +118,25 @@ class Surroundings:
             case "full":
                 self._fill_the_disk(driver)
             case "tracking":
-                assert self._server
-                kill_with_children(self._server)
+                self._stop_server()
                 time.sleep(dice.uniform(1.0, 6.0))
                 self._start_server()
-                return True
-        return False
+        return True
+
+    def _tear_a_checkpoint(self, driver: Process, dice: random.Random) -> bool:
+        """Cut it, or flip a bit of it; of a trial that would go on from it."""
+        checkpoints = _checkpoints(self.store)
+        if not checkpoints:
+            return False
+        path = dice.choice(checkpoints)
+        kill_with_children(driver, only_itself=True)
+        content = bytearray(path.read_bytes())
+        if dice.random() < 0.5:
+            content = content[: dice.randrange(len(content))]
+        else:
+            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+        path.write_bytes(content)
+        return True
 
     def _fill_the_disk(self, driver: Process) -> None:
         ballast = self.store / "ballast"
@@ -136,19 +150,14 @@ class Surroundings:
         ballast.unlink()
 
     def _start_server(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self._scratch / 'server.db'}"]
-        command += ["--artifacts-destination", str(self._scratch / "artifacts")]
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        self._server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=2):
-                    return
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                time.sleep(0.2)
-        raise SystemExit("the tracking server does not start")
+        log = self._scratch / "server.log"
+        artifacts = ("--artifacts-destination", str(self._scratch / "artifacts"))
+        self._server = start_server(f"sqlite:///{self._scratch / 'server.db'}", self._port, log, *artifacts)
+        wait_until_it_answers(self._server, self._port, log)
+
+    def _stop_server(self) -> None:
+        if self._server:
+            kill_with_children(self._server)
 
 
 class _Cluster:
@@ -157,7 +166,7 @@ class _Cluster:
     def __init__(self) -> None:
         self.processes: list[Process] = []
         """The head's first, then one for each node."""
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
     def start(self) -> None:
@@ -201,12 +210,19 @@ def kill_with_children(process: Process, *, only_itself: bool = False) -> None:
         children = [] if only_itself else psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         children = []
-    for each in [process, *children]:
-        try:
-            each.kill()
-        except psutil.NoSuchProcess:
-            continue  # it went with its parent
+    process.kill()
+    for child in children:
+        _killed(child)  # or it went with its parent
     process.wait()
+
+
+def _killed(process: psutil.Process) -> bool:
+    """Whether it was still there to be killed."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def _end(driver: Process, patience: float) -> None:
@@ -231,17 +247,9 @@ def _named(name: str, roots: Sequence[Process]) -> list[psutil.Process]:
     return found
 
 
-def _damage_a_checkpoint(store: Path, dice: random.Random) -> None:
-    checkpoints = sorted(path for path in store.glob("*/trials/*/checkpoint.pt") if not (path.parent / "result.json").exists())
-    if not checkpoints:
-        return
-    path = dice.choice(checkpoints)
-    content = bytearray(path.read_bytes())
-    if dice.random() < 0.5:
-        content = content[: dice.randrange(len(content))]
-    else:
-        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-    path.write_bytes(content)
+def _checkpoints(store: Path) -> list[Path]:
+    """Those of trials that are not done."""
+    return sorted(path for path in store.glob("*/trials/*/checkpoint.pt") if not (path.parent / "result.json").exists())
 
 
 def _answers(port: int) -> bool:
@@ -250,9 +258,3 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

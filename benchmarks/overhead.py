@@ -1,12 +1,14 @@
 """What a trial costs beside its training: this project and its peers, side by side, on trials that do nothing or sleep a second.
 
-    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5] [--share 30] [--limit 180]
+    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5] [--share 30] [--limit 180] [--add]
 
 Every figure is the wall time of a whole fresh process, imports and the start of Ray included; the contenders take turns, so that
-whatever else the machine does hits all. A size that, going by the last one, would take a contender longer than --limit is left
-out, and one that has had its --share of seconds is not repeated. `ms a further trial` is the slope between a contender's two
-largest sizes; `ratio` compares it with the first contender's.
-The peers need: pip install hydra-core optuna joblib. Figures go to benchmarks/results/overhead.md and .json.
+whatever else the machine does hits all. A size that, going by the last ones, would take a contender longer than --limit is left
+out, and one that takes twice as long all the same is ended; one that has had its --share of seconds is not repeated.
+`ms a further trial` is the slope between a contender's two largest sizes, less the sleep; `ratio` compares it with the first
+contender's.
+The peers need: pip install hydra-core optuna joblib. Figures go to benchmarks/results/overhead.md and .json, those of trials that
+sleep a second to overhead_1s; with --add to what is there already, as further sizes or contenders.
 """
 
 import argparse
@@ -22,7 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from contenders import CONTENDERS, SLOTS
+import psutil
+from contenders import CONTENDERS, ONE_AT_A_TIME, SLOTS
 
 RESULTS = Path(__file__).parent / "results"
 Times = dict[str, dict[int, list[float]]]
@@ -35,19 +38,35 @@ def main() -> None:
     if arguments.one:
         CONTENDERS[arguments.one](arguments.trials[0], arguments.seconds, arguments.scratch)
         return
-    times: Times = {name: {} for name in arguments.contenders}
+    results = RESULTS / ("overhead.json" if arguments.seconds == 0 else f"overhead_{arguments.seconds:g}s.json")
+    times = _earlier(results) if arguments.add else {}
     for size in sorted(arguments.trials):
         for _ in range(arguments.repeats):
             for name in arguments.contenders:
-                had = sum(times[name].get(size, []))
-                if had < arguments.share and _expected(times[name], size) <= arguments.limit:
-                    times[name].setdefault(size, []).append(_wall_seconds(name, size, arguments.seconds))
-                    print(f"{name}: {size} trials in {times[name][size][-1]:.2f} s", file=sys.stderr, flush=True)
+                _time(times.setdefault(name, {}), name, size, arguments)
+    times = {name: dict(sorted(times[name].items())) for name in CONTENDERS if name in times}
     report = {"seconds": arguments.seconds, "machine": _machine(), "times": times}
-    name = "overhead" if arguments.seconds == 0 else f"overhead_{arguments.seconds:g}s"
-    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
-    (RESULTS / f"{name}.md").write_text(_table(times, arguments.seconds))
+    results.write_text(json.dumps(report, indent=2) + "\n")
+    results.with_suffix(".md").write_text(_table(times, arguments.seconds))
     print(_table(times, arguments.seconds))
+
+
+def _earlier(results: Path) -> Times:
+    """Raises `SystemExit` where they were taken on another machine or with other versions: they cannot stand in one table."""
+    report = json.loads(results.read_text())
+    if report["machine"] != _machine():
+        raise SystemExit(f"{results} is of {report['machine']}; this is {_machine()}: run without --add")
+    return {name: {int(size): seconds for size, seconds in found.items()} for name, found in report["times"].items()}
+
+
+def _time(times: dict[int, list[float]], name: str, size: int, arguments: argparse.Namespace) -> None:
+    """Add one run of a contender, where there is time for it."""
+    if sum(times.get(size, [])) >= arguments.share or _expected(times, size) > arguments.limit:
+        return
+    taken = _wall_seconds(name, size, arguments.seconds, 2 * arguments.limit)
+    if taken is not None:
+        times.setdefault(size, []).append(taken)
+    print(f"{name}: {size} trials {'ended' if taken is None else f'in {taken:.2f} s'}", file=sys.stderr, flush=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -57,21 +76,30 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--share", type=float, default=30.0, help="seconds after which a contender's size is not repeated")
     parser.add_argument("--limit", type=float, default=180.0, help="seconds that one run may take")
+    parser.add_argument("--add", action="store_true", help="to the figures that are there")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _wall_seconds(name: str, trials: int, seconds: float) -> float:
-    with TemporaryDirectory(prefix="overhead-") as scratch:
+def _wall_seconds(name: str, trials: int, seconds: float, limit: float) -> float | None:
+    """None where it took longer than the limit. Raises `SystemExit` where it failed."""
+    with TemporaryDirectory(prefix="overhead-", ignore_cleanup_errors=True) as scratch:
         command = [sys.executable, __file__, "--one", name, "--scratch", scratch]
         command += ["--trials", str(trials), "--seconds", str(seconds)]
         start = time.perf_counter()
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+                child.kill()
+            process.wait()
+            return None
         taken = time.perf_counter() - start
-    if ended.returncode:
-        raise SystemExit(f"{name} with {trials} trials failed:\n{ended.stdout[-1000:]}{ended.stderr[-2000:]}")
+    if process.returncode:
+        raise SystemExit(f"{name} with {trials} trials failed:\n{out[-1000:]}{err[-2000:]}")
     return taken
 
 
@@ -95,14 +123,18 @@ def _slope(times: dict[int, list[float]]) -> float | None:
 
 def _table(times: Times, seconds: float) -> str:
     sizes = sorted({size for found in times.values() for size in found})
-    slopes = {name: _slope(found) for name, found in times.items()}
+    slopes = {}
+    for name, found in times.items():
+        slope, sleep = _slope(found), 1000 * seconds / (1 if name in ONE_AT_A_TIME else SLOTS)
+        slopes[name] = None if slope is None else slope - sleep
     ours = next(iter(slopes.values()))
     what = "do nothing" if seconds == 0 else f"sleep {seconds:g} s"
     lines = [
         f"# Trials that {what}",
         "",
         f"Wall seconds of a whole process, median (least to most of up to five); {_machine()}.",
-        f"{SLOTS} trials at once, one where a contender cannot. Empty: it would have taken longer than the limit of a run.",
+        f"{SLOTS} trials at once; one: {'; '.join(sorted(ONE_AT_A_TIME))}. Empty: longer than the limit of a run.",
+        *([] if seconds == 0 else ["A further trial is told without the seconds that it sleeps."]),
         "`python benchmarks/overhead.py` makes this table.",
         "",
         f"| | {' | '.join(f'{size:,} trials' for size in sizes)} | ms a further trial | ratio |",
@@ -111,7 +143,7 @@ def _table(times: Times, seconds: float) -> str:
     for name, found in times.items():
         cells = [_spread(found[size]) if size in found else "" for size in sizes]
         slope = slopes[name]
-        ratio = f"{slope / ours:.2f}" if slope is not None and ours else ""
+        ratio = f"{slope / ours:.2f}" if slope is not None and ours and ours > 0 else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {'' if slope is None else f'{slope:.1f}'} | {ratio} |")
     return "\n".join(lines) + "\n"
 

@@ -18,6 +18,9 @@ def main() -> None:
             stream.flush()
         os._exit(code)
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started us has closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     atexit.register(leave)  # the first to be registered is the last to be called
     try:
         from orchestrator.cli import main as command_line

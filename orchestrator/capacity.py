@@ -1,6 +1,7 @@
 """Whether a trial can ever run: what it asks for against what a machine, or each node of a cluster, has."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,15 +14,15 @@ Node = Mapping[str, float]
 
 
 def demand(resources: Resources) -> dict[str, float]:
-    """In the words and units of `Node`."""
+    """Of each node, in the words and units of `Node`."""
     asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory or 0) * 1e9}
     return {kind: amount for kind, amount in asked.items() if amount}
 
 
 def fits(resources: Resources, nodes: Sequence[Node]) -> bool:
-    """Whether one of the nodes could hold it: a trial is never spread over several."""
+    """Whether as many of the nodes as it asks for could each hold its part; by default one, all of it."""
     asked = demand(resources)
-    return any(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes)
+    return sum(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes) >= resources.nodes
 
 
 def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> str | None:
@@ -29,8 +30,12 @@ def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> 
     known: dict[Resources, bool] = {}
     for trial in trials:
         if not known.setdefault(trial.resources, fits(trial.resources, nodes)):
+            asked = _words(demand(trial.resources))
             have = sorted({_words(node) for node in nodes}) or ["no node for trials"]
-            return f"trial {trial.name} asks for {_words(demand(trial.resources))}; {where} has {' and '.join(have)}"
+            if trial.resources.nodes > 1:
+                asked = f"{trial.resources.nodes} nodes with {asked} each"
+                have = [f"{count}x {words}" for words, count in sorted(Counter(map(_words, nodes)).items())] or have
+            return f"trial {trial.name} asks for {asked}; {where} has {' and '.join(have)}"
     return None
 
 

@@ -162,7 +162,7 @@ def report(
         return
     content = render(roadmap, form)
     if output is None:
-        sys.stdout.write(content.decode())
+        sys.stdout.buffer.write(content)  # as the file would have it, whatever the terminal's encoding
         return
     try:
         write_whole(output, content)
@@ -248,8 +248,6 @@ def _run(
         seeds=_seeds(seeds),
     )
     ending = run_sweep(job, out)
-    while spec.schema.adaptive and ending.new_trials and not ending.interrupted:  # steps that are not decided got more seeds
-        ending = run_sweep(job, out)
     if ending.interrupted:
         err.print(f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}", soft_wrap=True)
         raise typer.Exit(130)

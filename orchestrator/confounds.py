@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
 from illama.config import ForeignModel, ModelConfig
 from illama.cost import macs, parameter_count
+from orchestrator.space import Search
 from orchestrator.spec import SweepSpec
 from orchestrator.statistics import LEVEL, smallest_sign_flip_p
 from orchestrator.trial import Variant
@@ -38,10 +39,12 @@ class SpecWarning:
 
 def warnings_of(spec: SweepSpec) -> list[SpecWarning]:
     """Everything that there is to warn of, the whole sweep first, then step by step; each thing once for all regimes."""
-    found = [*_few_seeds(spec), *_best_epoch(spec)]
+    spec = replace(spec, variants=spec.road)  # also what is not known yet: all but what searches find is
+    found = [*_few_seeds(spec), *_best_epoch(spec), *_search_overwritten(spec)]
     for variant in spec.variants:
         if variant.design == "roadmap" and variant.follows is not None:
             found += [*_confounded(spec, variant), *_one_sided_recipe(spec, variant), *_size_drift(spec, variant)]
+            found += _tuned_unequally(spec, variant)
     return list({(warning.code, warning.message): warning for warning in found}.values())
 
 
@@ -78,7 +81,7 @@ def _best_epoch(spec: SweepSpec) -> Iterator[SpecWarning]:
 def _confounded(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     """A step that changes two things at once, without a side step that changes one of them alone."""
     parts: dict[str, dict[str, Any]] = {}
-    for key, value in variant.changes.items():
+    for key, value in _own_changes(spec, variant).items():
         parts.setdefault(aspect_of(key), {})[key] = value
     if len(parts) < 2:
         return
@@ -94,7 +97,7 @@ def _confounded(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
 
 def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     """A recipe that is retuned after the architecture has changed, and that the old architecture never gets."""
-    recipe = {key: value for key, value in variant.changes.items() if aspect_of(key) == RECIPE}
+    recipe = {key: value for key, value in _own_changes(spec, variant).items() if aspect_of(key) == RECIPE}
     before = [found for name in variant.cell[:-1] if (found := _variant(spec, variant.regime, name))]
     changed = [other.name for other in before if any(aspect_of(key) == ARCHITECTURE for key in other.changes)]
     if variant.side or not recipe or not changed:
@@ -108,6 +111,48 @@ def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning
     )
     control = _side(f"{variant.name}_on_baseline", recipe, "baseline", _regime_of(spec, variant, recipe))
     yield SpecWarning("one-sided-recipe", message, variant.line, control)
+
+
+def _search_of(spec: SweepSpec, regime: str, name: str) -> Search | None:
+    return next((search for search in spec.searches if (search.variant.regime, search.variant.name) == (regime, name)), None)
+
+
+def _own_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
+    """What the spec says that it changes, without what it has found for itself: `tuned-unequally` speaks of that."""
+    search = _search_of(spec, variant.regime, variant.name)
+    found = search.schema.space if search else {}
+    return {key: value for key, value in variant.changes.items() if key not in found}
+
+
+def _tuned_unequally(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
+    """A step that found settings for itself, held against one that did not look for them, or not as long."""
+    search = _search_of(spec, variant.regime, variant.name)
+    if search is None:
+        return
+    ground = variant.on or variant.follows or ""
+    other = _search_of(spec, variant.regime, ground)
+    alone = [key for key in search.schema.space if other is None or key not in other.schema.space]
+    what = f"looks for {', '.join(alone)} and '{ground}', which it is held against, does not"
+    if not alone and other and other.goal < search.goal:
+        what = f"tries {search.goal} combinations and '{ground}', which it is held against, {other.goal}"
+    elif not alone:
+        return
+    where = "the top level" if ground == "baseline" else f"step '{ground}'"
+    message = f"step '{variant.name}' {what}: tuning one side alone favours it; give {where} the same search"
+    body = yaml.safe_dump(search.schema.model_dump(exclude_unset=True), default_flow_style=True, sort_keys=False, width=10_000)
+    yield SpecWarning("tuned-unequally", message, search.line, f"search: {body.strip()}")
+
+
+def _search_overwritten(spec: SweepSpec) -> Iterator[SpecWarning]:
+    """What a search finds, and a later step of the road sets to something else."""
+    for search in spec.searches:
+        regime = [step for step in spec.variants if step.regime == search.variant.regime and step.design == "roadmap"]
+        road = {step.name: step for step in regime if not step.side}
+        place = list(road).index(search.variant.name) if search.variant.name in road else len(road)
+        for step in list(road.values())[place + 1 :]:
+            for key in _own_changes(spec, step).keys() & search.schema.space.keys():
+                message = f"step '{step.name}' sets {key}, which '{search.variant.name}' looks for: what it finds is lost there"
+                yield SpecWarning("search-overwritten", message, step.line)
 
 
 def _size_drift(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:

@@ -1,17 +1,18 @@
 """From the steps of a spec to the variants that are trained: the roadmap and the other designs, in every regime and recipe."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from illama.config import Config, ForeignData, ForeignModel
+from illama.config import Config, resolve
 from orchestrator.cells import Attempt, Cell, cells_of_design
-from orchestrator.changes import Changer, GroupSettings, same_science, tried
+from orchestrator.changes import Changer, GroupSettings, laid_over, same_science, tried
 from orchestrator.document import Document, Location
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.relations import check_spec, reason_against
-from orchestrator.schema import ResourcesSchema, SideSchema, StepSchema, SweepSchema
+from orchestrator.schema import ResourcesSchema, SearchSchema, SideSchema, StepSchema, SweepSchema
+from orchestrator.space import Search, Values, check_search, setting_at
 from orchestrator.trial import Resources, Variant
 
 BASELINE = "baseline"
@@ -29,27 +30,40 @@ class SkippedCell:
     reason: str
 
 
-def variants_of(schema: SweepSchema, document: Document) -> tuple[list[Variant], list[SkippedCell]]:
+@dataclass
+class Variants:
+    """All that the steps of a spec stand for."""
+
+    variants: list[Variant]
+    skipped: list[SkippedCell]
+    searches: list[Search]
+
+
+def variants_of(schema: SweepSchema, document: Document, found: Mapping[str, Values] | None = None) -> Variants:
     """The variants of every design in every regime: the baseline, the road, then the other designs' cells.
 
     Everything that is wrong with a change is noted as a problem of the document: a setting that does not exist, a value that it
-    cannot take, settings that do not fit together, a step that changes nothing.
+    cannot take, settings that do not fit together, a step that changes nothing. `found` is what searches have found, by the
+    labels of their variants; given that, the spec has been checked before.
     """
-    check_spec(schema, document, BASELINE)
-    variants: list[Variant] = []
-    skipped: list[SkippedCell] = []
+    made = Variants([], [], [])
+    if found is None:
+        check_spec(schema, document, BASELINE)
     if document.has(("baseline",)):  # otherwise noted already
         for parts in product(schema.regimes or [""], schema.recipes or [""]):
-            regime = _Regime(schema, document, tuple(filter(None, parts)))
-            variants += regime.variants()
-            skipped += regime.skipped
-    return variants, skipped
+            regime = _Regime(schema, document, tuple(filter(None, parts)), found)
+            made.variants += regime.variants()
+            made.skipped += regime.skipped
+            made.searches += regime.searches
+    return made
 
 
 class _Regime:
     """All designs of one regime under one recipe; along the road the settings grow."""
 
-    def __init__(self, schema: SweepSchema, document: Document, parts: tuple[str, ...]) -> None:
+    def __init__(
+        self, schema: SweepSchema, document: Document, parts: tuple[str, ...], found: Mapping[str, Values] | None
+    ) -> None:
         self.schema = schema
         self.document = document
         self.changer = Changer(document, schema.runtime.data_dir)
@@ -57,6 +71,11 @@ class _Regime:
         self.name = ".".join(parts)
         self.skipped: list[SkippedCell] = []
         self.settings_after: dict[str, GroupSettings] = {}
+        self.searches: list[Search] = []
+        self.found = found or {}
+        self.is_checked = found is not None
+        self.unknown: set[str] = set()
+        """Variants whose settings wait for a search."""
 
     def variants(self) -> Iterator[Variant]:
         settings, config = self.changer.baseline(dict(self.schema.baseline))
@@ -66,13 +85,24 @@ class _Regime:
                 config = self.changer.changed(settings, changes, (group, part), None)
         if config is None:
             return
-        self.settings_after[BASELINE] = settings
-        yield self._variant(BASELINE, config, ("baseline",))
+        baseline = self._variant(BASELINE, config, ("baseline",))
+        baseline = self._searched(baseline, self.schema.search, settings, ("search",), None)
+        config, self.settings_after[BASELINE] = baseline.config, settings
+        yield baseline
         has_road = any(design.name == "roadmap" for design in self.schema.design)
         if has_road:
             yield from self._road(settings, config)
+        else:
+            self._refuse_searches()
         if not self.document.problems:
             yield from self._cells(settings, has_road=has_road)
+
+    def _refuse_searches(self) -> None:
+        """Cells take what was found on the road."""
+        for index, step in enumerate(self.schema.steps):
+            if step.search:
+                message = "a step searches on the road, and this sweep has none: add 'roadmap' to the design"
+                self.document.add_problem(("steps", index, "search"), message, at_key=True)
 
     def _changes(self, step: SideSchema, location: Location) -> Mapping[str, Any]:
         """What the step changes in this regime."""
@@ -88,17 +118,49 @@ class _Regime:
         for index, step in enumerate(self.schema.steps):
             here: Location = ("steps", index)
             changes = self._changes(step, here)
-            if not changes and step.regimes:
+            if not changes and step.regimes and not step.search:
                 self.skipped.append(SkippedCell("roadmap", self.name, step.name, "it changes nothing in this regime"))
                 continue
-            after = self.changer.changed(settings, changes, (*here, "change"), config)
+            after = self._changed(step, settings, changes, (*here, "change"), config)
             if after is None:  # go on as if the step were not there, to find what is wrong with the others
                 continue
             cell = (*cell, step.name)
+            variant = self._variant(step.name, after, (*here, "name"), step=step, follows=previous, changes=changes, cell=cell)
+            variant = self._searched(variant, step.search, settings, (*here, "search"), previous)
             self.settings_after[step.name] = dict(settings)
-            yield self._variant(step.name, after, (*here, "name"), step=step, follows=previous, changes=changes, cell=cell)
-            yield from self._sides(step, here, previous, changes, cell)
-            config, previous = after, step.name
+            yield variant
+            yield from self._sides(step, here, previous, variant.changes, cell)
+            config, previous = variant.config, step.name
+
+    def _changed(
+        self, step: SideSchema, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: Config
+    ) -> Config | None:
+        """As `Changer.changed`, for a step that may leave all changes to its search."""
+        if step.search and not changes:
+            return before
+        return self.changer.changed(settings, changes, location, None if self.is_checked else before)
+
+    def _searched(
+        self, variant: Variant, schema: SearchSchema | None, settings: GroupSettings, place: Location, ground: str | None
+    ) -> Variant:
+        """The variant with what its search has found, and `settings` likewise; as it is where it has none to wait for."""
+        if ground in self.unknown:
+            self.unknown.add(variant.name)
+        variant = replace(variant, is_known=variant.name not in self.unknown)
+        if schema is None:
+            return variant
+        line = self.document.line(place)
+        search = Search(variant, laid_over(settings), schema, line, self.schema.runtime.data_dir)
+        if not self.is_checked and not check_search(search, variant.changes, self.changer, self.schema, place):
+            return variant
+        self.searches.append(search)
+        values = self.found.get(variant.label)
+        if values is None:
+            self.unknown.add(variant.name)
+            return replace(variant, is_known=False)
+        settings.update(laid_over(settings, values))
+        config = resolve(settings, self.schema.runtime.data_dir)
+        return replace(variant, config=config, changes={**variant.changes, **values})
 
     def _sides(
         self, step: StepSchema, here: Location, previous: str, step_changes: Mapping[str, Any], cell: tuple[str, ...]
@@ -112,26 +174,31 @@ class _Regime:
                 self.document.add_problem((*location, "on"), message)
                 continue
             changes = self._changes(side, location)
-            if not changes and side.regimes:
+            if not changes and side.regimes and not side.search:
                 self.skipped.append(SkippedCell("roadmap", self.name, name, "it changes nothing in this regime"))
                 continue
             settings = dict(self.settings_after[ground])
             before = tried(settings, [])
             assert isinstance(before, Config)
             place = (*location, "change")
-            config = self.changer.changed(settings, changes, place if self.document.has(place) else location, before)
+            config = self._changed(side, settings, changes, place if self.document.has(place) else location, before)
             if config is not None:
                 follows, shown = (side.on, changes) if side.on else (previous, {**step_changes, **changes})
                 cell = cell if side.on is None else (*cell[: cell.index(side.on) + 1],) if side.on in cell else ()
-                yield self._variant(
+                variant = self._variant(
                     name, config, location, step=side, rung=step.name, follows=follows, changes=shown, cell=cell, on=side.on
                 )
+                yield self._searched(variant, side.search, settings, (*location, "search"), ground)
+
+    def _found_by(self, step: str) -> Values:
+        """What the step's search has found on the road."""
+        return self.found.get(f"{self.name}/{step}" if self.name else step, {})
 
     def _cells(self, settings: GroupSettings, *, has_road: bool) -> Iterator[Variant]:
         """The cells of all designs but the roadmap; those that make no sense are skipped."""
         steps = {step.name: step for step in self.schema.steps}
         changes = {name: self._changes(step, ("steps", i)) for i, (name, step) in enumerate(steps.items())}
-        changes = {name: made for name, made in changes.items() if made}
+        changes = {name: {**made, **self._found_by(name)} for name, made in changes.items() if made or steps[name].search}
         others = [(index, design) for index, design in enumerate(self.schema.design) if design.name != "roadmap"]
         if not others or self.document.problems:
             return
@@ -170,13 +237,14 @@ class _Regime:
             made |= set(cell.steps)
             shown = {key: value for name in cell.shown for key, value in changes[name].items()}
             if cell.left_out:
-                shown = {key: _at(config, key) for key in changes[cell.left_out]}
+                shown = {key: setting_at(config, key) for key in changes[cell.left_out]}
             rung = cell.left_out or (cell.steps[-1] if cell.steps else BASELINE)
             location: Location = ("steps", index_of[rung], "name") if rung in index_of else ("baseline",)
-            yield self._variant(
+            variant = self._variant(
                 cell.name, config, location, rung=rung, follows=cell.follows, changes=shown, cell=cell.steps, design=cell.design
             )
-        for name in reasons.keys() - made - self.settings_after.keys():
+            yield replace(variant, is_known=not self.unknown & {BASELINE, *steps})
+        for name in () if self.is_checked else reasons.keys() - made - self.settings_after.keys():
             message = f"step '{name}' fits in no cell of the design: {reasons[name]}"
             self.document.add_problem(("steps", index_of[name], "change"), message, at_key=True)
 
@@ -213,11 +281,3 @@ class _Regime:
             cell=cell,
             on=on,
         )
-
-
-def _at(config: Config, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        foreign = isinstance(value, ForeignModel | ForeignData) and part != "name"
-        value = value.options.get(part) if foreign else getattr(value, part, None)
-    return value.model_dump() if hasattr(value, "model_dump") else value

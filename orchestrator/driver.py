@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 
@@ -18,21 +18,23 @@ from illama.first_weights import identified, init_path
 from orchestrator.adaptive import more_seeds
 from orchestrator.capacity import shortage, this_machine
 from orchestrator.confounds import SpecWarning
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError, counted
 from orchestrator.executors import Executor
 from orchestrator.lease import Lease
 from orchestrator.mirroring import BackgroundMirror
-from orchestrator.plan import Action, Plan, make_plan, trials_of
+from orchestrator.overview import search_lines
+from orchestrator.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
 from orchestrator.progress import ProgressView
 from orchestrator.provenance import provenance
 from orchestrator.queue import Observer, TrialQueue
 from orchestrator.report.roadmap import Roadmap, build_roadmap
 from orchestrator.representative import Representative, has_network, last_step, representative
+from orchestrator.search import Suggestions, with_searches
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
-from orchestrator.tracking import MlflowMirror, mlflow_run_ids, run_key
+from orchestrator.tracking import MlflowMirror
 from orchestrator.tracking.models import import_in_advance, log_model, register_model
-from orchestrator.trial import State, TrialSpec, Variant
+from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
 
 
 @dataclass(frozen=True)
@@ -62,26 +64,36 @@ class Ending:
         """Whether trials are left that failed."""
         return any(planned.action is Action.RETRY for planned in self.plan.trials)
 
-    @property
-    def new_trials(self) -> int:
-        """Those that the results ask for, where seeds are added as needed."""
-        return sum(planned.action is Action.NEW for planned in self.plan.trials)
-
 
 def trials_in(
     spec: SweepSpec,
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
     *,
-    store: Store | None = None,
+    store: Store,
     absent: list[str] | None = None,
 ) -> list[TrialSpec]:
-    """The spec's trials; where seeds are added as needed, also those that the results in `store` ask for.
+    """As `known_sweep`, the trials alone."""
+    return known_sweep(spec, store, only, seeds, absent=absent)[1]
+
+
+def known_sweep(
+    spec: SweepSpec,
+    store: Store,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    *,
+    absent: list[str] | None = None,
+    keeps_suggestions: bool = False,
+) -> tuple[SweepSpec, list[TrialSpec]]:
+    """The spec with what searches have found so far, and its trials; among them what the results in `store` ask for: seeds that
+    are added as needed, and the next trials of searches.
 
     Raises `UsageError` where `only` or `seeds` name what is not there, and where images cannot be read, unless there is `absent`
-    to say so in: such trials have provisional fingerprints.
+    to say so in: such trials have provisional fingerprints. `keeps_suggestions` is for the holder of the sweep's lease.
     """
 
+    @cache
     def digest(data: DataConfig | ForeignData) -> str:
         try:
             return dataset_digest(data, spec.schema.runtime.data_dir)
@@ -92,9 +104,19 @@ def trials_in(
             absent.append(message)
             return "absent"
 
+    record_of = Store(store.root).record
+    if spec.searches:
+
+        def searched(variant: Variant, seeds: Sequence[int]) -> list[tuple[TrialSpec, TrialRecord]]:
+            known = _with_known_weights(variant, spec)
+            trials = trials_with(spec, known, seeds, digest(known.config.data))
+            return [(trial, record_of(trial)) for trial in trials]
+
+        suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
+        spec = with_searches(spec, searched, suggestions)
     spec = replace(spec, variants=tuple(_with_known_weights(variant, spec) for variant in spec.variants))
-    more = more_seeds(spec, digest, Store(store.root).record) if store and spec.schema.adaptive else {}
-    return trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
+    more = more_seeds(spec, digest, record_of) if spec.schema.adaptive else {}
+    return spec, trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
 
 
 def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
@@ -109,7 +131,8 @@ def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
 def plan_sweep(spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Plan:
     """What there is to do now; where images are not on this machine, with a warning and provisional fingerprints."""
     absent: list[str] = []
-    plan = make_plan(spec, trials_in(spec, only, seeds, store=store, absent=absent), Store(store.root).record)
+    spec, trials = known_sweep(spec, store, only, seeds, absent=absent)
+    plan = make_plan(spec, trials, Store(store.root).record, later_trials(spec, only=only, seeds=seeds))
     messages = [f"{message}; whether trials are done cannot be told" for message in dict.fromkeys(absent)]
     warnings = [SpecWarning("data-absent", message, 0) for message in messages]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
@@ -119,12 +142,12 @@ def plan_sweep(spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: S
 
 def report_sweep(spec: SweepSpec, store: Store) -> Roadmap:
     """The roadmap as the store has it now."""
-    return build_roadmap(spec, trials_in(spec, store=store), Store(store.root).record)
+    return build_roadmap(*known_sweep(spec, store), Store(store.root).record)
 
 
 def mirror_of(spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = False) -> MlflowMirror:
     """The sweep in MLflow; `restore_deleted` brings back what somebody deleted there."""
-    return MlflowMirror(tracking_uri, spec, trials_in(spec, store=store), store, restore_deleted=restore_deleted)
+    return MlflowMirror(tracking_uri, *known_sweep(spec, store), store, restore_deleted=restore_deleted)
 
 
 def register_network(
@@ -134,52 +157,102 @@ def register_network(
 
     Raises `UsageError`, `SweepInUse`, `TrackingError`. What is there already is left as it is.
     """
-    trials = trials_in(spec, store=store)
-    chosen = representative(spec, trials, store.record, step, seed)
+    mirror = mirror_of(spec, store, tracking_uri)
+    spec, _ = known_sweep(spec, store)
+    chosen = representative(spec, mirror.trials, store.record, step, seed)
+    store.prepare(spec.name)  # all its trials may have been trained in another sweep
     with Lease(store.sweep_path(spec.name)):
-        MlflowMirror(tracking_uri, spec, trials, store).sync([chosen.trial])
-        run_id = mlflow_run_ids(store, spec.name)[run_key(chosen.trial)]
+        mirror.sync([chosen.trial])
+        run_id = mirror.run_id_of(chosen.trial)
+        if run_id is None:
+            message = f"the run of {chosen.trial.name} was deleted in MLflow, and its network belongs to it"
+            raise UsageError(f"{message}; `orchestrator sync {spec.name}` restores it")
         model_id = log_model(tracking_uri, run_id, chosen)
         version = register_model(tracking_uri, model_id, run_id, name, chosen)
     return f"models:/{name}/{version}", chosen
 
 
-def _log_last_network(mirror: MlflowMirror, spec: SweepSpec, store: Store) -> None:
+def _log_last_network(spec: SweepSpec, store: Store, mirror: MlflowMirror) -> None:
     """Log the network that stands for the end of the road, once all trials there are done: one model, not one for each trial."""
-    end = last_step(spec)
+    known = known_sweep(spec, store)[0] if spec.searches else spec
+    end = last_step(known)
+    if not end.is_known:
+        return
     trials = [trial for trial in mirror.trials if (trial.regime, trial.variant) == (end.regime, end.name)]
     records = [store.record(trial) for trial in trials]
     if all(record.state is State.DONE for record in records) and any(has_network(record) for record in records):
-        chosen = representative(spec, trials, store.record)
-        if run_id := mlflow_run_ids(store, spec.name).get(run_key(chosen.trial)):  # none where somebody deleted it
+        chosen = representative(known, trials, store.record)
+        if run_id := mirror.run_id_of(chosen.trial):  # none where somebody deleted it
             log_model(mirror.tracking_uri, run_id, chosen)
 
 
 def run_sweep(job: Job, console: Console) -> Ending:
-    """Train what is missing. Raises `SweepInUse`, `StoreError`, `ClusterError`; what happens to a trial is in the store."""
+    """Train what is missing, and what the results then ask for. What happens to a trial is in the store.
+
+    Raises `SweepInUse`, `StoreError`, `ClusterError`, and `SpecError` where what a search found does not go with a later step.
+    """
     spec, store = job.spec, job.store
-    trials = trials_in(spec, job.only, job.seeds, store=store)
+    known = known_sweep(spec, store, job.only, job.seeds)  # what is wrong is told before anything is written
     store.prepare(spec.name)
     interrupted = threading.Event()
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
-        plan = make_plan(spec, trials, store.record)
+        plan = _plan_now(job, known if not spec.searches else None)
         _say_plan(plan, console)
         todo = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=job.retry_failed)]
-        observers: list[Observer] = []
+        mirror = None
         if job.tracking_uri:
-            mirror = mirror_of(spec, store, job.tracking_uri)
-            finish = partial(_log_last_network, mirror, spec, store)
-            observers.append(stack.enter_context(BackgroundMirror(mirror, console, import_in_advance, finish)))
+            finish = partial(_log_last_network, spec, store)
+            mirror = BackgroundMirror(mirror_of(spec, store, job.tracking_uri), console, import_in_advance, finish)
+            stack.enter_context(mirror)
         if todo:
             view = ProgressView(console, plan, store, lease.session, spec.schema.metric.name, retry_failed=job.retry_failed)
-            observers.append(stack.enter_context(view))
+            stack.enter_context(view)
+            growth = _Growth(job, view, mirror)
+            more = growth if spec.searches or spec.schema.adaptive else None
             origin = provenance(spec.path.parent, store.sweep_path(spec.name))
-            queue = TrialQueue(todo, store, lease.session, origin, observers, spec.schema.max_concurrent)
+            observers: list[Observer] = [mirror, view] if mirror else [view]
+            queue = TrialQueue(todo, store, lease.session, origin, observers, spec.schema.max_concurrent, more)
             with _graceful_stop(queue, lease, interrupted, console):
                 job.executor(queue)
+            if growth.error:
+                raise growth.error
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set())
+
+
+def _plan_now(job: Job, known: tuple[SweepSpec, list[TrialSpec]] | None = None) -> Plan:
+    """What there is to do, asked for by the holder of the lease."""
+    spec, trials = known or known_sweep(job.spec, job.store, job.only, job.seeds, keeps_suggestions=True)
+    return make_plan(spec, trials, Store(job.store.root).record, later_trials(spec, only=job.only, seeds=job.seeds))
+
+
+class _Growth:
+    """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
+
+    def __init__(self, job: Job, view: ProgressView, mirror: BackgroundMirror | None) -> None:
+        self._job = job
+        self._view = view
+        self._mirror = mirror
+        self.error: OrchestratorError | None = None
+        """Why there is no telling; executors know no errors of specs."""
+
+    def __call__(self, is_idle: bool) -> list[TrialSpec]:
+        """All that is to be trained now, what runs among it; what failed is left alone. Seeds are asked for only by results that
+        are whole: p-values are corrected for each other.
+        """
+        if self._job.spec.schema.adaptive and not is_idle:
+            return []
+        try:
+            plan = _plan_now(self._job)
+            new = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=False)]
+            if self._mirror and self._job.tracking_uri:
+                self._mirror.follow(mirror_of(self._job.spec, self._job.store, self._job.tracking_uri))
+        except OrchestratorError as error:
+            self.error = error
+            return []
+        self._view.grow(plan)
+        return new
 
 
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
@@ -196,9 +269,11 @@ def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
 def _say_plan(plan: Plan, console: Console) -> None:
     counts = {action: sum(planned.action is action for planned in plan.trials) for action in Action}
     actions = ", ".join(f"{n} {action}" for action, n in counts.items() if n)
-    console.print(f"{plan.sweep}: {len(plan.trials)} trials: {actions}", soft_wrap=True)
+    console.print(f"{plan.sweep}: {counted(len(plan.trials), 'trial')}: {actions}", soft_wrap=True)
     for warning in plan.warnings:
         console.print(Text(f"warning {warning.code}: {warning.message}", style="yellow"), soft_wrap=True)
+    for line in search_lines(plan):
+        console.print(line, soft_wrap=True)
 
 
 @contextmanager

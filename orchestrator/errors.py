@@ -71,6 +71,11 @@ class ClusterError(OrchestratorError):
     exit_code = 3
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def did_you_mean(word: str, allowed: Sequence[str]) -> str:
     """`"; did you mean 'x'?"` with the nearest of `allowed`, or nothing where none is near."""
     nearest = get_close_matches(word, allowed, n=1, cutoff=0.6)

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from illama.cost import macs
+from orchestrator.errors import counted
 from orchestrator.power import detectable_difference, typical_std
 from orchestrator.spec import SweepSpec
 from orchestrator.statistics import paired_effect
@@ -47,14 +48,15 @@ def estimate_of(spec: SweepSpec, left: Sequence[Known], known: Sequence[Known]) 
     """`left` is what there is to train; `known` are all trials of the plan, whose finished ones say how long one takes."""
     rate, basis = _seconds_per_flop(spec, known)
     seconds = None if rate is None else sum(rate * _flops_left(spec, trial, record) for trial, record in left)
-    gpus = [trial.resources.gpus for trial, _ in left]
+    gpus = [trial.resources.gpus_in_all for trial, _ in left]
     gpu_hours = None
     if rate is not None and any(gpus):
-        gpu_hours = sum(rate * _flops_left(spec, t, r) * t.resources.gpus for t, r in left) / 3600
+        gpu_hours = sum(rate * _flops_left(spec, t, r) * t.resources.gpus_in_all for t, r in left) / 3600
     price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
     spread = typical_std([effect for effect in _effects(spec, known) if effect])
-    steps = max(1, sum(variant.design == "roadmap" and variant.follows is not None for variant in spec.variants))
-    in_stds = detectable_difference(1.0, spec.schema.most_seeds, steps)
+    steps = max(1, sum(variant.design == "roadmap" and variant.follows is not None for variant in spec.road))
+    looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
+    in_stds = detectable_difference(1.0, spec.schema.most_seeds, steps * looks)
     return Estimate(
         trials=len(left),
         train_seconds=seconds,
@@ -71,7 +73,7 @@ def _seconds_per_flop(spec: SweepSpec, known: Sequence[Known]) -> tuple[float | 
     """From finished trials where there are some, else from what the spec says of the hardware."""
     rates = [r.seconds / flops for t, r in known if r.seconds and (flops := _flops(spec, t))]
     if rates:
-        return median(rates), f"the {len(rates)} trials that are done"
+        return median(rates), f"{counted(len(rates), 'trial')} already done"
     if spec.schema.cost:
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
     return None, "not known before the first trial is done"

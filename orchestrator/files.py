@@ -11,15 +11,16 @@ from orchestrator.errors import StoreError
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -27,13 +28,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one line and force it to disk; half a line left by a crash is cut off first. Raises `OSError`."""
+def append_json_line(path: Path, value: Mapping[str, Any], *, force: bool = True) -> None:
+    """Append one line and `force` it to disk; half a line left by a crash is cut off first. Raises `OSError`."""
     with path.open("ab+") as file:
         _cut_torn_tail(file.fileno())
         file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
         file.flush()
-        os.fsync(file.fileno())
+        if force:
+            os.fsync(file.fileno())
 
 
 def read_json(path: Path) -> dict[str, Any]:

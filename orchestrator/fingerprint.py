@@ -9,6 +9,7 @@ gave it; of their data the images, however they were loaded. A file that a train
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from illama.config import NUMERICS_VERSION, Config, ForeignData, ForeignModel
@@ -16,6 +17,11 @@ from illama.config import NUMERICS_VERSION, Config, ForeignData, ForeignModel
 
 def fingerprint(config: Config, dataset_digest: str) -> str:
     """64 hex digits that are equal exactly where two trainings are the same by their settings, seed and data."""
+    return fingerprint_by_seed(config, dataset_digest)(config.seed)
+
+
+def fingerprint_by_seed(config: Config, dataset_digest: str) -> Callable[[int], str]:
+    """The fingerprint of the same settings with any seed: what they have in common is looked at once, for thousands of trials."""
     science = config.model_dump(mode="python", exclude_defaults=True)
     del science["model"]["name"]
     if isinstance(config.model, ForeignModel):
@@ -24,9 +30,8 @@ def fingerprint(config: Config, dataset_digest: str) -> str:
         del science["data"]
     if config.train.init and config.train.init.sha256:
         del science["train"]["init"]["checkpoint"]
-    science["seed"] = config.seed
-    identity = {"numerics_version": NUMERICS_VERSION, "dataset_digest": dataset_digest, **science}
-    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+    identity = _plain({"numerics_version": NUMERICS_VERSION, "dataset_digest": dataset_digest, **science})
+    return lambda seed: hashlib.sha256(_to_json({**identity, "seed": seed}).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
@@ -35,7 +40,10 @@ def canonical_json(value: Any) -> str:
     Raises `TypeError` for types that JSON does not have and `ValueError` for NaN and infinity: an identity must not depend on how
     some library happens to print an object.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _to_json(_plain(value))
+
+
+_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 
 
 def _plain(value: Any) -> Any:

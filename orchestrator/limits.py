@@ -26,7 +26,7 @@ _CHILDREN_EVERY = 20
 def limits(resources: Resources, directory: TrialDirectory) -> Iterator[None]:
     """Hold what runs inside to its limits."""
     directory.memory_path.unlink(missing_ok=True)
-    with _time_limit(resources.time_limit, directory), _memory_limit(resources.memory, directory):
+    with _time_limit(resources.time_limit, directory), memory_limit(resources.memory, directory):
         yield
 
 
@@ -47,9 +47,12 @@ def _time_limit(seconds: float | None, directory: TrialDirectory) -> Iterator[No
 
 
 @contextmanager
-def _memory_limit(gigabytes: float | None, directory: TrialDirectory) -> Iterator[None]:
-    """A thread that samples: limits of the operating system count addresses, of which CUDA and threads reserve far more than
-    they use."""
+def memory_limit(gigabytes: float | None, directory: TrialDirectory) -> Iterator[None]:
+    """Hold this process and its children to it.
+
+    A thread that samples: limits of the operating system count addresses, of which CUDA and threads reserve far more than
+    they use.
+    """
     if gigabytes is None:
         yield
         return

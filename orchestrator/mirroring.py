@@ -27,10 +27,10 @@ class BackgroundMirror:
         mirror: MlflowMirror,
         console: Console,
         prepare: Callable[[], None] = lambda: None,
-        finish: Callable[[], None] = lambda: None,
+        finish: Callable[[MlflowMirror], None] = lambda mirror: None,
     ) -> None:
         """`prepare` is called first, while the executor starts, and `finish` when MLflow has everything."""
-        self._mirror = mirror
+        self._mirror = self._newest = mirror
         self._prepare, self._finish = prepare, finish
         self._console = console
         self._lock = threading.Lock()
@@ -56,6 +56,10 @@ class BackgroundMirror:
             hint = "No trial is affected; `orchestrator sync` brings the view up to date."
             self._console.print(Text(f"{self._complaint}. {hint}", style="yellow"), soft_wrap=True)
 
+    def follow(self, mirror: MlflowMirror) -> None:
+        """The sweep has grown: mirror it by this one from the next time on."""
+        self._newest = mirror
+
     def started(self, trial: TrialSpec) -> None:
         """Mirror the trial from now on."""
         with self._lock:
@@ -66,6 +70,10 @@ class BackgroundMirror:
         with self._lock:
             self._running.pop(run_key(trial), None)
             self._ended[run_key(trial)] = trial
+
+    def finished(self) -> None:
+        """Bring everything up to date while the executor clears up."""
+        self._closing.set()
 
     def _keep_mirroring(self) -> None:
         self._prepare()
@@ -78,10 +86,11 @@ class BackgroundMirror:
                     self._ended = {**ended, **self._ended}
         for _ in range(_LAST_TRIES):
             if self._sync(None):  # everything, and the report
-                self._say_why_not(self._finish)
+                self._say_why_not(lambda: self._finish(self._mirror))
                 return
 
     def _sync(self, trials: list[TrialSpec] | None) -> bool:
+        self._mirror = self._newest
         return trials == [] or self._say_why_not(lambda: self._mirror.sync(trials))
 
     def _say_why_not(self, act: Callable[[], None]) -> bool:

@@ -2,39 +2,55 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from orchestrator.errors import counted
 from orchestrator.estimates import Estimate
 from orchestrator.plan import Action, Plan, PlannedTrial
-from orchestrator.report.cells import change_text, flops_text
+from orchestrator.report.cells import Column, change_text, flops_text, search_text
+from orchestrator.report.fitting import FittedTable
 from orchestrator.status import SweepStatus
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+
+_PLAN_COLUMNS = (
+    Column("variant"),
+    Column("change", wraps=True),
+    Column("params", is_number=True, rank=2),
+    Column("FLOPs/image", is_number=True, rank=3),
+    Column("trials", rank=1),
+)
 
 
 def plan_table(plan: Plan) -> RenderableType:
     """A line for each variant: its change, its cost, and what becomes of its trials."""
     from illama.cost import macs, parameter_count
 
-    table = Table(title=f"Plan of {plan.sweep}", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for heading in ("variant", "change", "params", "FLOPs/image", "trials"):
-        table.add_column(heading, justify="right" if heading in ("params", "FLOPs/image") else "left")
+    lines = []
     for group in _by_variant(plan.trials):
         trial = group[0].trial
         label = trial.name.rpartition("-seed")[0]
         model = trial.config.model
         flops = flops_text(2 * macs(model))
-        table.add_row(label, Text(change_text(trial.changes)), f"{parameter_count(model):,}", flops, _actions_text(group))
+        lines.append([label, change_text(trial.changes), f"{parameter_count(model):,}", flops, _actions_text(group)])
+    table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
     warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
-    return Group(table, *warnings, *_skipped_texts(plan), Text(_estimate_text(plan)))
+    return Group(table, *warnings, *_skipped_texts(plan), *search_lines(plan), Text(_estimate_text(plan)))
+
+
+def search_lines(plan: Plan) -> list[Text]:
+    """How far searches are, and how much follows from them."""
+    lines = [Text(search_text(search), style="red" if search.held_up_by else "cyan") for search in plan.searches]
+    if plan.later:
+        follow = counted(len(plan.later), "trial")
+        lines.append(Text(f"{follow} will follow once searches are done, as far as can be told", style="cyan"))
+    return lines
 
 
 def status_view(status: SweepStatus) -> RenderableType:
     """Counts, what runs, and what failed and why."""
     counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(status.outcomes.items()))
-    lines: list[RenderableType] = [Text(f"{status.sweep}: {len(status.trials)} trials: {counts}", style="bold")]
+    lines: list[RenderableType] = [Text(f"{status.sweep}: {counted(len(status.trials), 'trial')}: {counts}", style="bold")]
     if status.holder:
         lines.append(Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green"))
     lines += [_trial_text(trial, record) for trial, record in status.trials if record.state in _WORTH_A_LINE]
@@ -81,7 +97,7 @@ def _skipped_texts(plan: Plan) -> list[Text]:
 def _estimate_text(plan: Plan) -> str:
     lines = []
     if plan.saved:
-        lines.append(f"{plan.saved} trials saved: the same training is done, or will be, for another cell")
+        lines.append(f"{counted(plan.saved, 'trial')} saved: the same training is done, or will be, for another cell")
     lines.append(_cost_text(plan.estimate))
     estimate = plan.estimate
     if estimate.detectable_in_stds is not None:
@@ -96,11 +112,11 @@ def _cost_text(estimate: Estimate) -> str:
     if not estimate.trials:
         return "nothing to train"
     if estimate.train_seconds is None:
-        return f"{estimate.trials} trials to train, seconds {estimate.basis}"
+        return f"{counted(estimate.trials, 'trial')} to train, seconds {estimate.basis}"
     seconds = estimate.train_seconds
     known = f"about {seconds:,.0f} s of training" if seconds < 36_000 else f"about {seconds / 3600:,.0f} hours of training"
     if estimate.gpu_hours is not None:
         known += f", {estimate.gpu_hours:,.0f} GPU-hours"
     if estimate.price is not None:
         known += f", price {estimate.price:,.0f}"
-    return f"{estimate.trials} trials to train, {known} (from {estimate.basis})"
+    return f"{counted(estimate.trials, 'trial')} to train, {known} (from {estimate.basis})"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, cached_property
 from typing import Any
 
 from illama.config import DataConfig, ForeignData, RuntimeConfig
@@ -11,7 +12,8 @@ from orchestrator.confounds import SpecWarning, warnings_of
 from orchestrator.designs import SkippedCell
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.estimates import Estimate, estimate_of
-from orchestrator.fingerprint import fingerprint
+from orchestrator.fingerprint import fingerprint_by_seed
+from orchestrator.space import Search
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import Resources, State, TrialRecord, TrialSpec, Variant
 
@@ -53,12 +55,34 @@ class PlannedTrial:
 class Plan:
     """Every trial of a sweep, in the order of the road."""
 
-    sweep: str
+    spec: SweepSpec
+    """With what is known of its searches."""
     trials: tuple[PlannedTrial, ...]
     warnings: tuple[SpecWarning, ...]
-    estimate: Estimate
-    skipped: tuple[SkippedCell, ...] = ()
-    """Cells of the designs that make no sense, and why."""
+    later: tuple[TrialSpec, ...] = ()
+    """Trials that will follow once searches have found what they look for; the estimate counts them."""
+
+    @property
+    def sweep(self) -> str:
+        """Its name."""
+        return self.spec.name
+
+    @property
+    def skipped(self) -> tuple[SkippedCell, ...]:
+        """Cells of the designs that make no sense, and why."""
+        return self.spec.skipped
+
+    @property
+    def searches(self) -> tuple[Search, ...]:
+        """With what is known of them."""
+        return self.spec.searches
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """What is left to do costs, and can show; made when it is looked at, for it is what takes longest about a plan."""
+        left = [(p.trial, p.record) for p in self.trials if p.action in (Action.NEW, Action.CONTINUE)]
+        left += [(trial, TrialRecord(State.PENDING)) for trial in self.later]
+        return estimate_of(self.spec, left, [(p.trial, p.record) for p in self.trials])
 
     @property
     def saved(self) -> int:
@@ -78,6 +102,8 @@ class Plan:
             "warnings": [warning.to_json() for warning in self.warnings],
             "estimate": {**self.estimate.to_json(), "saved": self.saved},
             "skipped": [vars(cell) for cell in self.skipped],
+            "searches": [search.to_json() for search in self.searches],
+            "later": len(self.later),
         }
 
 
@@ -93,23 +119,48 @@ def trials_of(
 
     `only` and `seeds` pick some of them. Raises `UsageError` where they name what the spec does not have.
     """
-    _check_choice("step", only, [variant.name for variant in spec.variants])
+    _check_choice("step", only, [variant.name for variant in spec.road])
     _check_choice("seed", seeds, range(spec.schema.adaptive.max) if spec.schema.adaptive else spec.schema.seeds)
-    digests: dict[DataConfig | ForeignData, str] = {}
+    digest_of = cache(dataset_digest)
+    wanted = {search.label: search for search in spec.searches if _is_asked_for(search, spec, only)}
     trials = []
     for variant in spec.variants:
+        if search := wanted.pop(variant.label, None):
+            trials += search.trials
         if only and variant.name not in only:
             continue
-        data = variant.config.data
-        if data not in digests:
-            digests[data] = dataset_digest(data)
         every = [*spec.schema.seeds, *(more_seeds or {}).get(variant.label, [])]
-        trials += [_trial(spec, variant, seed, digests[data]) for seed in every if not seeds or seed in seeds]
+        chosen = [seed for seed in every if not seeds or seed in seeds]
+        trials += trials_with(spec, variant, chosen, digest_of(variant.config.data))
+    return trials + [trial for search in wanted.values() for trial in search.trials]
+
+
+def later_trials(spec: SweepSpec, *, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[TrialSpec]:
+    """What will follow once searches have found what they look for, as far as it can be told: names and costs, no identity."""
+    trials = []
+    for search in spec.searches:
+        if _is_asked_for(search, spec, only):
+            points = [search.variant_of(number, {}) for number in range(len(search.tried) + 1, search.goal + 1)]
+            trials += [trial for point in points for trial in trials_with(spec, point, search.schema.seeds, "later")]
+    for variant in spec.unknown:
+        if not only or variant.name in only:
+            chosen = [seed for seed in spec.schema.seeds if not seeds or seed in seeds]
+            trials += trials_with(spec, variant, chosen, "later")
     return trials
 
 
-def make_plan(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]) -> Plan:
-    """Hold the trials against the records of the store."""
+def _is_asked_for(search: Search, spec: SweepSpec, only: Sequence[str]) -> bool:
+    """Also by a step that builds on what it finds; the search has seeds of its own."""
+    return not only or any(variant.name in only and search.is_needed_by(variant) for variant in spec.road)
+
+
+def make_plan(
+    spec: SweepSpec,
+    trials: Sequence[TrialSpec],
+    record_of: Callable[[TrialSpec], TrialRecord],
+    later: Sequence[TrialSpec] = (),
+) -> Plan:
+    """Hold the trials against the records of the store; `later` are those that will follow (`later_trials`)."""
     planned: list[PlannedTrial] = []
     seen: set[str] = set()
     for trial in trials:
@@ -119,24 +170,27 @@ def make_plan(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Callable[
             action = Action.REUSE
         seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
-    left = [(p.trial, p.record) for p in planned if p.action in (Action.NEW, Action.CONTINUE)]
-    estimate = estimate_of(spec, left, [(p.trial, p.record) for p in planned])
-    return Plan(spec.name, tuple(planned), tuple(warnings_of(spec)), estimate, spec.skipped)
+    return Plan(spec, tuple(planned), tuple(warnings_of(spec)), tuple(later))
 
 
-def _trial(spec: SweepSpec, variant: Variant, seed: int, digest: str) -> TrialSpec:
-    config = variant.config.model_copy(update={"seed": seed})
-    return TrialSpec(
-        sweep=spec.name,
-        variant=variant.name,
-        regime=variant.regime,
-        seed=seed,
-        changes=variant.changes,
-        config=config,
-        fingerprint=fingerprint(config, digest),
-        resources=variant.resources,
-        runtime=_runtime(spec.schema.runtime, variant.resources),
-    )
+def trials_with(spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str) -> list[TrialSpec]:
+    """Some seeds of a variant; `digest` is that of its data."""
+    fingerprint_of = fingerprint_by_seed(variant.config, digest)
+    runtime = _runtime(spec.schema.runtime, variant.resources)
+    return [
+        TrialSpec(
+            sweep=spec.name,
+            variant=variant.name,
+            regime=variant.regime,
+            seed=seed,
+            changes=variant.changes,
+            config=variant.config.model_copy(update={"seed": seed}),
+            fingerprint=fingerprint_of(seed),
+            resources=variant.resources,
+            runtime=runtime,
+        )
+        for seed in seeds
+    ]
 
 
 def _runtime(runtime: RuntimeConfig, resources: Resources) -> RuntimeConfig:

@@ -6,6 +6,7 @@ In a terminal a table that redraws itself; in a file a line for each trial that 
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -47,10 +48,10 @@ class ProgressView:
         self._store = store
         self._session = session
         self._metric = metric
-        self._total = len(plan.trials)
+        self._total = len(plan.trials) + len(plan.later)
         self._done = sum(p.action in (Action.DONE, Action.REUSE) for p in plan.trials)
         self._outcomes: Counter[Outcome] = Counter()
-        self._epochs_left = float(sum(trial.config.train.epochs for trial in plan.to_train(retry_failed=retry_failed)))
+        self._epochs_left = _epochs([*plan.to_train(retry_failed=retry_failed), *plan.later])
         self._epochs_trained = 0.0
         self._attempts: dict[str, _Attempt] = {}
         self._lock = threading.RLock()
@@ -65,6 +66,15 @@ class ProgressView:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._closing.set()
         self._thread.join()
+
+    def grow(self, plan: Plan) -> None:
+        """The sweep asks for more, which `plan` has; it was asked because nothing waits any more."""
+        with self._lock:
+            todo = [trial for trial in plan.to_train(retry_failed=False) if trial.fingerprint not in self._attempts]
+            running = [attempt.trial for attempt in self._attempts.values()]
+            self._total = len(plan.trials) + len(plan.later)
+            self._done = len(plan.trials) - len(todo) - len(running)
+            self._epochs_left = self._epochs_trained + _epochs([*todo, *running, *plan.later])
 
     def started(self, trial: TrialSpec) -> None:
         """Show the trial as soon as a worker is at it."""
@@ -89,6 +99,10 @@ class ProgressView:
                 self._epochs_left -= trial.config.train.epochs  # whatever a failure left untrained is not left to do
             if not self._console.is_terminal:
                 self._say_ended(attempt, outcome, smaller)
+
+    def finished(self) -> None:
+        """There is nothing more to show."""
+        self._closing.set()
 
     def _keep_showing(self) -> None:
         if not self._console.is_terminal:
@@ -130,11 +144,12 @@ class ProgressView:
         return f"about {_clock((time.monotonic() - self._started) * left / trained)} left"
 
     def _say_ended(self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None) -> None:
-        seconds = f", {time.time() - attempt.since:.1f} s" if attempt.since else ""
+        seconds = f"{time.time() - attempt.since:.1f} s" if attempt.since else ""
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
         again = f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; " if smaller else ""
-        text.append(f" {self._value_text(attempt)}{seconds}; {again}{self._time_left()}")
+        facts = ", ".join(filter(None, (self._value_text(attempt), seconds)))
+        text.append(f"{facts and ' '}{facts}; {again}{self._time_left()}")
         self._console.print(text, soft_wrap=True)
 
     def _look_at(self, attempt: _Attempt) -> None:
@@ -147,6 +162,10 @@ class ProgressView:
 
     def _value_text(self, attempt: _Attempt) -> str:
         return f"{self._metric} {attempt.value:.2f}" if attempt.value is not None else ""
+
+
+def _epochs(trials: Sequence[TrialSpec]) -> float:
+    return float(sum(trial.config.train.epochs for trial in trials))
 
 
 def _clock(seconds: float) -> str:

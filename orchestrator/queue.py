@@ -23,9 +23,15 @@ class Observer(Protocol):
     def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
         """An attempt is over."""
 
+    def finished(self) -> None:
+        """Nothing runs, and nothing more will: the executor only has to clear up. Not told where nobody knew in time."""
+
 
 class TrialQueue:
     """Hands out trials in the order of the road, lost ones again; stops handing out when asked to.
+
+    Where it runs dry it asks for `more`, once after each trial that ended, and says whether nothing runs any more: warm workers
+    then train what results ask for.
 
     `stop` may be called from another thread or a signal handler.
     """
@@ -38,6 +44,7 @@ class TrialQueue:
         provenance: Mapping[str, Any],
         observers: Sequence[Observer] = (),
         max_concurrent: int | None = None,
+        more: Callable[[bool], Sequence[TrialSpec]] | None = None,
     ) -> None:
         self.store = store
         self.session = session
@@ -46,6 +53,9 @@ class TrialQueue:
         self._max_concurrent = max_concurrent
         self._sweep = trials[0].sweep if trials else ""
         self._waiting = deque(trials)
+        self._more = more
+        self._has_news = False
+        self._asked_for = {trial.fingerprint for trial in trials}
         self._losses: dict[str, tuple[int, int]] = {}  # fingerprint -> times lost in a row, iteration reached
         self._settled: dict[str, int] = {}  # fingerprint -> the attempt that is over, of trials that go again
         self._stopping = threading.Event()
@@ -55,7 +65,8 @@ class TrialQueue:
     @property
     def is_finished(self) -> bool:
         """Nothing runs and nothing more will be handed out."""
-        return not self.running and (not self._waiting or self._stopping.is_set())
+        is_dry = not self._waiting and not (self._more and self._has_news)
+        return not self.running and (is_dry or self._stopping.is_set())
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
@@ -77,6 +88,7 @@ class TrialQueue:
             raise SweepInUse(in_use(self._sweep, holder))
         if self._stopping.is_set() or len(self.running) == self._max_concurrent:
             return None
+        self._refill()
         trial = next((trial for trial in self._waiting if fits(trial.resources)), None)
         if trial is None:
             return None
@@ -91,6 +103,15 @@ class TrialQueue:
             observer.started(trial)
         return trial
 
+    def _refill(self) -> None:
+        """Take in what the trials that ended make others ask for."""
+        if self._waiting or self._more is None or not self._has_news:
+            return
+        self._has_news = False
+        new = [trial for trial in self._more(not self.running) if trial.fingerprint not in self._asked_for]
+        self._waiting.extend(new)
+        self._asked_for |= {trial.fingerprint for trial in new}
+
     def give_back(self, trial: TrialSpec) -> None:
         """It found no place: it is next again, and nothing has happened."""
         del self.running[trial.fingerprint]
@@ -101,6 +122,7 @@ class TrialQueue:
     def ended(self, trial: TrialSpec, outcome: Outcome | None) -> None:
         """An attempt is over; `outcome` is none where its process died without a word."""
         del self.running[trial.fingerprint]
+        self._has_news = True
         if outcome is None:
             outcome = self._outcome_of_dead_process(trial)
         again = trial if outcome is Outcome.LOST else trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
@@ -109,6 +131,8 @@ class TrialQueue:
             self._waiting.appendleft(again)  # it was there first, and its checkpoint is warm
         for observer in self._observers:
             observer.ended(trial, outcome)
+            if self.is_finished:
+                observer.finished()
 
     def _outcome_of_dead_process(self, trial: TrialSpec) -> Outcome:
         """Closes the attempt where the process did not."""

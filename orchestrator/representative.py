@@ -7,7 +7,7 @@ was chosen for flatters it. Whoever wants the best seed asks for it by that word
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.errors import UsageError, did_you_mean_one_of
+from orchestrator.errors import UsageError, counted, did_you_mean_one_of
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import Outcome, TrialRecord, TrialSpec, Variant
 
@@ -30,8 +30,8 @@ def has_network(record: TrialRecord) -> bool:
 
 
 def last_step(spec: SweepSpec) -> Variant:
-    """Where the road ends; with several regimes, in the last one."""
-    return [variant for variant in spec.variants if not variant.side and variant.design == "roadmap"][-1]
+    """Where the road ends; with several regimes, in the last one. It may wait for a search, and not be known yet."""
+    return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][-1]
 
 
 def representative(
@@ -54,7 +54,7 @@ def representative(
     if not alike:
         raise UsageError(f"no trial of {variant.label} is trained to the end; `orchestrator status` says where they stand")
     ranked = sorted(alike, key=lambda one: one[1].metrics[name], reverse=mode == "min")  # from worst to best
-    count = f"{len(alike)} seeds by {name}"
+    count = f"{counted(len(alike), 'seed')} by {name}"
     if seed == MEDIAN:
         return Representative(*ranked[(len(ranked) - 1) // 2], f"the median of {count}")
     if seed == BEST:
@@ -69,9 +69,10 @@ def representative(
 
 
 def _variant(spec: SweepSpec, label: str | None) -> Variant:
-    if label is None:
-        return last_step(spec)
-    known = {variant.label: variant for variant in spec.variants}
-    if label not in known:
-        raise UsageError(f"{spec.name} has no step '{label}'{did_you_mean_one_of(label, list(known))}")
-    return known[label]
+    label = last_step(spec).label if label is None else label
+    road = {variant.label: variant for variant in spec.road}
+    if label not in road:
+        raise UsageError(f"{spec.name} has no step '{label}'{did_you_mean_one_of(label, list(road))}")
+    if not road[label].is_known:
+        raise UsageError(f"{label} waits for a search and has no trials yet; `orchestrator run` goes on with it")
+    return road[label]

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
 from illama.config import ForeignData, ForeignModel
 from illama.imports import import_from, sources
-from orchestrator.designs import SkippedCell, variants_of
-from orchestrator.document import Location, read_document
+from orchestrator.designs import SkippedCell, Variants, variants_of
+from orchestrator.document import Document, Location, read_document
 from orchestrator.messages import add_validation_problems
 from orchestrator.schema import SweepSchema
+from orchestrator.space import Search, Values
 from orchestrator.trial import Variant
 
 
@@ -26,16 +28,53 @@ class SweepSpec:
     """The file, byte for byte."""
     schema: SweepSchema
     variants: tuple[Variant, ...]
-    """In the order of the road, the baseline first, and behind it the cells of other designs; for each regime."""
+    """In the order of the road, the baseline first, and behind it the cells of other designs; for each regime. Without those that
+    wait for a search."""
     skipped: tuple[SkippedCell, ...] = ()
     """Cells of the designs that make no sense, and why."""
     code: Mapping[str, bytes] = field(default_factory=dict)
     """The modules beside the spec that its models and data are made by, by their paths from there."""
+    road: tuple[Variant, ...] = ()
+    """All variants in their order: also those that wait for a search, without what it will find."""
+    searches: tuple[Search, ...] = ()
+    """In the order of the road; `orchestrator.search` says what is known of them."""
+    document: Document | None = field(default=None, repr=False, compare=False)
+    """What it was read from."""
 
     @property
     def name(self) -> str:
         """The sweep's."""
         return self.schema.name
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Every setting that any step changes or any search tries values of."""
+        changed = dict.fromkeys(key for variant in self.road for key in variant.changes)
+        return tuple(changed | dict.fromkeys(key for search in self.searches for key in search.schema.space))
+
+    @property
+    def unknown(self) -> list[Variant]:
+        """Those that wait for a search."""
+        return [variant for variant in self.road if not variant.is_known]
+
+    def with_found(self, found: Mapping[str, Values]) -> Self:
+        """With what searches have found, by the labels of their variants; what builds on it is known then.
+
+        Raises `SpecError` where a step does not go with it.
+        """
+        assert self.document is not None
+        made = variants_of(self.schema, self.document, found)
+        self.document.raise_problems()
+        return self._with(made)
+
+    def _with(self, made: Variants) -> Self:
+        return replace(
+            self,
+            variants=tuple(variant for variant in made.variants if variant.is_known),
+            road=tuple(made.variants),
+            skipped=tuple(made.skipped),
+            searches=tuple(made.searches),
+        )
 
 
 def load_spec(path: Path) -> SweepSpec:
@@ -44,7 +83,7 @@ def load_spec(path: Path) -> SweepSpec:
     Raises `SpecError` with everything that is wrong with the file, each problem at its line and column.
     """
     document = read_document(path)
-    import_from(path.parent)
+    import_from(path.parent, lazily=True)
     value, schema = document.value, None
     while schema is None:
         try:
@@ -52,9 +91,10 @@ def load_spec(path: Path) -> SweepSpec:
         except ValidationError as error:
             add_validation_problems(document, error, SweepSchema, lambda location: location)
             value = _without_errors(value, error)
-    variants, skipped = variants_of(schema, document)
+    made = variants_of(schema, document)
     document.raise_problems()
-    return SweepSpec(path, document.content, schema, tuple(variants), tuple(skipped), _code_of(variants, path.parent))
+    spec = SweepSpec(path, document.content, schema, (), code=_code_of(made.variants, path.parent), document=document)
+    return spec._with(made)
 
 
 def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
@@ -82,6 +122,8 @@ def _without_errors(value: Any, error: ValidationError) -> dict[str, Any]:
 def _culprit(location: Location, kind: str) -> Location:
     """What has to go for an error to go: the value itself, or whatever lacks a key."""
     location = tuple(part for part in location if part != "[key]")
+    if "search" in location:
+        return location[: location.index("search") + 1]
     lacks_a_key = kind == "missing" and len(location) > 1 and location[0] != "steps"
     return location[:-1] if lacks_a_key else location
 

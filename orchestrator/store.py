@@ -34,13 +34,31 @@ class TrialDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.attempts_path = path / "attempts.jsonl"
-        self.metrics_path = path / "metrics.jsonl"
-        self.result_path = path / "result.json"
-        self.stack_path = path / "stack_at_time_limit.txt"
+
+    @property
+    def attempts_path(self) -> Path:
+        """A line when an attempt starts, a line when it ends."""
+        return self.path / "attempts.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        """A line for each evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result_path(self) -> Path:
+        """There when the trial is done."""
+        return self.path / "result.json"
+
+    @property
+    def stack_path(self) -> Path:
         """Where each thread stood when an attempt was ended for its time limit."""
-        self.memory_path = path / "memory_at_limit.txt"
+        return self.path / "stack_at_time_limit.txt"
+
+    @property
+    def memory_path(self) -> Path:
         """How much an attempt had taken when it was ended for its memory limit."""
+        return self.path / "memory_at_limit.txt"
 
     def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
         """Say what is to be done, before a worker begins."""
@@ -64,7 +82,8 @@ class TrialDirectory:
     def end_attempt(self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None) -> None:
         """Say how an attempt ended."""
         line = {"event": "end", "attempt": number, "outcome": outcome, "cause": cause, "time": time.time()}
-        append_json_line(self.attempts_path, line | ({"traceback": traceback} if traceback else {}))
+        is_known = outcome.is_result  # from result.json, which is on disk
+        append_json_line(self.attempts_path, line | ({"traceback": traceback} if traceback else {}), force=not is_known)
 
     def vanished(self) -> tuple[Outcome, str]:
         """How an attempt ended that left no line about it, and why: at one of its limits a process has no time for last words."""
@@ -100,8 +119,8 @@ class TrialDirectory:
 
     def record(self, live_session: str | None = None) -> TrialRecord:
         """What the files say; `live_session` is that of a driver that is alive, if one is."""
-        if self.result_path.exists():
-            return self._record_of_done()
+        if done := self.record_of_done():
+            return done
         last = self.last_metrics()
         events = list(read_json_lines(self.attempts_path))
         record = TrialRecord(
@@ -123,9 +142,12 @@ class TrialDirectory:
         state = State.FAILED if outcome.is_failure else State.INTERRUPTED
         return replace(record, state=state, outcome=outcome, cause=cause)
 
-    def _record_of_done(self) -> TrialRecord:
-        """Of one file alone: a sweep may have thousands of them."""
-        result = read_json(self.result_path)
+    def record_of_done(self) -> TrialRecord | None:
+        """Of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done."""
+        try:
+            result = read_json(self.result_path)
+        except FileNotFoundError:
+            return None
         return TrialRecord(
             State.DONE,
             _known_outcome(self.result_path, result),
@@ -197,17 +219,17 @@ class Store:
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:
         """Where the trial's files are, or will be."""
-        return TrialDirectory(self.sweep_path(trial.sweep) / "trials" / trial.directory_name)
+        return TrialDirectory(self.root.joinpath(trial.sweep, "trials", trial.directory_name))
 
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
         own = self.directory(trial)
-        if own.result_path.exists():
-            return own.record()
+        if done := own.record_of_done():
+            return done
         for path in self._directories.get(trial.fingerprint[:8], []):
-            other = TrialDirectory(path)
-            if path != own.path and other.result_path.exists() and _fingerprint_of(path) == trial.fingerprint:
-                return other.record()
+            done = TrialDirectory(path).record_of_done() if path != own.path else None
+            if done and _fingerprint_of(path) == trial.fingerprint:
+                return done
         return own.record(live_session)
 
     @cached_property

@@ -66,6 +66,13 @@ class Resources:
     """Seconds that one attempt may take."""
     memory: float | None = None
     """GB (10^9 bytes) of the host's memory that one attempt may take."""
+    nodes: int = 1
+    """Machines that it is spread over; all but the time limit is of each."""
+
+    @property
+    def gpus_in_all(self) -> float:
+        """On all nodes."""
+        return self.nodes * self.gpus
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,8 @@ class Variant:
     """The steps that it has, in the order in which they were taken; side steps have those of the road up to them."""
     on: str | None = None
     """Of a side step that is a control: the variant that it changes, and that its effect is taken against."""
+    is_known: bool = True
+    """Not before the searches are done that it or what it builds on needs; until then, its settings lack what they find."""
 
     @property
     def label(self) -> str:
@@ -124,9 +133,14 @@ class TrialSpec:
         return f"{prefix}{self.variant}-seed{self.seed}"
 
     @property
+    def is_of_search(self) -> bool:
+        """Whether a search asks for it, whose figures are no part of the report: `@` stands in no name of a spec."""
+        return "@" in self.variant
+
+    @property
     def with_half_the_memory(self) -> Self | None:
         """The same trial with half as many images on the device at once and twice the accumulation; none where it is one."""
-        share = -(-self.config.train.batch_size // self.runtime.processes)
+        share = -(-self.config.train.batch_size // (self.runtime.processes * self.resources.nodes))
         size = min(self.runtime.micro_batch_size or share, share)
         return None if size == 1 else replace(self, runtime=self.runtime.model_copy(update={"micro_batch_size": size // 2}))
 

@@ -6,9 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from orchestrator.errors import TrackingError, UsageError
@@ -46,62 +45,79 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
 
     Raises `UsageError` where the port is taken and `TrackingError` where the server does not start or ends by itself.
     """
-    port = _check_free(port) if port else _free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    # no telemetry, no runner for evaluation jobs: this is a view of finished files
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    port = _checked(port) if port else _preferred_port()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the server must not outlive us
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            _wait_until_it_answers(server, address, log)
-            say(address)
-            server.wait()
-        except KeyboardInterrupt:
-            return
-        finally:
-            server.terminate()
-            server.wait()
+    server = start_server(tracking_uri, port, log)
+    try:
+        wait_until_it_answers(server, port, log)
+        say(f"http://127.0.0.1:{port}")
+        server.wait()
+    except KeyboardInterrupt:
+        return
+    finally:
+        server.terminate()
+        server.wait()
     raise TrackingError(f"MLflow's server ended with exit code {server.returncode}; its last words are in {log}")
 
 
-def _wait_until_it_answers(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def start_server(tracking_uri: str, port: int, log: Path, *options: str) -> subprocess.Popen[bytes]:
+    """MLflow's server on 127.0.0.1, with further `options` of `mlflow server`; what it writes goes to `log`."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
+    # no telemetry, no runner for evaluation jobs: this is a view of finished files
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment["MLFLOW_BACKEND_STORE_URI"] = tracking_uri  # may have a password, and everybody sees a command's arguments
+    with log.open("wb") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+def wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Raises `TrackingError` where the server of `start_server` ends, or does not answer in two minutes."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise TrackingError(f"MLflow's server did not start (exit code {server.returncode}); its last words are in {log}")
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.3)
+        if _is_healthy(port):
+            return
+        time.sleep(0.3)
     raise TrackingError(f"MLflow's server did not answer within {_START_SECONDS:.0f} s; what it wrote is in {log}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Any port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_healthy(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=2)  # unlike urllib it asks no proxy for this machine
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _preferred_port() -> int:
     """MLflow's usual port where it is free, else any."""
-    return _PREFERRED_PORT if _is_free(_PREFERRED_PORT) else _any_free_port()
+    return free_port() if _why_not(_PREFERRED_PORT) else _PREFERRED_PORT
 
 
-def _check_free(port: int) -> int:
-    if not _is_free(port):
-        raise UsageError(f"port {port} of 127.0.0.1 is taken; choose another with --port, or leave it out for a free one")
+def _checked(port: int) -> int:
+    if reason := _why_not(port):
+        hint = "choose another with --port, or leave it out for a free one"
+        raise UsageError(f"port {port} of 127.0.0.1 cannot be used ({reason}); {hint}")
     return port
 
 
-def _is_free(port: int) -> bool:
+def _why_not(port: int) -> str | None:
+    """Why nobody could listen on that port; none where one could."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return False
-    return True
-
-
-def _any_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        except OSError as error:
+            return str(error.strerror)
+    return None

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, counted
 from orchestrator.options import ReferenceArgument, StoreOption, TrackingOption, err, load_sweep, open_store, out
 
 
@@ -55,7 +55,7 @@ def register(
     uri = tracking_uri or default_tracking_uri(where)
     with err.status("taking the network to MLflow"):
         address, chosen = register_network(loaded, where, uri, step, seed, name or loaded.name)
-    err.print(f"{address} is {escape(chosen.trial.name)}: {chosen.why}", soft_wrap=True)
+    err.print(escape(f"{address} is {chosen.trial.name}: {chosen.why}"), soft_wrap=True)
     serve = f"mlflow models serve -m {shlex.quote(address)} --env-manager local"
     command = f"MLFLOW_TRACKING_URI={shlex.quote(without_password(uri))} {serve}"
     err.print(f"Serve it, in an activated environment: {escape(command)}", soft_wrap=True)
@@ -80,14 +80,15 @@ def export(
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
     folder = shlex.quote(str(output))
     show = f"tensorboard --logdir {folder}" if to_tensorboard else f"wandb sync {folder}/wandb/offline-run-*"
-    err.print(escape(f"wrote {count} trials; {'look at them' if to_tensorboard else 'upload them'}: {show}"), soft_wrap=True)
+    what = "look at them" if to_tensorboard else "upload them"
+    err.print(escape(f"wrote {counted(count, 'trial')}; {what}: {show}"), soft_wrap=True)
 
 
 def ui(
     sweep: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="What to open on. Default: the sweep shown last.")] = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
-    port: Annotated[int | None, typer.Option("--port", help="Default: 5000, or a free one.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: 5000, or a free one.")] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve MLflow's UI on the store, on 127.0.0.1, until interrupted."""
@@ -100,7 +101,7 @@ def ui(
         raise UsageError(f"there is nothing to show yet: {where.root / 'mlflow.db'} comes with the first `orchestrator run`")
     page = page_of(where, load_sweep(sweep, store).name if sweep else None, uri)
     if uri.startswith(("http:", "https:")):
-        out.print(f"MLflow is served there: {without_password(uri).rstrip('/')}{page}", soft_wrap=True)
+        out.print(escape(f"MLflow is served there: {without_password(uri).rstrip('/')}{page}"), soft_wrap=True)
         return
     with err.status("starting MLflow's server") as status:
 

@@ -16,7 +16,10 @@ from typing import Any
 
 import torch
 
+from illama.config import RuntimeConfig
+from illama.distributed import LOOK_SECONDS, Followers, MeetingPoint, OtherNodes, Ranks, network_of
 from illama.imports import import_from
+from illama.results import NodeLost
 from illama.trainer import Diverged, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import StoreError
 from orchestrator.lease import EXPIRY_SECONDS, read_lease
@@ -25,9 +28,10 @@ from orchestrator.store import MetricsLog, TrialDirectory
 from orchestrator.trial import SAVED, Outcome, TrialSpec
 from orchestrator.usage import UsageMeter
 
+__all__ = ["LOOK_SECONDS", "NodeLost", "Superseded", "Watch", "leave", "run_trial", "start_followers"]
+
 _LOOK_SECONDS = 0.2
 """How often a worker looks whether it should stop; a look costs two small reads."""
-
 
 leave = threading.Event()
 """Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
@@ -65,9 +69,10 @@ class Watch:
         )
 
 
-def run_trial(path: Path, session: str) -> Outcome | None:
+def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Outcome | None:
     """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
 
+    `others` are the nodes beside this one that it is spread over.
     Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
@@ -77,32 +82,31 @@ def run_trial(path: Path, session: str) -> Outcome | None:
         number = directory.start_attempt(session, _where(trial))
         try:
             with limits(trial.resources, directory):
-                return _train(directory, trial, number, session)
+                return _train(directory, trial, number, session, others)
         except Superseded:
             return Outcome.LOST
     except OSError as error:
         raise StoreError(f"cannot use the trial's files at {path}: {error.strerror or error}") from error
 
 
-def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str) -> Outcome | None:
+def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str, others: OtherNodes | None) -> Outcome | None:
     watch = Watch(directory, session)
-    device = trial.runtime.device
-    if device == "auto":
-        device = "cuda" if trial.resources.gpus > 0 else "cpu"
     import_from(directory.path.parent.parent)  # where the driver put the modules that the spec names
     try:
         result = train(
             trial.config,
-            runtime=trial.runtime.model_copy(update={"device": device}),
+            runtime=_runtime_of(trial),
             log_metrics=_with_usage(MetricsLog(directory)),
             checkpoint_dir=directory.path,
             should_stop=watch.should_stop,
+            others=others,
         )
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:
-        _end(directory, number, Outcome.LOST, str(lost))
-        return None
+        outcome, cause = directory.vanished()  # on another node it may have been over a limit
+        _end(directory, number, outcome, str(lost) if outcome is Outcome.LOST else cause)
+        return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
         return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
     except Diverged as diverged:
@@ -115,6 +119,31 @@ def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: st
         return _end(directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
     outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
     return _finish(directory, number, outcome, _result_content(result))
+
+
+def start_followers(
+    path: Path, trial: TrialSpec, node: int, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]
+) -> Followers:
+    """The trial's processes on a node that does not lead (`node` counts from 1), once they are there.
+
+    Raises what keeps one from it.
+    """
+    assert isinstance(meeting_point, tuple), "nodes meet at a port"
+    runtime = _runtime_of(trial)
+    ranks = range(node * runtime.processes, (node + 1) * runtime.processes)
+    import_from(path.parent.parent)
+    with network_of(meeting_point[0]):
+        followers = Followers(runtime, ranks, trial.resources.nodes * runtime.processes, meeting_point, follow)
+    followers.wait_until_ready()
+    return followers
+
+
+def _runtime_of(trial: TrialSpec) -> RuntimeConfig:
+    """With the device that its resources say, where the spec does not."""
+    device = trial.runtime.device
+    if device == "auto":
+        device = "cuda" if trial.resources.gpus > 0 else "cpu"
+    return trial.runtime.model_copy(update={"device": device})
 
 
 def _with_usage(log: MetricsLog) -> Callable[[Mapping[str, float], int], None]:

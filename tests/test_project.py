@@ -18,10 +18,10 @@ PACKAGES = ("illama", "orchestrator")
 
 LAYERS = [
     {"errors", "document", "files", "trial", "capacity", "fingerprint", "statistics", "power", "contrasts", "fractions"},
-    {"schema", "messages", "changes", "relations", "cells", "designs", "spec"},
+    {"schema", "messages", "changes", "relations", "cells", "space", "designs", "spec"},
     {"lease", "store", "provenance"},
     {"confounds", "estimates", "plan"},
-    {"report", "adaptive", "representative"},
+    {"report", "adaptive", "representative", "search"},
     {"tracking", "exports", "status", "mirroring", "progress", "overview"},
     {"queue", "limits", "usage", "worker"},
     {"executors"},
@@ -31,8 +31,8 @@ LAYERS = [
 """Of `orchestrator`: each module imports from its own layer or from those above it in this list."""
 
 ONLY_IMPORTED_BY = {
-    "ray": {"orchestrator.executors.ray_tune", "orchestrator.executors.ray_cluster"},
-    "mlflow": {f"orchestrator.tracking.{name}" for name in ("experiment", "database", "models")},
+    "ray": {f"orchestrator.executors.ray_{name}" for name in ("tune", "cluster", "actors", "span")},
+    "mlflow": {f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")},
     "optuna": {"orchestrator.search"},
     "illama.trainer": {"orchestrator.worker", "illama.__main__"},
     "matplotlib": {"orchestrator.report.picture"},

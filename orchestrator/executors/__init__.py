@@ -14,6 +14,8 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # where a process died or the store is full there is no outcome
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")  # we hand out; by itself Tune starts one worker at a time
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")  # the store knows; a snapshot grows with the number of trials
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_COLOR_PREFIX", "0")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else whatever of Tune outlives an interrupt would look for a cluster

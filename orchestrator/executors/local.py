@@ -9,12 +9,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from orchestrator.errors import UsageError
 from orchestrator.queue import TrialQueue
 from orchestrator.trial import Outcome, Resources
 
 
 def run_locally(queue: TrialQueue) -> None:
     """Train whatever the queue hands out; see `Executor`."""
+    for wide in queue.waiting:
+        if wide.resources.nodes > 1:
+            needs = f"trial {wide.name} asks for {wide.resources.nodes} nodes, and --executor local has one"
+            raise UsageError(f"{needs}; use --executor ray with --address, or lower resources.nodes")
     while trial := queue.next():
         path = queue.store.directory(trial).path
         run = _run_apart if _has_limit(trial.resources) else _run

@@ -24,6 +24,7 @@ from illama.config import NUMERICS_VERSION
 from orchestrator.capacity import Node, fits, shortage
 from orchestrator.errors import ClusterError
 from orchestrator.files import write_whole
+from orchestrator.lease import read_lease
 from orchestrator.trial import Resources, TrialSpec
 
 _OBJECT_STORE_BYTES = 80 * 1024**2
@@ -33,6 +34,13 @@ _NODE_ANSWER_SECONDS = 120.0
 _HEAD_SILENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 """For so long the list of nodes is believed."""
+_DRAIN_LOOK_SECONDS = 2.0
+"""A node that is being drained has 30 seconds by default."""
+_NODE_ID_LABEL = "ray.io/node-id"
+"""Ray gives it to every node."""
+_HINT = "give --store a path that every node mounts, install the same version everywhere, or take the node out"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Cluster:
         self._is_own = address is None
         self._looked = -_LOOK_SECONDS
         self._nodes: Sequence[ClusterNode] = ()
+        self._left_out: dict[str, str] = {}  # what is wrong with a node, by its id
         _connect(address)
         self._head = ray.get_runtime_context().gcs_address
         self._may_grow = not self._is_own and _has_autoscaler()
@@ -64,10 +73,25 @@ class Cluster:
             self._nodes = tuple(
                 ClusterNode(node["NodeID"], f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})", node["Resources"])
                 for node in ray.nodes()  # type: ignore[no-untyped-call]
-                if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU"))
+                if node["Alive"] and node["NodeID"] not in self._left_out
+                if node["Resources"].get("CPU") or node["Resources"].get("GPU")
             )
             self._looked = time.monotonic()
         return self._nodes
+
+    def leave_out(self, node_id: str, problem: str) -> None:
+        """Place no more trials on a node that turned out to be unable to train; said once."""
+        if node_id in self._left_out:
+            return
+        name = next((node.name for node in self.nodes if node.id == node_id), node_id)
+        self._left_out[node_id] = f"node {name} {problem}"
+        self._looked = -_LOOK_SECONDS
+        _log.warning("%s; it gets no trials. What to do: %s", self._left_out[node_id], _HINT)
+
+    @property
+    def placement(self) -> dict[str, str]:
+        """Labels of the nodes that trials may be placed on; empty where that is any."""
+        return {_NODE_ID_LABEL: f"!in({','.join(self._left_out)})"} if self._left_out else {}
 
     def can_hold(self, resources: Resources) -> bool:
         """Whether such a trial may run, now or later, without anybody adding a node; an autoscaler adds what is asked for."""
@@ -80,10 +104,12 @@ class Cluster:
 
     def shortage(self, trials: Sequence[TrialSpec]) -> ClusterError | None:
         """What is wrong where a trial can never run."""
-        if self._is_own and not self.nodes:
+        if self._is_own and not self.nodes and not self._left_out:
             return ClusterError("Ray died on this machine; give the same command to go on")
         if self._may_grow or not (problem := shortage(trials, [node.capacity for node in self.nodes], self._where)):
             return None
+        if self._left_out:
+            return ClusterError(f"{problem}; left out: {'; '.join(self._left_out.values())}. What to do: {_HINT}")
         hint = "name a larger cluster with --address" if self._is_own else "add a node that has as much"
         return ClusterError(f"{problem}; lower 'resources' in the spec, or {hint}")
 
@@ -101,8 +127,7 @@ class Cluster:
             for path in root.glob(f".*-{token}*"):
                 path.unlink(missing_ok=True)
         if problems := [f"node {name} {problem}" for name, problem in answers.items() if problem]:
-            hint = "give --store a path that every node mounts, install the same version everywhere, or take the node out"
-            raise ClusterError(f"not every node can train here: {'; '.join(problems)}. What to do: {hint}")
+            raise ClusterError(f"not every node can train here: {'; '.join(problems)}. What to do: {_HINT}")
 
     def wait_for(self, work: Callable[[], object]) -> None:
         """Do `work` in a thread and wait for it. Raises `ClusterError` when the head is gone: calls to it hang then, until Ray
@@ -157,9 +182,15 @@ def _exit_without_ray() -> None:
     os._exit(ClusterError.exit_code)
 
 
-def this_node_is_draining() -> bool:
-    """Asked by a worker: whether its node takes no more trials and will soon be gone."""
-    return ray.get_runtime_context().get_node_id() in ray._private.state.state.get_draining_nodes()
+def leave_when_draining(leave: threading.Event) -> None:
+    """Runs in a worker, and sets `leave` where its node will soon be gone.
+
+    One that is preempted is drained first, which Ray tells nobody on it.
+    """
+    node_id = ray.get_runtime_context().get_node_id()
+    while not leave.wait(_DRAIN_LOOK_SECONDS):
+        if node_id in ray._private.state.state.get_draining_nodes():
+            leave.set()
 
 
 def _on(node: ClusterNode) -> NodeAffinitySchedulingStrategy:
@@ -169,14 +200,30 @@ def _on(node: ClusterNode) -> NodeAffinitySchedulingStrategy:
 @ray.remote(num_cpus=0, max_retries=0)
 def _use_store(root: Path, token: str, node_id: str, numerics_version: int) -> str | None:
     """Runs on a node; returns what is wrong there."""
-    if numerics_version != NUMERICS_VERSION:
-        return f"has another version of this package: numerics version {NUMERICS_VERSION} there, {numerics_version} here"
+    if problem := _other_version(numerics_version):
+        return problem
     try:
         (root / f".driver-{token}").read_bytes()
         write_whole(root / f".node-{token}-{node_id}", b"")
     except OSError as error:
         return f"cannot use the store at {root}: {error.strerror}"
     return None
+
+
+def what_is_wrong_here(trial: Path, session: str, numerics_version: int) -> str | None:
+    """Asked by a worker before each trial: what keeps its node, which may have joined late, from training it for this driver."""
+    root, holder = trial.parents[2], read_lease(trial.parents[1])
+    if problem := _other_version(numerics_version):
+        return problem
+    if not (trial / "trial.json").exists() or holder is None or (holder.session != session and not holder.is_alive):
+        return f"does not see the store: its {root} is not there, or is another one"
+    return None if os.access(trial, os.W_OK) else f"cannot write the store at {root}"
+
+
+def _other_version(numerics_version: int) -> str | None:
+    if numerics_version == NUMERICS_VERSION:
+        return None
+    return f"has another version of this package: numerics version {NUMERICS_VERSION} there, {numerics_version} here"
 
 
 def _has_autoscaler() -> bool:

@@ -29,7 +29,7 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
         message = f"Weights & Biases is not installed ({error}): pip install 'ablation-orchestrator[wandb]'"
         raise UsageError(message) from error
     output.mkdir(parents=True, exist_ok=True)
-    count = 0
+    count, written = 0, {}
     for curve in curves:
         count += 1
         run_id = sha256(run_key(curve.trial).encode()).hexdigest()[:16]
@@ -38,11 +38,15 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
             continue
         for folder in earlier:
             rmtree(folder)
-        _write(wandb, curve, run_id, output)
+        written[_write(wandb, curve, run_id, output)] = curve.digest
+    wandb.teardown()  # another process writes the files, and a run that is finished may still be on its way
+    for folder, digest in written.items():
+        (folder / _DIGEST).write_text(digest)
     return count
 
 
-def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> None:
+def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> Path:
+    """Hand a trial to W&B; returns the folder that it will be in."""
     settings = wandb.Settings(
         mode="offline", console="off", silent=True, disable_git=True, disable_code=True, disable_job_creation=True,
         x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, host="",
@@ -57,4 +61,4 @@ def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> None:
     run.summary["outcome"] = curve.outcome
     folder = Path(run.settings.sync_dir)
     run.finish()
-    (folder / _DIGEST).write_text(curve.digest)  # last: what it claims has been written
+    return folder

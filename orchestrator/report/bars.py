@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from orchestrator.report.cells import change_text, delta_text, outcome_text, p_text
+from orchestrator.report.cells import change_text, delta_text, number_text, outcome_text, p_text
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.statistics import LEVEL
@@ -68,7 +68,7 @@ def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> str:
 
 
 def _row(roadmap: Roadmap, row: StepRow, axis: Scale, grid: str, shows_references: bool) -> str:
-    kinds = ["row"] + ["side"] * row.variant.side + ["sick"] * (not row.is_healthy) + ["control"] * bool(row.variant.on)
+    kinds = ["row"] + ["side"] * row.variant.side + ["sick"] * row.is_sick + ["control"] * bool(row.variant.on)
     marks = _marks(row, axis) + (_reference_mark(row, axis) if shows_references else "")
     on = f" on {row.variant.on}" if row.variant.on else ""
     return (
@@ -88,14 +88,14 @@ def _marks(row: StepRow, axis: Scale) -> str:
     marks = f'<span class="bar" style="width:{axis.percent(summary.mean):.2f}%"></span>'
     if summary.ci95:
         left, right = (axis.percent(end) for end in summary.ci95)
-        title = f"95 % interval {summary.ci95[0]:.2f} to {summary.ci95[1]:.2f}"
+        title = f"95 % interval {' to '.join(number_text(end, row.decimals) for end in summary.ci95)}"
         open_ends = " open-left" * (summary.ci95[0] < axis.low) + " open-right" * (summary.ci95[1] > axis.high)
         marks += f'<span class="interval{open_ends}" title="{title}" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
     for place, (seed, value) in enumerate(sorted(row.values.items())):
         outcome = row.outcome_of.get(seed, "")
         kind = "dot" if outcome == Outcome.FINISHED else "dot ill"
         top = 50 + 11 * (place % 3 - 1)
-        title = f"seed {seed}: {value:.2f} {outcome}"
+        title = f"seed {seed}: {number_text(value, row.decimals)} {outcome}"
         marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(value):.2f}%;top:{top}%"></span>'
     if row.is_mixed:
         marks += f'<em class="word" style="left:auto;right:0">{escape(row.mixture)}</em>'
@@ -112,12 +112,12 @@ def _reference_mark(row: StepRow, axis: Scale) -> str:
 def _numbers(roadmap: Roadmap, row: StepRow) -> str:
     """Mean, effect and published value, at the end of a row."""
     summary = row.summary
-    value = f"{summary.mean:.2f}" if summary else "–"
-    spread = f" <small>± {summary.std:.2f}</small>" if summary and summary.std is not None else ""
+    value = number_text(summary.mean, row.decimals) if summary else "–"
+    spread = f" <small>± {number_text(summary.std, row.decimals)}</small>" if summary and summary.std is not None else ""
     delta = row.delta_previous
     chip = ""
     if delta:
-        text = f"{delta.effect.mean:+.2f}"
+        text = number_text(delta.effect.mean, delta.decimals, "+")
         p = f", p {p_text(delta)}" if p_text(delta) else ""
         title = escape(f"{delta_text(delta)} against {delta.versus}{p}. {delta.caveat}".strip(), quote=True)
         chip = f'<span class="chip {tone(roadmap, row)}" title="{title}">{text}</span>'
@@ -130,7 +130,7 @@ def _caption(roadmap: Roadmap, rows: Sequence[StepRow], shows_references: bool) 
     parts = [
         f"{escape(roadmap.metric)}: bars are means, lines 95 % intervals of the mean, dots single seeds. The axis does not start "
         "at 0; the dashed line is the baseline.",
-        'Differences are to the last healthy step before: <span class="chip better">better</span> '
+        'Differences are to the last step before whose trials all finished: <span class="chip better">better</span> '
         '<span class="chip worse">worse</span> <span class="chip open">not decided</span>.',
     ]
     if any(row.variant.side for row in rows):

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.power import SEEDS_LIMIT
 from orchestrator.report.roadmap import Roadmap, StepEffect, StepRow
+from orchestrator.space import Search
 from orchestrator.statistics import LEVEL
 from orchestrator.trial import Outcome
 
@@ -16,29 +17,41 @@ class Column:
 
     heading: str
     is_number: bool = False
+    wraps: bool = False
+    """Whether its cells may have several lines."""
+    rank: int = 0
+    """Where a terminal is too narrow: what leaves the line first, the highest; 0 stays."""
+    name: str = ""
+    """Beside a cell that has left its line; by default the heading."""
 
 
 def columns(roadmap: Roadmap) -> list[Column]:
     """The columns that this roadmap needs; references only where the spec has some."""
     result = [
         Column("step"),
-        Column("change"),
-        Column(f"{roadmap.metric} (n={seeds_text(roadmap)})", is_number=True),
-        Column("Δ to the step before [95 % CI]", is_number=True),
-        Column("p (Holm)", is_number=True),
-        Column("decided"),
-        Column("outcome"),
-        Column("params", is_number=True),
-        Column("FLOPs", is_number=True),
-        Column("train s", is_number=True),
+        Column("change", wraps=True),
+        Column(f"{roadmap.metric} (n={seed_counts(roadmap)})", is_number=True),
+        Column("Δ to the step before [95 % CI]", is_number=True, rank=1, name="Δ"),
+        Column("p (Holm)", is_number=True, rank=2),
+        Column("decided", rank=3),
+        Column("outcome", rank=4),
+        Column("params", is_number=True, rank=7),
+        Column("FLOPs", is_number=True, rank=8),
+        Column("train s", is_number=True, rank=6),
     ]
-    return result + ([Column("reference", is_number=True)] if _has_references(roadmap) else [])
+    return result + ([Column("reference", is_number=True, rank=5)] if _has_references(roadmap) else [])
+
+
+def seed_counts(roadmap: Roadmap) -> str:
+    """`6`, or `3 to 12` where seeds are added as needed."""
+    counts = sorted({len(row.outcome_of) for row in roadmap.rows if row.outcome_of}) or [0]
+    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def seeds_text(roadmap: Roadmap) -> str:
-    """`6`, or `3 to 12` where seeds are added as needed."""
-    counts = sorted({len(row.outcome_of) for row in roadmap.rows}) or [0]
-    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    """`1 seed`, `6 seeds`, `3 to 12 seeds`."""
+    counts = seed_counts(roadmap)
+    return f"{counts} seed{'s' * (counts != '1')}"
 
 
 def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
@@ -64,26 +77,31 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
 
 def step_name(row: StepRow) -> str:
     """Side steps stand indented behind the step that they are an alternative to."""
-    name = f"└ {row.variant.name}" if row.variant.side else row.variant.name
-    return f"{row.variant.regime}/{name}" if row.variant.regime else name
+    return f"└ {row.variant.label}" if row.variant.side else row.variant.label
 
 
 def change_text(changes: Mapping[str, Any]) -> str:
     """`norm: rmsnorm`; the group in front of a setting is left out."""
-    return ", ".join(f"{key.partition('.')[2]}: {_setting_text(value)}" for key, value in changes.items())
+    return ", ".join(f"{key.partition('.')[2]}: {setting_text(value)}" for key, value in changes.items())
 
 
 def value_text(row: StepRow) -> str:
-    """Mean and standard deviation over the seeds; says of how many, and how the others ended, where that is not all."""
+    """Mean and standard deviation over the seeds; says of how many where that is not all."""
     summary = row.summary
     if summary is None:
         return "–"
-    spread = f" ± {summary.std:.2f}" if summary.std is not None else ""
+    value = number_text(summary.mean, row.decimals)
+    spread = f" ± {number_text(summary.std, row.decimals)}" if summary.std is not None else ""
     seeds = len(row.outcome_of)
     if row.is_mixed:
-        return f"{summary.mean:.2f}{spread} ({len(row.finished_values)} of {seeds} finished, {row.mixture})"
+        return f"{value}{spread} ({len(row.finished_values)} of {seeds} finished)"
     missing = f" ({len(row.values)} of {seeds})" if len(row.values) < seeds else ""
-    return f"{summary.mean:.2f}{spread}{missing}"
+    return f"{value}{spread}{missing}"
+
+
+def number_text(value: float, decimals: int, sign: str = "") -> str:
+    """`93.67`; with `sign` "+" also a plus is shown."""
+    return f"{value:{sign}.{decimals}f}"
 
 
 def delta_text(delta: StepEffect | None, row: StepRow | None = None) -> str:
@@ -91,10 +109,11 @@ def delta_text(delta: StepEffect | None, row: StepRow | None = None) -> str:
     if delta is None:
         return ""
     effect = delta.effect
-    interval = f" [{effect.ci95[0]:+.2f}, {effect.ci95[1]:+.2f}]" if effect.ci95 else ""
+    mean, *ends = (number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ())))
+    interval = f" [{', '.join(ends)}]" if ends else ""
     versus = f" vs {delta.versus}" if row and delta.versus != row.variant.follows else ""
     mark = "*" if delta.caveat else ""
-    return f"{effect.mean:+.2f}{interval}{versus}{mark}"
+    return f"{mean}{interval}{versus}{mark}"
 
 
 def p_text(delta: StepEffect | None) -> str:
@@ -150,11 +169,11 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
     """What a reader must know to read the table right."""
     when = "at the last epoch" if roadmap.epoch == "last" else "at the epoch that validates best (biased upwards)"
     lines = [
-        f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)} seeds; train s is summed over them.",
+        f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; train s is summed over them.",
         "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
         "beside, controls against the step they change. The interval is for each effect alone; p is a paired t-test, corrected "
         "over all steps (Holm): of sweeps without any effect, at most about one in 20 shows one. Exact sign-flip p-values are in "
-        "the JSON. Where a step is not decided, `~n seeds` says how many in all would probably decide it.",
+        'the JSON. Where a step is not decided, "~n seeds" says how many in all would probably decide it.',
         "Trials that collapsed, diverged or were pruned are never part of a mean with finished ones; where a step has both, its "
         "effect has no p-value.",
     ]
@@ -165,17 +184,43 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
             "looks and intervals widened for them, so that stopping early is paid for."
         )
     if roadmap.detectable is not None:
-        lines.append(
-            f"With {len(roadmap.seeds)} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps."
-        )
+        seeds = f"up to {roadmap.looks[-1]}" if roadmap.looks else len(roadmap.seeds)
+        lines.append(f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps.")
+    lines += [search_text(search, roadmap.metric) for search in roadmap.searches]
+    if not roadmap.is_whole:
+        lines.append("Steps without figures wait for a search: what it finds is not yet among their settings.")
     sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
     return lines + [f"reference: {source}" for source in sorted(sources)]
 
 
-def _setting_text(value: Any) -> str:
+def search_text(search: Search, metric: str = "") -> str:
+    """How far a search is, or what it found; `metric` where figures are wanted, too."""
+    if search.chosen is None:
+        text = f"{search.label}: its search has tried {search_state(search)}"
+        if search.held_up_by:
+            return f"{text}, and waits for {', '.join(search.held_up_by)}, which failed: `orchestrator resume` tries again"
+        return text if search.variant.is_known else f"{text}: it waits for a search before it"
+    tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
+    tried += f" {', '.join(map(str, search.schema.seeds))}"
+    text = f"{search.label}: {change_text(search.chosen.values)} found by a search of {tried}"
+    if not metric:
+        return text
+    mean = "no trial of which finished" if search.chosen.mean is None else f"where it reached {metric} {search.chosen.mean:.4g}"
+    seconds = f"{search.seconds:.1f} s of training"
+    beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""
+    return f"{text}, {mean}{beyond}; its trials ({seconds}) and seeds are counted nowhere else."
+
+
+def search_state(search: Search) -> str:
+    """`4 of 12 combinations`."""
+    return f"{sum(point.has_ended for point in search.tried)} of {search.goal} combinations"
+
+
+def setting_text(value: Any) -> str:
+    """As a spec writes it, on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {_setting_text(v)}" for k, v in value.items()) + "}"
-    return "none" if value is None else str(value)
+        return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
+    return "none" if value is None else " ".join(str(value).split())  # one line, whatever a text of the spec has
 
 
 def _has_references(roadmap: Roadmap) -> bool:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import UsageError, did_you_mean_one_of
-from orchestrator.report.cells import delta_text, p_text, value_text
+from orchestrator.report.cells import Column, delta_text, number_text, p_text, value_text
+from orchestrator.report.fitting import FittedTable
+from orchestrator.report.markup import markdown_text, pipe_table
 from orchestrator.report.roadmap import Roadmap, with_effects
 from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
 
@@ -22,7 +21,11 @@ class Selection:
 
     name: str
     metric: str
+    epoch: str
+    """The one that the metric is read at: `last` or `best`."""
     rows: Sequence[StepRow]
+    looks: Sequence[int] = ()
+    """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
 
 
 @dataclass(frozen=True)
@@ -69,47 +72,62 @@ def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
         raise UsageError(f"'{roadmap.sweep}' has several regimes; name one of {choices}")
     rows = [row for row in roadmap.rows if row.variant.regime == (regime or regimes[0])]
     name = f"{roadmap.sweep}:{regime}" if regime else roadmap.sweep
-    return Selection(name, roadmap.metric, with_effects(rows, roadmap.looks))
+    return Selection(name, roadmap.metric, roadmap.epoch, with_effects(rows, roadmap.looks), roadmap.looks)
 
 
 def compare(left: Selection, right: Selection) -> Comparison:
-    """Match steps by name. Raises `UsageError` where the two report different metrics."""
-    if left.metric != right.metric:
-        raise UsageError(f"{left.name} reports {left.metric}, {right.name} {right.metric}: they cannot be compared")
+    """Match steps by name. Raises `UsageError` where the two report different metrics, or at different epochs."""
+    if (left.metric, left.epoch) != (right.metric, right.epoch):
+        found = " and ".join(f"{one.name} reports {one.metric} at the {one.epoch} epoch" for one in (left, right))
+        raise UsageError(f"{found}: they cannot be compared")
     here, there = ({row.variant.name: row for row in selection.rows} for selection in (left, right))
     pairs = [Pair(name, here.get(name), there.get(name)) for name in {**here, **there}]
-    differences = [effect_against(pair.right, pair.left) if pair.right and pair.left else None for pair in pairs]
+    looks = max(left.looks, right.looks, key=len)  # where one of them stopped when something was decided, that is paid for
+    differences = [effect_against(pair.right, pair.left, looks) if pair.right and pair.left else None for pair in pairs]
     judged = corrected([delta and replace(delta, versus=left.name) for delta in differences])
     return Comparison(left, right, [replace(pair, difference=delta) for pair, delta in zip(pairs, judged, strict=True)])
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
     """Value and effect of every step in both, and the difference between them."""
-    left, right = comparison.left, comparison.right
-    title = f"{escape(left.name)} and {escape(right.name)}: {left.metric}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for heading in headings(comparison):
-        table.add_column(escape(heading), justify="left" if heading == "step" else "right")
-    for pair in comparison.pairs:
-        table.add_row(*map(Text, pair_cells(pair)))
-    caveats = [f"* {p.step}: {p.difference.caveat}" for p in comparison.pairs if p.difference and p.difference.caveat]
-    how = "paired by seed, p corrected over all steps (Holm)"
-    note = f"Δ is to the step before in the same road; {right.name} − {left.name} is {how}."
-    return Group(table, *(Text(caveat, style="yellow") for caveat in caveats), Text(note, style="dim"))
+    table = FittedTable(_title(comparison), columns(comparison), [pair_cells(pair) for pair in comparison.pairs])
+    caveats = [Text(caveat, style="yellow") for caveat in _caveats(comparison)]
+    return Group(table, *caveats, Text(_note(comparison), style="dim"))
 
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as a pipe table."""
-    lines = [headings(comparison), ["---", *["--:"] * 6]]
-    lines += [[cell.replace("|", r"\|").replace("*", r"\*") for cell in pair_cells(p)] for p in comparison.pairs]
-    title = f"# {comparison.left.name} and {comparison.right.name}: {comparison.left.metric}"
-    return "\n".join([title, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+    table = pipe_table(columns(comparison), [pair_cells(pair) for pair in comparison.pairs])
+    notes = [line for note in (*_caveats(comparison), _note(comparison)) for line in ("", markdown_text(note))]
+    return "\n".join([f"# {_title(comparison)}", "", *table, *notes, ""])
 
 
-def headings(comparison: Comparison) -> list[str]:
-    """Of the columns."""
+def columns(comparison: Comparison) -> list[Column]:
+    """What both forms show of a step."""
     left, right = comparison.left.name, comparison.right.name
-    return ["step", left, "Δ", right, "Δ", f"{right} − {left} [95 % CI]", "p (Holm)"]
+    return [
+        Column("step"),
+        Column(left, is_number=True),
+        Column("Δ", is_number=True, rank=5, name=f"Δ in {left}"),
+        Column(right, is_number=True, rank=3),
+        Column("Δ", is_number=True, rank=4, name=f"Δ in {right}"),
+        Column(f"{right} − {left} [95 % CI]", is_number=True, rank=1),
+        Column("p (Holm)", is_number=True, rank=2),
+    ]
+
+
+def _title(comparison: Comparison) -> str:
+    return f"{comparison.left.name} and {comparison.right.name}: {comparison.left.metric}"
+
+
+def _caveats(comparison: Comparison) -> list[str]:
+    """What stands behind the stars."""
+    return [f"* {p.step}: {p.difference.caveat}" for p in comparison.pairs if p.difference and p.difference.caveat]
+
+
+def _note(comparison: Comparison) -> str:
+    difference = f"{comparison.right.name} − {comparison.left.name}"
+    return f"Δ is to the step before in the same road; {difference} is paired by seed, p corrected over all steps (Holm)."
 
 
 def pair_cells(pair: Pair) -> list[str]:
@@ -123,7 +141,7 @@ def _value_and_delta(row: StepRow | None) -> list[str]:
     if row is None:
         return ["", ""]
     delta = row.delta_previous
-    return [value_text(row), f"{delta.effect.mean:+.2f}" if delta else ""]
+    return [value_text(row), number_text(delta.effect.mean, delta.decimals, "+") if delta else ""]
 
 
 def split_reference(reference: str, exists: Callable[[str], bool]) -> tuple[str, str]:

@@ -45,10 +45,10 @@ def learning_curves(roadmap: Roadmap) -> str:
 
 
 def _drawing(row: StepRow, curves: dict[int, Curve], behind: dict[int, Curve], epochs: Scale, values: Scale) -> str:
-    ticks = values.ticks(3)
+    ticks = values.ticks(5)
     lines = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(tick, values):.1f}" y2="{_y(tick, values):.1f}"/>'
-        f'<text x="{_LEFT - 4}" y="{_y(tick, values) + 3:.1f}" text-anchor="end">{values.label(tick, 3)}</text>'
+        f'<text x="{_LEFT - 4}" y="{_y(tick, values) + 3:.1f}" text-anchor="end">{values.label(tick, 5)}</text>'
         for tick in ticks
     )
     labels = "".join(
@@ -57,7 +57,7 @@ def _drawing(row: StepRow, curves: dict[int, Curve], behind: dict[int, Curve], e
     )
     shadows = "".join(_line(curve, epochs, values, "shadow") for curve in behind.values()) if row.variant.follows else ""
     own = "".join(_line(curve, epochs, values, "curve", f"seed {seed}") for seed, curve in curves.items())
-    kinds = " side" * row.variant.side + " sick" * (not row.is_healthy)
+    kinds = " side" * row.variant.side + " sick" * row.is_sick
     return (
         f'<figure class="small{kinds}"><figcaption>{"└ " * row.variant.side}{escape(row.variant.name)}</figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="learning curves of {escape(row.variant.name)}">'

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from orchestrator.report.cells import decided_text, delta_text, p_text
+from orchestrator.report.cells import decided_text, delta_text, number_text, p_text, step_name
 from orchestrator.report.roadmap import Roadmap
 from orchestrator.report.rows import StepEffect
 from orchestrator.report.scale import Scale, scale_around
@@ -28,8 +28,7 @@ def lines_of_road(roadmap: Roadmap) -> list[ForestLine]:
     lines = []
     for row in roadmap.rows:
         if row.delta_previous:
-            prefix = f"{row.variant.regime}/" if row.variant.regime else ""
-            label = f"{'└ ' * row.variant.side}{prefix}{row.variant.name} vs {row.delta_previous.versus}"
+            label = f"{step_name(row)} vs {row.delta_previous.versus}"
             lines.append(ForestLine(label, row.delta_previous, "", row.is_collapsed))
     return lines
 
@@ -60,17 +59,17 @@ def place_strips(lines: Sequence[EffectLine]) -> str:
 
 
 def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> str:
-    found = [(place.delta.effect.mean, place) for place in places if place.delta]
-    means = [mean for mean, _ in found]
+    found = [(place.delta, place) for place in places if place.delta]
+    means = [delta.effect.mean for delta, _ in found]
     marks, numbers = "", "–"
     if means:
         left, right = axis.percent(min(means)), axis.percent(max(means))
         marks = f'<span class="span" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
-        numbers = " to ".join(dict.fromkeys(f"{end:+.2f}" for end in (min(means), max(means))))
-    for mean, place in sorted(found, key=lambda item: item[1].place.endswith("the road")):
+        numbers = " to ".join(dict.fromkeys(number_text(end, found[0][0].decimals, "+") for end in (min(means), max(means))))
+    for delta, place in sorted(found, key=lambda item: item[1].place.endswith("the road")):
         kind = "point road-place" if place.place.endswith("the road") else "point"
-        title = escape(f"{place.place}: {delta_text(place.delta)} {place.note}".strip(), quote=True)
-        marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(mean):.2f}%"></span>'
+        title = escape(f"{place.place}: {delta_text(delta)} {place.note}".strip(), quote=True)
+        marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(delta.effect.mean):.2f}%"></span>'
     return (
         f'<div class="row"><div class="name">{escape(label)}</div><div class="track">{grid}{marks}</div>'
         f'<div class="numbers"><span class="value">{numbers}</span></div></div>'
@@ -102,16 +101,16 @@ def _row(line: ForestLine, axis: Scale, grid: str, mode: str) -> str:
     if delta is None:
         return f'<div class="row">{name}<div class="track">{grid}</div><div class="numbers">–</div></div>'
     kind = _tone(delta, mode)
-    decided = decided_text(delta)
     p = f"p {p_text(delta)}" if p_text(delta) else ""
-    small = f"<small>{escape(', '.join(filter(None, (p, decided if decided != 'yes' else ''))))}</small>"
+    still_open = decided_text(delta).removeprefix("yes").replace("no", "not decided", 1)
+    small = f"<small>{escape(', '.join(filter(None, (p, still_open))))}</small>"
     numbers = f'<div class="numbers"><span class="value">{escape(delta_text(delta).rstrip("*"))}</span>{small}</div>'
     return f'<div class="row">{name}<div class="track {kind}">{grid}{_marks(delta, axis)}</div>{numbers}</div>'
 
 
 def _marks(delta: StepEffect, axis: Scale) -> str:
     effect, marks = delta.effect, ""
-    if effect.ci95:
+    if effect.ci95 and effect.ci95[0] <= axis.high and effect.ci95[1] >= axis.low:
         left, right = (axis.percent(end) for end in effect.ci95)
         open_ends = " open-left" * (effect.ci95[0] < axis.low) + " open-right" * (effect.ci95[1] > axis.high)
         marks = f'<span class="interval{open_ends}" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'

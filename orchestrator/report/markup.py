@@ -14,24 +14,25 @@ _LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}"}
 
 def to_markdown(roadmap: Roadmap) -> str:
     """Pipe tables and their notes."""
-    parts = [f"# Roadmap of {roadmap.sweep}", "", *_pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])]
-    parts += ["", *(f"{note}\n" for note in _all_notes(roadmap))]
+    parts = [f"# Roadmap of {roadmap.sweep}", "", *pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])]
+    parts += ["", *(f"{markdown_text(note)}\n" for note in _all_notes(roadmap))]
     for section in roadmap.sections:
         parts += [f"## {section.title}", "", section.explanation, ""]
         for title, lines in kinds_of(section):
-            parts += [f"### {title}", "", *_pipe_table(HEADINGS, [line_cells(line) for line in lines]), ""]
-        parts += [f"Left out: {reason}\n" for reason in section.left_out]
+            parts += [f"### {title}", "", *pipe_table(HEADINGS, [line_cells(line) for line in lines]), ""]
+        parts += [f"Left out: {markdown_text(reason)}\n" for reason in section.left_out]
     if roadmap.warnings:
         parts += ["## Warnings", ""]
     for warning in roadmap.warnings:
-        parts += [f"- **{warning.code}** (line {warning.line}): {warning.message}"]
+        where = f" (line {warning.line})" if warning.line else ""
+        parts += [f"- **{warning.code}**{where}: {markdown_text(warning.message)}"]
         parts += ["", *(f"      {line}" for line in warning.control.splitlines()), ""] if warning.control else []
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
 def to_latex(roadmap: Roadmap) -> str:
     """A `tabular` for the booktabs package for the road and for each other design, notes as comments."""
-    parts = [f"% {note}" for note in _all_notes(roadmap)]
+    parts = [f"% {' '.join(note.split())}" for note in _all_notes(roadmap)]  # what an error says may have several lines
     parts += _tabular(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])
     for section in roadmap.sections:
         for title, lines in kinds_of(section):
@@ -44,9 +45,15 @@ def _all_notes(roadmap: Roadmap) -> Sequence[str]:
     return [*(f"{trial}: {cause}" for trial, cause in roadmap.causes.items()), *caveats(roadmap), *notes(roadmap)]
 
 
-def _pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+def pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     lines = [_pipe_row([head.heading for head in heads]), _pipe_row(["--:" if head.is_number else "---" for head in heads])]
-    return lines + [_pipe_row([cell.replace("|", r"\|").replace("*", r"\*") for cell in row]) for row in rows]
+    return lines + [_pipe_row(list(map(markdown_text, row))) for row in rows]
+
+
+def markdown_text(text: str) -> str:
+    """On one line, with nothing in it that Markdown takes for formatting or HTML."""
+    return re.sub(r"([\\*<|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def _pipe_row(texts: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from orchestrator.report.bars import roadmap_figure
-from orchestrator.report.cells import Column, caveats, cells, columns, notes, seeds_text
+from orchestrator.report.cells import Column, caveats, cells, columns, notes, seed_counts, seeds_text
 from orchestrator.report.curves import learning_curves
 from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
 from orchestrator.report.reproduction import origins_of
@@ -12,6 +12,7 @@ from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.sections import PLACE, Section
 from orchestrator.report.style import STYLE
 from orchestrator.report.tables import kinds_of
+from orchestrator.report.tried import search_figures
 
 
 def to_html(roadmap: Roadmap) -> str:
@@ -20,10 +21,12 @@ def to_html(roadmap: Roadmap) -> str:
     parts = [f"<h1>{title}</h1>", _lead(roadmap), roadmap_figure(roadmap), *_effects(roadmap), *_table(roadmap)]
     for section in roadmap.sections:
         parts += _section(roadmap, section)
+    if tried := search_figures(roadmap):
+        parts += ["<h2>What was searched</h2>", tried]
     curves = learning_curves(roadmap)
     if curves:
         text = f"{escape(roadmap.metric)} over the epochs, a line for each seed; behind it, pale, the baseline's."
-        parts += ["<h2>Learning curves</h2>", f"<p class=lead>{text}</p>", curves]
+        parts += ["<h2>Learning curves</h2>", f'<p class="lead">{text}</p>', curves]
     parts += [*_went_wrong(roadmap), *_warnings(roadmap), *_skipped(roadmap), *_reproduction(roadmap)]
     body = "\n".join(parts)
     return (
@@ -40,7 +43,8 @@ def _lead(roadmap: Roadmap) -> str:
     wanted = sum(len(row.outcome_of) for row in rows)
     reused = sum(row.reused for row in rows)
     hours = roadmap.total_seconds / 3600
-    facts = [(seeds_text(roadmap), "seeds"), (f"{done} of {wanted}", "trials trained to the end")]
+    counts = seed_counts(roadmap)
+    facts = [(counts, seeds_text(roadmap).removeprefix(counts)), (f"{done} of {wanted}", "trials trained to the end")]
     facts += [(f"{reused}", "of them shared with another cell or sweep")] if reused else []
     facts += [(f"{hours:.1f} h" if hours >= 1 else f"{roadmap.total_seconds:.0f} s", "training, all trials")]
     facts += [(f"{roadmap.total_gpu_seconds / 3600:.1f}", "GPU-hours")] if roadmap.total_gpu_seconds else []
@@ -64,7 +68,7 @@ def _effects(roadmap: Roadmap) -> Iterator[str]:
 
 def _table(roadmap: Roadmap) -> Iterator[str]:
     heads = columns(roadmap)
-    kinds = [" ".join(["side"] * row.variant.side + ["sick"] * (not row.is_healthy)) for row in roadmap.rows]
+    kinds = [" ".join(["side"] * row.variant.side + ["sick"] * row.is_sick) for row in roadmap.rows]
     yield "<h2>All figures</h2>"
     yield _html_table(heads, [cells(roadmap, row) for row in roadmap.rows], kinds)
     yield f'<div class="notes">{"".join(f"<p>{escape(note)}</p>" for note in [*caveats(roadmap), *notes(roadmap)])}</div>'

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.report.bars import axis_of, references_of, tone
-from orchestrator.report.cells import change_text, seeds_text
+from orchestrator.report.cells import change_text, number_text, seeds_text
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale
 
@@ -60,13 +60,13 @@ def _draw(ax: Any, roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> No
         _draw_label(ax, row, place)
         delta = row.delta_previous
         end = axis.high + 0.015 * span
-        value = f"{row.summary.mean:.2f}" if row.summary else "–"
+        value = number_text(row.summary.mean, row.decimals) if row.summary else "–"
         ax.text(end, place, value, va="center", color=_INK, fontweight="bold", clip_on=False)
         if delta:
             ax.text(
                 end + 0.11 * span,
                 place,
-                f"{delta.effect.mean:+.2f}",
+                number_text(delta.effect.mean, delta.decimals, "+"),
                 va="center",
                 color=_TONES[tone(roadmap, row)],
                 clip_on=False,
@@ -80,9 +80,7 @@ def _draw(ax: Any, roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> No
     ax.set_yticks([])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(axis.low, axis.high)
-    ax.set_xlabel(
-        f"{regime + ': ' if regime else ''}{roadmap.metric}, 95 % intervals over {seeds_text(roadmap)} seeds", color=_SOFT
-    )
+    ax.set_xlabel(f"{regime + ': ' if regime else ''}{roadmap.metric}, 95 % intervals over {seeds_text(roadmap)}", color=_SOFT)
     ax.grid(axis="x", color="#e3e7ec", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -115,7 +113,7 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
             [value], [height], "o", markersize=4, color="#16294d" if is_well else _WARN, markeredgecolor="white", clip_on=is_well
         )
     if row.is_mixed:
-        ax.text(axis.high, place, row.mixture, va="center", ha="right", color=_WARN)
+        ax.text(axis.high - 0.01 * span, place, row.mixture, va="center", ha="right", color=_WARN)
     if row.variant.reference and all(axis.has(value) for value in references_of([row])):
         ax.plot([row.variant.reference["value"]], [place], "D", markersize=5, color=_REFERENCE, markeredgecolor="white")
 
@@ -131,6 +129,7 @@ def _label(row: StepRow) -> tuple[str, str]:
     change = change_text(row.variant.changes)
     where = f" on {row.variant.on}" if row.variant.on else ""
     shown = change + where if len(change + where) <= 46 else change[:45] + "…"
+    shown = shown.replace("$", r"\$")  # between two of them matplotlib would set mathematics
     return f"{'└ ' if row.variant.side else ''}{row.variant.name}", shown
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import counted
+from orchestrator.files import read_json
 from orchestrator.report.rows import StepRow
 
 
@@ -27,7 +29,7 @@ class Origin:
         code = f"git commit {self.git_commit}" if self.git_commit else "code: no git repository was found"
         changed = ", with uncommitted changes (`git_diff` in the trials' trial.json)" if self.is_modified else ""
         versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
-        return [f"{self.trials} trials: {code}{changed}", f"Python {self.python} on {self.platform}", versions]
+        return [f"{counted(self.trials, 'trial')}: {code}{changed}", f"Python {self.python} on {self.platform}", versions]
 
 
 def origins_of(rows: Iterable[StepRow]) -> list[Origin]:
@@ -40,7 +42,7 @@ def origins_of(rows: Iterable[StepRow]) -> list[Origin]:
 
 def _provenance(path: Path) -> str:
     try:
-        content = json.loads((path / "trial.json").read_bytes())
+        content = read_json(path / "trial.json")
     except FileNotFoundError:
         return "{}"
     return json.dumps(content.get("provenance", {}), sort_keys=True)

@@ -9,6 +9,7 @@ from orchestrator.designs import SkippedCell
 from orchestrator.power import detectable_difference, typical_std
 from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, make_row, row_to_json
 from orchestrator.report.sections import Section, section_to_json, sections_of
+from orchestrator.space import Search
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
@@ -33,12 +34,16 @@ class Roadmap:
     """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
     sections: Sequence[Section] = ()
     """What the other designs show."""
+    searches: Sequence[Search] = ()
+    """With what they tried; their trials are counted nowhere else."""
+    is_whole: bool = True
+    """Whether every step is known; not before the searches are done that they wait for."""
     warnings: Sequence[SpecWarning] = ()
     skipped: Sequence[SkippedCell] = ()
     detectable: float | None = None
     """The difference that so many seeds find in 8 of 10 sweeps, in the metric's unit; none where no spread is known."""
     total_seconds: float = 0.0
-    """Of training, each trial counted once."""
+    """Of training, each trial counted once; without the searches'."""
     total_gpu_seconds: float = 0.0
     spec_text: str = ""
     """The spec that this is the report of."""
@@ -47,11 +52,12 @@ class Roadmap:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `report --format json`."""
+        searches = {search.label: search.to_json() for search in self.searches}
         return {
             "sweep": self.sweep,
             "metric": self.metric,
             "epoch": self.epoch,
-            "steps": [row_to_json(row) for row in self.rows],
+            "steps": [row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows],
             "designs": [section_to_json(section) for section in self.sections],
             "skipped": [vars(cell) for cell in self.skipped],
             "warnings": [warning.to_json() for warning in self.warnings],
@@ -59,6 +65,8 @@ class Roadmap:
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
+            "open_searches": [search.to_json() for search in self.searches if search.chosen is None],
+            "search_seconds": sum(search.seconds for search in self.searches),
         }
 
 
@@ -69,24 +77,27 @@ def build_roadmap(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Calla
     for trial, record in records:
         by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
     metric = spec.schema.metric
-    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in spec.variants]
+    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in spec.road]
     has_road = any(design.name == "roadmap" for design in spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
     road = with_effects([row for row in rows if row.variant.design == "roadmap" or not has_road], looks)
-    costs = {r.path: (r.seconds, t.resources.gpus) for t, r in records if r.seconds is not None}
+    reported = [(trial, record) for trial, record in records if not trial.is_of_search]
+    costs = {r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None}
     return Roadmap(
         sweep=spec.name,
         metric=metric.name,
         mode=metric.mode,
-        seeds=sorted({trial.seed for trial in trials}),
+        seeds=sorted({trial.seed for trial, _ in reported}),
         looks=looks,
         rows=road,
         causes={trial.name: record.cause for trial, record in records if record.cause and _ended_badly(record)},
         epoch=metric.epoch,
         sections=sections_of(spec, rows),
+        searches=spec.searches,
+        is_whole=not spec.unknown,
         warnings=warnings_of(spec),
         skipped=spec.skipped,
-        detectable=_detectable(road, len(spec.schema.seeds)),
+        detectable=_detectable(road, spec.schema.most_seeds, len(looks)),
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
@@ -123,10 +134,11 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
     ]
 
 
-def _detectable(rows: Sequence[StepRow], seeds: int) -> float | None:
+def _detectable(rows: Sequence[StepRow], seeds: int, looks: int) -> float | None:
     effects = [row.delta_previous.effect for row in rows if row.delta_previous and row.is_healthy]
     std = typical_std(effects)
-    return detectable_difference(std, seeds, max(1, len(rows) - 1)) if std else None
+    steps = sum(row.variant.follows is not None for row in rows)
+    return detectable_difference(std, seeds, max(1, steps) * max(1, looks)) if std else None
 
 
 def _ended_badly(record: TrialRecord) -> bool:

@@ -13,6 +13,8 @@ from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _SPREADS_DIFFER = 4.0
 """Ratio of two standard deviations from which on the report warns; by chance alone it is rare from 5 seeds on."""
+_DECIMALS = {"val/loss": 4}
+"""Of metrics that are not in percent."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class StepEffect:
     """Where it is not decided: how many seeds would probably decide it; none where 200 would not."""
     caveat: str = ""
     """What a reader must know before believing it."""
+    decimals: int = 2
+    """That people are shown of it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class StepRow:
     """The trials' directories by seed."""
     reused: int = 0
     """How many of the trials were trained for another step or another sweep."""
+    decimals: int = 2
+    """That people are shown of the metric."""
 
     @property
     def finished_values(self) -> Mapping[int, float]:
@@ -79,6 +85,11 @@ class StepRow:
     def is_healthy(self) -> bool:
         """Whether later steps can be held against this one: every trial that is done learned something."""
         return bool(self.values) and not self._ended_otherwise
+
+    @property
+    def is_sick(self) -> bool:
+        """Whether trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
+        return not self.is_healthy and not self.outcomes.keys() <= {State.PENDING, State.RUNNING, State.INTERRUPTED}
 
     @property
     def compared_values(self) -> Mapping[int, float]:
@@ -118,6 +129,7 @@ def make_row(variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord
         train_seconds=sum(result.get("seconds", 0.0) for result in done.values()),
         paths={seed: record.path for seed, (_, record) in trials.items() if record.attempts or record.result},
         reused=sum(record.state is State.DONE and record.is_of_another(trial) for trial, record in trials.values()),
+        decimals=_DECIMALS.get(metric.name, 2),
     )
 
 
@@ -133,7 +145,8 @@ def effect_against(row: StepRow, versus: StepRow | None, looks: Sequence[int] = 
     caveats = []
     for one in (row, versus):
         if one.is_mixed:
-            caveats.append(f"{one.variant.name}: only seeds that finished; {one.mixture}")
+            whose = "" if one is row else f"{one.variant.name}: "
+            caveats.append(f"{whose}only seeds that finished; {one.mixture}")
             effect = Effect(effect.mean, None, None, effect.pairs, effect.std)
     wanted = (min if looks else max)(len(row.outcome_of), len(versus.outcome_of))
     if effect.pairs < wanted and not caveats:
@@ -142,7 +155,7 @@ def effect_against(row: StepRow, versus: StepRow | None, looks: Sequence[int] = 
         caveats.append("the same difference for every seed: no interval, p by sign flips")
     if effect.p_value is not None and not row.is_collapsed:
         caveats += _spreads_differ(row, versus)
-    return StepEffect(effect, versus.variant.name, caveat="; ".join(caveats))
+    return StepEffect(effect, versus.variant.name, caveat="; ".join(caveats), decimals=row.decimals)
 
 
 def _paired(row: StepRow, versus: StepRow, looks: Sequence[int]) -> Effect | None:
@@ -207,7 +220,7 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "params": row.params,
         "flops": row.flops,
         "train_seconds": row.train_seconds,
-        "gpu_seconds": row.train_seconds * variant.resources.gpus,
+        "gpu_seconds": row.train_seconds * variant.resources.gpus_in_all,
         "reused": row.reused,
         "reference": variant.reference,
     }

@@ -132,7 +132,7 @@ def _factorial(design: DesignSchema, regime: str, rows: Sequence[StepRow]) -> li
         for row in rows
         if row.variant.design == "factorial" and row.is_healthy
     }
-    return [_contrast_line(regime, contrast, "factorial") for contrast in factorial_contrasts(cells, factors)]
+    return [_contrast_line(regime, contrast, "factorial", rows[0].decimals) for contrast in factorial_contrasts(cells, factors)]
 
 
 def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
@@ -142,7 +142,7 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
     cells: dict[frozenset[str], Values] = {}
     for row in rows:
         before = by_name.get(row.variant.follows or "")
-        is_on_road = row.variant.design == "roadmap" and not row.variant.side
+        is_on_road = _is_on_road(row)
         if not (row.variant.design == "orders" or is_on_road):
             continue
         if row.is_healthy:
@@ -159,16 +159,17 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
         note = _end_of(row) or _end_of(before)
         lines.append(EffectLine(regime, PLACE, f"{row.variant.step}, {place}", delta, note, place))
     steps = list(dict.fromkeys(line.step for line in placed))
-    return [*(_contrast_line(regime, contrast, "orders") for contrast in order_contrasts(placed, cells, steps)), *lines]
+    contrasts = order_contrasts(placed, cells, steps)
+    return [*(_contrast_line(regime, contrast, "orders", rows[0].decimals) for contrast in contrasts), *lines]
 
 
 def _untold(pairs: Sequence[str]) -> list[str]:
     return [f"interactions that these orders cannot tell from others: {', '.join(pairs)}"] if pairs else []
 
 
-def _contrast_line(regime: str, contrast: Contrast, versus: str) -> EffectLine:
+def _contrast_line(regime: str, contrast: Contrast, versus: str, decimals: int) -> EffectLine:
     kind = MAIN if len(contrast.factors) == 1 else INTERACTION
-    delta = StepEffect(contrast.effect, versus) if contrast.effect else None
+    delta = StepEffect(contrast.effect, versus, decimals=decimals) if contrast.effect else None
     return EffectLine(regime, kind, " × ".join(contrast.factors), delta, contrast.caveat)
 
 
@@ -188,11 +189,12 @@ def _left_out(design: str, rows: Sequence[StepRow]) -> list[str]:
     """Averages over cells would hide these."""
     if design not in ("factorial", "orders"):
         return []
-    return [
-        f"{row.variant.label}: {_end_of(row) or 'no trial is done'}"
-        for row in rows
-        if row.variant.design == design and not row.is_healthy
-    ]
+    counted = [row for row in rows if row.variant.design == design or (design == "orders" and _is_on_road(row))]
+    return [f"{row.variant.label}: {_end_of(row) or 'no trial is done'}" for row in counted if not row.is_healthy]
+
+
+def _is_on_road(row: StepRow) -> bool:
+    return row.variant.design == "roadmap" and not row.variant.side
 
 
 def _end_of(row: StepRow) -> str:

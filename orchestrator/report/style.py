@@ -15,7 +15,7 @@ body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1.25rem 4rem; backgroun
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; letter-spacing: -.01em; } h2 { font-size: 1.15rem; margin: 2.6rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; color: var(--soft); }
 p, li { max-width: 46rem; } small { color: var(--soft); font-size: .8rem; } .lead { color: var(--soft); margin: 0; }
-.facts { display: flex; flex-wrap: wrap; gap: .4rem 2.2rem; margin: 1rem 0 0; padding: 0; list-style: none; }
+.facts { display: flex; flex-wrap: wrap; gap: .4rem 2.2rem; margin: 1rem 0 .7rem; padding: 0; list-style: none; }
 .facts b { display: block; font-size: 1.2rem; font-variant-numeric: tabular-nums; line-height: 1.25; }
 .facts li { font-size: .8rem; color: var(--soft); } .facts b { color: var(--ink); }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: .85rem; margin-top: .7rem; max-width: 60rem; }
@@ -47,7 +47,8 @@ figure { margin: 0; } figcaption { color: var(--soft); font-size: .85rem; margin
 .reference { top: 50%; width: 10px; height: 10px; margin: -5px 0 0 -5px; background: var(--ref); transform: rotate(45deg);
   border: 1.5px solid var(--paper); }
 .numbers { display: flex; flex-wrap: wrap; gap: .1rem .6rem; align-items: baseline; font-variant-numeric: tabular-nums; }
-.forest .numbers { line-height: 1.25; } .value { font-weight: 600; } .value small { font-weight: 400; }
+.forest .numbers { line-height: 1.25; }
+.forest .numbers small { flex-basis: 100%; } .value { font-weight: 600; } .value small { font-weight: 400; }
   .published { color: var(--ref); }
 .chip { font-size: .82rem; padding: 0 .45em; border-radius: .7em; border: 1px solid transparent; }
 .chip.better { background: var(--good2); color: var(--good); } .chip.worse { background: var(--bad2); color: var(--bad); }
@@ -79,6 +80,7 @@ td:nth-child(2) { white-space: normal; min-width: 9rem; } th.number { min-width:
 .curves .grid { stroke: var(--line); } polyline { fill: none; stroke-linejoin: round; }
 .curve { stroke: var(--bar); stroke-width: 1.4; } .sick .curve { stroke: var(--warn); } .shadow { stroke: var(--line);
   stroke-width: 1.2; }
+.tried { fill: var(--bar); } .tried.chosen { fill: var(--good); } .tried.ill { fill: none; stroke: var(--warn); }
 .warning { border-left: 3px solid var(--warn); background: var(--warn2); padding: .5rem .9rem; margin: .7rem 0;
   border-radius: 0 5px 5px 0; }
 .warning p { margin: 0; max-width: none; } .warning pre { margin: .5rem 0 0; }

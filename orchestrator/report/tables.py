@@ -5,9 +5,9 @@ from orchestrator.report.sections import INTERACTION, MAIN, PLACE, EffectLine, S
 
 HEADINGS = (
     Column("effect of"),
-    Column("Δ [95 % CI]", is_number=True),
-    Column("p (Holm)", is_number=True),
-    Column("note"),
+    Column("Δ [95 % CI]", is_number=True, rank=1),
+    Column("p (Holm)", is_number=True, rank=2),
+    Column("note", wraps=True),
 )
 KINDS = {MAIN: "Effects", INTERACTION: "Interactions", PLACE: "At each place"}
 

@@ -1,12 +1,10 @@
 """The report as tables in the terminal."""
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.report.cells import caveats, cells, columns, notes
+from orchestrator.report.fitting import FittedTable
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.sections import PLACE, Section
 from orchestrator.report.tables import HEADINGS, line_cells
@@ -15,11 +13,8 @@ from orchestrator.trial import Outcome
 
 def roadmap_table(roadmap: Roadmap) -> RenderableType:
     """The road, the other designs, the causes of what went wrong, and how to read it."""
-    table = Table(title=f"Roadmap of {escape(roadmap.sweep)}", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns(roadmap):
-        table.add_column(column.heading, justify="right" if column.is_number else "left")
-    for row in roadmap.rows:
-        table.add_row(*(Text(cell) for cell in cells(roadmap, row)), style=_style(row))
+    lines, styles = [cells(roadmap, row) for row in roadmap.rows], list(map(_style, roadmap.rows))
+    table = FittedTable(f"Roadmap of {roadmap.sweep}", columns(roadmap), lines, styles)
     causes = [Text(f"{trial}: {cause}", style="red") for trial, cause in roadmap.causes.items()]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]
@@ -28,12 +23,7 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
 
 def _section(section: Section) -> list[RenderableType]:
     """Main effects and interactions; the places that they are averages of are in the other formats."""
-    table = Table(title=section.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in HEADINGS:
-        table.add_column(column.heading, justify="right" if column.is_number else "left")
-    for line in section.lines:
-        if line.kind != PLACE:
-            table.add_row(*(Text(cell) for cell in line_cells(line)))
+    table = FittedTable(section.title, HEADINGS, [line_cells(line) for line in section.lines if line.kind != PLACE])
     left_out = [Text(f"left out: {reason}", style="yellow") for reason in section.left_out]
     return [table, Text(section.explanation, style="dim"), *left_out, Text("")]
 
@@ -41,6 +31,6 @@ def _section(section: Section) -> list[RenderableType]:
 def _style(row: StepRow) -> str:
     if row.outcomes.get(Outcome.FAILED) or row.outcomes.get(Outcome.OUT_OF_MEMORY):
         return "red"
-    if not row.is_healthy:
+    if row.is_sick:
         return "yellow"
-    return "dim" if row.variant.side else ""
+    return "dim" if row.variant.side or not row.values else ""

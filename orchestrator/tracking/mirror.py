@@ -13,16 +13,22 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.files import read_json, write_json
 from orchestrator.lease import live_session
+from orchestrator.report.cells import search_state, search_text
 from orchestrator.report.roadmap import build_roadmap
 from orchestrator.report.rows import StepRow, make_row
+from orchestrator.space import SEARCH
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.tracking import shape
-from orchestrator.tracking.experiment import PARENT, Experiment, Point, Run
+from orchestrator.tracking.api import Point, Run
+from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.report import rows_of, write_report
 from orchestrator.tracking.shape import run_key
 from orchestrator.tracking.trials import add_dataset, began, last_time, milliseconds, mirror_trial
 from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
+
+_MOST_UNLISTED = 0.02
+"""Of all runs, the share of new ones that the list of runs may lack while a sweep runs: it is written whole each time."""
 
 
 def default_tracking_uri(store: Store) -> str:
@@ -45,14 +51,17 @@ class MlflowMirror:
         self._spec = spec
         self._store = store
         self._restore_deleted = restore_deleted
-        self._variants = {(v.regime, v.name): v for v in spec.variants}
-        self._names = shape.road_names(spec.variants)
-        self._places = {v.label: place for place, v in enumerate(spec.variants)}
+        parents = shape.parents_in_order(spec)
+        self._variants = {(v.regime, v.name): v for v, _ in parents.values()}
+        self._names = {label: name for label, (_, name) in parents.items()}
+        self._places = {label: place for place, label in enumerate(parents)}
         self._trials_of: dict[str, list[TrialSpec]] = {}
         for trial in trials:
             self._trials_of.setdefault(self._variant_of(trial).label, []).append(trial)
         self._session: str | None = None
         self._began: int | None = None
+        self._listed = 0
+        """How many of the runs that the experiment created are in the list beside the trials."""
         self._experiment: Experiment | None = None
         self._stopped = threading.Event()
 
@@ -65,14 +74,14 @@ class MlflowMirror:
             if trials is None or self._experiment is None:  # a look afresh also finds what was made twice, deleted or edited
                 self._experiment = self._connect()
             self._session = live_session(self._store.sweep_path(self._spec.name))
-            known = set(self._experiment.runs)
+            created = self._experiment.created
             if trials is None:
                 self._sync_everything(self._experiment)
-                if self._experiment.is_server and known != self._experiment.runs.keys():
+                if self._experiment.is_server and self._experiment.created > created:
                     self._experiment.look(restore_deleted=self._restore_deleted)
             else:
                 self._sync_trials(self._experiment, trials)
-            if trials is None or known != self._experiment.runs.keys():
+            if trials is None or self._experiment.created - self._listed > _MOST_UNLISTED * len(self._experiment.runs):
                 self._write_run_ids(self._experiment)
         except ImportError as error:
             raise TrackingError(f"MLflow is not installed ({error}); install it and run `orchestrator sync`") from error
@@ -81,27 +90,34 @@ class MlflowMirror:
             message = " ".join(str(error).replace(self.tracking_uri, without_password(self.tracking_uri)).split())[:300]
             raise TrackingError(f"cannot write to MLflow at {without_password(self.tracking_uri)}: {message}") from error
 
+    def run_id_of(self, trial: TrialSpec) -> str | None:
+        """MLflow's id of the run of a trial that was synced; none where somebody deleted the run and wants it so."""
+        run = self._experiment.runs.get(run_key(trial)) if self._experiment else None
+        return run.run_id if run else None
+
     def stop(self) -> None:
         """Let a `sync` in another thread write nothing more once the call that it is in has returned."""
         self._stopped.set()
 
     def _connect(self) -> Experiment:
         self._store = Store(self._store.root)  # also what other sweeps, or other steps of this one, have finished meanwhile
-        self._began = None
+        self._began, self._listed = None, 0
         artifacts = self._store.root / "mlartifacts" / self._spec.name
         return Experiment(self.tracking_uri, self._spec.name, artifacts, self._stopped, restore_deleted=self._restore_deleted)
 
     def _sync_trials(self, experiment: Experiment, trials: Iterable[TrialSpec]) -> None:
         """While the sweep runs: costs the same however many trials there are already."""
+        news = {}
         for trial in trials:
             record = self._record(trial)
             if self._sync_trial(experiment, trial, record) and shape.has_ended([record]):
-                variant = self._variant_of(trial)
-                siblings = {one.seed: (one, self._record(one)) for one in self._trials_of[variant.label]}
-                records = [one for _, one in siblings.values()]
-                if shape.has_ended(records):
-                    row = make_row(variant, siblings, self._spec.schema.metric)
-                    self._summarise(experiment, row, records, is_whole=False)
+                news[trial.regime, trial.variant] = self._variant_of(trial)
+        for variant in (variant for variant in news.values() if variant.design != SEARCH):
+            siblings = self._trials_of[variant.label]
+            if all(shape.has_ended([self._record(one)]) for one in reversed(siblings)):  # the last is mostly the last to end
+                records = {one.seed: (one, self._record(one)) for one in siblings}
+                row = make_row(variant, records, self._spec.schema.metric)
+                self._summarise(experiment, row, [record for _, record in records.values()], is_whole=False)
 
     def _sync_everything(self, experiment: Experiment) -> None:
         records = {run_key(trial): self._record(trial) for trial in self.trials}
@@ -117,15 +133,32 @@ class MlflowMirror:
             if any(record.state is not State.PENDING for record in of_row):
                 self._summarise(experiment, row, of_row, is_whole=True)
                 parents.add(_summary_key(row.variant))
+        parents |= self._sync_searches(experiment, records)
         self._put_away(experiment, begun.keys(), parents)
         if report := self._plain_run(experiment, "report", "roadmap", place=-1):
             write_report(experiment, report, self._spec, roadmap, max(milliseconds(last_time(one)) for one in begun.values()))
+
+    def _sync_searches(self, experiment: Experiment, records: Mapping[str, TrialRecord]) -> set[str]:
+        """What each search that has begun came to, in the run above its trials; returns the keys of these runs."""
+        keys = set()
+        for search, variant in shape.search_runs(self._spec):
+            begun = [record for trial in search.trials if (record := records[run_key(trial)]).attempts or record.result]
+            run = self._parent(experiment, variant) if begun else None
+            if run is None:
+                continue
+            keys.add(_summary_key(variant))
+            if search.chosen:
+                experiment.set_status(run, "FINISHED", max(milliseconds(last_time(record)) for record in begun))
+            text = search_text(search, self._spec.schema.metric.name)
+            experiment.write(run, tags={"sweep.outcome": search_state(search), "mlflow.note.content": text})
+        return keys
 
     def _record(self, trial: TrialSpec) -> TrialRecord:
         return self._store.record(trial, self._session)
 
     def _variant_of(self, trial: TrialSpec) -> Variant:
-        return self._variants[(trial.regime, trial.variant)]
+        name = f"{trial.variant.partition('@')[0]}: search" if trial.is_of_search else trial.variant
+        return self._variants[(trial.regime, name)]
 
     def _sync_trial(self, experiment: Experiment, trial: TrialSpec, record: TrialRecord) -> bool:
         """Whether there was anything to write."""
@@ -146,7 +179,8 @@ class MlflowMirror:
             experiment.remove(run, key)
             run = None
         if run is None:
-            tags = {"sweep.kind": "variant", "sweep.variant": variant.label, "sweep.name": self._spec.name}
+            kind = shape.kind_of(variant.design == SEARCH, "variant")
+            tags = {"sweep.kind": kind, "sweep.variant": variant.label, "sweep.name": self._spec.name}
             run = experiment.create(key, self._names[variant.label], start, tags)
         if not params.keys() <= run.params.keys():  # new, or we died before it was complete
             add_dataset(experiment, run, variant.config.data, self._spec.schema.runtime.data_dir)
@@ -184,7 +218,7 @@ class MlflowMirror:
                 if earlier:
                     experiment.put_below(run, earlier)
                     experiment.set_status(earlier, "FINISHED", earlier.start)
-            elif "sweep.trial" not in run.tags and kind in ("variant", None) and key not in parents:
+            elif "sweep.trial" not in run.tags and kind in ("variant", "search", None) and key not in parents:
                 experiment.remove(run, key)
         earlier = experiment.runs.get("earlier: ")
         if earlier and not any(run.tags.get(PARENT) == earlier.run_id for run in experiment.runs.values()):
@@ -217,6 +251,7 @@ class MlflowMirror:
         path = self._store.sweep_path(self._spec.name) / "mlflow_runs.json"
         uri = without_password(self.tracking_uri)
         write_json(path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs})
+        self._listed = experiment.created
 
 
 def mlflow_run_ids(store: Store, sweep: str) -> Mapping[str, str]:
@@ -230,7 +265,7 @@ def mlflow_run_ids(store: Store, sweep: str) -> Mapping[str, str]:
 
 
 def _summary_key(variant: Variant) -> str:
-    return f"variant: {variant.label}"
+    return f"{shape.kind_of(variant.design == SEARCH, 'variant')}: {variant.label}"
 
 
 def without_password(uri: str) -> str:

@@ -67,8 +67,8 @@ def register_model(tracking_uri: str, model_id: str, run_id: str, name: str, cho
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             client.create_registered_model(name)
-        for version in client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
-            if version.source == f"models:/{model_id}":
+        for version in client.search_model_versions(f"run_id = '{run_id}'"):  # a name may have quotes
+            if (version.name, version.source) == (name, f"models:/{model_id}"):
                 return str(version.version)
         about = f"Trial {chosen.trial.name} of the sweep {chosen.trial.sweep}: {chosen.why}."
         with _as_default(tracking_uri):

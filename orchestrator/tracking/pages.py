@@ -31,7 +31,7 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     is_long = len(spec.variants) * (1 + len(spec.schema.seeds)) >= _RUNS_AT_ONCE  # then a step's trials are on its own page only
     pages = {
         "roadmap": {
-            "searchFilter": "tags.`sweep.kind` = 'variant'" if is_long else "",
+            "searchFilter": "tags.`sweep.kind` = 'variant'" if is_long or spec.searches else "",
             "selectedColumns": [*(f"metrics.`{name}`" for name in columns), "tags.`sweep.outcome`"],
         },
         "curves": {

@@ -8,7 +8,8 @@ from orchestrator.report.formats import render
 from orchestrator.report.markup import to_markdown
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.spec import SweepSpec
-from orchestrator.tracking.experiment import Experiment, Run
+from orchestrator.tracking.api import Run
+from orchestrator.tracking.experiment import Experiment
 from orchestrator.tracking.pages import address_of, page_tags
 
 _FILES = {"roadmap.html": "html", "roadmap.png": "png", "roadmap.svg": "svg", "roadmap.md": "md", "roadmap.json": "json"}

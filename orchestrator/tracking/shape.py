@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.report.cells import change_text
 from orchestrator.report.rows import StepEffect, StepRow
+from orchestrator.space import SEARCH, Search
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
@@ -50,10 +51,29 @@ def road_names(variants: Sequence[Variant]) -> dict[str, str]:
     return {v.label: f"{prefix[v.label]}{numbers[v.label]} {v.name}" for v in variants}
 
 
+def search_runs(spec: SweepSpec) -> list[tuple[Search, Variant]]:
+    """For each search what stands for it: the run that its trials are below."""
+    return [(it, replace(it.variant, name=f"{it.variant.name}: search", design=SEARCH, changes={})) for it in spec.searches]
+
+
+def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
+    """Whatever has a run with trials below, in the order of the road, and the name of the run; by label."""
+    names = road_names(spec.road)
+    searches = {search.label: variant for search, variant in search_runs(spec)}
+    found: dict[str, tuple[Variant, str]] = {}
+    for variant in spec.road:
+        if search := searches.get(variant.label):
+            found[search.label] = (search, f"{names[variant.label]}: search")
+        found[variant.label] = (variant, names[variant.label])
+    return found
+
+
 def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     """What one compares by: the step, and every setting that any step of the sweep changes, with this variant's values."""
     regime = {"regime": variant.regime} if variant.regime else {}
-    return {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config.model_dump(mode="json"))
+    own = {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config.model_dump(mode="json"))
+    searches = {run.label: search for search, run in search_runs(spec)}
+    return own | dict.fromkeys(searches[variant.label].schema.space if variant.label in searches else (), "searched")
 
 
 def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]:
@@ -66,7 +86,7 @@ def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]
 def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str]:
     """Of a trial's run, those that never change."""
     return {
-        "sweep.kind": "trial",
+        "sweep.kind": kind_of(trial.is_of_search),
         "sweep.trial": run_key(trial),
         "sweep.name": trial.sweep,
         "sweep.variant": trial.variant,
@@ -78,6 +98,11 @@ def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": str(provenance.get("git_commit") or ""),
     }
+
+
+def kind_of(is_of_search: bool, what: str = "trial") -> str:
+    """The tag by which trials of the report are told from those of searches, and variants likewise."""
+    return "search" if is_of_search else what
 
 
 def state_of(record: TrialRecord, size: int) -> str:
@@ -157,8 +182,7 @@ def _note(row: StepRow) -> str:
 
 
 def _changed(spec: SweepSpec, settings: Mapping[str, Any]) -> dict[str, str]:
-    keys = dict.fromkeys(key for variant in spec.variants for key in variant.changes)
-    return {key: _shown(_at(settings, key)) for key in keys}
+    return {key: _shown(_at(settings, key)) for key in spec.varied}
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,8 @@ from illama.data import dataset_digest
 from orchestrator.files import read_json, read_json_lines
 from orchestrator.store import TrialDirectory
 from orchestrator.tracking import shape
-from orchestrator.tracking.experiment import PARENT, Experiment, Point, Run
+from orchestrator.tracking.api import Point, Run
+from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _digest = cache(dataset_digest)
@@ -38,9 +39,10 @@ def mirror_trial(
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
     points = [
-        Point(name, value, line["iteration"], milliseconds(line["time"]))
+        Point(name, value, line["iteration"], when)
         for line in directory.metrics()
         if line["iteration"] > run.iteration
+        for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
     ]
     experiment.write(run, params=params, points=points, tags=shape.state_tags(record, attempts, state))

@@ -33,6 +33,21 @@ def test_nodes_do_not_add_up() -> None:
     assert not fits(Resources(cpus=4, gpus=1), [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}])
 
 
+def test_a_trial_over_several_nodes_needs_as_many_that_hold_its_part_each() -> None:
+    wide = Resources(cpus=2, nodes=2)
+    assert fits(wide, [SMALL, LARGE])
+    assert not fits(wide, [LARGE]), "one node is not two, however large"
+    assert not fits(Resources(cpus=4, nodes=2), [SMALL, LARGE])
+
+
+def test_a_shortage_of_nodes_counts_them(make_sweep: Callable[..., Any]) -> None:
+    [trial] = make_sweep(resources={"cpus": 4, "nodes": 2}).trials
+    assert shortage([trial], [SMALL, SMALL, LARGE], "the cluster") == (
+        "trial baseline-seed0 asks for 2 nodes with 4 CPUs each; "
+        "the cluster has 2x 2 CPUs, 4 GB of memory and 1x 8 CPUs, 1 GPU, 16 GB of memory"
+    )
+
+
 def test_a_shortage_names_the_trial_what_it_asks_for_and_what_there_is(make_sweep: Callable[..., Any]) -> None:
     steps = [{"name": "wide", "change": {"model.depth": 2}, "resources": {"cpus": 16, "gpus": 1, "memory": "2GB"}}]
     trials = make_sweep(steps=steps).trials

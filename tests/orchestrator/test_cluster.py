@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+
+import orchestrator
 
 Cli = Callable[..., Any]
 Process = Callable[..., "subprocess.Popen[str]"]
@@ -128,6 +131,54 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     assert tables[0] == tables[1]
 
 
+def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_with_the_bits_of_one_node(
+    start_cluster: Callable[[], Nodes],
+    process: Process,
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
+    weird_path: Path,
+    bits_of: Callable[[Path], dict[str, Any]],
+    wait_until: WaitUntil,
+) -> None:
+    long = {"baseline.train.epochs": 60, "baseline.train.mixup": 0.8, "runtime.checkpoint_seconds": 0.2}
+    together = write_spec(resources={"cpus": 2}, **{"runtime.processes": 2, "runtime.num_threads": 1}, **long)
+    assert cli("run", together, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+    spec = write_spec(resources={"nodes": 2, "cpus": 1}, **long)
+    refused = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
+    assert refused.code == 2
+    assert "trial baseline-seed0 asks for 2 nodes, and --executor local has one; use --executor ray" in refused.err
+
+    nodes = start_cluster()
+    for _ in range(3):
+        nodes.do("add 1")
+    driver = process("run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address)
+
+    def attempts() -> list[dict[str, Any]]:
+        return [event for path in store_path.glob("tiny/trials/*/attempts.jsonl") for event in events(path)]
+
+    def saved() -> list[float]:
+        return [path.stat().st_mtime for path in store_path.glob("tiny/trials/*/checkpoint.pt")]
+
+    def deputy() -> psutil.Process:
+        """Of an attempt that got further than the one before."""
+        wait_until(lambda: attempts() and attempts()[-1]["event"] == "start", "an attempt is under way", driver)
+        before = saved()
+        wait_until(lambda: saved() > before, "it saved", driver)
+        of_this_cluster = psutil.Process(nodes.process.pid).children(recursive=True)
+        [found] = [process for process in of_this_cluster if process.name().startswith("ray::_Deputy")]
+        return found
+
+    deputy().terminate()  # a notice to one node saves the whole trial
+    wait_until(lambda: any("checkpoint saved" in str(event.get("cause")) for event in attempts()), "it saved", driver)
+    nodes.do(f"kill {nodes.do(f'of {deputy().pid}')}")
+    _, err = driver.communicate(timeout=200)
+    assert driver.returncode == 0, err
+    assert [event["outcome"] for event in attempts() if event["event"] == "end"] == ["lost", "lost", "finished"]
+    assert "a node of the trial was lost" in attempts()[3]["cause"]
+    assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
+
+
 def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     from illama.config import NUMERICS_VERSION
     from orchestrator.executors.ray_cluster import _use_store
@@ -141,3 +192,55 @@ def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     elsewhere.mkdir()  # there, but not the same
     assert "No such file" in ask(elsewhere, "token", "me", NUMERICS_VERSION)
     assert "has another version of this package" in ask(tmp_path, "token", "me", NUMERICS_VERSION + 1)
+
+
+def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
+    start_cluster: Callable[[], Nodes], process: Process, write_spec: WriteSpec, store_path: Path, wait_until: WaitUntil
+) -> None:
+    spec = write_spec(seeds=[0, 1, 2], **{"baseline.train.epochs": 100})
+    nodes = start_cluster()
+    nodes.do("add 1")
+    driver = process("run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address)
+    wait_until(lambda: any(store_path.glob("tiny/trials/*/metrics.jsonl")), "a trial is under way", driver)
+    for missing in (store_path, Path(orchestrator.__file__).parent):
+        nodes.do(f"without {missing}")
+    _, err = driver.communicate(timeout=100)
+    assert driver.returncode == 0, err
+    assert "Traceback" not in err
+    assert err.count("it gets no trials") == 2
+    assert "does not see the store: its " in err
+    assert "cannot start a worker: FileNotFoundError" in err
+    attempts = [events(path) for path in store_path.glob("tiny/trials/*/attempts.jsonl")]
+    assert [[event.get("outcome") for event in each] for each in attempts] == [[None, "finished"]] * 3
+
+
+def test_where_no_node_is_left_that_can_train_the_sweep_ends_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, process: Process, cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("blind_node")))
+    monkeypatch.setenv("BLIND_TO", str(store_path))
+    spec = write_spec()
+    driver = process("run", spec, "--store", store_path, "--no-tracking")
+    _, err = driver.communicate(timeout=100)
+    assert driver.returncode == 3, err
+    assert "Traceback" not in err
+    assert "this machine has no node for trials; left out: node" in " ".join(err.split())
+    assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {"pending": 1}
+
+
+def test_a_worker_tells_its_drivers_store_from_another(make_sweep: Callable[..., Any]) -> None:
+    from illama.config import NUMERICS_VERSION
+    from orchestrator.executors.ray_cluster import what_is_wrong_here
+    from orchestrator.lease import Lease
+    from orchestrator.queue import TrialQueue
+
+    sweep = make_sweep()
+    with Lease(sweep.path) as lease:
+        queue = TrialQueue(sweep.trials, sweep.store, lease.session, {})
+        here = sweep.store.directory(sweep.trials[0]).path
+        assert "does not see the store" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), "not written yet"
+        queue.next()
+        assert what_is_wrong_here(here, lease.session, NUMERICS_VERSION) is None
+        assert what_is_wrong_here(here, "of a driver that was taken over from", NUMERICS_VERSION) is None, "no fault of the node"
+        assert "another version of this package" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION + 1))
+    assert "or is another one" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), "a copy of an older sweep"

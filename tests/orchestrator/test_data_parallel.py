@@ -46,6 +46,15 @@ def test_half_the_memory_is_half_of_what_one_process_has(make_sweep: Callable[..
     assert (trial.config.train.batch_size, smaller.runtime.micro_batch_size) == (59, 7)
 
 
+def test_what_a_trial_asks_for_is_of_each_of_its_nodes(make_sweep: Callable[..., Any]) -> None:
+    [trial] = make_sweep(resources={"nodes": 2, "cpus": 4, "gpus": 4}, runtime={"device": "auto"}).trials
+    [plain] = make_sweep().trials
+    assert (trial.runtime.processes, trial.runtime.num_threads) == (4, 1)
+    assert trial.resources.gpus_in_all == 8
+    assert trial.with_half_the_memory.runtime.micro_batch_size == 4, "half of an eighth of 59 images"
+    assert trial.fingerprint == plain.fingerprint
+
+
 def test_a_trial_whose_processes_keep_dying_without_getting_further_has_failed(make_sweep: Callable[..., Any]) -> None:
     sweep = make_sweep()
     queue = TrialQueue(sweep.trials, sweep.store, "mine", {})

@@ -1,5 +1,6 @@
 """The SQLite file that MLflow writes to."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,11 @@ def test_a_process_killed_while_it_creates_the_database_spoils_nothing(tmp_path:
     assert not path.exists()
     prepare_database(f"sqlite:///{path}")
     assert MlflowClient(f"sqlite:///{path}").create_experiment("after")
+    [left] = tmp_path.glob(".*")  # it may belong to a process that is at work
+    for age in (3000, 4000):
+        os.utime(left, times=(time.time() - age,) * 2)
+        prepare_database(f"sqlite:///{path}")
+        assert left.exists() is (age == 3000)
 
 
 def test_a_database_is_created_once_and_kept(tmp_path: Path) -> None:

@@ -282,6 +282,9 @@ def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(make_s
         def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
             assert outcome is Outcome.LOST
 
+        def finished(self) -> None:
+            pass
+
     with Lease(sweep.path) as lease, suppress(KeyboardInterrupt, SweepInUse):
         run_locally(TrialQueue(sweep.trials, sweep.store, lease.session, {}, [Usurper()]))
     assert len(starts) < 5

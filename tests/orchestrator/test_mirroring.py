@@ -35,6 +35,14 @@ def test_everything_is_mirrored_when_the_sweep_is_over(
     assert said.getvalue() == ""
 
 
+def test_everything_is_mirrored_while_the_executor_clears_up(
+    mirror_to: Callable[[str], MlflowMirror], new_mlflow: Callable[..., str], zoo: Path, wait_until: Callable[..., None]
+) -> None:
+    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=io.StringIO())) as background:
+        background.finished()
+        wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all trials are there")
+
+
 def test_a_trial_shows_up_while_it_runs(
     mirror_to: Callable[[str], MlflowMirror],
     new_mlflow: Callable[..., str],

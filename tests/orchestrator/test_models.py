@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from illama.data import load
 from orchestrator.representative import last_step, representative
 from orchestrator.spec import load_spec
 from orchestrator.store import Store
+from orchestrator.ui import free_port
 
 CommandLine = Callable[..., Any]
 NewMlflow = Callable[..., str]
@@ -98,8 +98,8 @@ def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(regi
     assert (again.code, "models:/zoo/1 is rmsnorm-seed1" in again.err) == (0, True)
     assert rows(registered) == before
     assert before["logged_models"] == before["model_versions"] == 1
-    another = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1", "--name", "production")
-    assert "models:/production/1" in another.err
+    another = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1", "--name", "it's [red]")
+    assert "models:/it's [red]/1 is rmsnorm-seed1" in another.err
     assert rows(registered) == before | {"model_versions": 2}
 
 
@@ -115,6 +115,29 @@ def test_what_was_cut_off_on_its_way_is_made_again(registered: str, zoo: Path, c
     client = MlflowClient(registered, registry_uri=registered)
     [model] = client.search_logged_models([client.get_experiment_by_name("zoo").experiment_id])
     assert (str(model.status), model.tags["sweep.trial"]) == ("READY", "rmsnorm-seed1")
+
+
+def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(registered: str, zoo: Path, cli: CommandLine) -> None:
+    client = MlflowClient(registered)
+    cli("sync", "zoo", "--store", zoo / "runs")
+    experiment = client.get_experiment_by_name("zoo").experiment_id
+    runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+    for name in ("rmsnorm-seed1", "baseline-seed0"):
+        client.delete_run(runs[name])
+    arguments = ("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1")
+    refused = cli(*arguments)
+    hint = "the run of rmsnorm-seed1 was deleted in MLflow, and its network belongs to it; `orchestrator sync zoo` restores it"
+    assert (refused.code, hint in refused.err) == (2, True), refused.err
+    assert client.get_run(runs["baseline-seed0"]).info.lifecycle_stage == "deleted"
+    cli("sync", "zoo", "--store", zoo / "runs")
+    assert cli(*arguments).code == 0
+
+
+def test_each_mlflow_gets_the_network_of_its_own_run(registered: str, zoo: Path, cli: CommandLine, new_mlflow: NewMlflow) -> None:
+    other = new_mlflow("other.db")
+    for uri in (other, registered, other):  # the store remembers the runs of one of them only
+        done = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1", "--tracking-uri", uri)
+        assert (done.code, "models:/zoo/1 is rmsnorm-seed1" in done.err) == (0, True), done.err
 
 
 @pytest.mark.parametrize(
@@ -209,9 +232,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[str, str], Served]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(uri: str, model: str) -> Served:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)]
         path = (
             f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # as in an activated environment: it calls uvicorn

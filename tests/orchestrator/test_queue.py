@@ -23,6 +23,9 @@ class Diary:
     def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
         self.entries.append(("ended", trial.name, outcome))
 
+    def finished(self) -> None:
+        self.entries.append(("finished",))
+
 
 @pytest.fixture
 def sweep(make_sweep: Callable[..., Any]) -> Any:
@@ -52,6 +55,16 @@ def begin(queue: TrialQueue) -> TrialSpec:
     return trial
 
 
+def test_it_says_once_that_nothing_runs_and_nothing_will(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+    taken = [begin(queue) for _ in sweep.trials]
+    queue.ended(taken[0], Outcome.LOST)
+    for trial in (*taken[1:], begin(queue)):
+        assert ("finished",) not in diary.entries
+        queue.ended(trial, Outcome.FINISHED)
+    assert diary.entries[-1] == ("finished",)
+    assert diary.entries.count(("finished",)) == 1
+
+
 def test_trials_come_in_the_order_of_the_road_each_with_its_folder_ready(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
     assert queue.waiting == tuple(sweep.trials)
     taken = [take(queue) for _ in sweep.trials]
@@ -70,7 +83,7 @@ def test_the_queue_is_finished_when_nothing_waits_and_nothing_runs(sweep: Any, q
         assert not queue.is_finished
         queue.ended(trial, Outcome.FINISHED)
     assert queue.is_finished
-    assert diary.entries[-1] == ("ended", "baseline-seed2", "finished")
+    assert diary.entries[-2:] == [("ended", "baseline-seed2", "finished"), ("finished",)]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.FAILED, Outcome.TIMED_OUT])
@@ -215,3 +228,38 @@ def test_what_no_node_can_hold_now_is_passed_over_and_keeps_its_place(make_sweep
     queue.give_back(eight)
     assert queue.waiting == (eight,)
     assert take(queue) == eight
+
+
+def test_where_it_runs_dry_it_asks_for_more_once_after_each_trial_that_ended(sweep: Any) -> None:
+    first, second, _ = sweep.trials
+    asked: list[bool] = []
+
+    def more(is_idle: bool) -> list[TrialSpec]:
+        asked.append(is_idle)
+        return [first, second]
+
+    queue = TrialQueue([first, second], sweep.store, "mine", {}, more=more)
+    begin(queue), begin(queue)
+    assert (queue.next(), asked) == (None, []), "nothing has ended yet"
+    queue.ended(first, Outcome.FINISHED)
+    assert not queue.is_finished
+    assert (queue.next(), queue.next(), asked) == (None, None, [False]), "what it had before is no news"
+    queue.ended(second, Outcome.FINISHED)
+    assert not queue.is_finished, "it has not asked yet"
+    assert (queue.next(), asked) == (None, [False, True])
+    assert queue.is_finished
+
+
+def test_what_it_is_given_later_is_handed_out_and_nothing_once_it_is_stopped(sweep: Any) -> None:
+    first, second, third = sweep.trials
+    queue = TrialQueue([first], sweep.store, "mine", {}, more=lambda is_idle: [first, second, third])
+    begin(queue)
+    queue.ended(first, Outcome.FINISHED)
+    assert take(queue) == second
+    assert queue.waiting == (third,)
+    queue.ended(second, Outcome.FAILED)
+    assert take(queue) == third
+    queue.ended(third, Outcome.FINISHED)
+    queue.stop()
+    assert queue.is_finished
+    assert queue.next() is None

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from invented import roadmap_of, spec_of
+from invented import HEAD, roadmap_of, spec_of
 
 from orchestrator.errors import UsageError
 from orchestrator.report.comparison import Comparison, compare, comparison_markdown, select, split_reference
@@ -58,6 +58,32 @@ def test_different_metrics_are_not_compared(tmp_path: Path) -> None:
     other = roadmap_of(spec_of(tmp_path, "metric: {name: val/loss, mode: min}\nsteps: []"), {})
     with pytest.raises(UsageError, match="cannot be compared"):
         compare(select(one, "a", ""), select(other, "b", ""))
+    best = roadmap_of(spec_of(tmp_path, "metric: {epoch: best}\nsteps: []"), {})
+    with pytest.raises(UsageError, match="at the last epoch and invented reports val/acc1 at the best epoch: they cannot"):
+        compare(select(one, "a", ""), select(best, "b", ""))
+
+
+def test_stars_are_explained_in_markdown_too(tmp_path: Path) -> None:
+    text = comparison_markdown(two_regimes(tmp_path))
+    assert "| +10.00\\* |" in text
+    assert "\n\\* baseline: the same difference for every seed" in text
+    assert "is paired by seed" in text
+
+
+def test_seeds_that_were_added_until_something_was_decided_are_paid_for(tmp_path: Path) -> None:
+    body, ends = "steps: []", {"baseline": [70.0, 71.0, 73.0]}
+    adaptive = HEAD.replace("seeds: [{seeds}]", "seeds: {{start: 3, max: 6, until: decided}}")
+    other = {"baseline": [71.0, 73.5, 74.0]}
+    plain, *paid = (
+        compare(select(roadmap_of(spec_of(tmp_path, body, head=one), ends), "a", ""), select(there, "b", "")).pairs[0].difference
+        for one, there in (
+            (HEAD, roadmap_of(spec_of(tmp_path, body), other)),
+            (HEAD, roadmap_of(spec_of(tmp_path, body, head=adaptive), other)),
+            (adaptive, roadmap_of(spec_of(tmp_path, body), other)),
+        )
+    )
+    assert plain is not None
+    assert [found.effect.p_value for found in paid if found] == [pytest.approx(2 * plain.effect.p_value)] * 2  # type: ignore[operator]
 
 
 def test_a_reference_is_split_at_its_colon_unless_it_is_a_file() -> None:

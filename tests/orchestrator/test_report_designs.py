@@ -78,6 +78,13 @@ def test_a_collapsed_cell_is_left_out_by_name(tmp_path: Path) -> None:
     assert abs(effect(section, "c") - 4) < 1e-6
 
 
+def test_a_place_of_the_road_that_an_average_lacks_is_told_too(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, {orders: 2}]" + STEPS)
+    ends: dict[str, list[End | None]] = {v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants}
+    road = roadmap_of(spec, ends | {"b": [("collapsed", 10.0), *ends["b"][1:]]})
+    assert "b: 1 collapsed, 2 finished" in road.sections[0].left_out
+
+
 def test_a_fraction_says_what_it_cannot_tell_apart() -> None:
     cells, resolution = cells_of(3, 1)
     names = ("a", "b", "c")

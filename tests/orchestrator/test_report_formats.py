@@ -3,12 +3,14 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from invented import digest, roadmap_of, spec_of, write_trials
 
+from orchestrator.errors import StoreError
 from orchestrator.plan import trials_of
 from orchestrator.report.bars import axis_of
 from orchestrator.report.formats import render
@@ -112,6 +114,28 @@ def test_text_from_the_spec_is_escaped_everywhere(roadmap: Roadmap) -> None:
     body = [line for line in latex.splitlines() if not line.startswith("%")]
     assert any(r"rms\_norm" in line for line in body)
     assert not [line for line in body if re.search(r"(?<!\\)[_%#]", line)]
+
+
+def test_what_is_special_to_a_format_stays_text(roadmap: Roadmap) -> None:
+    first, second, *others = roadmap.rows
+    odd = replace(second, variant=replace(second.variant, changes={"model.title": "$5 | $6 <b> __x__\n# two"}))
+    odd_roadmap = replace(roadmap, rows=[first, odd, *others], causes={"odd-seed0": "first line\nsecond_line"})
+    markdown = render(odd_roadmap, "md").decode()
+    assert r"| title: $5 \| $6 \<b> \_\_x\_\_ # two |" in markdown
+    assert r"\* causal: only seeds" in markdown
+    assert r"a paper \<1> & 50% of #2" in markdown
+    latex = render(odd_roadmap, "latex").decode()
+    assert r"title: \$5 \textbar{} \$6 $<$b$>$ \_\_x\_\_ \# two" in latex
+    assert "% odd-seed0: first line second_line\n" in latex
+    assert "title: $5 | $6 <b> __x__ # two" in "".join(ElementTree.fromstring(render(odd_roadmap, "svg")).itertext())
+    assert "title: $5 | $6 &lt;b&gt; __x__ # two" in render(odd_roadmap, "html").decode()
+
+
+def test_a_damaged_file_is_named(roadmap: Roadmap) -> None:
+    path = Path(roadmap.rows[0].paths[0], "trial.json")
+    path.write_text("{")
+    with pytest.raises(StoreError, match=r"trial\.json is damaged"):
+        render(roadmap, "html")
 
 
 def test_latex_is_a_booktabs_table_with_as_many_cells_in_every_row(roadmap: Roadmap) -> None:

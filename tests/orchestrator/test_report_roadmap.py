@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from invented import digest, records, roadmap_of, spec_of
+from invented import HEAD, ROAD, digest, records, roadmap_of, spec_of
 
 from orchestrator.plan import trials_of
-from orchestrator.report.cells import caveats, cells, decided_text, outcome_text, value_text
+from orchestrator.power import detectable_difference, typical_std
+from orchestrator.report.cells import caveats, cells, columns, decided_text, notes, outcome_text, value_text
 from orchestrator.report.roadmap import Roadmap, StepRow, build_roadmap
 
 HEALTHY = {
@@ -39,7 +40,7 @@ def test_a_step_where_some_seeds_collapsed_has_no_mean_over_both(tmp_path: Path)
     assert causal.summary is not None
     assert causal.summary.mean == 69.0
     assert causal.values == {0: 68.0, 1: 10.0, 2: 70.0}  # and still nothing is dropped
-    assert value_text(causal) == "69.00 ± 1.41 (2 of 3 finished, 1 collapsed)"
+    assert value_text(causal) == "69.00 ± 1.41 (2 of 3 finished)"
     assert outcome_text(causal) == "1 collapsed, 2 finished"
 
 
@@ -164,6 +165,27 @@ def test_a_sweep_without_a_road_reports_its_cells(tmp_path: Path) -> None:
 def test_the_detectable_difference_comes_from_the_spread_of_the_road(tmp_path: Path) -> None:
     assert roadmap_of(spec_of(tmp_path), {}).detectable is None
     assert roadmap_of(spec_of(tmp_path), HEALTHY).detectable > 0  # type: ignore[operator]
+
+
+def test_where_seeds_are_added_it_counts_all_of_them_and_pays_for_the_looks(tmp_path: Path) -> None:
+    head = HEAD.replace("seeds: [{seeds}]", "seeds: {{start: 3, max: 12, until: decided}}")
+    roadmap = roadmap_of(spec_of(tmp_path, head=head), HEALTHY)
+    [std] = {typical_std([row.delta_previous.effect for row in roadmap.rows if row.delta_previous])}
+    assert std is not None
+    assert roadmap.detectable == detectable_difference(std, 12, 4 * len(roadmap.looks))
+    assert any(note.startswith("With up to 12 seeds") for note in notes(roadmap))
+
+
+def test_one_seed_is_told_as_one(tmp_path: Path) -> None:
+    roadmap = roadmap_of(spec_of(tmp_path, seeds=1), {"baseline": [70.0], "rmsnorm": [72.0]})
+    assert columns(roadmap)[2].heading == "val/acc1 (n=1)"
+    assert "over 1 seed;" in notes(roadmap)[0]
+
+
+def test_a_loss_is_shown_with_the_decimals_that_it_needs(tmp_path: Path) -> None:
+    ends = {"baseline": [70.0, 71.0, 72.0], "rmsnorm": [72.0, 73.5, 74.0]}
+    roadmap = roadmap_of(spec_of(tmp_path, "metric: {name: val/loss, mode: min}" + ROAD), ends)
+    assert cells(roadmap, row(roadmap, "rmsnorm"))[2:4] == ["1.0000 ± 0.0000", "+0.0000*"]
 
 
 def test_nothing_done_yet_is_a_report_too(tmp_path: Path) -> None:

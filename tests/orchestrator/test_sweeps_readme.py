@@ -10,8 +10,8 @@ from illama.config import TrainConfig
 from illama.cost import parameter_count
 from orchestrator.confounds import warnings_of
 from orchestrator.errors import SpecError
-from orchestrator.plan import trials_of
-from orchestrator.schema import DesignSchema, SweepSchema
+from orchestrator.plan import later_trials, trials_of
+from orchestrator.schema import DesignSchema, SearchSchema, SweepSchema
 from orchestrator.spec import load_spec
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -43,7 +43,7 @@ def test_an_example_is_a_spec_that_plans(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_text(whole(text))
     (tmp_path / "mixer.py").write_bytes((SWEEPS.parent / "docs" / "foreign_model" / "mixer.py").read_bytes())
     spec = load_spec(tmp_path / "sweep.yaml")
-    assert trials_of(spec, lambda data: "digest")
+    assert [*trials_of(spec, lambda data: "digest"), *later_trials(spec)]
     if "_recipe_only" in text or "_on_baseline" in text:
         assert not {"confounded-step", "one-sided-recipe"} & {warning.code for warning in warnings_of(spec)}
 
@@ -61,6 +61,8 @@ def test_examples_of_mistakes_get_the_messages_that_are_shown(tmp_path: Path) ->
 def test_every_key_and_design_is_in_the_text() -> None:
     for key in SweepSchema.model_fields.keys() - {"adaptive"}:  # the long form of `seeds`
         assert f"`{key}`" in TEXT, key
+    for key in SearchSchema.model_fields:
+        assert f"| `{key}` |" in TEXT, key
     for name in DesignSchema.model_fields["name"].annotation.__args__:  # type: ignore[union-attr]
         assert f"| `{name}` |" in TEXT, name
 
@@ -68,7 +70,7 @@ def test_every_key_and_design_is_in_the_text() -> None:
 def test_every_warning_is_in_the_text() -> None:
     source = (SWEEPS.parent / "orchestrator" / "confounds.py").read_text()
     codes = set(re.findall(r'SpecWarning\("([a-z-]+)"', source))
-    assert len(codes) == 5
+    assert len(codes) == 7
     for code in [*codes, "data-absent"]:
         assert f"| `{code}` |" in TEXT
 

@@ -7,11 +7,12 @@ import socket
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from illama.config import DataConfig
 from illama.data import dataset_digest
@@ -19,7 +20,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.plan import trials_of
 from orchestrator.spec import load_spec
 from orchestrator.store import Store
-from orchestrator.tracking import MlflowMirror, database, default_tracking_uri, experiment, mlflow_run_ids, report, run_key
+from orchestrator.tracking import MlflowMirror, default_tracking_uri, mlflow_run_ids, report, run_key, sqlite
 from orchestrator.trial import Outcome
 
 MakeMirror = Callable[..., MlflowMirror]
@@ -168,8 +169,6 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(mirror_to: MakeMirror, c
 def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
     mirror_to: MakeMirror, content: Content, uri: str, zoo: Path
 ) -> None:
-    from mlflow import MlflowClient
-
     mirror_to(uri).sync()
     files = content(uri)["roadmap"]["artifacts"]
     assert files["sweep.yaml"] == (zoo / "zoo.yaml").read_bytes()
@@ -225,18 +224,24 @@ class Crashed(Exception):
     """The connection, or we, died."""
 
 
-WRITES = ["create_experiment", "create_run", "delete_run", "log_artifact", "log_batch", "log_inputs", "log_text"]
-WRITES += ["set_experiment_tag", "set_tag", "set_terminated", "update_run"]
+WRITES = {
+    MlflowClient: ["create_experiment", "delete_run", "set_experiment_tag", "set_tag", "update_run"],
+    sqlite.Sqlite: ["create_run", "write", "end", "add_file", "add_text", "add_dataset"],
+}
 """Every method that the mirror writes by."""
+WRITES_TO_A_SERVER = {
+    MlflowClient: [*WRITES[MlflowClient], "create_run", "log_batch", "log_inputs", "log_artifact", "log_text", "set_terminated"]
+}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("writes", [WRITES, WRITES_TO_A_SERVER], ids=["straight", "by MLflow's client"])
 def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repair(
-    mirror_to: MakeMirror, content: Content, new_mlflow: NewMlflow, monkeypatch: pytest.MonkeyPatch, zoo: Path
+    content: Content, new_mlflow: NewMlflow, monkeypatch: pytest.MonkeyPatch, zoo: Path, writes: dict[type, list[str]]
 ) -> None:
-    from mlflow import MlflowClient
-
     monkeypatch.setattr(report, "_FILES", {"roadmap.md": "md"})  # figures take a second each
+    if writes is WRITES_TO_A_SERVER:
+        monkeypatch.setitem(sqlite._COLUMNS, "runs", "of another version")
     small = trials_of(load_spec(zoo / "zoo.yaml"), dataset_digest, only=["rmsnorm"])
 
     def sync(uri: str) -> None:
@@ -246,9 +251,7 @@ def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repai
     expected = content(undisturbed)
     calls = last = 0
 
-    def counted(name: str) -> Callable[..., Any]:
-        real = getattr(MlflowClient, name)
-
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             nonlocal calls
             result = real(*arguments, **options)
@@ -259,8 +262,9 @@ def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repai
 
         return call
 
-    for name in WRITES:
-        monkeypatch.setattr(MlflowClient, name, counted(name))
+    for owner, names in writes.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     wrong = []
     for last in range(1, 100):
         calls, uri = 0, new_mlflow(f"crash{last}.db")
@@ -279,8 +283,6 @@ def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repai
 
 
 def test_deleted_runs_and_experiments_come_back(mirror_to: MakeMirror, content: Content, uri: str) -> None:
-    from mlflow import MlflowClient
-
     mirror_to(uri).sync()
     expected = content(uri)
     client = MlflowClient(uri)
@@ -294,6 +296,47 @@ def test_deleted_runs_and_experiments_come_back(mirror_to: MakeMirror, content: 
     mirror_to(uri).sync()
     assert content(uri) == expected
     assert client.get_experiment_by_name("zoo").lifecycle_stage == "active"
+
+
+@pytest.mark.parametrize("stage", ["active", "deleted"])
+def test_an_experiment_that_a_slow_server_made_after_all_is_taken(
+    mirror_to: MakeMirror, content: Content, uri: str, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    mirror_to(uri).sync()
+    expected = content(uri)
+    if stage == "deleted":
+        MlflowClient(uri).delete_experiment("1")
+    real, not_yet = MlflowClient.get_experiment_by_name, [None]
+    monkeypatch.setattr(
+        MlflowClient, "get_experiment_by_name", lambda client, name: not_yet.pop() if not_yet else real(client, name)
+    )
+    mirror_to(uri).sync()
+    assert not_yet == []
+    assert content(uri) == expected
+
+
+def test_one_trial_more_asks_no_more_however_many_there_are(zoo: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (zoo / "zoo.yaml").write_text((zoo / "zoo.yaml").read_text().replace("seeds:\n- 0\n- 1\n", f"seeds: {list(range(40))}\n"))
+    spec, store = load_spec(zoo / "zoo.yaml"), Store(zoo / "runs")
+    trials = trials_of(spec, lambda data: "sha256:0", only=["baseline"])  # none that is there
+    [trained] = zoo.glob("runs/zoo/trials/baseline-seed0-*")
+    for trial in trials[:-1]:
+        shutil.copytree(trained, store.directory(trial).path)
+    mirror = MlflowMirror(uri, spec, trials, store)
+    mirror.sync(trials[:3])
+    asked: list[object] = []
+    real = Store.record
+    monkeypatch.setattr(Store, "record", lambda *arguments: asked.append(arguments) or real(*arguments))
+    assert mirror._experiment is not None
+    assert isinstance(mirror._experiment._api, sqlite.Sqlite)
+    mirror._experiment._api._database.set_trace_callback(asked.append)
+    counts = []
+    for trial in trials[3:-1]:
+        asked.clear()
+        mirror.sync([trial])
+        counts.append(len(asked))
+    assert len(set(counts)) == 1, counts
+    assert 10 < counts[0] < 100
 
 
 def test_the_run_of_each_trial_is_written_beside_the_trials(mirror_to: MakeMirror, zoo: Path, uri: str) -> None:
@@ -321,8 +364,6 @@ def test_a_trial_reused_from_another_sweep_has_a_run_in_both(uri: str, zoo: Path
         spec = load_spec(zoo / f"{name}.yaml")
         store.prepare(name)
         MlflowMirror(uri, spec, trials_of(spec, dataset_digest), store).sync()
-    from mlflow import MlflowClient
-
     client = MlflowClient(uri)
     counts = {}
     for name in ("zoo", "copy"):
@@ -408,8 +449,6 @@ def test_an_edited_sweep_shows_what_a_new_one_would_and_keeps_what_was_trained_b
 
 
 def test_runs_that_were_deleted_by_hand_are_left_alone_on_request(mirror_to: MakeMirror, content: Content, uri: str) -> None:
-    from mlflow import MlflowClient
-
     mirror_to(uri).sync()
     expected = content(uri)
     gone = ["rmsnorm-seed0", "2 causal", "roadmap"]
@@ -428,8 +467,6 @@ def test_runs_that_were_deleted_by_hand_are_left_alone_on_request(mirror_to: Mak
 def test_a_run_that_is_deleted_by_hand_while_the_sweep_runs_stays_so_and_stops_no_other(
     mirror_to: MakeMirror, content: Content, uri: str, zoo: Path
 ) -> None:
-    from mlflow import MlflowClient
-
     live = mirror_to(uri, restore_deleted=False)
     [attempts] = zoo.glob("runs/zoo/trials/rmsnorm-seed0-*/attempts.jsonl")
     lines = attempts.read_text().splitlines(keepends=True)
@@ -451,8 +488,6 @@ def test_a_run_that_is_deleted_by_hand_while_the_sweep_runs_stays_so_and_stops_n
 def test_sync_restores_what_was_deleted_unless_it_is_told_not_to(
     cli: Callable[..., Any], content: Content, uri: str, zoo: Path
 ) -> None:
-    from mlflow import MlflowClient
-
     sync = ("sync", zoo / "zoo.yaml", "--store", zoo / "runs")
     assert cli(*sync).code == 0
     expected = content(uri)
@@ -469,8 +504,6 @@ def test_sync_restores_what_was_deleted_unless_it_is_told_not_to(
 def test_a_run_that_was_made_twice_because_an_answer_got_lost_is_there_once(
     mirror_to: MakeMirror, content: Content, uri: str, monkeypatch: pytest.MonkeyPatch, new_mlflow: NewMlflow
 ) -> None:
-    from mlflow import MlflowClient
-
     mirror_to(expected := new_mlflow("calm.db")).sync()
     real = MlflowClient.create_run
 
@@ -486,8 +519,6 @@ def test_a_run_that_was_made_twice_because_an_answer_got_lost_is_there_once(
 
 
 def test_a_param_that_mlflow_would_refuse_stops_nothing(mirror_to: MakeMirror, content: Content, uri: str) -> None:
-    from mlflow import MlflowClient
-
     mirror_to(uri).sync()
     expected = content(uri)
     client = MlflowClient(uri)
@@ -502,25 +533,3 @@ def test_a_param_that_mlflow_would_refuse_stops_nothing(mirror_to: MakeMirror, c
             client.log_param(made.info.run_id, "step", "another")
     mirror_to(uri).sync()
     assert content(uri) == expected
-
-
-def test_points_come_into_sqlite_as_mlflow_would_have_written_them(
-    mirror_to: MakeMirror, content: Content, uri: str, monkeypatch: pytest.MonkeyPatch, new_mlflow: NewMlflow, zoo: Path
-) -> None:
-    for path in zoo.glob("runs/zoo/trials/rmsnorm-*/metrics.jsonl"):  # what is no number goes through MLflow
-        path.write_text(path.read_text().replace('"epoch": 1.0', '"epoch": 1.0, "val/odd": NaN, "val/huge": Infinity'))
-    taken = []
-
-    def spied(tracking_uri: str, run_id: str, points: Sequence[Any]) -> Sequence[Any]:
-        left = database.add_points(tracking_uri, run_id, points)
-        taken.append(len(points) - len(left))
-        return left
-
-    with monkeypatch.context() as watched:
-        watched.setattr(experiment, "add_points", spied)
-        mirror_to(uri).sync()
-    assert sum(taken) > 50
-    with monkeypatch.context() as slow:
-        slow.setattr(experiment, "add_points", lambda tracking_uri, run_id, points: points)
-        mirror_to(plain := new_mlflow("plain.db")).sync()
-    assert content(uri) == content(plain)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.ui import free_port
+
 pytestmark = pytest.mark.slow
 
 DATABASE_PASSWORD, USER_PASSWORD, S3_SECRET = "of-the-database", "of-the-user-12345", "of-the-bucket"
@@ -30,17 +32,7 @@ class Servers:
 
 
 @pytest.fixture
-def free_port() -> Callable[[], int]:
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find
-
-
-@pytest.fixture
-def postgres(free_port: Callable[[], int]) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The address of a new database; PostgreSQL refuses to be run by root."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(at).parent for at in [shutil.which("initdb")] if at]
     if not found:
@@ -93,9 +85,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def servers(
-    postgres: str, s3: str, free_port: Callable[[], int], tmp_path: Path, wait_until: Callable[..., None]
-) -> Iterator[Servers]:
+def servers(postgres: str, s3: str, tmp_path: Path, wait_until: Callable[..., None]) -> Iterator[Servers]:
     port = free_port()
     (tmp_path / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\nadmin_username = researcher\n"

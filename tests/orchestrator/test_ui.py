@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -64,7 +65,7 @@ def test_a_server_elsewhere_is_named_and_not_served_again(zoo: Path, cli: Comman
 def test_a_port_that_is_taken_is_told(cli: CommandLine, new_mlflow: Callable[..., str], store_path: Path, taken: int) -> None:
     new_mlflow()
     finished = cli("ui", "--store", store_path, "--port", taken)
-    assert (finished.code, f"port {taken} of 127.0.0.1 is taken; choose another with --port" in finished.err) == (2, True)
+    assert (finished.code, f"port {taken} of 127.0.0.1 cannot be used (Address already in use)" in finished.err) == (2, True)
 
 
 @pytest.mark.slow
@@ -79,6 +80,7 @@ def test_the_page_that_it_names_is_the_sweep_and_ends_with_it(
     page = urlsplit(said.split()[2])
     assert page.hostname == "127.0.0.1"
     address = f"http://{page.netloc}"
+    assert not any("mlflow.db" in word for one in psutil.Process(driver.pid).children() for word in one.cmdline())
     with urllib.request.urlopen(f"{address}/", timeout=30) as response:
         assert "MLflow" in response.read().decode()
     experiment = page.fragment.split("/")[2]

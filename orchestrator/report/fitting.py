@@ -1,0 +1,103 @@
+"""Tables that fit the terminal: what has no room in a line stands below it, and nothing is cut off."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from textwrap import wrap
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.cells import Column
+
+_GAP = 3
+_LEAST = 20
+"""Characters that a column needs whose cells may wrap."""
+_SHORT = 10
+"""Characters of a heading that is not cut into lines."""
+_HELD = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """One line for each row where the terminal is wide enough."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    styles: Sequence[str] = ()
+    """Of the rows."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        for headings in ([column.heading for column in self.columns], self._narrow_headings):
+            if self._width(headings) <= options.max_width:
+                yield self._plain(headings)
+                return
+        yield from self._stacked(options.max_width)
+
+    @cached_property
+    def _cell_widths(self) -> Sequence[int]:
+        """Of columns whose headings have a line for each word where they need to."""
+        least = [max(min(len(column.heading), _SHORT), *map(len, column.heading.split())) for column in self.columns]
+        return [max([width, *(len(row[index]) for row in self.rows)]) for index, width in enumerate(least)]
+
+    @property
+    def _narrow_headings(self) -> list[str]:
+        return ["\n".join(wrap(c.heading, width)) for c, width in zip(self.columns, self._cell_widths, strict=True)]
+
+    def _width(self, headings: Sequence[str]) -> int:
+        """Of all columns side by side."""
+        widths = []
+        for column, cells, heading in zip(self.columns, self._cell_widths, headings, strict=True):
+            width = max(cells, *map(len, heading.split("\n")))
+            widths.append(min(width, _LEAST) if column.wraps else width)
+        return sum(widths) + _GAP * len(widths)
+
+    def _plain(self, headings: Sequence[str]) -> Table:
+        table = Table(title=Text(self.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for column, heading in zip(self.columns, headings, strict=True):
+            table.add_column(Text(heading), justify="right" if column.is_number else "left", no_wrap=not column.wraps)
+        for row, style in self._styled_rows():
+            table.add_row(*map(Text, row), style=style)
+        return table
+
+    def _stacked(self, width: int) -> Iterator[RenderableType]:
+        """The columns that fit, and below each row the others."""
+        kept, room = self._fitting(width), max(width - _GAP, _LEAST)
+        headings = {index: self._narrow_headings[index].split("\n") for index in kept}
+        height = max(map(len, headings.values()))
+        yield Text(f"{self.title}\n", style="italic")
+        for place in range(height):
+            parts = {index: ([""] * (height - len(lines)) + lines)[place] for index, lines in headings.items()}
+            yield Text(self._line(parts), style="bold")
+        yield Text(" " + "─" * (sum(self._cell_widths[index] + _GAP for index in kept) - _GAP))
+        for row, style in self._styled_rows():
+            yield Text(self._line({index: row[index] for index in kept}), style=style)
+            below = [self._below(index, cell, room) for index, cell in enumerate(row) if index not in kept and cell]
+            for line in wrap(f"{_HELD}· ".join(below), room):
+                yield Text(" " * _GAP + line.replace(_HELD, " "), style="dim")
+        yield Text("")
+
+    def _styled_rows(self) -> Iterator[tuple[Sequence[str], str]]:
+        return zip(self.rows, self.styles or [""] * len(self.rows), strict=True)
+
+    def _line(self, cells: Mapping[int, str]) -> str:
+        widths = self._cell_widths
+        parts = [c.rjust(widths[i]) if self.columns[i].is_number else c.ljust(widths[i]) for i, c in cells.items()]
+        return f" {(' ' * _GAP).join(parts)}".rstrip()
+
+    def _below(self, index: int, cell: str, room: int) -> str:
+        """By its name, and in one piece where that fits."""
+        column = self.columns[index]
+        text = cell if column.wraps else f"{column.name or column.heading}: {cell}"
+        return text if column.wraps or len(text) > room - 2 else text.replace(" ", _HELD)
+
+    def _fitting(self, width: int) -> list[int]:
+        """Columns for lines of `width`: those that may wrap leave first, then by rank."""
+        kept = [index for index, column in enumerate(self.columns) if not column.wraps]
+        leaving = sorted(kept, key=lambda index: self.columns[index].rank)
+        while len(kept) > 1 and sum(self._cell_widths[index] + _GAP for index in kept) > width:
+            kept.remove(leaving.pop())
+        return kept

@@ -1,0 +1,109 @@
+"""What a sweep's experiment asks of MLflow for its runs, each in one call of MLflow's client."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ENTITIES_PER_CALL = 1000
+"""The server's limit on one batch."""
+
+
+@dataclass
+class Run:
+    """What MLflow is known to hold of one run."""
+
+    run_id: str
+    name: str
+    start: int
+    """Milliseconds since 1970."""
+    status: str
+    is_deleted: bool
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    """The newest value of each."""
+
+    @property
+    def iteration(self) -> int:
+        """The last one whose metrics were sent; -1 before the first."""
+        return int(self.tags.get("sweep.iteration", -1))
+
+    @property
+    def content(self) -> tuple[int, int]:
+        """More of two runs of the same is to be kept."""
+        return self.iteration, len(self.tags) + len(self.params) + len(self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a curve."""
+
+    key: str
+    value: float
+    iteration: int
+    time: int
+    """Milliseconds since 1970."""
+
+
+class Api:
+    """Every method raises what MLflow raises."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        from mlflow import MlflowClient  # takes seconds
+
+        self.client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+    def runs(self, experiment_id: str) -> Iterable[Run]:
+        """All of an experiment, deleted ones too, the latest first."""
+        from mlflow.entities import ViewType
+
+        token = None
+        while True:
+            page = self.client.search_runs([experiment_id], run_view_type=ViewType.ALL, max_results=1000, page_token=token)
+            yield from map(_run_of, page)
+            token = page.token
+            if not token:
+                return
+
+    def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
+        """A new run that is running. Returns its id."""
+        return str(self.client.create_run(experiment_id, start, tags=dict(tags), run_name=name).info.run_id)
+
+    def write(self, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Add to a run: params for good, tags in the place of others; a point that is there already is not added again."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(point.key, point.value, point.time, point.iteration) for point in points]
+        room = _ENTITIES_PER_CALL - len(params) - len(tags)
+        while len(metrics) > room:
+            self.client.log_batch(run_id, metrics=metrics[:_ENTITIES_PER_CALL])
+            metrics = metrics[_ENTITIES_PER_CALL:]
+        param_list = [Param(key, value) for key, value in params.items()]
+        tag_list = [RunTag(key, value) for key, value in tags.items()]
+        self.client.log_batch(run_id, metrics=metrics, params=param_list, tags=tag_list)
+
+    def end(self, run_id: str, status: str, end: int) -> None:
+        """Say in MLflow's words how a run ended, and when in milliseconds since 1970."""
+        self.client.set_terminated(run_id, status, end)
+
+    def add_file(self, run_id: str, path: Path) -> None:
+        """As an artifact; one of the same name is replaced."""
+        self.client.log_artifact(run_id, str(path))
+
+    def add_text(self, run_id: str, text: str, name: str) -> None:
+        """As an artifact; one of the same name is replaced."""
+        self.client.log_text(run_id, text, name)
+
+    def add_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is JSON."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest, "illama", source)
+        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _run_of(run: Any) -> Run:
+    info, data = run.info, run.data
+    content = dict(data.tags), dict(data.params), dict(data.metrics)
+    return Run(info.run_id, info.run_name, info.start_time, info.status, info.lifecycle_stage != "active", *content)

@@ -1,0 +1,217 @@
+"""MLflow's most frequent calls, straight into its SQLite file: the same rows for a tenth of the time.
+
+MLflow asks the database some dozens of times for each trial, and takes the processor from the training beside it. What is written
+here is what it writes, in one transaction for each call; a test compares all tables. Whatever is out of the ordinary is left to
+MLflow, which takes it or says why not: another version's tables, a run that is deleted, a name or value that it would judge.
+"""
+
+import math
+import os
+import re
+import sqlite3
+import sys
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from operator import itemgetter
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from orchestrator.tracking.api import Api, Point, Run
+from orchestrator.tracking.database import path_of
+
+_COLUMNS = {
+    "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time source_version "
+    "lifecycle_stage artifact_uri experiment_id deleted_time",
+    "tags": "key value run_uuid",
+    "params": "key value run_uuid",
+    "metrics": "key value timestamp run_uuid step is_nan",
+    "latest_metrics": "key value timestamp step is_nan run_uuid",
+    "datasets": "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_schema dataset_profile",
+    "inputs": "input_uuid source_type source_id destination_type destination_id step",
+    "input_tags": "input_uuid name value",
+}
+"""Of MLflow 3.11 to 3.17, as far as they matter here."""
+_BUSY_SECONDS = 20.0
+"""As MLflow waits for another writer."""
+_PLAIN_KEY = re.compile(r"(?!mlflow\.runName)\w[\w.-]*(/\w[\w.-]*)*")
+_PLAIN_FOLDER = re.compile(r"file:///[\w./~%-]+")
+_LONGEST_KEY, _LONGEST_VALUE, _LONGEST_SOURCE = 250, 6000, 65535
+_RUN_ROW = f"INSERT INTO runs ({', '.join(_COLUMNS['runs'].split())}) VALUES ({', '.join('?' * 14)})"
+_TAG_ROW = """INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)
+    ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"""
+_PARAM_ROW = "INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)"
+_POINT_ROW = """INSERT INTO metrics (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"""
+_AGE = itemgetter(2, 3, 4)
+"""MLflow's newest point of a metric is the one where these are greatest: step, timestamp, value."""
+_LATEST_ROW = """INSERT INTO latest_metrics (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key, run_uuid) DO UPDATE
+    SET step = excluded.step, timestamp = excluded.timestamp, value = excluded.value, is_nan = excluded.is_nan
+    WHERE (excluded.step, excluded.timestamp, excluded.value) > (step, timestamp, value)"""
+_DATASET_ROW = """INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source)
+    VALUES (?, ?, ?, ?, 'illama', ?) ON CONFLICT (experiment_id, name, digest) DO NOTHING"""
+_INPUT_ROW = """INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id)
+    SELECT ?, 'DATASET', dataset_uuid, 'RUN', ? FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?
+    ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING"""
+
+
+class _OutOfTheOrdinary(Exception):
+    """Left to MLflow; nothing was written."""
+
+
+def connect(tracking_uri: str) -> Api:
+    """The shortest way to MLflow at an address. A database must be there already."""
+    path = path_of(tracking_uri)
+    return Sqlite(tracking_uri, path) if path and _has_known_tables(path) else Api(tracking_uri)
+
+
+def _has_known_tables(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as database:
+        columns = "SELECT name FROM pragma_table_info(?)"
+        found = {table: {name for (name,) in database.execute(columns, [table])} for table in _COLUMNS}
+    return found == {table: set(names.split()) for table, names in _COLUMNS.items()}
+
+
+class Sqlite(Api):
+    """A database that this process opens itself."""
+
+    def __init__(self, tracking_uri: str, path: Path) -> None:
+        super().__init__(tracking_uri)
+        self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._database.close)
+        self._database.execute("PRAGMA synchronous=NORMAL")
+
+    def runs(self, experiment_id: str) -> Iterable[Run]:
+        """All of an experiment, deleted ones too, the latest first."""
+        with self._transaction("DEFERRED") as rows:
+            about = "SELECT run_uuid, name, start_time, status, lifecycle_stage FROM runs WHERE experiment_id = ?"
+            ordered = rows.execute(f"{about} ORDER BY start_time DESC, run_uuid", [experiment_id])
+            found = {row[0]: Run(row[0], row[1], row[2], row[3], row[4] != "active", {}, {}, {}) for row in ordered}
+            of_experiment = "JOIN runs USING (run_uuid) WHERE experiment_id = ?"
+            for run_id, key, value in rows.execute(f"SELECT run_uuid, key, value FROM tags {of_experiment}", [experiment_id]):
+                found[run_id].tags[key] = value
+            for run_id, key, value in rows.execute(f"SELECT run_uuid, key, value FROM params {of_experiment}", [experiment_id]):
+                found[run_id].params[key] = value
+            latest = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics {of_experiment}"
+            for run_id, key, value, is_nan in rows.execute(latest, [experiment_id]):
+                found[run_id].metrics[key] = math.nan if is_nan else value
+        return found.values()
+
+    def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
+        """A new run that is running. Returns its id."""
+        run_id = uuid4().hex
+        try:
+            with self._transaction() as rows:
+                active = "SELECT artifact_location FROM experiments WHERE experiment_id = ? AND lifecycle_stage = 'active'"
+                folder = _one(rows.execute(active, [experiment_id]))
+                _expect(_PLAIN_FOLDER.fullmatch(folder) and "mlflow.user" not in tags and 0 < len(name) <= _LONGEST_KEY)
+                place = f"{folder.rstrip('/')}/{run_id}/artifacts"
+                where = "UNKNOWN", "", "", "unknown", "RUNNING", start, None, "", "active", place, int(experiment_id), None
+                _expect_plain(tags)
+                rows.execute(_RUN_ROW, (run_id, name, *where))
+                rows.executemany(_TAG_ROW, [(run_id, *tag) for tag in {**tags, "mlflow.runName": name}.items()])
+        except _OutOfTheOrdinary:
+            return super().create_run(experiment_id, name, start, tags)
+        return run_id
+
+    def write(self, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Add to a run: params for good, tags in the place of others; a point that is there already is not added again."""
+        try:
+            _expect_plain(tags, params, {point.key: "" for point in points})
+            _expect(all(type(point.value) in (float, int) and point.time >= 0 for point in points))
+            found = [(run_id, point.key, point.iteration, point.time, *_stored(point.value)) for point in points]
+            with self._transaction() as rows:
+                _one(rows.execute("SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'", [run_id]))
+                rows.executemany(_PARAM_ROW, [(run_id, *param) for param in params.items()])
+                rows.executemany(_POINT_ROW, found)
+                rows.executemany(_LATEST_ROW, {row[1]: row for row in sorted(found, key=_AGE)}.values())
+                rows.executemany(_TAG_ROW, [(run_id, *tag) for tag in tags.items()])
+        except _OutOfTheOrdinary:
+            super().write(run_id, points, params, tags)
+
+    def end(self, run_id: str, status: str, end: int) -> None:
+        """Say in MLflow's words how a run ended, and when in milliseconds since 1970."""
+        try:
+            with self._transaction() as rows:
+                update = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+                _expect(rows.execute(update, (status, end, run_id)).rowcount)
+        except _OutOfTheOrdinary:
+            super().end(run_id, status, end)
+
+    def add_file(self, run_id: str, path: Path) -> None:
+        """As an artifact; one of the same name is replaced."""
+        try:
+            self._add(run_id, path.name, path.read_bytes())
+        except _OutOfTheOrdinary:
+            super().add_file(run_id, path)
+
+    def add_text(self, run_id: str, text: str, name: str) -> None:
+        """As an artifact; one of the same name is replaced."""
+        try:
+            self._add(run_id, name, text.encode())
+        except _OutOfTheOrdinary:
+            super().add_text(run_id, text, name)
+
+    def add_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is JSON."""
+        try:
+            with self._transaction() as rows:
+                _expect(len(name) <= _LONGEST_KEY and len(digest) <= 36 and len(source) <= _LONGEST_SOURCE)
+                active = "SELECT experiment_id FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+                which = _one(rows.execute(active, [run_id])), name, digest
+                rows.execute(_DATASET_ROW, (uuid4().hex, *which, source))
+                if rows.execute(_INPUT_ROW, (used := uuid4().hex, run_id, *which)).rowcount:
+                    rows.execute("INSERT INTO input_tags VALUES (?, 'mlflow.data.context', 'training')", [used])
+        except _OutOfTheOrdinary:
+            super().add_dataset(run_id, name, digest, source)
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """All of what is done inside or nothing; whatever breaks a rule of the tables is out of the ordinary."""
+        try:
+            with self._database:
+                self._database.execute(f"BEGIN {kind}")
+                yield self._database
+        except sqlite3.IntegrityError as error:
+            raise _OutOfTheOrdinary from error
+
+    def _add(self, run_id: str, name: str, content: bytes) -> None:
+        """Write a file whole into the folder of a run; where that is was written by us or by MLflow."""
+        place = _one(self._database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id]))
+        _expect(_PLAIN_FOLDER.fullmatch(place))
+        folder = Path(unquote(urlsplit(place).path))
+        aside = folder / f".artifact.uploading.{name}"  # as MLflow's, which it does not show
+        try:
+            aside.write_bytes(content)
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(content)
+        os.replace(aside, folder / name)
+
+
+def _one(rows: sqlite3.Cursor) -> str:
+    """The value of the only row; there may be none for what was deleted."""
+    found = rows.fetchone()
+    _expect(found)
+    return str(found[0])
+
+
+def _expect(condition: object) -> None:
+    if not condition:
+        raise _OutOfTheOrdinary
+
+
+def _expect_plain(*entries: Mapping[str, str]) -> None:
+    """Names and values that every MLflow takes as they are."""
+    for some in entries:
+        _expect(all(len(key) <= _LONGEST_KEY and _PLAIN_KEY.fullmatch(key) for key in some))
+        _expect(all(len(value) <= _LONGEST_VALUE for value in some.values()))
+
+
+def _stored(value: float) -> tuple[float, bool]:
+    """A number as SQL has them, and whether it is none."""
+    if math.isfinite(value):
+        return value, False
+    return (0.0, True) if math.isnan(value) else (math.copysign(sys.float_info.max, value), False)
