@@ -26,7 +26,9 @@ def import_in_advance() -> None:
     """What logging a network needs. It takes seconds, and a sweep that starts has time for it."""
     with suppress(ImportError):  # told when it is needed
         import mlflow.pytorch  # noqa: F401
-        import torch.export  # noqa: F401
+        import torch.export
+
+        torch.export.export(torch.nn.Identity(), (torch.zeros(1),))  # the first one imports as much again
 
 
 def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
