@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from illama.config import RuntimeConfig
-from illama.distributed import LOOK_SECONDS, Followers, MeetingPoint, OtherNodes, Ranks, network_of
+from illama.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
 from illama.imports import import_from
-from illama.results import NodeLost
+from illama.results import NodeLost as NodeLost  # executors have it from here: only the worker knows torch
 from illama.trainer import Diverged, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import StoreError
 from orchestrator.lease import EXPIRY_SECONDS, read_lease
@@ -28,9 +28,7 @@ from orchestrator.store import MetricsLog, TrialDirectory
 from orchestrator.trial import SAVED, Outcome, TrialSpec
 from orchestrator.usage import UsageMeter
 
-__all__ = ["LOOK_SECONDS", "NodeLost", "Superseded", "Watch", "leave", "run_trial", "start_followers"]
-
-_LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.2
 """How often a worker looks whether it should stop; a look costs two small reads."""
 
 leave = threading.Event()
@@ -56,7 +54,7 @@ class Watch:
         """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's work."""
         now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + _LOOK_SECONDS
+            self._next_look = now + LOOK_SECONDS
             if self._directory.attempts_path.stat().st_size != self._attempts_size:
                 raise Superseded
             self._stop = self._stop or self._driver_is_gone_or_stopping()
