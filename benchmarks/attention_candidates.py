@@ -4,15 +4,15 @@
 
 | candidate | what it is |
 |---|---|
-| dense | the formula with its N x N matrix: what the package runs on a GPU today |
+| flash | what the package runs: two runs of torch's flash attention, joined by their log-sum-exps |
+| dense | the formula with its N x N matrix |
 | doubled | torch's fused attention over 2N keys: each once with log S, and once more with log (1 - S) and 0 for its value |
-| flash | two runs of torch's flash attention, joined by their log-sum-exps, as `illama.attention` does on the CPU |
-| cudnn | the same with cuDNN's |
+| cudnn | two runs of cuDNN's fused attention |
 | flex | two runs of flex attention, joined in the same way; its gradient comes from autograd |
 | triton | kernels of our own, `benchmarks/triton_attention.py` |
 
 Outputs and gradients are checked for alpha 0, 0.3 and 1, causal and modified causal. On a CPU nothing is timed, and what cannot
-run there says why; none of them has run on a GPU yet. The package takes over the one that whole training steps are fastest with:
+run there says why; none of them has run on a GPU yet. The package shall have the one that whole training steps are fastest with:
 `benchmarks/gpu_throughput.py --attention NAME ...` measures that.
 """
 
@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from illama.attention import dense_attention
+from illama.attention import dense_attention, multiplicative_attention
 from illama.masks import Mask
 
 Candidate = Callable[[Tensor, Tensor, Tensor, Mask], Tensor]
@@ -37,6 +37,11 @@ Candidate = Callable[[Tensor, Tensor, Tensor, Mask], Tensor]
 ALPHAS, KINDS = (0.0, 0.3, 1.0), ("causal", "modified_causal")
 
 _block_masks: dict[tuple[str, int, str], Any] = {}
+
+
+def flash(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """The package's, wherever it can run: the package itself takes it only where it pays."""
+    return multiplicative_attention(q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal")
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
@@ -50,14 +55,12 @@ def doubled(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     return F.scaled_dot_product_attention(q, torch.cat((k, k), 2), torch.cat((v, torch.zeros_like(v)), 2), attn_mask=bias)
 
 
-def _two_runs(operation: str) -> Candidate:
-    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-        out: Tensor = getattr(torch.ops.attention_candidates, operation)(q, k, v, _alpha(mask), -1)[0]
-        if mask.attention == "modified_causal":
-            out = torch.cat((F.scaled_dot_product_attention(q[:, :, :1], k, v), out[:, :, 1:]), dim=2)
-        return out
-
-    return attend
+def cudnn(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """As `flash`, with cuDNN's kernels."""
+    out: Tensor = torch.ops.attention_candidates.cudnn(q, k, v, _alpha(mask), -1)[0]
+    if mask.attention == "modified_causal":
+        out = torch.cat((F.scaled_dot_product_attention(q[:, :, :1], k, v), out[:, :, 1:]), dim=2)
+    return out
 
 
 def flex(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
@@ -81,10 +84,10 @@ def kernels(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 
 CANDIDATES: dict[str, Candidate] = {
+    "flash": flash,
     "dense": dense,
     "doubled": doubled,
-    "flash": _two_runs("flash"),
-    "cudnn": _two_runs("cudnn"),
+    "cudnn": cudnn,
     "flex": flex,
     "triton": kernels,
 }
@@ -200,30 +203,6 @@ def _block_mask(attention: str, tokens: int, device: str) -> Any:
     return made
 
 
-Run = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor]]
-"""Attention of q, k and v, causal or not, and the log-sum-exps of the scores' rows: (B, H, N, C), (B, H, N)."""
-RunBackward = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor]]
-"""Gradients for q, k and v, from the output's gradient, q, k, v, output and log-sum-exps."""
-
-
-def _flash_run(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-    ops = torch.ops.aten
-    if q.device.type == "cpu":
-        out, lse = ops._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
-    else:
-        out, lse, *_ = ops._scaled_dot_product_flash_attention(q, k, v, 0.0, causal)
-    return out, lse
-
-
-def _flash_run_backward(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool) -> Any:
-    ops, count = torch.ops.aten, q.shape[2]
-    if q.device.type == "cpu":
-        return ops._scaled_dot_product_flash_attention_for_cpu_backward(gradient, q, k, v, out, lse, 0.0, causal)
-    unused = torch.zeros(2, dtype=torch.uint64, device=q.device)  # the random state of a dropout that is not there
-    rest = None, None, count, count, 0.0, causal, unused, unused
-    return ops._scaled_dot_product_flash_attention_backward(gradient, q, k, v, out, lse, *rest)
-
-
 def _cudnn_run(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
     out, lse, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal)
     return out, lse.view(q.shape[:3])
@@ -235,25 +214,22 @@ def _cudnn_run_backward(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: 
     return torch.ops.aten._scaled_dot_product_cudnn_attention_backward(gradient, q, k, v, out, lse.unsqueeze(-1), *rest)
 
 
-def _joined(run: Run, run_backward: RunBackward) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _cudnn(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, open_row: int) -> tuple[Tensor, Tensor]:
     """Forward and backward of two runs: see `illama.attention._Multiplicative`."""
+    full, lse = _cudnn_run(q, k, v, False)
+    seen, lse_seen = _cudnn_run(q, k, v, True)
+    share = (1 - alpha) * (lse_seen - lse).exp()
+    out = (alpha * full + share.unsqueeze(-1) * seen).to(q.dtype)
+    return out.transpose(1, 2).contiguous().transpose(1, 2), lse.contiguous()
 
-    def forward(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, open_row: int) -> tuple[Tensor, Tensor]:
-        full, lse = run(q, k, v, False)
-        seen, lse_seen = run(q, k, v, True)
-        share = (1 - alpha) * (lse_seen - lse).exp()
-        out = (alpha * full + share.unsqueeze(-1) * seen).to(q.dtype)
-        return out.transpose(1, 2).contiguous().transpose(1, 2), lse.contiguous()
 
-    def backward(
-        gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, out: Tensor, lse: Tensor, open_row: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        full = run_backward(gradient, q, k, (alpha * v).to(v.dtype), out, lse, False)
-        seen = run_backward(gradient, q, k, ((1 - alpha) * v).to(v.dtype), torch.zeros_like(out), lse, True)
-        for_v = (alpha * full[2] + (1 - alpha) * seen[2]).to(v.dtype)
-        return (full[0] + seen[0]).contiguous(), (full[1] + seen[1]).contiguous(), for_v.contiguous()
-
-    return forward, backward
+def _cudnn_backward(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, out: Tensor, lse: Tensor, open_row: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    full = _cudnn_run_backward(gradient, q, k, (alpha * v).to(v.dtype), out, lse, False)
+    seen = _cudnn_run_backward(gradient, q, k, ((1 - alpha) * v).to(v.dtype), torch.zeros_like(out), lse, True)
+    for_v = (alpha * full[2] + (1 - alpha) * seen[2]).to(v.dtype)
+    return (full[0] + seen[0]).contiguous(), (full[1] + seen[1]).contiguous(), for_v.contiguous()
 
 
 def _register(name: str, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
@@ -285,8 +261,7 @@ def _register(name: str, forward: Callable[..., Any], backward: Callable[..., An
     op.register_autograd(differentiate, setup_context=keep)
 
 
-_register("flash", *_joined(_flash_run, _flash_run_backward))
-_register("cudnn", *_joined(_cudnn_run, _cudnn_run_backward))
+_register("cudnn", _cudnn, _cudnn_backward)
 if find_spec("triton") is not None:
     import triton_attention
 

@@ -1,6 +1,6 @@
 """Images per second in training on one GPU, side by side in one run, and the share of the chip's peak that they are.
 
-    python benchmarks/gpu_throughput.py [--attention dense triton] [--output benchmarks/results/gpu_throughput.json] [--limit 540]
+    python benchmarks/gpu_throughput.py [--attention flash triton] [--output benchmarks/results/gpu_throughput.json] [--limit 540]
 
 For T, S and B at 224 x 224: this package in bfloat16 and compiled, while the mask is causal and while it softens with every step;
 the published dense form of `benchmarks/cpu_training_step.py`, eager, in float32 and under autocast; and, where timm is installed,
@@ -275,7 +275,7 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=BATCHES, default=["tiny", "small", "base"])
-    parser.add_argument("--attention", nargs="+", choices=CANDIDATES, default=["dense"])
+    parser.add_argument("--attention", nargs="+", choices=CANDIDATES, default=["flash"])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--peak-tflops", type=float, help="dense bfloat16 peak of the chip, where its name says nothing")
     parser.add_argument("--repeats", type=int, default=10, help=f"timed blocks of {BLOCK} steps")

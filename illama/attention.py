@@ -6,10 +6,18 @@
 
 A = Q K^T / sqrt(C). Shapes: B images, H heads, N tokens, R queries (all tokens, or the one that is read), C channels of a head.
 
-`dense_attention` is the formulas, for every device. `attend` picks by what was measured on the CPU: torch's fused attention for
-the additive form and for no mask from `FUSED_FROM` tokens on; for the multiplicative form, which no library has, the dense one,
-and from `LINEAR_FROM` tokens on `multiplicative_attention`, whose memory grows with N instead of N x N. On a GPU the
-multiplicative form is dense: torch.compile fuses what stands around its two products.
+`dense_attention` is the formulas, for every device. Two others never build an N x N matrix:
+
+- torch's fused attention, for the additive form and where there is no mask;
+- `multiplicative_attention`, for the form that no library has: two runs of torch's flash attention.
+
+| device | fused | without a matrix for the multiplicative form |
+|---|---|---|
+| CPU | from `FUSED_FROM` tokens on | from `LINEAR_FROM` tokens on |
+| CUDA | always | in bfloat16 and float16 from `FUSED_FROM` tokens on, where the GPU has flash attention (Ampere and newer) |
+
+The CPU's bounds were measured. CUDA's were counted: a dense training step reads or writes about eleven N x N matrices for each
+head, the two runs none. `benchmarks/attention_candidates.py` measures it beside others.
 """
 
 from typing import Any
@@ -24,7 +32,7 @@ ALL = slice(None)
 FUSED_FROM = 128
 """Tokens. With fewer, torch's fused attention costs more on the CPU than it saves."""
 LINEAR_FROM = 2048
-"""Tokens. From here on it is faster to do without N x N matrices; with 577 tokens, training takes twice as long without them."""
+"""Tokens. From here on the CPU is faster without N x N matrices; with 577 tokens, training takes twice as long without them."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL) -> Tensor:
@@ -36,8 +44,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL
         if rows == ALL and mask.attention == "causal" and not mask.soft:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=mask.matrix[rows].to(q.dtype))
-    if mask is not None and rows == ALL and q.device.type == "cpu" and q.shape[2] >= LINEAR_FROM:
-        return multiplicative_attention(q, k, v, mask.alpha, first_row_open=mask.attention == "modified_causal")
+    if mask is not None and not mask.additive and rows == ALL and _better_without_matrix(q):
+        return multiplicative_attention(q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal")
     return dense_attention(q[:, :, rows], k, v, None if mask is None else mask.matrix[rows], mask is not None and mask.additive)
 
 
@@ -54,10 +62,20 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, matrix: Tensor | None = Non
     return torch.matmul(scores.softmax(dim=-1) * matrix, v)
 
 
-def multiplicative_attention(q: Tensor, k: Tensor, v: Tensor, alpha: float, *, first_row_open: bool = False) -> Tensor:
-    """The multiplicative form under a (soft) causal mask, without an N x N matrix, on the CPU. q, k, v and result: (B, H, N, C).
+def _better_without_matrix(q: Tensor) -> bool:
+    """Whether `multiplicative_attention` is possible here and worth it. q: (B, H, N, C)."""
+    tokens, channels = q.shape[2:]
+    if q.device.type == "cpu":
+        return tokens >= LINEAR_FROM
+    runs = q.dtype in (torch.bfloat16, torch.float16) and channels % 8 == 0 and channels <= 256  # what flash attention takes
+    return tokens >= FUSED_FROM and runs and q.device.type == "cuda" and torch.cuda.get_device_capability(q.device) >= (8, 0)
 
-    With `first_row_open` the mask is the modified causal one.
+
+def multiplicative_attention(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, *, first_row_open: bool = False) -> Tensor:
+    """The multiplicative form under a (soft) causal mask, without an N x N matrix. q, k, v and result: (B, H, N, C).
+
+    `alpha` is a tensor without dimensions: a compiled network reads its value anew each time. With `first_row_open` the mask is
+    the modified causal one.
     """
     out: Tensor = _Multiplicative.apply(q, k, v, alpha)  # type: ignore[no-untyped-call]
     if first_row_open:
@@ -79,36 +97,41 @@ class _Multiplicative(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, alpha: float) -> Tensor:
-        out_full, lse_full = _fused(q, k, v, is_causal=False)  # (B, H, N, C), (B, H, N)
-        out_causal, lse_causal = _fused(q, k, v, is_causal=True)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor) -> Tensor:
+        out_full, lse_full, *unused = _flash(q, k, v, is_causal=False)  # (B, H, N, C), (B, H, N)
+        out_causal, lse_causal, *_ = _flash(q, k, v, is_causal=True)
         share = (1 - alpha) * (lse_causal - lse_full).exp()  # what the visible keys hold of the softmax's mass
-        out = alpha * out_full + share.unsqueeze(-1) * out_causal
-        ctx.save_for_backward(q, k, v, out, lse_full)
-        ctx.alpha = alpha
+        out = (alpha * out_full + share.unsqueeze(-1) * out_causal).to(q.dtype)
+        ctx.save_for_backward(q, k, v, alpha, out, lse_full, *unused)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (gradient,) = gradients
-        q, k, v, out, lse = ctx.saved_tensors
-        seen = ctx.alpha, 1 - ctx.alpha
-        full = _fused_backward(gradient, q, k, seen[0] * v, out, lse, is_causal=False)
-        causal = _fused_backward(gradient, q, k, seen[1] * v, torch.zeros_like(out), lse, is_causal=True)
+        q, k, v, alpha, out, *kept = ctx.saved_tensors
+        full = _flash_backward(gradient, q, k, alpha * v, out, *kept, is_causal=False)
+        causal = _flash_backward(gradient, q, k, (1 - alpha) * v, torch.zeros_like(out), *kept, is_causal=True)
         # each run's gradient for V is P^T dO over the keys it visits, whatever V it was given
-        return full[0] + causal[0], full[1] + causal[1], seen[0] * full[2] + seen[1] * causal[2], None
+        return full[0] + causal[0], full[1] + causal[1], alpha * full[2] + (1 - alpha) * causal[2], None
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor, Tensor]:
-    """Attention and the log-sum-exp of its scores' rows."""
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)
-    return out, lse
+def _flash(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor, ...]:
+    """Attention, the log-sum-exp of its scores' rows, and on a GPU the states of a dropout that is not there."""
+    if q.device.type == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)  # type: ignore[no-any-return]
+    out, lse, _, _, _, _, *states, _ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, is_causal)
+    return out, lse, *states
 
 
-def _fused_backward(
-    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *, is_causal: bool
+def _flash_backward(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *states: Tensor, is_causal: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients for q, k and v of attention whose probabilities are exp(scores - lse)."""
-    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-    for_q, for_k, for_v = backward(gradient, q, k, v, out, lse, 0.0, is_causal)
+    inputs, tokens = (gradient, q, k, v, out, lse), q.shape[2]
+    if q.device.type == "cpu":
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*inputs, 0.0, is_causal)
+    else:
+        sequences = None, None, tokens, tokens  # all of one length
+        found = torch.ops.aten._scaled_dot_product_flash_attention_backward(*inputs, *sequences, 0.0, is_causal, *states)
+    for_q, for_k, for_v = found
     return for_q, for_k, for_v

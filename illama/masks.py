@@ -35,6 +35,8 @@ class Mask(nn.Module):
     matrix: Tensor
     """S, or log S where it is added in front of the softmax: (tokens, tokens)."""
     visible: Tensor
+    rate: Tensor
+    """alpha, without dimensions; float64, so that 1 - alpha is rounded once."""
 
     def __init__(self, attention: str, mask_form: str, tokens: int) -> None:
         super().__init__()
@@ -42,11 +44,12 @@ class Mask(nn.Module):
         self.additive = mask_form == "additive"
         self.register_buffer("matrix", torch.empty(tokens, tokens), persistent=False)
         self.register_buffer("visible", visible(attention, tokens), persistent=False)
+        self.register_buffer("rate", torch.zeros((), dtype=torch.float64), persistent=False)
         self.set_alpha(0.0)
 
     def set_alpha(self, alpha: float) -> None:
         """Blend the mask with full attention, in place: a compiled network sees the same tensor with other values."""
-        self.alpha = alpha
         self.soft = alpha > 0
+        self.rate.fill_(alpha)
         soft = soften(self.visible, alpha)  # on the mask's device: with one from the CPU, a GPU would be waited for each time
         self.matrix.copy_(soft.log() if self.additive else soft)

@@ -1,9 +1,12 @@
 """The fast forms of attention are the written-out one: outputs and gradients."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from illama import attention
 from illama.attention import attend, dense_attention, multiplicative_attention
@@ -29,7 +32,7 @@ def gradients(out: Tensor, of: Tensors) -> tuple[Tensor, ...]:
 def test_the_form_without_a_matrix_equals_the_formula(alpha: float, tokens: int, kind: str) -> None:
     qkv = tensors(tokens, torch.float64)
     expected = dense_attention(*qkv, soften(visible(kind, tokens), alpha).double())
-    ours = multiplicative_attention(*qkv, alpha, first_row_open=kind == "modified_causal")
+    ours = multiplicative_attention(*qkv, torch.tensor(alpha, dtype=torch.float64), first_row_open=kind == "modified_causal")
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)  # alpha is rounded to float32 in the formula's matrix
     for left, right in zip(gradients(ours, qkv), gradients(expected, qkv), strict=True):
         torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
@@ -37,7 +40,7 @@ def test_the_form_without_a_matrix_equals_the_formula(alpha: float, tokens: int,
 
 def test_its_gradient_is_that_of_finite_differences() -> None:
     qkv = tensors(5, torch.float64)
-    assert torch.autograd.gradcheck(lambda q, k, v: multiplicative_attention(q, k, v, 0.4), qkv)
+    assert torch.autograd.gradcheck(lambda q, k, v: multiplicative_attention(q, k, v, torch.tensor(0.4)), qkv)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
@@ -84,3 +87,40 @@ def test_the_form_without_a_matrix_allocates_none(monkeypatch: pytest.MonkeyPatc
     with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
         attend(q, k, v, Mask("causal", "multiplicative", tokens)).sum().backward()
     assert 0 < max(sizes) <= tokens * 8
+
+
+@pytest.mark.filterwarnings("ignore:.*(torch.jit|autograd.function.Function):DeprecationWarning")  # the compiler's own doing
+@pytest.mark.parametrize("kind", ["causal", "modified_causal"])
+@pytest.mark.parametrize(
+    ("device", "dtype", "near"),
+    [("cpu", torch.float32, 1e-5), pytest.param("cuda", torch.bfloat16, 2e-2, marks=pytest.mark.cuda)],
+)
+def test_a_soft_mask_compiles_the_form_without_a_matrix_once(
+    kind: str, device: str, dtype: torch.dtype, near: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LINEAR_FROM", 128)
+    monkeypatch.setattr(attention, "dense_attention", lambda *_: pytest.fail("a matrix was built"))
+    mask = Mask(kind, "multiplicative", 131).to(device)
+    q, k, v = (tensor.detach().to(device, dtype).requires_grad_() for tensor in tensors(131))
+    compiled = torch.compile(attend, fullgraph=True)
+    for alpha in (0.3, 0.2, 0.0):
+        mask.set_alpha(alpha)
+        ours = compiled(q, k, v, mask)
+        exact = q.double(), k.double(), v.double()
+        expected = dense_attention(*exact, mask.matrix.double())
+        torch.testing.assert_close(ours.double(), expected, atol=near, rtol=near)
+        torch.compiler.set_stance("fail_on_recompile")
+    torch.compiler.set_stance("default")
+
+
+def test_on_a_gpu_torch_takes_the_two_runs_as_they_are_called() -> None:
+    """Shapes and types alone, which needs no GPU."""
+    kept: list[Tensor] = []
+    context = SimpleNamespace(save_for_backward=lambda *saved: kept.extend(saved))
+    with FakeTensorMode():
+        q, k, v, gradient = (torch.empty(2, 3, 197, 64, device="cuda", dtype=torch.bfloat16) for _ in range(4))
+        alpha = torch.empty((), device="cuda", dtype=torch.float64)
+        out = attention._Multiplicative.forward(context, q, k, v, alpha)
+        context.saved_tensors = kept
+        found = attention._Multiplicative.backward(context, gradient)[:3]
+    assert {(tensor.shape, tensor.dtype, tensor.device.type) for tensor in (out, *found)} == {(q.shape, q.dtype, "cuda")}

@@ -59,12 +59,18 @@ def state(directory: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("img_size", [8, 24], ids=["17 tokens", "145 tokens"])  # from 128 on without N x N matrices
 @pytest.mark.parametrize("mask_form", ["multiplicative", "additive"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_killed_deterministic_training_ends_with_the_same_bits(
-    small_config: Build, tmp_path: Path, precision: str, mask_form: str
+    small_config: Build, tmp_path: Path, precision: str, mask_form: str, img_size: int
 ) -> None:
-    changes = {"train.precision": precision, "train.deterministic": True, "model.mask_form": mask_form}
+    changes = {
+        "train.precision": precision,
+        "train.deterministic": True,
+        "model.mask_form": mask_form,
+        "model.img_size": img_size,
+    }
     config = small_config(ALL_AT_ONCE | changes)
     assert trained(config, tmp_path / "whole") is not None
     for kill in (1, 4, 2):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 SMOKE = ["--device", "cpu", "--sizes", "smoke", "--repeats", "1", "--eager"]
-FIGURES = {"ours, dense attention, causal", "ours, dense attention, soft", "plain, float32", "plain, autocast"}
+FIGURES = {"ours, flash attention, causal", "ours, flash attention, soft", "plain, float32", "plain, autocast"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_figure_that_is_there_is_not_measured_again(
 
     def measure(contender: Any, *_: Any) -> dict[str, tuple[float, float]]:
         calls.append(contender.name)
-        if calls == ["ours, dense attention, ", "plain, float32"]:
+        if calls == ["ours, flash attention, ", "plain, float32"]:
             raise RuntimeError("a kernel\nis missing")
         return dict.fromkeys(contender.figures, (100.0, 1.0))
 
@@ -59,7 +59,7 @@ def test_a_figure_that_is_there_is_not_measured_again(
     assert benchmark.main(command) == 0
     assert benchmark.main([*command, "--attention", "doubled"]) == 0
     assert calls == [
-        "ours, dense attention, ",
+        "ours, flash attention, ",
         "plain, float32",
         "plain, autocast",
         "plain, float32",
