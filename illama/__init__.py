@@ -19,7 +19,8 @@ def create_model(
 ) -> "VisionTransformer":
     """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and load weights if asked to.
 
-    `checkpoint_path` names a checkpoint of this package's trainer. `soft_mask_rate` is alpha: 0 is the mask, 1 none.
+    `checkpoint_path` names a checkpoint of this package's trainer, or a file that the paper's authors released; learned positions
+    of another resolution are interpolated. `soft_mask_rate` is alpha: 0 is the mask, 1 none.
     Raises `ValueError` for an unknown name or setting and for weights that do not fit, `FileNotFoundError` for a missing file.
     """
     from illama.pretrained import build  # torch takes seconds to import

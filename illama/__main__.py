@@ -11,15 +11,27 @@ A recipe is a YAML file with the sections `model`, `data` and `train`, a `seed`,
 import argparse
 import json
 import logging
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from illama.config import PRESETS, ForeignModel, ModelConfig, RuntimeConfig, explain, foreign_function, resolve, with_preset
+from illama.config import (
+    PRESETS,
+    ForeignConfig,
+    ForeignModel,
+    ModelConfig,
+    RuntimeConfig,
+    explain,
+    foreign_function,
+    resolve,
+    with_preset,
+)
 from illama.cost import macs, parameter_count, tokens
 
 
@@ -50,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on its validation images")
     evaluate.add_argument("checkpoint", type=Path, help="a checkpoint, or the directory of one")
+    evaluate.add_argument(
+        "settings", nargs="*", metavar="runtime.KEY=VALUE", help="how to run it, such as runtime.data_dir=images"
+    )
     _add_runtime(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -70,16 +85,28 @@ def _train(options: argparse.Namespace) -> int:
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
     config = resolve(settings, runtime.data_dir)
-    from illama.trainer import Diverged, ProcessLost, train  # torch takes seconds; a wrong setting is answered before that
+    from illama.trainer import (
+        Diverged,
+        ProcessLost,
+        Stopped,
+        train,
+    )  # torch takes seconds; a wrong setting is answered before that
 
     def show(metrics: Mapping[str, float], iteration: int) -> None:
         print(json.dumps({"iteration": iteration, **metrics}), flush=True)
 
     try:
-        result = train(config, runtime=runtime, log_metrics=show, checkpoint_dir=options.output)
+        with _asked_to_stop() as should_stop:
+            result = train(config, runtime=runtime, log_metrics=show, checkpoint_dir=options.output, should_stop=should_stop)
+    except Stopped as stopped:
+        print(f"{stopped}; {'the same command goes on there' if options.output else 'nothing is kept'}", file=sys.stderr)
+        return 130
     except (Diverged, ProcessLost) as error:
         print(f"error: {'the training diverged: ' if isinstance(error, Diverged) else ''}{error}", file=sys.stderr)
         return 1
+    if isinstance(config, ForeignConfig):
+        print(", ".join(f"{name} {value:g}" for name, value in result.final.items()))
+        return 0
     print(
         f"{result.final['val/acc1']:.2f} % in the last epoch, {result.best['val/acc1']:.2f} % in the best ({result.best_epoch})"
     )
@@ -88,11 +115,33 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C, or whoever else ends processes, has asked to stop: the training then does so when it is saved."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from illama.trainer import evaluate_checkpoint
 
+    settings = _settings(options.settings)
+    runtime = _runtime(options, settings.pop("runtime", {}))
+    if settings:
+        raise ValueError(f"{min(settings)} is decided by the checkpoint; allowed: runtime.KEY")
     path = options.checkpoint / "checkpoint.pt" if options.checkpoint.is_dir() else options.checkpoint
-    print(json.dumps(evaluate_checkpoint(path, runtime=_runtime(options)), indent=2))
+    print(json.dumps(evaluate_checkpoint(path, runtime=runtime), indent=2))
     return 0
 
 
@@ -102,12 +151,13 @@ def _describe(options: argparse.Namespace) -> int:
     allowed = ["model", "data"] if is_foreign else ["model"]
     if strange := sorted(settings.keys() - set(allowed)):
         raise ValueError(f"{strange[0]} says nothing about this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}")
-    model: ModelConfig | ForeignModel
+    model: ModelConfig | ForeignModel | None
     if is_foreign:
         data, train = {"name": "digits", **settings.get("data", {})}, {"epochs": 1, "batch_size": 1, "lr": 1.0}
         model = resolve({"model": settings["model"], "data": data, "train": train}).model
     else:
         model = ModelConfig.model_validate(with_preset(settings["model"]))
+    assert model is not None
     facts = model.options if isinstance(model, ForeignModel) else {**model.model_dump(), "tokens": tokens(model)}
     facts = {**facts, "parameters": f"{parameter_count(model):,}", "MACs": f"{macs(model):,} per image"}
     for key, value in facts.items():

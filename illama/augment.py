@@ -25,7 +25,13 @@ class Mixed(NamedTuple):
     images: Tensor
     labels: Tensor
     others: Tensor
-    share: float
+    share: float | Tensor
+    """Of all images, or of each, (B,)."""
+
+    def part(self, rows: slice) -> "Mixed":
+        """Some of the images."""
+        share = self.share[rows] if isinstance(self.share, Tensor) else self.share
+        return Mixed(self.images[rows], self.labels[rows], self.others[rows], share)
 
 
 def flip_and_crop(images: Tensor, train: TrainConfig, seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> Tensor:
@@ -68,11 +74,33 @@ def erase(images: Tensor, probability: float, seed: int, epoch: int, indices: np
     return torch.where(torch.from_numpy(erased).to(images.device), torch.from_numpy(noise).to(images), images)
 
 
-def mix(images: Tensor, labels: Tensor, train: TrainConfig, seed: int, iteration: int) -> Mixed:
-    """Mixup or cutmix, one of them for the whole batch, each image with its mirror place in the batch (timm's mode `batch`)."""
+def mix(
+    images: Tensor,
+    labels: Tensor,
+    train: TrainConfig,
+    seed: int,
+    iteration: int,
+    rows: slice | npt.NDArray[np.int64] = slice(None),
+) -> Mixed:
+    """Mixup or cutmix, one of them for each group of images, each image with its mirror place in the batch (timm's mode `batch`).
+
+    Of a batch that several processes share, `rows` are those of this one: with every image its mirror place.
+    """
     if not train.mixup and not train.cutmix:
         return Mixed(images, labels, labels, 1.0)
-    random = shuffler(derive(seed, "mix", iteration))
+    if train.mix_group is None:
+        return _mix(images, labels, train, shuffler(derive(seed, "mix", iteration)))
+    places = np.arange(train.batch_size)[rows]
+    groups = np.minimum(places, train.batch_size - 1 - places) // (train.mix_group // 2)
+    mixed, share = torch.empty_like(images), torch.empty(len(images), device=images.device)
+    for group in np.unique(groups):
+        members = torch.from_numpy(np.flatnonzero(groups == group)).to(images.device)
+        random = shuffler(derive(seed, "mix", iteration, int(group)))
+        mixed[members], _, _, share[members] = _mix(images[members], labels[members], train, random)
+    return Mixed(mixed, labels, labels.flip(0), share)
+
+
+def _mix(images: Tensor, labels: Tensor, train: TrainConfig, random: np.random.RandomState) -> Mixed:
     cut = bool(train.cutmix) and (not train.mixup or random.random_sample() < 0.5)
     strength = train.cutmix if cut else train.mixup
     share = float(random.beta(strength, strength))
@@ -94,6 +122,10 @@ def _rectangle(random: np.random.RandomState, height: int, width: int, share: fl
 
 def loss(logits: Tensor, batch: Mixed, label_smoothing: float) -> Tensor:
     """Cross-entropy (nats, mean over the batch) against the labels of a batch that may be mixed."""
+    if isinstance(batch.share, Tensor):
+        own = F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
+        other = F.cross_entropy(logits, batch.others, reduction="none", label_smoothing=label_smoothing)
+        return (batch.share * own + (1 - batch.share) * other).mean()
     first = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     if batch.share == 1.0:
         return first

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from illama.config import NUMERICS_VERSION, Config
+from illama.config import Config, numerics_version
 
 CURRENT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
@@ -87,17 +87,17 @@ def content_of(path: Path, what: str) -> Any:
     except OSError:
         raise
     except Exception as error:  # a damaged file can make torch raise anything
-        refused = re.search("unsupported.*", str(error), re.IGNORECASE)  # torch goes on to advise to run what it refused
+        refused = re.search(r"unsupported.*?(?=\. Please|\n|$)", str(error), re.IGNORECASE)  # it goes on to advise to run that
         reason = refused[0] if refused else (str(error) or "it ends too early").splitlines()[0]
         raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
 
 def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     """Raises `ValueError` when `state` was written by a training with other settings: two must never be mixed in one."""
-    if state["numerics_version"] != NUMERICS_VERSION:
+    if state["numerics_version"] != (version := numerics_version(config)):
         raise ValueError(
-            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {NUMERICS_VERSION}: "
-            "going on would mix the two; train again in an empty directory"
+            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: going on "
+            "would mix the two; train again in an empty directory"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
     changed = _flat(json.loads(config.model_dump_json(exclude_defaults=True))).keys()  # others may be younger than the file

@@ -49,7 +49,7 @@ def read(name: str, directory: Path) -> tuple[Pixels, Labels, Pixels, Labels]:
         parts = _from_archive(found[0], [f"{_FOLDERS[name]}/{member}" for member in (*_TRAIN[name], _TEST[name])])
     else:
         parts = [(str(path), path.read_bytes()) for path in found]
-    batches = [_parse(source, content, _LABELS[name]) for source, content in parts]
+    batches = [_parse(source, content, name) for source, content in parts]
     images = np.concatenate([batch[0] for batch in batches[:-1]])
     labels = np.concatenate([batch[1] for batch in batches[:-1]])
     return images, labels, *batches[-1]
@@ -70,15 +70,17 @@ def _extract(tar: tarfile.TarFile, member: str) -> bytes:
     return file.read()
 
 
-def _parse(source: str, content: bytes, labels_key: bytes) -> tuple[Pixels, Labels]:
+def _parse(source: str, content: bytes, name: str) -> tuple[Pixels, Labels]:
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-        labels = np.asarray(batch[labels_key], dtype=np.int64)
+        labels = np.asarray(batch[_LABELS[name]], dtype=np.int64)
     except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{source} is not a CIFAR file, or a damaged one: {error}") from error
     if len(pixels) != len(labels):
         raise ValueError(f"{source} has {len(pixels)} images but {len(labels)} labels")
+    if strange := sorted(set(labels.tolist()) - set(range(NUM_CLASSES[name]))):
+        raise ValueError(f"{source} has an image of class {strange[0]}; the classes of {name} are 0 to {NUM_CLASSES[name] - 1}")
     return pixels, labels
 
 

@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from illama import foreign
-from illama.foreign import ForeignData, ForeignModel
+from illama.foreign import ForeignData, ForeignModel, ForeignTraining
 from illama.imports import ForeignError
 from illama.recipe import InitConfig, SoftMaskConfig, TrainConfig
 from illama.settings import Settings, explain
@@ -36,11 +36,14 @@ from illama.settings import Settings, explain
 __all__ = [
     "NUMERICS_VERSION",
     "PRESETS",
+    "AnyConfig",
     "Config",
     "DataConfig",
+    "ForeignConfig",
     "ForeignData",
     "ForeignError",
     "ForeignModel",
+    "ForeignTraining",
     "InitConfig",
     "ModelConfig",
     "RuntimeConfig",
@@ -50,13 +53,14 @@ __all__ = [
     "data_directory",
     "explain",
     "foreign_function",
+    "numerics_version",
     "resolve",
     "schema_of",
     "with_preset",
 ]
 
-NUMERICS_VERSION = 2
-"""Raised whenever the same settings and seed would give other numbers than before. Part of every trial's fingerprint."""
+NUMERICS_VERSION = 3
+"""Raised whenever the same settings and seed would give other numbers than before; `numerics_version` says in which trainings."""
 
 
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
@@ -172,7 +176,7 @@ class RuntimeConfig(Settings):
     """Seconds between two checkpoints, or more where writing one takes long (5 % of the time at most); 0 saves after every
     iteration."""
     micro_batch_size: PositiveInt | None = None
-    """Images that are on one device at once; their gradients add up to those of `train.batch_size`. None: all of its share."""
+    """Images that a device computes with at once; their gradients add up to those of `train.batch_size`. None: all its share."""
     data_dir: Path | None = None
     """Directory of the data sets' files. None: the environment variable ILLAMA_DATA, or `data`."""
     data_workers: int = Field(default=0, ge=0)
@@ -227,6 +231,35 @@ class Config(Settings):
         return self
 
 
+class ForeignConfig(Settings):
+    """All that decides the numbers of one training that a function of somebody else does."""
+
+    train: ForeignTraining
+    seed: int = Field(default=0, ge=0)
+    """Where every random draw comes from."""
+
+    @property
+    def model(self) -> None:
+        """Whatever it trains, nobody else knows."""
+
+    @property
+    def data(self) -> None:
+        """Nor on what."""
+
+
+AnyConfig = Config | ForeignConfig
+
+
+def numerics_version(config: AnyConfig) -> int:
+    """The last version that changed the numbers of such a training: part of its fingerprint and of its checkpoints.
+
+    3 draws dropout on the device, and makes the pictures of image folders exactly as timm and torchvision do.
+    """
+    if isinstance(config, ForeignConfig):
+        return 2
+    return 3 if config.train.dropout or config.data.name == "image_folder" else 2
+
+
 _DIGITS: dict[str, Any] = {"img_size": 8, "patch_size": 2, "in_chans": 1, "num_classes": 10}
 _DIGITS |= {"embed_dim": 64, "depth": 4, "num_heads": 4, "multiple_of": 8}
 _IMAGENET: dict[str, Any] = {"img_size": 224, "patch_size": 16, "in_chans": 3, "num_classes": 1000}
@@ -258,12 +291,13 @@ def with_preset(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def foreign_function(group: str, name: object) -> str | None:
-    """The `module:function` behind a name in the group `model` or `data`; none for a name of ours, or for nothing that is known.
+    """The `module:function` behind a name in the group `model`, `data` or `train`; none for a name of ours, or nothing known.
 
-    A name without a colon is looked for among what installed packages offer (entry points `illama.models`, `illama.datasets`).
+    A name without a colon is looked for among what installed packages offer (entry points `illama.models`, `illama.datasets`,
+    `illama.trainings`).
     """
-    own = tuple(PRESETS) if group == "model" else get_args(DataConfig.model_fields["name"].annotation)
-    return foreign.function_behind(group, name, own)
+    own = {"model": tuple(PRESETS), "data": get_args(DataConfig.model_fields["name"].annotation)}
+    return foreign.function_behind(group, name, own.get(group, ()))
 
 
 def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
@@ -271,24 +305,27 @@ def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
 
     Raises `ForeignError`, its `group` set, where such a function cannot be used.
     """
-    kinds: dict[str, type[Settings]] = {"model": ModelConfig, "data": DataConfig}
+    kinds: dict[str, type[Settings]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
     functions = _functions_in(settings)
     if not functions:
         return Config
+    if "train" in functions:
+        kinds, functions = {}, {"train": functions["train"]}
     for group, (_, function) in functions.items():
         with _about(group):
             kinds[group] = foreign.settings_of(group, function)
     title = " and ".join(function for _, function in functions.values())
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
-    schema: type[Settings] = create_model(title, __base__=Settings, **fields, train=(TrainConfig, ...), seed=(int, 0))
+    schema: type[Settings] = create_model(title, __base__=Settings, **fields, seed=(int, 0))
     return schema
 
 
-def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> Config:
+def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyConfig:
     """Turn `{"model": {...}, "data": {...}, "train": {...}, "seed": 0}` into a `Config`.
 
-    Other people's models are built and their data loaded, from `data_dir` if they ask for it, to see what they are. Raises
-    `pydantic.ValidationError` with the path of every setting that is unknown, missing or of the wrong type, and `ForeignError`.
+    Other people's models are built and their data loaded, from `data_dir` if they ask for it, to see what they are; a training of
+    their own has no other section beside `train`. Raises `pydantic.ValidationError` with the path of every setting that is
+    unknown, missing or of the wrong type, and `ForeignError`.
     """
     model = settings.get("model")
     if isinstance(model, Mapping):
@@ -296,9 +333,10 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> Config
     schema = schema_of(settings)
     if schema is Config:
         return Config.model_validate(settings)
+    if "train" in (functions := _functions_in(settings)):
+        return _resolve_training(settings, schema, *functions["train"])
     checked: Any = schema.model_validate(settings)
     parts: dict[str, Any] = {"model": checked.model, "data": checked.data}
-    functions = _functions_in(settings)
     if "data" in functions:
         with _about("data"):
             parts["data"] = foreign.described_data(*functions["data"], foreign.options_of(checked.data), data_directory(data_dir))
@@ -310,10 +348,25 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> Config
     return Config(**parts, train=checked.train, seed=checked.seed)
 
 
+def _resolve_training(settings: Mapping[str, Any], schema: type[Settings], name: str, function: str) -> ForeignConfig:
+    for group in ("model", "data"):
+        if settings.get(group):
+            with _about(group):
+                raise ForeignError(f"all settings of {name} are its parameters, under 'train': leave out '{group}'")
+    with _about("train"):
+        checked: Any = schema.model_validate({key: value for key, value in settings.items() if value != {}})
+        training = foreign.described_training(name, function, foreign.options_of(checked.train))
+    return ForeignConfig(train=training, seed=checked.seed)
+
+
 def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Of the groups that name somebody's function: the name, and the `module:function` behind it."""
-    names = {group: part.get("name") for group in ("model", "data") if isinstance(part := settings.get(group), Mapping)}
-    return {group: (str(name), function) for group, name in names.items() if (function := foreign_function(group, name))}
+    names = {group: part.get("name") for group in ("model", "data", "train") if isinstance(part := settings.get(group), Mapping)}
+    found = {group: (str(name), function) for group, name in names.items() if (function := foreign_function(group, name))}
+    if isinstance(unknown := names.get("train"), str) and "train" not in found:
+        with _about("train"):
+            raise ForeignError(f"there is no training '{unknown}': name a function of your own, module:function, or no training")
+    return found
 
 
 @contextmanager

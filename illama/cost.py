@@ -5,7 +5,7 @@ Shapes: P patches, N tokens, D channels, F hidden channels of the feed-forward.
 
 import math
 
-from illama.config import ForeignModel, ModelConfig
+from illama.config import AnyConfig, ForeignModel, ModelConfig
 
 
 def tokens(model: ModelConfig) -> int:
@@ -54,3 +54,8 @@ def macs(model: ModelConfig | ForeignModel) -> int:
     block = 4 * count * width**2 + 2 * count**2 * width + linears * count * width * hidden_width(model)
     patch = patches(model) * width * model.in_chans * model.patch_size**2
     return patch + model.depth * block + width * model.num_classes
+
+
+def size_of(config: AnyConfig) -> tuple[int, int] | tuple[None, None]:
+    """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate. None of somebody's own training."""
+    return (None, None) if config.model is None else (parameter_count(config.model), 2 * macs(config.model))

@@ -45,13 +45,15 @@ def load(data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data
     return dataset
 
 
-def dataset_digest(data: DataConfig | ForeignData, data_dir: Path | None = None) -> str:
+def dataset_digest(data: DataConfig | ForeignData | None, data_dir: Path | None = None) -> str:
     """What a trial's fingerprint says about its images.
 
     The SHA-256 of the files they are read from; of an image folder, which may be large, that of the names and sizes of its files;
-    of synthetic images the recipe they are made by; of images that somebody else loads, those themselves. Raises
-    `FileNotFoundError` when the files are not in `data_dir`.
+    of synthetic images the recipe they are made by; of images that somebody else loads, those themselves; of somebody's own
+    training nothing, for nobody knows what it reads. Raises `FileNotFoundError` when the files are not in `data_dir`.
     """
+    if data is None:
+        return ""
     if isinstance(data, ForeignData):
         return data.content
     if data.name == "digits":

@@ -3,8 +3,10 @@
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -48,18 +50,39 @@ def peak_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)  # named, it would be looked at in every operation
+
+
+_KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, _set_default_device),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (lambda: torch.backends.cudnn.benchmark, partial(setattr, torch.backends.cudnn, "benchmark")),
+    (lambda: torch.backends.cudnn.deterministic, partial(setattr, torch.backends.cudnn, "deterministic")),
+)
+"""What a process keeps, how to look at it and how to set it: code of others changes it, and may not put it back."""
+
+
 @contextmanager
 def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterator[None]:
     """Set what torch keeps per process, and put it back: a worker that goes on to other trials finds it as it was."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    kept = [(look, put, look()) for look, put in _KEPT]
+    strict = torch.are_deterministic_algorithms_enabled()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    # Torch looks at it once, at the first matrix product on a GPU, which may be in a training before the one that needs it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with generators_kept(), torch.random.fork_rng(devices):
         torch.set_num_threads(runtime.num_threads)
-        torch.use_deterministic_algorithms(deterministic or strict)
+        if deterministic and not strict:  # even to say what is so already imports torch's compiler: a second
+            torch.use_deterministic_algorithms(True)
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(strict)
+            for look, put, before in kept:
+                if look() != before:
+                    put(before)

@@ -22,6 +22,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -37,6 +38,8 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
 from torch.distributed import FileStore, Store, TCPStore  # type: ignore[attr-defined]  # public all the same
+from torch.distributed import distributed_c10d as c10d
+from torch.distributed.constants import default_pg_timeout
 
 from illama.config import RuntimeConfig
 from illama.device import pick_device
@@ -49,6 +52,8 @@ MeetingPoint = Path | tuple[str, int]
 
 LOOK_SECONDS = 0.2
 """How often the leader looks after the others."""
+_MEETING_SECONDS = 30.0
+"""How long the leader waits for the connections to the others once all of them are there: it takes a moment."""
 _LAST_WORDS_SECONDS = 10.0
 """How long after a broken connection the reason may take to arrive."""
 _PR_SET_PDEATHSIG = 1
@@ -119,7 +124,8 @@ class Ranks:
 class OtherNodes(Protocol):
     """The nodes of a training beside the leader's."""
 
-    count: int
+    names: Sequence[str]
+    """One for each."""
     host: str
     """The address by which they reach the leader."""
 
@@ -139,7 +145,7 @@ def leading(runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: Oth
 
     `follow` is pickled. What it raises, and `ProcessLost` where a process died, is raised here at the next exchange with it.
     """
-    nodes = 1 + others.count if others else 1
+    nodes = 1 + len(others.names) if others else 1
     size = runtime.processes * nodes
     if size == 1:
         yield Ranks()
@@ -150,8 +156,9 @@ def leading(runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: Oth
         try:
             if others:
                 others.start(meeting_point, follow)
+            device, store = _meet(runtime, 0, size, meeting_point)
             followers.wait_until_ready()
-            with _group(runtime, 0, size, meeting_point), followers.watched():
+            with _group(device, store, 0, size, followers), followers.watched():
                 yield Ranks(0, size, followers)
         finally:
             followers.end()
@@ -204,9 +211,13 @@ class Followers:
         """Return when all are there. Raises what keeps one from it."""
         for member, (_, pipe) in enumerate(self._members):
             try:
-                pipe.recv()
+                error = pipe.recv()
             except EOFError:
-                raise self._why(member) from None
+                error = self._why(member)
+            if error is not None:
+                raise error
+        if failure := self.look():  # while it waited for the others
+            raise failure
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -260,9 +271,10 @@ def _follow(
 ) -> None:
     """The life of a process that does not lead."""
     threading.Thread(target=_end_with_the_leader, args=(pipe,), daemon=True).start()
-    pipe.send("ready")
     try:
-        with _group(runtime, rank, size, meeting_point):
+        device, store = _meet(runtime, rank, size, meeting_point)
+        pipe.send(None)  # ready
+        with _group(device, store, rank, size):
             follow(Ranks(rank, size))
             threading.Event().wait()
     except Exception as error:  # noqa: BLE001  whatever it is, the leader raises it
@@ -291,19 +303,34 @@ def _sendable(error: Exception) -> Exception:
     return error
 
 
-@contextmanager
-def _group(runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint) -> Iterator[None]:
-    """This process as a member of the group: NCCL between GPUs, gloo between CPUs."""
+def _meet(runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint) -> tuple[torch.device, Store]:
+    """What this process computes on, and where it learns of the others."""
     device = pick_device(runtime, rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if isinstance(meeting_point, Path):
-        store: Store = FileStore(str(meeting_point), size)
-    else:
-        store = TCPStore(*meeting_point, size, is_master=False)
-    backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, device_id=device_id)
+        return device, FileStore(str(meeting_point), size)
+    return device, TCPStore(*meeting_point, size, is_master=False)
+
+
+@contextmanager
+def _group(device: torch.device, store: Store, rank: int, size: int, followers: Followers | None = None) -> Iterator[None]:
+    """This process as a member of the group: NCCL between GPUs, gloo between CPUs.
+
+    Raises in the leader, which has `followers`, what kept one of them from coming: gloo itself would wait for half an hour. They
+    in turn may wait as long as they like, since they end with the leader.
+    """
+    uses_gloo = device.type != "cuda"
+    backend, device_id = ("gloo", None) if uses_gloo else ("nccl", device)
+    timeout = timedelta(seconds=_MEETING_SECONDS) if uses_gloo and followers else None
     try:
+        dist.init_process_group(backend, timeout=timeout, store=store, rank=rank, world_size=size, device_id=device_id)
+    except RuntimeError as error:
+        c10d._world.group_count = 0  # else the next group of this process has another name than its followers know it by
+        raise (followers and followers.look()) or error from error
+    try:
+        if timeout:
+            c10d._set_pg_timeout(default_pg_timeout)  # it holds for sums too, and they may wait for a slow disk
         yield
     finally:
         _abort()  # to destroy it in peace would take all processes, and they may be at work or dead

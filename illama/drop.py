@@ -1,4 +1,10 @@
-"""Stochastic depth and dropout: which branches and inputs of a batch are dropped at an iteration."""
+"""Stochastic depth and dropout: which branches and inputs of a batch are dropped at an iteration.
+
+The draws belong to the batch as a whole, so that it does not matter how it is cut for the device; they are the same on every one.
+Shapes: B images, N tokens, D channels.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -6,32 +12,36 @@ import torch
 from torch import Tensor
 
 from illama.config import Config, ModelConfig
-from illama.cost import tokens
-from illama.model import Drop
-from illama.randomness import derive
+from illama.randomness import derive, shuffler
 from illama.schedules import drop_rate
 
 
-def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device: torch.device) -> Drop | None:
-    """What to multiply the branches and inputs of this iteration's batch with, or None where nothing is dropped.
+class Drop(NamedTuple):
+    """What is dropped of a batch."""
 
-    Drawn for the batch as a whole, so that it does not matter how it is cut for the device.
-    """
+    paths: Tensor | None
+    """Stochastic depth: factors that are 0, or 1 / (share that is kept), (depth, 2, B)."""
+    inputs: tuple[Tensor, Tensor] | None
+    """Dropout of what enters the first block: a key for each image, (B,), and the rate, 0-d. What is dropped is drawn where it is
+    used (`drop_elements`): written down, it would be as large as what it is dropped from."""
+
+
+def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device: torch.device) -> Drop | None:
+    """What to drop of this iteration's batch, or None where nothing is dropped."""
     train, model = config.train, config.model
     path_rate = drop_rate(train, train.drop_path, iteration, iterations_per_epoch)
     input_rate = drop_rate(train, train.dropout, iteration, iterations_per_epoch)
-    if not path_rate and not input_rate:
-        return None
-    assert isinstance(model, ModelConfig)  # nothing else has parts that we could drop
-    generator = torch.Generator().manual_seed(derive(config.seed, "drop", iteration))
     paths = inputs = None
     if path_rate:
+        assert isinstance(model, ModelConfig)  # nothing else has parts that we could drop
+        generator = torch.Generator().manual_seed(derive(config.seed, "drop", iteration))
         rates = torch.linspace(0, path_rate, model.depth)[:, None, None]  # the first block is never dropped
         paths = _keep(torch.rand(model.depth, 2, train.batch_size, generator=generator), rates).to(device, non_blocking=True)
     if input_rate:
-        shape = train.batch_size, tokens(model), model.embed_dim
-        inputs = _keep(torch.rand(shape, generator=generator), torch.tensor(input_rate)).to(device, non_blocking=True)
-    return Drop(paths, inputs)
+        random = shuffler(derive(config.seed, "dropout", iteration))
+        keys = random.randint(-(2**63), 2**63 - 1, train.batch_size, dtype=np.int64) | 1
+        inputs = torch.from_numpy(keys).to(device, non_blocking=True), torch.tensor(input_rate, device=device)
+    return Drop(paths, inputs) if path_rate or input_rate else None
 
 
 def part(drop: Drop | None, rows: slice | npt.NDArray[np.int64]) -> Drop | None:
@@ -39,9 +49,32 @@ def part(drop: Drop | None, rows: slice | npt.NDArray[np.int64]) -> Drop | None:
     if drop is None:
         return None
     paths = None if drop.paths is None else drop.paths[:, :, rows]
-    return Drop(paths, None if drop.inputs is None else drop.inputs[rows])
+    return Drop(paths, None if drop.inputs is None else (drop.inputs[0][rows], drop.inputs[1]))
+
+
+def drop_elements(x: Tensor, keys: Tensor, rate: Tensor) -> Tensor:
+    """Dropout with a key for each image. x: (B, N, D); keys: odd, (B,), int64."""
+    return x * _keep(_uniform(keys, x[0].numel()), rate).view_as(x)
 
 
 def _keep(draws: Tensor, rates: Tensor) -> Tensor:
     """0 with probability `rates`, else 1 / (1 - rates): the mean stays 1."""
     return (draws >= rates) / (1 - rates)
+
+
+def _uniform(keys: Tensor, count: int) -> Tensor:
+    """`count` numbers from 0 to 1 for each key, (B, count), float32: the same bits on every device.
+
+    Widynski's counter-based generator Squares (arXiv 2004.06278): whole numbers modulo 2^64 alone, with nothing carried from one
+    number to the next, so that a compiler makes one kernel of it and of what it is used for.
+    """
+    z = keys[:, None]
+    y = torch.arange(count, device=keys.device) * z
+    z = y + z
+    x = y.clone()  # in place from here on: where nothing is compiled, new tensors would cost more than the numbers in them
+    for added in (y, z, y):
+        x.mul_(x).add_(added)
+        low = x << 32
+        x.bitwise_right_shift_(32).bitwise_and_(0xFFFFFFFF).bitwise_or_(low)  # the halves change places
+    bits = x.mul_(x).add_(z).bitwise_right_shift_(40).bitwise_and_(0xFFFFFF)  # as many as float32 holds exactly
+    return bits * 2.0**-24

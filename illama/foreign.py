@@ -1,10 +1,12 @@
-"""Models and data that others wrote: a function named `module:function`, its keyword parameters as settings.
+"""Models, data and trainings that others wrote: a function named `module:function`, its keyword parameters as settings.
 
     model: {name: "mixer:create_mixer", depth: 4}      returns a network from images (B, channels, height, width) to logits
     data: {name: "shapes:load", size: 12}              returns train_images, train_labels, val_images, val_labels
+    train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
 
 What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
-and kept in `ForeignModel` and `ForeignData`. Imports torch only where a network is built.
+and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. Imports torch only where a network is built;
+`illama.foreign_training` runs a training.
 """
 
 import inspect
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from pydantic import ConfigDict, Field, NonNegativeInt, PydanticUserError, TypeAdapter, create_model
 from pydantic_core import PydanticSerializationError
 
-from illama.imports import ForeignError, blaming, function_of, identity_of, offered
+from illama.imports import ForeignError, blaming, function_of, identity_of, offered, refuse_other_code
 from illama.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,8 +28,13 @@ if TYPE_CHECKING:
 
     from illama.dataset import Dataset
 
-_ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets"}
-_NOT_SETTINGS = {"model": {"name"}, "data": {"name", "data_dir"}}
+_ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "illama.trainings"}
+GIVEN: Mapping[str, tuple[str, ...]] = {
+    "model": (),
+    "data": ("data_dir",),
+    "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+}
+"""Parameters that are given to a function where it asks for them; they are no settings."""
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
 _BATCH = 2
 """Images that a network is tried with: one alone would be too few for a batch normalisation."""
@@ -81,8 +88,37 @@ class ForeignData(Settings):
         return hash(self.content)
 
 
+class ForeignTraining(Settings):
+    """A training that a function of somebody else does."""
+
+    name: str
+    """As the spec has it; the entry point is `illama.trainings`."""
+    function: str
+    """`module:function`."""
+    code: str
+    """What says whether the code is the same; see `illama.imports.identity_of`."""
+    options: dict[str, Any]
+    """Every setting of the function, defaults included."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the numbers, beside the seed."""
+        return {"function": self.function, "code": self.code, "options": self.options}
+
+    @property
+    def length(self) -> int | None:
+        """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
+        known = (self.options.get(name) for name in ("iterations", "epochs"))
+        return next((length for length in known if type(length) is int and length > 0), None)
+
+    @property
+    def epochs(self) -> int:
+        """What its progress is measured by: its length, or the whole of it."""
+        return self.length or 1
+
+
 def function_behind(group: str, name: object, own: Mapping[str, Any] | tuple[str, ...]) -> str | None:
-    """The `module:function` that a name of the spec's `group`, `model` or `data`, stands for; none for one of our `own`."""
+    """The `module:function` that a name in the spec's `model`, `data` or `train` stands for; none for one of our `own`."""
     if not isinstance(name, str) or name in own:
         return None
     return name if ":" in name else offered(_ENTRY_POINTS[group], name)
@@ -104,11 +140,11 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
     for index, parameter in enumerate(parameters):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in _NOT_SETTINGS[group]
+        is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in ("name", *GIVEN[group])
         field = _field(parameter) if is_setting else None
         if field is not None:
             fields[f"option_{index}"] = field  # the alias is the name: no name of theirs can shadow one of pydantic's
-        elif parameter.default is parameter.empty and parameter.name != "data_dir":
+        elif parameter.default is parameter.empty and parameter.name not in GIVEN[group]:
             raise ForeignError(f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default")
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
@@ -142,7 +178,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def _arguments(group: str, function: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """As the function takes them: JSON has neither tuples nor enums."""
     checked = settings_of(group, function).model_validate({"name": function, **options})
     fields = type(checked).model_fields
@@ -178,7 +214,7 @@ def _loaded(function: str, options: Mapping[str, Any], data_dir: Path | None) ->
     from illama.dataset import checked  # numpy
 
     loader = function_of(function)
-    arguments = _arguments("data", function, options)
+    arguments = arguments_of("data", function, options)
     if "data_dir" in inspect.signature(loader).parameters:
         arguments["data_dir"] = data_dir
     found = _called(loader, arguments)
@@ -265,8 +301,7 @@ def build(model: ForeignModel, seed: int) -> "nn.Module":
 
     from illama.randomness import derive, generators_kept
 
-    if (code := identity_of(model.function)) != model.code:
-        raise ForeignError(f"the code of {model.function} is another one ({code}) than when this was planned ({model.code})")
+    refuse_other_code(model.function, model.code)
     with generators_kept(derive(seed, "init")):
         return _network(model.function, model.options)
 
@@ -274,7 +309,15 @@ def build(model: ForeignModel, seed: int) -> "nn.Module":
 def _network(function: str, options: Mapping[str, Any]) -> "nn.Module":
     from torch import nn
 
-    network = function_of(function)(**_arguments("model", function, options))
+    network = function_of(function)(**arguments_of("model", function, options))
     if not isinstance(network, nn.Module):
         raise ForeignError(f"{function} returned {type(network).__name__}; expected a torch.nn.Module")
     return network
+
+
+def described_training(name: str, function: str, options: Mapping[str, Any]) -> ForeignTraining:
+    """Without running it. Raises `ForeignError`."""
+    found = function_of(function)
+    if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
+        raise ForeignError(f"{function} is a generator or a coroutine; it must be a function that returns its final metrics")
+    return ForeignTraining(name=name, function=function, code=identity_of(function), options=dict(options))

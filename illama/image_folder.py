@@ -1,20 +1,40 @@
-"""Images in folders as ImageNet has them: `train/<class>/<image>` and `val/<class>/<image>`. Listing and digest; no torch."""
+"""Images in folders as ImageNet has them: `train/<class>/<image>` and `val/<class>/<image>`. Listing and digest; no torch.
+
+Images may lie deeper below their class; links are followed; what is hidden (its name begins with a dot) is not seen.
+"""
 
 import os
+from array import array
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
+import numpy as np
+import numpy.typing as npt
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+PARTS = ("train", "val")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one part, `train` or `val`."""
+    """The images of one part, `train` or `val`: a million of them in a few arrays, which worker processes share."""
 
-    paths: list[Path]
-    labels: list[int]
+    folder: Path
+    names: bytes
+    """Paths below the folder, one right after the other."""
+    ends: npt.NDArray[np.int64]
+    """Where each of them ends."""
+    labels: npt.NDArray[np.int64]
     """The class of each, as its place among the sorted class names."""
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def path(self, index: int) -> Path:
+        """Of one image."""
+        start = self.ends[index - 1] if index else 0
+        return self.folder / os.fsdecode(self.names[start : self.ends[index]])
 
 
 def read(folder: Path) -> tuple[Listing, Listing, list[str]]:
@@ -22,49 +42,59 @@ def read(folder: Path) -> tuple[Listing, Listing, list[str]]:
 
     Raises `FileNotFoundError` when a part is missing and `ValueError` naming the class that is empty or in one part only.
     """
-    train, val = _classes(folder / "train"), _classes(folder / "val")
-    if strangers := sorted(val.keys() - train.keys()):
+    train, val = (_classes(folder / part) for part in PARTS)
+    if strangers := sorted(val - train):
         raise ValueError(f"{folder / 'val' / strangers[0]} is a class that {folder / 'train'} does not have")
-    if missing := sorted(train.keys() - val.keys()):
+    if missing := sorted(train - val):
         raise ValueError(f"{folder / 'val'} has no folder for the class {missing[0]} of {folder / 'train'}")
     names = sorted(train)
-    return _listing(train, names), _listing(val, names), names
+    return _listing(folder / "train", names), _listing(folder / "val", names), names
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the name and size of every file, in order: cheap for a million images, and any other set has another one."""
-    for part in ("train", "val"):
-        _classes(folder / part)
-    entries: list[str] = []
-    pending = [str(folder)]
-    while pending:
-        with os.scandir(pending.pop()) as inside:
-            for entry in inside:
-                if entry.is_dir():
-                    pending.append(entry.path)
-                else:
-                    entries.append(f"{os.path.relpath(entry.path, folder)}\0{entry.stat().st_size}")
-    return sha256("\n".join(sorted(entries)).encode("utf-8", "surrogateescape")).hexdigest()
+    """SHA-256 over the name and size of every image, in order: cheap for a million of them, and any other set has another one.
+
+    Raises as `read` does.
+    """
+    found = sha256()
+    train, val, _ = read(folder)
+    for part, listing in zip(PARTS, (train, val), strict=True):
+        for index in range(len(listing)):
+            path = listing.path(index)
+            found.update(os.fsencode(f"{part}/{path.relative_to(listing.folder)}") + b"\0%d\n" % path.stat().st_size)
+    return found.hexdigest()
 
 
-def _classes(part: Path) -> dict[str, Path]:
+def _classes(part: Path) -> set[str]:
     if not part.is_dir():
         raise FileNotFoundError(
             f"{part} is not there: an image folder has train/<class>/<image> and val/<class>/<image>; check data.folder and "
             "data_dir"
         )
-    classes = {path.name: path for path in part.iterdir() if path.is_dir()}
+    classes = {entry.name for entry in os.scandir(part) if entry.is_dir() and not entry.name.startswith(".")}
     if not classes:
         raise ValueError(f"{part} has no folders: expected one per class")
     return classes
 
 
-def _listing(classes: dict[str, Path], names: list[str]) -> Listing:
-    paths, labels = [], []
-    for label, name in enumerate(names):
-        found = sorted(path for path in classes[name].rglob("*") if path.suffix.lower() in SUFFIXES)
+def _listing(part: Path, classes: list[str]) -> Listing:
+    names, ends, labels = bytearray(), array("q"), array("q")
+    for label, name in enumerate(classes):
+        found = _images(part, name)
         if not found:
-            raise ValueError(f"the class {classes[name]} is empty: expected images ({', '.join(sorted(SUFFIXES))})")
-        paths += found
-        labels += [label] * len(found)
-    return Listing(paths, labels)
+            raise ValueError(f"the class {part / name} is empty: expected images ({', '.join(SUFFIXES)})")
+        for image in found:
+            names += image
+            ends.append(len(names))
+        labels.extend([label] * len(found))
+    return Listing(part, bytes(names), np.frombuffer(ends, np.int64), np.frombuffer(labels, np.int64))
+
+
+def _images(part: Path, name: str) -> list[bytes]:
+    """Those of a class, by their paths below `part`, in order."""
+    found = []
+    for folder, below, files in os.walk(part / name, followlinks=True):
+        below[:] = [inside for inside in below if not inside.startswith(".")]
+        place = Path(folder).relative_to(part)
+        found += [os.fsencode(place / file) for file in files if file.lower().endswith(SUFFIXES) and not file.startswith(".")]
+    return sorted(found)

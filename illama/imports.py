@@ -28,7 +28,7 @@ class ForeignError(ValueError):
     """Somebody's function cannot be imported or called, or returns something else than it must."""
 
     group = "model"
-    """Whose name it is about: `model` or `data`."""
+    """Whose name it is about: `model`, `data` or `train`."""
 
 
 class _Imported:
@@ -106,6 +106,12 @@ def identity_of(target: str) -> str:
         package = "".join(f"{name} {version(name)} " for name in packages_distributions().get(top, []))
     digest = sha256(repr(sorted((path, content) for path, content in files.items())).encode()).hexdigest()
     return f"{package}sha256:{digest}"
+
+
+def refuse_other_code(target: str, code: str) -> None:
+    """Raises `ForeignError` where the code behind `module:function` is not what `identity_of` said of it: `code`."""
+    if (found := identity_of(target)) != code:
+        raise ForeignError(f"the code of {target} is another one ({found}) than when this was planned ({code})")
 
 
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
@@ -196,7 +202,7 @@ def _imports(source: bytes, package: str) -> Iterator[str]:
 def _place(error: BaseException) -> str:
     """The line of their code that it comes from."""
     if isinstance(error, SyntaxError):
-        return f" ({Path(error.filename or '').name}, line {error.lineno})"
+        return ""  # it says so itself
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     theirs = [frame for frame in frames if not ({*_INSTALLED, Path(__file__).parent} & set(Path(frame.filename).parents))]
     return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""

@@ -63,5 +63,6 @@ def _pictures(config: Config, data_dir: Path | None) -> Pixels:
 
     assert isinstance(config.data, DataConfig)
     _, listing, _ = image_folder.read(data_directory(data_dir) / config.data.folder)
-    pictures = [for_validation(read_image(path), config.model.img_size) for path in listing.paths[:EXAMPLES]]
+    examples = range(min(EXAMPLES, len(listing)))
+    pictures = [for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples]
     return np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) for picture in pictures])

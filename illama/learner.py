@@ -35,7 +35,7 @@ class Learner:
         self.ranks = ranks or Ranks()
         self.micro_batch = runtime.micro_batch_size or config.train.batch_size
         self.model = make_network(config.model, config.seed).to(device)
-        if self.ranks.size > 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.model.modules()):
+        if self.ranks.size > 1 and any(isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()):
             raise ValueError("batch normalisation measures whole batches, of which several processes have a part each: use one")
         self._alpha = 0.0
         self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class Learner:
         train = self.config.train
         set_learning_rate(self.optimizer, learning_rate(train, iteration, self.iterations_per_epoch))
         self.set_alpha(self.alpha(iteration))
-        batch = mix(images, labels, train, self.config.seed, iteration)
+        batch = mix(images, labels, train, self.config.seed, iteration, self.ranks.rows(train.batch_size))
         self.optimizer.zero_grad()
         total = self._backward(batch, iteration)
         if train.clip_grad is not None:
@@ -75,7 +75,7 @@ class Learner:
         total = torch.zeros((), device=self.device)
         for start in range(0, len(batch.images), self.micro_batch):
             rows = slice(start, min(start + self.micro_batch, len(batch.images)))
-            piece = Mixed(batch.images[rows], batch.labels[rows], batch.others[rows], batch.share)
+            piece = batch.part(rows)
             if isinstance(self.config.model, ForeignModel):  # it may draw, and must draw the same when resumed
                 seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
                 reseed(seed)

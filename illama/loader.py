@@ -104,7 +104,7 @@ class FolderLoader:
         size = config.model.img_size
         check_shape(config.data, config.model, (3, size, size), len(names))
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
-        self.count = len(self.train.paths)
+        self.count = len(self.train)
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
@@ -118,20 +118,23 @@ class FolderLoader:
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         views = _Views(self.val, self.config.model.img_size, None, 0, 0)
-        indices = np.arange(len(self.val.paths))
+        indices = np.arange(len(self.val))
         size = min(FOLDER_CHUNK, _measured_at_once(self.runtime, self.device))
         yield from self._read(views, _chunks(indices[self.ranks.part(len(indices))], size))
 
     def _read(self, views: "_Views", chunks: list[Indices]) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator()  # of its own: a loader otherwise draws from the process's random state
-        batches = DataLoader(
+        loaded: DataLoader[Any] = DataLoader(
             views,
-            batch_sampler=[chunk.tolist() for chunk in chunks],
+            batch_size=None,  # each of the chunks is one already
+            sampler=chunks,
             num_workers=self.runtime.data_workers,
-            generator=generator,
+            generator=torch.Generator(),  # of its own: a loader otherwise draws from the process's random state
             pin_memory=self.device.type == "cuda",
         )
-        for images, labels in batches:
+        for chunk in loaded:
+            if isinstance(chunk, ValueError):
+                raise chunk
+            images, labels = chunk
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
 
@@ -143,18 +146,29 @@ def _measured_at_once(runtime: RuntimeConfig, device: torch.device) -> int:
     return min(EVALUATION_BATCH[device.type], 4 * (runtime.micro_batch_size or EVALUATION_BATCH[device.type]))
 
 
-class _Views(Dataset[tuple[Tensor, int]]):
+class _Views(Dataset[tuple[Tensor, Tensor] | ValueError]):
     """Pictures of one part of an image folder, seen as an epoch sees them. Without `train`, as validation does."""
 
     def __init__(self, listing: image_folder.Listing, size: int, train: TrainConfig | None, seed: int, epoch: int) -> None:
         self.listing, self.size, self.train, self.seed, self.epoch = listing, size, train, seed, epoch
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, indices: Indices) -> tuple[Tensor, Tensor] | ValueError:
+        """Pictures (B, channels, height, width) and labels (B,), or what is wrong with one of the files.
+
+        Raised in a worker process, that would arrive with tracebacks for a text.
+        """
+        try:
+            images = torch.stack([self._view(int(index)) for index in indices])
+        except ValueError as error:
+            return error
+        return images, torch.from_numpy(self.listing.labels[indices])
+
+    def _view(self, index: int) -> Tensor:
         from illama.transforms import for_training, for_validation, read_image, to_array  # only image folders need Pillow
 
-        image, label = read_image(self.listing.paths[index]), self.listing.labels[index]
+        image = read_image(self.listing.path(index))
         if self.train is None:
-            return torch.from_numpy(to_array(for_validation(image, self.size))), label
+            return torch.from_numpy(to_array(for_validation(image, self.size)))
         seed = derive(self.seed, "view", self.epoch, index)
         if self.train.transforms == "timm":
             from illama.timm_transforms import view
@@ -162,4 +176,4 @@ class _Views(Dataset[tuple[Tensor, int]]):
             picture = view(image, self.size, self.train, seed)
         else:
             picture = torch.from_numpy(to_array(for_training(image, self.size, self.train, shuffler(seed))))
-        return erase(picture[None], self.train.reprob, self.seed, self.epoch, np.array([index]))[0], label
+        return erase(picture[None], self.train.reprob, self.seed, self.epoch, np.array([index]))[0]

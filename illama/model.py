@@ -5,7 +5,7 @@ Shapes: B images, P patches, N tokens (patches and class token), R tokens that a
 a head.
 """
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from illama.attention import ALL, attend
 from illama.config import ForeignModel, ModelConfig
 from illama.cost import hidden_width, tokens
+from illama.drop import Drop, drop_elements
 from illama.foreign import build
 from illama.masks import Mask
 from illama.randomness import derive
@@ -30,10 +31,13 @@ class PatchEmbed(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.patch_size = config.patch_size
+        self.takes = config.in_chans, config.img_size, config.img_size
         self.proj = nn.Conv2d(config.in_chans, config.embed_dim, config.patch_size, config.patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (B, channels, height, width); returns (B, P, D), patches row by row."""
+        """images: (B, channels, height, width); returns (B, P, D), patches row by row. Raises `ValueError` for another shape."""
+        if images.shape[1:] != self.takes:
+            raise ValueError(f"the model takes images of {self.takes} (channels, height, width), not {tuple(images.shape[1:])}")
         p = self.patch_size
         batch, channels, height, width = images.shape
         grid = images.reshape(batch, channels, height // p, p, width // p, p)
@@ -110,15 +114,6 @@ class Block(nn.Module):
         return x
 
 
-class Drop(NamedTuple):
-    """What is dropped of a batch: factors that are 0, or 1 / (share that is kept)."""
-
-    paths: Tensor | None
-    """Stochastic depth, (depth, 2, B)."""
-    inputs: Tensor | None
-    """Dropout of what enters the first block, (B, N, D)."""
-
-
 class VisionTransformer(nn.Module):
     """From images to class logits. `soft_mask_rate` is alpha of the paper's equation 2: 0 at first and always for inference."""
 
@@ -176,7 +171,7 @@ class VisionTransformer(nn.Module):
         if self.pos_embed is not None:
             x = x + self.pos_embed
         if drop is not None and drop.inputs is not None:
-            x = x * drop.inputs
+            x = drop_elements(x, *drop.inputs)
         for index, (block, kind) in enumerate(zip(self.blocks, self.config.attentions, strict=True)):
             mask = cast(Mask, self.masks[kind]) if kind != "bidirectional" else None
             paths = None if drop is None or drop.paths is None else drop.paths[index]

@@ -1,7 +1,8 @@
 """Models by name, and weights from and to files: our own checkpoints and the ones that the paper's authors released.
 
 Both carry the same tensor names. The released files keep the class token's position embedding in the last row, stand in a
-dictionary under `model` beside an `argparse.Namespace`, and know no soft-mask rate; see the paper's code, `models/illama.py`.
+dictionary under `model` beside an `argparse.Namespace` and an optimiser whose learning rates are numpy's numbers, and know no
+soft-mask rate; see the paper's code, `models/illama.py`, and `save_model` in its `utils.py`.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
@@ -21,7 +23,16 @@ from illama.cost import patches
 from illama.first_weights import checked_path
 from illama.model import VisionTransformer
 from illama.recipe import InitConfig
-from illama.weight_selection import select_weights
+from illama.weight_selection import from_llama, is_llama, select_weights
+
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
+_IN_RELEASED_FILES: list[Any] = [
+    argparse.Namespace,
+    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # written by numpy 1 and 2
+    np.dtype,
+    type(np.dtype(np.float64)),
+]
+"""What stands in them beside tensors and plain values; none of it can run anything."""
 
 
 def build(
@@ -45,7 +56,9 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
     if init.source_heads is None:
         load_weights(model, path, new_head=init.head == "new")
     elif isinstance(model, VisionTransformer):
-        select_weights(model, read_weights(path), init.source_heads)
+        weights = read_weights(path)
+        weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
+        select_weights(model, weights, init.source_heads)
     else:
         raise ValueError("weight selection (train.init.source_heads) knows the blocks of our own networks alone")
 
@@ -77,7 +90,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises `ValueError` when it holds anything else, or is damaged.
     """
-    with torch.serialization.safe_globals([argparse.Namespace]):  # the released files keep their command line
+    with torch.serialization.safe_globals(_IN_RELEASED_FILES):
         content = content_of(path, "weights")
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):

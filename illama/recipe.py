@@ -30,8 +30,8 @@ class InitConfig(Settings):
     head: Literal["kept", "new"] = "kept"
     """`new`: the last linear is drawn afresh, for other classes."""
     source_heads: PositiveInt | None = None
-    """Weight selection: the file has a larger network with so many attention heads; evenly spaced elements of its first blocks
-    are taken, all else is drawn."""
+    """Weight selection: the file has a larger network with so many attention heads, an iLLaMA or a LLaMA as Hugging Face keeps it
+    (`pytorch_model.bin`, or the first part of one); evenly spaced elements of its first blocks are taken, all else is drawn."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -75,6 +75,9 @@ class TrainConfig(Settings):
     cutmix: NonNegativeFloat = 0.0
     """Paste a rectangle of one image of a pair into the other, its area drawn from Beta(cutmix, cutmix); 0 is off. With both on,
     either is picked with probability 1/2."""
+    mix_group: PositiveInt | None = None
+    """Images that share one draw of mixup and cutmix, an even divisor of the batch; none: the whole batch. The paper's batches of
+    4096 came as 32 times 128, each with a draw of its own."""
     hflip: float = Field(default=0.0, ge=0, le=1)
     """Probability of mirroring an image left to right."""
     random_crop: int = Field(default=0, ge=0)
@@ -113,6 +116,8 @@ class TrainConfig(Settings):
             raise ValueError(f"warmup_epochs {self.warmup_epochs} is longer than the training, {self.epochs} epochs")
         if self.soft_mask and self.soft_mask.epochs > self.epochs:
             raise ValueError(f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, {self.epochs} epochs")
+        if self.mix_group is not None and (self.mix_group % 2 or self.batch_size % self.mix_group):
+            raise ValueError(f"mix_group {self.mix_group} does not cut batch_size {self.batch_size} into groups of whole pairs")
         if self.transforms == "timm" and not self.random_resized_crop:
             raise ValueError("transforms timm always cuts a random_resized_crop: set that as well")
         if self.drop_path and self.dropout:

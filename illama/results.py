@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 class Diverged(RuntimeError):
     """The loss or a parameter is not a finite number any more."""
 
-    def __init__(self, iteration: int, tensor: str, value: float) -> None:
-        super().__init__(f"{tensor} is {value} after iteration {iteration}; a lower train.lr or train.clip_grad may help")
+    def __init__(self, iteration: int, tensor: str, value: float, hint: str = "a lower train.lr or train.clip_grad may help"):
+        super().__init__(f"{tensor} is {value} after iteration {iteration}; {hint}")
         self.iteration = iteration
         self.tensor = tensor
 
@@ -44,19 +44,23 @@ class TrainResult:
 
     iterations: int
     epochs: int
+    """0 of somebody's own training, which may have none."""
     final: dict[str, float]
     """Metrics of the last evaluation."""
     best: dict[str, float]
-    """Metrics of the epoch with the highest val/acc1, the first of equals."""
+    """Metrics of the epoch with the highest val/acc1, the first of equals; nothing of somebody's own training."""
     best_epoch: int
-    """Counted from 1."""
+    """Counted from 1; 0 of somebody's own training."""
     collapsed: bool
     """The output does not depend on the image (`illama.evaluation.accuracy.COLLAPSE_STD`)."""
-    params: int
+    params: int | None
+    """None where nobody says."""
     seconds: float
     """Spent in training and evaluation, over all attempts."""
     peak_memory_bytes: int
     """On a GPU the most that tensors took, on the CPU the most that the process took; of several processes, in the first."""
+    flops: int | None = None
+    """What somebody's own training says of them; those of our networks are known before (`illama.cost`)."""
 
 
 @dataclass

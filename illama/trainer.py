@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import NUMERICS_VERSION, Config, RuntimeConfig
+from illama.config import AnyConfig, Config, ForeignConfig, RuntimeConfig, numerics_version
 from illama.device import autocast, forget_peak_memory, peak_memory_bytes, pick_device, process_state
 from illama.distributed import OtherNodes, Ranks, leading
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
+from illama.foreign_training import train_foreign
 from illama.learner import Learner
 from illama.loader import make_loader
 from illama.model import make_network
@@ -39,7 +40,7 @@ LOSSES_IN_FLIGHT = 50
 
 
 def train(
-    config: Config,
+    config: AnyConfig,
     *,
     runtime: RuntimeConfig | None = None,
     log_metrics: LogMetrics,
@@ -51,12 +52,15 @@ def train(
 
     `log_metrics` is called after every epoch, before the checkpoint that follows it: after an interruption the same epoch may
     be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
-    raises passes through and nothing is saved. `others` are further nodes to train on.
+    raises passes through and nothing is saved. `others` are further nodes to train on. A training that somebody else's function
+    does (`ForeignConfig`) is that function's business: `illama.foreign_training`.
 
     Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and `ValueError` when data and model do
     not fit or the checkpoint belongs to other settings.
     """
     runtime = runtime or RuntimeConfig()
+    if isinstance(config, ForeignConfig):
+        return train_foreign(config, runtime, log_metrics=log_metrics, directory=checkpoint_dir, should_stop=should_stop)
     with leading(runtime, partial(_follow, config, runtime, checkpoint_dir), others) as ranks:
         return _train(config, runtime, ranks, checkpoint_dir, should_stop, log_metrics)
 
@@ -197,7 +201,7 @@ class _Training:
         return metrics
 
     def _evaluate(self, prefix: str, model: nn.Module, alpha: float) -> dict[str, float]:
-        """Loss and accuracies; of `val` itself also whether the output depends on the image."""
+        """Loss, accuracies, calibration; of `val` itself also whether the output depends on the image."""
         self.learner.set_alpha(alpha)
         with autocast(self.device, self.config.train.precision):
             first, *others = self.ranks.gather(tally(model.eval(), self.loader.validation()))
@@ -239,7 +243,7 @@ class _Training:
         # a checkpoint never holds what is not finite
         if self.directory is not None and self.ranks.leads and self.learner.broken() is None:
             self._measure_memory()
-            about = {"numerics_version": NUMERICS_VERSION, "config": self.config.model_dump_json()}
+            about = {"numerics_version": numerics_version(self.config), "config": self.config.model_dump_json()}
             checkpoint.save(self.directory, about | {"progress": asdict(self.progress)} | self.learner.state())
         self.unsaved = False
         self.saved_at = time.monotonic()

@@ -28,12 +28,26 @@ Random = np.random.RandomState
 
 
 def read_image(path: Path) -> Picture:
-    """The picture in `path`, in RGB. Raises `ValueError` naming the file when it is damaged."""
+    """The picture in `path`, in RGB, as the paper's code sees it.
+
+    What is transparent has the colour that lies below, and a camera's note how to turn a picture is not read. Of 16 bits the
+    upper 8 are kept. Raises `ValueError` naming the file when it is damaged or of pixels that have no colour.
+    """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            return _in_colours(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}; repair or remove it") from error
+
+
+def _in_colours(image: Picture) -> Picture:
+    if image.mode.startswith("I;16"):  # Pillow would make white of all above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are numbers of 32 bits (mode {image.mode}), and which of them is white it does not say")
+    if image.mode == "P":  # by way of RGBA: a palette with transparent colours is warned of otherwise
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def to_array(image: Picture) -> npt.NDArray[np.float32]:
@@ -44,20 +58,24 @@ def to_array(image: Picture) -> npt.NDArray[np.float32]:
 
 
 def for_validation(image: Picture, size: int) -> Picture:
-    """The shorter side to size * 256 / 224, then the centre (paper's code); from 384 on the whole picture, warped to a square."""
+    """The shorter side to size * 256 / 224, then the centre; from 384 on the whole picture, warped to a square.
+
+    Rounded as the paper's code does it, with torchvision's Resize and CenterCrop.
+    """
     if size >= 384:
         return image.resize((size, size), Image.Resampling.BICUBIC)
-    scale = math.floor(size * 256 / 224) / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    short = size * 256 // 224
+    width, height = (short * side // min(image.size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 
 def for_training(image: Picture, size: int, train: TrainConfig, random: Random) -> Picture:
     """One random view of a picture, as `train` asks for it."""
     if train.random_resized_crop:
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=_crop_box(*image.size, random))
+        cut = image.crop(_crop_box(*image.size, random))  # first: resize(box=...) looks at the pixels around the box as well
+        image = cut.resize((size, size), Image.Resampling.BICUBIC)
     else:
         image = for_validation(image, size)
     if random.random_sample() < train.hflip:
@@ -76,7 +94,7 @@ def rand_augment(image: Picture, policy: str, random: Random) -> Picture:
     return image
 
 
-def _crop_box(width: int, height: int, random: Random) -> tuple[float, float, float, float]:
+def _crop_box(width: int, height: int, random: Random) -> tuple[int, int, int, int]:
     """8 to 100 % of the area, 3/4 to 4/3 as wide as high; after ten that do not fit, the largest allowed centre."""
     for _ in range(10):
         area = random.uniform(0.08, 1) * width * height
@@ -106,6 +124,12 @@ def _rotate(image: Picture, level: float, sign: int) -> Picture:
     return image.rotate(sign * 30 * level, Image.Resampling.BICUBIC, fillcolor=MEAN_COLOUR)
 
 
+def posterize(image: Picture, bits: int) -> Picture:
+    """Keep so many bits of every colour; none, at the largest magnitude, is black. (Pillow refuses that since version 13.)"""
+    kept = (0xFF00 >> bits) & 0xFF
+    return image.point([value & kept for value in range(256)] * 3)
+
+
 def _solarize_add(image: Picture, level: float, sign: int) -> Picture:
     added = min(128, int(110 * level))
     return image.point([min(255, value + added) if value < 128 else value for value in range(256)] * 3)
@@ -116,7 +140,7 @@ OPERATIONS: tuple[Callable[[Picture, float, int], Picture], ...] = (
     lambda image, level, sign: ImageOps.equalize(image),
     lambda image, level, sign: ImageOps.invert(image),
     _rotate,
-    lambda image, level, sign: ImageOps.posterize(image, max(1, 4 - int(4 * level))),
+    lambda image, level, sign: posterize(image, 4 - int(4 * level)),
     lambda image, level, sign: ImageOps.solarize(image, 256 - int(256 * level)),
     _solarize_add,
     _enhance(ImageEnhance.Color),

@@ -6,6 +6,7 @@ heads of twice the width every second pair is taken, whose frequencies are then 
 """
 
 from collections.abc import Mapping
+from itertools import count, takewhile
 
 import torch
 from torch import Tensor
@@ -22,22 +23,34 @@ _LLAMA_NAMES = {
 }
 
 
+_LLAMA_QKV = tuple(f"self_attn.{part}_proj.weight" for part in "qkv")
+
+
+def is_llama(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of a Hugging Face LLaMA checkpoint."""
+    return "model.layers.0.input_layernorm.weight" in weights
+
+
 def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tensor]:
-    """The blocks of a Hugging Face LLaMA checkpoint under our names, q and k in our order of channels.
+    """The whole blocks of a Hugging Face LLaMA checkpoint, or of its first file: our names, and our order of channels in q and k.
 
     That format keeps a head's first channels of all pairs before its second ones; here, as in the original LLaMA, the two
     channels of a pair are neighbours. Raises `ValueError` when k has fewer heads than q (grouped-query attention).
     """
+
+    def is_whole(block: int) -> bool:
+        return all(f"model.layers.{block}.{theirs}" in weights for theirs in (*_LLAMA_NAMES.values(), *_LLAMA_QKV))
+
     ours: dict[str, Tensor] = {}
-    depth = len([name for name in weights if name.endswith("input_layernorm.weight")])
-    for block in range(depth):
+    for block in takewhile(is_whole, count()):
         there, here = f"model.layers.{block}.", f"blocks.{block}."
         ours |= {here + name: weights[there + theirs] for name, theirs in _LLAMA_NAMES.items()}
-        q, k, v = (weights[f"{there}self_attn.{part}_proj.weight"] for part in "qkv")
+        q, k, v = (weights[there + theirs] for theirs in _LLAMA_QKV)
         if k.shape != q.shape:
             raise ValueError(
                 f"block {block} has k of {tuple(k.shape)} and q of {tuple(q.shape)}: grouped queries are not supported"
             )
+        _check_heads(len(q), num_heads)
         ours[here + "attn.qkv.weight"] = torch.cat((_neighbours(q, num_heads), _neighbours(k, num_heads), v))
     return ours
 
@@ -45,7 +58,7 @@ def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tenso
 def select_weights(model: VisionTransformer, source: Mapping[str, Tensor], source_heads: int) -> list[str]:
     """Fill the blocks of `model` from the larger `source`, in our names; all else keeps its values. Returns the names filled.
 
-    Raises `ValueError` when the source has too few blocks or is smaller somewhere.
+    Raises `ValueError` when the source has too few blocks, or is smaller somewhere, or cannot have so many heads.
     """
     filled, heads = {}, (source_heads, model.config.num_heads)
     for name, target in model.state_dict().items():
@@ -76,9 +89,20 @@ def _chosen(name: str, axis: int, size: int, wanted: int, heads: tuple[int, int]
 
 def _head_channels(size: int, wanted: int, heads: tuple[int, int], unit: int) -> Tensor:
     """Evenly spaced heads, and in each evenly spaced units of neighbouring channels."""
+    _check_heads(size, heads[0])
     width, wanted_width = size // heads[0], wanted // heads[1]
+    if width < wanted_width or heads[0] < heads[1]:
+        raise ValueError(
+            f"the source has {heads[0]} heads of {width} channels, and the model needs {heads[1]} of {wanted_width}: both would "
+            "have to be as many or fewer"
+        )
     inside = (_even(width // unit, wanted_width // unit)[:, None] * unit + torch.arange(unit)).flatten()
     return (_even(*heads)[:, None] * width + inside).flatten()
+
+
+def _check_heads(width: int, num_heads: int) -> None:
+    if width % num_heads or width // num_heads % 2:
+        raise ValueError(f"source_heads is {num_heads}, but the source's width {width} has no so many heads of an even width")
 
 
 def _even(size: int, wanted: int) -> Tensor:

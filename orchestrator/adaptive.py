@@ -17,7 +17,9 @@ from orchestrator.trial import TrialRecord, TrialSpec
 
 
 def more_seeds(
-    spec: SweepSpec, dataset_digest: Callable[[DataConfig | ForeignData], str], record_of: Callable[[TrialSpec], TrialRecord]
+    spec: SweepSpec,
+    dataset_digest: Callable[[DataConfig | ForeignData | None], str],
+    record_of: Callable[[TrialSpec], TrialRecord],
 ) -> Mapping[str, Sequence[int]]:
     """The seeds beyond the spec's first ones that are wanted now, by the variants' labels."""
     adaptive = spec.schema.adaptive

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from illama.config import Config
+from illama.config import AnyConfig
 from orchestrator.changes import same_science
 from orchestrator.fractions import FRACTIONS, cells_of
 from orchestrator.schema import DesignSchema
@@ -14,7 +14,7 @@ CELLS_LIMIT = 256
 _DRAWS = 300
 """How often a new order is looked for before there are taken to be no more."""
 
-Attempt = Callable[[Sequence[str]], Config | str]
+Attempt = Callable[[Sequence[str]], AnyConfig | str]
 """The settings of the steps taken in that order, or why they make no sense."""
 
 
@@ -100,7 +100,7 @@ def _drawn_order(steps: Sequence[str], attempt: Attempt, generator: random.Rando
         generator.shuffle(left)
         for name in left:
             after = attempt((*order, name))
-            if isinstance(after, Config) and isinstance(config, Config) and not same_science(after, config):
+            if not isinstance(after, str) and not isinstance(config, str) and not same_science(after, config):
                 order, config = (*order, name), after
                 break
         else:

@@ -7,10 +7,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from illama.config import PRESETS, Config, ForeignError, explain, foreign_function, resolve, schema_of
+from illama.config import PRESETS, AnyConfig, Config, ForeignConfig, ForeignError, explain, foreign_function, resolve, schema_of
 from orchestrator.document import Document, Location
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.messages import add_validation_problems
+
+_NAMED = ("model", "data", "train")
+"""Groups that may name a function of somebody else's."""
 
 GroupSettings = dict[str, Any]
 """`{"model": {...}, "data": {...}, "train": {...}}`, as the spec writes them."""
@@ -25,15 +28,17 @@ class Changer:
         self._known = set(_setting_names(Config))
         self._open_ended: set[str] = set()
 
-    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, Config | None]:
+    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, AnyConfig | None]:
         """The settings before any change; no `Config` where they are wrong."""
         settings: GroupSettings = {group: deepcopy(values) for group, values in baseline.items()}
+        if "name" in settings.get("train", {}):
+            self._known.clear()  # a training of somebody else's has none of ours
         self._meet(settings)
         return settings, self._resolve(settings, ("baseline",), {})
 
     def changed(
-        self, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: Config | None
-    ) -> Config | None:
+        self, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: AnyConfig | None
+    ) -> AnyConfig | None:
         """Apply `changes` to `settings` in place; none, and `settings` as they were, where something is wrong with them.
 
         `before` is what the change must differ from.
@@ -56,7 +61,7 @@ class Changer:
 
     def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
         """Whether every key of `changes` is a setting; unknown ones become problems."""
-        self._meet({group: {"name": changes.get(f"{group}.name")} for group in ("model", "data")})
+        self._meet({group: {"name": changes.get(f"{group}.name")} for group in _NAMED})
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
@@ -77,8 +82,9 @@ class Changer:
         self._known |= set(_setting_names(schema))
         self._open_ended |= {name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"}
 
-    def _resolve(self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]) -> Config | None:
-        model = settings.get("model", {})
+    def _resolve(self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]) -> AnyConfig | None:
+        is_ours = "name" not in settings.get("train", {})
+        model = settings.get("model", {}) if is_ours else {}
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
         if model and "name" not in model:  # else each setting that a preset would have filled would be missing too
@@ -104,7 +110,7 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
     """
     changed = deepcopy(settings)
     for changes in all_changes:
-        for group in ("model", "data"):
+        for group in _NAMED:
             before, after = changed.get(group, {}).get("name"), changes.get(f"{group}.name")
             if after not in (None, before) and any(foreign_function(group, name) for name in (before, after)):
                 changed[group] = {}
@@ -113,7 +119,7 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
     return changed
 
 
-def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> Config | str:
+def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> AnyConfig | str:
     """The settings with every change made, or why they do not fit together."""
     try:
         return resolve(laid_over(settings, *all_changes))
@@ -123,8 +129,10 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
         return explain(error).replace("\n", "; ")
 
 
-def same_science(one: Config, other: Config) -> bool:
+def same_science(one: AnyConfig, other: AnyConfig) -> bool:
     """Whether two configurations train the same; a preset's name is only a label."""
+    if isinstance(one, ForeignConfig) or isinstance(other, ForeignConfig):
+        return one == other
     return one.model_copy(update={"model": one.model.model_copy(update={"name": other.model.name})}) == other
 
 

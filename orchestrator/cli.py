@@ -10,6 +10,7 @@ import shlex
 import sys
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,13 +20,25 @@ from rich.markup import escape
 
 from orchestrator import views
 from orchestrator.errors import OrchestratorError, UsageError
-from orchestrator.options import ReferenceArgument, SpecArgument, StoreOption, TrackingOption, err, load_sweep, open_store, out
+from orchestrator.options import (
+    MetricOption,
+    ModeOption,
+    ReferenceArgument,
+    SpecArgument,
+    StoreOption,
+    TrackingOption,
+    err,
+    load_sweep,
+    open_store,
+    out,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Ablation sweeps whose roadmap can be trusted.\n\n"
     "One YAML file names a baseline and the steps that turn it into something else. `run` trains every step with every seed and "
     "prints what each step did. Whatever is interrupted goes on when the same command is given again.\n\n"
@@ -73,6 +86,20 @@ OnlyOption = Annotated[
 ]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"orchestrator {version('ablation-orchestrator')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -146,17 +173,22 @@ def status(spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: 
 def report(
     spec: ReferenceArgument,
     store: StoreOption = Path("runs"),
-    form: Annotated[Format, typer.Option("--format", help="How to write the roadmap.")] = Format.TABLE,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="How to write the roadmap. Default: as the file's name ends, or a table.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="A file instead of the terminal.")] = None,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
 ) -> None:
     """Print the roadmap: what each step did, how sure that is, and what it cost."""
     from orchestrator.driver import report_sweep
     from orchestrator.files import write_whole
     from orchestrator.report.formats import render
 
+    form = form or _format_of(output)
     if form is Format.PNG and output is None:
         raise UsageError("a PNG does not go to a terminal; name a file with --output")
-    roadmap = report_sweep(load_sweep(spec, store), open_store(store))
+    roadmap = report_sweep(load_sweep(spec, store), open_store(store), metric, mode)
     if form is Format.TABLE and output is None:
         _print_roadmap(roadmap)
         return
@@ -179,6 +211,8 @@ def compare(
     right: Annotated[str, typer.Argument(metavar="B", help="What to hold against it.")],
     store: StoreOption = Path("runs"),
     form: Annotated[CompareFormat, typer.Option("--format", help="How to write it.")] = CompareFormat.TABLE,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
 ) -> None:
     """Put two sweeps, or two regimes, side by side: the same step here and there."""
     from orchestrator.driver import report_sweep
@@ -187,7 +221,8 @@ def compare(
     chosen = []
     for reference in (left, right):
         name, regime = sides.split_reference(reference, lambda path: Path(path).exists())
-        chosen.append(sides.select(report_sweep(load_sweep(name, store), open_store(store)), name, regime))
+        roadmap = report_sweep(load_sweep(name, store), open_store(store), metric, mode)
+        chosen.append(sides.select(roadmap, name, regime))
     found = sides.compare(*chosen)
     if form is CompareFormat.JSON:
         _print_json(found.to_json())
@@ -246,6 +281,7 @@ def _run(
         retry_failed=retry_failed,
         only=only or [],
         seeds=_seeds(seeds),
+        trains_elsewhere=executor is ExecutorName.RAY,
     )
     ending = run_sweep(job, out)
     if ending.interrupted:
@@ -272,6 +308,15 @@ def _executor(name: ExecutorName, address: str | None) -> Any:
     except ImportError as error:
         raise UsageError(f"Ray is not installed ({error}); install it, or add --executor local") from error
     return partial(run_on_ray, address=address)
+
+
+def _format_of(output: Path | None) -> Format:
+    """What the file's name ends in. Raises `UsageError` where no report is written so."""
+    endings = {f".{form}": form for form in Format} | {".tex": Format.LATEX, ".txt": Format.TABLE, "": Format.TABLE}
+    ending = output.suffix.lower() if output else ""
+    if ending not in endings:
+        raise UsageError(f"a report cannot be written as '{ending}'; name one of these with --format: {', '.join(Format)}")
+    return endings[ending]
 
 
 def _seeds(text: str | None) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from illama.config import ForeignModel, ModelConfig
+from illama.config import ModelConfig
 from illama.cost import macs, parameter_count
 from orchestrator.space import Search
 from orchestrator.spec import SweepSpec
@@ -43,7 +43,9 @@ def warnings_of(spec: SweepSpec) -> list[SpecWarning]:
     found = [*_few_seeds(spec), *_best_epoch(spec), *_search_overwritten(spec)]
     for variant in spec.variants:
         if variant.design == "roadmap" and variant.follows is not None:
-            found += [*_confounded(spec, variant), *_one_sided_recipe(spec, variant), *_size_drift(spec, variant)]
+            if variant.config.model is not None:  # of somebody's own training, nobody says what is architecture
+                found += [*_confounded(spec, variant), *_one_sided_recipe(spec, variant), *_size_drift(spec, variant)]
+                found += _other_images(spec, variant)
             found += _tuned_unequally(spec, variant)
     return list({(warning.code, warning.message): warning for warning in found}.values())
 
@@ -74,7 +76,8 @@ def _best_epoch(spec: SweepSpec) -> Iterator[SpecWarning]:
             f"{metric.name} is read at the epoch that validates best: a maximum over the very images that it reports on, "
             "which flatters every step and most of all the noisy ones"
         )
-        control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last}}"
+        also = f", also: [{', '.join(metric.also)}]" if metric.also else ""
+        control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last{also}}}"
         yield SpecWarning("best-epoch", message, _line_of("metric", spec), control)
 
 
@@ -95,11 +98,22 @@ def _confounded(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     yield SpecWarning("confounded-step", message, variant.line, control)
 
 
+def _other_images(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
+    """A step whose effect compares figures of other images."""
+    if keys := [key for key in _own_changes(spec, variant) if aspect_of(key) == DATA]:
+        message = (
+            f"step '{variant.name}' changes {', '.join(keys)}{_where(spec, variant)}: unless the validation images stay "
+            "the same, its effect compares figures of two test sets"
+        )
+        yield SpecWarning("other-images", message, variant.line)
+
+
 def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     """A recipe that is retuned after the architecture has changed, and that the old architecture never gets."""
     recipe = {key: value for key, value in _own_changes(spec, variant).items() if aspect_of(key) == RECIPE}
-    before = [found for name in variant.cell[:-1] if (found := _variant(spec, variant.regime, name))]
-    changed = [other.name for other in before if any(aspect_of(key) == ARCHITECTURE for key in other.changes)]
+    before = set(variant.cell[:-1])
+    others = [other for other in spec.variants if other.regime == variant.regime and other.name in before]
+    changed = [other.name for other in others if any(aspect_of(key) == ARCHITECTURE for key in other.changes)]
     if variant.side or not recipe or not changed:
         return
     if any(_is_control(side, variant, "baseline", recipe) for side in spec.variants):
@@ -135,6 +149,8 @@ def _tuned_unequally(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]
     what = f"looks for {', '.join(alone)} and '{ground}', which it is held against, does not"
     if not alone and other and other.goal < search.goal:
         what = f"tries {search.goal} combinations and '{ground}', which it is held against, {other.goal}"
+    elif not alone and other and other.schema.prune != search.schema.prune:
+        what = f"stops combinations early by another rule than '{ground}', which it is held against"
     elif not alone:
         return
     where = "the top level" if ground == "baseline" else f"step '{ground}'"
@@ -173,6 +189,8 @@ def _size_drift(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
 def _drifts(ground: Variant, variant: Variant, tolerance: float) -> dict[str, float]:
     """By which share the sizes differ, of those that differ by more than the tolerance."""
     before, after = ground.config.model, variant.config.model
+    if before is None or after is None:
+        return {}
     sizes = {"parameters": parameter_count, "FLOPs": macs}
     drifts = {what: size(after) / max(1, size(before)) - 1 for what, size in sizes.items()}  # somebody's network may have none
     return {what: drift for what, drift in drifts.items() if abs(drift) > tolerance}
@@ -182,8 +200,7 @@ def _resolves_drift(side: Variant, variant: Variant, ground: Variant, tolerance:
     """The same step at the ground's size, or the ground at the step's."""
     if side.on is None:
         return not _drifts(ground, side, tolerance)
-    ratio = parameter_count(side.config.model) / max(1, parameter_count(variant.config.model))
-    return side.on == ground.name and abs(ratio - 1) <= tolerance
+    return side.on == ground.name and "parameters" not in _drifts(variant, side, tolerance)
 
 
 def _size_control(variant: Variant, ground: Variant, tolerance: float) -> str:
@@ -191,15 +208,16 @@ def _size_control(variant: Variant, ground: Variant, tolerance: float) -> str:
 
     Nothing where neither comes near, or size is all that the step changes.
     """
-    model, wanted = variant.config.model, parameter_count(ground.config.model)
-    if isinstance(model, ForeignModel) or isinstance(ground.config.model, ForeignModel):  # which setting is the size, nobody says
+    model, before = variant.config.model, ground.config.model
+    if not isinstance(model, ModelConfig) or not isinstance(before, ModelConfig):  # which setting is the size, nobody says
         return ""
+    wanted = parameter_count(before)
     if model.feed_forward == "swiglu":
         counts = {unit: parameter_count(model.model_copy(update={"multiple_of": unit})) for unit in (64, 32, 16, 8, 4, 2, 1)}
         unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))
         if abs(counts[unit] / wanted - 1) <= tolerance:
             return _side(f"{variant.name}_same_size", {"model.multiple_of": unit})
-    width = _width_of_size(ground.config.model, parameter_count(model), tolerance)
+    width = _width_of_size(before, parameter_count(model), tolerance)
     change = {"model.embed_dim": width}
     is_the_step = change == dict(variant.changes)
     return _side(f"{variant.name}_size_only", change, ground.name) if width and not is_the_step else ""

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from illama.config import Config, resolve
+from illama.config import AnyConfig, resolve
 from orchestrator.cells import Attempt, Cell, cells_of_design
 from orchestrator.changes import Changer, GroupSettings, laid_over, same_science, tried
 from orchestrator.document import Document, Location
 from orchestrator.errors import did_you_mean_one_of
+from orchestrator.own_training import check_own_training, has_own_training
 from orchestrator.relations import check_spec, reason_against
-from orchestrator.schema import ResourcesSchema, SearchSchema, SideSchema, StepSchema, SweepSchema
+from orchestrator.schema import ReferenceSchema, ResourcesSchema, SearchSchema, SideSchema, StepSchema, SweepSchema
 from orchestrator.space import Search, Values, check_search, setting_at
 from orchestrator.trial import Resources, Variant
 
@@ -49,6 +50,8 @@ def variants_of(schema: SweepSchema, document: Document, found: Mapping[str, Val
     made = Variants([], [], [])
     if found is None:
         check_spec(schema, document, BASELINE)
+        if has_own_training(schema):
+            check_own_training(schema, document)
     if document.has(("baseline",)):  # otherwise noted already
         for parts in product(schema.regimes or [""], schema.recipes or [""]):
             regime = _Regime(schema, document, tuple(filter(None, parts)), found)
@@ -112,7 +115,7 @@ class _Regime:
                 changes |= step.regimes[part]
         return changes
 
-    def _road(self, baseline: GroupSettings, config: Config) -> Iterator[Variant]:
+    def _road(self, baseline: GroupSettings, config: AnyConfig) -> Iterator[Variant]:
         settings, previous = dict(baseline), BASELINE
         cell: tuple[str, ...] = ()
         for index, step in enumerate(self.schema.steps):
@@ -133,8 +136,8 @@ class _Regime:
             config, previous = variant.config, step.name
 
     def _changed(
-        self, step: SideSchema, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: Config
-    ) -> Config | None:
+        self, step: SideSchema, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: AnyConfig
+    ) -> AnyConfig | None:
         """As `Changer.changed`, for a step that may leave all changes to its search."""
         if step.search and not changes:
             return before
@@ -179,7 +182,7 @@ class _Regime:
                 continue
             settings = dict(self.settings_after[ground])
             before = tried(settings, [])
-            assert isinstance(before, Config)
+            assert not isinstance(before, str)
             place = (*location, "change")
             config = self._changed(side, settings, changes, place if self.document.has(place) else location, before)
             if config is not None:
@@ -203,7 +206,7 @@ class _Regime:
         if not others or self.document.problems:
             return
 
-        def attempt(cell: Sequence[str]) -> Config | str:
+        def attempt(cell: Sequence[str]) -> AnyConfig | str:
             return reason_against(cell, steps) or tried(settings, [changes[name] for name in cell])
 
         cells: list[Cell] = []
@@ -227,7 +230,7 @@ class _Regime:
         final = attempt(tuple(changes))
         for cell in cells:
             config = attempt(cell.steps)
-            if isinstance(config, Config) and cell.left_out and isinstance(final, Config) and same_science(config, final):
+            if not isinstance(config, str) and cell.left_out and not isinstance(final, str) and same_science(config, final):
                 config = f"later steps overwrite all that {cell.left_out} changes"
             if isinstance(config, str):
                 self.skipped.append(SkippedCell(cell.design, self.name, cell.name, config))
@@ -251,7 +254,7 @@ class _Regime:
     def _variant(
         self,
         name: str,
-        config: Config,
+        config: AnyConfig,
         location: Location,
         *,
         step: SideSchema | None = None,
@@ -275,9 +278,16 @@ class _Regime:
             config=config,
             resources=Resources(**resources.model_dump()),
             expects_collapse=bool(step and step.expect == "collapse"),
-            reference=reference.model_dump() if reference else None,
+            reference=_published(reference, self.schema.metric.name) if reference else None,
             line=self.document.line(location),
             design=design,
             cell=cell,
             on=on,
         )
+
+
+def _published(reference: ReferenceSchema, metric: str) -> dict[str, Any]:
+    """As `report --format json` has it."""
+    figures = reference.by_metric(metric)
+    found = {"value": figures.pop(metric, None), "source": reference.source}
+    return found | ({"also": figures} if figures else {})

@@ -144,6 +144,10 @@ def _convert_mapping(document: Document, node: yaml.MappingNode, location: Locat
         if not isinstance(key_node, yaml.ScalarNode) or any("\ud800" <= letter <= "\udfff" for letter in key):
             document.problems.append(_problem(key_node.start_mark, "a key must be a word"))
             continue
+        if key == "<<":
+            message = "YAML 1.2 has no merge keys ('<<'); write the settings out, or give the whole mapping by its alias"
+            document.problems.append(_problem(key_node.start_mark, message))
+            continue
         if key in result:
             first = document._keys[(*location, key)]
             message = f"key '{key}' is given twice, first on line {first.line + 1}"

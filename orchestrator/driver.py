@@ -1,8 +1,9 @@
 """One invocation of `run` or `resume`: plan, lease, train, mirror, report."""
 
+import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -12,7 +13,7 @@ from types import FrameType
 from rich.console import Console
 from rich.text import Text
 
-from illama.config import DataConfig, ForeignData
+from illama.config import Config, DataConfig, ForeignData
 from illama.data import data_directory, dataset_digest
 from illama.first_weights import identified, init_path
 from orchestrator.adaptive import more_seeds
@@ -21,14 +22,23 @@ from orchestrator.confounds import SpecWarning
 from orchestrator.errors import OrchestratorError, UsageError, counted
 from orchestrator.executors import Executor
 from orchestrator.lease import Lease
+from orchestrator.metrics import Mode
 from orchestrator.mirroring import BackgroundMirror
 from orchestrator.overview import search_lines
 from orchestrator.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
 from orchestrator.progress import ProgressView
 from orchestrator.provenance import provenance
+from orchestrator.pruning import Pruning
 from orchestrator.queue import Observer, TrialQueue
-from orchestrator.report.roadmap import Roadmap, build_roadmap
-from orchestrator.representative import Representative, has_network, last_step, representative
+from orchestrator.report.roadmap import Roadmap, build_roadmap, other_metric
+from orchestrator.representative import (
+    Representative,
+    has_network,
+    has_networks,
+    last_step,
+    refuse_without_networks,
+    representative,
+)
 from orchestrator.search import Suggestions, with_searches
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
@@ -49,6 +59,8 @@ class Job:
     retry_failed: bool = False
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
+    trains_elsewhere: bool = False
+    """Whether no trial trains in this process."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +106,11 @@ def known_sweep(
     """
 
     @cache
-    def digest(data: DataConfig | ForeignData) -> str:
+    def digest(data: DataConfig | ForeignData | None) -> str:
         try:
             return dataset_digest(data, spec.schema.runtime.data_dir)
         except (OSError, ValueError) as error:
+            assert data is not None, "a training that names no data has nothing to be read here"
             message = f"cannot use the images of data '{data.name}': {error}"
             if absent is None:
                 raise UsageError(message) from error
@@ -107,9 +120,12 @@ def known_sweep(
     record_of = Store(store.root).record
     if spec.searches:
 
-        def searched(variant: Variant, seeds: Sequence[int]) -> list[tuple[TrialSpec, TrialRecord]]:
+        def searched(
+            variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
+        ) -> list[tuple[TrialSpec, TrialRecord]]:
             known = _with_known_weights(variant, spec)
             trials = trials_with(spec, known, seeds, digest(known.config.data))
+            trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
             return [(trial, record_of(trial)) for trial in trials]
 
         suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
@@ -121,6 +137,8 @@ def known_sweep(
 
 def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     """Where it starts from a file: with the digest of it. Raises `UsageError` where neither file nor digest is there."""
+    if not isinstance(variant.config, Config):
+        return variant
     try:
         return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
     except OSError as error:
@@ -140,9 +158,19 @@ def plan_sweep(spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: S
     return replace(plan, warnings=(*warnings, *plan.warnings))
 
 
-def report_sweep(spec: SweepSpec, store: Store) -> Roadmap:
-    """The roadmap as the store has it now."""
-    return build_roadmap(*known_sweep(spec, store), Store(store.root).record)
+def report_sweep(spec: SweepSpec, store: Store, metric: str | None = None, mode: Mode | None = None) -> Roadmap:
+    """The roadmap as the store has it now, by the sweep's own metric or another that its trials recorded.
+
+    Raises `UsageError` where they did not, or where `mode` has to say which direction is better.
+    """
+    spec, trials = known_sweep(spec, store)
+    record_of = Store(store.root).record
+    if metric is None:
+        if mode:
+            raise UsageError("--mode says which direction of --metric is better: name that, too")
+        return build_roadmap(spec, trials, record_of)
+    results = (result for trial in trials if (result := record_of(trial).result))
+    return build_roadmap(spec, trials, record_of, other_metric(spec.schema.metric, metric, mode, results))
 
 
 def mirror_of(spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = False) -> MlflowMirror:
@@ -157,6 +185,7 @@ def register_network(
 
     Raises `UsageError`, `SweepInUse`, `TrackingError`. What is there already is left as it is.
     """
+    refuse_without_networks(spec)
     mirror = mirror_of(spec, store, tracking_uri)
     spec, _ = known_sweep(spec, store)
     chosen = representative(spec, mirror.trials, store.record, step, seed)
@@ -176,7 +205,7 @@ def _log_last_network(spec: SweepSpec, store: Store, mirror: MlflowMirror) -> No
     """Log the network that stands for the end of the road, once all trials there are done: one model, not one for each trial."""
     known = known_sweep(spec, store)[0] if spec.searches else spec
     end = last_step(known)
-    if not end.is_known:
+    if not end.is_known or not has_networks(spec):
         return
     trials = [trial for trial in mirror.trials if (trial.regime, trial.variant) == (end.regime, end.name)]
     records = [store.record(trial) for trial in trials]
@@ -204,7 +233,8 @@ def run_sweep(job: Job, console: Console) -> Ending:
         mirror = None
         if job.tracking_uri:
             finish = partial(_log_last_network, spec, store)
-            mirror = BackgroundMirror(mirror_of(spec, store, job.tracking_uri), console, import_in_advance, finish)
+            prepare = import_in_advance if job.trains_elsewhere and has_networks(spec) else (lambda: None)
+            mirror = BackgroundMirror(mirror_of(spec, store, job.tracking_uri), console, prepare, finish)
             stack.enter_context(mirror)
         if todo:
             view = ProgressView(console, plan, store, lease.session, spec.schema.metric.name, retry_failed=job.retry_failed)
@@ -258,7 +288,7 @@ class _Growth:
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
     """A worker has another current folder and another environment than the command that names the images relative to its own."""
     data_dir = data_directory(trial.runtime.data_dir).resolve()
-    if trial.config.train.init:
+    if isinstance(trial.config, Config) and trial.config.train.init:
         try:
             init_path(trial.config.train.init, data_dir)
         except OSError as error:
@@ -271,17 +301,24 @@ def _say_plan(plan: Plan, console: Console) -> None:
     actions = ", ".join(f"{n} {action}" for action, n in counts.items() if n)
     console.print(f"{plan.sweep}: {counted(len(plan.trials), 'trial')}: {actions}", soft_wrap=True)
     for warning in plan.warnings:
-        console.print(Text(f"warning {warning.code}: {warning.message}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"warning {warning.code}: {warning.message}", style="yellow"), soft_wrap=not console.is_terminal)
     for line in search_lines(plan):
         console.print(line, soft_wrap=True)
 
 
 @contextmanager
 def _graceful_stop(queue: TrialQueue, lease: Lease, interrupted: threading.Event, console: Console) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one stops at once."""
+    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once."""
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # the terminal is gone: one more word to it would raise, before anything is saved
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in terminals:
+                os.dup2(nowhere, descriptor)
         if interrupted.is_set():
+            if number == signal.SIGHUP:  # a shell that is closed says so, and then the kernel again
+                return
             raise KeyboardInterrupt
         interrupted.set()
         queue.stop()

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
-from illama.cost import macs
+from illama.cost import size_of
 from orchestrator.errors import counted
 from orchestrator.power import detectable_difference, typical_std
 from orchestrator.spec import SweepSpec
 from orchestrator.statistics import paired_effect
-from orchestrator.trial import Outcome, TrialRecord, TrialSpec
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 Known = tuple[TrialSpec, TrialRecord]
 
@@ -47,11 +47,13 @@ class Estimate:
 def estimate_of(spec: SweepSpec, left: Sequence[Known], known: Sequence[Known]) -> Estimate:
     """`left` is what there is to train; `known` are all trials of the plan, whose finished ones say how long one takes."""
     rate, basis = _seconds_per_flop(spec, known)
-    seconds = None if rate is None else sum(rate * _flops_left(spec, trial, record) for trial, record in left)
+    share = _share_of_judged(known)
+    flops_left = [(t, _flops_left(spec, t, r) * (share if t.pruning else 1.0)) for t, r in left]
+    seconds = None if rate is None else sum(rate * flops for _, flops in flops_left)
     gpus = [trial.resources.gpus_in_all for trial, _ in left]
     gpu_hours = None
     if rate is not None and any(gpus):
-        gpu_hours = sum(rate * _flops_left(spec, t, r) * t.resources.gpus_in_all for t, r in left) / 3600
+        gpu_hours = sum(rate * flops * trial.resources.gpus_in_all for trial, flops in flops_left) / 3600
     price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
     spread = typical_std([effect for effect in _effects(spec, known) if effect])
     steps = max(1, sum(variant.design == "roadmap" and variant.follows is not None for variant in spec.road))
@@ -71,22 +73,35 @@ def estimate_of(spec: SweepSpec, left: Sequence[Known], known: Sequence[Known]) 
 
 def _seconds_per_flop(spec: SweepSpec, known: Sequence[Known]) -> tuple[float | None, str]:
     """From finished trials where there are some, else from what the spec says of the hardware."""
-    rates = [r.seconds / flops for t, r in known if r.seconds and (flops := _flops(spec, t))]
+    whole = [(trial, record) for trial, record in known if record.outcome is not Outcome.PRUNED]
+    rates = [r.seconds / flops for t, r in whole if r.seconds and (flops := _flops(spec, t))]
     if rates:
         return median(rates), f"{counted(len(rates), 'trial')} already done"
-    if spec.schema.cost:
+    if spec.schema.cost and all(trial.config.model for trial, _ in known):
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
     return None, "not known before the first trial is done"
 
 
+def _share_of_judged(known: Sequence[Known]) -> float:
+    """Of their epochs, how many the trials had that a search's rule might stop early; all of them before any is done."""
+    shares = [r.epoch / t.config.train.epochs for t, r in known if t.pruning and r.state is State.DONE]
+    return fmean(shares) if shares else 1.0
+
+
 def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
-    """Of the whole training, of as many images as the spec says; without that, in units of one image for each epoch."""
+    """Of the whole training, of as many images as the spec says; without that, in units of one image for each epoch.
+
+    Of somebody's own training in units of one iteration.
+    """
+    _, flops = size_of(trial.config)
+    if flops is None:
+        return float(trial.config.train.epochs)
     images = spec.schema.cost.images_per_epoch if spec.schema.cost else 1
-    return 2.0 * macs(trial.config.model) * _TRAINING_PER_FORWARD * images * trial.config.train.epochs
+    return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.train.epochs
 
 
 def _flops_left(spec: SweepSpec, trial: TrialSpec, record: TrialRecord) -> float:
-    return _flops(spec, trial) * max(0.0, 1 - record.epoch / trial.config.train.epochs)
+    return _flops(spec, trial) * (1 - trial.reached(record.epoch) / trial.config.train.epochs)
 
 
 def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Any]:

@@ -1,7 +1,9 @@
 """Files that are right after a crash at any instant: written whole, or appended line by line with a torn tail cut off."""
 
+import errno
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from orchestrator.errors import StoreError
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"  # on another host a process may have the same number
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -40,7 +42,13 @@ def append_json_line(path: Path, value: Mapping[str, Any], *, force: bool = True
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object that `write_json` wrote. Raises `FileNotFoundError`, and `StoreError` where the file is damaged."""
-    return parse_json(path, path.read_bytes())
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        content = path.read_bytes()  # on a network share: it was replaced from another host meanwhile
+    return parse_json(path, content)
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -52,18 +60,19 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         content = path.read_bytes()
     except FileNotFoundError:
         return
-    for line in content.split(b"\n")[:-1]:
-        yield parse_json(path, line)
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        yield parse_json(path, line, f"line {number}: ")
 
 
-def parse_json(path: Path, text: bytes) -> dict[str, Any]:
-    """One JSON object out of `path`. Raises `StoreError` where the file is damaged."""
+def parse_json(path: Path, text: bytes, where: str = "") -> dict[str, Any]:
+    """One JSON object out of `path`. Raises `StoreError` where the file is damaged; `where` in it is for the message."""
     try:
         value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("no JSON object")
     except ValueError as error:
-        raise StoreError(f"{path} is damaged ({error}); remove it, and what it held is made again") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged (no JSON object); remove it, and what it held is made again")
+        hint = "restore it, or remove it: all goes on as if it had not been written yet"
+        raise StoreError(f"{path} is damaged ({where}{error}); {hint}") from error
     return value
 
 

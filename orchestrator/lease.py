@@ -23,6 +23,7 @@ from orchestrator.files import read_json, write_json
 
 RENEW_SECONDS = 5.0
 EXPIRY_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Lease:
         return self._holder.session
 
     def __enter__(self) -> Self:
+        self._refuse_one_with_another_clock()
         with self._alone():
             self._refuse_a_second_driver()
             self._write()
@@ -106,6 +108,16 @@ class Lease:
     def ask_workers_to_stop(self) -> None:
         """Tell every worker of this session to save its checkpoint and end."""
         self._write(stopping=True)
+
+    def _refuse_one_with_another_clock(self) -> None:
+        """A lease from another host may look expired by the clock of this one, and be renewed all the while."""
+        first = found = read_lease(self._sweep_path)
+        end = time.monotonic() + 2 * RENEW_SECONDS
+        while first and found and not found.is_alive and found.host != socket.gethostname() and time.monotonic() < end:
+            if (found.session, found.renewed) != (first.session, first.renewed):
+                raise SweepInUse(f"{in_use(self._sweep_path.name, found)}; the clocks of the two hosts differ")
+            time.sleep(_LOOK_SECONDS)
+            found = read_lease(self._sweep_path)
 
     def _refuse_a_second_driver(self) -> None:
         holder = read_lease(self._sweep_path)

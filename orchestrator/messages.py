@@ -1,5 +1,6 @@
 """Pydantic's errors in words that name what was found, what is allowed and what to do."""
 
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -8,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.document import Document, Location
 from orchestrator.errors import did_you_mean, did_you_mean_one_of
 from orchestrator.schema import MISSING_CHANGE
+
+_LONGEST_FOUND = 100
+"""Letters of a wrong value that a message repeats."""
 
 
 def add_validation_problems(
@@ -19,6 +23,8 @@ def add_validation_problems(
         at_key = part["type"] in ("extra_forbidden", "missing", MISSING_CHANGE)
         if path and path[-1] == "[key]":  # a mapping's key, not its value
             path, at_key = path[:-1], True
+        if part["type"] == "missing" and document.has(place(path)):  # it is there, and wrong: that was said
+            continue
         document.add_problem(place(path), _message(part, path, model), at_key=at_key)
 
 
@@ -34,7 +40,9 @@ def _message(part: Any, path: Location, model: type[BaseModel]) -> str:
         case "literal_error":
             expected = part["ctx"]["expected"]
             allowed = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-            return f"{key} cannot be {found!r}; allowed: {', '.join(allowed)}{did_you_mean(str(found), allowed)}"
+            if part["loc"][-1] == "[key]":
+                return f"unknown key '{path[-1]}'{did_you_mean_one_of(str(path[-1]), allowed)}"
+            return f"{key} cannot be {_short(found)}; allowed: {', '.join(allowed)}{did_you_mean(str(found), allowed)}"
         case kind if kind == MISSING_CHANGE:
             return str(part["msg"])
         case "value_error":
@@ -46,9 +54,10 @@ def _message(part: Any, path: Location, model: type[BaseModel]) -> str:
         case "too_short":
             return f"{key}: it should have at least one item"
         case _:
-            return (
-                f"{key}: {part['msg'].replace('Input should', 'it should').replace('valid list', 'list')}, found {_short(found)}"
-            )
+            wanted = re.sub(r"^\w+ should", "it should", part["msg"]).replace("valid list", "list")
+            if part["type"] in ("int_parsing", "float_parsing", "bool_parsing", "int_from_float"):
+                wanted = wanted.partition(", ")[0]  # why it could not be read is seen from what was found
+            return f"{key}: {wanted}, found {_short(found)}"
 
 
 def _short(value: Any) -> str:
@@ -56,7 +65,8 @@ def _short(value: Any) -> str:
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
-    return "nothing" if value is None else repr(value)
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= _LONGEST_FOUND else f"{text[:_LONGEST_FOUND]}..."
 
 
 def _fields_at(model: type[BaseModel], path: Location) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Keeps MLflow up to date while a sweep runs, in a thread of its own: a tracking server that is slow or down holds nothing up."""
 
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -8,11 +9,14 @@ from typing import Self
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.errors import TrackingError, UsageError
+from orchestrator.errors import OrchestratorError
 from orchestrator.tracking import MlflowMirror, run_key
 from orchestrator.trial import Outcome, TrialSpec
 
 _PERIOD_SECONDS = 5.0
+_EFFECTS_SECONDS = 60.0
+_EFFECTS_SHARE = 0.02
+"""Effects are brought up to date no more often, and in no more of the time: that looks at every trial."""
 _PATIENCE_SECONDS = 60.0
 """How long a finished sweep waits for the last of the view; `orchestrator sync` does the rest at any time."""
 _LAST_TRIES = 2
@@ -77,6 +81,8 @@ class BackgroundMirror:
 
     def _keep_mirroring(self) -> None:
         self._prepare()
+        effects_due = time.monotonic() + _EFFECTS_SECONDS
+        has_news = False
         while not self._closing.wait(_PERIOD_SECONDS):
             with self._lock:
                 ended, self._ended = self._ended, {}
@@ -84,6 +90,13 @@ class BackgroundMirror:
             if not self._sync(list(changed.values())):
                 with self._lock:
                     self._ended = {**ended, **self._ended}
+                continue
+            has_news = has_news or bool(ended)
+            began = time.monotonic()
+            if has_news and began >= effects_due:
+                has_news = not self._say_why_not(self._mirror.sync_effects)
+                now = time.monotonic()
+                effects_due = now + max(_EFFECTS_SECONDS, (now - began) / _EFFECTS_SHARE)
         for _ in range(_LAST_TRIES):
             if self._sync(None):  # everything, and the report
                 self._say_why_not(lambda: self._finish(self._mirror))
@@ -96,7 +109,7 @@ class BackgroundMirror:
     def _say_why_not(self, act: Callable[[], None]) -> bool:
         try:
             act()
-        except (TrackingError, UsageError) as error:
+        except (OrchestratorError, OSError) as error:  # of MLflow, or of a store that cannot be read
             self._complaint = str(error)
             return False
         self._complaint = None

@@ -1,11 +1,15 @@
 """What commands have in common: arguments, the two consoles, and how a store and a sweep are named."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from orchestrator.metrics import Mode
+from orchestrator.report import WIDTH
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.")]
 ReferenceArgument = Annotated[str, typer.Argument(metavar="SPEC", help="The sweep's YAML file, or its name in the store.")]
@@ -14,11 +18,22 @@ TrackingOption = Annotated[
     str | None,
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's server; by default a SQLite file in the store."),
 ]
+MetricOption = Annotated[
+    str | None, typer.Option("--metric", help="By another metric that the trials recorded, such as train/loss.")
+]
+ModeOption = Annotated[Mode | None, typer.Option("--mode", help="Which direction of it is better, where only you know.")]
 
-_LOG_WIDTH = 200
-"""A file has no width of its own: better a long line than a broken table."""
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
-err = Console(stderr=True, highlight=False)
+
+class _Output(Console):
+    """Falls silent where its reader goes away, as in `orchestrator run ... | head`: a sweep goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+out = _Output(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+err = _Output(stderr=True, highlight=False)
 
 
 def open_store(path: Path) -> Any:

@@ -11,7 +11,7 @@ from orchestrator.plan import Action, Plan, PlannedTrial
 from orchestrator.report.cells import Column, change_text, flops_text, search_text
 from orchestrator.report.fitting import FittedTable
 from orchestrator.status import SweepStatus
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import State, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
     Column("variant"),
@@ -24,15 +24,15 @@ _PLAN_COLUMNS = (
 
 def plan_table(plan: Plan) -> RenderableType:
     """A line for each variant: its change, its cost, and what becomes of its trials."""
-    from illama.cost import macs, parameter_count
+    from illama.cost import size_of
 
     lines = []
     for group in _by_variant(plan.trials):
         trial = group[0].trial
         label = trial.name.rpartition("-seed")[0]
-        model = trial.config.model
-        flops = flops_text(2 * macs(model))
-        lines.append([label, change_text(trial.changes), f"{parameter_count(model):,}", flops, _actions_text(group)])
+        params, flops = size_of(trial.config)
+        costs = [] if params is None or flops is None else [f"{params:,}", flops_text(flops)]
+        lines.append([label, change_text(trial.changes), *(costs or ["", ""]), _actions_text(group)])
     table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
     warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
     return Group(table, *warnings, *_skipped_texts(plan), *search_lines(plan), Text(_estimate_text(plan)))
@@ -63,9 +63,11 @@ _WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAI
 
 
 def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
-    text = f"  {record.state}: {trial.name}, attempt {record.attempts}, epoch {record.epoch:.0f}/{trial.config.train.epochs}"
-    where = f"\n    traceback in {record.path}/attempts.jsonl" if record.outcome is Outcome.FAILED else ""
-    return Text(text + (f": {record.cause}" if record.cause else "") + where, style=_WORTH_A_LINE[record.state])
+    on = f" on {', '.join(record.hosts)}" if record.hosts else ""
+    text = f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, {trial.reached_text(record.epoch)}"
+    frames = [line.strip() for line in record.traceback.splitlines() if line.startswith('  File "')]
+    raised = f"\n    {frames[-1]}\n    traceback in {record.path}/attempts.jsonl" if frames else ""
+    return Text(text + (f": {record.cause}" if record.cause else "") + raised, style=_WORTH_A_LINE[record.state])
 
 
 def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:

@@ -1,21 +1,22 @@
 """What is to be done: a spec's trials held against what the store knows. Pure; runs nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
 
-from illama.config import DataConfig, ForeignData, RuntimeConfig
-from illama.cost import macs, parameter_count
+from illama.config import AnyConfig, DataConfig, ForeignConfig, ForeignData, RuntimeConfig
+from illama.cost import size_of
 from orchestrator.confounds import SpecWarning, warnings_of
 from orchestrator.designs import SkippedCell
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.estimates import Estimate, estimate_of
 from orchestrator.fingerprint import fingerprint_by_seed
+from orchestrator.pruning import Pruning
 from orchestrator.space import Search
 from orchestrator.spec import SweepSpec
-from orchestrator.trial import Resources, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import Outcome, Resources, State, TrialRecord, TrialSpec, Variant
 
 
 class Action(StrEnum):
@@ -40,6 +41,10 @@ _ACTION_OF = {
     State.FAILED: Action.RETRY,
     State.DONE: Action.DONE,
 }
+
+
+_NOT_KNOWN_YET = Pruning("", "max", {})
+"""What stops a trial early whose generation is still to come."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Plan:
 
 def trials_of(
     spec: SweepSpec,
-    dataset_digest: Callable[[DataConfig | ForeignData], str],
+    dataset_digest: Callable[[DataConfig | ForeignData | None], str],
     *,
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -140,8 +145,10 @@ def later_trials(spec: SweepSpec, *, only: Sequence[str] = (), seeds: Sequence[i
     trials = []
     for search in spec.searches:
         if _is_asked_for(search, spec, only):
-            points = [search.variant_of(number, {}) for number in range(len(search.tried) + 1, search.goal + 1)]
-            trials += [trial for point in points for trial in trials_with(spec, point, search.schema.seeds, "later")]
+            for number in range(len(search.tried) + 1, search.goal + 1):
+                made = trials_with(spec, search.variant_of(number, {}), search.schema.seeds, "later")
+                is_judged = search.schema.prune and number > search.schema.at_once
+                trials += [replace(trial, pruning=_NOT_KNOWN_YET) for trial in made] if is_judged else made
     for variant in spec.unknown:
         if not only or variant.name in only:
             chosen = [seed for seed in spec.schema.seeds if not seeds or seed in seeds]
@@ -168,7 +175,8 @@ def make_plan(
         action = _ACTION_OF[record.state]
         if (action is Action.DONE and record.is_of_another(trial)) or trial.fingerprint in seen:
             action = Action.REUSE
-        seen.add(trial.fingerprint)
+        if record.state is not State.DONE or record.outcome is not Outcome.PRUNED:  # whoever asks for that in full trains it
+            seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
     return Plan(spec, tuple(planned), tuple(warnings_of(spec)), tuple(later))
 
@@ -176,7 +184,7 @@ def make_plan(
 def trials_with(spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str) -> list[TrialSpec]:
     """Some seeds of a variant; `digest` is that of its data."""
     fingerprint_of = fingerprint_by_seed(variant.config, digest)
-    runtime = _runtime(spec.schema.runtime, variant.resources)
+    runtime = _runtime(spec.schema.runtime, variant.resources, variant.config)
     return [
         TrialSpec(
             sweep=spec.name,
@@ -188,14 +196,18 @@ def trials_with(spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest:
             fingerprint=fingerprint_of(seed),
             resources=variant.resources,
             runtime=runtime,
+            metric=spec.schema.metric.name,
         )
         for seed in seeds
     ]
 
 
-def _runtime(runtime: RuntimeConfig, resources: Resources) -> RuntimeConfig:
-    """With what the spec leaves to the resources: a process for each GPU, and a thread for each core."""
-    on_gpus = runtime.device != "cpu" and "processes" not in runtime.model_fields_set
+def _runtime(runtime: RuntimeConfig, resources: Resources, config: AnyConfig) -> RuntimeConfig:
+    """With what the spec leaves to the resources: a process for each GPU, and a thread for each core.
+
+    Somebody's own training is one process, whatever it makes of its GPUs.
+    """
+    on_gpus = runtime.device != "cpu" and "processes" not in runtime.model_fields_set and not isinstance(config, ForeignConfig)
     processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
     threads = max(1, int(resources.cpus) // processes) if "num_threads" not in runtime.model_fields_set else runtime.num_threads
     return runtime.model_copy(update={"processes": processes, "num_threads": threads})
@@ -210,6 +222,7 @@ def _check_choice(kind: str, chosen: Sequence[object], allowed: Sequence[object]
 
 def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
     trial = planned.trial
+    params, flops = size_of(trial.config)
     return {
         "name": trial.name,
         "variant": trial.variant,
@@ -217,7 +230,7 @@ def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
         "seed": trial.seed,
         "fingerprint": trial.fingerprint,
         "changes": dict(trial.changes),
-        "params": parameter_count(trial.config.model),
-        "flops": 2 * macs(trial.config.model),
+        "params": params,
+        "flops": flops,
         "action": planned.action,
     }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -17,13 +18,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.errors import StoreError
+from orchestrator.metrics import decimals_of
 from orchestrator.plan import Action, Plan
 from orchestrator.store import Store
 from orchestrator.trial import Outcome, TrialSpec
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
-_STYLES = {Outcome.FINISHED: "green", Outcome.COLLAPSED: "yellow", Outcome.DIVERGED: "yellow", Outcome.LOST: "magenta"}
+_STYLES = {
+    Outcome.FINISHED: "green",
+    Outcome.COLLAPSED: "yellow",
+    Outcome.DIVERGED: "yellow",
+    Outcome.PRUNED: "cyan",
+    Outcome.LOST: "magenta",
+}
 
 
 @dataclass
@@ -35,6 +44,8 @@ class _Attempt:
     """When its worker began, in seconds since the epoch."""
     first_epoch: float = 0.0
     epoch: float = 0.0
+    shown: float = 0.0
+    """The same, or of somebody's own training the iteration."""
     value: float | None = None
 
 
@@ -57,6 +68,7 @@ class ProgressView:
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._started = time.monotonic()
+        self._training_since: float | None = None
         self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
@@ -90,6 +102,8 @@ class ProgressView:
         with self._lock:
             attempt = self._attempts.pop(trial.fingerprint)
             self._look_at(attempt)
+            if outcome is Outcome.FINISHED:  # somebody's own training may not say how far it is
+                attempt.epoch = float(trial.config.train.epochs)
             self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
             self._epochs_left += attempt.epoch  # a lost trial's next attempt takes off again what it finds done
@@ -120,11 +134,10 @@ class ProgressView:
             for attempt in self._attempts.values():
                 if attempt.since is None:
                     continue
-                epochs = attempt.trial.config.train.epochs
-                bar = ProgressBar(total=epochs, completed=attempt.epoch, width=20)
+                bar = ProgressBar(total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20)
                 seconds = f"{time.time() - attempt.since:.0f} s"
                 name = Text(attempt.trial.name)
-                table.add_row(name, bar, f"epoch {attempt.epoch:.0f}/{epochs}", self._value_text(attempt), seconds)
+                table.add_row(name, bar, attempt.trial.reached_text(attempt.shown), self._value_text(attempt), seconds)
             return Group(summary, table)
 
     def _summary_line(self) -> str:
@@ -132,36 +145,48 @@ class ProgressView:
             for attempt in self._attempts.values():
                 self._look_at(attempt)
             running = sum(attempt.since is not None for attempt in self._attempts.values())
-            counts = [f"{self._done} of {self._total} trials done", f"{running} running"]
+            doing = f"{running} running" if running or self._outcomes else "starting"
+            counts = [f"{self._done} of {self._total} trials done", doing]
             counts += [f"{n} {outcome}" for outcome, n in self._outcomes.items() if outcome is not Outcome.FINISHED]
             return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} gone, {self._time_left()}"
 
     def _time_left(self) -> str:
         trained = self._epochs_trained + sum(attempt.epoch - attempt.first_epoch for attempt in self._attempts.values())
-        if trained <= 0:
+        if trained <= 0 or self._training_since is None:
             return "time left not known yet"
         left = max(0.0, self._epochs_left - trained)
-        return f"about {_clock((time.monotonic() - self._started) * left / trained)} left"
+        return f"about {_clock((time.monotonic() - self._training_since) * left / trained)} left"
 
     def _say_ended(self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None) -> None:
         seconds = f"{time.time() - attempt.since:.1f} s" if attempt.since else ""
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
         again = f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; " if smaller else ""
-        facts = ", ".join(filter(None, (self._value_text(attempt), seconds)))
+        if outcome is Outcome.LOST:
+            again = "goes on from its checkpoint; "
+        when = f"at epoch {attempt.epoch:.0f}" if outcome is Outcome.PRUNED else ""
+        facts = ", ".join(filter(None, (when, self._value_text(attempt), seconds)))
         text.append(f"{facts and ' '}{facts}; {again}{self._time_left()}")
         self._console.print(text, soft_wrap=True)
 
     def _look_at(self, attempt: _Attempt) -> None:
+        with suppress(OSError, StoreError):  # a view ends no sweep: what cannot be read now stays as it was shown before
+            self._read(attempt)
+
+    def _read(self, attempt: _Attempt) -> None:
         directory = self._store.directory(attempt.trial)
         if attempt.since is None and (lines := directory.newest_attempt(self._session)):
             attempt.since = lines[0]["time"]
+            self._training_since = self._training_since or time.monotonic()
         if last := directory.last_metrics():
-            attempt.epoch = last["metrics"].get("epoch", 0.0)
+            attempt.shown = last["metrics"].get("epoch", last["iteration"])
+            attempt.epoch = attempt.trial.reached(attempt.shown)
             attempt.value = last["metrics"].get(self._metric)
 
     def _value_text(self, attempt: _Attempt) -> str:
-        return f"{self._metric} {attempt.value:.2f}" if attempt.value is not None else ""
+        if attempt.value is None:
+            return ""
+        return f"{self._metric} {attempt.value:.{decimals_of(self._metric, [attempt.value])}f}"
 
 
 def _epochs(trials: Sequence[TrialSpec]) -> float:

@@ -55,7 +55,7 @@ class TrialQueue:
         self._waiting = deque(trials)
         self._more = more
         self._has_news = False
-        self._asked_for = {trial.fingerprint for trial in trials}
+        self._asked_for = {_request(trial) for trial in trials}
         self._losses: dict[str, tuple[int, int]] = {}  # fingerprint -> times lost in a row, iteration reached
         self._settled: dict[str, int] = {}  # fingerprint -> the attempt that is over, of trials that go again
         self._stopping = threading.Event()
@@ -108,9 +108,10 @@ class TrialQueue:
         if self._waiting or self._more is None or not self._has_news:
             return
         self._has_news = False
-        new = [trial for trial in self._more(not self.running) if trial.fingerprint not in self._asked_for]
-        self._waiting.extend(new)
-        self._asked_for |= {trial.fingerprint for trial in new}
+        for trial in self._more(not self.running):
+            if _request(trial) not in self._asked_for and trial.fingerprint not in self.running:
+                self._waiting.append(trial)
+                self._asked_for.add(_request(trial))
 
     def give_back(self, trial: TrialSpec) -> None:
         """It found no place: it is next again, and nothing has happened."""
@@ -137,7 +138,7 @@ class TrialQueue:
     def _outcome_of_dead_process(self, trial: TrialSpec) -> Outcome:
         """Closes the attempt where the process did not."""
         directory = self.store.directory(trial)
-        record = directory.record()
+        record = directory.record(pruning=trial.pruning)
         if record.state is State.DONE and record.outcome is not None:
             return record.outcome
         lines = directory.newest_attempt(self.session)
@@ -156,3 +157,8 @@ class TrialQueue:
         if len(lines) == 1 or outcome is Outcome.FAILED:  # it began, or never will
             directory.end_attempt(record.attempts, outcome, cause)
         return outcome
+
+
+def _request(trial: TrialSpec) -> tuple[str, bool]:
+    """What is not asked for twice; one that was pruned may be asked for in full."""
+    return trial.directory_name, trial.pruning is None

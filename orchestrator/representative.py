@@ -29,6 +29,18 @@ def has_network(record: TrialRecord) -> bool:
     return record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
 
 
+def has_networks(spec: SweepSpec) -> bool:
+    """Whether its trials leave networks that we can read; what somebody's own training saves is its business."""
+    return all(variant.config.model is not None for variant in spec.road)
+
+
+def refuse_without_networks(spec: SweepSpec) -> None:
+    """Raises `UsageError` where there is nothing to register."""
+    if not has_networks(spec):
+        message = f"{spec.schema.baseline['train']['name']} is a training of your own, and we know no network of it to register"
+        raise UsageError(f"{message}; what it saved is in each trial's folder 'checkpoint'")
+
+
 def last_step(spec: SweepSpec) -> Variant:
     """Where the road ends; with several regimes, in the last one. It may wait for a search, and not be known yet."""
     return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][-1]

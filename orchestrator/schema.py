@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from illama.config import RuntimeConfig, Settings
+from orchestrator.metrics import METRICS, Mode
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$", max_length=80)]
 """Letters, digits, `_`, `.` and single `-`: it becomes part of a file's name."""
@@ -28,23 +29,29 @@ Changes = dict[str, Any]
 MISSING_CHANGE = "missing_change"
 """Type of the error about a step that says nowhere what it changes; it is told at the step's name."""
 
-METRICS = ("val/acc1", "val/acc5", "val/loss")
-
 
 class MetricSchema(Settings):
     """The number that the report compares."""
 
-    name: Literal["val/acc1", "val/acc5", "val/loss"] = "val/acc1"
+    name: str = "val/acc1"
     """As MLflow shows it."""
-    mode: Literal["max", "min"] = "max"
-    """Which direction is better."""
+    mode: Mode = "max"
+    """Which direction is better; known of the metrics that our trainings record."""
     epoch: Literal["last", "best"] = "last"
     """`last`: read when training ends. `best`: at the epoch that validates best, as many papers do; biased upwards, so the plan
     warns."""
+    also: list[str] = []
+    """Further metrics that the report shows beside it: described, never tested."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_mode(cls, value: Any) -> Any:
+        known = METRICS.get(str(value.get("name"))) if isinstance(value, Mapping) else None
+        return {"mode": known.mode, **value} if known else value
 
     @model_validator(mode="after")
     def _direction(self) -> Self:
-        if (self.name == "val/loss") != (self.mode == "min"):
+        if self.name in METRICS and METRICS[self.name].mode != self.mode:
             raise ValueError(f"mode {self.mode} would call a worse {self.name} an improvement")
         return self
 
@@ -99,13 +106,24 @@ class ReferenceSchema(Settings):
     """Of the sweep's metric; the metric's own name, such as `val/acc1`, may stand for `value`."""
     source: str
     """Where it was published."""
+    of: str = ""
+    """The metric that `value` is of, where it was named."""
+    also: dict[str, float] = {}
+    """Figures of further metrics from the same source, by their names."""
 
     @model_validator(mode="before")
     @classmethod
-    def _metric_name(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "value" not in value:
-            return {"value" if key in METRICS else key: item for key, item in value.items()}
-        return value
+    def _metric_names(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        named = [key for key in value if key in METRICS]
+        rest = {key: item for key, item in value.items() if key not in METRICS}
+        first = {"value": value[named[0]], "of": named.pop(0)} if named and "value" not in value else {}
+        return {**rest, **first, **({"also": {key: value[key] for key in named}} if named else {})}
+
+    def by_metric(self, own: str) -> dict[str, float]:
+        """All figures; `own` is the sweep's metric."""
+        return {self.of or own: self.value, **self.also}
 
 
 def _by_regime(value: Any) -> Any:
@@ -153,6 +171,15 @@ class SpaceSchema(Settings):
         return self
 
 
+class PruneSchema(Settings):
+    """When a combination is stopped early: Optuna's `PercentilePruner`, held against the generations before alone."""
+
+    after: PositiveInt
+    """Epochs that each is given; at the end of this one and of each behind it but the last, its best so far is looked at."""
+    percentile: Annotated[float, Field(gt=0, lt=100)] = 50
+    """The best so many percent of those that finished before say what is good enough: 50 is their median, 75 more patient."""
+
+
 class SearchSchema(Settings):
     """Settings that a step finds for itself before it is trained with the sweep's seeds."""
 
@@ -166,6 +193,8 @@ class SearchSchema(Settings):
     """`tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
     at_once: PositiveInt = 4
     """A generation: combinations that are suggested together, knowing only those of the generations before."""
+    prune: PruneSchema | None = None
+    """Stop early what is worse than most before it."""
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Self:

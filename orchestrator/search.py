@@ -2,33 +2,48 @@
 
 The store is the truth, so a search is worked out from its records each time. Points are suggested in generations: a generation
 depends on the results of those before it and on a seed that follows from the sweep, the step and the generation's number. So
-neither the order in which trials end, nor the number of slots, nor a crash changes what is tried. What was suggested is also
-kept beside the trials (`Suggestions`), so that another version of Optuna does not turn a half-done search into another one.
+neither the order in which trials end, nor the number of slots, nor a crash changes what is tried. Nor what is stopped early: a
+trial is held against those of earlier generations alone, each seed against itself, and goes on after all where another seed of
+its point is good enough. What was suggested is also kept beside the trials (`Suggestions`), so that another version of Optuna
+does not turn a half-done search into another one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, UsageError
 from orchestrator.files import read_json, write_json
 from orchestrator.fingerprint import canonical_json
+from orchestrator.metrics import value_of
+from orchestrator.pruning import Pruning, thresholds
 from orchestrator.schema import MetricSchema, SpaceSchema
 from orchestrator.space import Search, Tried, Values, point_key
 from orchestrator.spec import SweepSpec
-from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
+from orchestrator.store import curve_of
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
-Trials = Callable[[Variant, Sequence[int]], list[tuple[TrialSpec, TrialRecord]]]
-"""The trials of a variant with some seeds, and what became of them."""
+Trials = Callable[[Variant, Sequence[int], Mapping[int, Pruning]], list[tuple[TrialSpec, TrialRecord]]]
+"""The trials of a variant with some seeds, and what became of them; and, by seed, what stops them early."""
 
 _DRAWS = 20
 """How often Optuna is asked for a point that was not tried yet, before the next one in order is taken."""
 _FIRST_AT_RANDOM = 4
 """Optuna's model begins with so many results; its own 10 are most of a search that trains networks."""
+
+
+class Told(NamedTuple):
+    """What Optuna hears of a point."""
+
+    values: Values
+    gain: float
+    """Larger is better."""
+    pruned_at: int | None = None
+    """Epoch at which it was stopped early; `gain` is where it stood then."""
 
 
 class Suggestions:
@@ -90,8 +105,9 @@ def _followed(search: Search, spec: SweepSpec, trials: Trials, suggestions: Sugg
             points += _suggested(search, tried, spec.schema.metric, f"{spec.name}/{search.label}/{len(tried)}")
             suggestions.keep(search, identity, points)
         end = min(len(tried) + search.schema.at_once, search.goal)
+        finished = [point for point in tried if point.mean is not None]
         numbers = range(len(tried), end)
-        tried += [_tried(search, number + 1, points[number], trials, spec.schema.metric) for number in numbers]
+        tried += [_tried(search, number + 1, points[number], trials, spec.schema.metric, finished) for number in numbers]
     is_over = len(tried) == search.goal and all(point.has_ended for point in tried)
     chosen = _best(tried, spec.schema.metric) if is_over else None
     return replace(search, tried=tuple(tried), chosen=chosen)
@@ -99,28 +115,65 @@ def _followed(search: Search, spec: SweepSpec, trials: Trials, suggestions: Sugg
 
 def _identity(search: Search, spec: SweepSpec, trials: Trials) -> str:
     """Changes with all that the suggestions depend on; more trials of the same search go on from those that are there."""
-    [(trial, _)] = trials(search.variant, [0])
-    asked = search.schema.model_dump(mode="json", exclude={"trials"})
-    return sha256(canonical_json([spec.name, trial.fingerprint, asked, spec.schema.metric.model_dump()]).encode()).hexdigest()
+    [(trial, _)] = trials(search.variant, [0], {})
+    asked = search.schema.model_dump(mode="json", exclude={"trials"} if search.schema.prune else {"trials", "prune"})
+    metric = spec.schema.metric.model_dump(exclude={"also"})
+    return sha256(canonical_json([spec.name, trial.fingerprint, asked, metric]).encode()).hexdigest()
 
 
-def _tried(search: Search, number: int, values: Values, trials: Trials, metric: MetricSchema) -> Tried:
+def _tried(search: Search, number: int, values: Values, trials: Trials, metric: MetricSchema, finished: Sequence[Tried]) -> Tried:
+    """`finished` are those of earlier generations that did, in all seeds."""
     variant = search.variant_of(number, values)
-    found = trials(variant, search.schema.seeds)
+    found = trials(variant, search.schema.seeds, _prunings(search, variant, metric, finished))
+    if {_ending(search, record) for _, record in found} == {"healthy", "pruned"}:
+        found = trials(variant, search.schema.seeds, {})  # one seed is good enough: the others go on
     records = [record for _, record in found]
+    is_pruned = all(_ending(search, record) == "pruned" for record in records)
     done = [record for record in records if record.state is State.DONE]
     is_healthy = len(done) == len(records) and all(search.is_healthy(record.outcome) for record in done)
-    part = "best" if metric.epoch == "best" else "metrics"
     return Tried(
         values=values,
         variant=variant,
         trials=[trial for trial, _ in found],
         outcome=_outcome(search, records),
         has_ended=len(done) == len(records),
-        mean=fmean(record.result[part][metric.name] for record in done if record.result) if is_healthy else None,
+        mean=fmean(_reached(trial, record, metric) for trial, record in found) if is_healthy else None,
         failed=[trial.name for trial, record in found if record.state is State.FAILED],
         seconds=sum(record.seconds or 0.0 for record in done),
+        curves={trial.seed: curve_of(record, metric.name) for trial, record in found} if search.schema.prune else {},
+        pruned_at=min(int(record.epoch) for record in records) if is_pruned else None,
     )
+
+
+def _ending(search: Search, record: TrialRecord) -> str:
+    """What a trial says of its settings: `healthy`, `pruned` or `bad`; or that it is `open`."""
+    if record.state is not State.DONE:
+        return "open"
+    return "healthy" if search.is_healthy(record.outcome) else "pruned" if record.outcome is Outcome.PRUNED else "bad"
+
+
+def _reached(trial: TrialSpec, record: TrialRecord, metric: MetricSchema) -> float:
+    value = value_of(record.result or {}, metric.name, metric.epoch)
+    if value is None:
+        why = "an older version trained it, or its training does not record it"
+        what = f"{trial.name} has no {metric.name}, which its search goes by"
+        raise UsageError(f"{what}: {why}. Remove {record.path} and run again")
+    return value
+
+
+def _prunings(search: Search, variant: Variant, metric: MetricSchema, finished: Sequence[Tried]) -> dict[int, Pruning]:
+    """What the variant's trials are held against: the same seed of the combinations that finished. Not at their own last epoch,
+    where nothing is left to save.
+    """
+    rule, last = search.schema.prune, variant.config.train.epochs - 1
+    if rule is None:
+        return {}
+    curves = {seed: [point.curves[seed] for point in finished] for seed in search.schema.seeds}
+    least = {
+        seed: thresholds(of_seed, metric.mode, first=rule.after, last=last, percentile=rule.percentile)
+        for seed, of_seed in curves.items()
+    }
+    return {seed: Pruning(metric.name, metric.mode, of_seed) for seed, of_seed in least.items() if of_seed}
 
 
 def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
@@ -128,6 +181,7 @@ def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
     failed = [str(record.outcome) for record in records if record.state is State.FAILED]
     waiting = [str(record.state) for record in records if record.state is not State.DONE]
     bad = [str(record.outcome) for record in records if not search.is_healthy(record.outcome)]
+    bad.sort(key=lambda outcome: outcome == Outcome.PRUNED)  # to have diverged with one seed says more
     return next(iter((*failed, *waiting, *bad)), "finished")
 
 
@@ -145,21 +199,26 @@ def _suggested(search: Search, tried: Sequence[Tried], metric: MetricSchema, nam
         return list(islice((point for point in search.points() if point_key(point) not in seen), count))
     first = [search.as_it_is] if search.as_it_is and not tried else []
     seed = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
-    told = list(zip((point.values for point in tried), _told(tried, metric), strict=True))
-    return [*first, *_asked(search, told, {*seen, *map(point_key, first)}, count - len(first), seed)]
+    return [*first, *_asked(search, _told(tried, metric), {*seen, *map(point_key, first)}, count - len(first), seed)]
 
 
-def _told(tried: Sequence[Tried], metric: MetricSchema) -> list[float]:
-    """What Optuna hears, larger is better. A point that did not train as it should (diverged, collapsed) is worse than every
-    other, not left out: what lies around it is to be avoided.
+def _told(tried: Sequence[Tried], metric: MetricSchema) -> list[Told]:
+    """A point that did not train as it should (diverged, collapsed) is worse than every other, not left out: what lies around it
+    is to be avoided. One that was pruned is told as such, with where it stood then.
     """
-    gains = [None if point.mean is None else point.mean * (1 if metric.mode == "max" else -1) for point in tried]
+    sign = 1 if metric.mode == "max" else -1
+    gains = [None if point.mean is None else sign * point.mean for point in tried]
     known = [gain for gain in gains if gain is not None] or [0.0]
     bad = min(known) - max(1.0, max(known) - min(known))
-    return [bad if gain is None else gain for gain in gains]
+    told = []
+    for point, gain in zip(tried, gains, strict=True):
+        if point.pruned_at is not None:
+            gain = sign * fmean(curve[point.pruned_at] for curve in point.curves.values() if point.pruned_at in curve)
+        told.append(Told(point.values, bad if gain is None else gain, point.pruned_at))
+    return told
 
 
-def _asked(search: Search, told: Sequence[tuple[Values, float]], seen: set[str], count: int, seed: int) -> list[Values]:
+def _asked(search: Search, told: Sequence[Told], seen: set[str], count: int, seed: int) -> list[Values]:
     """Ask Optuna for points that are not in `seen`. Those of one generation run at the same time: each is kept away from the
     others by Optuna's "constant liar".
     """
@@ -171,9 +230,12 @@ def _asked(search: Search, told: Sequence[tuple[Values, float]], seen: set[str],
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_FIRST_AT_RANDOM, constant_liar=True)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     spaces = {key: _distribution(optuna.distributions, search, key) for key in search.schema.space}
-    for values, gain in told:
+    for values, gain, pruned_at in told:
         params = {key: _encoded(search.schema.space[key], value) for key, value in values.items()}
-        study.add_trial(optuna.create_trial(params=params, distributions=spaces, value=gain))
+        how: dict[str, Any] = {"value": gain}
+        if pruned_at is not None:
+            how = {"state": optuna.trial.TrialState.PRUNED, "intermediate_values": {pruned_at: gain}}
+        study.add_trial(optuna.create_trial(params=params, distributions=spaces, **how))
     points: list[Values] = []
     for _ in range(count):
         for _ in range(_DRAWS):

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from illama.config import Config, ForeignData, ForeignModel, resolve
+from illama.config import AnyConfig, ForeignData, ForeignModel, ForeignTraining, resolve
 from orchestrator.changes import Changer, GroupSettings, laid_over, tried
 from orchestrator.document import Document, Location
 from orchestrator.fingerprint import canonical_json
+from orchestrator.metrics import METRICS
+from orchestrator.pruning import FEWEST, Curve
 from orchestrator.schema import SearchSchema, SpaceSchema, SweepSchema
 from orchestrator.trial import Outcome, TrialSpec, Variant
 
@@ -41,6 +43,10 @@ class Tried:
     """Trials that failed: nothing goes on without them."""
     seconds: float = 0.0
     """Of training, over the seeds that are done."""
+    curves: Mapping[int, Curve] = field(default_factory=dict)
+    """The metric by epoch, for each seed; only where the search prunes."""
+    pruned_at: int | None = None
+    """Epoch at which the first of its seeds was stopped early; only where all of them were."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,11 @@ class Search:
         return [name for point in self.tried for name in point.failed]
 
     @property
+    def pruned(self) -> int:
+        """How many combinations were stopped early."""
+        return sum(point.pruned_at is not None for point in self.tried)
+
+    @property
     def seconds(self) -> float:
         """Of training, so far."""
         return sum(point.seconds for point in self.tried)
@@ -97,7 +108,7 @@ class Search:
         """The settings that are whole numbers: whether 2 is one or 2.0, the setting itself says."""
         ranges = {key: _whole_ends(space)[0] for key, space in self.schema.space.items() if space.choices is None}
         configs = {key: tried(self.settings, [{key: low}]) for key, low in ranges.items()}
-        return frozenset(key for key, it in configs.items() if isinstance(it, Config) and isinstance(setting_at(it, key), int))
+        return frozenset(key for key, it in configs.items() if not isinstance(it, str) and isinstance(setting_at(it, key), int))
 
     @property
     def as_it_is(self) -> Values | None:
@@ -131,7 +142,8 @@ class Search:
             "sampler": self.schema.sampler,
             "seeds": self.schema.seeds,
             "goal": self.goal,
-            "trials": [{"values": dict(it.values), "mean": it.mean, "outcome": it.outcome} for it in self.tried],
+            "trials": [_tried_to_json(point) for point in self.tried],
+            "prune": self.schema.prune and self.schema.prune.model_dump(),
             "chosen": dict(self.chosen.values) if self.chosen else None,
             "held_up_by": self.held_up_by,
             "train_seconds": self.seconds,
@@ -206,15 +218,23 @@ def check_search(search: Search, changed: Mapping[str, Any], changer: Changer, s
     if len(document.problems) == before and schema.sampler == "grid" and search.size is None:
         message = "a grid must be countable: give every setting a list, whole numbers, or a step"
         document.add_problem((*place, "sampler"), message)
+    if len(document.problems) == before and schema.prune:
+        _check_prune(search, sweep.metric.name, document, (*place, "prune"))
     return len(document.problems) == before
 
 
-def setting_at(config: Config, key: str) -> Any:
+def _tried_to_json(point: Tried) -> dict[str, Any]:
+    pruned = {} if point.pruned_at is None else {"pruned_at": point.pruned_at}
+    return {"values": dict(point.values), "mean": point.mean, "outcome": point.outcome, **pruned}
+
+
+def setting_at(config: AnyConfig, key: str) -> Any:
     """The value of a dotted setting, as a spec writes it."""
     value: Any = config
     for part in key.split("."):
-        foreign = isinstance(value, ForeignModel | ForeignData) and part != "name"
-        value = value.options.get(part) if foreign else getattr(value, part, None)
+        if isinstance(value, ForeignModel | ForeignData | ForeignTraining) and part != "name":
+            value = value.options
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
@@ -232,6 +252,24 @@ def _check_seeds(schema: SearchSchema, sweep: SweepSchema, document: Document, p
             document.add_problem((*location, index), message)
         elif seed in schema.seeds[:index]:
             document.add_problem((*location, index), f"seed {seed} is given twice; each seed is one trial of every combination")
+
+
+def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
+    """Whether it may stop anything, and the same each time: who asks for it relies on that."""
+    schema, train = search.schema, search.variant.config.train
+    if isinstance(train, ForeignTraining) and not train.length:
+        message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
+        document.add_problem(place, message, at_key=True)
+    elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:
+        message = f"prune.after is {schema.prune.after} and training has {train.epochs} epochs: nothing is left to save"
+        document.add_problem((*place, "after"), message)
+    if metric in METRICS and METRICS[metric].is_of_machine:
+        message = f"{metric} depends on the machine, so what it stops would be something else each time; leave out 'prune'"
+        document.add_problem(place, message, at_key=True)
+    before = (search.goal - 1) // schema.at_once * schema.at_once
+    if before < FEWEST:
+        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} before it to be held against"
+        document.add_problem(place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True)
 
 
 def _overlap(key: str, other: str) -> bool:

@@ -1,6 +1,6 @@
 """From the text of a spec to a checked `SweepSpec`; every error names its line and column, and all come at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,12 +9,15 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from illama.config import ForeignData, ForeignModel
+from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
 from illama.imports import import_from, sources
 from orchestrator.designs import SkippedCell, Variants, variants_of
 from orchestrator.document import Document, Location, read_document
+from orchestrator.errors import did_you_mean_one_of
 from orchestrator.messages import add_validation_problems
-from orchestrator.schema import SweepSchema
+from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY
+from orchestrator.own_training import has_own_training
+from orchestrator.schema import ReferenceSchema, SweepSchema
 from orchestrator.space import Search, Values
 from orchestrator.trial import Variant
 
@@ -92,15 +95,58 @@ def load_spec(path: Path) -> SweepSpec:
             add_validation_problems(document, error, SweepSchema, lambda location: location)
             value = _without_errors(value, error)
     made = variants_of(schema, document)
+    _check_metrics(schema, document, made.variants)
+    _check_references(schema, document)
     document.raise_problems()
     spec = SweepSpec(path, document.content, schema, (), code=_code_of(made.variants, path.parent), document=document)
     return spec._with(made)
 
 
 def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
-    parts = (part for variant in variants for part in (variant.config.model, variant.config.data))
-    functions = {part.function for part in parts if isinstance(part, ForeignModel | ForeignData)}
+    configs = (variant.config for variant in variants)
+    parts = (part for config in configs for part in (config.model, config.data, config.train))
+    functions = {part.function for part in parts if isinstance(part, ForeignModel | ForeignData | ForeignTraining)}
     return {file: source for function in sorted(functions) for file, source in sources(function, folder).items()}
+
+
+def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
+    """Each metric is shown once, and is one that trainings record; what somebody's own records, nobody knows before."""
+    names = [schema.metric.name, *schema.metric.also]
+    for index, name in enumerate(names):
+        place: Location = ("metric", "also", index - 1) if index else ("metric", "name")
+        lacking = [variant for variant in variants if not _records(variant, name)]
+        if name in names[:index]:
+            document.add_problem(place, f"{name} is there already; each metric is shown once")
+        elif has_own_training(schema):
+            continue
+        elif name not in METRICS:
+            document.add_problem(place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}")
+        elif lacking and (index == 0 or len(lacking) == len(variants)):
+            document.add_problem(place, f"{name} is recorded with train.ema, which {lacking[0].label} does not have")
+        elif name == PEAK_MEMORY and index == 0:
+            document.add_problem(place, f"{name} has no curve, so that nothing can go by it: show it with 'also'")
+
+
+def _check_references(schema: SweepSchema, document: Document) -> None:
+    """What was published is of metrics that the report shows."""
+    own = schema.metric.name
+    places: list[tuple[Location, Mapping[str, ReferenceSchema]]] = [(("reference",), schema.reference)]
+    for index, step in enumerate(schema.steps):
+        places.append((("steps", index, "reference"), step.reference))
+        places += [(("steps", index, "side", name, "reference"), side.reference) for name, side in step.side.items()]
+    for place, references in places:
+        for regime, reference in references.items():
+            figures, here = reference.by_metric(own), (*place, regime) if regime else place
+            for name in figures.keys() - {own, *schema.metric.also}:
+                message = f"the report shows no {name}, it shows {', '.join((own, *schema.metric.also))}: add it to metric.also"
+                document.add_problem((*here, name), message, at_key=True)
+            if own not in figures:
+                document.add_problem(here, f"a figure of {own}, the sweep's metric, is missing here", at_key=True)
+
+
+def _records(variant: Variant, metric: str) -> bool:
+    config = variant.config
+    return not metric.startswith(AVERAGED) or not isinstance(config, Config) or config.train.ema is not None
 
 
 _EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []))

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.lease import LeaseHolder, read_lease
 from orchestrator.store import Store
 from orchestrator.tracking import mlflow_run_ids, run_key
-from orchestrator.trial import State, TrialRecord, TrialSpec
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,15 @@ class SweepStatus:
     @property
     def seconds_left(self) -> float | None:
         """Training seconds of what is still to do, summed over trials; unknown before any trial is done."""
-        done = [record.seconds for _, record in self.trials if record.seconds is not None]
+        whole = [record for _, record in self.trials if record.outcome is not Outcome.PRUNED]
+        done = [record.seconds for record in whole if record.seconds is not None]
         if not done:
             return None
         per_trial = sum(done) / len(done)
         left = 0.0
         for trial, record in self.trials:
             if record.state in (State.PENDING, State.RUNNING, State.INTERRUPTED):
-                left += per_trial * (1 - min(1.0, record.epoch / trial.config.train.epochs))
+                left += per_trial * (1 - trial.reached(record.epoch) / trial.config.train.epochs)
         return left
 
     def to_json(self) -> dict[str, Any]:
@@ -57,6 +58,7 @@ class SweepStatus:
             "attempts": record.attempts,
             "cause": record.cause,
             "iteration": record.iteration,
+            "hosts": list(record.hosts),
             "mlflow_run_id": self.run_ids.get(run_key(trial)),
         }
 

@@ -6,7 +6,7 @@
         trial.json        what to do, and where it came from
         attempts.jsonl    a line when an attempt starts, a line when it ends
         metrics.jsonl     append-only, keyed by iteration
-        checkpoint.pt     written by `illama.checkpoint`
+        checkpoint.pt     written by `illama.checkpoint`; of somebody's own training instead a folder `checkpoint` of its own
         result.json       written once, last, whole
 
 A trial's state is derived from these files and kept nowhere else.
@@ -14,7 +14,8 @@ A trial's state is derived from these files and kept nowhere else.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,12 @@ from typing import Any
 
 from orchestrator.errors import StoreError, UsageError, did_you_mean_one_of
 from orchestrator.files import append_json_line, parse_json, read_json, read_json_lines, write_json, write_whole
+from orchestrator.pruning import Curve, Pruning
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 RESULT_FORMAT = 1
 _TAIL_BYTES = 16_384
-"""More than one line of metrics needs."""
+"""More than one line of metrics mostly needs."""
 
 
 class TrialDirectory:
@@ -69,6 +71,13 @@ class TrialDirectory:
         """What `write_trial` wrote."""
         return TrialSpec.from_json(read_json(self.path / "trial.json"))
 
+    def provenance(self) -> Mapping[str, Any]:
+        """What code and packages it was made with; empty where nothing says so any more."""
+        try:
+            return dict(read_json(self.path / "trial.json").get("provenance", {}))
+        except FileNotFoundError:
+            return {}
+
     def start_attempt(self, session: str, where: Mapping[str, Any]) -> int:
         """Begin the next attempt and return its number, from 1; an attempt that vanished is closed first."""
         events = list(read_json_lines(self.attempts_path))
@@ -82,7 +91,7 @@ class TrialDirectory:
     def end_attempt(self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None) -> None:
         """Say how an attempt ended."""
         line = {"event": "end", "attempt": number, "outcome": outcome, "cause": cause, "time": time.time()}
-        is_known = outcome.is_result  # from result.json, which is on disk
+        is_known = outcome.is_result  # from result.json, or of one that was pruned from its curve: both are on disk
         append_json_line(self.attempts_path, line | ({"traceback": traceback} if traceback else {}), force=not is_known)
 
     def vanished(self) -> tuple[Outcome, str]:
@@ -105,11 +114,20 @@ class TrialDirectory:
         """The newest of `metrics`, without reading them all."""
         try:
             with self.metrics_path.open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-                lines = file.read().split(b"\n")
+                start = os.fstat(file.fileno()).st_size
+                lines: list[bytes] = []
+                while len(lines) < 3 and start > 0:  # else the last whole one may have begun before
+                    start = max(0, start - _TAIL_BYTES)
+                    file.seek(start)
+                    lines = file.read().split(b"\n")
         except FileNotFoundError:
             return None
         return parse_json(self.metrics_path, lines[-2]) if len(lines) > 1 else None
+
+    def curve(self, metric: str) -> Curve:
+        """A metric by epoch, as far as it was measured."""
+        lines = [(line["metrics"], line["iteration"]) for line in self.metrics()]
+        return {epoch_of(metrics, iteration): metrics[metric] for metrics, iteration in lines if metric in metrics}
 
     def newest_attempt(self, session: str) -> list[dict[str, Any]]:
         """The lines of the newest attempt: its start, and its end if it has one; none where another driver began it."""
@@ -117,9 +135,9 @@ class TrialDirectory:
         starts = [index for index, event in enumerate(events) if event["event"] == "start"]
         return events[starts[-1] :] if starts and events[starts[-1]]["session"] == session else []
 
-    def record(self, live_session: str | None = None) -> TrialRecord:
-        """What the files say; `live_session` is that of a driver that is alive, if one is."""
-        if done := self.record_of_done():
+    def record(self, live_session: str | None = None, pruning: Pruning | None = None) -> TrialRecord:
+        """What the files say; `live_session` is that of a driver that is alive, if one is, and `pruning` what stops it early."""
+        if done := self.record_of_done(pruning):
             return done
         last = self.last_metrics()
         events = list(read_json_lines(self.attempts_path))
@@ -127,8 +145,9 @@ class TrialDirectory:
             State.PENDING,
             attempts=sum(event["event"] == "start" for event in events),
             iteration=last["iteration"] if last else 0,
-            epoch=last["metrics"].get("epoch", 0.0) if last else 0.0,
+            epoch=last["metrics"].get("epoch", last["iteration"]) if last else 0.0,
             path=str(self.path),
+            hosts=next((hosts_of(event) for event in reversed(events) if event["event"] == "start"), ()),
         )
         if not events:
             return record
@@ -140,10 +159,15 @@ class TrialDirectory:
         else:
             outcome, cause = Outcome(final["outcome"]), final["cause"]
         state = State.FAILED if outcome.is_failure else State.INTERRUPTED
-        return replace(record, state=state, outcome=outcome, cause=cause)
+        return replace(record, state=state, outcome=outcome, cause=cause, traceback=final.get("traceback", ""))
 
-    def record_of_done(self) -> TrialRecord | None:
-        """Of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done."""
+    def record_of_done(self, pruning: Pruning | None = None) -> TrialRecord | None:
+        """Of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done.
+
+        What `pruning` stops early is done there, whether it has stopped or has gone on for somebody else.
+        """
+        if pruning and (pruned := self.record_of_pruned(pruning)):
+            return pruned
         try:
             result = read_json(self.result_path)
         except FileNotFoundError:
@@ -155,6 +179,33 @@ class TrialDirectory:
             attempts=result.get("attempts", 1),
             iteration=result.get("iterations", 0),
             epoch=float(result.get("epochs") or result.get("metrics", {}).get("epoch", 0.0)),
+            result=result,
+            path=str(self.path),
+        )
+
+    def record_of_pruned(self, pruning: Pruning) -> TrialRecord | None:
+        """The trial as far as `pruning` lets it get; none where it is not stopped, or not yet."""
+        curve = self.curve(pruning.metric)
+        epoch = pruning.epoch_of(curve)
+        if epoch is None:
+            return None
+        lines = [line for line in self.metrics() if epoch_of(line["metrics"], line["iteration"]) <= epoch]
+        last = lines[-1]
+        result = {
+            "outcome": Outcome.PRUNED,
+            "metrics": last["metrics"],
+            "iterations": last["iteration"],
+            "epochs": epoch,
+            "seconds": sum(line["metrics"].get("time/epoch_seconds", 0.0) for line in lines),
+            "time": last["time"],
+        }
+        return TrialRecord(
+            State.DONE,
+            Outcome.PRUNED,
+            pruning.cause(curve, epoch),
+            attempts=sum(event["event"] == "start" for event in read_json_lines(self.attempts_path)),
+            iteration=last["iteration"],
+            epoch=float(epoch),
             result=result,
             path=str(self.path),
         )
@@ -188,7 +239,7 @@ class Store:
     def prepare(self, sweep: str) -> None:
         """Make sure that the sweep's folder is there and can be written. Raises `StoreError`."""
         trials = self.sweep_path(sweep) / "trials"
-        token = trials / f".writable-{os.getpid()}"
+        token = trials / f".writable-{uuid.uuid4().hex}"
         try:
             trials.mkdir(parents=True, exist_ok=True)
             write_whole(token, b"")
@@ -224,13 +275,13 @@ class Store:
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
         own = self.directory(trial)
-        if done := own.record_of_done():
+        if done := own.record_of_done(trial.pruning):
             return done
         for path in self._directories.get(trial.fingerprint[:8], []):
-            done = TrialDirectory(path).record_of_done() if path != own.path else None
+            done = TrialDirectory(path).record_of_done(trial.pruning) if path != own.path else None
             if done and _fingerprint_of(path) == trial.fingerprint:
                 return done
-        return own.record(live_session)
+        return own.record(live_session, trial.pruning)
 
     @cached_property
     def _directories(self) -> dict[str, list[Path]]:
@@ -240,6 +291,21 @@ class Store:
             for name in sorted(os.listdir(trials)):
                 found.setdefault(name.rpartition("-")[2], []).append(trials / name)
         return found
+
+
+def epoch_of(metrics: Mapping[str, float], iteration: int) -> int:
+    """That these metrics are of; somebody's own training counts in iterations."""
+    return int(metrics.get("epoch", iteration))
+
+
+def curve_of(record: TrialRecord, metric: str) -> Curve:
+    """`TrialDirectory.curve`, wherever the trial's files are; empty before there are any."""
+    return TrialDirectory(Path(record.path)).curve(metric)
+
+
+def hosts_of(start: Mapping[str, Any]) -> Sequence[str]:
+    """Where an attempt runs, from the line of `attempts.jsonl` that it began with: the leader first, each once."""
+    return tuple(dict.fromkeys(filter(None, [start.get("host"), *start.get("other_hosts", [])])))
 
 
 def _known_outcome(path: Path, result: Mapping[str, Any]) -> Outcome:

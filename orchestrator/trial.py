@@ -1,11 +1,12 @@
 """The nouns: what a trial is asked to do (`TrialSpec`) and what became of it (`TrialRecord`, `Outcome`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from illama.config import Config, RuntimeConfig
+from illama.config import AnyConfig, Config, ForeignConfig, ForeignTraining, RuntimeConfig
+from orchestrator.pruning import Pruning
 
 
 class Outcome(StrEnum):
@@ -17,6 +18,8 @@ class Outcome(StrEnum):
     """Trained to the end, but the output does not depend on the image."""
     DIVERGED = "diverged"
     """Loss or weights stopped being finite; training again would give the same."""
+    PRUNED = "pruned"
+    """Stopped early by the rule of its search; never the result of a trial that is asked for in full."""
     OUT_OF_MEMORY = "out_of_memory"
     """Device or host memory did not suffice."""
     TIMED_OUT = "timed_out"
@@ -29,7 +32,7 @@ class Outcome(StrEnum):
     @property
     def is_result(self) -> bool:
         """Whether the trial is done: nothing would be learned by training it again."""
-        return self in (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED)
+        return self in (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.PRUNED)
 
     @property
     def is_failure(self) -> bool:
@@ -53,7 +56,7 @@ class State(StrEnum):
     FAILED = "failed"
     """The last attempt failed."""
     DONE = "done"
-    """There is a result."""
+    """There is a result, or nothing more is asked for."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Variant:
     """The variant that this one changes; none for the baseline."""
     changes: Mapping[str, Any]
     """The settings that differ from `follows`, as the spec writes them; the baseline has none."""
-    config: Config
+    config: AnyConfig
     """With seed 0."""
     resources: Resources
     expects_collapse: bool = False
@@ -121,10 +124,14 @@ class TrialSpec:
     regime: str
     seed: int
     changes: Mapping[str, Any]
-    config: Config
+    config: AnyConfig
     fingerprint: str
     resources: Resources = field(default_factory=Resources)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    pruning: Pruning | None = None
+    """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
+    metric: str = ""
+    """That the sweep compares: somebody's own training that ends without it has failed. No part of what it is, either."""
 
     @property
     def name(self) -> str:
@@ -139,10 +146,26 @@ class TrialSpec:
 
     @property
     def with_half_the_memory(self) -> Self | None:
-        """The same trial with half as many images on the device at once and twice the accumulation; none where it is one."""
+        """The same trial with half as many images on the device at once and twice the accumulation; none where it is one, or
+        where the training is somebody else's.
+        """
+        if isinstance(self.config, ForeignConfig):
+            return None
         share = -(-self.config.train.batch_size // (self.runtime.processes * self.resources.nodes))
         size = min(self.runtime.micro_batch_size or share, share)
         return None if size == 1 else replace(self, runtime=self.runtime.model_copy(update={"micro_batch_size": size // 2}))
+
+    def reached(self, epoch: float) -> float:
+        """`epoch` as a part of `config.train.epochs`: none of it where nobody says how long a training is."""
+        train = self.config.train
+        return 0.0 if isinstance(train, ForeignTraining) and not train.length else min(epoch, float(train.epochs))
+
+    def reached_text(self, epoch: float) -> str:
+        """`epoch 3/20`; of somebody's own training `iteration 100/300`."""
+        train = self.config.train
+        if isinstance(train, ForeignTraining):
+            return f"iteration {epoch:.0f}" + (f"/{train.length}" if train.length else "")
+        return f"epoch {epoch:.0f}/{train.epochs}"
 
     @property
     def directory_name(self) -> str:
@@ -162,6 +185,8 @@ class TrialSpec:
             "settings": self.config.model_dump(mode="json"),
             "resources": asdict(self.resources),
             "runtime": self.runtime.model_dump(mode="json"),
+            "pruning": self.pruning and self.pruning.to_json(),
+            "metric": self.metric,
         }
 
     @classmethod
@@ -173,10 +198,12 @@ class TrialSpec:
             regime=value["regime"],
             seed=value["seed"],
             changes=value["changes"],
-            config=Config.model_validate(value["settings"]),
+            config=(Config if "model" in value["settings"] else ForeignConfig).model_validate(value["settings"]),
             fingerprint=value["fingerprint"],
             resources=Resources(**value["resources"]),
             runtime=RuntimeConfig.model_validate(value["runtime"]),
+            pruning=Pruning.from_json(value["pruning"]) if value.get("pruning") else None,
+            metric=value.get("metric", ""),
         )
 
 
@@ -195,9 +222,13 @@ class TrialRecord:
     epoch: float = 0.0
     """The last one with metrics, from 1."""
     result: Mapping[str, Any] | None = None
-    """`result.json`, where the trial is done."""
+    """`result.json`, where the trial is done; of one that was pruned, the same as far as it got."""
     path: str = ""
     """The trial's directory; in another sweep where the result is reused."""
+    hosts: Sequence[str] = ()
+    """Where the last attempt runs, or ran; of a trial that is done only its files say it."""
+    traceback: str = ""
+    """Of what the last attempt raised, if it did."""
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -98,7 +98,8 @@ def ui(
     where = open_store(store)
     uri = tracking_uri or default_tracking_uri(where)
     if tracking_uri is None and not (where.root / "mlflow.db").exists():
-        raise UsageError(f"there is nothing to show yet: {where.root / 'mlflow.db'} comes with the first `orchestrator run`")
+        means = "comes with `orchestrator run`, or with `orchestrator sync` where that was told --no-tracking"
+        raise UsageError(f"there is nothing to show yet: {where.root / 'mlflow.db'} {means}")
     page = page_of(where, load_sweep(sweep, store).name if sweep else None, uri)
     if uri.startswith(("http:", "https:")):
         out.print(escape(f"MLflow is served there: {without_password(uri).rstrip('/')}{page}"), soft_wrap=True)

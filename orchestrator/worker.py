@@ -16,16 +16,18 @@ from typing import Any
 
 import torch
 
-from illama.config import RuntimeConfig
+from illama.config import ForeignConfig, RuntimeConfig
 from illama.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
 from illama.imports import import_from
 from illama.results import NodeLost as NodeLost  # executors have it from here: only the worker knows torch
-from illama.trainer import Diverged, ProcessLost, Stopped, TrainResult, train
+from illama.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import StoreError
 from orchestrator.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.limits import limits
-from orchestrator.store import MetricsLog, TrialDirectory
-from orchestrator.trial import SAVED, Outcome, TrialSpec
+from orchestrator.metrics import value_of
+from orchestrator.pruning import Judge, Pruning
+from orchestrator.store import MetricsLog, TrialDirectory, epoch_of
+from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
 from orchestrator.usage import UsageMeter
 
 LOOK_SECONDS = 0.2
@@ -42,13 +44,36 @@ class Superseded(Exception):
 class Watch:
     """Tells a training when to stop, for whatever reason outside of it."""
 
-    def __init__(self, directory: TrialDirectory, session: str) -> None:
+    def __init__(self, directory: TrialDirectory, session: str, pruning: Pruning | None = None) -> None:
         self._directory = directory
+        self._pruning = pruning
         self._sweep_path = directory.path.parent.parent
         self._session = session
         self._attempts_size = directory.attempts_path.stat().st_size
         self._next_look = 0.0
-        self._stop = False
+        self._renewed: float | None = None
+        self._heard = 0.0
+        self._stop = self.pruned() is not None
+
+    def pruned(self) -> TrialRecord | None:
+        """What the trial came to, where the rule of its search stops it."""
+        return self._directory.record_of_pruned(self._pruning) if self._pruning else None
+
+    def judging(self, log: LogMetrics) -> LogMetrics:
+        """`log`, and a look at whether the rule of the trial's search stops it."""
+        if self._pruning is None:
+            return log
+        name, judge = self._pruning.metric, Judge(self._pruning)
+        for epoch, value in self._directory.curve(name).items():
+            judge.look(epoch, value)
+
+        def log_and_judge(metrics: Mapping[str, float], iteration: int) -> None:
+            log(metrics, iteration)
+            if name in metrics:
+                judge.look(epoch_of(metrics, iteration), metrics[name])
+            self._stop = self._stop or judge.stopped_at is not None
+
+        return log_and_judge
 
     def should_stop(self) -> bool:
         """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's work."""
@@ -57,14 +82,16 @@ class Watch:
             self._next_look = now + LOOK_SECONDS
             if self._directory.attempts_path.stat().st_size != self._attempts_size:
                 raise Superseded
-            self._stop = self._stop or self._driver_is_gone_or_stopping()
+            self._stop = self._stop or self._driver_is_gone_or_stopping(now)
         return self._stop or leave.is_set()
 
-    def _driver_is_gone_or_stopping(self) -> bool:
+    def _driver_is_gone_or_stopping(self, now: float) -> bool:
         holder = read_lease(self._sweep_path)
-        return (
-            holder is None or holder.session != self._session or holder.stopping or time.time() - holder.renewed > EXPIRY_SECONDS
-        )
+        if holder is None or holder.session != self._session or holder.stopping:
+            return True
+        if holder.renewed != self._renewed:  # that it changes tells, not what it says: clocks of hosts differ, and jump
+            self._renewed, self._heard = holder.renewed, now
+        return now - self._heard > EXPIRY_SECONDS
 
 
 def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Outcome | None:
@@ -77,7 +104,7 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
     directory = TrialDirectory(path)
     try:
         trial = directory.read_trial()
-        number = directory.start_attempt(session, _where(trial))
+        number = directory.start_attempt(session, _where(trial, others))
         try:
             with limits(trial.resources, directory):
                 return _train(directory, trial, number, session, others)
@@ -88,13 +115,13 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
 
 
 def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str, others: OtherNodes | None) -> Outcome | None:
-    watch = Watch(directory, session)
+    watch = Watch(directory, session, trial.pruning)
     import_from(directory.path.parent.parent)  # where the driver put the modules that the spec names
     try:
         result = train(
             trial.config,
             runtime=_runtime_of(trial),
-            log_metrics=_with_usage(MetricsLog(directory)),
+            log_metrics=_with_usage(watch.judging(MetricsLog(directory))),
             checkpoint_dir=directory.path,
             should_stop=watch.should_stop,
             others=others,
@@ -106,17 +133,25 @@ def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: st
         _end(directory, number, outcome, str(lost) if outcome is Outcome.LOST else cause)
         return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
+        if pruned := watch.pruned():
+            return _end(directory, number, Outcome.PRUNED, pruned.cause)
         return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
     except Diverged as diverged:
         last = directory.last_metrics()
         content = {"cause": str(diverged), "iterations": diverged.iteration, "metrics": last["metrics"] if last else {}}
         return _finish(directory, number, Outcome.DIVERGED, content)
-    except Exception as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
         _raise_if_store_is_full(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
         return _end(directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
-    outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
-    return _finish(directory, number, outcome, _result_content(result))
+    came_to = _result_content(result)
+    if isinstance(trial.config, ForeignConfig) and trial.metric and value_of(came_to, trial.metric) is None:
+        found = ", ".join(sorted(result.final)) or "nothing"
+        message = (
+            f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: return that, or change 'metric'"
+        )
+        return _end(directory, number, Outcome.FAILED, message)
+    return _finish(directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to)
 
 
 def start_followers(
@@ -144,7 +179,7 @@ def _runtime_of(trial: TrialSpec) -> RuntimeConfig:
     return trial.runtime.model_copy(update={"device": device})
 
 
-def _with_usage(log: MetricsLog) -> Callable[[Mapping[str, float], int], None]:
+def _with_usage(log: LogMetrics) -> LogMetrics:
     meter = UsageMeter()
     return lambda metrics, iteration: log({**metrics, **meter(), **_gpu_usage()}, iteration)
 
@@ -170,6 +205,7 @@ def _result_content(result: TrainResult) -> Mapping[str, Any]:
         "params": result.params,
         "seconds": result.seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
+        **({"flops": result.flops} if result.flops is not None else {}),
     }
 
 
@@ -183,19 +219,20 @@ def _end(directory: TrialDirectory, number: int, outcome: Outcome, cause: str | 
     return outcome
 
 
-def _where(trial: TrialSpec) -> dict[str, Any]:
+def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:
     uses_gpu = trial.resources.gpus > 0 and torch.cuda.is_available()
     device = torch.cuda.get_device_name() if uses_gpu else platform.processor() or platform.machine()
     where = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "torch": torch.__version__}
+    where |= {"other_hosts": list(others.names)} if others else {}
     return where | ({"micro_batch_size": trial.runtime.micro_batch_size} if trial.runtime.micro_batch_size else {})
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator for the CPU
 
 
-def _raise_if_store_is_full(error: Exception) -> None:
+def _raise_if_store_is_full(error: BaseException) -> None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
         raise error

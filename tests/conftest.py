@@ -49,6 +49,7 @@ ZOO: dict[str, Any] = {
         },
         {"name": "broken", "change": {"model.num_classes": 3}},
     ],
+    "metric": {"also": ["val/ece"]},
 }
 """Two trials for each way to end: finished, collapsed, diverged, failed."""
 
@@ -168,12 +169,10 @@ def process(weird_path: Path) -> Iterator[Process]:
     """`process("run", spec)` starts the command in a process of its own, as a user would; none survives the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: object) -> "subprocess.Popen[str]":
+    def start(*arguments: object, terminal: int = subprocess.PIPE) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
-        pipe = subprocess.PIPE
-        started.append(
-            subprocess.Popen(command, cwd=weird_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=os.environ)
-        )
+        where: dict[str, Any] = {"cwd": weird_path, "start_new_session": True, "env": os.environ}
+        started.append(subprocess.Popen(command, stdout=terminal, stderr=terminal, text=True, **where))
         return started[-1]
 
     yield start

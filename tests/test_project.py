@@ -17,8 +17,21 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
 LAYERS = [
-    {"errors", "document", "files", "trial", "capacity", "fingerprint", "statistics", "power", "contrasts", "fractions"},
-    {"schema", "messages", "changes", "relations", "cells", "space", "designs", "spec"},
+    {
+        "errors",
+        "document",
+        "files",
+        "trial",
+        "pruning",
+        "capacity",
+        "fingerprint",
+        "statistics",
+        "power",
+        "contrasts",
+        "fractions",
+        "metrics",
+    },
+    {"schema", "messages", "changes", "relations", "cells", "space", "own_training", "designs", "spec"},
     {"lease", "store", "provenance"},
     {"confounds", "estimates", "plan"},
     {"report", "adaptive", "representative", "search"},

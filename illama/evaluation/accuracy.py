@@ -1,4 +1,4 @@
-"""Loss and accuracy on the validation images, and whether the output depends on the image at all."""
+"""Loss, accuracy and calibration on the validation images, and whether the output depends on the image at all."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from illama.evaluation.calibration import CalibrationGap
 
 COLLAPSE_STD = 1e-3
 """Nats. Below this `logit_std` a network has collapsed: whatever the image, its class probabilities agree to about 0.1 %.
@@ -32,6 +34,7 @@ def tally(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Ten
         counted.top1 += int(hits[:, 0].sum())
         counted.top5 += int(hits.sum())
         counted.spread.add(logits)
+        counted.calibration.add(logits, hits[:, 0])
     return counted
 
 
@@ -81,6 +84,7 @@ class Tally:
     top1: int = 0
     top5: int = 0
     spread: LogitSpread = field(default_factory=LogitSpread)
+    calibration: CalibrationGap = field(default_factory=CalibrationGap)
 
     def merge(self, other: "Tally") -> None:
         """Take in what was counted of other images."""
@@ -88,11 +92,13 @@ class Tally:
         self.top1 += other.top1
         self.top5 += other.top5
         self.spread.merge(other.spread)
+        self.calibration.merge(other.calibration)
 
     def metrics(self) -> dict[str, float]:
-        """`loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes where there are fewer than five)
-        and `logit_std` (nats): the class-centred logits' standard deviation over the images, root mean square over classes.
+        """`loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes where there are fewer than five),
+        `ece` (a fraction: `illama.evaluation.calibration`) and `logit_std` (nats): the class-centred logits' standard deviation
+        over the images, root mean square over classes.
         """
         count = self.spread.count
         shares = {"loss": self.loss / count, "acc1": 100 * self.top1 / count, "acc5": 100 * self.top5 / count}
-        return shares | {"logit_std": self.spread.std()}
+        return shares | {"ece": self.calibration.error(count), "logit_std": self.spread.std()}

@@ -4,6 +4,7 @@ import atexit
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -243,6 +244,7 @@ def _connect(address: str | None) -> None:
         raise ClusterError(f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`")
     try:
         _knock(address)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address or "local",
             include_dashboard=False if local else None,
@@ -250,7 +252,9 @@ def _connect(address: str | None) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        # Tune logs a traceback of its own for every dead process; what it means for the trial is in the store and on the screen
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself and would end the driver before anything is saved
+        # For every dead process Ray prints a page and Tune a traceback; what it means for the trial is on the screen already
+        ray._private.worker._worker_logs_enabled = False
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         asks_for_token = "token" in f"{error} {error.__context__}"

@@ -6,8 +6,9 @@ not used: inside a trial it has a placement group of its own, which Tune knows n
 
 import os
 import signal
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -43,7 +44,6 @@ class Span:
     def __init__(self, path: Path, session: str, numerics_version: int) -> None:
         """Raises `CannotTrain`, and `RayError` where a node is lost already or does not answer."""
         trial = TrialDirectory(path).read_trial()
-        self.count = trial.resources.nodes - 1
         self.host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         amounts = demand(trial.resources)
         options = {"num_cpus": amounts.get("CPU", 0), "num_gpus": amounts.get("GPU", 0), "memory": amounts.get("memory")}
@@ -54,12 +54,13 @@ class Span:
         self._deputies = [deputy.options(scheduling_strategy=place, **options).remote(path, trial) for place in places]
         self._ends: list[Any] = []
         try:
-            self._check(session, numerics_version)
+            self.names: Sequence[str] = self._check(session, numerics_version)
         except CannotTrain:
             self.end()
             raise
 
-    def _check(self, session: str, numerics_version: int) -> None:
+    def _check(self, session: str, numerics_version: int) -> list[str]:
+        """What the nodes are called that all can train it."""
         asked = [deputy.what_is_wrong.remote(session, numerics_version) for deputy in self._deputies]
         try:
             answers = ray.get(asked, timeout=_ANSWER_SECONDS)
@@ -67,9 +68,10 @@ class Span:
             if place := where_it_could_not_start(error):
                 raise CannotTrain(*place) from error
             raise
-        for node_id, problem in answers:
+        for node_id, _, problem in answers:
             if problem:
                 raise CannotTrain(node_id, problem)
+        return [name for _, name, _ in answers]
 
     def start(self, meeting_point: "MeetingPoint", follow: "Callable[[Ranks], None]") -> None:
         """Return when all processes are there; see `OtherNodes`."""
@@ -128,9 +130,10 @@ class _Deputy:
         self._stack = ExitStack()
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def what_is_wrong(self, session: str, numerics_version: int) -> tuple[str, str | None]:
-        """The node's id, and what keeps it from training."""
-        return ray.get_runtime_context().get_node_id(), what_is_wrong_here(self._path, session, numerics_version)
+    def what_is_wrong(self, session: str, numerics_version: int) -> tuple[str, str, str | None]:
+        """The node's id, its name, and what keeps it from training."""
+        node_id = ray.get_runtime_context().get_node_id()
+        return node_id, socket.gethostname(), what_is_wrong_here(self._path, session, numerics_version)
 
     def start(self, node: int, meeting_point: "MeetingPoint", follow: "Callable[[Ranks], None]") -> Exception | None:
         """Return when they are there, or what kept them from it."""

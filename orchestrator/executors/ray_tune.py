@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import SearchAlgorithm
 
@@ -280,6 +281,15 @@ class _OneAtATime(FIFOScheduler):
         self._searcher.worker_died(trial.trial_id, error_of(trial))
 
 
+class _Silence(TrialProgressCallback):
+    """In the place of Tune's own, which says of a trial that is taken back that it completed, and keeps all that ever were."""
+
+    def on_trial_result(self, *arguments: Any, **named: Any) -> None:
+        pass
+
+    on_trial_error = on_trial_complete = on_trial_result
+
+
 def _tuner(searcher: _QueueSearch, scratch: str) -> tune.Tuner:
     make_tune_understand()
     return tune.Tuner(
@@ -289,6 +299,7 @@ def _tuner(searcher: _QueueSearch, scratch: str) -> tune.Tuner:
             name="sweep",
             storage_path=scratch,
             verbose=0,
+            callbacks=[_Silence()],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from orchestrator.metrics import METRICS
 from orchestrator.report.cells import change_text, delta_text, number_text, outcome_text, p_text
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale, scale_around
@@ -26,6 +27,7 @@ def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
     """Room for every seed and interval of the steps that did not collapse, and for the published values if they are near."""
     values = [value for row in rows if not row.is_collapsed for value in row.compared_values.values()]
     intervals = [end for row in rows if not row.is_collapsed and row.summary and row.summary.ci95 for end in row.summary.ci95]
+    least = 0.0 if min(values, default=0.0) >= 0 else -math.inf
     if values:
         span = max(values) - min(values) or 1.0
         values += [end for end in intervals if min(values) - span / 4 <= end <= max(values) + span / 4]
@@ -33,7 +35,13 @@ def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
         published = references_of(rows)
         if published and max([*values, *published]) - min([*values, *published]) <= 2 * span:
             values += published
-    return scale_around(values, limits=(0.0, 100.0) if "acc" in metric else (0.0, math.inf))
+    is_share = metric in METRICS and "/acc" in metric  # in percent
+    return scale_around(values, limits=(least, 100.0 if is_share else math.inf))
+
+
+def collapse_text(row: StepRow) -> str:
+    """Beside the hatched bar that stands for no length."""
+    return f"collapsed at {number_text(row.summary.mean, max(1, row.decimals - 1))}" if row.summary else ""
 
 
 def references_of(rows: Sequence[StepRow]) -> list[float]:
@@ -63,7 +71,7 @@ def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> str:
     name = f"{roadmap.metric}, axis from {axis.label(axis.low)}"
     return (
         f'{title}<figure class="road" role="group" aria-label="Roadmap: {escape(name)}">\n{axis_row}\n{body}\n'
-        f"<figcaption>{_caption(roadmap, rows, shows_references)}</figcaption></figure>"
+        f"<figcaption>{_caption(roadmap, rows, axis, shows_references)}</figcaption></figure>"
     )
 
 
@@ -84,7 +92,7 @@ def _marks(row: StepRow, axis: Scale) -> str:
     if summary is None:
         return f'<em class="word">{escape(outcome_text(row) or "nothing yet")}</em>'
     if row.is_collapsed:
-        return f'<span class="bar hatched" style="width:6%"></span><em class="word">collapsed at {summary.mean:.1f}</em>'
+        return f'<span class="bar hatched" style="width:6%"></span><em class="word">{collapse_text(row)}</em>'
     marks = f'<span class="bar" style="width:{axis.percent(summary.mean):.2f}%"></span>'
     if summary.ci95:
         left, right = (axis.percent(end) for end in summary.ci95)
@@ -126,10 +134,11 @@ def _numbers(roadmap: Roadmap, row: StepRow) -> str:
     return f'<div class="numbers"><span class="value">{value}{spread}</span>{chip}{published}</div>'
 
 
-def _caption(roadmap: Roadmap, rows: Sequence[StepRow], shows_references: bool) -> str:
+def _caption(roadmap: Roadmap, rows: Sequence[StepRow], axis: Scale, shows_references: bool) -> str:
+    start = "The" if axis.low == 0 else "The axis does not start at 0; the"
     parts = [
-        f"{escape(roadmap.metric)}: bars are means, lines 95 % intervals of the mean, dots single seeds. The axis does not start "
-        "at 0; the dashed line is the baseline.",
+        f"{escape(roadmap.metric)}: bars are means, lines 95 % intervals of the mean, dots single seeds. {start} dashed line "
+        "is the baseline.",
         'Differences are to the last step before whose trials all finished: <span class="chip better">better</span> '
         '<span class="chip worse">worse</span> <span class="chip open">not decided</span>.',
     ]

@@ -1,14 +1,18 @@
 """The roadmap as words: the columns that every format of the report shares."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.errors import counted
+from orchestrator.metrics import AVERAGED, METRICS
 from orchestrator.power import SEEDS_LIMIT
 from orchestrator.report.roadmap import Roadmap, StepEffect, StepRow
 from orchestrator.space import Search
 from orchestrator.statistics import LEVEL
 from orchestrator.trial import Outcome
+
+_IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their folders or name another --store, and run again"
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,21 @@ def columns(roadmap: Roadmap) -> list[Column]:
         Column("Δ to the step before [95 % CI]", is_number=True, rank=1, name="Δ"),
         Column("p (Holm)", is_number=True, rank=2),
         Column("decided", rank=3),
+        *(column for metric in roadmap.also for column in _columns_of(metric, roadmap)),
         Column("outcome", rank=4),
         Column("params", is_number=True, rank=7),
         Column("FLOPs", is_number=True, rank=8),
         Column("train s", is_number=True, rank=6),
     ]
     return result + ([Column("reference", is_number=True, rank=5)] if _has_references(roadmap) else [])
+
+
+def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
+    """Of a metric that is only described."""
+    yield Column(metric, is_number=True, rank=5)
+    yield Column(f"Δ {metric} [95 % CI]", is_number=True, rank=9, name=f"Δ {metric}")
+    if _has_references(roadmap, metric):
+        yield Column(f"{metric} reference", is_number=True, rank=5)
 
 
 def seed_counts(roadmap: Roadmap) -> str:
@@ -64,15 +77,25 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
         delta_text(delta, row),
         p_text(delta),
         decided_text(delta),
+        *(text for metric in roadmap.also for text in _described(metric, row, roadmap)),
         outcome_text(row),
-        f"{row.params:,}",
-        flops_text(row.flops),
+        "" if row.params is None else f"{row.params:,}",
+        "" if row.flops is None else flops_text(row.flops),
         f"{row.train_seconds:.1f}",
     ]
     if _has_references(roadmap):
-        reference = row.variant.reference
-        result.append(f"{reference['value']:g}" if reference else "")
+        result.append(_reference_text(row))
     return result
+
+
+def _described(metric: str, row: StepRow, roadmap: Roadmap) -> Iterator[str]:
+    """The row by another metric. How its trials ended is told of the row itself, and not again."""
+    other = row.also[metric]
+    fewer = f" ({len(other.values)} of {len(row.values)})" if len(other.values) < len(row.values) else ""
+    yield _mean_text(other) + fewer if other.summary else ""
+    yield delta_text(replace(other.delta_previous, caveat="")) if other.delta_previous else ""
+    if _has_references(roadmap, metric):
+        yield _reference_text(row, metric)
 
 
 def step_name(row: StepRow) -> str:
@@ -87,16 +110,18 @@ def change_text(changes: Mapping[str, Any]) -> str:
 
 def value_text(row: StepRow) -> str:
     """Mean and standard deviation over the seeds; says of how many where that is not all."""
-    summary = row.summary
-    if summary is None:
-        return "–"
-    value = number_text(summary.mean, row.decimals)
-    spread = f" ± {number_text(summary.std, row.decimals)}" if summary.std is not None else ""
     seeds = len(row.outcome_of)
-    if row.is_mixed:
-        return f"{value}{spread} ({len(row.finished_values)} of {seeds} finished)"
-    missing = f" ({len(row.values)} of {seeds})" if len(row.values) < seeds else ""
-    return f"{value}{spread}{missing}"
+    if row.summary and row.is_mixed:
+        return f"{_mean_text(row)} ({len(row.finished_values)} of {seeds} finished)"
+    missing = f" ({len(row.values)} of {seeds})" if row.summary and len(row.values) < seeds else ""
+    return f"{_mean_text(row)}{missing}"
+
+
+def _mean_text(row: StepRow) -> str:
+    if row.summary is None:
+        return "–"
+    spread = f" ± {number_text(row.summary.std, row.decimals)}" if row.summary.std is not None else ""
+    return f"{number_text(row.summary.mean, row.decimals)}{spread}"
 
 
 def number_text(value: float, decimals: int, sign: str = "") -> str:
@@ -165,9 +190,17 @@ def caveats(roadmap: Roadmap) -> list[str]:
     ]
 
 
+def when_text(roadmap: Roadmap) -> str:
+    """When the metric was read."""
+    if roadmap.epoch == "best":
+        return "at the epoch that validates best"
+    is_own = any(row.variant.config.model is None for row in roadmap.rows)
+    return "at the end of training" if is_own else "at the last epoch"
+
+
 def notes(roadmap: Roadmap) -> Sequence[str]:
     """What a reader must know to read the table right."""
-    when = "at the last epoch" if roadmap.epoch == "last" else "at the epoch that validates best (biased upwards)"
+    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
     lines = [
         f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; train s is summed over them.",
         "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
@@ -186,11 +219,33 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
     if roadmap.detectable is not None:
         seeds = f"up to {roadmap.looks[-1]}" if roadmap.looks else len(roadmap.seeds)
         lines.append(f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps.")
-    lines += [search_text(search, roadmap.metric) for search in roadmap.searches]
+    lines += [*_metric_notes(roadmap), *(search_text(search, roadmap.own_metric) for search in roadmap.searches)]
     if not roadmap.is_whole:
         lines.append("Steps without figures wait for a search: what it finds is not yet among their settings.")
     sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
     return lines + [f"reference: {source}" for source in sorted(sources)]
+
+
+def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
+    """What is said by which metric, and what is not."""
+    if roadmap.metric != roadmap.own_metric:
+        yield (
+            f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
+            "metrics and picks one finds more than is there."
+        )
+    if roadmap.also:
+        yield (
+            f"p and decided are of {roadmap.metric} alone. {', '.join(roadmap.also)}: described, not tested, each interval for "
+            "itself."
+        )
+    for metric in (roadmap.metric, *roadmap.also):
+        rows = [row if metric == roadmap.metric else row.also[metric] for row in roadmap.rows]
+        if count := sum(row.unrecorded for row in rows):
+            what = f"{metric} is missing in {counted(count, 'trial')}"
+            is_ours = metric in METRICS and not metric.startswith(AVERAGED)
+            yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
+        if metric in METRICS and METRICS[metric].is_of_machine:
+            yield f"{metric} depends on the machine and on what else ran there."
 
 
 def search_text(search: Search, metric: str = "") -> str:
@@ -202,6 +257,7 @@ def search_text(search: Search, metric: str = "") -> str:
         return text if search.variant.is_known else f"{text}: it waits for a search before it"
     tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
     tried += f" {', '.join(map(str, search.schema.seeds))}"
+    tried += f", {search.pruned} of them stopped early" if search.pruned else ""
     text = f"{search.label}: {change_text(search.chosen.values)} found by a search of {tried}"
     if not metric:
         return text
@@ -223,5 +279,12 @@ def setting_text(value: Any) -> str:
     return "none" if value is None else " ".join(str(value).split())  # one line, whatever a text of the spec has
 
 
-def _has_references(roadmap: Roadmap) -> bool:
-    return any(row.variant.reference for row in roadmap.rows)
+def _has_references(roadmap: Roadmap, metric: str = "") -> bool:
+    return any(_reference_text(row, metric) for row in roadmap.rows)
+
+
+def _reference_text(row: StepRow, metric: str = "") -> str:
+    """What was published of the metric of the report, or of a further one."""
+    reference = row.variant.reference or {}
+    value = reference.get("also", {}).get(metric) if metric else reference.get("value")
+    return "" if value is None else f"{value:g}"

@@ -1,4 +1,7 @@
-"""Learning curves: the metric over the epochs, a small drawing for each step with a line for each seed."""
+"""Learning curves: the metric over the epochs, a small drawing for each step with a line for each seed.
+
+Of somebody's own training, which may have no epochs, over the iterations.
+"""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,26 +15,27 @@ Curve = Sequence[tuple[float, float]]
 """Epoch and metric."""
 
 _WIDTH, _HEIGHT = 240, 120
-_LEFT, _BOTTOM, _TOP, _RIGHT = 34, 18, 6, 6
+_LEFT, _BOTTOM, _TOP, _RIGHT = 34, 18, 6, 10
 
 
 def read_curves(row: StepRow, metric: str) -> dict[int, Curve]:
     """The curve of every trial of the row that has begun, by seed."""
     curves: dict[int, Curve] = {}
     for seed, path in sorted(row.paths.items()):
-        lines = (line["metrics"] for line in TrialDirectory(Path(path)).metrics())
-        points = [(line["epoch"], line[metric]) for line in lines if "epoch" in line and metric in line]
+        lines = TrialDirectory(Path(path)).metrics()
+        found = [(line["metrics"].get("epoch", line["iteration"]), line["metrics"].get(metric)) for line in lines]
+        points = [(float(epoch), value) for epoch, value in found if value is not None]
         if points:
             curves[seed] = points
     return curves
 
 
-def learning_curves(roadmap: Roadmap) -> str:
+def learning_curves(roadmap: Roadmap, metric: str) -> str:
     """All steps on the same axes, regime by regime, so that they can be compared at a glance; empty without any curve."""
     parts = []
     for regime in dict.fromkeys(row.variant.regime for row in roadmap.rows):
         rows = [row for row in roadmap.rows if row.variant.regime == regime]
-        curves = {row.variant.name: read_curves(row, roadmap.metric) for row in rows}
+        curves = {row.variant.name: read_curves(row, metric) for row in rows}
         points = [point for of_row in curves.values() for curve in of_row.values() for point in curve]
         if not points:
             continue

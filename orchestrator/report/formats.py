@@ -4,10 +4,8 @@ import io
 import json
 from collections.abc import Callable
 
+from orchestrator.report import WIDTH
 from orchestrator.report.roadmap import Roadmap
-
-WIDTH = 200
-"""Columns of the table in a file, which has no width of its own: better a long line than a broken table."""
 
 
 def render(roadmap: Roadmap, form: str) -> bytes:

@@ -32,7 +32,8 @@ def to_markdown(roadmap: Roadmap) -> str:
 
 def to_latex(roadmap: Roadmap) -> str:
     """A `tabular` for the booktabs package for the road and for each other design, notes as comments."""
-    parts = [f"% {' '.join(note.split())}" for note in _all_notes(roadmap)]  # what an error says may have several lines
+    parts = [r"% needs \usepackage{booktabs}"]
+    parts += [f"% {' '.join(note.split())}" for note in _all_notes(roadmap)]  # what an error says may have several lines
     parts += _tabular(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])
     for section in roadmap.sections:
         for title, lines in kinds_of(section):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from orchestrator.report.bars import roadmap_figure
-from orchestrator.report.cells import Column, caveats, cells, columns, notes, seed_counts, seeds_text
+from orchestrator.report.cells import Column, caveats, cells, columns, notes, seed_counts, seeds_text, when_text
 from orchestrator.report.curves import learning_curves
 from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
 from orchestrator.report.reproduction import origins_of
@@ -23,11 +23,7 @@ def to_html(roadmap: Roadmap) -> str:
         parts += _section(roadmap, section)
     if tried := search_figures(roadmap):
         parts += ["<h2>What was searched</h2>", tried]
-    curves = learning_curves(roadmap)
-    if curves:
-        text = f"{escape(roadmap.metric)} over the epochs, a line for each seed; behind it, pale, the baseline's."
-        parts += ["<h2>Learning curves</h2>", f'<p class="lead">{text}</p>', curves]
-    parts += [*_went_wrong(roadmap), *_warnings(roadmap), *_skipped(roadmap), *_reproduction(roadmap)]
+    parts += [*_curves(roadmap), *_went_wrong(roadmap), *_warnings(roadmap), *_skipped(roadmap), *_reproduction(roadmap)]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -39,7 +35,7 @@ def to_html(roadmap: Roadmap) -> str:
 def _lead(roadmap: Roadmap) -> str:
     """The facts that fit in one line each."""
     rows = _all_rows(roadmap)
-    done = sum(len(row.values) for row in rows)
+    done = sum(len(row.values) + row.unrecorded for row in rows)
     wanted = sum(len(row.outcome_of) for row in rows)
     reused = sum(row.reused for row in rows)
     hours = roadmap.total_seconds / 3600
@@ -50,8 +46,7 @@ def _lead(roadmap: Roadmap) -> str:
     facts += [(f"{roadmap.total_gpu_seconds / 3600:.1f}", "GPU-hours")] if roadmap.total_gpu_seconds else []
     facts += [(f"{roadmap.detectable:.2g}", "difference found in 8 of 10 such sweeps")] if roadmap.detectable else []
     items = "".join(f"<li><b>{escape(value)}</b>{escape(what)}</li>" for value, what in facts)
-    when = "at the last epoch" if roadmap.epoch == "last" else "at the epoch that validates best"
-    lead = f"{escape(roadmap.metric)} {when}; what each step did, and how sure that is."
+    lead = f"{escape(roadmap.metric)} {when_text(roadmap)}; what each step did, and how sure that is."
     return f'<p class="lead">{lead}</p><ul class="facts">{items}</ul>'
 
 
@@ -88,6 +83,16 @@ def _section(roadmap: Roadmap, section: Section) -> Iterator[str]:
     if section.left_out:
         items = "".join(f"<li>{escape(reason)}</li>" for reason in section.left_out)
         yield f"<p>Left out:</p><ul>{items}</ul>"
+
+
+def _curves(roadmap: Roadmap) -> Iterator[str]:
+    drawn = {metric: learning_curves(roadmap, metric) for metric in (roadmap.metric, *roadmap.also)}
+    if any(drawn.values()):
+        yield '<h2>Learning curves</h2><p class="lead">A line for each seed; behind it, pale, the baseline\'s.</p>'
+    for metric, drawing in drawn.items():
+        if drawing:
+            is_open = " open" if metric == roadmap.metric else ""
+            yield f"<details{is_open}><summary>{escape(metric)}</summary>{drawing}</details>"
 
 
 def _went_wrong(roadmap: Roadmap) -> Iterator[str]:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.report.bars import axis_of, references_of, tone
+from orchestrator.report.bars import axis_of, collapse_text, references_of, tone
 from orchestrator.report.cells import change_text, number_text, seeds_text
 from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale
@@ -14,6 +14,8 @@ _TONES = {"better": "#12784a", "worse": "#b3322c", "open": _SOFT}
 _DOTS_PER_INCH = 200
 _WIDTH, _ROW, _AXIS, _NUMBERS = 9.0, 0.42, 0.65, 1.7
 """Inches: the figure, one step, the axis below the steps, the numbers right of them."""
+_MOST_ROWS = 200
+"""Two metres of figure; who wants more steps reads the page or the table."""
 
 
 def to_svg(roadmap: Roadmap) -> bytes:
@@ -31,21 +33,25 @@ def _saved(roadmap: Roadmap, form: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
-    of_regime = [[row for row in roadmap.rows if row.variant.regime == regime] for regime in regimes]
+    shown = roadmap.rows[:_MOST_ROWS]
+    regimes = list(dict.fromkeys(row.variant.regime for row in shown))
+    of_regime = [[row for row in shown if row.variant.regime == regime] for regime in regimes]
     with matplotlib.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": roadmap.sweep, "font.size": 9, "font.family": "sans-serif"}
     ):
         height = sum(_ROW * len(rows) + _AXIS for rows in of_regime)
         figure = Figure(figsize=(_WIDTH, height))
         FigureCanvasAgg(figure)
-        left = max(_label_width(row) for row in roadmap.rows) + 0.25
+        left = max(_label_width(row) for row in shown) + 0.25
         bottom = height
         for regime, rows in zip(regimes, of_regime, strict=True):
             bottom -= _ROW * len(rows) + _AXIS
             box = (left, bottom + _AXIS - 0.05, _WIDTH - left - _NUMBERS, _ROW * len(rows))
             ax = figure.add_axes((box[0] / _WIDTH, box[1] / height, box[2] / _WIDTH, box[3] / height))
             _draw(ax, roadmap, regime, rows)
+        if len(shown) < len(roadmap.rows):
+            text = f"The first {len(shown)} of {len(roadmap.rows):,} variants; the table and the HTML page have all."
+            figure.text(0.01, 0.05 / height, text, color=_WARN)
         buffer = io.BytesIO()
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(buffer, format=form, dpi=_DOTS_PER_INCH, metadata=metadata)
@@ -94,7 +100,7 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
         return
     if row.is_collapsed:
         ax.barh(place, 0.06 * span, left=axis.low, height=0.58, facecolor="none", edgecolor=_WARN, hatch="/////", linewidth=0.8)
-        ax.text(axis.low + 0.075 * span, place, f"collapsed at {summary.mean:.1f}", va="center", color=_WARN)
+        ax.text(axis.low + 0.075 * span, place, collapse_text(row), va="center", color=_WARN)
         return
     length = max(0.0, summary.mean - axis.low)
     if row.variant.on:
@@ -106,12 +112,16 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
         ax.plot([low, high], [place, place], color=_INK, linewidth=1.3, solid_capstyle="butt")
         caps = [end for end in summary.ci95 if axis.has(end)]
         ax.plot(caps, [place] * len(caps), "|", color=_INK, markersize=7, markeredgewidth=1.3)
-    for index, (seed, value) in enumerate(sorted(row.values.items())):
-        is_well = seed in row.finished_values
-        height = place + 0.12 * (index % 3 - 1)
-        ax.plot(
-            [value], [height], "o", markersize=4, color="#16294d" if is_well else _WARN, markeredgecolor="white", clip_on=is_well
-        )
+    finished = row.finished_values
+    for is_well in (True, False):
+        dots = [
+            (value, place + 0.12 * (index % 3 - 1))
+            for index, (seed, value) in enumerate(sorted(row.values.items()))
+            if (seed in finished) == is_well
+        ]
+        color = "#16294d" if is_well else _WARN
+        if dots:
+            ax.plot(*zip(*dots, strict=True), "o", markersize=4, color=color, markeredgecolor="white", clip_on=is_well)
     if row.is_mixed:
         ax.text(axis.high - 0.01 * span, place, row.mixture, va="center", ha="right", color=_WARN)
     if row.variant.reference and all(axis.has(value) for value in references_of([row])):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import counted
-from orchestrator.files import read_json
 from orchestrator.report.rows import StepRow
+from orchestrator.store import TrialDirectory
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,8 @@ def origins_of(rows: Iterable[StepRow]) -> list[Origin]:
     """Every state that the rows' trials ran with, the most frequent first."""
     found: Counter[str] = Counter()
     for path in {path for row in rows for path in row.paths.values()}:
-        found[_provenance(Path(path))] += 1
+        found[json.dumps(TrialDirectory(Path(path)).provenance(), sort_keys=True)] += 1
     return [_origin(json.loads(text), count) for text, count in found.most_common() if text != "{}"]
-
-
-def _provenance(path: Path) -> str:
-    try:
-        content = read_json(path / "trial.json")
-    except FileNotFoundError:
-        return "{}"
-    return json.dumps(content.get("provenance", {}), sort_keys=True)
 
 
 def _origin(provenance: Mapping[str, Any], count: int) -> Origin:

@@ -1,14 +1,17 @@
 """The roadmap as numbers: what each step reached, and what it changed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.confounds import SpecWarning, warnings_of
 from orchestrator.designs import SkippedCell
+from orchestrator.errors import UsageError, did_you_mean_one_of
+from orchestrator.metrics import METRICS, Mode
 from orchestrator.power import detectable_difference, typical_std
 from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, make_row, row_to_json
 from orchestrator.report.sections import Section, section_to_json, sections_of
+from orchestrator.schema import MetricSchema
 from orchestrator.space import Search
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
@@ -23,11 +26,16 @@ class Roadmap:
     sweep: str
     metric: str
     mode: str
+    """Which direction is better: `max` or `min`."""
     seeds: Sequence[int]
     rows: Sequence[StepRow]
     """Of the road, for each regime, the baseline first; where the sweep has no road, of all designs."""
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why trials failed or diverged, by trial."""
+    own_metric: str = ""
+    """The sweep's, by which searches and seeds were decided; mostly `metric`."""
+    also: Sequence[str] = ()
+    """Further metrics, described beside it."""
     epoch: str = "last"
     """The one that the metric is read at: `last` or `best`."""
     looks: Sequence[int] = ()
@@ -56,6 +64,8 @@ class Roadmap:
         return {
             "sweep": self.sweep,
             "metric": self.metric,
+            "own_metric": self.own_metric,
+            "also": list(self.also),
             "epoch": self.epoch,
             "steps": [row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows],
             "designs": [section_to_json(section) for section in self.sections],
@@ -70,14 +80,20 @@ class Roadmap:
         }
 
 
-def build_roadmap(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]) -> Roadmap:
-    """Read the records of the spec's trials and compute every effect."""
+def build_roadmap(
+    spec: SweepSpec,
+    trials: Sequence[TrialSpec],
+    record_of: Callable[[TrialSpec], TrialRecord],
+    metric: MetricSchema | None = None,
+) -> Roadmap:
+    """Read the records of the spec's trials and compute every effect, by the sweep's own metric or another one."""
     records = [(trial, record_of(trial)) for trial in trials]
     by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
     for trial, record in records:
         by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
-    metric = spec.schema.metric
-    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in spec.road]
+    own, metric = spec.schema.metric, metric or spec.schema.metric
+    variants = [replace(variant, reference=_reference_by(metric.name, own.name, variant.reference)) for variant in spec.road]
+    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in variants]
     has_road = any(design.name == "roadmap" for design in spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
     road = with_effects([row for row in rows if row.variant.design == "roadmap" or not has_road], looks)
@@ -87,6 +103,8 @@ def build_roadmap(spec: SweepSpec, trials: Sequence[TrialSpec], record_of: Calla
         sweep=spec.name,
         metric=metric.name,
         mode=metric.mode,
+        own_metric=own.name,
+        also=metric.also,
         seeds=sorted({trial.seed for trial, _ in reported}),
         looks=looks,
         rows=road,
@@ -122,8 +140,7 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
                 versus, healthy = healthy, row if row.is_healthy else healthy
             own_ground = row.variant.on or (row.variant.follows if row.variant.design != "roadmap" else None)
             ground = of_regime.get(own_ground) if own_ground else versus
-            deltas = effect_against(row, ground, looks), effect_against(row, baseline, looks)
-            row = replace(row, delta_previous=deltas[0], delta_baseline=deltas[1])
+            row = _against(row, ground, baseline, looks)
         of_regime[row.variant.name] = row
         result.append(row)
     previous = corrected([row.delta_previous for row in result])
@@ -132,6 +149,44 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
         replace(row, delta_previous=one, delta_baseline=other)
         for row, one, other in zip(result, previous, against_baseline, strict=True)
     ]
+
+
+def _reference_by(metric: str, own: str, reference: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What was published of the metric that is reported; none where nothing was."""
+    if reference is None or metric == own:
+        return reference
+    figures = {own: reference["value"], **reference.get("also", {})}
+    if metric not in figures:
+        return None
+    return {"value": figures.pop(metric), "source": reference["source"], "also": figures}
+
+
+def _against(row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]) -> StepRow:
+    """With its effects, also those by the further metrics: the sweep's own says what they are held against, too."""
+    also = {
+        name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
+        for name, other in row.also.items()
+    }
+    deltas = effect_against(row, ground, looks), effect_against(row, baseline, looks)
+    return replace(row, also=also, delta_previous=deltas[0], delta_baseline=deltas[1])
+
+
+def other_metric(own: MetricSchema, name: str, mode: Mode | None, results: Iterable[Mapping[str, Any]]) -> MetricSchema:
+    """What to report by where `name` is asked for; the sweep's own is then shown beside it.
+
+    Raises `UsageError` where nothing has recorded it, or where nobody says which direction is better.
+    """
+    if name not in METRICS:  # every result is read
+        recorded = {metric for result in results for metric in result.get("metrics", {})}
+        if name not in recorded:
+            raise UsageError(f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}")
+    known = own.mode if name == own.name else METRICS[name].mode if name in METRICS else mode
+    if known is None:
+        raise UsageError(f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min")
+    if mode not in (None, known):
+        raise UsageError(f"--mode {mode} would call a worse {name} an improvement")
+    also = [other for other in dict.fromkeys((own.name, *own.also)) if other != name]
+    return MetricSchema(name=name, mode=known, epoch=own.epoch, also=also)
 
 
 def _detectable(rows: Sequence[StepRow], seeds: int, looks: int) -> float | None:

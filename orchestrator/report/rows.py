@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from illama.cost import macs, parameter_count
+from illama.cost import size_of
+from orchestrator.metrics import decimals_of, value_of
 from orchestrator.power import seeds_needed
 from orchestrator.schema import MetricSchema
 from orchestrator.statistics import LEVEL, Effect, Summary, holm, paired_effect, sequential_effect, summarise
@@ -13,8 +14,6 @@ from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _SPREADS_DIFFER = 4.0
 """Ratio of two standard deviations from which on the report warns; by chance alone it is rare from 5 seeds on."""
-_DECIMALS = {"val/loss": 4}
-"""Of metrics that are not in percent."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class StepRow:
     """How many trials ended in which way; those that are not done by their state."""
     outcome_of: Mapping[int, str]
     """The same by seed."""
-    params: int
-    flops: int
-    """Of one image forward: two for each multiply-accumulate."""
+    params: int | None
+    flops: int | None
+    """Of one image forward: two for each multiply-accumulate. Of somebody's own training what its trials say, if they do."""
     train_seconds: float
     """Summed over the trials."""
     delta_previous: StepEffect | None = None
@@ -65,6 +64,10 @@ class StepRow:
     """How many of the trials were trained for another step or another sweep."""
     decimals: int = 2
     """That people are shown of the metric."""
+    unrecorded: int = 0
+    """How many trials trained to the end without recording the metric; an older version did not know it yet."""
+    also: Mapping[str, "StepRow"] = field(default_factory=dict)
+    """The same line by the further metrics that the report shows."""
 
     @property
     def finished_values(self) -> Mapping[int, float]:
@@ -74,17 +77,17 @@ class StepRow:
     @property
     def is_mixed(self) -> bool:
         """Whether some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
-        return bool(self._ended_otherwise) and bool(self.finished_values)
+        return bool(self._ended_otherwise) and self._has_finished
 
     @property
     def is_collapsed(self) -> bool:
         """Whether trials collapsed and none finished."""
-        return bool(self.outcomes.get(Outcome.COLLAPSED)) and not self.finished_values
+        return bool(self.outcomes.get(Outcome.COLLAPSED)) and not self._has_finished
 
     @property
     def is_healthy(self) -> bool:
         """Whether later steps can be held against this one: every trial that is done learned something."""
-        return bool(self.values) and not self._ended_otherwise
+        return self._has_finished and not self._ended_otherwise
 
     @property
     def is_sick(self) -> bool:
@@ -102,6 +105,10 @@ class StepRow:
         return ", ".join(f"{count} {name}" for name, count in sorted(self._ended_otherwise.items()))
 
     @property
+    def _has_finished(self) -> bool:
+        return Outcome.FINISHED in self.outcome_of.values()
+
+    @property
     def _ended_otherwise(self) -> Mapping[str, int]:
         results = [str(outcome) for outcome in Outcome if outcome.is_result and outcome is not Outcome.FINISHED]
         return {name: count for name, count in self.outcomes.items() if name in results}
@@ -109,27 +116,38 @@ class StepRow:
 
 def make_row(variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema) -> StepRow:
     """The row of a variant from the records of its trials, by seed."""
+    row = _row_by(metric.name, metric.epoch, variant, trials)
+    return replace(row, also={name: _row_by(name, metric.epoch, variant, trials) for name in metric.also})
+
+
+def _row_by(metric: str, epoch: str, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]) -> StepRow:
     done = {seed: record.result for seed, (_, record) in trials.items() if record.result is not None}
     to_the_end = {s: result for s, result in done.items() if result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)}
-    last = {seed: result["metrics"][metric.name] for seed, result in to_the_end.items()}
-    best = {seed: result["best"][metric.name] for seed, result in to_the_end.items()}
-    values = best if metric.epoch == "best" else last
+    last, best = (
+        {seed: value for seed, result in to_the_end.items() if (value := value_of(result, metric, when)) is not None}
+        for when in ("last", "best")
+    )
+    values = best if epoch == "best" else last
     outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
-    finished = [value for seed, value in values.items() if outcome_of[seed] == Outcome.FINISHED]
+    params, flops = size_of(variant.config)
+    if params is None:
+        params, flops = (next((r[size] for r in to_the_end.values() if r.get(size)), None) for size in ("params", "flops"))
+    finished = [seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED] or values
     return StepRow(
         variant=variant,
         values=values,
         last_values=last,
         best_values=best,
-        summary=summarise(finished or list(values.values())),
+        summary=summarise([values[seed] for seed in finished if seed in values]),
         outcomes=dict(Counter(outcome_of.values())),
         outcome_of=outcome_of,
-        params=parameter_count(variant.config.model),
-        flops=2 * macs(variant.config.model),
+        params=params,
+        flops=flops,
         train_seconds=sum(result.get("seconds", 0.0) for result in done.values()),
         paths={seed: record.path for seed, (_, record) in trials.items() if record.attempts or record.result},
         reused=sum(record.state is State.DONE and record.is_of_another(trial) for trial, record in trials.values()),
-        decimals=_DECIMALS.get(metric.name, 2),
+        decimals=decimals_of(metric, [*values.values()]),
+        unrecorded=len(to_the_end) - len(values),
     )
 
 
@@ -194,8 +212,10 @@ def _outcome(record: TrialRecord) -> str:
 def row_to_json(row: StepRow) -> dict[str, Any]:
     """The form of a step in `report --format json`."""
     variant, summary = row.variant, row.summary
-    best = summarise([row.best_values[seed] for seed in row.compared_values])
-    last = summarise([row.last_values[seed] for seed in row.compared_values])
+    best, last = (
+        summarise([values[seed] for seed in row.compared_values if seed in values])
+        for values in (row.best_values, row.last_values)
+    )
     return {
         "name": variant.name,
         "regime": variant.regime,
@@ -223,6 +243,21 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "gpu_seconds": row.train_seconds * variant.resources.gpus_in_all,
         "reused": row.reused,
         "reference": variant.reference,
+        "also": {name: _described(other) for name, other in row.also.items()},
+    }
+
+
+def _described(row: StepRow) -> dict[str, Any]:
+    """A further metric of a step: without p-values, for it is described and not tested."""
+    summary = row.summary
+    deltas = {"delta_previous": effect_to_json(row.delta_previous), "delta_baseline": effect_to_json(row.delta_baseline)}
+    told = ("mean", "ci95", "versus", "pairs", "std", "caveat")
+    return {
+        "mean": summary.mean if summary else None,
+        "std": summary.std if summary else None,
+        "ci95": summary.ci95 if summary else None,
+        "values": {str(seed): value for seed, value in row.values.items()},
+        **{name: delta and {key: delta[key] for key in told} for name, delta in deltas.items()},
     }
 
 

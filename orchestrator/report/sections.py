@@ -130,7 +130,7 @@ def _factorial(design: DesignSchema, regime: str, rows: Sequence[StepRow]) -> li
     cells = {
         tuple(digit == "1" for digit in row.variant.name.removeprefix("factorial.")): row.values
         for row in rows
-        if row.variant.design == "factorial" and row.is_healthy
+        if row.variant.design == "factorial" and _counts(row)
     }
     return [_contrast_line(regime, contrast, "factorial", rows[0].decimals) for contrast in factorial_contrasts(cells, factors)]
 
@@ -145,12 +145,12 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
         is_on_road = _is_on_road(row)
         if not (row.variant.design == "orders" or is_on_road):
             continue
-        if row.is_healthy:
+        if _counts(row):
             cells[frozenset(row.variant.cell)] = row.values
         if before is None:
             continue
         delta = effect_against(row, before)
-        if row.is_healthy and before.is_healthy:
+        if _counts(row) and _counts(before):
             shared = row.values.keys() & before.values.keys()
             differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
             placed.append(PlacedEffect(row.variant.step, differences))
@@ -190,7 +190,16 @@ def _left_out(design: str, rows: Sequence[StepRow]) -> list[str]:
     if design not in ("factorial", "orders"):
         return []
     counted = [row for row in rows if row.variant.design == design or (design == "orders" and _is_on_road(row))]
-    return [f"{row.variant.label}: {_end_of(row) or 'no trial is done'}" for row in counted if not row.is_healthy]
+    return [
+        f"{row.variant.label}: {_end_of(row) or ('no trial recorded it' if row.unrecorded else 'no trial is done')}"
+        for row in counted
+        if not _counts(row)
+    ]
+
+
+def _counts(row: StepRow) -> bool:
+    """Whether averages may have it among them."""
+    return row.is_healthy and bool(row.values)
 
 
 def _is_on_road(row: StepRow) -> bool:

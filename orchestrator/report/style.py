@@ -70,7 +70,11 @@ figure { margin: 0; } figcaption { color: var(--soft); font-size: .85rem; margin
     linear-gradient(270deg, var(--line), transparent) right / .8rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: .8rem; }
 th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--line); } td { border-bottom: 1px solid var(--line); }
-th, td { padding: .32rem .8rem .32rem 0; } th { white-space: normal; vertical-align: bottom; }
+th, td { padding: .32rem .8rem .32rem 0; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
+th:first-child::before, td:first-child::before { content: ""; position: absolute; right: 100%; top: 0; bottom: 0; width: 1.25rem;
+  background: var(--paper); }
+th { white-space: normal; vertical-align: bottom; }
 .number { text-align: right; } tr.side td { color: var(--soft); }
 tr.sick td { color: var(--warn); }
 td:nth-child(2) { white-space: normal; min-width: 9rem; } th.number { min-width: 3.5rem; }
@@ -81,13 +85,14 @@ td:nth-child(2) { white-space: normal; min-width: 9rem; } th.number { min-width:
 .curve { stroke: var(--bar); stroke-width: 1.4; } .sick .curve { stroke: var(--warn); } .shadow { stroke: var(--line);
   stroke-width: 1.2; }
 .tried { fill: var(--bar); } .tried.chosen { fill: var(--good); } .tried.ill { fill: none; stroke: var(--warn); }
+.tried.pruned { fill: var(--soft); opacity: .6; }
 .warning { border-left: 3px solid var(--warn); background: var(--warn2); padding: .5rem .9rem; margin: .7rem 0;
   border-radius: 0 5px 5px 0; }
 .warning p { margin: 0; max-width: none; } .warning pre { margin: .5rem 0 0; }
 pre { background: var(--code); padding: .7rem .9rem; overflow-x: auto; border-radius: 6px; font-size: .8rem;
   line-height: 1.45; }
 code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .88em; } summary { cursor: pointer;
-  color: var(--soft); }
+  color: var(--soft); margin-top: .4rem; }
 .notes { font-size: .87rem; color: var(--soft); } .notes p { margin: .4rem 0; max-width: 60rem; }
 @media (max-width: 46rem) {
   body { padding: 1rem .9rem 3rem; } .wide { margin: 0 -.9rem; padding: 0 .9rem; }

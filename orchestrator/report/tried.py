@@ -10,6 +10,7 @@ from orchestrator.report.roadmap import Roadmap
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.schema import SpaceSchema
 from orchestrator.space import Search, Tried
+from orchestrator.trial import Outcome
 
 _WIDTH, _HEIGHT = 240, 130
 _LEFT, _BOTTOM, _TOP, _RIGHT = 34, 28, 6, 10
@@ -25,13 +26,14 @@ def search_figures(roadmap: Roadmap) -> str:
         return ""
     values = scale_around(means)
     begun = [search for search in roadmap.searches if any(point.has_ended for point in search.tried)]
-    drawings = "".join(_drawing(search, key, values, roadmap.metric) for search in begun for key in search.schema.space)
-    text = f"{roadmap.metric} of each combination, the mean over the search's seeds. Green was chosen, hollow did not train."
+    drawings = "".join(_drawing(search, key, values, roadmap.own_metric) for search in begun for key in search.schema.space)
+    text = f"{roadmap.own_metric} of each combination, the mean over the search's seeds. Green was chosen, hollow did not train"
+    text += ", grey was stopped early." if any(search.pruned for search in roadmap.searches) else "."
     return f'<p class="lead">{escape(text)}</p><div class="curves">{drawings}</div>'
 
 
 def _drawing(search: Search, key: str, values: Scale, metric: str) -> str:
-    """Hollow and at the bottom: points that did not train as they should."""
+    """At the bottom: points that did not train as they should, hollow, and those that were stopped early."""
     space = search.schema.space[key]
     places = _Places(space)
     grid = "".join(
@@ -55,11 +57,12 @@ def _drawing(search: Search, key: str, values: Scale, metric: str) -> str:
 
 def _dot(point: Tried, x: float, values: Scale, is_chosen: bool) -> str:
     reached = point.outcome if point.mean is None else f"{point.mean:.4g}"
+    reached += f" at epoch {point.pruned_at}" if point.outcome == Outcome.PRUNED else ""
     text = ", ".join(f"{key} {setting_text(value)}" for key, value in point.values.items())
-    kind = "tried ill" if point.mean is None else "tried chosen" if is_chosen else "tried"
+    ended = "pruned" if point.outcome == Outcome.PRUNED else "ill" if point.mean is None else "chosen" if is_chosen else ""
     y = _HEIGHT - _BOTTOM + 6 if point.mean is None else _y(point.mean, values)
     title = f"<title>{escape(point.variant.name)}: {escape(text)}: {escape(reached)}</title>"
-    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if is_chosen else 3.5}">{title}</circle>'
+    return f'<circle class="{f"tried {ended}".strip()}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if is_chosen else 3.5}">{title}</circle>'
 
 
 class _Places:

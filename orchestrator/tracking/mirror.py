@@ -8,13 +8,14 @@ made again.
 """
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.files import read_json, write_json
 from orchestrator.lease import live_session
 from orchestrator.report.cells import search_state, search_text
-from orchestrator.report.roadmap import build_roadmap
+from orchestrator.report.roadmap import Roadmap, build_roadmap
 from orchestrator.report.rows import StepRow, make_row
 from orchestrator.space import SEARCH
 from orchestrator.spec import SweepSpec
@@ -70,19 +71,40 @@ class MlflowMirror:
 
         Raises `TrackingError` where MLflow is not installed, not reachable or refuses.
         """
+        with self._connected(afresh=trials is None) as experiment:
+            created = experiment.created
+            if trials is None:
+                self._sync_everything(experiment)
+                if experiment.is_server and experiment.created > created:
+                    experiment.look(restore_deleted=self._restore_deleted)
+            else:
+                self._sync_trials(experiment, trials)
+            if trials is None or experiment.created - self._listed > _MOST_UNLISTED * len(experiment.runs):
+                self._write_run_ids(experiment)
+
+    def sync_effects(self) -> None:
+        """While the sweep runs: what each step did, of those that nothing before them can change any more.
+
+        Looks at every trial. P-values wait for the last: each is corrected for all. Raises `TrackingError`.
+        """
+        with self._connected() as experiment:
+            records, roadmap = self._roadmap()
+            under_way = set()
+            for row in roadmap.rows:
+                of_row = [records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])]
+                if not of_row or not shape.has_ended(of_row):
+                    under_way.add(row.variant.regime)
+                if row.variant.regime not in under_way:
+                    self._summarise(experiment, row, of_row, is_whole=False)
+
+    @contextmanager
+    def _connected(self, *, afresh: bool = False) -> Iterator[Experiment]:
+        """What goes wrong inside is a `TrackingError`; a look `afresh` also finds what was made twice, deleted or edited."""
         try:
-            if trials is None or self._experiment is None:  # a look afresh also finds what was made twice, deleted or edited
+            if afresh or self._experiment is None:
                 self._experiment = self._connect()
             self._session = live_session(self._store.sweep_path(self._spec.name))
-            created = self._experiment.created
-            if trials is None:
-                self._sync_everything(self._experiment)
-                if self._experiment.is_server and self._experiment.created > created:
-                    self._experiment.look(restore_deleted=self._restore_deleted)
-            else:
-                self._sync_trials(self._experiment, trials)
-            if trials is None or self._experiment.created - self._listed > _MOST_UNLISTED * len(self._experiment.runs):
-                self._write_run_ids(self._experiment)
+            yield self._experiment
         except ImportError as error:
             raise TrackingError(f"MLflow is not installed ({error}); install it and run `orchestrator sync`") from error
         except Exception as error:
@@ -119,14 +141,18 @@ class MlflowMirror:
                 row = make_row(variant, records, self._spec.schema.metric)
                 self._summarise(experiment, row, [record for _, record in records.values()], is_whole=False)
 
-    def _sync_everything(self, experiment: Experiment) -> None:
+    def _roadmap(self) -> tuple[dict[str, TrialRecord], Roadmap]:
+        """The records of all trials, each read once, and what they come to."""
         records = {run_key(trial): self._record(trial) for trial in self.trials}
+        return records, build_roadmap(self._spec, self.trials, lambda trial: records[run_key(trial)])
+
+    def _sync_everything(self, experiment: Experiment) -> None:
+        records, roadmap = self._roadmap()
         begun = {key: record for key, record in records.items() if record.state is not State.PENDING}
         if not begun:
             return
         for trial in self.trials:
             self._sync_trial(experiment, trial, records[run_key(trial)])
-        roadmap = build_roadmap(self._spec, self.trials, lambda trial: records[run_key(trial)])
         parents = set()
         for row in rows_of(roadmap):
             of_row = [records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])]

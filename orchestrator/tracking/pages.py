@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.metrics import PEAK_MEMORY
 from orchestrator.spec import SweepSpec
 
 _TAG = "mlflow.sharedViewState."
@@ -26,7 +27,9 @@ def address_of(experiment_id: str, page: str = "roadmap") -> str:
 def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     """The tags of the experiment that define the pages."""
     metric = spec.schema.metric.name
-    columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value", "variant/train_seconds"]
+    columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value"]
+    columns += [*spec.schema.metric.also, "variant/train_seconds"]
+    curves = [name for name in (metric, *spec.schema.metric.also) if name not in ("train/loss", PEAK_MEMORY)]
     by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "variant"}]}
     is_long = len(spec.variants) * (1 + len(spec.schema.seeds)) >= _RUNS_AT_ONCE  # then a step's trials are on its own page only
     pages = {
@@ -39,7 +42,7 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
             "groupBy": by_variant,
             "runsHiddenMode": "SHOW_ALL",
             "compareRunSections": [{"uuid": _SECTION, "name": "Curves", "display": True, "isReordered": False} | _OURS],
-            "compareRunCharts": [_line(metric), _line("train/loss", "log")],
+            "compareRunCharts": [_line(name) for name in curves] + [_line("train/loss", "log")],
         },
     }
     return {f"{_TAG}{name}": json.dumps(page) for name, page in pages.items()}

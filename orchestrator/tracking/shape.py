@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from illama.config import AnyConfig
 from orchestrator.report.cells import change_text
 from orchestrator.report.rows import StepEffect, StepRow
-from orchestrator.space import SEARCH, Search
+from orchestrator.space import SEARCH, Search, setting_at
 from orchestrator.spec import SweepSpec
+from orchestrator.store import hosts_of
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _PARAM_LENGTH = 250
@@ -71,7 +73,7 @@ def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
 def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     """What one compares by: the step, and every setting that any step of the sweep changes, with this variant's values."""
     regime = {"regime": variant.regime} if variant.regime else {}
-    own = {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config.model_dump(mode="json"))
+    own = {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config)
     searches = {run.label: search for search, run in search_runs(spec)}
     return own | dict.fromkeys(searches[variant.label].schema.space if variant.label in searches else (), "searched")
 
@@ -80,7 +82,7 @@ def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]
     """As `params_of`, and the seed; `step` is the rung of the trial's variant."""
     regime = {"regime": trial.regime} if trial.regime else {}
     own = {"step": step, "variant": trial.variant, "seed": str(trial.seed)} | regime
-    return own | _changed(spec, trial.config.model_dump(mode="json"))
+    return own | _changed(spec, trial.config)
 
 
 def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -118,7 +120,7 @@ def state_tags(record: TrialRecord, attempts: Sequence[Mapping[str, Any]], state
         "sweep.attempts": str(record.attempts),
         "sweep.outcome": str(record.outcome or record.state),
         "sweep.cause": (record.cause or "")[:TAG_LENGTH],
-        "sweep.host": ", ".join(dict.fromkeys(str(event.get("host", "")) for event in begun))[:TAG_LENGTH],
+        "sweep.host": ", ".join(dict.fromkeys(host for event in begun for host in hosts_of(event)))[:TAG_LENGTH],
         "sweep.device": str(begun[-1].get("device", ""))[:TAG_LENGTH] if begun else "",
         "sweep.state": state,
     }
@@ -130,26 +132,27 @@ def has_ended(records: Sequence[TrialRecord]) -> bool:
 
 
 def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
-    """A line of the report as metrics and tags; effects only where it `is_whole`: they depend on the other lines."""
+    """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
     variant, metric = row.variant, spec.schema.metric.name
     metrics: dict[str, float | None] = {}
     if row.summary:  # first: MLflow's page for comparing runs opens on the metric that was written first
-        low, high = row.summary.ci95 or (None, None)
-        metrics |= {metric: row.summary.mean, f"{metric}_std": row.summary.std}
-        metrics |= {f"{metric}_ci95_low": low, f"{metric}_ci95_high": high}
+        metrics |= _spread(metric, row)
         metrics |= {"variant/seeds": float(len(row.compared_values)), "variant/train_seconds": row.train_seconds}
-    metrics |= {"variant/params": float(row.params), "variant/flops": float(row.flops)}
+    for name, other in row.also.items():
+        metrics |= _spread(name, other)
+    metrics |= {"variant/params": row.params, "variant/flops": row.flops}
     tags = {
         "sweep.design": variant.design,
         "sweep.outcome": _counts(row.outcomes),
         "mlflow.note.content": _note(row),
     }
-    if is_whole:
-        for against, delta in (("previous", row.delta_previous), ("baseline", row.delta_baseline)):
-            metrics |= _effect(f"delta_{against}", delta)
-            tags |= {f"sweep.versus_{against}": delta.versus, f"sweep.caveat_{against}": delta.caveat} if delta else {}
+    for against, delta in (("previous", row.delta_previous), ("baseline", row.delta_baseline)):
+        metrics |= _effect(f"delta_{against}", delta, is_whole=is_whole)
+        tags |= {f"sweep.versus_{against}": delta.versus, f"sweep.caveat_{against}": delta.caveat} if delta else {}
+    for name, other in row.also.items():  # described and not tested
+        metrics |= _effect(f"delta_previous/{name}", other.delta_previous, is_whole=False)
     has_result = any(row.outcomes.get(outcome) for outcome in Outcome if outcome.is_result)
-    found = {key: value for key, value in metrics.items() if value is not None}
+    found = {key: float(value) for key, value in metrics.items() if value is not None}
     return Summary(tags, found, "FINISHED" if has_result else "FAILED")
 
 
@@ -160,11 +163,20 @@ def status_of(record: TrialRecord) -> str:
     return "FINISHED" if record.state is State.DONE else "FAILED" if record.state is State.FAILED else "KILLED"
 
 
-def _effect(name: str, delta: StepEffect | None) -> dict[str, float | None]:
+def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
+    if row.summary is None:
+        return {}
+    low, high = row.summary.ci95 or (None, None)
+    mean, std = row.summary.mean, row.summary.std
+    return {metric: mean, f"{metric}_std": std, f"{metric}_ci95_low": low, f"{metric}_ci95_high": high}
+
+
+def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
     if delta is None:
         return {}
     low, high = delta.effect.ci95 or (None, None)
-    found = {"mean": delta.effect.mean, "ci95_low": low, "ci95_high": high, "p_value": delta.adjusted_p_value}
+    p_value = delta.adjusted_p_value if is_whole else None
+    found = {"mean": delta.effect.mean, "ci95_low": low, "ci95_high": high, "p_value": p_value}
     return {f"{name}/{part}": value for part, value in found.items()}
 
 
@@ -181,18 +193,11 @@ def _note(row: StepRow) -> str:
     return f"{change_text(variant.changes)} ({where})"[:TAG_LENGTH]
 
 
-def _changed(spec: SweepSpec, settings: Mapping[str, Any]) -> dict[str, str]:
-    return {key: _shown(_at(settings, key)) for key in spec.varied}
+def _changed(spec: SweepSpec, config: AnyConfig) -> dict[str, str]:
+    return {key: _shown(setting_at(config, key)) for key in spec.varied}
 
 
 def _shown(value: Any) -> str:
     """As a spec writes it, short enough to compare."""
     text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
     return text if len(text) <= _PARAM_LENGTH else f"{text[: _PARAM_LENGTH - 1]}…"
-
-
-def _at(settings: Mapping[str, Any], key: str) -> Any:
-    value: Any = settings
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

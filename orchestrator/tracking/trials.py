@@ -9,7 +9,7 @@ from typing import Any
 
 from illama.config import DataConfig, ForeignData
 from illama.data import dataset_digest
-from orchestrator.files import read_json, read_json_lines
+from orchestrator.files import read_json_lines
 from orchestrator.store import TrialDirectory
 from orchestrator.tracking import shape
 from orchestrator.tracking.api import Point, Run
@@ -26,10 +26,10 @@ def mirror_trial(
 ) -> bool:
     """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says whether there was news."""
     directory = TrialDirectory(Path(record.path))
-    run = _run_of(experiment, trial, directory, params, parent)
+    run = _run_of(experiment, trial, record, params, parent)
     if parent:
         experiment.put_below(run, parent)
-    state = shape.state_of(record, directory.attempts_path.stat().st_size)
+    state = shape.state_of(record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0)
     if run.tags.get("sweep.state") == state and run.iteration == record.iteration:
         return False
     attempts = list(read_json_lines(directory.attempts_path))
@@ -41,7 +41,7 @@ def mirror_trial(
     points = [
         Point(name, value, line["iteration"], when)
         for line in directory.metrics()
-        if line["iteration"] > run.iteration
+        if run.iteration < line["iteration"] <= record.iteration  # one that is pruned here may have gone on for another search
         for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
     ]
@@ -49,8 +49,10 @@ def mirror_trial(
     return True
 
 
-def add_dataset(experiment: Experiment, run: Run, data: DataConfig | ForeignData, data_dir: Path | None) -> None:
-    """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine."""
+def add_dataset(experiment: Experiment, run: Run, data: DataConfig | ForeignData | None, data_dir: Path | None) -> None:
+    """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine, or unknown."""
+    if data is None:
+        return
     try:
         digest = _digest(data, data_dir)
     except (OSError, ValueError):
@@ -62,8 +64,9 @@ def add_dataset(experiment: Experiment, run: Run, data: DataConfig | ForeignData
 
 
 def began(record: TrialRecord) -> float:
-    """When the first attempt started, in seconds since 1970."""
-    return float(next(read_json_lines(TrialDirectory(Path(record.path)).attempts_path))["time"])
+    """When the first attempt started, in seconds since 1970; where nothing says so any more, when the trial was done."""
+    first = next(read_json_lines(TrialDirectory(Path(record.path)).attempts_path), None)
+    return float(first["time"]) if first else last_time(record)
 
 
 def last_time(record: TrialRecord) -> float:
@@ -79,21 +82,18 @@ def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _run_of(
-    experiment: Experiment, trial: TrialSpec, directory: TrialDirectory, params: Mapping[str, str], parent: Run | None
-) -> Run:
-    key = shape.run_key(trial)
+def _run_of(experiment: Experiment, trial: TrialSpec, record: TrialRecord, params: Mapping[str, str], parent: Run | None) -> Run:
+    directory, key = TrialDirectory(Path(record.path)), shape.run_key(trial)
     run = experiment.runs.get(key)
     if run and any(params.get(name, value) != value for name, value in run.params.items()):
         experiment.remove(run, key)  # a param cannot be changed
         run = None
     if run is None:
-        start = next(read_json_lines(directory.attempts_path))["time"]
-        tags = shape.trial_tags(trial, read_json(directory.path / "trial.json")["provenance"])
+        tags = shape.trial_tags(trial, directory.provenance())
         below = {PARENT: parent.run_id} if parent else {}
-        run = experiment.create(key, trial.name, milliseconds(start), tags | below)
+        run = experiment.create(key, trial.name, milliseconds(began(record)), tags | below)
     if "sweep.state" not in run.tags:  # new, or we died before it was complete
-        experiment.add_files(run, [directory.path / "trial.json"])
+        _add_what_there_is(experiment, run, [directory.path / "trial.json"])
         add_dataset(experiment, run, trial.config.data, trial.runtime.data_dir)
     elif not params.keys() <= run.params.keys():  # a step that was added changes another setting
         experiment.write(run, params=params, tags={})
@@ -102,8 +102,11 @@ def _run_of(
 
 def _add_last_words(experiment: Experiment, run: Run, directory: TrialDirectory, attempts: Sequence[Mapping[str, Any]]) -> None:
     """Who tried when and how it ended; what an attempt said when it died."""
-    files = [directory.attempts_path, directory.result_path, directory.stack_path]
-    experiment.add_files(run, [path for path in files if path.exists() and path.stat().st_size])
+    _add_what_there_is(experiment, run, [directory.attempts_path, directory.result_path, directory.stack_path])
     for event in attempts:
         if event.get("traceback"):
             experiment.add_text(run, event["traceback"], f"traceback-attempt{event['attempt']}.txt")
+
+
+def _add_what_there_is(experiment: Experiment, run: Run, files: Sequence[Path]) -> None:
+    experiment.add_files(run, [path for path in files if path.exists() and path.stat().st_size])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from illama.augment import Mixed, erase, flip_and_crop, loss, mix
 from illama.config import TrainConfig
+from illama.distributed import Ranks
 
 
 def recipe(**settings: object) -> TrainConfig:
@@ -80,6 +81,45 @@ def test_with_both_on_either_is_picked_about_half_of_the_time() -> None:
         mixed = mix(images(), torch.arange(8), recipe(mixup=1.0, cutmix=1.0), 0, iteration)
         cut += bool(((mixed.images == images()) | (mixed.images == images().flip(0))).all())
     assert 70 < cut < 130
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}])
+def test_each_group_of_pairs_has_a_draw_of_its_own(settings: dict[str, float]) -> None:
+    labels = torch.arange(8)
+    mixed = mix(images(), labels, recipe(mix_group=4, **settings), 0, 3)
+    assert isinstance(mixed.share, Tensor)
+    shares = mixed.share.tolist()
+    assert shares == shares[::-1], "each image and its mirror place"
+    assert [shares[0], shares[2]] == [shares[1], shares[3]]
+    assert shares[0] != shares[2]
+    assert torch.equal(mixed.others, labels.flip(0))
+    assert not torch.equal(mixed.images[[0, 1, 6, 7]], images()[[0, 1, 6, 7]])
+
+
+def test_processes_that_share_a_batch_mix_what_one_would() -> None:
+    labels, settings = torch.arange(16), recipe(batch_size=16, mix_group=8, mixup=0.8, cutmix=1.0)
+    whole = mix(images(16), labels, settings, 0, 3)
+    for rank in range(3):
+        rows = Ranks(rank, 3).rows(16)
+        share = mix(images(16)[rows], labels[rows], settings, 0, 3, rows)
+        for mine, everybodys in zip(share, whole, strict=True):
+            assert isinstance(mine, Tensor)
+            assert isinstance(everybodys, Tensor)
+            assert torch.equal(mine, everybodys[rows])
+
+
+def test_the_loss_of_groups_counts_each_image_with_its_share() -> None:
+    logits, labels = torch.randn(8, 10, generator=torch.Generator().manual_seed(1)), torch.arange(8)
+    shares = torch.tensor([0.3, 0.3, 0.9, 0.9, 0.9, 0.9, 0.3, 0.3])
+    batch = Mixed(images(), labels, labels.flip(0), shares)
+    alone = [loss(logits[i : i + 1], batch.part(slice(i, i + 1))._replace(share=shares[i].item()), 0.1) for i in range(8)]
+    torch.testing.assert_close(loss(logits, batch, 0.1), torch.stack(alone).mean())
+
+
+@pytest.mark.parametrize("group", [3, 6, 16])
+def test_groups_that_do_not_cut_the_batch_into_pairs_are_refused(group: int) -> None:
+    with pytest.raises(ValueError, match="does not cut batch_size 8 into groups of whole pairs"):
+        recipe(mix_group=group, mixup=0.1)
 
 
 def test_the_loss_of_a_blend_is_the_cross_entropy_with_soft_targets() -> None:

@@ -3,12 +3,14 @@
 import itertools
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from illama import checkpoint
+from illama.config import Config
 
 
 def state(number: int) -> dict[str, object]:
@@ -147,3 +149,10 @@ def hurt(path: Path, damage: str) -> None:
     if damage == "flip a bit":
         content[len(content) // 2] ^= 1
     path.write_bytes({"flip a bit": bytes(content), "tear": bytes(content[: len(content) // 2]), "empty": b""}[damage])
+
+
+def test_a_checkpoint_from_before_its_numbers_changed_is_refused_and_no_other(small_config: Callable[..., Config]) -> None:
+    plain, dropping = small_config(), small_config({"train.dropout": 0.1})
+    checkpoint.refuse_other_settings({"numerics_version": 2, "config": plain.model_dump_json()}, plain)
+    with pytest.raises(ValueError, match="written by numerics version 2, this is version 3"):
+        checkpoint.refuse_other_settings({"numerics_version": 2, "config": dropping.model_dump_json()}, dropping)

@@ -130,6 +130,12 @@ def test_a_damaged_file_is_named(cifar10: Path, content: bytes) -> None:
         cifar.read("cifar10", cifar10)
 
 
+def test_a_class_that_there_is_not_is_named(cifar10: Path) -> None:
+    (cifar10 / "cifar-10-batches-py" / "data_batch_3").write_bytes(batch(200, 11, b"labels", 0))
+    with pytest.raises(ValueError, match=r"data_batch_3 has an image of class 10; the classes of cifar10 are 0 to 9"):
+        cifar.read("cifar10", cifar10)
+
+
 class Harm:
     def __reduce__(self) -> Any:
         return os.system, ("echo harm",)

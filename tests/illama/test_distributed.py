@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from torch import Tensor
 
-from illama import checkpoint
+from illama import checkpoint, distributed
 from illama.augment import mix
 from illama.config import Config, RuntimeConfig
 from illama.distributed import Followers, MeetingPoint, Ranks, leading
@@ -176,7 +178,7 @@ def test_a_training_goes_on_in_another_number_of_processes(small_config: Build, 
 class Beside:
     """Another node that is this one: its processes are started from here, and meet the leader at a port all the same."""
 
-    count, host = 1, "127.0.0.1"
+    names, host = ("beside",), "127.0.0.1"
 
     def __init__(self, runtime: RuntimeConfig) -> None:
         self.runtime = runtime
@@ -249,6 +251,44 @@ def test_what_another_process_raises_is_raised_here(follow: Callable[[Ranks], No
         lead()
     assert f"in {follow.__name__}" in "".join(caught.value.__notes__), "where it happened is told"
     assert followers() == []
+
+
+class DiesAtTheMeeting:
+    """Where it is unpickled, in the other process: makes that one die in place of joining the group."""
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        def die(*arguments: Any, **named: Any) -> None:
+            time.sleep(state["after"])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        torch.distributed.init_process_group = die
+
+    def __call__(self, ranks: Ranks) -> None:
+        raise AssertionError("it is dead")
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_once_it_is_ready_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_MEETING_SECONDS", 1.0)
+
+    def lead(follow: Callable[[Ranks], None]) -> Tensor:
+        ones = torch.ones(1)
+        with leading(RuntimeConfig(device="cpu", processes=2), follow) as ranks:
+            ranks.add_up([ones])
+        return ones
+
+    with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
+        lead(DiesAtTheMeeting(after=0.5))  # while the leader waits for the connection
+    assert followers() == []
+    assert lead(add_up_late).item() == 2, "the next group of the same leader, which may wait for a sum as long as it takes"
+
+
+def add_up_late(ranks: Ranks) -> None:
+    time.sleep(2)
+    ranks.add_up([torch.ones(1)])
 
 
 @pytest.mark.slow

@@ -1,11 +1,15 @@
 """`python -m illama` works alone, and answers mistakes in a sentence."""
 
 import json
+import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from illama.__main__ import main
+from illama.trainer import train
 
 RECIPE = """
 model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2}
@@ -27,6 +31,54 @@ def test_train_then_evaluate(recipe: str, tmp_path: Path, capsys: pytest.Capture
     assert "% in the last epoch" in summary
     assert main(["evaluate", str(tmp_path / "out"), "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == json.loads(metrics)["val/loss"]
+
+
+def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any, log_metrics: Any, **options: Any) -> Any:
+        def show(metrics: Any, iteration: int) -> None:
+            log_metrics(metrics, iteration)
+            signal.raise_signal(signal.SIGINT)
+
+        return train(*arguments, log_metrics=show, **options)
+
+    before, command = signal.getsignal(signal.SIGINT), ["train", recipe, "--device", "cpu", "--output"]
+    with monkeypatch.context() as patched:
+        patched.setattr("illama.trainer.train", interrupted)
+        assert main([*command, str(tmp_path / "out")]) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    first = capsys.readouterr()
+    assert [json.loads(line)["epoch"] for line in first.out.splitlines()] == [1]
+    assert re.fullmatch(r"stopped after iteration \d+; the same command goes on there\n", first.err)
+    assert main([*command, str(tmp_path / "out")]) == 0
+    second = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    whole = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert (second["epoch"], second["val/loss"]) == (2, whole["val/loss"])
+
+
+def test_evaluate_finds_the_images_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("PIL.Image")
+    from PIL import Image
+
+    for part in ("train", "val"):
+        for name, value in (("dark", 40), ("light", 200)):
+            (tmp_path / "data" / "greys" / part / name).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (20, 20), (value + number,) * 3).save(
+                    tmp_path / "data" / "greys" / part / name / f"{number}.png"
+                )
+    shape = "model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2, img_size: 4, in_chans: 3, num_classes: 2}"
+    data = "data: {name: image_folder, folder: greys}"
+    recipe, directory = tmp_path / "recipe.yaml", f"runtime.data_dir={tmp_path / 'data'}"
+    recipe.write_text(f"{shape}\n{data}\ntrain: {{epochs: 1, batch_size: 4, lr: 1e-3}}\n")
+    assert main(["train", str(recipe), directory, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    trained = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert main(["evaluate", str(tmp_path / "out"), directory, "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == trained["val/loss"]
+    assert main(["evaluate", str(tmp_path / "out"), directory, "train.lr=1"]) == 2
+    assert "train is decided by the checkpoint; allowed: runtime.KEY" in capsys.readouterr().err
 
 
 def test_describe_counts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,20 +91,52 @@ def test_validation_pictures_come_in_order_and_unchanged(folder: Path, small_con
     assert (images[:6, 2].mean(dim=(1, 2)) > images[:6, 0].mean(dim=(1, 2))).all()
 
 
-def test_large_sizes_are_warped_and_small_ones_cut() -> None:
-    from illama.transforms import for_validation
-
-    picture = Image.new("RGB", (100, 50), "red")
-    assert for_validation(picture, 384).size == (384, 384)
-    assert for_validation(picture, 32).size == (32, 32)
-
-
 def test_a_damaged_picture_is_named(folder: Path, small_config: Build) -> None:
     path = folder / "colours" / "train" / "red" / "3.png"
     path.write_bytes(path.read_bytes()[:100])
     runtime = RuntimeConfig(device="cpu", data_dir=folder)
     with pytest.raises(ValueError, match=r"3\.png cannot be read as an image"):
         train(config(small_config), runtime=runtime, log_metrics=lambda metrics, iteration: None)
+
+
+def test_a_damaged_picture_is_named_in_a_sentence_by_a_worker_process_too(folder: Path, small_config: Build) -> None:
+    (folder / "colours" / "val" / "red" / "3.png").write_bytes(b"no picture")
+    loader = make_loader(config(small_config), RuntimeConfig(data_dir=folder, data_workers=1), CPU)
+    with pytest.raises(ValueError, match="cannot be read as an image") as caught:
+        list(loader.validation())
+    assert str(caught.value).startswith(str(folder / "colours" / "val" / "red" / "3.png"))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_are_listed_in_order_wherever_they_lie_below_their_class(folder: Path) -> None:
+    root = folder / "colours"
+    deeper = root / "train" / "red" / "more" / "still more"
+    deeper.mkdir(parents=True)
+    (root / "train" / "red" / "0.JPEG").rename(deeper / "ä.JPG")
+    (root / "train" / "blue").rename(folder / "elsewhere")
+    (root / "train" / "blue").symlink_to(folder / "elsewhere")
+    train, val, names = image_folder.read(root)
+    assert names == ["blue", "red"]
+    paths = [train.path(index) for index in range(len(train))]
+    assert paths == sorted(paths)
+    assert deeper / "ä.JPG" in paths
+    assert all(path.is_file() for path in paths)
+    assert (
+        train.labels.tolist() == [0] * 16 + [1] * 16 == [names.index(path.relative_to(root / "train").parts[0]) for path in paths]
+    )
+    assert len(val) == 12
+
+
+def test_what_a_file_manager_leaves_behind_is_not_seen(folder: Path) -> None:
+    data, root = DataConfig(name="image_folder", folder="colours"), folder / "colours"
+    before, listed = dataset_digest(data, folder), image_folder.read(root)[0].names
+    (root / ".DS_Store").write_bytes(b"strange")
+    (root / "train" / ".ipynb_checkpoints").mkdir()
+    (root / "train" / "red" / "._1.png").write_bytes(b"strange")
+    (root / "train" / "red" / "Thumbs.db").write_bytes(b"strange")
+    (root / "train" / "red" / ".hidden").mkdir()
+    (root / "train" / "red" / ".hidden" / "2.png").write_bytes(b"strange")
+    assert (dataset_digest(data, folder), image_folder.read(root)[0].names) == (before, listed)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from illama.config import ModelConfig, with_preset
-from illama.model import Drop, VisionTransformer
+from illama.drop import Drop
+from illama.model import VisionTransformer
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "logits_illama_tiny.json").read_text())
 
@@ -132,6 +133,11 @@ def test_every_block_can_have_its_own_attention() -> None:
     torch.testing.assert_close(first(digits()), build()(digits()))
 
 
+def test_images_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"takes images of \(1, 8, 8\) \(channels, height, width\), not \(1, 16, 8\)"):
+        build()(torch.zeros(2, 1, 16, 8))
+
+
 def test_without_a_class_token_the_patches_are_averaged() -> None:
     model = build(class_token="none", position="none")
     assert "cls_token" not in model.state_dict()
@@ -145,7 +151,7 @@ def test_dropping_every_path_leaves_the_embedding() -> None:
     nothing = Drop(paths=torch.zeros(2, 2, 3), inputs=None)
     embedded = model.head(model.norm(model.cls_token + model.pos_embed[:, :1]))[:, 0]
     torch.testing.assert_close(model(digits(), nothing), embedded.expand(3, 10))
-    everything = Drop(paths=torch.ones(2, 2, 3), inputs=torch.ones(3, 17, 16))
+    everything = Drop(paths=torch.ones(2, 2, 3), inputs=(torch.tensor([1, 3, 5]), torch.tensor(0.0)))
     assert torch.equal(model(digits(), everything), model(digits()))
 
 

@@ -204,10 +204,20 @@ def test_metrics_are_complete_and_keyed_by_iteration(small_config: Build) -> Non
     result = train(config, log_metrics=lambda metrics, iteration: seen.update({iteration: set(metrics)}))
     per_epoch = result.iterations // 3
     assert list(seen) == [per_epoch, 2 * per_epoch, 3 * per_epoch]
-    always = {"epoch", "train/loss", "train/lr", "train/soft_mask_rate", "val/loss", "val/acc1", "val/acc5", "val/logit_std"}
+    always = {
+        "epoch",
+        "train/loss",
+        "train/lr",
+        "train/soft_mask_rate",
+        "val/loss",
+        "val/acc1",
+        "val/acc5",
+        "val/ece",
+        "val/logit_std",
+    }
     always |= {"time/epoch_seconds", "time/images_per_second"}
     assert seen[3 * per_epoch] == always
-    assert seen[per_epoch] == always | {"val_soft/loss", "val_soft/acc1", "val_soft/acc5"}
+    assert seen[per_epoch] == always | {"val_soft/loss", "val_soft/acc1", "val_soft/acc5", "val_soft/ece"}
     assert set(result.final) == always
     assert always <= set(result.best)
 
@@ -284,7 +294,7 @@ def test_a_missing_gpu_is_said(small_config: Build, monkeypatch: pytest.MonkeyPa
 def test_the_final_weights_are_in_the_checkpoint(small_config: Build, tmp_path: Path, precision: str) -> None:
     result, _ = run(small_config({"train.precision": precision}), tmp_path)
     measured = evaluate_checkpoint(tmp_path / "checkpoint.pt", runtime=RuntimeConfig(device="cpu"))
-    assert measured == {name: result.final[f"val/{name}"] for name in ("loss", "acc1", "acc5", "logit_std")}
+    assert measured == {name: result.final[f"val/{name}"] for name in ("loss", "acc1", "acc5", "ece", "logit_std")}
 
 
 def test_seconds_add_up_over_attempts(small_config: Build, tmp_path: Path) -> None:

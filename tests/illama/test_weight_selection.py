@@ -1,11 +1,15 @@
 """Weights selected from a larger model keep heads and rotary pairs whole."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 import illama
 from illama.model import VisionTransformer
+from illama.pretrained import start_from
+from illama.recipe import InitConfig
 from illama.rotary import rotate
 from illama.weight_selection import from_llama, select_weights
 
@@ -96,6 +100,25 @@ def test_a_source_that_is_too_small_is_refused() -> None:
         select_weights(small(), small(depth=1).state_dict(), source_heads=2)
     with pytest.raises(ValueError, match=r"has 16 elements in dimension 0 of the source, and the model needs 32"):
         select_weights(small(embed_dim=32), small().state_dict(), source_heads=2)
+
+
+@pytest.mark.parametrize(("heads", "message"), [(3, "no so many heads"), (32, "of an even width"), (1, "1 heads of 32 channels")])
+def test_heads_that_the_source_cannot_have_are_refused(heads: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select_weights(small(), small(embed_dim=32).state_dict(), source_heads=heads)
+
+
+def test_training_starts_from_the_first_part_of_a_llama_that_is_kept_in_several(tmp_path: Path) -> None:
+    source = llama(depth=3, width=32, heads=4, hidden=96)
+    del source["model.layers.2.self_attn.v_proj.weight"]  # where the part ends
+    torch.save(source, tmp_path / "pytorch_model-00001-of-00002.bin")
+    model, expected = small(), small()
+    select_weights(expected, from_llama(source, 4), 4)
+    start_from(model, InitConfig(checkpoint="pytorch_model-00001-of-00002.bin", source_heads=4), tmp_path)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value) or name.split(".")[0] != "blocks"
+    with pytest.raises(ValueError, match=r"no blocks\.2\.norm1\.weight"):
+        start_from(small(depth=3), InitConfig(checkpoint="pytorch_model-00001-of-00002.bin", source_heads=4), tmp_path)
 
 
 def test_grouped_queries_are_refused() -> None:

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,8 +30,8 @@ OPTIONS = {
     "run": {"--executor", "--address", "--store", "--tracking-uri", "--no-tracking", "--only", "--seeds"},
     "resume": {"--executor", "--address", "--store", "--tracking-uri", "--no-tracking", "--only", "--seeds"},
     "status": {"--store", "--json"},
-    "report": {"--store", "--format", "--output"},
-    "compare": {"--store", "--format"},
+    "report": {"--store", "--format", "--output", "--metric", "--mode"},
+    "compare": {"--store", "--format", "--metric", "--mode"},
     "sync": {"--store", "--tracking-uri", "--keep-deleted"},
     "register": {"--store", "--tracking-uri", "--step", "--seed", "--name"},
     "export": {"--store", "--format", "--output"},
@@ -50,6 +52,11 @@ def test_the_verbs_and_their_options_are_pinned() -> None:
         for name, command in commands.commands.items()
     }
     assert found == OPTIONS
+
+
+def test_the_version_is_that_of_the_package(cli: Cli) -> None:
+    assert cli("--version").out == f"orchestrator {version('ablation-orchestrator')}\n"
+    assert cli("run", "-h").out == cli("run", "--help").out
 
 
 def test_help_explains_itself_to_a_newcomer(cli: Cli) -> None:
@@ -177,7 +184,8 @@ def test_status_for_people_and_by_name_in_the_store(cli: Cli, zoo: Path) -> None
         finished = cli("status", reference, "--store", zoo / "runs")
         assert finished.code == 0
         assert "zoo: 10 trials: 2 collapsed, 2 diverged, 2 failed, 4 finished" in finished.out
-        assert "failed: broken-seed0, attempt 1, epoch 0/2: ValueError: data digits has images" in finished.out
+        assert f"failed: broken-seed0, attempt 1 on {socket.gethostname()}, epoch 0/2: ValueError: data" in finished.out
+        assert re.search(r'\n    File ".*\.py", line \d+, in \w+\n    traceback in ', finished.out)
 
 
 def test_report_json_has_its_keys_in_roadmap_order(cli: Cli, zoo: Path) -> None:
@@ -219,6 +227,14 @@ def test_every_format_goes_to_the_terminal_or_a_file_alike(cli: Cli, zoo: Path, 
     assert [line.rstrip() for line in path.read_text().splitlines()] == [line.rstrip() for line in printed.out.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.html", b"<!doctype html>"), ("a.TEX", b"% "), ("a.json", b"{"), ("a.txt", b"Roadmap of zoo")]
+)
+def test_a_report_is_written_as_its_file_is_called(cli: Cli, zoo: Path, name: str, start: bytes) -> None:
+    assert cli("report", "zoo", "--store", zoo / "runs", "--output", zoo / name).code == 0
+    assert (zoo / name).read_bytes().startswith(start)
+
+
 def test_a_report_of_a_sweep_that_never_ran_is_an_empty_roadmap(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
     finished = cli("report", write_spec(steps=STEPS), "--store", store_path, "--format", "json")
     assert finished.code == 0
@@ -245,6 +261,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["paln", "SPEC"], 2, "No such command 'paln'"),
     (["ui"], 2, "there is nothing to show yet"),
     (["report", "SPEC", "--output", "FILE/below"], 2, "cannot write"),
+    (["report", "SPEC", "--output", "roadmap.docx"], 2, "cannot be written as '.docx'; name one of these with --format: table"),
     (["run", "SPEC", "--executor", "local", "--store", "FILE"], 3, "cannot write the store at"),
     (["run", "SPEC", "--executor", "local", "--store", "/proc/nowhere"], 3, "choose another with --store"),
     (["plan", "SPEC", "--store", "FILE"], 3, "Not a directory"),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -176,6 +177,7 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
     assert driver.returncode == 0, err
     assert [event["outcome"] for event in attempts() if event["event"] == "end"] == ["lost", "lost", "finished"]
     assert "a node of the trial was lost" in attempts()[3]["cause"]
+    assert [event["other_hosts"] for event in attempts() if event["event"] == "start"] == [[socket.gethostname()]] * 3
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
 
 

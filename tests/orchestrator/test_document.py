@@ -114,6 +114,12 @@ def test_a_key_given_twice_is_a_problem_at_its_second_place(problems: Problems) 
     ]
 
 
+def test_a_merge_key_is_told_to_be_none(problems: Problems) -> None:
+    [(line, column, message)] = problems("a: &x {lr: 1e-3}\nb: {<<: *x, c: 1}\n")
+    assert (line, column) == (2, 5)
+    assert message.startswith("YAML 1.2 has no merge keys ('<<'); write the settings out")
+
+
 def test_anchors_are_values_of_their_own(read: Read) -> None:
     document = read("a: &x {lr: 1e-3}\nb: *x\nc: [*x, *x]\n")
     assert document.value["b"] == document.value["c"][1] == {"lr": 0.001}

@@ -80,11 +80,28 @@ def test_a_tail_torn_at_any_byte_is_cut_off_and_the_whole_lines_stay(tmp_path: P
         assert list(read_json_lines(path)) == [*whole, {"after": size}]
 
 
+def test_a_file_that_another_host_replaces_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"n": 1})
+    answers = iter([OSError(errno.ESTALE, "Stale file handle"), path.read_bytes()])
+
+    def read_bytes(self: Path) -> bytes:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert read_json(path) == {"n": 1}
+
+
 @pytest.mark.parametrize("line", [b"{", b"", b"[]", b"\xff", b"\x00\x00"])
 def test_a_damaged_line_is_a_store_error_that_names_the_file(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "lines"
     path.write_bytes(b'{"n": 1}\n' + line + b'\n{"n": 2}\n')
-    with pytest.raises(StoreError, match="lines is damaged"):
+    with pytest.raises(StoreError, match=r"lines is damaged \(line 2: "):
         list(read_json_lines(path))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from illama import config as settings_of
-from illama.config import NUMERICS_VERSION, PRESETS, Config, resolve
+from illama.config import NUMERICS_VERSION, PRESETS, Config, ForeignConfig, numerics_version, resolve
 from orchestrator.fingerprint import canonical_json, fingerprint, fingerprint_by_seed
 
 SETTINGS: dict[str, Any] = {
@@ -52,6 +52,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.clip_grad": 1.0,
     "train.layer_decay": 0.75,
     "train.mixup": 0.8,
+    "train.mix_group": 32,
     "train.cutmix": 1.0,
     "train.hflip": 0.5,
     "train.random_crop": 1,
@@ -115,6 +116,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "soft_mask": None,
         "layer_decay": None,
         "mixup": 0.0,
+        "mix_group": None,
         "cutmix": 0.0,
         "hflip": 0.0,
         "random_crop": 0,
@@ -147,16 +149,22 @@ def changed(**changes: Any) -> Config:
 
 
 def test_the_digest_of_fixed_settings_never_changes() -> None:
-    # These change only with NUMERICS_VERSION: with any other cause, trials that are done would be trained again.
-    assert NUMERICS_VERSION == 2
+    # These change only with `numerics_version`: with any other cause, trials that are done would be trained again.
+    assert numerics_version(resolve(SETTINGS)) == 2
     assert fingerprint(resolve(SETTINGS), "data") == "24db0f11cd847b867a4385b7fbd83d155d7490acea0ffa82def246ffe66161b2"
     plain = {"model": {"name": "vit_digits"}, "data": {"name": "digits"}, "train": {"epochs": 1, "batch_size": 8, "lr": 1}}
     assert fingerprint(resolve(plain), "data") == "eb4be3abe0fc9cd3c79e70c67b0b8b558b8f7a47cb82d1f8b08cf42e4751ce24"
 
 
+def test_the_digest_of_somebodys_own_training_never_changes() -> None:
+    training = {"name": "a label", "function": "own:train", "code": "NUMERICS_VERSION 1", "options": {"depth": 2, "lr": 3e-3}}
+    own = ForeignConfig.model_validate({"train": training, "seed": 1})
+    assert fingerprint(own, "") == "c7cdef50313c635916f1a15a5f29d566235936f2949f57f3af558fa1ca4f18df"
+
+
 def test_no_default_changes_without_a_raised_numerics_version() -> None:
     # A default is left out of the digest: were it changed, old results would be taken for those of the new value.
-    assert NUMERICS_VERSION == 2, "write down the defaults of the new version here"
+    assert NUMERICS_VERSION == 3, "write down the defaults of the new version here"
     for name, pinned in DEFAULTS_OF_VERSION_1.items():
         fields = getattr(settings_of, name).model_fields
         assert {key: fields[key].default for key in pinned} == pinned
@@ -195,8 +203,13 @@ def test_all_single_changes_differ_from_each_other() -> None:
 def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(resolve(SETTINGS), "data")
     assert fingerprint(resolve(SETTINGS), "other data") != before
-    monkeypatch.setattr("orchestrator.fingerprint.NUMERICS_VERSION", NUMERICS_VERSION + 1)
+    monkeypatch.setattr("orchestrator.fingerprint.numerics_version", lambda config: 4)
     assert fingerprint(resolve(SETTINGS), "data") != before
+
+
+def test_a_version_that_changed_the_numbers_of_some_trainings_leaves_the_others_their_identity() -> None:
+    version_3 = [{"train.dropout": 0.1}, {"data": {"name": "image_folder"}}]
+    assert [numerics_version(changed(**changes)) for changes in ({}, {"train.drop_path": 0.1}, *version_3)] == [2, 2, 3, 3]
 
 
 def test_a_file_to_start_from_is_its_content_and_not_its_path() -> None:

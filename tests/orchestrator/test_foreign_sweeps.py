@@ -134,7 +134,7 @@ def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> N
     ("found", "replaced", "expected"),
     [
         ("width: 4}", "widht: 4}", "4:31: unknown key 'widht'; did you mean 'width'?"),
-        ("width: 4}", "width: broad}", "4:38: model.width: it should be a valid integer, unable to parse string as an integer"),
+        ("width: 4}", "width: broad}", "4:38: model.width: it should be a valid integer, found 'broad'"),
         ("net:create", "nut:create", "4:17: there is no module 'nut' beside the spec"),
         ("net:create", "net:creat", "4:17: module 'net' has no function 'creat'; did you mean 'create'?"),
         ("width: 4}", "width: 3}", "4:17: net:create raised ValueError: width must be even (net.py, line 7)"),

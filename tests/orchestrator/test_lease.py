@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -85,13 +86,26 @@ def test_a_process_that_was_given_the_holders_number_later_is_not_the_holder(pat
         assert live_session(path) == mine.session
 
 
-def test_a_holder_on_another_host_is_believed_until_its_lease_expires(path: Path) -> None:
+def test_a_holder_on_another_host_is_believed_until_its_lease_expires(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.lease.RENEW_SECONDS", 0.05)
     write(path, holder(host="elsewhere", pid=1, renewed=time.time() - EXPIRY_SECONDS + 5))
     with pytest.raises(SweepInUse, match="process 1 on elsewhere"), Lease(path):
         pass
     write(path, holder(host="elsewhere", pid=1, renewed=time.time() - EXPIRY_SECONDS - 1))
     with Lease(path) as mine:
         assert live_session(path) == mine.session
+
+
+def test_a_holder_on_another_host_whose_clock_differs_is_believed_while_it_renews(path: Path) -> None:
+    def renew(seconds: float) -> None:
+        write(path, holder(host="elsewhere", pid=1, renewed=time.time() - 3600 + seconds))
+
+    renew(0)
+    later = threading.Timer(0.3, renew, [5])
+    later.start()
+    with pytest.raises(SweepInUse, match=r"process 1 on elsewhere .*; the clocks of the two hosts differ"), Lease(path):
+        pass
+    later.join()
 
 
 def test_a_holder_that_lives_but_was_not_heard_of_for_long_has_lost_its_lease(path: Path) -> None:
@@ -160,7 +174,7 @@ def test_of_two_that_found_the_same_dead_lease_the_first_to_write_sees_that_it_l
     def a_moment_later(seconds: float) -> None:
         write(path, holder())
 
-    monkeypatch.setattr(lease, "time", SimpleNamespace(time=time.time, sleep=a_moment_later))
+    monkeypatch.setattr(lease, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=a_moment_later))
     with pytest.raises(SweepInUse), Lease(path):
         pass
     assert live_session(path) == "other"

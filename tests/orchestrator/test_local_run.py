@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -128,6 +129,23 @@ def test_an_interrupt_saves_and_prints_the_command_that_goes_on(
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
 
 
+@pytest.mark.slow
+def test_a_closed_terminal_saves_although_nothing_can_be_written_to_it(
+    cli: Cli, process: Process, write_spec: WriteSpec, store_path: Path, wait_until: WaitUntil
+) -> None:
+    spec = write_spec(**{"baseline.train.epochs": 100_000, "runtime.checkpoint_seconds": 1000})
+    terminal, end = pty.openpty()
+    driver = process("run", spec, "--store", store_path, *LOCAL, terminal=end)
+    wait_until(lambda: _iteration(store_path), "the first epoch is over", driver)
+    os.close(end)
+    os.close(terminal)
+    for _ in range(2):  # as a shell that is closed does, and then the kernel
+        os.kill(driver.pid, signal.SIGHUP)
+    assert driver.wait(timeout=30) == 130
+    trial = cli("status", spec, "--store", store_path, "--json").json["trials"][0]
+    assert trial["cause"] == f"stopped at iteration {trial['iteration']}, checkpoint saved"
+
+
 def _iteration(store_path: Path) -> int:
     lines = [line for path in store_path.glob("tiny/trials/*/metrics.jsonl") for line in read_json_lines(path)]
     return int(lines[-1]["iteration"]) if lines else 0
@@ -137,6 +155,18 @@ def words_of(command: str) -> list[str]:
     """What a shell makes of a command that we printed."""
     done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_when_its_reader_goes_away(
+    process: Process, write_spec: WriteSpec, store_path: Path, results: Callable[..., dict[str, Path]]
+) -> None:
+    driver = process("run", write_spec(seeds=[0, 1]), "--store", store_path, *LOCAL)
+    assert driver.stdout is not None
+    driver.stdout.readline()
+    driver.stdout.close()
+    assert driver.wait(timeout=60) == 0
+    assert len(results()) == 2
 
 
 @pytest.mark.slow

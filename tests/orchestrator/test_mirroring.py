@@ -11,6 +11,7 @@ from rich.console import Console
 
 from illama.data import dataset_digest
 from orchestrator import mirroring
+from orchestrator.errors import StoreError
 from orchestrator.mirroring import BackgroundMirror
 from orchestrator.plan import trials_of
 from orchestrator.spec import load_spec
@@ -82,6 +83,43 @@ def test_what_was_done_before_is_there_before_anything_new_ends(
         wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all are there")
 
 
+def test_an_effect_is_there_before_the_sweep_is_over_and_its_p_value_after(
+    mirror_to: Callable[[str], MlflowMirror],
+    new_mlflow: Callable[..., str],
+    zoo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., None],
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr(mirroring, "_EFFECTS_SECONDS", 0.0)
+    mirror = mirror_to(new_mlflow())
+    client = MlflowClient(mirror.tracking_uri)
+    trained = zoo / "runs" / "zoo" / "trials"
+    [last] = trained.glob("causal-seed1-*")
+    not_yet = last.rename(zoo / last.name)
+
+    def step(name: str) -> Any:
+        experiment = client.get_experiment_by_name("zoo")
+        ids = [experiment.experiment_id] if experiment else []
+        runs = client.search_runs(ids, f"tags.`sweep.kind` = 'variant' and tags.`sweep.variant` = '{name}'") if ids else []
+        return runs[0] if runs else None
+
+    with BackgroundMirror(mirror, Console(file=io.StringIO())):
+        wait_until(lambda: (run := step("rmsnorm")) and "delta_previous/mean" in run.data.metrics, "the effect is there")
+        early = step("rmsnorm")
+        assert "delta_previous/p_value" not in early.data.metrics
+        assert not any("delta" in name for name in step("too_fast").data.metrics), "what it is held against is under way"
+        not_yet.rename(last)
+    late = step("rmsnorm")
+    assert late.info.run_id == early.info.run_id
+    assert late.data.metrics == early.data.metrics | {
+        f"delta_{versus}/p_value": late.data.metrics[f"delta_{versus}/p_value"] for versus in ("previous", "baseline")
+    }
+    assert "delta_previous/mean" in step("causal").data.metrics
+
+
 def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
     mirror_to: Callable[[str], MlflowMirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +134,18 @@ def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
     [line] = said.getvalue().splitlines()
     assert "cannot write to MLflow at nonsense://x" in line
     assert "No trial is affected; `orchestrator sync` brings the view up to date." in line
+
+
+def test_a_store_that_cannot_be_read_at_the_end_is_said_too(
+    mirror_to: Callable[[str], MlflowMirror], new_mlflow: Callable[..., str]
+) -> None:
+    def finish(mirror: MlflowMirror) -> None:
+        raise StoreError("result.json is damaged")
+
+    said = io.StringIO()
+    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=said), finish=finish):
+        pass
+    assert "result.json is damaged. No trial is affected" in said.getvalue()
 
 
 def test_a_view_that_comes_back_gets_what_it_missed(

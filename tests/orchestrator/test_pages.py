@@ -27,7 +27,7 @@ def test_the_pages_that_addresses_name_are_in_the_experiment_and_show_what_its_r
     columns = json.loads(experiment.tags["mlflow.sharedViewState.roadmap"])["selectedColumns"]
     assert {column.split("`")[1] for column in columns if column.startswith("metrics.")} <= metrics
     curves = json.loads(experiment.tags["mlflow.sharedViewState.curves"])
-    assert {chart["metricKey"] for chart in curves["compareRunCharts"]} == {"val/acc1", "train/loss"} <= metrics
+    assert {chart["metricKey"] for chart in curves["compareRunCharts"]} == {"val/acc1", "val/ece", "train/loss"} <= metrics
     assert {key["groupByData"] for key in curves["groupBy"]["groupByKeys"]} <= params
     found = client.search_runs([experiment.experiment_id], curves["searchFilter"])
     assert len(found) == 10, "every trial, and no run of a variant"

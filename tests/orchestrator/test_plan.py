@@ -194,6 +194,12 @@ def test_a_wider_network_gets_the_old_one_at_its_width_as_control(tmp_path: Path
     assert only(spec_of(tmp_path, size_alone, 6), "size-drift").control == ""
 
 
+def test_a_step_that_changes_the_images_is_measured_on_others(tmp_path: Path) -> None:
+    body = "steps: [{name: more_data, change: {data.val_fraction: 0.1}}, {name: norm, change: {model.norm: rmsnorm}}]"
+    warning = only(spec_of(tmp_path, body, 6), "other-images")
+    assert "'more_data' changes data.val_fraction" in warning.message
+
+
 def test_reading_the_best_epoch_is_warned_of(tmp_path: Path) -> None:
     warning = only(spec_of(tmp_path, "metric: {epoch: best}\n" + NORM, 6), "best-epoch")
     assert warning.line == len(HEAD.splitlines()) + 1

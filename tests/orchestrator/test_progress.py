@@ -175,12 +175,23 @@ def test_what_a_failed_trial_left_untrained_is_not_left_to_do(sweep: Any, clock:
     assert "4 failed" in stage.view._summary_line()
 
 
+def test_until_the_first_trial_runs_the_view_says_starting_and_that_time_is_not_counted_again(sweep: Any, clock: Clock) -> None:
+    stage = Stage(sweep)
+    clock.now += 100  # Ray, or torch, comes up
+    assert "0 of 4 trials done, starting |" in stage.view._summary_line()
+    stage.start(sweep.trials[0])
+    clock.now += 10
+    stage.epoch(sweep.trials[0], 1)
+    assert "0 of 4 trials done, 1 running |" in stage.view._summary_line()
+    assert left(stage.view) == 390
+
+
 def test_what_is_done_already_counts_as_done_and_not_as_left(sweep: Any, clock: Clock) -> None:
     directory = sweep.store.directory(sweep.trials[0])
     directory.write_trial(sweep.trials[0], {})
     directory.write_result(Outcome.FINISHED, {"metrics": {}, "seconds": 1.0})
     stage = Stage(sweep)
-    assert stage.view._summary_line().startswith("1 of 4 trials done, 0 running")
+    assert stage.view._summary_line().startswith("1 of 4 trials done, starting |")
     stage.start(sweep.trials[1])
     clock.now += 10
     stage.epoch(sweep.trials[1], 10)
@@ -195,3 +206,12 @@ def test_names_that_look_like_markup_are_shown_as_they_are(make_sweep: Callable[
     stage.view.ended(sweep.trials[0], Outcome.OUT_OF_MEMORY)
     assert stage.text.startswith("[0/1] red/baseline-seed0 out_of_memory")
     assert "goes again with a micro-batch of 29" in stage.text
+
+
+def test_files_that_cannot_be_read_end_no_view_and_no_sweep(sweep: Any, clock: Clock) -> None:
+    stage = Stage(sweep)
+    with stage.view:
+        stage.start(sweep.trials[0])
+        sweep.store.directory(sweep.trials[0]).metrics_path.write_text("damaged\n")
+        stage.view.ended(sweep.trials[0], Outcome.FINISHED)
+    assert stage.text.startswith("[1/4] baseline-seed0 finished")

@@ -103,13 +103,17 @@ def test_kill_nine_of_the_driver_then_of_a_worker_then_an_interrupt_cost_nothing
     wait_until(lambda: events(victim)[-1]["attempt"] > attempt["attempt"], "the trial goes on by itself", driver)
     assert "its process or node died" in {event.get("cause") for event in events(victim)}
 
-    os.killpg(driver.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
-    _, err = driver.communicate(timeout=60)
-    assert driver.returncode == 130, err
-    assert "Go on with:\n  orchestrator run " in err
-    assert "Traceback" not in err
-    assert not under_way(), "every attempt said its last word"
-    assert not (store_path / "tiny" / "lease.json").exists()
+    for kill, number in ((os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)):  # as Ctrl-C and as a batch system does
+        driver = driver if driver.poll() is None else process(*arguments)
+        wait_until(under_way, "a trial is being trained", driver)
+        kill(driver.pid, number)
+        out, err = driver.communicate(timeout=60)
+        assert driver.returncode == 130, err
+        assert "(raylet)" not in out, "what Ray has to say of a dead process"
+        assert "Go on with:\n  orchestrator run " in err
+        assert "Traceback" not in err
+        assert not under_way(), "every attempt said its last word"
+        assert not (store_path / "tiny" / "lease.json").exists()
 
     assert cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking").code == 0
     assert bits_of(store_path / "tiny") == expected
@@ -161,3 +165,14 @@ def test_where_ray_itself_dies_the_command_says_so_and_every_trial_can_go_on(
     assert "Traceback" not in err
     assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {"interrupted": 1}
     assert not (store_path / "tiny" / "lease.json").exists()
+
+
+def test_tune_prints_nothing_of_a_trial_that_is_taken_back(capfd: pytest.CaptureFixture[str]) -> None:
+    from ray.tune.experiment import Trial
+    from ray.tune.utils.callback import _create_default_callbacks
+
+    from orchestrator.executors.ray_tune import _Silence
+
+    for callback in _create_default_callbacks([_Silence()]):
+        callback.on_trial_complete(iteration=1, trials=[], trial=Trial("_WarmWorker", stub=True))
+    assert capfd.readouterr() == ("", "")

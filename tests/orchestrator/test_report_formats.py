@@ -12,6 +12,7 @@ from invented import digest, roadmap_of, spec_of, write_trials
 
 from orchestrator.errors import StoreError
 from orchestrator.plan import trials_of
+from orchestrator.report import picture
 from orchestrator.report.bars import axis_of
 from orchestrator.report.formats import render
 from orchestrator.report.roadmap import Roadmap, build_roadmap
@@ -201,3 +202,14 @@ def test_ticks_are_round_few_and_on_the_axis(values: list[float]) -> None:
     assert 3 <= len(ticks) <= 10
     assert all(axis.low - 1e-9 <= tick <= axis.high + 1e-9 for tick in ticks)
     assert len({axis.label(tick) for tick in ticks}) == len(ticks)
+
+
+def test_a_figure_of_more_steps_than_anybody_looks_through_says_what_it_leaves_out(
+    roadmap: Roadmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = "".join(ElementTree.fromstring(render(roadmap, "svg")).itertext())
+    monkeypatch.setattr(picture, "_MOST_ROWS", 2)
+    texts = "".join(ElementTree.fromstring(render(roadmap, "svg")).itertext())
+    assert f"The first 2 of {len(roadmap.rows)} variants" in texts
+    assert (roadmap.rows[2].variant.name in whole, roadmap.rows[2].variant.name in texts) == (True, False)
+    assert "The first" not in whole

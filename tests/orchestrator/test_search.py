@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -15,6 +15,7 @@ from orchestrator.adaptive import more_seeds
 from orchestrator.confounds import warnings_of
 from orchestrator.errors import SpecError, StoreError, UsageError
 from orchestrator.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.pruning import Pruning
 from orchestrator.report.formats import render
 from orchestrator.report.roadmap import Roadmap, build_roadmap
 from orchestrator.representative import representative
@@ -62,8 +63,11 @@ class Runs:
                 self.ended.setdefault(trial.fingerprint, record(end, path))
 
     def known(self, spec: SweepSpec, folder: Path = Path("nowhere"), *, keeps: bool = False) -> SweepSpec:
-        def trials(variant: Variant, seeds: Iterable[int]) -> list[tuple[TrialSpec, TrialRecord]]:
+        def trials(
+            variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
+        ) -> list[tuple[TrialSpec, TrialRecord]]:
             made = trials_with(spec, variant, seeds, digest(variant.config.data))
+            made = [replace(trial, pruning=prunings.get(trial.seed)) for trial in made]
             return [(trial, self(trial)) for trial in made]
 
         return with_searches(spec, trials, Suggestions(folder, keeps=keeps))

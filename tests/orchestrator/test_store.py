@@ -90,6 +90,12 @@ def test_with_a_result_the_trial_is_done_even_if_its_attempt_was_never_closed(
     assert record.seconds == 2.0
 
 
+def test_an_attempt_names_every_node_that_it_runs_on(directory: TrialDirectory) -> None:
+    directory.start_attempt("old", {"host": "gone"})
+    directory.start_attempt("mine", {"host": "a", "other_hosts": ["b", "a", "c"]})
+    assert directory.record("mine").hosts == ("a", "b", "c")
+
+
 def test_an_attempt_that_vanished_is_closed_as_lost_by_the_next(directory: TrialDirectory) -> None:
     directory.start_attempt("first", {})
     assert directory.start_attempt("second", {}) == 2
@@ -138,6 +144,13 @@ def test_the_newest_metrics_are_found_without_reading_all(directory: TrialDirect
     log = MetricsLog(directory)
     for iteration in range(200):
         log({f"metric{i}": float(iteration) for i in range(100)}, iteration)
+    assert directory.last_metrics() == list(directory.metrics())[-1]
+
+
+def test_the_newest_metrics_may_be_more_than_anybody_thought_of(directory: TrialDirectory) -> None:
+    log = MetricsLog(directory)
+    for iteration in (1, 2):
+        log({f"mine/metric_{number}": 0.5 for number in range(2000)}, iteration)
     assert directory.last_metrics() == list(directory.metrics())[-1]
 
 

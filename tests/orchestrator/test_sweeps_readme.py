@@ -41,7 +41,8 @@ EXAMPLES = [
 @pytest.mark.parametrize("text", [text for _, text in EXAMPLES], ids=[f"block {index}" for index, _ in EXAMPLES])
 def test_an_example_is_a_spec_that_plans(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_text(whole(text))
-    (tmp_path / "mixer.py").write_bytes((SWEEPS.parent / "docs" / "foreign_model" / "mixer.py").read_bytes())
+    for module in ("foreign_model/mixer.py", "own_training/charlm.py"):
+        (tmp_path / Path(module).name).write_bytes((SWEEPS.parent / "docs" / module).read_bytes())
     spec = load_spec(tmp_path / "sweep.yaml")
     assert [*trials_of(spec, lambda data: "digest"), *later_trials(spec)]
     if "_recipe_only" in text or "_on_baseline" in text:
@@ -70,7 +71,7 @@ def test_every_key_and_design_is_in_the_text() -> None:
 def test_every_warning_is_in_the_text() -> None:
     source = (SWEEPS.parent / "orchestrator" / "confounds.py").read_text()
     codes = set(re.findall(r'SpecWarning\("([a-z-]+)"', source))
-    assert len(codes) == 7
+    assert len(codes) == 8
     for code in [*codes, "data-absent"]:
         assert f"| `{code}` |" in TEXT
 

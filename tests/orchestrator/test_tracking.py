@@ -349,6 +349,15 @@ def test_the_run_of_each_trial_is_written_beside_the_trials(mirror_to: MakeMirro
     assert len(set(found.values())) == len(found)
 
 
+def test_of_a_trial_that_lost_files_mlflow_shows_the_others(mirror_to: MakeMirror, content: Content, zoo: Path, uri: str) -> None:
+    for file, name in (("trial.json", "baseline"), ("attempts.jsonl", "rmsnorm"), ("metrics.jsonl", "causal")):
+        [folder] = zoo.glob(f"runs/zoo/trials/{name}-seed0-*")
+        (folder / file).unlink()
+    mirror_to(uri).sync()
+    runs = content(uri)
+    assert all(runs[f"{name}-seed0"]["status"] == "FINISHED" for name in ("baseline", "rmsnorm", "causal"))
+
+
 def test_a_trial_that_was_never_begun_has_no_run(mirror_to: MakeMirror, content: Content, zoo: Path, uri: str) -> None:
     for folder in (zoo / "runs" / "zoo" / "trials").glob("rmsnorm-*"):
         shutil.rmtree(folder)

@@ -68,7 +68,7 @@ def test_params_are_the_step_and_what_any_step_changes(spec_of: MakeSpec) -> Non
 def test_a_long_value_is_cut_and_not_refused(spec_of: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of(steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}])
     baseline = spec.variants[0]
-    monkeypatch.setattr(type(baseline.config), "model_dump", lambda *_, **__: {"model": {"norm": "x" * 10_000}})
+    monkeypatch.setattr("orchestrator.tracking.shape.setting_at", lambda *_: "x" * 10_000)
     shown = params_of(spec, baseline)["model.norm"]
     assert len(shown) == 250
     assert shown.endswith("x…")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError
-from orchestrator.lease import EXPIRY_SECONDS, Lease
+from orchestrator.lease import Lease
 from orchestrator.store import TrialDirectory
 from orchestrator.trial import Outcome, Resources, State
 from orchestrator.worker import run_trial
@@ -111,6 +111,13 @@ def test_failed_keeps_cause_and_traceback(make_bench: MakeBench) -> None:
     assert "in load" in bench.events[-1]["traceback"]
 
 
+def test_failed_where_somebodys_code_wants_to_end_the_process(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench()
+    monkeypatch.setattr("numpy.loadtxt", lambda *arguments, **options: sys.exit("no digits here"))
+    assert bench.run() is Outcome.FAILED
+    assert bench.directory.record().cause == "SystemExit: no digits here"
+
+
 def test_out_of_memory_where_the_machine_has_not_enough(make_bench: MakeBench) -> None:
     bench = make_bench(**{"baseline.model.embed_dim": 4_000_000, "baseline.model.position": "none"})  # matrices of 190 TB
     assert bench.run() is Outcome.OUT_OF_MEMORY
@@ -173,18 +180,29 @@ def test_lost_where_the_process_is_about_to_be_taken_away_with_everything_saved(
 
 
 @pytest.mark.parametrize("what", ["gone", "expired", "another's"])
-def test_lost_where_no_driver_stands_behind_it_any_more(make_bench: MakeBench, what: str) -> None:
+def test_lost_where_no_driver_stands_behind_it_any_more(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     bench = make_bench()
     path = bench.sweep.path / "lease.json"
     holder = json.loads(path.read_bytes())
     if what == "gone":
         path.unlink()
     elif what == "expired":
-        path.write_text(json.dumps(holder | {"renewed": time.time() - EXPIRY_SECONDS - 1}))
+        monkeypatch.setattr("orchestrator.worker.EXPIRY_SECONDS", -1.0)
     else:
         path.write_text(json.dumps(holder | {"session": "another"}))
     assert bench.run() is Outcome.LOST
     assert bench.directory.record().state is State.INTERRUPTED
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_driver_whose_clock_differs_still_stands_behind_it(make_bench: MakeBench, seconds: int) -> None:
+    bench = make_bench()
+    path = bench.sweep.path / "lease.json"
+    holder = json.loads(path.read_bytes())
+    path.write_text(json.dumps(holder | {"renewed": time.time() + seconds}))
+    assert bench.run() is Outcome.FINISHED
 
 
 def test_a_superseded_attempt_writes_nothing_more(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,55 @@
+"""The metrics that our trainings record: which direction is better, and how many decimals people are shown.
+
+A training function of somebody else's records what it likes, and its spec says which direction is better.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Mode = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a metric by its name."""
+
+    mode: Mode
+    """Which direction is better."""
+    decimals: int = 2
+    """That people are shown; an effect is worth at least one of them."""
+    is_of_machine: bool = False
+    """Whether it depends on the machine and on what else runs there."""
+
+
+_EVALUATED = {"acc1": Metric("max"), "acc5": Metric("max"), "loss": Metric("min", 4), "ece": Metric("min", 4)}
+AVERAGED = "val_ema/"
+"""Metrics of the weights' moving average, which only `train.ema` keeps."""
+PEAK_MEMORY = "memory/peak_gb"
+"""Known when a training has ended; no curve has it."""
+METRICS: Mapping[str, Metric] = {
+    **{f"{prefix}{name}": metric for prefix in ("val/", AVERAGED) for name, metric in _EVALUATED.items()},
+    "train/loss": Metric("min", 4),
+    "time/epoch_seconds": Metric("min", is_of_machine=True),
+    "time/images_per_second": Metric("max", 0, is_of_machine=True),
+    PEAK_MEMORY: Metric("min", 3, is_of_machine=True),
+}
+"""By the names under which the store and MLflow have them."""
+
+
+def value_of(result: Mapping[str, Any], metric: str, epoch: str = "last") -> float | None:
+    """What a trial's result says of a metric at the `last` or the `best` epoch; none where it was not recorded."""
+    if metric == PEAK_MEMORY:
+        peak = result.get("peak_memory_bytes")
+        return None if peak is None else peak / 1e9
+    value: float | None = result.get("best" if epoch == "best" else "metrics", {}).get(metric)
+    return value
+
+
+def decimals_of(metric: str, values: Sequence[float] = ()) -> int:
+    """That people are shown of it; of a metric that we do not know, so many that its `values` have four digits or more."""
+    if metric in METRICS:
+        return METRICS[metric].decimals
+    largest = max(map(abs, values), default=0.0)
+    return 2 if largest == 0 else min(max(3 - math.floor(math.log10(largest)), 0), 6)
