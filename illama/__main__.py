@@ -85,12 +85,8 @@ def _train(options: argparse.Namespace) -> int:
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
     config = resolve(settings, runtime.data_dir)
-    from illama.trainer import (
-        Diverged,
-        ProcessLost,
-        Stopped,
-        train,
-    )  # torch takes seconds; a wrong setting is answered before that
+    # torch takes seconds; a wrong setting is answered before that
+    from illama.trainer import Diverged, ProcessLost, Stopped, train
 
     def show(metrics: Mapping[str, float], iteration: int) -> None:
         print(json.dumps({"iteration": iteration, **metrics}), flush=True)

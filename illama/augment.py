@@ -94,7 +94,7 @@ def mix(
     groups = np.minimum(places, train.batch_size - 1 - places) // (train.mix_group // 2)
     mixed, share = torch.empty_like(images), torch.empty(len(images), device=images.device)
     for group in np.unique(groups):
-        members = torch.from_numpy(np.flatnonzero(groups == group)).to(images.device)
+        members = torch.from_numpy(np.flatnonzero(groups == group)).to(images.device, non_blocking=True)
         random = shuffler(derive(seed, "mix", iteration, int(group)))
         mixed[members], _, _, share[members] = _mix(images[members], labels[members], train, random)
     return Mixed(mixed, labels, labels.flip(0), share)

@@ -40,7 +40,7 @@ def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device:
     if input_rate:
         random = shuffler(derive(config.seed, "dropout", iteration))
         keys = random.randint(-(2**63), 2**63 - 1, train.batch_size, dtype=np.int64) | 1
-        inputs = torch.from_numpy(keys).to(device, non_blocking=True), torch.tensor(input_rate, device=device)
+        inputs = torch.from_numpy(keys).to(device, non_blocking=True), torch.full((), input_rate, device=device)
     return Drop(paths, inputs) if path_rate or input_rate else None
 
 

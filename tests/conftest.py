@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
     from orchestrator.trial import TrialSpec
 
-# a test run in the background is told to ignore SIGINT, and would hand that on to the commands it starts and interrupts
+# a test run in the background, or under nohup, is told to ignore these, and would hand that on to the commands that it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -115,8 +115,10 @@ def test_the_soft_mask_compiles_the_network_once(small_config: Build) -> None:
     assert found == pytest.approx(losses(config, GPU), rel=1e-4)
 
 
-def test_an_iteration_never_waits_for_the_gpu(small_config: Build) -> None:
-    learner = Learner(small_config(ALL_AT_ONCE | {"train.batch_size": 32}), RuntimeConfig(), GPU, iterations_per_epoch=5)
+@pytest.mark.parametrize("changes", [{}, {"train.drop_path": 0.0, "train.dropout": 0.1, "train.mix_group": 16}])
+def test_an_iteration_never_waits_for_the_gpu(small_config: Build, changes: dict[str, Any]) -> None:
+    config = small_config(ALL_AT_ONCE | {"train.batch_size": 32} | changes)
+    learner = Learner(config, RuntimeConfig(), GPU, iterations_per_epoch=5)
     batch = BATCH[0].to(GPU), BATCH[1].to(GPU)
     learner.update(0, *batch)
     torch.cuda.set_sync_debug_mode("error")
