@@ -26,6 +26,8 @@ from orchestrator.trial import Outcome, TrialSpec
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+"""What runs is looked at no more often where only trials that end are told of: there may be a thousand of both."""
 _STYLES = {
     Outcome.FINISHED: "green",
     Outcome.COLLAPSED: "yellow",
@@ -68,6 +70,7 @@ class ProgressView:
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._started = time.monotonic()
+        self._looked = self._started
         self._training_since: float | None = None
         self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
 
@@ -112,6 +115,8 @@ class ProgressView:
                 self._done += 1
                 self._epochs_left -= trial.config.train.epochs  # whatever a failure left untrained is not left to do
             if not self._console.is_terminal:
+                if time.monotonic() - self._looked > _LOOK_SECONDS:
+                    self._look_at_all()
                 self._say_ended(attempt, outcome, smaller)
 
     def finished(self) -> None:
@@ -142,8 +147,7 @@ class ProgressView:
 
     def _summary_line(self) -> str:
         with self._lock:
-            for attempt in self._attempts.values():
-                self._look_at(attempt)
+            self._look_at_all()
             running = sum(attempt.since is not None for attempt in self._attempts.values())
             doing = f"{running} running" if running or self._outcomes else "starting"
             counts = [f"{self._done} of {self._total} trials done", doing]
@@ -169,6 +173,11 @@ class ProgressView:
         text.append(f"{facts and ' '}{facts}; {again}{self._time_left()}")
         self._console.print(text, soft_wrap=True)
 
+    def _look_at_all(self) -> None:
+        for attempt in self._attempts.values():
+            self._look_at(attempt)
+        self._looked = time.monotonic()
+
     def _look_at(self, attempt: _Attempt) -> None:
         with suppress(OSError, StoreError):  # a view ends no sweep: what cannot be read now stays as it was shown before
             self._read(attempt)
@@ -177,7 +186,8 @@ class ProgressView:
         directory = self._store.directory(attempt.trial)
         if attempt.since is None and (lines := directory.newest_attempt(self._session)):
             attempt.since = lines[0]["time"]
-            self._training_since = self._training_since or time.monotonic()
+            began = time.monotonic() - max(0.0, time.time() - attempt.since)  # perhaps long before anybody looked
+            self._training_since = min(self._training_since or began, max(began, self._started))
         if last := directory.last_metrics():
             attempt.shown = last["metrics"].get("epoch", last["iteration"])
             attempt.epoch = attempt.trial.reached(attempt.shown)

@@ -276,6 +276,8 @@ def setting_text(value: Any) -> str:
     """As a spec writes it, on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value is None else " ".join(str(value).split())  # one line, whatever a text of the spec has
 
 

@@ -186,6 +186,21 @@ def test_until_the_first_trial_runs_the_view_says_starting_and_that_time_is_not_
     assert left(stage.view) == 390
 
 
+def test_a_trial_that_nobody_looked_at_before_it_ended_tells_how_long_the_others_take(sweep: Any, clock: Clock) -> None:
+    stage, trial = Stage(sweep), sweep.trials[0]
+    directory = sweep.store.directory(trial)
+    directory.write_trial(trial, {})
+    stage.view.started(trial)
+    clock.now += 100
+    directory.start_attempt("mine", {})  # by a worker that had to come up first
+    clock.now += 5
+    stage.start(sweep.trials[1])
+    for each in sweep.trials[:2]:
+        stage.epoch(each, 10)
+    stage.view.ended(trial, Outcome.FINISHED)
+    assert left(stage.view) == 5  # two of four in 5 s
+
+
 def test_what_is_done_already_counts_as_done_and_not_as_left(sweep: Any, clock: Clock) -> None:
     directory = sweep.store.directory(sweep.trials[0])
     directory.write_trial(sweep.trials[0], {})
