@@ -37,6 +37,7 @@ def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking:
         store=store,
         executor=_local_executor(seconds) if executor == "local" else _ray_executor(seconds),
         tracking_uri=default_tracking_uri(store) if tracking else None,
+        trains_elsewhere=executor != "local",
     )
     ending = run_sweep(job, Console(file=(scratch / "log.txt").open("w")))
     done = len(list(scratch.glob("runs/overhead/trials/*/result.json")))

@@ -19,6 +19,11 @@ GroupSettings = dict[str, Any]
 """`{"model": {...}, "data": {...}, "train": {...}}`, as the spec writes them."""
 
 
+def is_own_training(settings: Mapping[Any, Any]) -> bool:
+    """Whether these settings are of a training that somebody else's function does."""
+    return "name" in settings.get("train", {})
+
+
 class Changer:
     """Applies changes; every problem with them becomes a problem of the document."""
 
@@ -31,7 +36,7 @@ class Changer:
     def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, AnyConfig | None]:
         """The settings before any change; no `Config` where they are wrong."""
         settings: GroupSettings = {group: deepcopy(values) for group, values in baseline.items()}
-        if "name" in settings.get("train", {}):
+        if is_own_training(settings):
             self._known.clear()  # a training of somebody else's has none of ours
         self._meet(settings)
         return settings, self._resolve(settings, ("baseline",), {})
@@ -83,8 +88,7 @@ class Changer:
         self._open_ended |= {name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"}
 
     def _resolve(self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]) -> AnyConfig | None:
-        is_ours = "name" not in settings.get("train", {})
-        model = settings.get("model", {}) if is_ours else {}
+        model = {} if is_own_training(settings) else settings.get("model", {})
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
         if model and "name" not in model:  # else each setting that a preset would have filled would be missing too

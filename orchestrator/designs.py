@@ -7,10 +7,10 @@ from typing import Any
 
 from illama.config import AnyConfig, resolve
 from orchestrator.cells import Attempt, Cell, cells_of_design
-from orchestrator.changes import Changer, GroupSettings, laid_over, same_science, tried
+from orchestrator.changes import Changer, GroupSettings, is_own_training, laid_over, same_science, tried
 from orchestrator.document import Document, Location
 from orchestrator.errors import did_you_mean_one_of
-from orchestrator.own_training import check_own_training, has_own_training
+from orchestrator.own_training import check_own_training
 from orchestrator.relations import check_spec, reason_against
 from orchestrator.schema import ReferenceSchema, ResourcesSchema, SearchSchema, SideSchema, StepSchema, SweepSchema
 from orchestrator.space import Search, Values, check_search, setting_at
@@ -50,7 +50,7 @@ def variants_of(schema: SweepSchema, document: Document, found: Mapping[str, Val
     made = Variants([], [], [])
     if found is None:
         check_spec(schema, document, BASELINE)
-        if has_own_training(schema):
+        if is_own_training(schema.baseline):
             check_own_training(schema, document)
     if document.has(("baseline",)):  # otherwise noted already
         for parts in product(schema.regimes or [""], schema.recipes or [""]):

@@ -10,11 +10,6 @@ _RUNTIME = ("device", "num_threads", "data_dir")
 """What the function is given; the rest of `runtime` is about our own training."""
 
 
-def has_own_training(schema: SweepSchema) -> bool:
-    """Whether the sweep's trainings are somebody's own function."""
-    return "name" in schema.baseline.get("train", {})
-
-
 def check_own_training(schema: SweepSchema, document: Document) -> None:
     """Note what makes no sense beside `train.name`."""
     name = schema.baseline["train"]["name"]

@@ -7,6 +7,7 @@ was chosen for flatters it. Whoever wants the best seed asks for it by that word
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.changes import is_own_training
 from orchestrator.errors import UsageError, counted, did_you_mean_one_of
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import Outcome, TrialRecord, TrialSpec, Variant
@@ -31,7 +32,7 @@ def has_network(record: TrialRecord) -> bool:
 
 def has_networks(spec: SweepSpec) -> bool:
     """Whether its trials leave networks that we can read; what somebody's own training saves is its business."""
-    return all(variant.config.model is not None for variant in spec.road)
+    return not is_own_training(spec.schema.baseline)
 
 
 def refuse_without_networks(spec: SweepSpec) -> None:

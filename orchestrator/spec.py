@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
 from illama.imports import import_from, sources
+from orchestrator.changes import is_own_training
 from orchestrator.designs import SkippedCell, Variants, variants_of
 from orchestrator.document import Document, Location, read_document
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.messages import add_validation_problems
 from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY
-from orchestrator.own_training import has_own_training
 from orchestrator.schema import ReferenceSchema, SweepSchema
 from orchestrator.space import Search, Values
 from orchestrator.trial import Variant
@@ -117,7 +117,7 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
         lacking = [variant for variant in variants if not _records(variant, name)]
         if name in names[:index]:
             document.add_problem(place, f"{name} is there already; each metric is shown once")
-        elif has_own_training(schema):
+        elif is_own_training(schema.baseline):
             continue
         elif name not in METRICS:
             document.add_problem(place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}")
