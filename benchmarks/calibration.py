@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from orchestrator.schema import AdaptiveSchema
-from orchestrator.statistics import LEVEL, Floats, half_width, holm_adjusted, paired_p_values
+from orchestrator.spec.schema import AdaptiveSchema
+from orchestrator.stats.inference import LEVEL, Floats, half_width, holm_adjusted, paired_p_values
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (3, 5, 8)

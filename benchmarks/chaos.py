@@ -26,7 +26,7 @@ from typing import Any
 from faults import EVERYWHERE, FAULTS, ON_A_CLUSTER, ON_ONE_MACHINE, SURVIVED, Process, Surroundings, kill_with_children
 
 from orchestrator.errors import counted
-from orchestrator.files import read_json, read_json_lines
+from orchestrator.store.files import read_json, read_json_lines
 
 UNSTABLE = ("time/", "system/")
 """Metrics of the machine, not of the training."""

@@ -22,8 +22,8 @@ def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking:
     from rich.console import Console
 
     from orchestrator.driver import Job, run_sweep
-    from orchestrator.spec import load_spec
-    from orchestrator.store import Store
+    from orchestrator.spec.sweep_spec import load_spec
+    from orchestrator.store.store import Store
     from orchestrator.tracking import default_tracking_uri
 
     variants = 10
@@ -47,7 +47,7 @@ def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking:
 
 def _idle_training(seconds: float) -> Callable[..., Any]:
     def train(config: Any, *, log_metrics: Callable[..., None], **rest: Any) -> Any:
-        from illama.results import TrainResult
+        from illama.training.results import TrainResult
 
         time.sleep(seconds)
         metrics = {"epoch": 1.0, "val/acc1": 1.0, "val/loss": 0.0}
@@ -58,7 +58,7 @@ def _idle_training(seconds: float) -> Callable[..., Any]:
 
 
 def _local_executor(seconds: float) -> Any:
-    import orchestrator.worker as worker
+    import orchestrator.running.worker as worker
     from orchestrator.executors.local import run_locally
 
     worker.train = _idle_training(seconds)
@@ -66,13 +66,13 @@ def _local_executor(seconds: float) -> Any:
 
 
 def _ray_executor(seconds: float) -> Any:
-    from orchestrator.executors import ray_tune
+    from orchestrator.executors.ray import tune as ray_tune
 
     class IdleWorker(ray_tune._WarmWorker):
         """Everything a worker does, but the training."""
 
         def step(self) -> dict[str, Any]:
-            import orchestrator.worker as worker
+            import orchestrator.running.worker as worker
 
             worker.train = _idle_training(seconds)
             return super().step()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import illama
 from illama.config import TrainConfig
-from illama.optim import make_optimizer
+from illama.training.optim import make_optimizer
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 8

@@ -15,7 +15,7 @@ from typing import Self
 
 import psutil
 
-from orchestrator.ui import free_port, start_server, wait_until_it_answers
+from orchestrator.tracking.server import free_port, start_server, wait_until_it_answers
 
 EVERYWHERE = ("driver", "worker", "torn", "full", "tracking")
 ON_ONE_MACHINE = ("raylet",)

@@ -39,7 +39,7 @@ from illama.attention import ALL, attend
 from illama.config import ModelConfig, TrainConfig, with_preset
 from illama.cost import hidden_width, macs
 from illama.masks import Mask
-from illama.optim import make_optimizer
+from illama.training.optim import make_optimizer
 
 BATCHES = {"tiny": 1024, "small": 512, "base": 256, "smoke": 8}
 PRESETS: dict[str, dict[str, Any]] = {size: {"name": f"illama_{size}"} for size in ("tiny", "small", "base")}

@@ -23,9 +23,9 @@ from typing import Any
 
 import yaml
 
-from orchestrator.plan import trials_of
-from orchestrator.spec import SweepSpec, load_spec
-from orchestrator.store import Store
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
+from orchestrator.store.store import Store
 from orchestrator.tracking import MlflowMirror, default_tracking_uri
 from orchestrator.tracking.database import prepare_database
 from orchestrator.trial import TrialSpec

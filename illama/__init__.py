@@ -23,6 +23,6 @@ def create_model(
     of another resolution are interpolated. `soft_mask_rate` is alpha: 0 is the mask, 1 none.
     Raises `ValueError` for an unknown name or setting and for weights that do not fit, `FileNotFoundError` for a missing file.
     """
-    from illama.pretrained import build  # torch takes seconds to import
+    from illama.weights.pretrained import build  # torch takes seconds to import
 
     return build(name, checkpoint_path, soft_mask_rate, overrides)

@@ -86,7 +86,7 @@ def _train(options: argparse.Namespace) -> int:
     runtime = _runtime(options, settings.pop("runtime", {}))
     config = resolve(settings, runtime.data_dir)
     # torch takes seconds; a wrong setting is answered before that
-    from illama.trainer import Diverged, ProcessLost, Stopped, train
+    from illama.training.trainer import Diverged, ProcessLost, Stopped, train
 
     def show(metrics: Mapping[str, float], iteration: int) -> None:
         print(json.dumps({"iteration": iteration, **metrics}), flush=True)
@@ -130,7 +130,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from illama.trainer import evaluate_checkpoint
+    from illama.training.trainer import evaluate_checkpoint
 
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from illama.attention import ALL, attend
 from illama.config import ForeignModel, ModelConfig
+from illama.config.functions import build
 from illama.cost import hidden_width, tokens
 from illama.drop import Drop, drop_elements
-from illama.foreign import build
 from illama.masks import Mask
 from illama.randomness import derive
 from illama.rotary import rotate, rotations

@@ -6,7 +6,7 @@ functions give their elements.
 
 import math
 
-from illama.recipe import SoftMaskConfig, TrainConfig
+from illama.config.train import SoftMaskConfig, TrainConfig
 
 
 def learning_rate(train: TrainConfig, iteration: int, iterations_per_epoch: int) -> float:

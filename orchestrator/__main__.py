@@ -23,7 +23,7 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     atexit.register(leave)  # the first to be registered is the last to be called
     try:
-        from orchestrator.cli import main as command_line
+        from orchestrator.cli.app import main as command_line
 
         command_line()
         code = 0

@@ -14,24 +14,16 @@ from rich.console import Console
 from rich.text import Text
 
 from illama.config import Config, DataConfig, ForeignData
-from illama.data import data_directory, dataset_digest
-from illama.first_weights import identified, init_path
-from orchestrator.adaptive import more_seeds
-from orchestrator.capacity import shortage, this_machine
-from orchestrator.confounds import SpecWarning
+from illama.data.datasets import data_directory, dataset_digest
+from illama.weights.initial import identified, init_path
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
 from orchestrator.errors import OrchestratorError, UsageError, counted
 from orchestrator.executors import Executor
-from orchestrator.lease import Lease
 from orchestrator.metrics import Mode
-from orchestrator.mirroring import BackgroundMirror
-from orchestrator.overview import search_lines
-from orchestrator.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
-from orchestrator.progress import ProgressView
-from orchestrator.provenance import provenance
-from orchestrator.pruning import Pruning
-from orchestrator.queue import Observer, TrialQueue
-from orchestrator.report.roadmap import Roadmap, build_roadmap, other_metric
-from orchestrator.representative import (
+from orchestrator.planning.adaptive import more_seeds
+from orchestrator.planning.capacity import shortage, this_machine
+from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.representative import (
     Representative,
     has_network,
     has_networks,
@@ -39,10 +31,18 @@ from orchestrator.representative import (
     refuse_without_networks,
     representative,
 )
-from orchestrator.search import Suggestions, with_searches
-from orchestrator.spec import SweepSpec
-from orchestrator.store import Store
+from orchestrator.planning.search import Suggestions, with_searches
+from orchestrator.pruning import Pruning
+from orchestrator.report.overview import search_lines
+from orchestrator.running.progress import ProgressView
+from orchestrator.running.queue import Observer, TrialQueue
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings import SpecWarning
+from orchestrator.store.lease import Lease
+from orchestrator.store.provenance import provenance
+from orchestrator.store.store import Store
 from orchestrator.tracking import MlflowMirror
+from orchestrator.tracking.background import BackgroundMirror
 from orchestrator.tracking.models import import_in_advance, log_model, register_model
 from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from orchestrator.spec import SweepSpec
-    from orchestrator.store import Store
+    from orchestrator.spec.sweep_spec import SweepSpec
+    from orchestrator.store.store import Store
     from orchestrator.trial import TrialSpec
 
 # a test run in the background, or under nohup, is told to ignore these, and would hand that on to the commands that it starts
@@ -134,10 +134,10 @@ def make_sweep(write_spec: WriteSpec, store_path: Path) -> Callable[..., Sweep]:
     """As `write_spec`, and loads what it wrote."""
 
     def make(name: str = "tiny", **changes: Any) -> Sweep:
-        from illama.data import dataset_digest
-        from orchestrator.plan import trials_of
-        from orchestrator.spec import load_spec
-        from orchestrator.store import Store
+        from illama.data.datasets import dataset_digest
+        from orchestrator.planning.plan import trials_of
+        from orchestrator.spec.sweep_spec import load_spec
+        from orchestrator.store.store import Store
 
         spec, store = load_spec(write_spec(name, **changes)), Store(store_path)
         store.prepare(spec.name)
@@ -151,7 +151,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     """`cli("plan", spec, "--json")` runs the command in this process."""
 
     def call(*arguments: object) -> Finished:
-        from orchestrator.cli import main
+        from orchestrator.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, arguments)])
         capfd.readouterr()
@@ -231,8 +231,8 @@ def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from orchestrator.driver import Job, run_sweep
     from orchestrator.executors.local import run_locally
-    from orchestrator.spec import load_spec
-    from orchestrator.store import Store
+    from orchestrator.spec.sweep_spec import load_spec
+    from orchestrator.store.store import Store
 
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "zoo.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY) | ZOO, sort_keys=False))

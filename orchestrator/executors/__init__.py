@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.queue import TrialQueue
+from orchestrator.running.queue import TrialQueue
 
 # Ray reads these when it is imported. Tune's own logs, its chdir and its handler of Ctrl-C would all come on top of ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from orchestrator.errors import UsageError
-from orchestrator.queue import TrialQueue
+from orchestrator.running.queue import TrialQueue
 from orchestrator.trial import Outcome, Resources
 
 
@@ -31,7 +31,7 @@ def _has_limit(resources: Resources) -> bool:
 
 
 def _run(path: Path, session: str) -> Outcome | None:
-    from orchestrator.worker import run_trial  # torch takes seconds to import, and only training needs it
+    from orchestrator.running.worker import run_trial  # torch takes seconds to import, and only training needs it
 
     return run_trial(path, session)
 

@@ -6,8 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec import SweepSpec
-from orchestrator.store import TrialDirectory
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking.shape import trial_params
 from orchestrator.trial import TrialRecord, TrialSpec
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.exports.curves import Curve
-from orchestrator.tracking.shape import run_key
+from orchestrator.store.mlflow_runs import run_key
 
 _DIGEST = "exported.sha256"
 

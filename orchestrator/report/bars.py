@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from orchestrator.analysis.roadmap import Roadmap, StepRow
 from orchestrator.metrics import METRICS
-from orchestrator.report.cells import change_text, delta_text, number_text, outcome_text, p_text
-from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale, scale_around
-from orchestrator.statistics import LEVEL
+from orchestrator.report.words import change_text, delta_text, number_text, outcome_text, p_text
+from orchestrator.stats.inference import LEVEL
 from orchestrator.trial import Outcome
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from orchestrator.analysis.roadmap import Roadmap, with_effects
+from orchestrator.analysis.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
 from orchestrator.errors import UsageError, did_you_mean_one_of
-from orchestrator.report.cells import Column, delta_text, number_text, p_text, value_text
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text, pipe_table
-from orchestrator.report.roadmap import Roadmap, with_effects
-from orchestrator.report.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
+from orchestrator.report.words import Column, delta_text, number_text, p_text, value_text
 
 
 @dataclass(frozen=True)

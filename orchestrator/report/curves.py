@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from orchestrator.report.roadmap import Roadmap, StepRow
+from orchestrator.analysis.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale, scale_around
-from orchestrator.store import TrialDirectory
+from orchestrator.store.store import TrialDirectory
 
 Curve = Sequence[tuple[float, float]]
 """Epoch and metric."""

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.cells import Column
+from orchestrator.report.words import Column
 
 _GAP = 3
 _LEAST = 20

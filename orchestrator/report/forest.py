@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from orchestrator.report.cells import decided_text, delta_text, number_text, p_text, step_name
-from orchestrator.report.roadmap import Roadmap
-from orchestrator.report.rows import StepEffect
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepEffect
+from orchestrator.analysis.sections import EffectLine
 from orchestrator.report.scale import Scale, scale_around
-from orchestrator.report.sections import EffectLine
-from orchestrator.statistics import LEVEL
+from orchestrator.report.words import decided_text, delta_text, number_text, p_text, step_name
+from orchestrator.stats.inference import LEVEL
 
 
 @dataclass(frozen=True)

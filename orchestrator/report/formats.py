@@ -4,8 +4,8 @@ import io
 import json
 from collections.abc import Callable
 
+from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report import WIDTH
-from orchestrator.report.roadmap import Roadmap
 
 
 def render(roadmap: Roadmap, form: str) -> bytes:

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from orchestrator.report.cells import Column, caveats, cells, columns, notes
-from orchestrator.report.roadmap import Roadmap
+from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.tables import HEADINGS, kinds_of, line_cells
+from orchestrator.report.words import Column, caveats, cells, columns, notes
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
 _LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "–": "--", "<": r"$<$"}

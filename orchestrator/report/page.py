@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from orchestrator.analysis.roadmap import Roadmap, StepRow
+from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.report.bars import roadmap_figure
-from orchestrator.report.cells import Column, caveats, cells, columns, notes, seed_counts, seeds_text, when_text
 from orchestrator.report.curves import learning_curves
 from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
 from orchestrator.report.reproduction import origins_of
-from orchestrator.report.roadmap import Roadmap, StepRow
-from orchestrator.report.sections import PLACE, Section
 from orchestrator.report.style import STYLE
 from orchestrator.report.tables import kinds_of
 from orchestrator.report.tried import search_figures
+from orchestrator.report.words import Column, caveats, cells, columns, notes, seed_counts, seeds_text, when_text
 
 
 def to_html(roadmap: Roadmap) -> str:

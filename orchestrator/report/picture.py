@@ -4,10 +4,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.analysis.roadmap import Roadmap, StepRow
 from orchestrator.report.bars import axis_of, collapse_text, references_of, tone
-from orchestrator.report.cells import change_text, number_text, seeds_text
-from orchestrator.report.roadmap import Roadmap, StepRow
 from orchestrator.report.scale import Scale
+from orchestrator.report.words import change_text, number_text, seeds_text
 
 _BAR, _SIDE, _INK, _SOFT, _WARN, _REFERENCE = "#4c78c9", "#b9cbea", "#1b1f24", "#66707c", "#9a5b00", "#8b3fb0"
 _TONES = {"better": "#12784a", "worse": "#b3322c", "open": _SOFT}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
-from orchestrator.report.rows import StepRow
-from orchestrator.store import TrialDirectory
+from orchestrator.store.store import TrialDirectory
 
 
 @dataclass(frozen=True)

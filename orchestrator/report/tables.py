@@ -1,7 +1,7 @@
 """The tables of the designs beside the road, as words that every format shares."""
 
-from orchestrator.report.cells import Column, delta_text, p_text
-from orchestrator.report.sections import INTERACTION, MAIN, PLACE, EffectLine, Section
+from orchestrator.analysis.sections import INTERACTION, MAIN, PLACE, EffectLine, Section
+from orchestrator.report.words import Column, delta_text, p_text
 
 HEADINGS = (
     Column("effect of"),

@@ -3,11 +3,11 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.report.cells import caveats, cells, columns, notes
+from orchestrator.analysis.roadmap import Roadmap, StepRow
+from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.report.fitting import FittedTable
-from orchestrator.report.roadmap import Roadmap, StepRow
-from orchestrator.report.sections import PLACE, Section
 from orchestrator.report.tables import HEADINGS, line_cells
+from orchestrator.report.words import caveats, cells, columns, notes
 from orchestrator.trial import Outcome
 
 

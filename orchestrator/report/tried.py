@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from orchestrator.report.cells import setting_text
-from orchestrator.report.roadmap import Roadmap
+from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.scale import Scale, scale_around
-from orchestrator.schema import SpaceSchema
-from orchestrator.space import Search, Tried
+from orchestrator.report.words import setting_text
+from orchestrator.spec.schema import SpaceSchema
+from orchestrator.spec.search_space import Search, Tried
 from orchestrator.trial import Outcome
 
 _WIDTH, _HEIGHT = 240, 130

@@ -11,20 +11,20 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.analysis.rows import StepRow, make_row
 from orchestrator.errors import TrackingError, UsageError
-from orchestrator.files import read_json, write_json
-from orchestrator.lease import live_session
-from orchestrator.report.cells import search_state, search_text
-from orchestrator.report.roadmap import Roadmap, build_roadmap
-from orchestrator.report.rows import StepRow, make_row
-from orchestrator.space import SEARCH
-from orchestrator.spec import SweepSpec
-from orchestrator.store import Store
+from orchestrator.report.words import search_state, search_text
+from orchestrator.spec.search_space import SEARCH
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.files import write_json
+from orchestrator.store.lease import live_session
+from orchestrator.store.mlflow_runs import run_key
+from orchestrator.store.store import Store
 from orchestrator.tracking import shape
 from orchestrator.tracking.api import Point, Run
 from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.report import rows_of, write_report
-from orchestrator.tracking.shape import run_key
 from orchestrator.tracking.trials import add_dataset, began, last_time, milliseconds, mirror_trial
 from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
 
@@ -278,16 +278,6 @@ class MlflowMirror:
         uri = without_password(self.tracking_uri)
         write_json(path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs})
         self._listed = experiment.created
-
-
-def mlflow_run_ids(store: Store, sweep: str) -> Mapping[str, str]:
-    """The MLflow run of each trial that has one, by `run_key`."""
-    try:
-        content = read_json(store.sweep_path(sweep) / "mlflow_runs.json")
-    except FileNotFoundError:
-        return {}
-    runs: Mapping[str, str] = content["runs"]
-    return runs
 
 
 def _summary_key(variant: Variant) -> str:

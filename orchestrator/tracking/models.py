@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from orchestrator.errors import TrackingError, UsageError
-from orchestrator.representative import Representative
-from orchestrator.store import TrialDirectory
+from orchestrator.planning.representative import Representative
+from orchestrator.store.store import TrialDirectory
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -90,7 +90,7 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
     from mlflow.pytorch import load_model, save_model
     from mlflow.types import Schema, TensorSpec
 
-    from illama.inference import load_classifier
+    from illama.weights.inference import load_classifier
 
     try:
         classifier, examples = load_classifier(Path(chosen.record.path), chosen.trial.runtime.data_dir)

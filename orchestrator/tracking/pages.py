@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.metrics import PEAK_MEMORY
-from orchestrator.spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec
 
 _TAG = "mlflow.sharedViewState."
 _SECTION = "road"

@@ -4,10 +4,10 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from orchestrator.analysis.roadmap import Roadmap, StepRow
 from orchestrator.report.formats import render
 from orchestrator.report.markup import to_markdown
-from orchestrator.report.roadmap import Roadmap, StepRow
-from orchestrator.spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.api import Run
 from orchestrator.tracking.experiment import Experiment
 from orchestrator.tracking.pages import address_of, page_tags

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from illama.config import AnyConfig
-from orchestrator.report.cells import change_text
-from orchestrator.report.rows import StepEffect, StepRow
-from orchestrator.space import SEARCH, Search, setting_at
-from orchestrator.spec import SweepSpec
-from orchestrator.store import hosts_of
+from orchestrator.analysis.rows import StepEffect, StepRow
+from orchestrator.report.words import change_text
+from orchestrator.spec.search_space import SEARCH, Search, setting_at
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.mlflow_runs import run_key
+from orchestrator.store.store import hosts_of
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _PARAM_LENGTH = 250
@@ -30,11 +31,6 @@ class Summary:
     metrics: Mapping[str, float]
     status: str
     """In MLflow's words, once every trial has ended."""
-
-
-def run_key(trial: TrialSpec) -> str:
-    """Ties a trial to its one run; an edited step is another trial."""
-    return f"{trial.name} {trial.fingerprint[:16]}"
 
 
 def road_names(variants: Sequence[Variant]) -> dict[str, str]:

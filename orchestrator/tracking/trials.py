@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from illama.config import DataConfig, ForeignData
-from illama.data import dataset_digest
-from orchestrator.files import read_json_lines
-from orchestrator.store import TrialDirectory
+from illama.data.datasets import dataset_digest
+from orchestrator.store.files import read_json_lines
+from orchestrator.store.mlflow_runs import run_key
+from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking import shape
 from orchestrator.tracking.api import Point, Run
 from orchestrator.tracking.experiment import PARENT, Experiment
@@ -83,7 +84,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def _run_of(experiment: Experiment, trial: TrialSpec, record: TrialRecord, params: Mapping[str, str], parent: Run | None) -> Run:
-    directory, key = TrialDirectory(Path(record.path)), shape.run_key(trial)
+    directory, key = TrialDirectory(Path(record.path)), run_key(trial)
     run = experiment.runs.get(key)
     if run and any(params.get(name, value) != value for name, value in run.params.items()):
         experiment.remove(run, key)  # a param cannot be changed

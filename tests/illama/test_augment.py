@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from illama.augment import Mixed, erase, flip_and_crop, loss, mix
 from illama.config import TrainConfig
-from illama.distributed import Ranks
+from illama.data.augment import Mixed, erase, flip_and_crop, loss, mix
+from illama.training.distributed import Ranks
 
 
 def recipe(**settings: object) -> TrainConfig:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from illama import cifar
 from illama.__main__ import main as illama_command
 from illama.config import Config, DataConfig, RuntimeConfig
-from illama.data import dataset_digest
-from illama.trainer import train
+from illama.data import cifar
+from illama.data.datasets import dataset_digest
+from illama.training.trainer import train
 
 Build = Callable[..., Config]
 

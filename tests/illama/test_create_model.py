@@ -7,7 +7,7 @@ import torch
 
 import illama
 from illama.config import RuntimeConfig
-from illama.trainer import train
+from illama.training.trainer import train
 
 
 def test_overrides_lie_over_the_preset() -> None:

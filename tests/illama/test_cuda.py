@@ -11,9 +11,9 @@ import torch
 
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig
-from illama.device import forget_peak_memory, peak_memory_bytes
-from illama.learner import Learner
-from illama.trainer import TrainResult, evaluate_checkpoint, train
+from illama.training.device import forget_peak_memory, peak_memory_bytes
+from illama.training.learner import Learner
+from illama.training.trainer import TrainResult, evaluate_checkpoint, train
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for the deterministic ones, before any other test starts cuBLAS
 pytestmark = [pytest.mark.cuda, pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")]  # the compiler's own imports

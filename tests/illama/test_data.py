@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from illama.config import Config, DataConfig, ModelConfig, RuntimeConfig, with_preset
-from illama.data import dataset_digest, epoch_order, load
+from illama.data.datasets import dataset_digest, epoch_order, load
 from illama.dataset import Dataset
-from illama.loader import make_loader
+from illama.training.loader import make_loader
 
 DIGITS = ModelConfig.model_validate(with_preset({"name": "vit_digits"}))
 
@@ -76,7 +76,7 @@ def test_the_digest_names_the_very_file() -> None:
 
 def test_a_digest_imports_neither_torch_nor_scikit_learn() -> None:
     program = (
-        "import sys; from illama.config import DataConfig; from illama.data import dataset_digest; import illama;"
+        "import sys; from illama.config import DataConfig; from illama.data.datasets import dataset_digest; import illama;"
         "dataset_digest(DataConfig(name='digits'));"
         "print(sorted({'torch', 'sklearn'} & set(sys.modules)))"
     )

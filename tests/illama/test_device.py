@@ -5,7 +5,7 @@ import os
 import pytest
 
 from illama.config import RuntimeConfig
-from illama.device import process_state
+from illama.training.device import process_state
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 

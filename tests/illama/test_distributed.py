@@ -17,15 +17,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from illama import checkpoint, distributed
-from illama.augment import mix
+from illama import checkpoint
 from illama.config import Config, RuntimeConfig
-from illama.distributed import Followers, MeetingPoint, Ranks, leading
+from illama.data.augment import mix
 from illama.evaluation.accuracy import Tally, evaluate, tally
-from illama.learner import Learner
-from illama.loader import make_loader
-from illama.results import NodeLost, ProcessLost
-from illama.trainer import Stopped, _Training, train
+from illama.training import distributed
+from illama.training.distributed import Followers, MeetingPoint, Ranks, leading
+from illama.training.learner import Learner
+from illama.training.loader import make_loader
+from illama.training.results import NodeLost, ProcessLost
+from illama.training.trainer import Stopped, _Training, train
 
 Build = Callable[..., Config]
 CPU = torch.device("cpu")

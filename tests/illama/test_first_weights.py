@@ -12,10 +12,10 @@ from torch import nn
 
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig, resolve
-from illama.first_weights import identified
-from illama.learner import Learner
-from illama.pretrained import interpolate_positions, load_weights, read_weights
-from illama.trainer import Stopped, TrainResult, train
+from illama.training.learner import Learner
+from illama.training.trainer import Stopped, TrainResult, train
+from illama.weights.initial import identified
+from illama.weights.pretrained import interpolate_positions, load_weights, read_weights
 
 Build = Callable[..., Config]
 CPU = torch.device("cpu")

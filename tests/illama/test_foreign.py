@@ -13,12 +13,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from illama import foreign
 from illama.config import Config, ForeignData, ForeignError, ForeignModel, RuntimeConfig, explain, resolve
+from illama.config import functions as foreign
+from illama.config.imports import import_from
 from illama.cost import macs, parameter_count
-from illama.data import dataset_digest, load
-from illama.imports import import_from
-from illama.trainer import Stopped, evaluate_checkpoint, train
+from illama.data.datasets import dataset_digest, load
+from illama.training.trainer import Stopped, evaluate_checkpoint, train
 
 NET = """
 import random, numpy, torch
@@ -207,7 +207,7 @@ def test_torch_counts_our_own_network_as_the_formula_does() -> None:
 
 
 def foreign_folder() -> Path:
-    from illama import imports
+    from illama.config import imports
 
     assert imports._Imported.folder is not None
     return imports._Imported.folder
@@ -268,7 +268,7 @@ def test_images_drawn_from_the_global_generators_are_the_same_in_every_process(f
     code = f"""
 import sys
 from pathlib import Path
-from illama import foreign, imports
+from illama.config import functions as foreign, imports
 imports.import_from(Path(sys.argv[1]))
 print(foreign.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
 """
@@ -325,7 +325,7 @@ def test_an_installed_package_offers_short_names(folder: Path) -> None:
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[illama.models]\nlittle = net:create\n[illama.datasets]\nnoise = images:load\n")
     import_from(folder)
-    from illama.imports import function_of
+    from illama.config.imports import function_of
 
     function_of("net:create")  # puts the folder where packages are looked for
     config = resolve(settings({"name": "little", "width": 4}, {"name": "noise"}))

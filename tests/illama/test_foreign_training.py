@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from illama.config import ForeignConfig, ForeignError, RuntimeConfig, resolve
+from illama.config.imports import import_from
 from illama.cost import size_of
-from illama.foreign_training import CHECKPOINT_FOLDER, STATE
-from illama.imports import import_from
-from illama.trainer import Diverged, Stopped, TrainResult, train
+from illama.training.trainer import Diverged, Stopped, TrainResult, train
+from illama.training.user_training import CHECKPOINT_FOLDER, STATE
 
 OWN = """
 import os, random, sys

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from illama.__main__ import main
-from illama.trainer import train
+from illama.training.trainer import train
 
 RECIPE = """
 model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2}
@@ -45,7 +45,7 @@ def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
 
     before, command = signal.getsignal(signal.SIGINT), ["train", recipe, "--device", "cpu", "--output"]
     with monkeypatch.context() as patched:
-        patched.setattr("illama.trainer.train", interrupted)
+        patched.setattr("illama.training.trainer.train", interrupted)
         assert main([*command, str(tmp_path / "out")]) == 130
     assert signal.getsignal(signal.SIGINT) is before
     first = capsys.readouterr()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from illama import image_folder
 from illama.__main__ import main as illama_command
 from illama.config import Config, DataConfig, RuntimeConfig
-from illama.data import dataset_digest
-from illama.loader import make_loader
-from illama.trainer import train
+from illama.data import image_folder
+from illama.data.datasets import dataset_digest
+from illama.training.loader import make_loader
+from illama.training.trainer import train
 
 Image = pytest.importorskip("PIL.Image")
 Build = Callable[..., Config]
@@ -172,7 +172,7 @@ def test_a_model_of_other_classes_is_refused(folder: Path, small_config: Build) 
 
 
 def test_rand_augment_changes_pictures_and_keeps_their_size() -> None:
-    from illama.transforms import OPERATIONS, rand_augment
+    from illama.data.transforms import OPERATIONS, rand_augment
 
     pixels = np.random.RandomState(1).randint(256, size=(24, 24, 3)).astype(np.uint8)
     picture = Image.fromarray(pixels)
@@ -184,9 +184,9 @@ def test_rand_augment_changes_pictures_and_keeps_their_size() -> None:
 
 
 def test_timm_pictures_belong_to_their_seed_and_leave_the_process_alone() -> None:
-    from illama.recipe import TrainConfig
+    from illama.config.train import TrainConfig
 
-    view = pytest.importorskip("illama.timm_transforms", exc_type=ImportError).view
+    view = pytest.importorskip("illama.data.timm_transforms", exc_type=ImportError).view
     recipe = TrainConfig(epochs=1, batch_size=1, lr=1, hflip=0.5, random_resized_crop=True, aa="rand-m9-mstd0.5-inc1")
     picture = Image.fromarray(np.random.RandomState(1).randint(256, size=(40, 40, 3)).astype(np.uint8))
     state = torch.get_rng_state()

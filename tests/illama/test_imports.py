@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from illama.imports import ForeignError, function_of, identity_of, import_from, sources
+from illama.config.imports import ForeignError, function_of, identity_of, import_from, sources
 
 
 @pytest.fixture

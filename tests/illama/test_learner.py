@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from illama.config import Config, RuntimeConfig
-from illama.learner import Learner
+from illama.training.learner import Learner
 
 Build = Callable[..., Config]
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import torch
 
 from illama.config import ModelConfig, TrainConfig, with_preset
 from illama.model import VisionTransformer
-from illama.optim import decays, make_optimizer, set_learning_rate
+from illama.training.optim import decays, make_optimizer, set_learning_rate
 
 VIT = ModelConfig.model_validate(with_preset({"name": "vit_digits"}))
 RECIPE = TrainConfig(epochs=1, batch_size=1, lr=1e-3, weight_decay=0.1)

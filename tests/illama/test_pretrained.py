@@ -12,7 +12,7 @@ import torch
 
 import illama
 from illama.config import ModelConfig, with_preset
-from illama.pretrained import export_weights, interpolate_positions, load_weights, read_weights
+from illama.weights.pretrained import export_weights, interpolate_positions, load_weights, read_weights
 
 
 def tiny(**settings: Any) -> Any:

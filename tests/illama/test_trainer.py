@@ -13,7 +13,7 @@ import torch
 
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig
-from illama.trainer import Diverged, Stopped, TrainResult, evaluate_checkpoint, train
+from illama.training.trainer import Diverged, Stopped, TrainResult, evaluate_checkpoint, train
 
 Build = Callable[..., Config]
 SOFT = {"train.soft_mask": {"schedule": "linear", "epochs": 2}}
@@ -334,7 +334,7 @@ def test_slow_checkpoints_are_written_less_often(
         saved.append(state["progress"]["iteration"])
 
     monkeypatch.setattr(checkpoint, "save", a_checkpoint_of_a_quarter)
-    monkeypatch.setattr("illama.trainer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("illama.training.trainer.time.monotonic", lambda: now[0])
     runtime = RuntimeConfig(device="cpu", checkpoint_seconds=every)
     stop = an_iteration_of_one_second
     train(small_config(), runtime=runtime, log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=stop)

@@ -10,8 +10,8 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")
 
-from illama import transforms  # noqa: E402  needs Pillow
-from illama.recipe import TrainConfig  # noqa: E402
+from illama.config.train import TrainConfig  # noqa: E402
+from illama.data import transforms  # noqa: E402  needs Pillow
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 import illama
+from illama.config.train import InitConfig
 from illama.model import VisionTransformer
-from illama.pretrained import start_from
-from illama.recipe import InitConfig
 from illama.rotary import rotate
-from illama.weight_selection import from_llama, select_weights
+from illama.weights.pretrained import start_from
+from illama.weights.weight_selection import from_llama, select_weights
 
 
 def llama(depth: int, width: int, heads: int, hidden: int) -> dict[str, Tensor]:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan import trials_of
-from orchestrator.report.roadmap import Roadmap, build_roadmap
-from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 HEAD = """

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from invented import HEAD, End, digest, records, spec_of
 
-from orchestrator.adaptive import more_seeds
-from orchestrator.confounds import warnings_of
+from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.errors import SpecError
-from orchestrator.plan import trials_of
-from orchestrator.report.roadmap import build_roadmap
-from orchestrator.spec import SweepSpec
+from orchestrator.planning.adaptive import more_seeds
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings import warnings_of
 
 STEPS = """
 steps:

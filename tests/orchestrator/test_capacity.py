@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.capacity import fits, shortage
+from orchestrator.planning.capacity import fits, shortage
 from orchestrator.trial import Resources
 
 SMALL, LARGE = {"CPU": 2.0, "memory": 4e9}, {"CPU": 8.0, "GPU": 1.0, "memory": 16e9}

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import typer.main
 
-from orchestrator.cli import app
-from orchestrator.lease import Lease
+from orchestrator.cli.app import app
+from orchestrator.store.lease import Lease
 
 Cli = Callable[..., Any]
 WriteSpec = Callable[..., Path]
@@ -83,7 +83,7 @@ def test_every_verb_explains_each_of_its_options(cli: Cli, verb: str) -> None:
 _LIGHT = """
 import sys
 sys.argv[0] = "orchestrator"
-from orchestrator.cli import main
+from orchestrator.cli.app import main
 try:
     main()
 except SystemExit as ended:
@@ -384,7 +384,7 @@ def test_an_interrupt_before_there_is_a_command_is_no_traceback(monkeypatch: pyt
 
     from orchestrator.__main__ import main
 
-    monkeypatch.setitem(sys.modules, "orchestrator.cli", SlowToImport("orchestrator.cli"))
+    monkeypatch.setitem(sys.modules, "orchestrator.cli.app", SlowToImport("orchestrator.cli.app"))
     monkeypatch.setattr(atexit, "register", lambda leave: None)  # it would end the tests' process
     with pytest.raises(SystemExit) as ended:
         main()
@@ -406,7 +406,7 @@ def command_line():
     threading.Thread(target=lambda: (time.sleep(0.2), print("written,", end=" "))).start()
     {body}
 
-sys.modules["orchestrator.cli"] = types.SimpleNamespace(main=command_line)
+sys.modules["orchestrator.cli.app"] = types.SimpleNamespace(main=command_line)
 main()
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

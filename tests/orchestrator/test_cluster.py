@@ -183,7 +183,7 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
 
 def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     from illama.config import NUMERICS_VERSION
-    from orchestrator.executors.ray_cluster import _use_store
+    from orchestrator.executors.ray.cluster import _use_store
 
     ask = _use_store._function
     (tmp_path / ".driver-token").touch()
@@ -232,9 +232,9 @@ def test_where_no_node_is_left_that_can_train_the_sweep_ends_and_says_why(
 
 def test_a_worker_tells_its_drivers_store_from_another(make_sweep: Callable[..., Any]) -> None:
     from illama.config import NUMERICS_VERSION
-    from orchestrator.executors.ray_cluster import what_is_wrong_here
-    from orchestrator.lease import Lease
-    from orchestrator.queue import TrialQueue
+    from orchestrator.executors.ray.cluster import what_is_wrong_here
+    from orchestrator.running.queue import TrialQueue
+    from orchestrator.store.lease import Lease
 
     sweep = make_sweep()
     with Lease(sweep.path) as lease:

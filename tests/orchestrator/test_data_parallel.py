@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.plan import trials_of
-from orchestrator.queue import LOST_LIMIT, TrialQueue
-from orchestrator.spec import load_spec
-from orchestrator.store import MetricsLog
+from orchestrator.planning.plan import trials_of
+from orchestrator.running.queue import LOST_LIMIT, TrialQueue
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.store import MetricsLog
 from orchestrator.trial import Outcome
 
 Cli = Callable[..., Any]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from invented import digest, spec_of
 
 from orchestrator.errors import SpecError
-from orchestrator.plan import trials_of
-from orchestrator.spec import SweepSpec
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import Variant
 
 STEPS = """

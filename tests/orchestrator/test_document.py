@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.document import Document, read_document
 from orchestrator.errors import SpecError
+from orchestrator.spec.document import Document, read_document
 
 Read = Callable[[str | bytes], Document]
 

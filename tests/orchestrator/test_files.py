@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import StoreError
-from orchestrator.files import append_json_line, read_json, read_json_lines, write_json, write_whole
+from orchestrator.store.files import append_json_line, read_json, read_json_lines, write_json, write_whole
 
 LINES = [{"n": 1}, {"text": "ü\n\\"}, {"n": 3, "list": [1.5, None, True]}]
 
@@ -126,7 +126,7 @@ def test_any_lines_survive_any_cut(tmp_path: Path, lines: list[dict[str, Any]], 
 _WRITER = """
 import sys, itertools
 from pathlib import Path
-from orchestrator.files import append_json_line, write_whole
+from orchestrator.store.files import append_json_line, write_whole
 folder = Path(sys.argv[1])
 for number in itertools.count(int(sys.argv[2])):
     write_whole(folder / "whole", b"%d " % number * 50_000)

@@ -248,8 +248,8 @@ def test_a_preset_is_its_settings_and_not_its_name() -> None:
 
 
 def test_no_operational_setting_reaches_the_fingerprint(write_spec: Any) -> None:
-    from orchestrator.plan import trials_of
-    from orchestrator.spec import load_spec
+    from orchestrator.planning.plan import trials_of
+    from orchestrator.spec.sweep_spec import load_spec
 
     def prints(**changes: Any) -> list[str]:
         return [trial.fingerprint for trial in trials_of(load_spec(write_spec(**changes)), lambda data: "data")]

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.report.cells import Column
 from orchestrator.report.fitting import FittedTable
+from orchestrator.report.words import Column
 
 TABLE = FittedTable(
     "Roadmap",

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from illama.config import ForeignModel
-from orchestrator.confounds import warnings_of
 from orchestrator.errors import SpecError
-from orchestrator.plan import trials_of
-from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
+from orchestrator.spec.warnings import warnings_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "foreign_model"
 NET = """

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from orchestrator import lease
 from orchestrator.errors import StoreError, SweepInUse
-from orchestrator.lease import EXPIRY_SECONDS, Lease, LeaseHolder, live_session, read_lease
+from orchestrator.store import lease
+from orchestrator.store.lease import EXPIRY_SECONDS, Lease, LeaseHolder, live_session, read_lease
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_process_that_was_given_the_holders_number_later_is_not_the_holder(pat
 
 
 def test_a_holder_on_another_host_is_believed_until_its_lease_expires(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.lease.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.store.lease.RENEW_SECONDS", 0.05)
     write(path, holder(host="elsewhere", pid=1, renewed=time.time() - EXPIRY_SECONDS + 5))
     with pytest.raises(SweepInUse, match="process 1 on elsewhere"), Lease(path):
         pass
@@ -184,7 +184,7 @@ _DRIVER = """
 import sys, time
 from pathlib import Path
 from orchestrator.errors import SweepInUse
-from orchestrator.lease import Lease
+from orchestrator.store.lease import Lease
 path = Path(sys.argv[1])
 print("ready", flush=True)
 while not (path / "go").exists():

@@ -17,9 +17,9 @@ import pytest
 
 from orchestrator.errors import SweepInUse
 from orchestrator.executors.local import run_locally
-from orchestrator.files import read_json_lines
-from orchestrator.lease import Lease
-from orchestrator.queue import TrialQueue
+from orchestrator.running.queue import TrialQueue
+from orchestrator.store.files import read_json_lines
+from orchestrator.store.lease import Lease
 from orchestrator.trial import Outcome, TrialSpec
 
 Cli = Callable[..., Any]
@@ -211,7 +211,7 @@ def test_a_failing_trial_is_exit_code_one_left_alone_by_run_and_retried_by_resum
 ) -> None:
     spec = write_spec(steps=STEPS)
     with monkeypatch.context() as broken:
-        broken.setattr("orchestrator.worker.train", _fails_with_rmsnorm())
+        broken.setattr("orchestrator.running.worker.train", _fails_with_rmsnorm())
         finished = cli("run", spec, "--store", store_path, *LOCAL)
     assert finished.code == 1
     status, resume = re.findall(r"`orchestrator (.*?)`", finished.err)
@@ -230,7 +230,7 @@ def test_a_failing_trial_is_exit_code_one_left_alone_by_run_and_retried_by_resum
 
 
 def _fails_with_rmsnorm() -> Callable[..., Any]:
-    from orchestrator.worker import train as real
+    from orchestrator.running.worker import train as real
 
     def train(config: Any, **options: Any) -> Any:
         if config.model.norm == "rmsnorm":

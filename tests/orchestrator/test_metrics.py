@@ -11,16 +11,16 @@ import pytest
 from invented import digest, records, roadmap_of, spec_of
 from scipy import stats
 
+from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap, other_metric
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY, decimals_of, value_of
-from orchestrator.plan import trials_of
+from orchestrator.planning.plan import trials_of
+from orchestrator.planning.search import _reached
 from orchestrator.report.bars import axis_of
-from orchestrator.report.cells import cells, columns, notes
 from orchestrator.report.formats import render
-from orchestrator.report.roadmap import Roadmap, StepRow, build_roadmap, other_metric
-from orchestrator.schema import MetricSchema
-from orchestrator.search import _reached
-from orchestrator.spec import SweepSpec
+from orchestrator.report.words import cells, columns, notes
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.shape import summary_of
 from orchestrator.trial import TrialRecord, TrialSpec
 

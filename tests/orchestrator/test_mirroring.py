@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from illama.data import dataset_digest
-from orchestrator import mirroring
+from illama.data.datasets import dataset_digest
 from orchestrator.errors import StoreError
-from orchestrator.mirroring import BackgroundMirror
-from orchestrator.plan import trials_of
-from orchestrator.spec import load_spec
-from orchestrator.store import Store
-from orchestrator.tracking import MlflowMirror, mlflow_run_ids, run_key
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
+from orchestrator.store.store import Store
+from orchestrator.tracking import MlflowMirror
+from orchestrator.tracking import background as mirroring
+from orchestrator.tracking.background import BackgroundMirror
 from orchestrator.trial import Outcome, TrialSpec
 
 

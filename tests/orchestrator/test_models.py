@@ -19,11 +19,11 @@ import torch
 from mlflow import MlflowClient
 
 from illama.config import DataConfig, resolve
-from illama.data import load
-from orchestrator.representative import last_step, representative
-from orchestrator.spec import load_spec
-from orchestrator.store import Store
-from orchestrator.ui import free_port
+from illama.data.datasets import load
+from orchestrator.planning.representative import last_step, representative
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.store import Store
+from orchestrator.tracking.server import free_port
 
 CommandLine = Callable[..., Any]
 NewMlflow = Callable[..., str]
@@ -145,8 +145,8 @@ def test_each_mlflow_gets_the_network_of_its_own_run(registered: str, zoo: Path,
     [("median", "worse", "the median of 2 seeds by val/acc1"), ("best", "better", "on the very images that it was chosen by")],
 )
 def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why: str) -> None:
-    from illama.data import dataset_digest
-    from orchestrator.plan import trials_of
+    from illama.data.datasets import dataset_digest
+    from orchestrator.planning.plan import trials_of
 
     spec, store = load_spec(zoo / "zoo.yaml"), Store(zoo / "runs")
     trials = trials_of(spec, dataset_digest)
@@ -186,9 +186,9 @@ def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None
     from PIL import Image
 
     from illama.config import RuntimeConfig
-    from illama.inference import load_classifier
-    from illama.loader import make_loader
-    from illama.trainer import train
+    from illama.training.loader import make_loader
+    from illama.training.trainer import train
+    from illama.weights.inference import load_classifier
 
     random = np.random.default_rng(0)
     for part, label, index in ((part, label, i) for part in ("train", "val") for label in ("a", "b") for i in range(2)):
@@ -263,7 +263,7 @@ def test_mlflow_serves_it_and_it_reads_a_real_digit(
     request = urllib.request.Request(f"{server.address}/invocations", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:
         answer = json.load(response)["predictions"]
-    from illama.inference import load_classifier
+    from illama.weights.inference import load_classifier
 
     [trial] = zoo.glob("runs/zoo/trials/rmsnorm-seed1-*")
     classifier, _ = load_classifier(trial)

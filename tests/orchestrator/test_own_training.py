@@ -11,10 +11,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from orchestrator.confounds import warnings_of
 from orchestrator.errors import SpecError
-from orchestrator.plan import trials_of
-from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
+from orchestrator.spec.warnings import warnings_of
 from orchestrator.tracking.shape import params_of
 from orchestrator.trial import TrialSpec
 

@@ -8,7 +8,7 @@ from typing import Any
 from invented import spec_of
 from mlflow import MlflowClient
 
-from orchestrator.spec import load_spec
+from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.tracking.pages import address_of, page_tags
 
 

@@ -13,13 +13,13 @@ import yaml
 from invented import HEAD, digest, records, spec_of
 from rich.console import Console
 
-from orchestrator.confounds import SpecWarning, aspect_of, warnings_of
-from orchestrator.document import read_document
 from orchestrator.errors import UsageError
-from orchestrator.overview import plan_table
-from orchestrator.plan import Action, Plan, make_plan, trials_of
-from orchestrator.power import detectable_difference
-from orchestrator.spec import SweepSpec
+from orchestrator.planning.plan import Action, Plan, make_plan, trials_of
+from orchestrator.report.overview import plan_table
+from orchestrator.spec.document import read_document
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings import SpecWarning, aspect_of, warnings_of
+from orchestrator.stats.power import detectable_difference
 from orchestrator.trial import State, TrialRecord, TrialSpec
 
 NORM = "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
@@ -236,8 +236,9 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 3}, factorial]\n" + NORM, 3)
     code = (
         "import sys; from pathlib import Path; from orchestrator.driver import plan_sweep;"
-        "from orchestrator.spec import load_spec;"
-        "from orchestrator.store import Store; plan_sweep(load_spec(Path(sys.argv[1])), Store(Path(sys.argv[2]))).to_json();"
+        "from orchestrator.spec.sweep_spec import load_spec;"
+        "from orchestrator.store.store import Store;"
+        "plan_sweep(load_spec(Path(sys.argv[1])), Store(Path(sys.argv[2]))).to_json();"
         "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'scipy.stats', 'sklearn'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.plan import make_plan
-from orchestrator.progress import ProgressView
-from orchestrator.store import MetricsLog
+from orchestrator.planning.plan import make_plan
+from orchestrator.running.progress import ProgressView
+from orchestrator.store.store import MetricsLog
 from orchestrator.trial import Outcome, TrialSpec
 
 
@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("progress", "store"):
+    for module in ("running.progress", "store.store"):
         monkeypatch.setattr(f"orchestrator.{module}.time", clock)
     return clock
 
@@ -87,7 +87,7 @@ def test_in_a_file_each_trial_is_one_plain_line(sweep: Any, clock: Clock) -> Non
 def test_in_a_file_a_line_now_and_then_tells_that_it_goes_on(
     sweep: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("orchestrator.progress._LINE_SECONDS", 0.01)
+    monkeypatch.setattr("orchestrator.running.progress._LINE_SECONDS", 0.01)
     stage = Stage(sweep)
     with stage.view:
         stage.start(sweep.trials[0])
@@ -99,7 +99,7 @@ def test_in_a_file_a_line_now_and_then_tells_that_it_goes_on(
 def test_in_a_terminal_every_running_trial_shows_its_epoch_and_metric(
     sweep: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("orchestrator.progress._REDRAW_SECONDS", 0.01)
+    monkeypatch.setattr("orchestrator.running.progress._REDRAW_SECONDS", 0.01)
     stage = Stage(sweep, force_terminal=True, width=120)
     with stage.view:
         stage.start(sweep.trials[0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.provenance import provenance
+from orchestrator.store.provenance import provenance
 
 
 @pytest.fixture

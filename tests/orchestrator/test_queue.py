@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError
-from orchestrator.queue import LOST_LIMIT, TrialQueue
-from orchestrator.store import MetricsLog
+from orchestrator.running.queue import LOST_LIMIT, TrialQueue
+from orchestrator.store.store import MetricsLog
 from orchestrator.trial import Outcome, State, TrialSpec
 
 

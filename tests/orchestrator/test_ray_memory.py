@@ -78,7 +78,7 @@ def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_at_on
 def test_tune_is_told_of_every_death_in_words_that_it_knows() -> None:
     from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-    from orchestrator.executors.ray_actors import KilledForMemory, _known_to_tune
+    from orchestrator.executors.ray.actors import KilledForMemory, _known_to_tune
 
     died, raised = ActorDiedError(), RayTaskError("step", "traceback", ValueError("ours"))
     assert [_known_to_tune(error) for error in (died, raised)] == [died, raised]

@@ -171,7 +171,7 @@ def test_tune_prints_nothing_of_a_trial_that_is_taken_back(capfd: pytest.Capture
     from ray.tune.experiment import Trial
     from ray.tune.utils.callback import _create_default_callbacks
 
-    from orchestrator.executors.ray_tune import _Silence
+    from orchestrator.executors.ray.tune import _Silence
 
     for callback in _create_default_callbacks([_Silence()]):
         callback.on_trial_complete(iteration=1, trials=[], trial=Trial("_WarmWorker", stub=True))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.executors import ray_tune
-from orchestrator.queue import TrialQueue
+from orchestrator.executors.ray import tune as ray_tune
+from orchestrator.running.queue import TrialQueue
 from orchestrator.trial import Outcome
 
 

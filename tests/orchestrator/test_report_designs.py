@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from invented import End, roadmap_of, spec_of
 
-from orchestrator.contrasts import PlacedEffect, factorial_contrasts, order_contrasts
-from orchestrator.fractions import cells_of
+from orchestrator.analysis.sections import Section
 from orchestrator.report.page import to_html
-from orchestrator.report.sections import Section
-from orchestrator.statistics import LEVEL
+from orchestrator.spec.fractions import cells_of
+from orchestrator.stats.contrasts import PlacedEffect, factorial_contrasts, order_contrasts
+from orchestrator.stats.inference import LEVEL
 
 STEPS = """
 steps:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from invented import digest, roadmap_of, spec_of, write_trials
 
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.errors import StoreError
-from orchestrator.plan import trials_of
+from orchestrator.planning.plan import trials_of
 from orchestrator.report import picture
 from orchestrator.report.bars import axis_of
 from orchestrator.report.formats import render
-from orchestrator.report.roadmap import Roadmap, build_roadmap
 from orchestrator.report.scale import Scale, scale_around
 
 BODY = """

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from invented import HEAD, ROAD, digest, records, roadmap_of, spec_of
 
-from orchestrator.plan import trials_of
-from orchestrator.power import detectable_difference, typical_std
-from orchestrator.report.cells import caveats, cells, columns, decided_text, notes, outcome_text, value_text
-from orchestrator.report.roadmap import Roadmap, StepRow, build_roadmap
+from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap
+from orchestrator.planning.plan import trials_of
+from orchestrator.report.words import caveats, cells, columns, decided_text, notes, outcome_text, value_text
+from orchestrator.stats.power import detectable_difference, typical_std
 
 HEALTHY = {
     "baseline": [70.0, 71.0, 72.0],

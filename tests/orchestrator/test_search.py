@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from invented import HEAD, End, digest, record, spec_of
 
-from orchestrator.adaptive import more_seeds
-from orchestrator.confounds import warnings_of
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.errors import SpecError, StoreError, UsageError
-from orchestrator.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.adaptive import more_seeds
+from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.representative import representative
+from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.pruning import Pruning
 from orchestrator.report.formats import render
-from orchestrator.report.roadmap import Roadmap, build_roadmap
-from orchestrator.representative import representative
-from orchestrator.schema import SpaceSchema
-from orchestrator.search import Suggestions, with_searches
-from orchestrator.space import Values, point_key
-from orchestrator.spec import SweepSpec
+from orchestrator.spec.schema import SpaceSchema
+from orchestrator.spec.search_space import Values, point_key
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings import warnings_of
 from orchestrator.tracking import shape
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
@@ -186,7 +186,7 @@ def test_suggestions_are_kept_so_that_another_optuna_changes_no_search(tmp_path:
     spec, runs, folder = spec_of(tmp_path, SEARCHED), Runs(), tmp_path / "searches"
     kept = values_of(runs.known(spec, folder, keeps=True))
     [path] = folder.glob("swiglu-*.json")
-    monkeypatch.setattr("orchestrator.search._asked", lambda *_: pytest.fail("it was suggested before"))
+    monkeypatch.setattr("orchestrator.planning.search._asked", lambda *_: pytest.fail("it was suggested before"))
     assert values_of(runs.known(spec, folder)) == kept
     path.write_text("{")
     with pytest.raises(StoreError, match="is damaged"):

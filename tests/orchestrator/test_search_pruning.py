@@ -11,22 +11,22 @@ import pytest
 from invented import digest, spec_of
 from rich.console import Console
 
-from orchestrator.confounds import warnings_of
+from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.driver import Ending, Job, run_sweep
 from orchestrator.errors import SpecError
 from orchestrator.executors.local import run_locally
-from orchestrator.lease import Lease
-from orchestrator.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.pruning import Pruning
-from orchestrator.queue import TrialQueue
 from orchestrator.report.formats import render
-from orchestrator.report.roadmap import build_roadmap
-from orchestrator.search import Suggestions, with_searches
-from orchestrator.space import Tried
-from orchestrator.spec import SweepSpec, load_spec
-from orchestrator.store import MetricsLog, Store, TrialDirectory
+from orchestrator.running.queue import TrialQueue
+from orchestrator.running.worker import run_trial
+from orchestrator.spec.search_space import Tried
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
+from orchestrator.spec.warnings import warnings_of
+from orchestrator.store.lease import Lease
+from orchestrator.store.store import MetricsLog, Store, TrialDirectory
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
-from orchestrator.worker import run_trial
 
 SEARCHED = """
 steps:
@@ -185,7 +185,7 @@ def test_a_metric_that_shrinks_is_pruned_where_it_does_not(tmp_path: Path) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MetricsLog, "__call__", as_loss)
         patch.setattr(
-            "orchestrator.store.TrialDirectory.write_result",
+            "orchestrator.store.store.TrialDirectory.write_result",
             lambda self, outcome, content: _write_loss(self.result_path, content["metrics"]["val/acc1"]),
         )
         found = ends(trained.run(spec))

@@ -10,10 +10,10 @@ from rich.console import Console
 from orchestrator.driver import Ending, Job, run_sweep
 from orchestrator.errors import SpecError
 from orchestrator.executors.local import run_locally
-from orchestrator.files import read_json_lines
-from orchestrator.queue import TrialQueue
-from orchestrator.spec import load_spec
-from orchestrator.store import Store
+from orchestrator.running.queue import TrialQueue
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.files import read_json_lines
+from orchestrator.store.store import Store
 
 Cli = Callable[..., Any]
 Process = Callable[..., Any]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
-from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 
 HEAD = """\
 name: tiny
@@ -245,7 +245,7 @@ def test_reading_a_spec_imports_no_heavy_library(load: Callable[[str], SweepSpec
 
     path.write_text(HEAD)
     code = (
-        "import sys, pathlib; from orchestrator.spec import load_spec; load_spec(pathlib.Path(sys.argv[1]));"
+        "import sys, pathlib; from orchestrator.spec.sweep_spec import load_spec; load_spec(pathlib.Path(sys.argv[1]));"
         "assert not {'torch', 'ray', 'mlflow', 'optuna', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)

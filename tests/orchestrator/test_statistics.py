@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.power import SEEDS_LIMIT, detectable_difference, seeds_needed, typical_std
-from orchestrator.schema import AdaptiveSchema
-from orchestrator.statistics import (
+from orchestrator.spec.schema import AdaptiveSchema
+from orchestrator.stats.inference import (
     LEVEL,
     effect_of,
     half_width,
@@ -24,6 +23,7 @@ from orchestrator.statistics import (
     smallest_sign_flip_p,
     summarise,
 )
+from orchestrator.stats.power import SEEDS_LIMIT, detectable_difference, seeds_needed, typical_std
 
 differences_lists = st.lists(st.floats(-100, 100).map(lambda x: round(x, 2)), min_size=2, max_size=8)
 

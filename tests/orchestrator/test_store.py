@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError, UsageError
-from orchestrator.store import MetricsLog, Store, TrialDirectory
+from orchestrator.store.store import MetricsLog, Store, TrialDirectory
 from orchestrator.trial import Outcome, State, TrialSpec
 
 

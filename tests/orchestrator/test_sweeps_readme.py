@@ -8,11 +8,11 @@ import yaml
 
 from illama.config import TrainConfig
 from illama.cost import parameter_count
-from orchestrator.confounds import warnings_of
 from orchestrator.errors import SpecError
-from orchestrator.plan import later_trials, trials_of
-from orchestrator.schema import DesignSchema, SearchSchema, SweepSchema
-from orchestrator.spec import load_spec
+from orchestrator.planning.plan import later_trials, trials_of
+from orchestrator.spec.schema import DesignSchema, SearchSchema, SweepSchema
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.spec.warnings import warnings_of
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 TEXT = (SWEEPS / "README.md").read_text()
@@ -69,7 +69,7 @@ def test_every_key_and_design_is_in_the_text() -> None:
 
 
 def test_every_warning_is_in_the_text() -> None:
-    source = (SWEEPS.parent / "orchestrator" / "confounds.py").read_text()
+    source = (SWEEPS.parent / "orchestrator" / "spec" / "warnings.py").read_text()
     codes = set(re.findall(r'SpecWarning\("([a-z-]+)"', source))
     assert len(codes) == 8
     for code in [*codes, "data-absent"]:

@@ -15,12 +15,13 @@ import pytest
 from mlflow import MlflowClient
 
 from illama.config import DataConfig
-from illama.data import dataset_digest
+from illama.data.datasets import dataset_digest
 from orchestrator.errors import TrackingError
-from orchestrator.plan import trials_of
-from orchestrator.spec import load_spec
-from orchestrator.store import Store
-from orchestrator.tracking import MlflowMirror, default_tracking_uri, mlflow_run_ids, report, run_key, sqlite
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
+from orchestrator.store.store import Store
+from orchestrator.tracking import MlflowMirror, default_tracking_uri, report, sqlite
 from orchestrator.trial import Outcome
 
 MakeMirror = Callable[..., MlflowMirror]

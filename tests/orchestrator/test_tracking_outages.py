@@ -14,15 +14,15 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import pytest
 from rich.console import Console
 
-from illama.data import dataset_digest
-from orchestrator import mirroring
+from illama.data.datasets import dataset_digest
 from orchestrator.driver import Job, run_sweep
 from orchestrator.executors.local import run_locally
-from orchestrator.mirroring import BackgroundMirror
-from orchestrator.plan import trials_of
-from orchestrator.spec import load_spec
-from orchestrator.store import Store
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.store import Store
 from orchestrator.tracking import MlflowMirror
+from orchestrator.tracking import background as mirroring
+from orchestrator.tracking.background import BackgroundMirror
 
 pytestmark = [
     pytest.mark.slow,

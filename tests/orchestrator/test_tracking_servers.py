@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ui import free_port
+from orchestrator.tracking.server import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.tracking.shape import params_of, road_names, state_of, state_tags
 from orchestrator.trial import Outcome, State, TrialRecord
 

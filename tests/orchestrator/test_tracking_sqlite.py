@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from illama.data import dataset_digest
-from orchestrator.plan import trials_of
-from orchestrator.spec import load_spec
-from orchestrator.store import Store
+from illama.data.datasets import dataset_digest
+from orchestrator.planning.plan import trials_of
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.store import Store
 from orchestrator.tracking import MlflowMirror, report, sqlite
 from orchestrator.tracking.api import Api, Point
 from orchestrator.tracking.sqlite import Sqlite, connect

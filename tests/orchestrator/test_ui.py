@@ -16,9 +16,9 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.errors import UsageError
-from orchestrator.files import write_json
-from orchestrator.store import Store
-from orchestrator.ui import page_of
+from orchestrator.store.files import write_json
+from orchestrator.store.store import Store
+from orchestrator.tracking.server import page_of
 
 CommandLine = Callable[..., Any]
 Process = Callable[..., "subprocess.Popen[str]"]

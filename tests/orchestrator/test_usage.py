@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.files import read_json, read_json_lines
-from orchestrator.lease import Lease
-from orchestrator.usage import UsageMeter
-from orchestrator.worker import run_trial
+from orchestrator.running.usage import UsageMeter
+from orchestrator.running.worker import run_trial
+from orchestrator.store.files import read_json, read_json_lines
+from orchestrator.store.lease import Lease
 
 
 def test_a_busy_process_is_seen_busy() -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError
-from orchestrator.lease import Lease
-from orchestrator.store import TrialDirectory
+from orchestrator.running.worker import run_trial
+from orchestrator.store.lease import Lease
+from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import Outcome, Resources, State
-from orchestrator.worker import run_trial
 
 
 class Bench:
@@ -164,7 +164,7 @@ def stop_at_look(bench: Bench, monkeypatch: pytest.MonkeyPatch, look: int) -> No
             bench.lease.ask_workers_to_stop()
         return float(tick)
 
-    monkeypatch.setattr("orchestrator.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
+    monkeypatch.setattr("orchestrator.running.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
 
 
 def test_lost_where_the_process_is_about_to_be_taken_away_with_everything_saved(
@@ -172,7 +172,7 @@ def test_lost_where_the_process_is_about_to_be_taken_away_with_everything_saved(
 ) -> None:
     bench = make_bench()
     notice = threading.Event()
-    monkeypatch.setattr("orchestrator.worker.leave", notice)
+    monkeypatch.setattr("orchestrator.running.worker.leave", notice)
     notice.set()
     assert bench.run() is Outcome.LOST
     assert bench.directory.record().cause == "stopped at iteration 0, checkpoint saved"
@@ -189,7 +189,7 @@ def test_lost_where_no_driver_stands_behind_it_any_more(
     if what == "gone":
         path.unlink()
     elif what == "expired":
-        monkeypatch.setattr("orchestrator.worker.EXPIRY_SECONDS", -1.0)
+        monkeypatch.setattr("orchestrator.running.worker.EXPIRY_SECONDS", -1.0)
     else:
         path.write_text(json.dumps(holder | {"session": "another"}))
     assert bench.run() is Outcome.LOST
@@ -217,7 +217,7 @@ def test_a_superseded_attempt_writes_nothing_more(make_bench: MakeBench, monkeyp
             content.update(bench.content)
         return float(tick)
 
-    monkeypatch.setattr("orchestrator.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
+    monkeypatch.setattr("orchestrator.running.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
     assert bench.run() is Outcome.LOST
     assert content
     assert bench.content == content
@@ -326,7 +326,8 @@ def test_a_worker_that_trained_others_before_gives_the_same_bits(
 def test_a_trial_that_hangs_is_ended_at_its_time_limit_and_shows_where_it_stood(make_bench: MakeBench) -> None:
     bench = make_bench(resources={"time_limit": 2.0})
     # stuck in C code that holds the interpreter's lock: no thread of Python could end this
-    hang = "import ctypes, sys, pathlib, orchestrator.worker as w; w.train = lambda *a, **k: ctypes.PyDLL(None).sleep(600); "
+    hang = "import ctypes, sys, pathlib, orchestrator.running.worker as w; "
+    hang += "w.train = lambda *a, **k: ctypes.PyDLL(None).sleep(600); "
     hang += "w.run_trial(pathlib.Path(sys.argv[1]), sys.argv[2])"
     command = [sys.executable, "-c", hang, str(bench.directory.path), bench.lease.session]
     assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 1

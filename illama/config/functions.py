@@ -1,0 +1,323 @@
+"""Models, data and trainings that others wrote: a function named `module:function`, its keyword parameters as settings.
+
+    model: {name: "mixer:create_mixer", depth: 4}      returns a network from images (B, channels, height, width) to logits
+    data: {name: "shapes:load", size: 12}              returns train_images, train_labels, val_images, val_labels
+    train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
+
+What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
+and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. Imports torch only where a network is built;
+`illama.training.user_training` runs a training.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from pydantic import ConfigDict, Field, NonNegativeInt, PydanticUserError, TypeAdapter, create_model
+from pydantic_core import PydanticSerializationError
+
+from illama.config.imports import ForeignError, blaming, function_of, identity_of, offered, refuse_other_code
+from illama.config.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from illama.dataset import Dataset
+
+_ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "illama.trainings"}
+GIVEN: Mapping[str, tuple[str, ...]] = {
+    "model": (),
+    "data": ("data_dir",),
+    "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+}
+"""Parameters that are given to a function where it asks for them; they are no settings."""
+_SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
+_BATCH = 2
+"""Images that a network is tried with: one alone would be too few for a batch normalisation."""
+
+
+class ForeignModel(Settings):
+    """A network that a function of somebody else builds."""
+
+    name: str
+    """As the spec has it: `module:function`, or what an installed package offers under the entry point `illama.models`."""
+    function: str
+    """`module:function`."""
+    code: str
+    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
+    options: dict[str, Any]
+    """Every setting of the function, defaults included."""
+    params: NonNegativeInt
+    """Parameters."""
+    macs: NonNegativeInt
+    """Multiply-accumulates of one image's way forward, counted by torch."""
+    masked: bool
+    """Whether it has a method `set_soft_mask_rate(alpha)`."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the numbers."""
+        return {"function": self.function, "code": self.code, "options": self.options}
+
+    @property
+    def img_size(self) -> int:
+        """Height and width of its input: its option of that name."""
+        return int(self.options["img_size"])
+
+
+class ForeignData(Settings):
+    """Images that a function of somebody else loads."""
+
+    name: str
+    """As the spec has it; the entry point is `illama.datasets`."""
+    function: str
+    """`module:function`."""
+    options: dict[str, Any]
+    """Every setting of the function, defaults included."""
+    content: str
+    """Digest of the images and labels: they are the data's identity, however they were loaded."""
+    shape: tuple[int, int, int]
+    """Of one image: channels, height, width."""
+    num_classes: int
+
+    def __hash__(self) -> int:
+        return hash(self.content)
+
+
+class ForeignTraining(Settings):
+    """A training that a function of somebody else does."""
+
+    name: str
+    """As the spec has it; the entry point is `illama.trainings`."""
+    function: str
+    """`module:function`."""
+    code: str
+    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
+    options: dict[str, Any]
+    """Every setting of the function, defaults included."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the numbers, beside the seed."""
+        return {"function": self.function, "code": self.code, "options": self.options}
+
+    @property
+    def length(self) -> int | None:
+        """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
+        known = (self.options.get(name) for name in ("iterations", "epochs"))
+        return next((length for length in known if type(length) is int and length > 0), None)
+
+    @property
+    def epochs(self) -> int:
+        """What its progress is measured by: its length, or the whole of it."""
+        return self.length or 1
+
+
+def function_behind(group: str, name: object, own: Mapping[str, Any] | tuple[str, ...]) -> str | None:
+    """The `module:function` that a name in the spec's `model`, `data` or `train` stands for; none for one of our `own`."""
+    if not isinstance(name, str) or name in own:
+        return None
+    return name if ":" in name else offered(_ENTRY_POINTS[group], name)
+
+
+def settings_of(group: str, function: str) -> type[Settings]:
+    """The function's keyword parameters as settings, with their types and defaults; those that YAML cannot write are left out.
+
+    Raises `ForeignError` where it cannot be imported, or needs what no setting can give.
+    """
+    return _settings_of(group, function, function_of(function))
+
+
+@cache
+def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
+    with blaming(f"the signature of {target}"):
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+    fields: dict[str, Any] = {"name_": (str, Field(alias="name"))}
+    for index, parameter in enumerate(parameters):
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in ("name", *GIVEN[group])
+        field = _field(parameter) if is_setting else None
+        if field is not None:
+            fields[f"option_{index}"] = field  # the alias is the name: no name of theirs can shadow one of pydantic's
+        elif parameter.default is parameter.empty and parameter.name not in GIVEN[group]:
+            raise ForeignError(f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default")
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+    class Options(Settings):
+        model_config = ConfigDict(extra="allow" if open_ended else "forbid", use_attribute_docstrings=False)
+
+    made: type[Settings] = create_model(target, __base__=Options, **fields)
+    return made
+
+
+def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
+    """Type and default; none where it cannot stand in a spec."""
+    default, kind = parameter.default, parameter.annotation
+    if kind is parameter.empty:
+        kind = type(default) if isinstance(default, bool | int | float | str) else Any
+    if default is None:
+        kind = Optional[kind]  # noqa: UP045  which `|` cannot say of every kind of annotation
+    try:
+        adapter = TypeAdapter(kind)
+        if default is not parameter.empty:
+            adapter.dump_python(default, mode="json", warnings=False)
+    except (PydanticUserError, PydanticSerializationError):
+        return None
+    return kind, Field(default=... if default is parameter.empty else default, alias=parameter.name)
+
+
+def options_of(settings: Settings) -> dict[str, Any]:
+    """As JSON has them, the name left out."""
+    options = settings.model_dump(mode="json", by_alias=True, warnings=False)
+    del options["name"]
+    return options
+
+
+def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """As the function takes them: JSON has neither tuples nor enums."""
+    checked = settings_of(group, function).model_validate({"name": function, **options})
+    fields = type(checked).model_fields
+    values = {str(field.alias): getattr(checked, name) for name, field in fields.items() if field.alias != "name"}
+    return values | (checked.model_extra or {})
+
+
+def described_data(name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None) -> ForeignData:
+    """Load the images once to see what they are. Raises `ForeignError`."""
+    content, shape, num_classes = _described(function, identity_of(function), json.dumps(options), data_dir)
+    return ForeignData(name=name, function=function, options=dict(options), content=content, shape=shape, num_classes=num_classes)
+
+
+@cache
+def _described(function: str, code: str, options: str, data_dir: Path | None) -> tuple[str, tuple[int, int, int], int]:
+    with blaming(function):
+        data = _loaded(function, json.loads(options), data_dir)
+    return data.digest, data.shape, data.num_classes
+
+
+def load_images(data: ForeignData, data_dir: Path | None) -> "Dataset":
+    """The images again. Raises `ForeignError` where they are not those that the sweep was planned with."""
+    found = _loaded(data.function, data.options, data_dir)
+    if found.digest != data.content:
+        raise ForeignError(
+            f"{data.function} gave other images or labels than when the sweep was planned; it must give the same ones each time: "
+            "draw from a generator with a fixed seed, and plan again where its files or code have changed"
+        )
+    return found
+
+
+def _loaded(function: str, options: Mapping[str, Any], data_dir: Path | None) -> "Dataset":
+    from illama.dataset import checked  # numpy
+
+    loader = function_of(function)
+    arguments = arguments_of("data", function, options)
+    if "data_dir" in inspect.signature(loader).parameters:
+        arguments["data_dir"] = data_dir
+    found = _called(loader, arguments)
+    try:
+        return checked(found)
+    except ValueError as error:
+        raise ForeignError(f"{function} {error}") from error
+
+
+def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
+    """What the function returns, with the same draws each time."""
+    from illama.randomness import generators_kept
+
+    seeded = "torch" in sys.modules
+    with generators_kept(seed=0):
+        found = loader(**arguments)
+    return found if seeded or "torch" not in sys.modules else _called(loader, arguments)  # it imported torch itself: once more
+
+
+def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, int], int | None]:
+    """Channels, height and width of our own data sets, and their classes where these are known before they are read.
+
+    Of an image folder the network's option `img_size` says how large its images are cut.
+
+    Raises `ForeignError` for data that take their shape from a network of ours.
+    """
+    if data == "image_folder" and isinstance(size := options.get("img_size"), int):
+        return (3, size, size), None
+    if data not in _SHAPES:
+        needs = "an option img_size" if data == "image_folder" else "settings that only the built-in networks have"
+        raise ForeignError(f"data {data} takes the size of its images from {needs}, which this function has not")
+    return _SHAPES[data]
+
+
+def described_model(
+    name: str, function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
+) -> ForeignModel:
+    """Build the network once, without memory where it can be, and see what a batch of images becomes. Raises `ForeignError`."""
+    code = identity_of(function)
+    params, macs, masked = _measured(function, code, json.dumps(options), shape, num_classes)
+    return ForeignModel(name=name, function=function, code=code, options=dict(options), params=params, macs=macs, masked=masked)
+
+
+@cache
+def _measured(
+    function: str, code: str, options: str, shape: tuple[int, int, int], num_classes: int | None
+) -> tuple[int, int, bool]:
+    import torch
+
+    try:
+        with torch.device("meta"), blaming(function):
+            return _tried(function, json.loads(options), shape, num_classes)
+    except ForeignError:  # many a network cannot be built without numbers; what is wrong with it shows with them as well
+        with blaming(function):
+            return _tried(function, json.loads(options), shape, num_classes)
+
+
+def _tried(
+    function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
+) -> tuple[int, int, bool]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from illama.randomness import generators_kept
+
+    with generators_kept(seed=0):
+        network = _network(function, options).eval()
+        with FlopCounterMode(display=False) as counter:  # with gradients: without, torch takes shortcuts that it does not count
+            logits = network(torch.zeros(_BATCH, *shape))
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(found, tuple) or len(found) != 2 or found[0] != _BATCH or num_classes not in (None, found[1]):
+        wanted = f"logits of shape ({_BATCH}, {num_classes or 'classes'})"
+        raise ForeignError(f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}")
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return params, counter.get_total_flops() // (2 * _BATCH), hasattr(network, "set_soft_mask_rate")
+
+
+def build(model: ForeignModel, seed: int) -> "nn.Module":
+    """The network, its first values drawn from the global generators under `seed`.
+
+    Raises `ForeignError` where the code is not that of the plan; what the function raises passes through.
+    """
+    import torch  # noqa: F401  so that its generator is seeded, too
+
+    from illama.randomness import derive, generators_kept
+
+    refuse_other_code(model.function, model.code)
+    with generators_kept(derive(seed, "init")):
+        return _network(model.function, model.options)
+
+
+def _network(function: str, options: Mapping[str, Any]) -> "nn.Module":
+    from torch import nn
+
+    network = function_of(function)(**arguments_of("model", function, options))
+    if not isinstance(network, nn.Module):
+        raise ForeignError(f"{function} returned {type(network).__name__}; expected a torch.nn.Module")
+    return network
+
+
+def described_training(name: str, function: str, options: Mapping[str, Any]) -> ForeignTraining:
+    """Without running it. Raises `ForeignError`."""
+    found = function_of(function)
+    if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
+        raise ForeignError(f"{function} is a generator or a coroutine; it must be a function that returns its final metrics")
+    return ForeignTraining(name=name, function=function, code=identity_of(function), options=dict(options))

@@ -1,0 +1,213 @@
+"""Functions that others wrote, named `module:function`: found, imported, and identified by their source.
+
+Importing a module runs it. What it prints goes to stderr, what it raises becomes a `ForeignError` that names the line.
+"""
+
+import ast
+import importlib
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import entry_points, packages_distributions, version
+from importlib.util import resolve_name
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_INSTALLED = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
+_OURS = ("illama", "orchestrator")
+
+
+class ForeignError(ValueError):
+    """Somebody's function cannot be imported or called, or returns something else than it must."""
+
+    group = "model"
+    """Whose name it is about: `model`, `data` or `train`."""
+
+
+class _Imported:
+    """What this process knows of the modules beside a spec."""
+
+    folder: Path | None = None
+    modules: set[str] = set()
+
+
+def import_from(folder: Path, *, lazily: bool = False) -> None:
+    """Look for modules in `folder` first from now on, and forget those that were imported from there, or from another, before.
+
+    `lazily` leaves Python's path alone until a function is asked for: a folder of which nothing is wanted must not offer its own
+    `random.py`, say, to a library. Otherwise a process that is started before anything is imported inherits the path.
+    """
+    if _Imported.folder and str(_Imported.folder) in sys.path:
+        sys.path.remove(str(_Imported.folder))
+    for name in _Imported.modules:
+        sys.modules.pop(name, None)
+    _Imported.folder, _Imported.modules = folder.resolve(), set()
+    if not lazily:
+        sys.path.insert(0, str(_Imported.folder))
+    importlib.invalidate_caches()
+    function_of.cache_clear()
+    identity_of.cache_clear()
+
+
+@contextmanager
+def blaming(what: str) -> Iterator[None]:
+    """Run code of others: `what` names it where it raises."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except ForeignError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ForeignError(f"{what} raised {type(error).__name__}: {error}{_place(error)}") from error
+
+
+@cache
+def function_of(target: str) -> Callable[..., Any]:
+    """What `module:function` names. Raises `ForeignError`."""
+    module_name, _, path = target.partition(":")
+    module = _module(module_name)
+    try:
+        function: Callable[..., Any] = attrgetter(path)(module)
+    except AttributeError:
+        known = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
+        raise ForeignError(f"module '{module_name}' has no function '{path}'{_did_you_mean(path, known)}") from None
+    if not callable(function):
+        raise ForeignError(f"{target} is {function!r}, not a function")
+    return function
+
+
+def offered(group: str, name: str) -> str | None:
+    """The `module:function` that an installed package offers as `name`, by an entry point of `group`."""
+    return next((f"{point.module}:{point.attr}" for point in entry_points(group=group, name=name)), None)
+
+
+@cache
+def identity_of(target: str) -> str:
+    """What says whether the code behind `module:function` is the same as before.
+
+    The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change. Else a digest of the source of
+    the module and of all that it imports from the same folder; of an installed package its version and the module's file.
+    """
+    module = _module(target.partition(":")[0])
+    declared = getattr(module, "NUMERICS_VERSION", None)
+    if declared is not None:
+        return f"NUMERICS_VERSION {declared}"
+    root = _root(module)
+    files, package = sources(target), ""
+    if root in _INSTALLED:
+        top = module.__name__.partition(".")[0]
+        package = "".join(f"{name} {version(name)} " for name in packages_distributions().get(top, []))
+    digest = sha256(repr(sorted((path, content) for path, content in files.items())).encode()).hexdigest()
+    return f"{package}sha256:{digest}"
+
+
+def refuse_other_code(target: str, code: str) -> None:
+    """Raises `ForeignError` where the code behind `module:function` is not what `identity_of` said of it: `code`."""
+    if (found := identity_of(target)) != code:
+        raise ForeignError(f"the code of {target} is another one ({found}) than when this was planned ({code})")
+
+
+def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
+    """The files that the module is made of, by their paths below the folder that it was found in.
+
+    With `below`, nothing where that is another folder. Imports are read, not run, so one inside a function counts as well.
+    """
+    module = _module(target.partition(":")[0])
+    root = _root(module)
+    if below is not None and root != below.resolve():
+        return {}
+    if root in _INSTALLED or not str(module.__file__).endswith(".py"):
+        file = Path(str(module.__file__))
+        return {file.name: file.read_bytes()}
+    found: dict[str, bytes] = {}
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        for path in _files(root, name):
+            relative = path.relative_to(root).as_posix()
+            if relative not in found:
+                found[relative] = path.read_bytes()
+                package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+                with blaming(f"reading {path.name}"):
+                    waiting += _imports(found[relative], package)
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    folder = _Imported.folder
+    if folder and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    before, no_bytecode = set(sys.modules), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # the folder is not ours
+    try:
+        with blaming(f"importing '{name}'"):
+            module = importlib.import_module(name)
+        if folder and list(_files(folder, name.partition(".")[0])) and _root(module) != folder:
+            raise ForeignError(f"module '{name}' beside the spec is hidden by {module.__file__}; give it another name")
+        return module
+    except ForeignError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in (name, name.partition(".")[0]):
+            known = [path.stem for path in folder.glob("*.py")] if folder else []
+            where = f"beside the spec, in {folder}, or among" if folder else "in the current folder or among"
+            message = f"there is no module '{name}' {where} the installed packages{_did_you_mean(name, known)}"
+            raise ForeignError(message) from None
+        raise
+    finally:
+        sys.dont_write_bytecode = no_bytecode
+        _Imported.modules |= {new for new in set(sys.modules) - before if _is_beside(sys.modules[new])}
+
+
+def _is_beside(module: ModuleType) -> bool:
+    """Whether it was imported from the spec's folder: installed packages and ourselves may lie below it, too."""
+    file, folder = getattr(module, "__file__", None), _Imported.folder
+    if not file or not folder or module.__name__.partition(".")[0] in _OURS:
+        return False
+    parents = Path(file).resolve().parents
+    return folder in parents and not _INSTALLED & set(parents)
+
+
+def _root(module: ModuleType) -> Path:
+    """The folder that the module's whole name is found in."""
+    if not getattr(module, "__file__", None):
+        raise ForeignError(f"module '{module.__name__}' has no file, so nothing says whether it is the same tomorrow")
+    file = Path(str(module.__file__)).resolve()
+    return file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
+
+
+def _files(root: Path, name: str) -> Iterator[Path]:
+    """The files that run when `name` is imported: its packages' and its own, where they lie below `root`."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        base = root.joinpath(*parts[:end])
+        yield from (path for path in (base / "__init__.py", base.with_name(f"{base.name}.py")) if path.is_file())
+
+
+def _imports(source: bytes, package: str) -> Iterator[str]:
+    """Every module that the source may import, whether there is one or not."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _place(error: BaseException) -> str:
+    """The line of their code that it comes from."""
+    if isinstance(error, SyntaxError):
+        return ""  # it says so itself
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    theirs = [frame for frame in frames if not ({*_INSTALLED, Path(__file__).parents[1]} & set(Path(frame.filename).parents))]
+    return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    nearest = get_close_matches(word, known, 1)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""

@@ -1,0 +1,150 @@
+"""The training recipe as settings, with the paper's names. Knows no torch."""
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from illama.config.settings import Settings
+
+
+class SoftMaskConfig(Settings):
+    """From bidirectional to causal attention during training (paper, section 3.6 and equation 2)."""
+
+    schedule: Literal["constant", "linear", "cosine"]
+    """`constant`: `rate` until the cutoff, then 0. `linear` and `cosine` (not the paper's): from `rate` to 0 at the cutoff."""
+    epochs: PositiveInt
+    """The cutoff: from this epoch on the mask is fully causal."""
+    rate: float = Field(default=1.0, gt=0, le=1)
+    """alpha at the start."""
+
+
+class InitConfig(Settings):
+    """First weights from a file instead of a draw: fine-tuning (paper, Table 14) or weight selection (Table 18)."""
+
+    checkpoint: str
+    """Our checkpoint, or a file as the paper's authors released it: its name inside `RuntimeConfig.data_dir`, or a whole path.
+    Learned positions of another resolution are interpolated."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Of the file, which identifies it. A plan finds it out where it is not given; where it is, another file is refused."""
+    head: Literal["kept", "new"] = "kept"
+    """`new`: the last linear is drawn afresh, for other classes."""
+    source_heads: PositiveInt | None = None
+    """Weight selection: the file has a larger network with so many attention heads, an iLLaMA or a LLaMA as Hugging Face keeps it
+    (`pytorch_model.bin`, or the first part of one); evenly spaced elements of its first blocks are taken, all else is drawn."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.source_heads is not None and self.head == "new":
+            raise ValueError("weight selection (source_heads) always draws a new head: leave out head")
+        return self
+
+
+class TrainConfig(Settings):
+    """The recipe. AdamW, linear warmup and cosine decay per iteration (paper, Table 12)."""
+
+    epochs: PositiveInt
+    """Passes over the training images."""
+    batch_size: PositiveInt
+    """Images per iteration; the remainder of an epoch is dropped."""
+    lr: PositiveFloat
+    """Peak learning rate."""
+    min_lr: NonNegativeFloat = 1e-6
+    """Learning rate that the cosine ends at."""
+    warmup_epochs: NonNegativeFloat = 0
+    """Epochs of linear warmup from 0."""
+    weight_decay: NonNegativeFloat = 0.05
+    """AdamW's decay; 1-D tensors, biases, position embedding and class token have none."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's moment decays."""
+    eps: PositiveFloat = 1e-8
+    """AdamW's denominator term."""
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Fine-tuning: the learning rate shrinks by this factor with every block further from the head."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target spread evenly over the classes."""
+    clip_grad: PositiveFloat | None = None
+    """Largest norm of the gradient, or none."""
+    init: InitConfig | None = None
+    """A file to start from, or none: all weights are drawn."""
+    soft_mask: SoftMaskConfig | None = None
+    """The soft mask, or none: the mask is as `model.attention` says from the first iteration."""
+
+    mixup: NonNegativeFloat = 0.0
+    """Blend pairs of images with a share drawn from Beta(mixup, mixup); 0 is off."""
+    cutmix: NonNegativeFloat = 0.0
+    """Paste a rectangle of one image of a pair into the other, its area drawn from Beta(cutmix, cutmix); 0 is off. With both on,
+    either is picked with probability 1/2."""
+    mix_group: PositiveInt | None = None
+    """Images that share one draw of mixup and cutmix, an even divisor of the batch; none: the whole batch. The paper's batches of
+    4096 came as 32 times 128, each with a draw of its own."""
+    hflip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of mirroring an image left to right."""
+    random_crop: int = Field(default=0, ge=0)
+    """Pixels of padding around an image before a crop of its size is cut at a random place."""
+    random_resized_crop: bool = False
+    """Image folders: cut 8 to 100 % of the area, 3/4 to 4/3 as wide as high, and resize it."""
+    aa: str | None = None
+    """Image folders: RandAugment in timm's spelling, such as `rand-m9-mstd0.5-inc1`."""
+    transforms: Literal["own", "timm"] = "own"
+    """Image folders: whose code makes the training pictures. `timm`'s are the paper's; `own` ones need Pillow alone and equal
+    them in distribution (`illama.data.transforms`)."""
+    reprob: float = Field(default=0.0, ge=0, le=1)
+    """Random erasing: probability that a rectangle of an image becomes noise."""
+
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Stochastic depth of the last block; those before have proportionally less."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of the tokens that enter the first block."""
+    drop_mode: Literal["standard", "early", "late"] = "standard"
+    """`early`: drop only before `cutoff_epoch`; `late`: only from it on ("Dropout Reduces Underfitting", arXiv 2303.01500)."""
+    drop_schedule: Literal["constant", "linear"] = "constant"
+    """Of early drop: `linear` falls to 0 at the cutoff."""
+    cutoff_epoch: int = Field(default=0, ge=0)
+    """Where early drop ends and late drop begins."""
+
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, evaluated beside them as `val_ema/...`."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of matrix products (autocast); weights stay float32. float16 needs a GPU."""
+    deterministic: bool = False
+    """On a GPU: only kernels that give the same bits every time. The CPU's always do."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} is longer than the training, {self.epochs} epochs")
+        if self.soft_mask and self.soft_mask.epochs > self.epochs:
+            raise ValueError(f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, {self.epochs} epochs")
+        if self.mix_group is not None and (self.mix_group % 2 or self.batch_size % self.mix_group):
+            raise ValueError(f"mix_group {self.mix_group} does not cut batch_size {self.batch_size} into groups of whole pairs")
+        if self.transforms == "timm" and not self.random_resized_crop:
+            raise ValueError("transforms timm always cuts a random_resized_crop: set that as well")
+        if self.drop_path and self.dropout:
+            raise ValueError("drop_path and dropout are both on; their schedule is one, so use only one of them")
+        if (self.drop_mode == "standard") != (self.cutoff_epoch == 0):
+            raise ValueError(f"drop_mode {self.drop_mode} with cutoff_epoch {self.cutoff_epoch}: early and late need a cutoff")
+        if self.drop_schedule == "linear" and self.drop_mode != "early":
+            raise ValueError(
+                f"drop_schedule linear falls to 0 at the cutoff of drop_mode early, but drop_mode is {self.drop_mode}"
+            )
+        return self
+
+    @field_validator("aa")
+    @classmethod
+    def _is_rand_augment(cls, aa: str | None) -> str | None:
+        if aa is not None:
+            parse_rand_augment(aa)
+        return aa
+
+
+def parse_rand_augment(policy: str) -> tuple[float, int, float]:
+    """Magnitude, number of operations and the magnitude's deviation of `rand-m9-mstd0.5-inc1`.
+
+    Raises `ValueError` when it is not of that form.
+    """
+    match = re.fullmatch(r"rand-m(\d+(?:\.\d+)?)(?:-n(\d+))?(?:-mstd(\d+(?:\.\d+)?))?-inc1", policy)
+    if match is None:
+        raise ValueError(f"train.aa is {policy!r}; expected the form rand-m9-mstd0.5-inc1, with -n2 after the magnitude at will")
+    magnitude, count, deviation = match.groups()
+    return float(magnitude), int(count or 2), float(deviation or 0)

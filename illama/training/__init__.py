@@ -1,0 +1,1 @@
+"""The training loop, from one update to several processes."""

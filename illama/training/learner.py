@@ -1,0 +1,130 @@
+"""A network and what changes it: a batch goes in, the weights come out updated."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from illama.config import Config, ForeignModel, RuntimeConfig
+from illama.data.augment import Mixed, loss, mix
+from illama.drop import draw_drop, part
+from illama.model import make_network
+from illama.randomness import derive, reseed
+from illama.schedules import learning_rate, soft_mask_rate
+from illama.training.device import autocast
+from illama.training.distributed import Ranks
+from illama.training.optim import make_optimizer, set_learning_rate
+from illama.weights.pretrained import start_from
+
+
+class Learner:
+    """Model, optimiser and, where asked for, the moving average of the weights."""
+
+    def __init__(
+        self,
+        config: Config,
+        runtime: RuntimeConfig,
+        device: torch.device,
+        iterations_per_epoch: int,
+        ranks: Ranks | None = None,
+    ) -> None:
+        if config.train.precision == "float16" and device.type == "cpu":
+            raise ValueError("train.precision float16 needs a GPU; on the CPU use bfloat16 or float32")
+        self.config, self.device, self.iterations_per_epoch = config, device, iterations_per_epoch
+        self.ranks = ranks or Ranks()
+        self.micro_batch = runtime.micro_batch_size or config.train.batch_size
+        self.model = make_network(config.model, config.seed).to(device)
+        if self.ranks.size > 1 and any(isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()):
+            raise ValueError("batch normalisation measures whole batches, of which several processes have a part each: use one")
+        self._alpha = 0.0
+        self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
+        self.optimizer = make_optimizer(self.model, config.train)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.precision == "float16")
+        self.average: nn.Module | None = None
+        if config.train.ema is not None:
+            self.average = make_network(config.model, config.seed).to(device)
+
+    def update(self, iteration: int, images: Tensor, labels: Tensor) -> Tensor:
+        """One iteration on a batch (B, channels, height, width) with labels (B,), or of several processes on this one's rows.
+
+        Returns the whole batch's loss, 0-d, on the device.
+        """
+        train = self.config.train
+        set_learning_rate(self.optimizer, learning_rate(train, iteration, self.iterations_per_epoch))
+        self.set_alpha(self.alpha(iteration))
+        batch = mix(images, labels, train, self.config.seed, iteration, self.ranks.rows(train.batch_size))
+        self.optimizer.zero_grad()
+        total = self._backward(batch, iteration)
+        if train.clip_grad is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None and train.ema is not None:
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - train.ema)
+                for copy, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                    copy.copy_(buffer)  # a batch normalisation's statistics are averages already
+        return total
+
+    def _backward(self, batch: Mixed, iteration: int) -> Tensor:
+        """Gradients of the batch's mean loss, added up over micro-batches and processes."""
+        count = self.config.train.batch_size
+        drop = part(draw_drop(self.config, iteration, self.iterations_per_epoch, self.device), self.ranks.rows(count))
+        total = torch.zeros((), device=self.device)
+        for start in range(0, len(batch.images), self.micro_batch):
+            rows = slice(start, min(start + self.micro_batch, len(batch.images)))
+            piece = batch.part(rows)
+            if isinstance(self.config.model, ForeignModel):  # it may draw, and must draw the same when resumed
+                seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
+                reseed(seed)
+                torch.manual_seed(seed)  # of a GPU as well
+            with autocast(self.device, self.config.train.precision):
+                logits = self.network(piece.images) if drop is None else self.network(piece.images, part(drop, rows))
+            value = loss(logits.float(), piece, self.config.train.label_smoothing) * (len(piece.labels) / count)
+            self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            total += value.detach()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.ranks.add_up([*gradients, total])
+        return total
+
+    def alpha(self, iteration: int) -> float:
+        """The soft-mask rate of an iteration."""
+        return soft_mask_rate(self.config.train.soft_mask, iteration, self.iterations_per_epoch)
+
+    def set_alpha(self, alpha: float) -> None:
+        """Of the model and its average; a network that has no soft mask is never asked for one."""
+        if alpha != self._alpha:
+            for model in (self.model, self.average):
+                if model is not None:
+                    model.set_soft_mask_rate(alpha)  # type: ignore[operator]
+            self._alpha = alpha
+
+    def broken(self) -> tuple[str, float] | None:
+        """The first parameter that is not finite, and its value."""
+        for name, parameter in self.model.named_parameters():
+            finite = torch.isfinite(parameter)
+            if not finite.all():
+                return name, parameter[~finite][0].item()
+        return None
+
+    def start(self, data_dir: Path | None) -> None:
+        """Take the first weights from the file of `train.init`, if there is one (`illama.weights.pretrained.start_from`)."""
+        if self.config.train.init is not None:
+            start_from(self.model, self.config.train.init, data_dir)
+            if self.average is not None:
+                self.average.load_state_dict(self.model.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return state if self.average is None else state | {"average": self.average.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])

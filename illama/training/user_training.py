@@ -1,0 +1,191 @@
+"""A training that a function of somebody else does: what it is given, and what is made of what it gives back.
+
+    def train(*, depth: int = 2, lr: float = 3e-3, seed, log_metrics, checkpoint_dir, should_stop, device) -> Mapping[str, float]
+
+Its other parameters are settings (`illama.config.functions`). It saves what it needs in `checkpoint_dir`, finds it there after an
+interruption, and goes on; how, is its own business. Beside that folder we keep what it has logged and how long it took.
+"""
+
+import inspect
+import json
+import math
+import operator
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import chdir, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from illama.config import ForeignConfig, RuntimeConfig, data_directory
+from illama.config.functions import GIVEN, arguments_of
+from illama.config.imports import function_of, refuse_other_code
+from illama.randomness import derive, reseed
+from illama.training.device import forget_peak_memory, peak_memory_bytes, pick_device, process_state
+from illama.training.results import Diverged, Stopped, TrainResult
+
+CHECKPOINT_FOLDER = "checkpoint"
+"""Below the training's directory: the function's own."""
+STATE = "own_training.json"
+"""Beside it: whose checkpoint it is, and what was logged last."""
+
+_METRIC_NAME = re.compile(r"[\w\-.: ]+(/[\w\-.: ]+)*", re.ASCII)
+"""What MLflow takes."""
+_SIZES = ("params", "flops")
+"""No metrics: the report has columns of these names."""
+
+
+def train_foreign(
+    config: ForeignConfig,
+    runtime: RuntimeConfig,
+    *,
+    log_metrics: Callable[[Mapping[str, float], int], None],
+    directory: Path | None,
+    should_stop: Callable[[], bool],
+) -> TrainResult:
+    """Call the function. The global generators of torch, numpy and Python start from the trial's seed, each time.
+
+    Raises `Diverged` for a metric that is not finite, `Stopped` where it returns nothing once `should_stop` has said so, and
+    `ValueError` where code or settings are others than those of the plan or the checkpoint, or what it returns is no metrics.
+    What the function raises passes through.
+    """
+    refuse_other_code(config.train.function, config.train.code)
+    function = function_of(config.train.function)
+    parameters = inspect.signature(function).parameters
+    with TemporaryDirectory() as scratch, process_state(runtime):
+        device = pick_device(runtime)
+        forget_peak_memory(device)
+        log = _Log(config, directory or Path(scratch), log_metrics, should_stop, stops_itself="should_stop" in parameters)
+        given = {
+            "seed": config.seed,
+            "log_metrics": log,
+            "checkpoint_dir": log.checkpoint_dir,
+            "should_stop": log.should_stop,
+            "device": device,
+            "data_dir": data_directory(runtime.data_dir),
+        }
+        assert given.keys() == set(GIVEN["train"])
+        arguments = arguments_of("train", config.train.function, config.train.options)
+        arguments |= {name: value for name, value in given.items() if name in parameters}
+        reseed(seed := derive(config.seed, "train"))
+        torch.manual_seed(seed)  # those of the GPUs
+        return log.result(_called(function, arguments), device)
+
+
+def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """What it prints goes to stderr; our own stdout may be somebody's JSON."""
+    try:
+        with redirect_stdout(sys.stderr), chdir("."):
+            return function(**arguments)
+    except SystemExit as error:  # of a script that was made a function: not the end of the worker
+        raise RuntimeError(f"the training called sys.exit({error.code!r})") from error
+
+
+class _Log:
+    """What the function tells us while it trains, checked and passed on."""
+
+    def __init__(
+        self,
+        config: ForeignConfig,
+        directory: Path,
+        log_metrics: Callable[[Mapping[str, float], int], None],
+        should_stop: Callable[[], bool],
+        *,
+        stops_itself: bool,
+    ) -> None:
+        self._config, self._log_metrics, self._ask, self._stops_itself = config, log_metrics, should_stop, stops_itself
+        self.checkpoint_dir = directory / CHECKPOINT_FOLDER
+        self._path = directory / STATE
+        state = self._earlier()
+        self._seconds: float = state.get("seconds", 0.0)
+        self._iteration: int = state.get("iteration", 0)
+        self._metrics: dict[str, float] = state.get("metrics", {})
+        self._was_told = False
+        self._started = time.monotonic()
+        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        self._keep()
+
+    def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """What the function calls as `log_metrics`."""
+        iteration = operator.index(iteration)
+        if iteration < 0:
+            raise ValueError(f"log_metrics was called for iteration {iteration}; iterations count from 0")
+        checked = _checked(metrics, "log_metrics was given", iteration)
+        self._log_metrics(checked, iteration)
+        if iteration >= self._iteration:  # else it goes on from a checkpoint, and logs what is known
+            self._iteration, self._metrics = iteration, checked
+            self._keep()
+        if not self._stops_itself and self._ask():
+            raise Stopped(iteration)
+
+    def should_stop(self) -> bool:
+        """What the function asks."""
+        self._was_told = self._ask() or self._was_told
+        return self._was_told
+
+    def result(self, returned: Any, device: torch.device) -> TrainResult:
+        """What it came to. Logs the final metrics as well, unless they were logged last."""
+        if returned is None and self._was_told:
+            self._keep()
+            raise Stopped(self._iteration)
+        final = _checked(returned, f"{self._config.train.function} returned", self._iteration)
+        sizes = {name: int(final.pop(name)) for name in _SIZES if name in final}
+        if not final.items() <= self._metrics.items():
+            self._stops_itself = True  # it has done all that there was to do
+            self(final, max(self._iteration + 1, self._config.train.length or 0))
+        return TrainResult(
+            iterations=self._iteration,
+            epochs=0,
+            final=final,
+            best={},
+            best_epoch=0,
+            collapsed=False,
+            params=sizes.get("params"),
+            seconds=self._seconds_so_far,
+            peak_memory_bytes=peak_memory_bytes(device),
+            flops=sizes.get("flops"),
+        )
+
+    @property
+    def _seconds_so_far(self) -> float:
+        return self._seconds + time.monotonic() - self._started
+
+    def _earlier(self) -> Any:
+        """What an interrupted attempt left. Raises `ValueError` where it was one with other settings."""
+        try:
+            state = json.loads(self._path.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):  # none, or torn when the machine died: only figures are lost
+            return {}
+        if state["config"] != self._config.model_dump(mode="json"):
+            raise ValueError(
+                f"{self._path.parent} belongs to a training with other settings, code or seed (see {self._path.name}); "
+                "train in an empty directory"
+            )
+        return state
+
+    def _keep(self) -> None:
+        state = {"config": self._config.model_dump(mode="json"), "seconds": self._seconds_so_far}
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state | {"iteration": self._iteration, "metrics": self._metrics}), "utf-8")
+        temporary.replace(self._path)
+
+
+def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
+    """As numbers. Raises `Diverged` for the first that is not finite, `ValueError` where it is no metrics at all."""
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"{who} {type(metrics).__name__}; expected metrics: names and numbers, such as {{'val/loss': 0.5}}")
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str) or not _METRIC_NAME.fullmatch(name) or ".." in name or len(name) > 250:
+            raise ValueError(f"{who} a metric named {name!r}; allowed are letters, digits, _ - . : space, and / in between")
+        try:
+            found[name] = value.__float__()  # not of text, as float() would
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # numpy's and torch's of several numbers
+            raise ValueError(f"{who} {name!r} of type {type(value).__name__}; a metric is one number") from error
+        if not math.isfinite(found[name]):
+            raise Diverged(iteration, name, found[name], "what its training logs and returns must be finite")
+    return found

@@ -1,0 +1,69 @@
+"""A trained network as others use it: from pixels as the dataset has them to logits, the loader's normalisation inside."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from illama import checkpoint
+from illama.config import Config, DataConfig
+from illama.data import image_folder
+from illama.data.datasets import data_directory, load
+from illama.model import make_network
+
+EXAMPLES = 2
+"""Images that stand for all others; one alone would fix the batch size of an exported network."""
+
+Pixels = npt.NDArray[np.float32]
+
+
+class Classifier(nn.Module):
+    """Normalises pixels as the trainer's loader does, to the bit, and classifies."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, scale: float, mean: npt.ArrayLike, std: npt.ArrayLike) -> None:
+        """The network sees `(pixels / scale - mean) / std`, `mean` and `std` one for each channel."""
+        super().__init__()
+        self.network = network
+        self.scale = scale
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.from_numpy(np.array(values, np.float32))[:, None, None])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits (B, classes)."""
+        logits: Tensor = self.network((pixels / self.scale - self.mean) / self.std)
+        return logits
+
+
+def load_classifier(directory: Path, data_dir: Path | None = None) -> tuple[Classifier, Pixels]:
+    """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0, and a few of its images.
+
+    The images are of the validation part, (n, channels, height, width): those of memory as they are, those of a folder cut to
+    size. Raises `FileNotFoundError` where there is no whole checkpoint, or where the images are not in `data_dir`.
+    """
+    state = checkpoint.load(directory)
+    if state is None:
+        raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
+    config = Config.model_validate_json(state["config"])
+    network = make_network(config.model, config.seed)
+    network.load_state_dict(state["model"])
+    if config.data.name == "image_folder":
+        from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
+
+        return Classifier(network, 255, IMAGENET_MEAN, IMAGENET_STD).eval(), _pictures(config, data_dir)
+    data = load(config.data, config.model, data_dir)
+    return Classifier(network, 1, data.mean, data.std).eval(), data.val_images[:EXAMPLES].astype(np.float32)
+
+
+def _pictures(config: Config, data_dir: Path | None) -> Pixels:
+    from illama.data.transforms import for_validation, read_image
+
+    assert isinstance(config.data, DataConfig)
+    _, listing, _ = image_folder.read(data_directory(data_dir) / config.data.folder)
+    examples = range(min(EXAMPLES, len(listing)))
+    pictures = [for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples]
+    return np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) for picture in pictures])

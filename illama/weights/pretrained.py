@@ -1,0 +1,132 @@
+"""Models by name, and weights from and to files: our own checkpoints and the ones that the paper's authors released.
+
+Both carry the same tensor names. The released files keep the class token's position embedding in the last row, stand in a
+dictionary under `model` beside an `argparse.Namespace` and an optimiser whose learning rates are numpy's numbers, and know no
+soft-mask rate; see the paper's code, `models/illama.py`, and `save_model` in its `utils.py`.
+"""
+
+import argparse
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from illama.checkpoint import content_of
+from illama.config import ModelConfig, explain, with_preset
+from illama.config.train import InitConfig
+from illama.cost import patches
+from illama.model import VisionTransformer
+from illama.weights.initial import checked_path
+from illama.weights.weight_selection import from_llama, is_llama, select_weights
+
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
+_IN_RELEASED_FILES: list[Any] = [
+    argparse.Namespace,
+    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # written by numpy 1 and 2
+    np.dtype,
+    type(np.dtype(np.float64)),
+]
+"""What stands in them beside tensors and plain values; none of it can run anything."""
+
+
+def build(
+    name: str, checkpoint_path: str | Path | None, soft_mask_rate: float, overrides: Mapping[str, Any]
+) -> VisionTransformer:
+    """What `illama.create_model` does."""
+    try:
+        config = ModelConfig.model_validate(with_preset({"name": name, **overrides}))
+    except ValidationError as error:
+        raise ValueError(explain(error)) from error
+    model = VisionTransformer(config)
+    model.set_soft_mask_rate(soft_mask_rate)
+    if checkpoint_path is not None:
+        load_weights(model, Path(checkpoint_path))
+    return model
+
+
+def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
+    """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit, `FileNotFoundError`."""
+    path = checked_path(init, data_dir)
+    if init.source_heads is None:
+        load_weights(model, path, new_head=init.head == "new")
+    elif isinstance(model, VisionTransformer):
+        weights = read_weights(path)
+        weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
+        select_weights(model, weights, init.source_heads)
+    else:
+        raise ValueError("weight selection (train.init.source_heads) knows the blocks of our own networks alone")
+
+
+def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
+    """Fill `model` with the weights in `path`, all but the head's where that is new; position embeddings of another resolution
+    are interpolated.
+
+    Raises `ValueError` naming the tensors that are missing, unknown or of another shape, `FileNotFoundError` without a file.
+    """
+    weights, here = read_weights(path), model.state_dict()
+    if new_head:
+        head = {name: value for name, value in here.items() if name.startswith("head.")}
+        if not head:
+            raise ValueError("train.init.head new draws the last linear afresh, which must be called head; this network has none")
+        weights |= head
+    name = type(model).__name__
+    if isinstance(model, VisionTransformer):
+        name = model.config.name
+        if model.pos_embed is not None and "pos_embed" in weights:
+            weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
+    if problems := differences(here, weights):
+        raise ValueError(f"{path} does not hold the weights of this {name}: {'; '.join(problems)}")
+    model.load_state_dict(weights)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors in `path` by name. Only tensors and plain values are read: a file cannot run a program.
+
+    Raises `ValueError` when it holds anything else, or is damaged.
+    """
+    with torch.serialization.safe_globals(_IN_RELEASED_FILES):
+        content = content_of(path, "weights")
+    weights = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} holds no weights: expected tensors by name, alone or under the key model")
+    return dict(weights)
+
+
+def export_weights(model: VisionTransformer, path: Path) -> None:
+    """Write the weights as the authors' code reads them: their names, under the key `model`."""
+    torch.save({"model": {name: value.detach().cpu() for name, value in model.state_dict().items()}}, path)
+
+
+def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
+    """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class token's row apart.
+
+    What is not a square of patches is returned as it is, for `differences` to name.
+    """
+    extra = config.class_token != "none"
+    side, wanted = math.isqrt(pos_embed.shape[1] - extra), math.isqrt(patches(config))
+    if side == wanted or side**2 + extra != pos_embed.shape[1]:
+        return pos_embed
+    first, last = config.class_token == "first", config.class_token == "last"
+    grid = pos_embed[:, first : pos_embed.shape[1] - last]  # (1, side * side, D)
+    square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
+    stretched = F.interpolate(square.float(), (wanted, wanted), mode="bicubic", align_corners=False)
+    stretched = stretched.permute(0, 2, 3, 1).flatten(1, 2).type_as(pos_embed)  # (1, P, D)
+    return torch.cat((pos_embed[:, :first], stretched, pos_embed[:, pos_embed.shape[1] - last :]), dim=1)
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What keeps the weights `found` from being the weights `expected`: one sentence per tensor."""
+    problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    problems += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
+    problems += [
+        f"{name} is {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected.keys() & found.keys()
+        if found[name].shape != expected[name].shape
+    ]
+    return sorted(problems)

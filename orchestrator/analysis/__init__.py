@@ -1,0 +1,1 @@
+"""Numbers from records: rows, effects, comparisons. No words."""

@@ -1,0 +1,200 @@
+"""The roadmap as numbers: what each step reached, and what it changed."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.analysis.rows import StepEffect, StepRow, corrected, effect_against, make_row, row_to_json
+from orchestrator.analysis.sections import Section, section_to_json, sections_of
+from orchestrator.errors import UsageError, did_you_mean_one_of
+from orchestrator.metrics import METRICS, Mode
+from orchestrator.spec.designs import SkippedCell
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.spec.search_space import Search
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings import SpecWarning, warnings_of
+from orchestrator.stats.power import detectable_difference, typical_std
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+
+__all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
+
+
+@dataclass(frozen=True)
+class Roadmap:
+    """The whole report."""
+
+    sweep: str
+    metric: str
+    mode: str
+    """Which direction is better: `max` or `min`."""
+    seeds: Sequence[int]
+    rows: Sequence[StepRow]
+    """Of the road, for each regime, the baseline first; where the sweep has no road, of all designs."""
+    causes: Mapping[str, str] = field(default_factory=dict)
+    """Why trials failed or diverged, by trial."""
+    own_metric: str = ""
+    """The sweep's, by which searches and seeds were decided; mostly `metric`."""
+    also: Sequence[str] = ()
+    """Further metrics, described beside it."""
+    epoch: str = "last"
+    """The one that the metric is read at: `last` or `best`."""
+    looks: Sequence[int] = ()
+    """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
+    sections: Sequence[Section] = ()
+    """What the other designs show."""
+    searches: Sequence[Search] = ()
+    """With what they tried; their trials are counted nowhere else."""
+    is_whole: bool = True
+    """Whether every step is known; not before the searches are done that they wait for."""
+    warnings: Sequence[SpecWarning] = ()
+    skipped: Sequence[SkippedCell] = ()
+    detectable: float | None = None
+    """The difference that so many seeds find in 8 of 10 sweeps, in the metric's unit; none where no spread is known."""
+    total_seconds: float = 0.0
+    """Of training, each trial counted once; without the searches'."""
+    total_gpu_seconds: float = 0.0
+    spec_text: str = ""
+    """The spec that this is the report of."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """The modules beside it that its models and data are made by."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of `report --format json`."""
+        searches = {search.label: search.to_json() for search in self.searches}
+        return {
+            "sweep": self.sweep,
+            "metric": self.metric,
+            "own_metric": self.own_metric,
+            "also": list(self.also),
+            "epoch": self.epoch,
+            "steps": [row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows],
+            "designs": [section_to_json(section) for section in self.sections],
+            "skipped": [vars(cell) for cell in self.skipped],
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "causes": dict(self.causes),
+            "detectable_difference": self.detectable,
+            "train_seconds": self.total_seconds,
+            "gpu_seconds": self.total_gpu_seconds,
+            "open_searches": [search.to_json() for search in self.searches if search.chosen is None],
+            "search_seconds": sum(search.seconds for search in self.searches),
+        }
+
+
+def build_roadmap(
+    spec: SweepSpec,
+    trials: Sequence[TrialSpec],
+    record_of: Callable[[TrialSpec], TrialRecord],
+    metric: MetricSchema | None = None,
+) -> Roadmap:
+    """Read the records of the spec's trials and compute every effect, by the sweep's own metric or another one."""
+    records = [(trial, record_of(trial)) for trial in trials]
+    by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
+    for trial, record in records:
+        by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
+    own, metric = spec.schema.metric, metric or spec.schema.metric
+    variants = [replace(variant, reference=_reference_by(metric.name, own.name, variant.reference)) for variant in spec.road]
+    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in variants]
+    has_road = any(design.name == "roadmap" for design in spec.schema.design)
+    looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
+    road = with_effects([row for row in rows if row.variant.design == "roadmap" or not has_road], looks)
+    reported = [(trial, record) for trial, record in records if not trial.is_of_search]
+    costs = {r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None}
+    return Roadmap(
+        sweep=spec.name,
+        metric=metric.name,
+        mode=metric.mode,
+        own_metric=own.name,
+        also=metric.also,
+        seeds=sorted({trial.seed for trial, _ in reported}),
+        looks=looks,
+        rows=road,
+        causes={trial.name: record.cause for trial, record in records if record.cause and _ended_badly(record)},
+        epoch=metric.epoch,
+        sections=sections_of(spec, rows),
+        searches=spec.searches,
+        is_whole=not spec.unknown,
+        warnings=warnings_of(spec),
+        skipped=spec.skipped,
+        detectable=_detectable(road, spec.schema.most_seeds, len(looks)),
+        total_seconds=sum(seconds for seconds, _ in costs.values()),
+        total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
+        spec_text=spec.content.decode("utf-8-sig", errors="replace"),
+        code={name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()},
+    )
+
+
+def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[StepRow]:
+    """Each row against the last healthy step before it, side steps like the step they stand beside, and against the baseline.
+
+    A control, whose change is made to another step, is held against that step.
+    """
+    result: list[StepRow] = []
+    baseline = healthy = versus = None
+    of_regime: dict[str, StepRow] = {}
+    for row in rows:
+        if row.variant.follows is None:
+            baseline = healthy = row
+            of_regime = {}
+        else:
+            if not row.variant.side and row.variant.design == "roadmap":
+                versus, healthy = healthy, row if row.is_healthy else healthy
+            own_ground = row.variant.on or (row.variant.follows if row.variant.design != "roadmap" else None)
+            ground = of_regime.get(own_ground) if own_ground else versus
+            row = _against(row, ground, baseline, looks)
+        of_regime[row.variant.name] = row
+        result.append(row)
+    previous = corrected([row.delta_previous for row in result])
+    against_baseline = corrected([row.delta_baseline for row in result])
+    return [
+        replace(row, delta_previous=one, delta_baseline=other)
+        for row, one, other in zip(result, previous, against_baseline, strict=True)
+    ]
+
+
+def _reference_by(metric: str, own: str, reference: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What was published of the metric that is reported; none where nothing was."""
+    if reference is None or metric == own:
+        return reference
+    figures = {own: reference["value"], **reference.get("also", {})}
+    if metric not in figures:
+        return None
+    return {"value": figures.pop(metric), "source": reference["source"], "also": figures}
+
+
+def _against(row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]) -> StepRow:
+    """With its effects, also those by the further metrics: the sweep's own says what they are held against, too."""
+    also = {
+        name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
+        for name, other in row.also.items()
+    }
+    deltas = effect_against(row, ground, looks), effect_against(row, baseline, looks)
+    return replace(row, also=also, delta_previous=deltas[0], delta_baseline=deltas[1])
+
+
+def other_metric(own: MetricSchema, name: str, mode: Mode | None, results: Iterable[Mapping[str, Any]]) -> MetricSchema:
+    """What to report by where `name` is asked for; the sweep's own is then shown beside it.
+
+    Raises `UsageError` where nothing has recorded it, or where nobody says which direction is better.
+    """
+    if name not in METRICS:  # every result is read
+        recorded = {metric for result in results for metric in result.get("metrics", {})}
+        if name not in recorded:
+            raise UsageError(f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}")
+    known = own.mode if name == own.name else METRICS[name].mode if name in METRICS else mode
+    if known is None:
+        raise UsageError(f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min")
+    if mode not in (None, known):
+        raise UsageError(f"--mode {mode} would call a worse {name} an improvement")
+    also = [other for other in dict.fromkeys((own.name, *own.also)) if other != name]
+    return MetricSchema(name=name, mode=known, epoch=own.epoch, also=also)
+
+
+def _detectable(rows: Sequence[StepRow], seeds: int, looks: int) -> float | None:
+    effects = [row.delta_previous.effect for row in rows if row.delta_previous and row.is_healthy]
+    std = typical_std(effects)
+    steps = sum(row.variant.follows is not None for row in rows)
+    return detectable_difference(std, seeds, max(1, steps) * max(1, looks)) if std else None
+
+
+def _ended_badly(record: TrialRecord) -> bool:
+    return record.state is State.FAILED or record.outcome is Outcome.DIVERGED

@@ -1,0 +1,272 @@
+"""The cluster that trials run on: reached, known node by node, and held to a store that every node sees."""
+
+import atexit
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from illama.config import NUMERICS_VERSION
+from orchestrator.errors import ClusterError
+from orchestrator.planning.capacity import Node, fits, shortage
+from orchestrator.store.files import write_whole
+from orchestrator.store.lease import read_lease
+from orchestrator.trial import Resources, TrialSpec
+
+_OBJECT_STORE_BYTES = 80 * 1024**2
+"""Trials exchange nothing through Ray's object store; this is about the least that Ray accepts."""
+_KNOCK_SECONDS = 10.0
+_NODE_ANSWER_SECONDS = 120.0
+_HEAD_SILENCE_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+"""For so long the list of nodes is believed."""
+_DRAIN_LOOK_SECONDS = 2.0
+"""A node that is being drained has 30 seconds by default."""
+_NODE_ID_LABEL = "ray.io/node-id"
+"""Ray gives it to every node."""
+_HINT = "give --store a path that every node mounts, install the same version everywhere, or take the node out"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterNode:
+    """A node that may run trials."""
+
+    id: str
+    name: str
+    capacity: Node
+
+
+class Cluster:
+    """A running Ray that this process is connected to."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """`address` names a running cluster; without one, this machine becomes one. Raises `ClusterError`."""
+        self._where = f"the cluster at {address}" if address else "this machine"
+        self._is_own = address is None
+        self._looked = -_LOOK_SECONDS
+        self._nodes: Sequence[ClusterNode] = ()
+        self._left_out: dict[str, str] = {}  # what is wrong with a node, by its id
+        _connect(address)
+        self._head = ray.get_runtime_context().gcs_address
+        self._may_grow = not self._is_own and _has_autoscaler()
+
+    @property
+    def nodes(self) -> Sequence[ClusterNode]:
+        """Those that may run trials at this moment."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._nodes = tuple(
+                ClusterNode(node["NodeID"], f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})", node["Resources"])
+                for node in ray.nodes()  # type: ignore[no-untyped-call]
+                if node["Alive"] and node["NodeID"] not in self._left_out
+                if node["Resources"].get("CPU") or node["Resources"].get("GPU")
+            )
+            self._looked = time.monotonic()
+        return self._nodes
+
+    def leave_out(self, node_id: str, problem: str) -> None:
+        """Place no more trials on a node that turned out to be unable to train; said once."""
+        if node_id in self._left_out:
+            return
+        name = next((node.name for node in self.nodes if node.id == node_id), node_id)
+        self._left_out[node_id] = f"node {name} {problem}"
+        self._looked = -_LOOK_SECONDS
+        _log.warning("%s; it gets no trials. What to do: %s", self._left_out[node_id], _HINT)
+
+    @property
+    def placement(self) -> dict[str, str]:
+        """Labels of the nodes that trials may be placed on; empty where that is any."""
+        return {_NODE_ID_LABEL: f"!in({','.join(self._left_out)})"} if self._left_out else {}
+
+    def can_hold(self, resources: Resources) -> bool:
+        """Whether such a trial may run, now or later, without anybody adding a node; an autoscaler adds what is asked for."""
+        return self._may_grow or fits(resources, [node.capacity for node in self.nodes])
+
+    @property
+    def may_recover(self) -> bool:
+        """Whether a node that is lost may come back, or another one for it."""
+        return not self._is_own
+
+    def shortage(self, trials: Sequence[TrialSpec]) -> ClusterError | None:
+        """What is wrong where a trial can never run."""
+        if self._is_own and not self.nodes and not self._left_out:
+            return ClusterError("Ray died on this machine; give the same command to go on")
+        if self._may_grow or not (problem := shortage(trials, [node.capacity for node in self.nodes], self._where)):
+            return None
+        if self._left_out:
+            return ClusterError(f"{problem}; left out: {'; '.join(self._left_out.values())}. What to do: {_HINT}")
+        hint = "name a larger cluster with --address" if self._is_own else "add a node that has as much"
+        return ClusterError(f"{problem}; lower 'resources' in the spec, or {hint}")
+
+    def check_store(self, root: Path) -> None:
+        """Have each node write to the store and read what was written here. Raises `ClusterError`, naming those that cannot."""
+        if self._is_own:
+            return
+        token = uuid.uuid4().hex
+        write_whole(root / f".driver-{token}", token.encode())
+        try:
+            ask = [(node, _use_store.options(scheduling_strategy=_on(node))) for node in self.nodes]
+            asked = [(node, task.remote(root, token, node.id, NUMERICS_VERSION)) for node, task in ask]
+            answers = {node.name: self._problem(node, answer, root, token) for node, answer in asked}
+        finally:
+            for path in root.glob(f".*-{token}*"):
+                path.unlink(missing_ok=True)
+        if problems := [f"node {name} {problem}" for name, problem in answers.items() if problem]:
+            raise ClusterError(f"not every node can train here: {'; '.join(problems)}. What to do: {_HINT}")
+
+    def wait_for(self, work: Callable[[], object]) -> None:
+        """Do `work` in a thread and wait for it. Raises `ClusterError` when the head is gone: calls to it hang then, until Ray
+        ends the process with a dump.
+        """
+        done: Future[object] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001  it is raised again where it is waited for
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="ray", daemon=True).start()
+        heard = time.monotonic()
+        while not wait([done], timeout=_LOOK_SECONDS).done:
+            try:
+                _knock(self._head)
+                heard = time.monotonic()
+            except OSError as error:
+                if time.monotonic() - heard > _HEAD_SILENCE_SECONDS:
+                    hint = f"{'' if self._is_own else 'start it again, and '}give the same command to go on"
+                    raise ClusterError(f"the head of Ray on {self._where} does not answer any more; {hint}") from error
+        done.result()
+
+    def disconnect(self) -> None:
+        """Leave the cluster; where its head is gone, saying goodbye would hang until Ray ends the process with a dump."""
+        try:
+            _knock(self._head)
+        except OSError:
+            atexit.register(_exit_without_ray)
+        else:
+            ray.shutdown()
+
+    def _problem(self, node: ClusterNode, answer: Any, root: Path, token: str) -> str | None:
+        try:
+            problem: str | None = ray.get(answer, timeout=_NODE_ANSWER_SECONDS)
+            if problem is None and not (root / f".node-{token}-{node.id}").exists():
+                problem = f"wrote to its own {root}, which is not the one here"
+        except ray.exceptions.RayError as error:
+            self._looked = -_LOOK_SECONDS
+            gone = node.id not in {other.id for other in self.nodes}
+            last_line = str(error).strip().splitlines()[-1]
+            problem = None if gone else f"cannot run the check of the store: {last_line}"
+        return problem
+
+
+def _exit_without_ray() -> None:
+    """The last thing that a process does whose cluster is gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ClusterError.exit_code)
+
+
+def leave_when_draining(leave: threading.Event) -> None:
+    """Runs in a worker, and sets `leave` where its node will soon be gone.
+
+    One that is preempted is drained first, which Ray tells nobody on it.
+    """
+    node_id = ray.get_runtime_context().get_node_id()
+    while not leave.wait(_DRAIN_LOOK_SECONDS):
+        if node_id in ray._private.state.state.get_draining_nodes():
+            leave.set()
+
+
+def _on(node: ClusterNode) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _use_store(root: Path, token: str, node_id: str, numerics_version: int) -> str | None:
+    """Runs on a node; returns what is wrong there."""
+    if problem := _other_version(numerics_version):
+        return problem
+    try:
+        (root / f".driver-{token}").read_bytes()
+        write_whole(root / f".node-{token}-{node_id}", b"")
+    except OSError as error:
+        return f"cannot use the store at {root}: {error.strerror}"
+    return None
+
+
+def what_is_wrong_here(trial: Path, session: str, numerics_version: int) -> str | None:
+    """Asked by a worker before each trial: what keeps its node, which may have joined late, from training it for this driver."""
+    root, holder = trial.parents[2], read_lease(trial.parents[1])
+    if problem := _other_version(numerics_version):
+        return problem
+    if not (trial / "trial.json").exists() or holder is None or (holder.session != session and not holder.is_alive):
+        return f"does not see the store: its {root} is not there, or is another one"
+    return None if os.access(trial, os.W_OK) else f"cannot write the store at {root}"
+
+
+def _other_version(numerics_version: int) -> str | None:
+    if numerics_version == NUMERICS_VERSION:
+        return None
+    return f"has another version of this package: numerics version {NUMERICS_VERSION} there, {numerics_version} here"
+
+
+def _has_autoscaler() -> bool:
+    """Whether nodes may come because trials ask for them. The node types of an autoscaler have names, others are `node_<id>`."""
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    names = [node.ray_node_type_name for node in status.active_nodes + status.idle_nodes]
+    gcs = ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
+    of_version_1 = json.loads(gcs.internal_kv_get(b"__autoscaling_status", None) or "{}").get("autoscaler_report", {})
+    names += (of_version_1.get("node_type_mapping") or {}).values()
+    return not all(name.startswith("node_") for name in names)
+
+
+def _connect(address: str | None) -> None:
+    local = address is None
+    where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+    if address and address.startswith("ray://"):
+        raise ClusterError(f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`")
+    try:
+        _knock(address)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if local else None,
+            object_store_memory=_OBJECT_STORE_BYTES if local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself and would end the driver before anything is saved
+        # For every dead process Ray prints a page and Tune a traceback; what it means for the trial is on the screen already
+        ray._private.worker._worker_logs_enabled = False
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        asks_for_token = "token" in f"{error} {error.__context__}"
+        hint = "; it asks for a token: copy ~/.ray/auth_token of the node where it was started" if asks_for_token else ""
+        raise ClusterError(f"cannot reach {where}: {' '.join(str(error).split())}{hint}") from error
+
+
+def _knock(address: str | None) -> None:
+    """Raise `OSError` at once where nobody listens any more: Ray itself would try for minutes, and then end the process."""
+    if address == "auto":
+        last_started = Path(gettempdir(), "ray", "ray_current_cluster")  # where `ray start` leaves the address for `auto` to find
+        address = os.environ.get("RAY_ADDRESS") or (last_started.read_text() if last_started.exists() else None)
+    host, _, port = (address or "").strip().rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()

@@ -1,0 +1,91 @@
+"""Which trial's network stands for a step.
+
+The median seed by default: choosing the best one on the validation images is one more selection on them, and the value that it
+was chosen for flatters it. Whoever wants the best seed asks for it by that word, and is told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import UsageError, counted, did_you_mean_one_of
+from orchestrator.spec.changes import is_own_training
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.trial import Outcome, TrialRecord, TrialSpec, Variant
+
+MEDIAN, BEST = "median", "best"
+
+
+@dataclass(frozen=True)
+class Representative:
+    """A trial with a trained network, and why it was chosen."""
+
+    trial: TrialSpec
+    record: TrialRecord
+    why: str
+    """In words, without the trial's name."""
+
+
+def has_network(record: TrialRecord) -> bool:
+    """Whether the trial was trained to the end, to weights that are finite."""
+    return record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
+
+
+def has_networks(spec: SweepSpec) -> bool:
+    """Whether its trials leave networks that we can read; what somebody's own training saves is its business."""
+    return not is_own_training(spec.schema.baseline)
+
+
+def refuse_without_networks(spec: SweepSpec) -> None:
+    """Raises `UsageError` where there is nothing to register."""
+    if not has_networks(spec):
+        message = f"{spec.schema.baseline['train']['name']} is a training of your own, and we know no network of it to register"
+        raise UsageError(f"{message}; what it saved is in each trial's folder 'checkpoint'")
+
+
+def last_step(spec: SweepSpec) -> Variant:
+    """Where the road ends; with several regimes, in the last one. It may wait for a search, and not be known yet."""
+    return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][-1]
+
+
+def representative(
+    spec: SweepSpec,
+    trials: Sequence[TrialSpec],
+    record_of: Callable[[TrialSpec], TrialRecord],
+    step: str | None = None,
+    seed: str = MEDIAN,
+) -> Representative:
+    """The trial that stands for `step`, by default the last of the road: a seed's number, `median` or `best`.
+
+    Finished trials; collapsed ones only where all are. Of an even number of seeds the worse of the two in the middle is the
+    median. Raises `UsageError` for a step or a seed that is not there, and where none is trained to the end.
+    """
+    variant = _variant(spec, step)
+    name, mode = spec.schema.metric.name, spec.schema.metric.mode
+    records = [(trial, record_of(trial)) for trial in trials if (trial.regime, trial.variant) == (variant.regime, variant.name)]
+    trained = [(t, r) for t, r in records if has_network(r) and name in r.metrics]
+    alike = [(t, r) for t, r in trained if r.outcome is Outcome.FINISHED] or trained
+    if not alike:
+        raise UsageError(f"no trial of {variant.label} is trained to the end; `orchestrator status` says where they stand")
+    ranked = sorted(alike, key=lambda one: one[1].metrics[name], reverse=mode == "min")  # from worst to best
+    count = f"{counted(len(alike), 'seed')} by {name}"
+    if seed == MEDIAN:
+        return Representative(*ranked[(len(ranked) - 1) // 2], f"the median of {count}")
+    if seed == BEST:
+        warning = "on the very images that it was chosen by: expect less on others"
+        return Representative(*ranked[-1], f"the best of {count}, {warning}")
+    known = {str(trial.seed): (trial, record) for trial, record in trained}
+    if seed not in known:
+        raise UsageError(
+            f"no seed '{seed}' of {variant.label} is trained to the end; allowed: {MEDIAN}, {BEST}, {', '.join(known)}"
+        )
+    return Representative(*known[seed], "asked for by its seed")
+
+
+def _variant(spec: SweepSpec, label: str | None) -> Variant:
+    label = last_step(spec).label if label is None else label
+    road = {variant.label: variant for variant in spec.road}
+    if label not in road:
+        raise UsageError(f"{spec.name} has no step '{label}'{did_you_mean_one_of(label, list(road))}")
+    if not road[label].is_known:
+        raise UsageError(f"{label} waits for a search and has no trials yet; `orchestrator run` goes on with it")
+    return road[label]

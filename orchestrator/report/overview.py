@@ -1,0 +1,124 @@
+"""Plans and status as tables in the terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.errors import counted
+from orchestrator.planning.estimates import Estimate
+from orchestrator.planning.plan import Action, Plan, PlannedTrial
+from orchestrator.planning.status import SweepStatus
+from orchestrator.report.fitting import FittedTable
+from orchestrator.report.words import Column, change_text, flops_text, search_text
+from orchestrator.trial import State, TrialRecord, TrialSpec
+
+_PLAN_COLUMNS = (
+    Column("variant"),
+    Column("change", wraps=True),
+    Column("params", is_number=True, rank=2),
+    Column("FLOPs/image", is_number=True, rank=3),
+    Column("trials", rank=1),
+)
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """A line for each variant: its change, its cost, and what becomes of its trials."""
+    from illama.cost import size_of
+
+    lines = []
+    for group in _by_variant(plan.trials):
+        trial = group[0].trial
+        label = trial.name.rpartition("-seed")[0]
+        params, flops = size_of(trial.config)
+        costs = [] if params is None or flops is None else [f"{params:,}", flops_text(flops)]
+        lines.append([label, change_text(trial.changes), *(costs or ["", ""]), _actions_text(group)])
+    table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
+    warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
+    return Group(table, *warnings, *_skipped_texts(plan), *search_lines(plan), Text(_estimate_text(plan)))
+
+
+def search_lines(plan: Plan) -> list[Text]:
+    """How far searches are, and how much follows from them."""
+    lines = [Text(search_text(search), style="red" if search.held_up_by else "cyan") for search in plan.searches]
+    if plan.later:
+        follow = counted(len(plan.later), "trial")
+        lines.append(Text(f"{follow} will follow once searches are done, as far as can be told", style="cyan"))
+    return lines
+
+
+def status_view(status: SweepStatus) -> RenderableType:
+    """Counts, what runs, and what failed and why."""
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(status.outcomes.items()))
+    lines: list[RenderableType] = [Text(f"{status.sweep}: {counted(len(status.trials), 'trial')}: {counts}", style="bold")]
+    if status.holder:
+        lines.append(Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green"))
+    lines += [_trial_text(trial, record) for trial, record in status.trials if record.state in _WORTH_A_LINE]
+    if status.seconds_left:
+        lines.append(Text(f"about {status.seconds_left:.0f} s of training left, over all slots together"))
+    return Group(*lines)
+
+
+_WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAILED: "red"}
+
+
+def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
+    on = f" on {', '.join(record.hosts)}" if record.hosts else ""
+    text = f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, {trial.reached_text(record.epoch)}"
+    frames = [line.strip() for line in record.traceback.splitlines() if line.startswith('  File "')]
+    raised = f"\n    {frames[-1]}\n    traceback in {record.path}/attempts.jsonl" if frames else ""
+    return Text(text + (f": {record.cause}" if record.cause else "") + raised, style=_WORTH_A_LINE[record.state])
+
+
+def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
+    groups: dict[tuple[str, str], list[PlannedTrial]] = {}
+    for planned in trials:
+        groups.setdefault((planned.trial.regime, planned.trial.variant), []).append(planned)
+    return list(groups.values())
+
+
+def _actions_text(group: Sequence[PlannedTrial]) -> str:
+    counts = {action: sum(planned.action is action for planned in group) for action in Action}
+    return ", ".join(f"{n} {action}" for action, n in counts.items() if n)
+
+
+def _warning_text(plan: Plan, index: int) -> Text:
+    warning = plan.warnings[index]
+    where = f" (line {warning.line})" if warning.line else ""
+    text = Text(f"warning {warning.code}{where}: {warning.message}", style="yellow")
+    if warning.control:
+        text.append("\n  control: " + warning.control.replace("\n", "\n  "), style="not bold cyan")
+    return text
+
+
+def _skipped_texts(plan: Plan) -> list[Text]:
+    labels = [(f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason) for cell in plan.skipped]
+    return [Text(f"skipped {label}: {reason}", style="dim") for label, reason in labels]
+
+
+def _estimate_text(plan: Plan) -> str:
+    lines = []
+    if plan.saved:
+        lines.append(f"{counted(plan.saved, 'trial')} saved: the same training is done, or will be, for another cell")
+    lines.append(_cost_text(plan.estimate))
+    estimate = plan.estimate
+    if estimate.detectable_in_stds is not None:
+        found = f"{estimate.detectable_in_stds:.2g} times the spread of the differences between seeds"
+        if estimate.detectable_difference is not None:
+            found = f"{estimate.detectable_difference:.2g} (spread of the differences so far {estimate.spread:.2g})"
+        lines.append(f"differences of about {found} are found in 8 of 10 such sweeps")
+    return "\n".join(lines)
+
+
+def _cost_text(estimate: Estimate) -> str:
+    if not estimate.trials:
+        return "nothing to train"
+    if estimate.train_seconds is None:
+        return f"{counted(estimate.trials, 'trial')} to train, seconds {estimate.basis}"
+    seconds = estimate.train_seconds
+    known = f"about {seconds:,.0f} s of training" if seconds < 36_000 else f"about {seconds / 3600:,.0f} hours of training"
+    if estimate.gpu_hours is not None:
+        known += f", {estimate.gpu_hours:,.0f} GPU-hours"
+    if estimate.price is not None:
+        known += f", price {estimate.price:,.0f}"
+    return f"{counted(estimate.trials, 'trial')} to train, {known} (from {estimate.basis})"

@@ -1,0 +1,292 @@
+"""The roadmap as words: the columns that every format of the report shares."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.analysis.roadmap import Roadmap, StepEffect, StepRow
+from orchestrator.errors import counted
+from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.spec.search_space import Search
+from orchestrator.stats.inference import LEVEL
+from orchestrator.stats.power import SEEDS_LIMIT
+from orchestrator.trial import Outcome
+
+_IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their folders or name another --store, and run again"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading and how its cells are set."""
+
+    heading: str
+    is_number: bool = False
+    wraps: bool = False
+    """Whether its cells may have several lines."""
+    rank: int = 0
+    """Where a terminal is too narrow: what leaves the line first, the highest; 0 stays."""
+    name: str = ""
+    """Beside a cell that has left its line; by default the heading."""
+
+
+def columns(roadmap: Roadmap) -> list[Column]:
+    """The columns that this roadmap needs; references only where the spec has some."""
+    result = [
+        Column("step"),
+        Column("change", wraps=True),
+        Column(f"{roadmap.metric} (n={seed_counts(roadmap)})", is_number=True),
+        Column("Δ to the step before [95 % CI]", is_number=True, rank=1, name="Δ"),
+        Column("p (Holm)", is_number=True, rank=2),
+        Column("decided", rank=3),
+        *(column for metric in roadmap.also for column in _columns_of(metric, roadmap)),
+        Column("outcome", rank=4),
+        Column("params", is_number=True, rank=7),
+        Column("FLOPs", is_number=True, rank=8),
+        Column("train s", is_number=True, rank=6),
+    ]
+    return result + ([Column("reference", is_number=True, rank=5)] if _has_references(roadmap) else [])
+
+
+def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
+    """Of a metric that is only described."""
+    yield Column(metric, is_number=True, rank=5)
+    yield Column(f"Δ {metric} [95 % CI]", is_number=True, rank=9, name=f"Δ {metric}")
+    if _has_references(roadmap, metric):
+        yield Column(f"{metric} reference", is_number=True, rank=5)
+
+
+def seed_counts(roadmap: Roadmap) -> str:
+    """`6`, or `3 to 12` where seeds are added as needed."""
+    counts = sorted({len(row.outcome_of) for row in roadmap.rows if row.outcome_of}) or [0]
+    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def seeds_text(roadmap: Roadmap) -> str:
+    """`1 seed`, `6 seeds`, `3 to 12 seeds`."""
+    counts = seed_counts(roadmap)
+    return f"{counts} seed{'s' * (counts != '1')}"
+
+
+def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
+    """One line of the table, as plain text."""
+    delta = row.delta_previous
+    result = [
+        step_name(row),
+        change_text(row.variant.changes),
+        value_text(row),
+        delta_text(delta, row),
+        p_text(delta),
+        decided_text(delta),
+        *(text for metric in roadmap.also for text in _described(metric, row, roadmap)),
+        outcome_text(row),
+        "" if row.params is None else f"{row.params:,}",
+        "" if row.flops is None else flops_text(row.flops),
+        f"{row.train_seconds:.1f}",
+    ]
+    if _has_references(roadmap):
+        result.append(_reference_text(row))
+    return result
+
+
+def _described(metric: str, row: StepRow, roadmap: Roadmap) -> Iterator[str]:
+    """The row by another metric. How its trials ended is told of the row itself, and not again."""
+    other = row.also[metric]
+    fewer = f" ({len(other.values)} of {len(row.values)})" if len(other.values) < len(row.values) else ""
+    yield _mean_text(other) + fewer if other.summary else ""
+    yield delta_text(replace(other.delta_previous, caveat="")) if other.delta_previous else ""
+    if _has_references(roadmap, metric):
+        yield _reference_text(row, metric)
+
+
+def step_name(row: StepRow) -> str:
+    """Side steps stand indented behind the step that they are an alternative to."""
+    return f"└ {row.variant.label}" if row.variant.side else row.variant.label
+
+
+def change_text(changes: Mapping[str, Any]) -> str:
+    """`norm: rmsnorm`; the group in front of a setting is left out."""
+    return ", ".join(f"{key.partition('.')[2]}: {setting_text(value)}" for key, value in changes.items())
+
+
+def value_text(row: StepRow) -> str:
+    """Mean and standard deviation over the seeds; says of how many where that is not all."""
+    seeds = len(row.outcome_of)
+    if row.summary and row.is_mixed:
+        return f"{_mean_text(row)} ({len(row.finished_values)} of {seeds} finished)"
+    missing = f" ({len(row.values)} of {seeds})" if row.summary and len(row.values) < seeds else ""
+    return f"{_mean_text(row)}{missing}"
+
+
+def _mean_text(row: StepRow) -> str:
+    if row.summary is None:
+        return "–"
+    spread = f" ± {number_text(row.summary.std, row.decimals)}" if row.summary.std is not None else ""
+    return f"{number_text(row.summary.mean, row.decimals)}{spread}"
+
+
+def number_text(value: float, decimals: int, sign: str = "") -> str:
+    """`93.67`; with `sign` "+" also a plus is shown."""
+    return f"{value:{sign}.{decimals}f}"
+
+
+def delta_text(delta: StepEffect | None, row: StepRow | None = None) -> str:
+    """The paired difference, its interval, and against which step where that is not the one right before `row`."""
+    if delta is None:
+        return ""
+    effect = delta.effect
+    mean, *ends = (number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ())))
+    interval = f" [{', '.join(ends)}]" if ends else ""
+    versus = f" vs {delta.versus}" if row and delta.versus != row.variant.follows else ""
+    mark = "*" if delta.caveat else ""
+    return f"{mean}{interval}{versus}{mark}"
+
+
+def p_text(delta: StepEffect | None) -> str:
+    """The corrected p-value."""
+    p = delta.adjusted_p_value if delta else None
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def decided_text(delta: StepEffect | None) -> str:
+    """Whether the effect can be told from noise, and else how many seeds would probably do."""
+    if delta is None or delta.adjusted_p_value is None:
+        return ""
+    if delta.adjusted_p_value < LEVEL:
+        return "yes"
+    if delta.seeds_needed is None:
+        return "no" if delta.effect.mean == 0 else f"no, >{SEEDS_LIMIT} seeds"
+    return f"no, ~{max(delta.seeds_needed, delta.effect.pairs + 1)} seeds"
+
+
+def flops_text(flops: int) -> str:
+    """`7.1M`, `2.51G`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if flops >= size:
+            return f"{flops / size:.3g}{unit}"
+    return str(flops)
+
+
+def outcome_text(row: StepRow) -> str:
+    """How the trials ended, `finished` alone when all did; says whether a collapse was expected."""
+    total = sum(row.outcomes.values())
+    parts = [name if count == total else f"{count} {name}" for name, count in sorted(row.outcomes.items())]
+    text = ", ".join(parts)
+    collapsed = row.outcomes.get(Outcome.COLLAPSED, 0)
+    if collapsed and row.variant.expects_collapse:
+        return f"{text} (expected)"
+    if row.variant.expects_collapse and row.outcomes.get(Outcome.FINISHED):
+        return f"{text} (collapse was expected)"
+    return text
+
+
+def caveats(roadmap: Roadmap) -> list[str]:
+    """What stands behind the stars in the column of differences."""
+    return [
+        f"* {step_name(row)}: {row.delta_previous.caveat}"
+        for row in roadmap.rows
+        if row.delta_previous and row.delta_previous.caveat
+    ]
+
+
+def when_text(roadmap: Roadmap) -> str:
+    """When the metric was read."""
+    if roadmap.epoch == "best":
+        return "at the epoch that validates best"
+    is_own = any(row.variant.config.model is None for row in roadmap.rows)
+    return "at the end of training" if is_own else "at the last epoch"
+
+
+def notes(roadmap: Roadmap) -> Sequence[str]:
+    """What a reader must know to read the table right."""
+    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
+    lines = [
+        f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; train s is summed over them.",
+        "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
+        "beside, controls against the step they change. The interval is for each effect alone; p is a paired t-test, corrected "
+        "over all steps (Holm): of sweeps without any effect, at most about one in 20 shows one. Exact sign-flip p-values are in "
+        'the JSON. Where a step is not decided, "~n seeds" says how many in all would probably decide it.',
+        "Trials that collapsed, diverged or were pruned are never part of a mean with finished ones; where a step has both, its "
+        "effect has no p-value.",
+    ]
+    if roadmap.looks:
+        looks = ", ".join(map(str, roadmap.looks))
+        lines.append(
+            f"Seeds were added until a step was decided, with looks at {looks} seeds: p-values are multiplied by the number of "
+            "looks and intervals widened for them, so that stopping early is paid for."
+        )
+    if roadmap.detectable is not None:
+        seeds = f"up to {roadmap.looks[-1]}" if roadmap.looks else len(roadmap.seeds)
+        lines.append(f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps.")
+    lines += [*_metric_notes(roadmap), *(search_text(search, roadmap.own_metric) for search in roadmap.searches)]
+    if not roadmap.is_whole:
+        lines.append("Steps without figures wait for a search: what it finds is not yet among their settings.")
+    sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
+    return lines + [f"reference: {source}" for source in sorted(sources)]
+
+
+def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
+    """What is said by which metric, and what is not."""
+    if roadmap.metric != roadmap.own_metric:
+        yield (
+            f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
+            "metrics and picks one finds more than is there."
+        )
+    if roadmap.also:
+        yield (
+            f"p and decided are of {roadmap.metric} alone. {', '.join(roadmap.also)}: described, not tested, each interval for "
+            "itself."
+        )
+    for metric in (roadmap.metric, *roadmap.also):
+        rows = [row if metric == roadmap.metric else row.also[metric] for row in roadmap.rows]
+        if count := sum(row.unrecorded for row in rows):
+            what = f"{metric} is missing in {counted(count, 'trial')}"
+            is_ours = metric in METRICS and not metric.startswith(AVERAGED)
+            yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
+        if metric in METRICS and METRICS[metric].is_of_machine:
+            yield f"{metric} depends on the machine and on what else ran there."
+
+
+def search_text(search: Search, metric: str = "") -> str:
+    """How far a search is, or what it found; `metric` where figures are wanted, too."""
+    if search.chosen is None:
+        text = f"{search.label}: its search has tried {search_state(search)}"
+        if search.held_up_by:
+            return f"{text}, and waits for {', '.join(search.held_up_by)}, which failed: `orchestrator resume` tries again"
+        return text if search.variant.is_known else f"{text}: it waits for a search before it"
+    tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
+    tried += f" {', '.join(map(str, search.schema.seeds))}"
+    tried += f", {search.pruned} of them stopped early" if search.pruned else ""
+    text = f"{search.label}: {change_text(search.chosen.values)} found by a search of {tried}"
+    if not metric:
+        return text
+    mean = "no trial of which finished" if search.chosen.mean is None else f"where it reached {metric} {search.chosen.mean:.4g}"
+    seconds = f"{search.seconds:.1f} s of training"
+    beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""
+    return f"{text}, {mean}{beyond}; its trials ({seconds}) and seeds are counted nowhere else."
+
+
+def search_state(search: Search) -> str:
+    """`4 of 12 combinations`."""
+    return f"{sum(point.has_ended for point in search.tried)} of {search.goal} combinations"
+
+
+def setting_text(value: Any) -> str:
+    """As a spec writes it, on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else " ".join(str(value).split())  # one line, whatever a text of the spec has
+
+
+def _has_references(roadmap: Roadmap, metric: str = "") -> bool:
+    return any(_reference_text(row, metric) for row in roadmap.rows)
+
+
+def _reference_text(row: StepRow, metric: str = "") -> str:
+    """What was published of the metric of the report, or of a further one."""
+    reference = row.variant.reference or {}
+    value = reference.get("also", {}).get(metric) if metric else reference.get("value")
+    return "" if value is None else f"{value:g}"

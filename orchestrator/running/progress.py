@@ -1,0 +1,209 @@
+"""The live view of a running sweep: what is done, what runs and how far it is, and when it will all be over.
+
+In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now and then in between.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.errors import StoreError
+from orchestrator.metrics import decimals_of
+from orchestrator.planning.plan import Action, Plan
+from orchestrator.store.store import Store
+from orchestrator.trial import Outcome, TrialSpec
+
+_REDRAW_SECONDS = 0.5
+_LINE_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+"""What runs is looked at no more often where only trials that end are told of: there may be a thousand of both."""
+_STYLES = {
+    Outcome.FINISHED: "green",
+    Outcome.COLLAPSED: "yellow",
+    Outcome.DIVERGED: "yellow",
+    Outcome.PRUNED: "cyan",
+    Outcome.LOST: "magenta",
+}
+
+
+@dataclass
+class _Attempt:
+    """A trial that was handed out; it may wait for a slot a little longer."""
+
+    trial: TrialSpec
+    since: float | None = None
+    """When its worker began, in seconds since the epoch."""
+    first_epoch: float = 0.0
+    epoch: float = 0.0
+    shown: float = 0.0
+    """The same, or of somebody's own training the iteration."""
+    value: float | None = None
+
+
+class ProgressView:
+    """Watches a sweep as an `Observer` and shows it; a context manager around the run."""
+
+    def __init__(
+        self, console: Console, plan: Plan, store: Store, session: str, metric: str, *, retry_failed: bool = False
+    ) -> None:
+        self._console = console
+        self._store = store
+        self._session = session
+        self._metric = metric
+        self._total = len(plan.trials) + len(plan.later)
+        self._done = sum(p.action in (Action.DONE, Action.REUSE) for p in plan.trials)
+        self._outcomes: Counter[Outcome] = Counter()
+        self._epochs_left = _epochs([*plan.to_train(retry_failed=retry_failed), *plan.later])
+        self._epochs_trained = 0.0
+        self._attempts: dict[str, _Attempt] = {}
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._started = time.monotonic()
+        self._looked = self._started
+        self._training_since: float | None = None
+        self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def grow(self, plan: Plan) -> None:
+        """The sweep asks for more, which `plan` has; it was asked because nothing waits any more."""
+        with self._lock:
+            todo = [trial for trial in plan.to_train(retry_failed=False) if trial.fingerprint not in self._attempts]
+            running = [attempt.trial for attempt in self._attempts.values()]
+            self._total = len(plan.trials) + len(plan.later)
+            self._done = len(plan.trials) - len(todo) - len(running)
+            self._epochs_left = self._epochs_trained + _epochs([*todo, *running, *plan.later])
+
+    def started(self, trial: TrialSpec) -> None:
+        """Show the trial as soon as a worker is at it."""
+        with self._lock:
+            attempt = _Attempt(trial)
+            self._look_at(attempt)
+            attempt.first_epoch = attempt.epoch
+            self._epochs_left -= attempt.first_epoch
+            self._attempts[trial.fingerprint] = attempt
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        """Count the trial, and say so where the view cannot redraw."""
+        with self._lock:
+            attempt = self._attempts.pop(trial.fingerprint)
+            self._look_at(attempt)
+            if outcome is Outcome.FINISHED:  # somebody's own training may not say how far it is
+                attempt.epoch = float(trial.config.train.epochs)
+            self._outcomes[outcome] += 1
+            self._epochs_trained += attempt.epoch - attempt.first_epoch
+            self._epochs_left += attempt.epoch  # a lost trial's next attempt takes off again what it finds done
+            smaller = trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
+            if outcome is not Outcome.LOST and not smaller:
+                self._done += 1
+                self._epochs_left -= trial.config.train.epochs  # whatever a failure left untrained is not left to do
+            if not self._console.is_terminal:
+                if time.monotonic() - self._looked > _LOOK_SECONDS:
+                    self._look_at_all()
+                self._say_ended(attempt, outcome, smaller)
+
+    def finished(self) -> None:
+        """There is nothing more to show."""
+        self._closing.set()
+
+    def _keep_showing(self) -> None:
+        if not self._console.is_terminal:
+            while not self._closing.wait(_LINE_SECONDS):
+                self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
+            return
+        with Live(self._render(), console=self._console, refresh_per_second=4, transient=True) as live:
+            while not self._closing.wait(_REDRAW_SECONDS):
+                live.update(self._render())
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        with self._lock:
+            summary = Text(self._summary_line(), style="bold")
+            for attempt in self._attempts.values():
+                if attempt.since is None:
+                    continue
+                bar = ProgressBar(total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20)
+                seconds = f"{time.time() - attempt.since:.0f} s"
+                name = Text(attempt.trial.name)
+                table.add_row(name, bar, attempt.trial.reached_text(attempt.shown), self._value_text(attempt), seconds)
+            return Group(summary, table)
+
+    def _summary_line(self) -> str:
+        with self._lock:
+            self._look_at_all()
+            running = sum(attempt.since is not None for attempt in self._attempts.values())
+            doing = f"{running} running" if running or self._outcomes else "starting"
+            counts = [f"{self._done} of {self._total} trials done", doing]
+            counts += [f"{n} {outcome}" for outcome, n in self._outcomes.items() if outcome is not Outcome.FINISHED]
+            return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} gone, {self._time_left()}"
+
+    def _time_left(self) -> str:
+        trained = self._epochs_trained + sum(attempt.epoch - attempt.first_epoch for attempt in self._attempts.values())
+        if trained <= 0 or self._training_since is None:
+            return "time left not known yet"
+        left = max(0.0, self._epochs_left - trained)
+        return f"about {_clock((time.monotonic() - self._training_since) * left / trained)} left"
+
+    def _say_ended(self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None) -> None:
+        seconds = f"{time.time() - attempt.since:.1f} s" if attempt.since else ""
+        text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
+        text.append(str(outcome), style=_STYLES.get(outcome, "red"))
+        again = f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; " if smaller else ""
+        if outcome is Outcome.LOST:
+            again = "goes on from its checkpoint; "
+        when = f"at epoch {attempt.epoch:.0f}" if outcome is Outcome.PRUNED else ""
+        facts = ", ".join(filter(None, (when, self._value_text(attempt), seconds)))
+        text.append(f"{facts and ' '}{facts}; {again}{self._time_left()}")
+        self._console.print(text, soft_wrap=True)
+
+    def _look_at_all(self) -> None:
+        for attempt in self._attempts.values():
+            self._look_at(attempt)
+        self._looked = time.monotonic()
+
+    def _look_at(self, attempt: _Attempt) -> None:
+        with suppress(OSError, StoreError):  # a view ends no sweep: what cannot be read now stays as it was shown before
+            self._read(attempt)
+
+    def _read(self, attempt: _Attempt) -> None:
+        directory = self._store.directory(attempt.trial)
+        if attempt.since is None and (lines := directory.newest_attempt(self._session)):
+            attempt.since = lines[0]["time"]
+            began = time.monotonic() - max(0.0, time.time() - attempt.since)  # perhaps long before anybody looked
+            self._training_since = min(self._training_since or began, max(began, self._started))
+        if last := directory.last_metrics():
+            attempt.shown = last["metrics"].get("epoch", last["iteration"])
+            attempt.epoch = attempt.trial.reached(attempt.shown)
+            attempt.value = last["metrics"].get(self._metric)
+
+    def _value_text(self, attempt: _Attempt) -> str:
+        if attempt.value is None:
+            return ""
+        return f"{self._metric} {attempt.value:.{decimals_of(self._metric, [attempt.value])}f}"
+
+
+def _epochs(trials: Sequence[TrialSpec]) -> float:
+    return float(sum(trial.config.train.epochs for trial in trials))
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,164 @@
+"""Which trial is next, and what follows from how one ended: the policy that every executor shares."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from orchestrator.errors import StoreError, SweepInUse
+from orchestrator.store.lease import in_use, read_lease
+from orchestrator.store.store import Store
+from orchestrator.trial import SAVED, Outcome, Resources, State, TrialSpec
+
+LOST_LIMIT = 3
+"""A trial whose process dies this often in a row without getting any further has failed: something in it kills the process."""
+
+
+class Observer(Protocol):
+    """Hears of trials as they come and go; called from the driver's main thread."""
+
+    def started(self, trial: TrialSpec) -> None:
+        """A slot was found for the trial."""
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        """An attempt is over."""
+
+    def finished(self) -> None:
+        """Nothing runs, and nothing more will: the executor only has to clear up. Not told where nobody knew in time."""
+
+
+class TrialQueue:
+    """Hands out trials in the order of the road, lost ones again; stops handing out when asked to.
+
+    Where it runs dry it asks for `more`, once after each trial that ended, and says whether nothing runs any more: warm workers
+    then train what results ask for.
+
+    `stop` may be called from another thread or a signal handler.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[TrialSpec],
+        store: Store,
+        session: str,
+        provenance: Mapping[str, Any],
+        observers: Sequence[Observer] = (),
+        max_concurrent: int | None = None,
+        more: Callable[[bool], Sequence[TrialSpec]] | None = None,
+    ) -> None:
+        self.store = store
+        self.session = session
+        self._provenance = provenance
+        self._observers = observers
+        self._max_concurrent = max_concurrent
+        self._sweep = trials[0].sweep if trials else ""
+        self._waiting = deque(trials)
+        self._more = more
+        self._has_news = False
+        self._asked_for = {_request(trial) for trial in trials}
+        self._losses: dict[str, tuple[int, int]] = {}  # fingerprint -> times lost in a row, iteration reached
+        self._settled: dict[str, int] = {}  # fingerprint -> the attempt that is over, of trials that go again
+        self._stopping = threading.Event()
+        self.running: dict[str, TrialSpec] = {}
+        """By fingerprint."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing runs and nothing more will be handed out."""
+        is_dry = not self._waiting and not (self._more and self._has_news)
+        return not self.running and (is_dry or self._stopping.is_set())
+
+    @property
+    def waiting(self) -> Sequence[TrialSpec]:
+        """Not handed out yet, next first."""
+        return tuple(self._waiting)
+
+    def stop(self) -> None:
+        """Hand out no more."""
+        self._stopping.set()
+
+    def next(self, fits: Callable[[Resources], bool] = lambda resources: True) -> TrialSpec | None:
+        """Take the next trial that `fits`, its directory made ready; none where nothing is to be handed out now.
+
+        Raises `StoreError`, and `SweepInUse` where another driver took the sweep over: each would stop the other's workers.
+        """
+        holder = read_lease(self.store.sweep_path(self._sweep))
+        if holder and holder.session != self.session:
+            self.stop()
+            raise SweepInUse(in_use(self._sweep, holder))
+        if self._stopping.is_set() or len(self.running) == self._max_concurrent:
+            return None
+        self._refill()
+        trial = next((trial for trial in self._waiting if fits(trial.resources)), None)
+        if trial is None:
+            return None
+        self._waiting.remove(trial)
+        path = self.store.directory(trial).path
+        try:
+            self.store.directory(trial).write_trial(trial, self._provenance)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        self.running[trial.fingerprint] = trial
+        for observer in self._observers:
+            observer.started(trial)
+        return trial
+
+    def _refill(self) -> None:
+        """Take in what the trials that ended make others ask for."""
+        if self._waiting or self._more is None or not self._has_news:
+            return
+        self._has_news = False
+        for trial in self._more(not self.running):
+            if _request(trial) not in self._asked_for and trial.fingerprint not in self.running:
+                self._waiting.append(trial)
+                self._asked_for.add(_request(trial))
+
+    def give_back(self, trial: TrialSpec) -> None:
+        """It found no place: it is next again, and nothing has happened."""
+        del self.running[trial.fingerprint]
+        self._waiting.appendleft(trial)
+        for observer in self._observers:
+            observer.ended(trial, Outcome.LOST)
+
+    def ended(self, trial: TrialSpec, outcome: Outcome | None) -> None:
+        """An attempt is over; `outcome` is none where its process died without a word."""
+        del self.running[trial.fingerprint]
+        self._has_news = True
+        if outcome is None:
+            outcome = self._outcome_of_dead_process(trial)
+        again = trial if outcome is Outcome.LOST else trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
+        if again and not self._stopping.is_set():
+            self._settled[trial.fingerprint] = self.store.directory(trial).record().attempts
+            self._waiting.appendleft(again)  # it was there first, and its checkpoint is warm
+        for observer in self._observers:
+            observer.ended(trial, outcome)
+            if self.is_finished:
+                observer.finished()
+
+    def _outcome_of_dead_process(self, trial: TrialSpec) -> Outcome:
+        """Closes the attempt where the process did not."""
+        directory = self.store.directory(trial)
+        record = directory.record(pruning=trial.pruning)
+        if record.state is State.DONE and record.outcome is not None:
+            return record.outcome
+        lines = directory.newest_attempt(self.session)
+        if record.attempts == self._settled.get(trial.fingerprint):
+            lines = []  # it died before it began
+        if len(lines) > 1 and (lines[-1]["outcome"] != Outcome.LOST or lines[-1]["cause"].endswith(SAVED)):
+            return Outcome(lines[-1]["outcome"])  # it died after its last word
+        outcome, cause = directory.vanished() if len(lines) == 1 else (Outcome.LOST, "")
+        if outcome is Outcome.LOST:
+            times, iteration = self._losses.get(trial.fingerprint, (0, -1))
+            times = times + 1 if record.iteration == iteration else 1
+            self._losses[trial.fingerprint] = (times, record.iteration)
+            if times == LOST_LIMIT:
+                cause = f"its process died {times} times in a row near iteration {record.iteration}; killed for its memory?"
+                outcome = Outcome.FAILED
+        if len(lines) == 1 or outcome is Outcome.FAILED:  # it began, or never will
+            directory.end_attempt(record.attempts, outcome, cause)
+        return outcome
+
+
+def _request(trial: TrialSpec) -> tuple[str, bool]:
+    """What is not asked for twice; one that was pruned may be asked for in full."""
+    return trial.directory_name, trial.pruning is None

@@ -1,0 +1,238 @@
+"""One trial from start to result: the border between the user's failure and ours.
+
+Whatever the training raises becomes an outcome in the trial's files. Only a store that cannot be written is raised further.
+"""
+
+import errno
+import os
+import platform
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from illama.config import ForeignConfig, RuntimeConfig
+from illama.config.imports import import_from
+from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
+from illama.training.results import NodeLost as NodeLost  # executors have it from here: only the worker knows torch
+from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
+from orchestrator.errors import StoreError
+from orchestrator.metrics import value_of
+from orchestrator.pruning import Judge, Pruning
+from orchestrator.running.limits import limits
+from orchestrator.running.usage import UsageMeter
+from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
+from orchestrator.store.store import MetricsLog, TrialDirectory, epoch_of
+from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
+
+LOOK_SECONDS = 0.2
+"""How often a worker looks whether it should stop; a look costs two small reads."""
+
+leave = threading.Event()
+"""Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
+
+
+class Superseded(Exception):
+    """A later attempt at the same trial has begun: this one must not write any more."""
+
+
+class Watch:
+    """Tells a training when to stop, for whatever reason outside of it."""
+
+    def __init__(self, directory: TrialDirectory, session: str, pruning: Pruning | None = None) -> None:
+        self._directory = directory
+        self._pruning = pruning
+        self._sweep_path = directory.path.parent.parent
+        self._session = session
+        self._attempts_size = directory.attempts_path.stat().st_size
+        self._next_look = 0.0
+        self._renewed: float | None = None
+        self._heard = 0.0
+        self._stop = self.pruned() is not None
+
+    def pruned(self) -> TrialRecord | None:
+        """What the trial came to, where the rule of its search stops it."""
+        return self._directory.record_of_pruned(self._pruning) if self._pruning else None
+
+    def judging(self, log: LogMetrics) -> LogMetrics:
+        """`log`, and a look at whether the rule of the trial's search stops it."""
+        if self._pruning is None:
+            return log
+        name, judge = self._pruning.metric, Judge(self._pruning)
+        for epoch, value in self._directory.curve(name).items():
+            judge.look(epoch, value)
+
+        def log_and_judge(metrics: Mapping[str, float], iteration: int) -> None:
+            log(metrics, iteration)
+            if name in metrics:
+                judge.look(epoch_of(metrics, iteration), metrics[name])
+            self._stop = self._stop or judge.stopped_at is not None
+
+        return log_and_judge
+
+    def should_stop(self) -> bool:
+        """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's work."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            if self._directory.attempts_path.stat().st_size != self._attempts_size:
+                raise Superseded
+            self._stop = self._stop or self._driver_is_gone_or_stopping(now)
+        return self._stop or leave.is_set()
+
+    def _driver_is_gone_or_stopping(self, now: float) -> bool:
+        holder = read_lease(self._sweep_path)
+        if holder is None or holder.session != self._session or holder.stopping:
+            return True
+        if holder.renewed != self._renewed:  # that it changes tells, not what it says: clocks of hosts differ, and jump
+            self._renewed, self._heard = holder.renewed, now
+        return now - self._heard > EXPIRY_SECONDS
+
+
+def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Outcome | None:
+    """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
+
+    `others` are the nodes beside this one that it is spread over.
+    Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
+    Raises `StoreError` where those files cannot be written.
+    """
+    directory = TrialDirectory(path)
+    try:
+        trial = directory.read_trial()
+        number = directory.start_attempt(session, _where(trial, others))
+        try:
+            with limits(trial.resources, directory):
+                return _train(directory, trial, number, session, others)
+        except Superseded:
+            return Outcome.LOST
+    except OSError as error:
+        raise StoreError(f"cannot use the trial's files at {path}: {error.strerror or error}") from error
+
+
+def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str, others: OtherNodes | None) -> Outcome | None:
+    watch = Watch(directory, session, trial.pruning)
+    import_from(directory.path.parent.parent)  # where the driver put the modules that the spec names
+    try:
+        result = train(
+            trial.config,
+            runtime=_runtime_of(trial),
+            log_metrics=_with_usage(watch.judging(MetricsLog(directory))),
+            checkpoint_dir=directory.path,
+            should_stop=watch.should_stop,
+            others=others,
+        )
+    except (StoreError, Superseded):
+        raise
+    except ProcessLost as lost:
+        outcome, cause = directory.vanished()  # on another node it may have been over a limit
+        _end(directory, number, outcome, str(lost) if outcome is Outcome.LOST else cause)
+        return None if outcome is Outcome.LOST else outcome
+    except Stopped as stopped:
+        if pruned := watch.pruned():
+            return _end(directory, number, Outcome.PRUNED, pruned.cause)
+        return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+    except Diverged as diverged:
+        last = directory.last_metrics()
+        content = {"cause": str(diverged), "iterations": diverged.iteration, "metrics": last["metrics"] if last else {}}
+        return _finish(directory, number, Outcome.DIVERGED, content)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
+        _raise_if_store_is_full(error)
+        outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
+        return _end(directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
+    came_to = _result_content(result)
+    if isinstance(trial.config, ForeignConfig) and trial.metric and value_of(came_to, trial.metric) is None:
+        found = ", ".join(sorted(result.final)) or "nothing"
+        message = (
+            f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: return that, or change 'metric'"
+        )
+        return _end(directory, number, Outcome.FAILED, message)
+    return _finish(directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to)
+
+
+def start_followers(
+    path: Path, trial: TrialSpec, node: int, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]
+) -> Followers:
+    """The trial's processes on a node that does not lead (`node` counts from 1), once they are there.
+
+    Raises what keeps one from it.
+    """
+    assert isinstance(meeting_point, tuple), "nodes meet at a port"
+    runtime = _runtime_of(trial)
+    ranks = range(node * runtime.processes, (node + 1) * runtime.processes)
+    import_from(path.parent.parent)
+    with network_of(meeting_point[0]):
+        followers = Followers(runtime, ranks, trial.resources.nodes * runtime.processes, meeting_point, follow)
+    followers.wait_until_ready()
+    return followers
+
+
+def _runtime_of(trial: TrialSpec) -> RuntimeConfig:
+    """With the device that its resources say, where the spec does not."""
+    device = trial.runtime.device
+    if device == "auto":
+        device = "cuda" if trial.resources.gpus > 0 else "cpu"
+    return trial.runtime.model_copy(update={"device": device})
+
+
+def _with_usage(log: LogMetrics) -> LogMetrics:
+    meter = UsageMeter()
+    return lambda metrics, iteration: log({**metrics, **meter(), **_gpu_usage()}, iteration)
+
+
+def _gpu_usage() -> dict[str, float]:
+    """The memory in use on the GPU that this process trains on, by whatever process."""
+    if not torch.cuda.memory_allocated():
+        return {}
+    free, total = torch.cuda.mem_get_info()
+    return {
+        "system/gpu_0_memory_usage_megabytes": (total - free) / 1e6,
+        "system/gpu_0_memory_usage_percentage": 100 * (1 - free / total),
+    }
+
+
+def _result_content(result: TrainResult) -> Mapping[str, Any]:
+    return {
+        "metrics": result.final,
+        "best": result.best,
+        "best_epoch": result.best_epoch,
+        "iterations": result.iterations,
+        "epochs": result.epochs,
+        "params": result.params,
+        "seconds": result.seconds,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        **({"flops": result.flops} if result.flops is not None else {}),
+    }
+
+
+def _finish(directory: TrialDirectory, number: int, outcome: Outcome, content: Mapping[str, Any]) -> Outcome:
+    directory.write_result(outcome, {"attempts": number, **content})
+    return _end(directory, number, outcome, content.get("cause"))
+
+
+def _end(directory: TrialDirectory, number: int, outcome: Outcome, cause: str | None = None, trace: str | None = None) -> Outcome:
+    directory.end_attempt(number, outcome, cause, trace)
+    return outcome
+
+
+def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:
+    uses_gpu = trial.resources.gpus > 0 and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if uses_gpu else platform.processor() or platform.machine()
+    where = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "torch": torch.__version__}
+    where |= {"other_hosts": list(others.names)} if others else {}
+    return where | ({"micro_batch_size": trial.runtime.micro_batch_size} if trial.runtime.micro_batch_size else {})
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator for the CPU
+
+
+def _raise_if_store_is_full(error: BaseException) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        raise error

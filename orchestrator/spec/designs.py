@@ -1,0 +1,293 @@
+"""From the steps of a spec to the variants that are trained: the roadmap and the other designs, in every regime and recipe."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from illama.config import AnyConfig, resolve
+from orchestrator.errors import did_you_mean_one_of
+from orchestrator.spec.changes import Changer, GroupSettings, is_own_training, laid_over, same_science, tried
+from orchestrator.spec.design_cells import Attempt, Cell, cells_of_design
+from orchestrator.spec.document import Document, Location
+from orchestrator.spec.relations import check_spec, reason_against
+from orchestrator.spec.schema import ReferenceSchema, ResourcesSchema, SearchSchema, SideSchema, StepSchema, SweepSchema
+from orchestrator.spec.search_space import Search, Values, check_search, setting_at
+from orchestrator.spec.user_training import check_own_training
+from orchestrator.trial import Resources, Variant
+
+BASELINE = "baseline"
+ALL_STEPS = "all_steps"
+"""The variant with every step, where no roadmap ends in it."""
+
+
+@dataclass(frozen=True)
+class SkippedCell:
+    """A cell of a design that is not trained."""
+
+    design: str
+    regime: str
+    name: str
+    reason: str
+
+
+@dataclass
+class Variants:
+    """All that the steps of a spec stand for."""
+
+    variants: list[Variant]
+    skipped: list[SkippedCell]
+    searches: list[Search]
+
+
+def variants_of(schema: SweepSchema, document: Document, found: Mapping[str, Values] | None = None) -> Variants:
+    """The variants of every design in every regime: the baseline, the road, then the other designs' cells.
+
+    Everything that is wrong with a change is noted as a problem of the document: a setting that does not exist, a value that it
+    cannot take, settings that do not fit together, a step that changes nothing. `found` is what searches have found, by the
+    labels of their variants; given that, the spec has been checked before.
+    """
+    made = Variants([], [], [])
+    if found is None:
+        check_spec(schema, document, BASELINE)
+        if is_own_training(schema.baseline):
+            check_own_training(schema, document)
+    if document.has(("baseline",)):  # otherwise noted already
+        for parts in product(schema.regimes or [""], schema.recipes or [""]):
+            regime = _Regime(schema, document, tuple(filter(None, parts)), found)
+            made.variants += regime.variants()
+            made.skipped += regime.skipped
+            made.searches += regime.searches
+    return made
+
+
+class _Regime:
+    """All designs of one regime under one recipe; along the road the settings grow."""
+
+    def __init__(
+        self, schema: SweepSchema, document: Document, parts: tuple[str, ...], found: Mapping[str, Values] | None
+    ) -> None:
+        self.schema = schema
+        self.document = document
+        self.changer = Changer(document, schema.runtime.data_dir)
+        self.parts = parts
+        self.name = ".".join(parts)
+        self.skipped: list[SkippedCell] = []
+        self.settings_after: dict[str, GroupSettings] = {}
+        self.searches: list[Search] = []
+        self.found = found or {}
+        self.is_checked = found is not None
+        self.unknown: set[str] = set()
+        """Variants whose settings wait for a search."""
+
+    def variants(self) -> Iterator[Variant]:
+        settings, config = self.changer.baseline(dict(self.schema.baseline))
+        for group, part in zip((g for g in ("regimes", "recipes") if getattr(self.schema, g)), self.parts, strict=True):
+            changes = getattr(self.schema, group)[part]
+            if config and changes:
+                config = self.changer.changed(settings, changes, (group, part), None)
+        if config is None:
+            return
+        baseline = self._variant(BASELINE, config, ("baseline",))
+        baseline = self._searched(baseline, self.schema.search, settings, ("search",), None)
+        config, self.settings_after[BASELINE] = baseline.config, settings
+        yield baseline
+        has_road = any(design.name == "roadmap" for design in self.schema.design)
+        if has_road:
+            yield from self._road(settings, config)
+        else:
+            self._refuse_searches()
+        if not self.document.problems:
+            yield from self._cells(settings, has_road=has_road)
+
+    def _refuse_searches(self) -> None:
+        """Cells take what was found on the road."""
+        for index, step in enumerate(self.schema.steps):
+            if step.search:
+                message = "a step searches on the road, and this sweep has none: add 'roadmap' to the design"
+                self.document.add_problem(("steps", index, "search"), message, at_key=True)
+
+    def _changes(self, step: SideSchema, location: Location) -> Mapping[str, Any]:
+        """What the step changes in this regime."""
+        changes = dict(step.change)
+        for part in self.parts:
+            if part in step.regimes and self.changer.all_exist(step.regimes[part], (*location, "regimes", part)):
+                changes |= step.regimes[part]
+        return changes
+
+    def _road(self, baseline: GroupSettings, config: AnyConfig) -> Iterator[Variant]:
+        settings, previous = dict(baseline), BASELINE
+        cell: tuple[str, ...] = ()
+        for index, step in enumerate(self.schema.steps):
+            here: Location = ("steps", index)
+            changes = self._changes(step, here)
+            if not changes and step.regimes and not step.search:
+                self.skipped.append(SkippedCell("roadmap", self.name, step.name, "it changes nothing in this regime"))
+                continue
+            after = self._changed(step, settings, changes, (*here, "change"), config)
+            if after is None:  # go on as if the step were not there, to find what is wrong with the others
+                continue
+            cell = (*cell, step.name)
+            variant = self._variant(step.name, after, (*here, "name"), step=step, follows=previous, changes=changes, cell=cell)
+            variant = self._searched(variant, step.search, settings, (*here, "search"), previous)
+            self.settings_after[step.name] = dict(settings)
+            yield variant
+            yield from self._sides(step, here, previous, variant.changes, cell)
+            config, previous = variant.config, step.name
+
+    def _changed(
+        self, step: SideSchema, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: AnyConfig
+    ) -> AnyConfig | None:
+        """As `Changer.changed`, for a step that may leave all changes to its search."""
+        if step.search and not changes:
+            return before
+        return self.changer.changed(settings, changes, location, None if self.is_checked else before)
+
+    def _searched(
+        self, variant: Variant, schema: SearchSchema | None, settings: GroupSettings, place: Location, ground: str | None
+    ) -> Variant:
+        """The variant with what its search has found, and `settings` likewise; as it is where it has none to wait for."""
+        if ground in self.unknown:
+            self.unknown.add(variant.name)
+        variant = replace(variant, is_known=variant.name not in self.unknown)
+        if schema is None:
+            return variant
+        line = self.document.line(place)
+        search = Search(variant, laid_over(settings), schema, line, self.schema.runtime.data_dir)
+        if not self.is_checked and not check_search(search, variant.changes, self.changer, self.schema, place):
+            return variant
+        self.searches.append(search)
+        values = self.found.get(variant.label)
+        if values is None:
+            self.unknown.add(variant.name)
+            return replace(variant, is_known=False)
+        settings.update(laid_over(settings, values))
+        config = resolve(settings, self.schema.runtime.data_dir)
+        return replace(variant, config=config, changes={**variant.changes, **values})
+
+    def _sides(
+        self, step: StepSchema, here: Location, previous: str, step_changes: Mapping[str, Any], cell: tuple[str, ...]
+    ) -> Iterator[Variant]:
+        for name, side in step.side.items():
+            location = (*here, "side", name)
+            ground = side.on or step.name
+            if ground not in self.settings_after:
+                known = list(self.settings_after)
+                message = f"there is no step '{ground}' up to here{did_you_mean_one_of(ground, known)}"
+                self.document.add_problem((*location, "on"), message)
+                continue
+            changes = self._changes(side, location)
+            if not changes and side.regimes and not side.search:
+                self.skipped.append(SkippedCell("roadmap", self.name, name, "it changes nothing in this regime"))
+                continue
+            settings = dict(self.settings_after[ground])
+            before = tried(settings, [])
+            assert not isinstance(before, str)
+            place = (*location, "change")
+            config = self._changed(side, settings, changes, place if self.document.has(place) else location, before)
+            if config is not None:
+                follows, shown = (side.on, changes) if side.on else (previous, {**step_changes, **changes})
+                cell = cell if side.on is None else (*cell[: cell.index(side.on) + 1],) if side.on in cell else ()
+                variant = self._variant(
+                    name, config, location, step=side, rung=step.name, follows=follows, changes=shown, cell=cell, on=side.on
+                )
+                yield self._searched(variant, side.search, settings, (*location, "search"), ground)
+
+    def _found_by(self, step: str) -> Values:
+        """What the step's search has found on the road."""
+        return self.found.get(f"{self.name}/{step}" if self.name else step, {})
+
+    def _cells(self, settings: GroupSettings, *, has_road: bool) -> Iterator[Variant]:
+        """The cells of all designs but the roadmap; those that make no sense are skipped."""
+        steps = {step.name: step for step in self.schema.steps}
+        changes = {name: self._changes(step, ("steps", i)) for i, (name, step) in enumerate(steps.items())}
+        changes = {name: {**made, **self._found_by(name)} for name, made in changes.items() if made or steps[name].search}
+        others = [(index, design) for index, design in enumerate(self.schema.design) if design.name != "roadmap"]
+        if not others or self.document.problems:
+            return
+
+        def attempt(cell: Sequence[str]) -> AnyConfig | str:
+            return reason_against(cell, steps) or tried(settings, [changes[name] for name in cell])
+
+        cells: list[Cell] = []
+        full = list(changes)[-1] if has_road and changes else ALL_STEPS
+        if not has_road and any(design.name == "leave_one_out" for _, design in others):
+            cells.append(Cell("all_steps", ALL_STEPS, tuple(changes), BASELINE))
+        for index, design in others:
+            try:
+                cells += cells_of_design(design, list(changes), full, attempt)
+            except ValueError as error:
+                place: Location = ("design", index)
+                self.document.add_problem(place if self.document.has(place) else ("design",), str(error))
+        yield from self._made(cells, changes, attempt)
+
+    def _made(self, cells: Sequence[Cell], changes: Mapping[str, Mapping[str, Any]], attempt: Attempt) -> Iterator[Variant]:
+        """A variant for each cell that makes sense; a step that is in none of them is a problem of the spec."""
+        made: set[str] = set()
+        reasons: dict[str, str] = {}
+        steps = {step.name: step for step in self.schema.steps}
+        index_of = {name: index for index, name in enumerate(steps)}
+        final = attempt(tuple(changes))
+        for cell in cells:
+            config = attempt(cell.steps)
+            if not isinstance(config, str) and cell.left_out and not isinstance(final, str) and same_science(config, final):
+                config = f"later steps overwrite all that {cell.left_out} changes"
+            if isinstance(config, str):
+                self.skipped.append(SkippedCell(cell.design, self.name, cell.name, config))
+                if not reason_against(cell.steps, steps):
+                    reasons |= {name: config for name in cell.steps}
+                continue
+            made |= set(cell.steps)
+            shown = {key: value for name in cell.shown for key, value in changes[name].items()}
+            if cell.left_out:
+                shown = {key: setting_at(config, key) for key in changes[cell.left_out]}
+            rung = cell.left_out or (cell.steps[-1] if cell.steps else BASELINE)
+            location: Location = ("steps", index_of[rung], "name") if rung in index_of else ("baseline",)
+            variant = self._variant(
+                cell.name, config, location, rung=rung, follows=cell.follows, changes=shown, cell=cell.steps, design=cell.design
+            )
+            yield replace(variant, is_known=not self.unknown & {BASELINE, *steps})
+        for name in () if self.is_checked else reasons.keys() - made - self.settings_after.keys():
+            message = f"step '{name}' fits in no cell of the design: {reasons[name]}"
+            self.document.add_problem(("steps", index_of[name], "change"), message, at_key=True)
+
+    def _variant(
+        self,
+        name: str,
+        config: AnyConfig,
+        location: Location,
+        *,
+        step: SideSchema | None = None,
+        rung: str | None = None,
+        follows: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        cell: tuple[str, ...] = (),
+        design: str = "roadmap",
+        on: str | None = None,
+    ) -> Variant:
+        resources: ResourcesSchema = (step and step.resources) or self.schema.resources
+        references = step.reference if step else self.schema.reference if follows is None else {}
+        reference = next((references[part] for part in (*self.parts, "") if part in references), None)
+        return Variant(
+            name=name,
+            step=rung or name,
+            regime=self.name,
+            side=design == "roadmap" and rung is not None,
+            follows=follows,
+            changes=changes or {},
+            config=config,
+            resources=Resources(**resources.model_dump()),
+            expects_collapse=bool(step and step.expect == "collapse"),
+            reference=_published(reference, self.schema.metric.name) if reference else None,
+            line=self.document.line(location),
+            design=design,
+            cell=cell,
+            on=on,
+        )
+
+
+def _published(reference: ReferenceSchema, metric: str) -> dict[str, Any]:
+    """As `report --format json` has it."""
+    figures = reference.by_metric(metric)
+    found = {"value": figures.pop(metric, None), "source": reference.source}
+    return found | ({"also": figures} if figures else {})

@@ -1,0 +1,86 @@
+"""Pydantic's errors in words that name what was found, what is allowed and what to do."""
+
+import re
+from collections.abc import Callable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.errors import did_you_mean, did_you_mean_one_of
+from orchestrator.spec.document import Document, Location
+from orchestrator.spec.schema import MISSING_CHANGE
+
+_LONGEST_FOUND = 100
+"""Letters of a wrong value that a message repeats."""
+
+
+def add_validation_problems(
+    document: Document, error: ValidationError, model: type[BaseModel], place: Callable[[Location], Location]
+) -> None:
+    """Note every part of `error` as a problem of the document, at the place that `place` gives for a path inside `model`."""
+    for part in error.errors(include_url=False):
+        path: Location = tuple(key for key in part["loc"] if key != "")  # the figure for all regimes has no name in the file
+        at_key = part["type"] in ("extra_forbidden", "missing", MISSING_CHANGE)
+        if path and path[-1] == "[key]":  # a mapping's key, not its value
+            path, at_key = path[:-1], True
+        if part["type"] == "missing" and document.has(place(path)):  # it is there, and wrong: that was said
+            continue
+        document.add_problem(place(path), _message(part, path, model), at_key=at_key)
+
+
+def _message(part: Any, path: Location, model: type[BaseModel]) -> str:
+    key = ".".join(map(str, path))
+    found = part["input"]
+    match part["type"]:
+        case "extra_forbidden":
+            allowed = list(_fields_at(model, path[:-1]))
+            return f"unknown key '{path[-1]}'{did_you_mean_one_of(str(path[-1]), allowed)}"
+        case "missing":
+            return f"key '{path[-1]}' is missing"
+        case "literal_error":
+            expected = part["ctx"]["expected"]
+            allowed = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+            if part["loc"][-1] == "[key]":
+                return f"unknown key '{path[-1]}'{did_you_mean_one_of(str(path[-1]), allowed)}"
+            return f"{key} cannot be {_short(found)}; allowed: {', '.join(allowed)}{did_you_mean(str(found), allowed)}"
+        case kind if kind == MISSING_CHANGE:
+            return str(part["msg"])
+        case "value_error":
+            return str(part["ctx"]["error"])
+        case "string_pattern_mismatch":
+            return f"'{found}' cannot be a name: letters, digits, '_', '.' and single '-' only"
+        case "model_type" | "dict_type":
+            return f"{key or 'a spec'}: it should be a mapping of keys to values, found {_short(found)}"
+        case "too_short":
+            return f"{key}: it should have at least one item"
+        case _:
+            wanted = re.sub(r"^\w+ should", "it should", part["msg"]).replace("valid list", "list")
+            if part["type"] in ("int_parsing", "float_parsing", "bool_parsing", "int_from_float"):
+                wanted = wanted.partition(", ")[0]  # why it could not be read is seen from what was found
+            return f"{key}: {wanted}, found {_short(found)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= _LONGEST_FOUND else f"{text[:_LONGEST_FOUND]}..."
+
+
+def _fields_at(model: type[BaseModel], path: Location) -> tuple[str, ...]:
+    """The keys that the settings at `path` inside `model` may have."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None:  # an index or a name that the user chose: the model stays what it was
+            continue
+        model = next(_models_in(field.annotation), model)
+    return tuple(dict.fromkeys(str(field.validation_alias or field.alias or name) for name, field in model.model_fields.items()))
+
+
+def _models_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

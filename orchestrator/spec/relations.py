@@ -1,0 +1,84 @@
+"""What the names in a spec say about each other: unique steps, and steps that require or exclude one another."""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.errors import did_you_mean_one_of
+from orchestrator.spec.document import Document, Location
+from orchestrator.spec.schema import SideSchema, StepSchema, SweepSchema
+
+_RESERVED = ("only.", "without.", "factorial.", "order1.")
+"""How the cells of other designs begin."""
+
+
+def check_spec(schema: SweepSchema, document: Document, baseline: str) -> None:
+    """Note names that are taken twice or unknown, and a road that contradicts what its steps require."""
+    _check_names(schema, document, baseline)
+    _check_regimes(schema, document)
+    _check_relations(schema, document)
+
+
+def reason_against(cell: Sequence[str], steps: Mapping[str, StepSchema]) -> str | None:
+    """Why the steps cannot be taken in this order, if they cannot."""
+    taken: set[str] = set()
+    for name in cell:
+        if lacking := [other for other in steps[name].requires if other not in taken]:
+            where = "comes after it" if lacking[0] in cell else "is not there"
+            return f"{name} requires {lacking[0]}, which {where}"
+        taken.add(name)
+    for name in cell:
+        if clashing := [other for other in steps[name].conflicts if other in taken]:
+            return f"{name} conflicts with {clashing[0]}"
+    return None
+
+
+def _check_names(schema: SweepSchema, document: Document, baseline: str) -> None:
+    """Names of steps and side steps are unique, and none of them is the baseline's."""
+    seen: dict[str, Location] = {}
+    for index, step in enumerate(schema.steps):
+        places: list[tuple[str, Location]] = [(step.name, ("steps", index, "name"))]
+        places += [(name, ("steps", index, "side", name)) for name in step.side]
+        for name, location in places:
+            if name == baseline:
+                document.add_problem(location, f"'{baseline}' is the name of the configuration before any step; choose another")
+            elif name.startswith(_RESERVED) or name == "all_steps":
+                document.add_problem(location, f"'{name}' looks like a cell of a design; choose another name")
+            elif name in seen:
+                first = document.line(seen[name])
+                document.add_problem(location, f"a step named '{name}' is there already, on line {first}; names must be unique")
+            else:
+                seen[name] = location
+    for index, seed in enumerate(schema.seeds):
+        if seed in schema.seeds[:index]:
+            document.add_problem(("seeds", index), f"seed {seed} is given twice; each seed is one trial of every variant")
+
+
+def _check_regimes(schema: SweepSchema, document: Document) -> None:
+    """What steps say about regimes and recipes is about those that there are."""
+    known = [*schema.regimes, *schema.recipes]
+    for twice in sorted(schema.regimes.keys() & schema.recipes.keys()):
+        document.add_problem(("recipes", twice), f"'{twice}' is a regime already; choose another name", at_key=True)
+    for index, step in enumerate(schema.steps):
+        places: list[tuple[Location, SideSchema]] = [(("steps", index), step)]
+        places += [(("steps", index, "side", name), side) for name, side in step.side.items()]
+        for location, place in places:
+            for key in ("regimes", "reference"):
+                for name in getattr(place, key):
+                    if name and name not in known:
+                        hint = did_you_mean_one_of(name, known) if known else "; the spec has none"
+                        document.add_problem((*location, key, name), f"there is no regime '{name}'{hint}", at_key=True)
+
+
+def _check_relations(schema: SweepSchema, document: Document) -> None:
+    names = [step.name for step in schema.steps]
+    has_road = any(design.name == "roadmap" for design in schema.design)
+    for index, step in enumerate(schema.steps):
+        for key in ("requires", "conflicts"):
+            for place, other in enumerate(getattr(step, key)):
+                location: Location = ("steps", index, key, place)
+                if other not in names or other == step.name:
+                    hint = did_you_mean_one_of(other, [name for name in names if name != step.name])
+                    document.add_problem(location, f"there is no other step '{other}'{hint}")
+                elif has_road and key == "requires" and other not in names[:index]:
+                    document.add_problem(location, f"step '{step.name}' requires '{other}', which comes later on the road")
+                elif has_road and key == "conflicts" and other in names[:index]:
+                    document.add_problem(location, f"step '{step.name}' conflicts with '{other}', which is on the road before it")

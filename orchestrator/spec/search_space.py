@@ -1,0 +1,324 @@
+"""What a search inside a step looks through: its space, checked against the settings themselves, and what came of it. Pure."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from illama.config import AnyConfig, ForeignData, ForeignModel, ForeignTraining, resolve
+from orchestrator.fingerprint import canonical_json
+from orchestrator.metrics import METRICS
+from orchestrator.pruning import FEWEST, Curve
+from orchestrator.spec.changes import Changer, GroupSettings, laid_over, tried
+from orchestrator.spec.document import Document, Location
+from orchestrator.spec.schema import SearchSchema, SpaceSchema, SweepSchema
+from orchestrator.trial import Outcome, TrialSpec, Variant
+
+SEARCH = "search"
+"""The design that the trials of a search belong to."""
+_FINEST = 1000
+"""Numbers are rounded to about this part of what they range over: what is reported is what was trained, and can be read."""
+
+Values = Mapping[str, Any]
+"""One point of a space: a value for each setting."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One point of a search, and what it came to."""
+
+    values: Values
+    variant: Variant
+    trials: Sequence[TrialSpec]
+    """One for each of the search's seeds."""
+    outcome: str
+    """`finished` where all seeds did; else how one of them ended, or its state where not all have ended."""
+    has_ended: bool = False
+    mean: float | None = None
+    """Of the metric over the search's seeds; only where all of them finished."""
+    failed: Sequence[str] = ()
+    """Trials that failed: nothing goes on without them."""
+    seconds: float = 0.0
+    """Of training, over the seeds that are done."""
+    curves: Mapping[int, Curve] = field(default_factory=dict)
+    """The metric by epoch, for each seed; only where the search prunes."""
+    pruned_at: int | None = None
+    """Epoch at which the first of its seeds was stopped early; only where all of them were."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings that one variant finds for itself."""
+
+    variant: Variant
+    """As it is without them. Where it is not known itself, the search waits for another one."""
+    settings: GroupSettings
+    """Those of `variant`, as the spec writes them."""
+    schema: SearchSchema
+    line: int
+    data_dir: Path | None = None
+    """Of other people's data, which is read to see what it is."""
+    tried: Sequence[Tried] = ()
+    """In order; those that are known so far."""
+    chosen: Tried | None = None
+    """The best, once all are done."""
+
+    @property
+    def label(self) -> str:
+        """The variant's."""
+        return self.variant.label
+
+    @property
+    def trials(self) -> list[TrialSpec]:
+        """Those that are known so far."""
+        return [trial for point in self.tried for trial in point.trials]
+
+    @property
+    def held_up_by(self) -> list[str]:
+        """Trials that failed: the search waits until they are done."""
+        return [name for point in self.tried for name in point.failed]
+
+    @property
+    def pruned(self) -> int:
+        """How many combinations were stopped early."""
+        return sum(point.pruned_at is not None for point in self.tried)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, so far."""
+        return sum(point.seconds for point in self.tried)
+
+    @property
+    def goal(self) -> int:
+        """How many points are tried in all."""
+        size = self.size
+        return min(size, self.schema.trials or size) if size else self.schema.trials or 0
+
+    @property
+    def size(self) -> int | None:
+        """Points of the space; none where they cannot be counted."""
+        counts = [_count(space, is_whole=key in self.whole) for key, space in self.schema.space.items()]
+        return math.prod(count for count in counts if count) if all(counts) else None
+
+    @cached_property
+    def whole(self) -> frozenset[str]:
+        """The settings that are whole numbers: whether 2 is one or 2.0, the setting itself says."""
+        ranges = {key: _whole_ends(space)[0] for key, space in self.schema.space.items() if space.choices is None}
+        configs = {key: tried(self.settings, [{key: low}]) for key, low in ranges.items()}
+        return frozenset(key for key, it in configs.items() if not isinstance(it, str) and isinstance(setting_at(it, key), int))
+
+    @property
+    def as_it_is(self) -> Values | None:
+        """The settings without any search, where the space has them."""
+        values = {key: setting_at(self.variant.config, key) for key in self.schema.space}
+        return values if all(_contains(self.schema.space[key], value) for key, value in values.items()) else None
+
+    def is_needed_by(self, variant: Variant) -> bool:
+        """Whether the variant has what is found here among its settings; cells of other designs wait for the whole road."""
+        own = self.variant
+        builds_on = variant.design != own.design or variant.cell[: len(own.cell)] == own.cell
+        return variant.regime == own.regime and (variant.name == own.name or (not own.side and builds_on))
+
+    @property
+    def not_beyond(self) -> list[str]:
+        """`larger train.lr`, where none was tried than the one that was chosen: better ones may lie beyond."""
+        found = []
+        for key in (key for key, space in self.schema.space.items() if self.chosen and space.choices is None):
+            values = [point.values[key] for point in self.tried]
+            chosen = self.chosen.values[key] if self.chosen else None
+            ends = {min(values): "smaller", max(values): "larger"} if len(set(values)) > 2 else {}
+            found += [f"{ends[chosen]} {key}"] if chosen in ends else []
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `plan --json` and in `report --format json`."""
+        return {
+            "variant": self.variant.name,
+            "regime": self.variant.regime,
+            "space": {key: space.model_dump(exclude_unset=True) for key, space in self.schema.space.items()},
+            "sampler": self.schema.sampler,
+            "seeds": self.schema.seeds,
+            "goal": self.goal,
+            "trials": [_tried_to_json(point) for point in self.tried],
+            "prune": self.schema.prune and self.schema.prune.model_dump(),
+            "chosen": dict(self.chosen.values) if self.chosen else None,
+            "held_up_by": self.held_up_by,
+            "train_seconds": self.seconds,
+        }
+
+    def points(self) -> Iterator[Values]:
+        """All of a space that can be counted, the last setting fastest."""
+        lists = [_listed(space, is_whole=key in self.whole) for key, space in self.schema.space.items()]
+        return (dict(zip(self.schema.space, point, strict=True)) for point in product(*lists))
+
+    def ends(self, key: str) -> tuple[float, float]:
+        """The smallest and the largest number that is tried; `step` may not reach the spec's own end."""
+        space = self.schema.space[key]
+        low, high = _ends(space)
+        return low, _plain(low + _steps(space) * space.step) if space.step else high
+
+    def rounded(self, key: str, value: float) -> int | float:
+        """A number as it is trained and shown."""
+        space = self.schema.space[key]
+        low, high = _ends(space)
+        if key in self.whole:
+            return round(value)
+        if space.step is not None:
+            return _plain(value)
+        size = min(value, high - low) if space.log else high - low
+        return min(max(round(value, -math.floor(math.log10(size / _FINEST))), low), high)
+
+    def variant_of(self, number: int, values: Values) -> Variant:
+        """The variant that point `number` is trained as; `@` stands in no name of a spec."""
+        return Variant(
+            name=f"{self.variant.name}@{number}",
+            step=self.variant.step,
+            regime=self.variant.regime,
+            side=self.variant.side,
+            follows=self.variant.name,
+            changes={**self.variant.changes, **values},
+            config=resolve(laid_over(self.settings, values), self.data_dir),
+            resources=self.variant.resources,
+            expects_collapse=self.variant.expects_collapse,
+            line=self.line,
+            design=SEARCH,
+            is_known=self.variant.is_known,
+        )
+
+    def is_healthy(self, outcome: Outcome | None) -> bool:
+        """Whether a trial's metric counts as what its settings are worth."""
+        return outcome is Outcome.FINISHED or (outcome is Outcome.COLLAPSED and self.variant.expects_collapse)
+
+
+def check_search(search: Search, changed: Mapping[str, Any], changer: Changer, sweep: SweepSchema, place: Location) -> bool:
+    """Whether every point may be trained: each end and each choice is a setting's value, and no key is changed twice.
+
+    What is wrong becomes a problem of the document. `changed` is what the step itself changes; `place` is where `search` stands.
+    """
+    document, schema = changer.document, search.schema
+    before = len(document.problems)
+    _check_seeds(schema, sweep, document, place)
+    if changer.all_exist(schema.space, (*place, "space")):
+        for key, space in schema.space.items():
+            here: Location = (*place, "space", key)
+            clash = next((other for other in changed if _overlap(key, other)), None)
+            clash = clash or next((other for other in schema.space if other != key and _overlap(key, other)), None)
+            if clash:
+                message = f"'{key}' is searched, so '{clash}' cannot be set by the step as well; leave one of them out"
+                document.add_problem(here, message, at_key=True)
+                continue
+            for value in space.choices or _whole_ends(space):
+                if changer.changed(dict(search.settings), {key: value}, (*place, "space"), None) is None:
+                    break
+            if key in search.whole and space.step and not space.step.is_integer():
+                document.add_problem((*here, "step"), f"{key} is a whole number: its steps must be whole, found {space.step:g}")
+    if len(document.problems) == before and schema.sampler == "grid" and search.size is None:
+        message = "a grid must be countable: give every setting a list, whole numbers, or a step"
+        document.add_problem((*place, "sampler"), message)
+    if len(document.problems) == before and schema.prune:
+        _check_prune(search, sweep.metric.name, document, (*place, "prune"))
+    return len(document.problems) == before
+
+
+def _tried_to_json(point: Tried) -> dict[str, Any]:
+    pruned = {} if point.pruned_at is None else {"pruned_at": point.pruned_at}
+    return {"values": dict(point.values), "mean": point.mean, "outcome": point.outcome, **pruned}
+
+
+def setting_at(config: AnyConfig, key: str) -> Any:
+    """The value of a dotted setting, as a spec writes it."""
+    value: Any = config
+    for part in key.split("."):
+        if isinstance(value, ForeignModel | ForeignData | ForeignTraining) and part != "name":
+            value = value.options
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def point_key(values: Values) -> str:
+    """Equal for equal points."""
+    return canonical_json(dict(values))
+
+
+def _check_seeds(schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location) -> None:
+    taken = range(sweep.adaptive.max) if sweep.adaptive else sweep.seeds
+    location = (*place, "seeds") if document.has((*place, "seeds")) else place
+    for index, seed in enumerate(schema.seeds):
+        if seed in taken:
+            message = f"seed {seed} is one of the report's: what is chosen by it would be flattered by it; search with another"
+            document.add_problem((*location, index), message)
+        elif seed in schema.seeds[:index]:
+            document.add_problem((*location, index), f"seed {seed} is given twice; each seed is one trial of every combination")
+
+
+def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
+    """Whether it may stop anything, and the same each time: who asks for it relies on that."""
+    schema, train = search.schema, search.variant.config.train
+    if isinstance(train, ForeignTraining) and not train.length:
+        message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
+        document.add_problem(place, message, at_key=True)
+    elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:
+        message = f"prune.after is {schema.prune.after} and training has {train.epochs} epochs: nothing is left to save"
+        document.add_problem((*place, "after"), message)
+    if metric in METRICS and METRICS[metric].is_of_machine:
+        message = f"{metric} depends on the machine, so what it stops would be something else each time; leave out 'prune'"
+        document.add_problem(place, message, at_key=True)
+    before = (search.goal - 1) // schema.at_once * schema.at_once
+    if before < FEWEST:
+        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} before it to be held against"
+        document.add_problem(place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True)
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether one is the other or lies inside of it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _ends(space: SpaceSchema) -> tuple[float, float]:
+    assert space.low is not None
+    assert space.high is not None
+    return space.low, space.high
+
+
+def _whole_ends(space: SpaceSchema) -> list[int | float]:
+    """The ends, and as whole numbers where they are: `2.0` is not a number of layers."""
+    return [int(end) if end.is_integer() else end for end in _ends(space)]
+
+
+def _listed(space: SpaceSchema, *, is_whole: bool) -> list[Any]:
+    if space.choices is not None:
+        return list(space.choices)
+    low, _ = _ends(space)
+    step = space.step or 1
+    values = [low + index * step for index in range(_count(space, is_whole=is_whole) or 0)]
+    return [round(value) if is_whole else _plain(value) for value in values]
+
+
+def _plain(value: float) -> float:
+    """0.3 for 0.1 + 2 * 0.1."""
+    return float(f"{value:.10g}")
+
+
+def _count(space: SpaceSchema, *, is_whole: bool) -> int | None:
+    if space.choices is not None:
+        return len(space.choices)
+    return _steps(space) + 1 if space.step is not None or is_whole else None
+
+
+def _steps(space: SpaceSchema) -> int:
+    """From one end to the other."""
+    low, high = _ends(space)
+    return math.floor((high - low) / (space.step or 1) + 1e-9)
+
+
+def _contains(space: SpaceSchema, value: Any) -> bool:
+    if space.choices is not None:
+        return value in space.choices
+    low, high = _ends(space)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        return False
+    steps = (value - low) / space.step if space.step else 0.0
+    return math.isclose(steps, round(steps), abs_tol=1e-9)

@@ -1,0 +1,205 @@
+"""From the text of a spec to a checked `SweepSpec`; every error names its line and column, and all come at once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
+from illama.config.imports import import_from, sources
+from orchestrator.errors import did_you_mean_one_of
+from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY
+from orchestrator.spec.changes import is_own_training
+from orchestrator.spec.designs import SkippedCell, Variants, variants_of
+from orchestrator.spec.document import Document, Location, read_document
+from orchestrator.spec.messages import add_validation_problems
+from orchestrator.spec.schema import ReferenceSchema, SweepSchema
+from orchestrator.spec.search_space import Search, Values
+from orchestrator.trial import Variant
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A checked spec."""
+
+    path: Path
+    content: bytes
+    """The file, byte for byte."""
+    schema: SweepSchema
+    variants: tuple[Variant, ...]
+    """In the order of the road, the baseline first, and behind it the cells of other designs; for each regime. Without those that
+    wait for a search."""
+    skipped: tuple[SkippedCell, ...] = ()
+    """Cells of the designs that make no sense, and why."""
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    """The modules beside the spec that its models and data are made by, by their paths from there."""
+    road: tuple[Variant, ...] = ()
+    """All variants in their order: also those that wait for a search, without what it will find."""
+    searches: tuple[Search, ...] = ()
+    """In the order of the road; `orchestrator.planning.search` says what is known of them."""
+    document: Document | None = field(default=None, repr=False, compare=False)
+    """What it was read from."""
+
+    @property
+    def name(self) -> str:
+        """The sweep's."""
+        return self.schema.name
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Every setting that any step changes or any search tries values of."""
+        changed = dict.fromkeys(key for variant in self.road for key in variant.changes)
+        return tuple(changed | dict.fromkeys(key for search in self.searches for key in search.schema.space))
+
+    @property
+    def unknown(self) -> list[Variant]:
+        """Those that wait for a search."""
+        return [variant for variant in self.road if not variant.is_known]
+
+    def with_found(self, found: Mapping[str, Values]) -> Self:
+        """With what searches have found, by the labels of their variants; what builds on it is known then.
+
+        Raises `SpecError` where a step does not go with it.
+        """
+        assert self.document is not None
+        made = variants_of(self.schema, self.document, found)
+        self.document.raise_problems()
+        return self._with(made)
+
+    def _with(self, made: Variants) -> Self:
+        return replace(
+            self,
+            variants=tuple(variant for variant in made.variants if variant.is_known),
+            road=tuple(made.variants),
+            skipped=tuple(made.skipped),
+            searches=tuple(made.searches),
+        )
+
+
+def load_spec(path: Path) -> SweepSpec:
+    """Read and check a spec. Functions that it names are imported from its folder, and run.
+
+    Raises `SpecError` with everything that is wrong with the file, each problem at its line and column.
+    """
+    document = read_document(path)
+    import_from(path.parent, lazily=True)
+    value, schema = document.value, None
+    while schema is None:
+        try:
+            schema = SweepSchema.model_validate(value)
+        except ValidationError as error:
+            add_validation_problems(document, error, SweepSchema, lambda location: location)
+            value = _without_errors(value, error)
+    made = variants_of(schema, document)
+    _check_metrics(schema, document, made.variants)
+    _check_references(schema, document)
+    document.raise_problems()
+    spec = SweepSpec(path, document.content, schema, (), code=_code_of(made.variants, path.parent), document=document)
+    return spec._with(made)
+
+
+def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
+    configs = (variant.config for variant in variants)
+    parts = (part for config in configs for part in (config.model, config.data, config.train))
+    functions = {part.function for part in parts if isinstance(part, ForeignModel | ForeignData | ForeignTraining)}
+    return {file: source for function in sorted(functions) for file, source in sources(function, folder).items()}
+
+
+def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
+    """Each metric is shown once, and is one that trainings record; what somebody's own records, nobody knows before."""
+    names = [schema.metric.name, *schema.metric.also]
+    for index, name in enumerate(names):
+        place: Location = ("metric", "also", index - 1) if index else ("metric", "name")
+        lacking = [variant for variant in variants if not _records(variant, name)]
+        if name in names[:index]:
+            document.add_problem(place, f"{name} is there already; each metric is shown once")
+        elif is_own_training(schema.baseline):
+            continue
+        elif name not in METRICS:
+            document.add_problem(place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}")
+        elif lacking and (index == 0 or len(lacking) == len(variants)):
+            document.add_problem(place, f"{name} is recorded with train.ema, which {lacking[0].label} does not have")
+        elif name == PEAK_MEMORY and index == 0:
+            document.add_problem(place, f"{name} has no curve, so that nothing can go by it: show it with 'also'")
+
+
+def _check_references(schema: SweepSchema, document: Document) -> None:
+    """What was published is of metrics that the report shows."""
+    own = schema.metric.name
+    places: list[tuple[Location, Mapping[str, ReferenceSchema]]] = [(("reference",), schema.reference)]
+    for index, step in enumerate(schema.steps):
+        places.append((("steps", index, "reference"), step.reference))
+        places += [(("steps", index, "side", name, "reference"), side.reference) for name, side in step.side.items()]
+    for place, references in places:
+        for regime, reference in references.items():
+            figures, here = reference.by_metric(own), (*place, regime) if regime else place
+            for name in figures.keys() - {own, *schema.metric.also}:
+                message = f"the report shows no {name}, it shows {', '.join((own, *schema.metric.also))}: add it to metric.also"
+                document.add_problem((*here, name), message, at_key=True)
+            if own not in figures:
+                document.add_problem(here, f"a figure of {own}, the sweep's metric, is missing here", at_key=True)
+
+
+def _records(variant: Variant, metric: str) -> bool:
+    config = variant.config
+    return not metric.startswith(AVERAGED) or not isinstance(config, Config) or config.train.ema is not None
+
+
+_EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []))
+_PLACEHOLDERS = {"name": "placeholder", "seeds": [0], "baseline": {}}
+
+
+def _without_errors(value: Any, error: ValidationError) -> dict[str, Any]:
+    """What is left of a spec when its wrong parts are taken out, so that the rest is checked in the same breath."""
+    if not isinstance(value, dict):
+        return dict(_PLACEHOLDERS)
+    value = deepcopy(value)
+    culprits = {_culprit(part["loc"], part["type"]) for part in error.errors()}
+    for location in culprits:
+        if not any(location[:end] in culprits for end in range(1, len(location))):
+            _take_out(value, location)
+    return {**_PLACEHOLDERS, **{key: part for key, part in value.items() if (key, part) not in _EMPTIED}}
+
+
+def _culprit(location: Location, kind: str) -> Location:
+    """What has to go for an error to go: the value itself, or whatever lacks a key."""
+    location = tuple(part for part in location if part != "[key]")
+    if "search" in location:
+        return location[: location.index("search") + 1]
+    lacks_a_key = kind == "missing" and len(location) > 1 and location[0] != "steps"
+    return location[:-1] if lacks_a_key else location
+
+
+def _take_out(value: dict[str, Any], location: Location) -> None:
+    """Remove one value. A step stays in its place, emptied, so that the places of the steps behind it stay right."""
+    match location:
+        case ("steps", int() as index):
+            value["steps"][index] = {"name": f"placeholder-{index}", "change": {}}
+        case ("steps", int() as index, "name"):
+            value["steps"][index]["name"] = f"placeholder-{index}"
+        case ("steps", int() as index, "change"):
+            value["steps"][index]["change"] = {}
+        case ("seeds", str(), *_):
+            value["seeds"] = [0]
+        case _:
+            parent: Any = value
+            for key in location[:-1]:
+                parent = parent[key] if _has(parent, key) else None
+            if isinstance(parent, list):
+                parent[:] = []  # of seeds: one wrong seed says nothing about the rest of the file
+            elif _has(parent, location[-1]):
+                del parent[location[-1]]
+                if location[0] == "steps" and isinstance(parent, dict) and len(location) == 3:
+                    parent.setdefault("change", {})  # whatever the wrong key meant, a missing change is not a second mistake
+            elif len(location) > 1:  # a key that is missing, or a place in what a short form stands for
+                _take_out(value, location[:-1])
+
+
+def _has(parent: Any, key: str | int) -> bool:
+    if isinstance(parent, list):
+        return isinstance(key, int) and key < len(parent)
+    return isinstance(parent, dict) and key in parent

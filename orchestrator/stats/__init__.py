@@ -1,0 +1,1 @@
+"""Pure mathematics of paired comparisons: intervals and p-values, contrasts of designs, power."""

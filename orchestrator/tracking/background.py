@@ -1,0 +1,117 @@
+"""Keeps MLflow up to date while a sweep runs, in a thread of its own: a tracking server that is slow or down holds nothing up."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.store.mlflow_runs import run_key
+from orchestrator.tracking import MlflowMirror
+from orchestrator.trial import Outcome, TrialSpec
+
+_PERIOD_SECONDS = 5.0
+_EFFECTS_SECONDS = 60.0
+_EFFECTS_SHARE = 0.02
+"""Effects are brought up to date no more often, and in no more of the time: that looks at every trial."""
+_PATIENCE_SECONDS = 60.0
+"""How long a finished sweep waits for the last of the view; `orchestrator sync` does the rest at any time."""
+_LAST_TRIES = 2
+"""One may meet a server that has just forgotten what it was asked."""
+
+
+class BackgroundMirror:
+    """Watches a sweep as an `Observer` and mirrors what changed; a context manager around the run."""
+
+    def __init__(
+        self,
+        mirror: MlflowMirror,
+        console: Console,
+        prepare: Callable[[], None] = lambda: None,
+        finish: Callable[[MlflowMirror], None] = lambda mirror: None,
+    ) -> None:
+        """`prepare` is called first, while the executor starts, and `finish` when MLflow has everything."""
+        self._mirror = self._newest = mirror
+        self._prepare, self._finish = prepare, finish
+        self._console = console
+        self._lock = threading.Lock()
+        self._running: dict[str, TrialSpec] = {}
+        self._ended = {run_key(trial): trial for trial in mirror.trials}
+        """Waiting to be mirrored; at first all of them: what was done before, or is reused from another sweep."""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep_mirroring, name="mlflow", daemon=True)
+        self._complaint: str | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closing.set()
+        with self._console.status("bringing MLflow up to date"):
+            self._thread.join(_PATIENCE_SECONDS)
+        if self._thread.is_alive():
+            self._mirror.stop()  # whoever mirrors next must be the only one
+            self._complaint = f"MLflow did not take everything within {_PATIENCE_SECONDS:.0f} s"
+        if self._complaint:
+            hint = "No trial is affected; `orchestrator sync` brings the view up to date."
+            self._console.print(Text(f"{self._complaint}. {hint}", style="yellow"), soft_wrap=True)
+
+    def follow(self, mirror: MlflowMirror) -> None:
+        """The sweep has grown: mirror it by this one from the next time on."""
+        self._newest = mirror
+
+    def started(self, trial: TrialSpec) -> None:
+        """Mirror the trial from now on."""
+        with self._lock:
+            self._running[run_key(trial)] = trial
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        """Mirror the trial once more."""
+        with self._lock:
+            self._running.pop(run_key(trial), None)
+            self._ended[run_key(trial)] = trial
+
+    def finished(self) -> None:
+        """Bring everything up to date while the executor clears up."""
+        self._closing.set()
+
+    def _keep_mirroring(self) -> None:
+        self._prepare()
+        effects_due = time.monotonic() + _EFFECTS_SECONDS
+        has_news = False
+        while not self._closing.wait(_PERIOD_SECONDS):
+            with self._lock:
+                ended, self._ended = self._ended, {}
+                changed = {**ended, **self._running}
+            if not self._sync(list(changed.values())):
+                with self._lock:
+                    self._ended = {**ended, **self._ended}
+                continue
+            has_news = has_news or bool(ended)
+            began = time.monotonic()
+            if has_news and began >= effects_due:
+                has_news = not self._say_why_not(self._mirror.sync_effects)
+                now = time.monotonic()
+                effects_due = now + max(_EFFECTS_SECONDS, (now - began) / _EFFECTS_SHARE)
+        for _ in range(_LAST_TRIES):
+            if self._sync(None):  # everything, and the report
+                self._say_why_not(lambda: self._finish(self._mirror))
+                return
+
+    def _sync(self, trials: list[TrialSpec] | None) -> bool:
+        self._mirror = self._newest
+        return trials == [] or self._say_why_not(lambda: self._mirror.sync(trials))
+
+    def _say_why_not(self, act: Callable[[], None]) -> bool:
+        try:
+            act()
+        except (OrchestratorError, OSError) as error:  # of MLflow, or of a store that cannot be read
+            self._complaint = str(error)
+            return False
+        self._complaint = None
+        return True
