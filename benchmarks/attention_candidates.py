@@ -41,7 +41,9 @@ _block_masks: dict[tuple[str, int, str], Any] = {}
 
 def flash(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     """The package's, wherever it can run: the package itself takes it only where it pays."""
-    return multiplicative_attention(q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal")
+    return multiplicative_attention(
+        q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal"
+    )
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
@@ -51,8 +53,12 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 def doubled(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     """softmax(A) * S is what keys of mass exp(A) * S get, where keys of mass exp(A) * (1 - S) and value 0 stand beside them."""
-    bias = torch.cat((mask.matrix.log(), (1 - mask.matrix).clamp(min=0).log()), dim=1).to(q.dtype)  # (N, 2N)
-    return F.scaled_dot_product_attention(q, torch.cat((k, k), 2), torch.cat((v, torch.zeros_like(v)), 2), attn_mask=bias)
+    bias = torch.cat((mask.matrix.log(), (1 - mask.matrix).clamp(min=0).log()), dim=1).to(
+        q.dtype
+    )  # (N, 2N)
+    return F.scaled_dot_product_attention(
+        q, torch.cat((k, k), 2), torch.cat((v, torch.zeros_like(v)), 2), attn_mask=bias
+    )
 
 
 def cudnn(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
@@ -65,12 +71,21 @@ def cudnn(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 def flex(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     """Two runs, with the gradient through the log-sum-exps left to autograd."""
-    from torch.nn.attention.flex_attention import AuxRequest, flex_attention  # seconds, which the others need not wait for
+    from torch.nn.attention.flex_attention import (
+        AuxRequest,
+        flex_attention,
+    )  # seconds, which the others need not wait for
 
-    attend = flex_attention if q.device.type == "cpu" or torch.compiler.is_compiling() else torch.compile(flex_attention)
+    attend = (
+        flex_attention
+        if q.device.type == "cpu" or torch.compiler.is_compiling()
+        else torch.compile(flex_attention)
+    )
     aux = AuxRequest(lse=True)
     full, of_full = attend(q, k, v, return_aux=aux)
-    seen, of_seen = attend(q, k, v, block_mask=_block_mask(mask.attention, q.shape[2], str(q.device)), return_aux=aux)
+    seen, of_seen = attend(
+        q, k, v, block_mask=_block_mask(mask.attention, q.shape[2], str(q.device)), return_aux=aux
+    )
     alpha = _alpha(mask)
     share = (1 - alpha) * (of_seen.lse - of_full.lse).exp()
     return (alpha * full + share.unsqueeze(-1) * seen).to(q.dtype)
@@ -111,7 +126,9 @@ def errors(name: str, device: str, dtype: torch.dtype, shape: tuple[int, int, in
         mask = Mask(kind, "multiplicative", shape[2]).to(device)
         mask.set_alpha(alpha)
         generator = torch.Generator().manual_seed(0)
-        q, k, v, gradient = (torch.randn(shape, generator=generator).to(device, dtype) for _ in range(4))
+        q, k, v, gradient = (
+            torch.randn(shape, generator=generator).to(device, dtype) for _ in range(4)
+        )
         exact = [tensor.double().requires_grad_() for tensor in (q, k, v)]
         expected = dense_attention(*exact, mask.matrix.double())
         expected = [expected, *torch.autograd.grad(expected, exact, gradient.double())]
@@ -124,7 +141,9 @@ def errors(name: str, device: str, dtype: torch.dtype, shape: tuple[int, int, in
     return worst
 
 
-def milliseconds(name: str, alpha: float, shape: tuple[int, int, int, int], repeats: int = 50) -> tuple[float, float]:
+def milliseconds(
+    name: str, alpha: float, shape: tuple[int, int, int, int], repeats: int = 50
+) -> tuple[float, float]:
     """Of the way forward, and of forward and backward, in bfloat16 on a GPU, compiled: medians."""
     mask = Mask("causal", "multiplicative", shape[2]).cuda()
     mask.set_alpha(alpha)
@@ -157,8 +176,12 @@ def _median(act: Callable[[], object], repeats: int) -> float:
 
 def main() -> int:
     """The command line. Returns 1 where a candidate is wrong or fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     parser.add_argument("--tokens", type=int, default=197)
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--batch", type=int, default=128, help="of the timing")
@@ -177,10 +200,15 @@ def main() -> int:
             line = f"{name:8} error {error:.1e}{'' if error < allowed else '  WRONG'}"
             wrong |= error >= allowed
             for alpha in (0.0, 0.5) if on_gpu else ():
-                forward, both = milliseconds(name, alpha, (options.batch, options.heads, options.tokens, 64))
+                forward, both = milliseconds(
+                    name, alpha, (options.batch, options.heads, options.tokens, 64)
+                )
                 line += f"  alpha {alpha}: forward {forward:.3f} ms, with backward {both:.3f} ms"
         except Exception as error:  # noqa: BLE001  the others are still to be measured
-            line, wrong = f"{name:8} FAILED: {type(error).__name__}: {str(error).splitlines()[0]}", True
+            line, wrong = (
+                f"{name:8} FAILED: {type(error).__name__}: {str(error).splitlines()[0]}",
+                True,
+            )
         print(line, flush=True)
     return int(wrong)
 
@@ -199,19 +227,27 @@ def _block_mask(attention: str, tokens: int, device: str) -> Any:
     def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) | (query == 0) if attention == "modified_causal" else key <= query
 
-    made = _block_masks[attention, tokens, device] = create_block_mask(seen, None, None, tokens, tokens, device=device)
+    made = _block_masks[attention, tokens, device] = create_block_mask(
+        seen, None, None, tokens, tokens, device=device
+    )
     return made
 
 
 def _cudnn_run(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-    out, lse, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal)
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(
+        q, k, v, None, True, 0.0, causal
+    )
     return out, lse.view(q.shape[:3])
 
 
-def _cudnn_run_backward(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool) -> Any:
+def _cudnn_run_backward(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool
+) -> Any:
     unused, count = torch.zeros((), dtype=torch.int64, device=q.device), q.shape[2]
     rest = unused, unused, None, None, None, count, count, 0.0, causal
-    return torch.ops.aten._scaled_dot_product_cudnn_attention_backward(gradient, q, k, v, out, lse.unsqueeze(-1), *rest)
+    return torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
+        gradient, q, k, v, out, lse.unsqueeze(-1), *rest
+    )
 
 
 def _cudnn(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, open_row: int) -> tuple[Tensor, Tensor]:
@@ -224,10 +260,19 @@ def _cudnn(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, open_row: int) -> tup
 
 
 def _cudnn_backward(
-    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, out: Tensor, lse: Tensor, open_row: int
+    gradient: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    alpha: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    open_row: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     full = _cudnn_run_backward(gradient, q, k, (alpha * v).to(v.dtype), out, lse, False)
-    seen = _cudnn_run_backward(gradient, q, k, ((1 - alpha) * v).to(v.dtype), torch.zeros_like(out), lse, True)
+    seen = _cudnn_run_backward(
+        gradient, q, k, ((1 - alpha) * v).to(v.dtype), torch.zeros_like(out), lse, True
+    )
     for_v = (alpha * full[2] + (1 - alpha) * seen[2]).to(v.dtype)
     return (full[0] + seen[0]).contiguous(), (full[1] + seen[1]).contiguous(), for_v.contiguous()
 
@@ -236,9 +281,14 @@ def _register(name: str, forward: Callable[..., Any], backward: Callable[..., An
     """Make an operation that torch.compile calls as it is. Its output is laid out as (B, N, H, C), all else as its shape says."""
     schema = "(Tensor q, Tensor k, Tensor v, Tensor alpha, int open_row) -> (Tensor, Tensor)"
     back = "(Tensor gradient, Tensor q, Tensor k, Tensor v, Tensor alpha, Tensor out, Tensor lse, int open_row)"
-    op = torch.library.custom_op(f"attention_candidates::{name}", forward, mutates_args=(), schema=schema)
+    op = torch.library.custom_op(
+        f"attention_candidates::{name}", forward, mutates_args=(), schema=schema
+    )
     op_back = torch.library.custom_op(
-        f"attention_candidates::{name}_backward", backward, mutates_args=(), schema=f"{back} -> (Tensor, Tensor, Tensor)"
+        f"attention_candidates::{name}_backward",
+        backward,
+        mutates_args=(),
+        schema=f"{back} -> (Tensor, Tensor, Tensor)",
     )
 
     @op.register_fake
@@ -248,7 +298,9 @@ def _register(name: str, forward: Callable[..., Any], backward: Callable[..., An
         return out, q.new_empty(q.shape[:3], dtype=torch.float32)
 
     @op_back.register_fake
-    def _(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _(
+        gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
         return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
     def keep(ctx: Any, inputs: Any, output: Any) -> None:

@@ -37,7 +37,13 @@ def _coarse(std: float) -> Noise:
 
     def draw(generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
         offset = generator.uniform(size=(shape[0], 1, 1))
-        return np.round(0.93 * VAL_IMAGES + offset + generator.normal(size=shape) * std * VAL_IMAGES / 100) * 100 / VAL_IMAGES
+        return (
+            np.round(
+                0.93 * VAL_IMAGES + offset + generator.normal(size=shape) * std * VAL_IMAGES / 100
+            )
+            * 100
+            / VAL_IMAGES
+        )
 
     return draw
 
@@ -48,12 +54,20 @@ def _every_second(scale: float, shape: tuple[int, int, int]) -> Floats:
 
 NOISES: dict[str, Noise] = {
     "normal": lambda generator, shape: generator.normal(size=shape),
-    "heavy tails (Student, 3 degrees of freedom)": lambda generator, shape: generator.standard_t(3, size=shape),
-    "skewed (exponential: now and then a bad seed)": lambda generator, shape: 1 - generator.exponential(size=shape),
-    "every second step spreads 5 times as much": lambda g, shape: g.normal(size=shape) * _every_second(5, shape),
+    "heavy tails (Student, 3 degrees of freedom)": lambda generator, shape: generator.standard_t(
+        3, size=shape
+    ),
+    "skewed (exponential: now and then a bad seed)": lambda generator, shape: (
+        1 - generator.exponential(size=shape)
+    ),
+    "every second step spreads 5 times as much": lambda g, shape: (
+        g.normal(size=shape) * _every_second(5, shape)
+    ),
     "accuracy on 450 images, spread 0.5 points": _coarse(0.5),
     "accuracy on 450 images, spread 0.1 points": _coarse(0.1),
-    "limit: 5 times the spread and skewed": lambda g, shape: (1 - g.exponential(size=shape)) * _every_second(5, shape),
+    "limit: 5 times the spread and skewed": lambda g, shape: (
+        (1 - g.exponential(size=shape)) * _every_second(5, shape)
+    ),
 }
 """The last one is where the t-test is known to fail."""
 LIMIT = list(NOISES)[-1]
@@ -89,7 +103,9 @@ def calibrate(noise: str, seeds: int, sweeps: int, generator: np.random.Generato
     )
 
 
-def calibrate_adaptive(seeds: AdaptiveSchema, sweeps: int, generator: np.random.Generator) -> Figures:
+def calibrate_adaptive(
+    seeds: AdaptiveSchema, sweeps: int, generator: np.random.Generator
+) -> Figures:
     """Sweeps that look at 3, 6, 12 seeds, say, and stop each step as soon as it is decided, as `seeds: {until: decided}` does.
 
     The interval is that of the look at which the step stopped.
@@ -109,7 +125,13 @@ def calibrate_adaptive(seeds: AdaptiveSchema, sweeps: int, generator: np.random.
         decided |= holm_adjusted(np.minimum(1.0, smallest)) < LEVEL
         naive |= holm_adjusted(p_values) < LEVEL
     what = f"normal, seeds added until decided: looks at {', '.join(map(str, seeds.looks))}"
-    return Figures(what, seeds.max, float(decided.any(-1).mean()), float(naive.any(-1).mean()), float(covered.mean()))
+    return Figures(
+        what,
+        seeds.max,
+        float(decided.any(-1).mean()),
+        float(naive.any(-1).mean()),
+        float(covered.mean()),
+    )
 
 
 def to_markdown(figures: list[Figures], sweeps: int) -> str:
@@ -125,7 +147,9 @@ def to_markdown(figures: list[Figures], sweeps: int) -> str:
         "|---|--:|--:|--:|--:|",
     ]
     for f in figures:
-        lines.append(f"| {f.noise} | {f.seeds} | {f.false_findings:.1%} | {f.uncorrected:.1%} | {f.coverage:.1%} |")
+        lines.append(
+            f"| {f.noise} | {f.seeds} | {f.false_findings:.1%} | {f.uncorrected:.1%} | {f.coverage:.1%} |"
+        )
     lines += [
         "",
         "The row called limit is where the t-test is known to fail; the report says where the spreads of two steps differ so.",
@@ -138,16 +162,30 @@ def to_markdown(figures: list[Figures], sweeps: int) -> str:
 
 def main() -> None:
     """Simulate everything and write the results."""
-    parser = argparse.ArgumentParser(description="Calibration of p-values and intervals on simulated sweeps without effects.")
+    parser = argparse.ArgumentParser(
+        description="Calibration of p-values and intervals on simulated sweeps without effects."
+    )
     parser.add_argument("--sweeps", type=int, default=SWEEPS)
     sweeps = parser.parse_args().sweeps
     started = time.perf_counter()
     generator = np.random.default_rng(2024)
     figures = [calibrate(noise, seeds, sweeps, generator) for noise in NOISES for seeds in SEEDS]
-    figures += [calibrate_adaptive(AdaptiveSchema(start=a, max=b), sweeps, generator) for a, b in ((3, 12), (5, 10))]
+    figures += [
+        calibrate_adaptive(AdaptiveSchema(start=a, max=b), sweeps, generator)
+        for a, b in ((3, 12), (5, 10))
+    ]
     RESULTS.mkdir(exist_ok=True)
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
-    content = {"sweeps": sweeps, "steps": STEPS, "versions": versions, "figures": [asdict(f) for f in figures]}
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    content = {
+        "sweeps": sweeps,
+        "steps": STEPS,
+        "versions": versions,
+        "figures": [asdict(f) for f in figures],
+    }
     (RESULTS / "calibration.json").write_text(json.dumps(content, indent=2) + "\n")
     text = to_markdown(figures, sweeps)
     (RESULTS / "calibration.md").write_text(text)

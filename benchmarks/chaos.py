@@ -23,7 +23,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from faults import EVERYWHERE, FAULTS, ON_A_CLUSTER, ON_ONE_MACHINE, SURVIVED, Process, Surroundings, kill_with_children
+from faults import (
+    EVERYWHERE,
+    FAULTS,
+    ON_A_CLUSTER,
+    ON_ONE_MACHINE,
+    SURVIVED,
+    Process,
+    Surroundings,
+    kill_with_children,
+)
 
 from orchestrator.errors import counted
 from orchestrator.store.files import read_json, read_json_lines
@@ -38,7 +47,9 @@ def main() -> int:
     possible = (*EVERYWHERE, *(ON_A_CLUSTER if arguments.cluster else ON_ONE_MACHINE))
     chosen = arguments.faults or possible
     if strange := set(chosen) - set(possible):
-        raise SystemExit(f"{', '.join(sorted(strange))}: not here; with this --cluster setting there are {', '.join(possible)}")
+        raise SystemExit(
+            f"{', '.join(sorted(strange))}: not here; with this --cluster setting there are {', '.join(possible)}"
+        )
     with TemporaryDirectory(prefix="chaos-") as folder:
         scratch = Path(folder)
         with Surroundings(scratch, chosen, cluster=arguments.cluster) as place:
@@ -53,25 +64,39 @@ def main() -> int:
         if problems:
             print((scratch / "driver.log").read_text(errors="replace")[-5000:], file=sys.stderr)
     counts = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
-    print(f"{counted(sum(faults.values()), 'fault')} in {seconds:.0f} s ({counts}), seed {arguments.seed}")
+    print(
+        f"{counted(sum(faults.values()), 'fault')} in {seconds:.0f} s ({counts}), seed {arguments.seed}"
+    )
     for problem in problems:
         print(f"WRONG: {problem}")
-    print("nothing lost, nothing done twice, same bits" if not problems else counted(len(problems), "problem"))
+    print(
+        "nothing lost, nothing done twice, same bits"
+        if not problems
+        else counted(len(problems), "problem")
+    )
     return bool(problems)
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("spec", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cluster", action="store_true", help="on three Ray nodes on this machine")
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, help="default: all that are possible")
-    parser.add_argument("--within", type=float, default=20.0, help="seconds between two faults, at most")
+    parser.add_argument(
+        "--faults", nargs="+", choices=FAULTS, help="default: all that are possible"
+    )
+    parser.add_argument(
+        "--within", type=float, default=20.0, help="seconds between two faults, at most"
+    )
     return parser.parse_args()
 
 
-def _disturb(arguments: argparse.Namespace, chosen: Sequence[str], place: Surroundings) -> tuple[Counter[str], list[str]]:
+def _disturb(
+    arguments: argparse.Namespace, chosen: Sequence[str], place: Surroundings
+) -> tuple[Counter[str], list[str]]:
     """Run and hurt until all faults are spent or the sweep is done; returns the faults and what went wrong meanwhile."""
     dice = random.Random(arguments.seed)
     faults: Counter[str] = Counter()
@@ -84,12 +109,18 @@ def _disturb(arguments: argparse.Namespace, chosen: Sequence[str], place: Surrou
         if not _lives(driver, dice.uniform(0.5, arguments.within)):
             if driver.returncode == 0:
                 break
-            problems.append(f"after {dict(faults)} the driver ended by itself with exit code {driver.returncode}")
+            problems.append(
+                f"after {dict(faults)} the driver ended by itself with exit code {driver.returncode}"
+            )
             driver = None
             continue
         has_hit = place.strike(fault, driver, dice)
         faults[fault] += has_hit
-        what = f"fault {sum(faults.values())}: {fault}" if has_hit else f"{fault}: nothing there to hit yet"
+        what = (
+            f"fault {sum(faults.values())}: {fault}"
+            if has_hit
+            else f"{fault}: nothing there to hit yet"
+        )
         print(f"{time.strftime('%X')} {what}", file=sys.stderr, flush=True)
         if has_hit and fault not in SURVIVED:
             driver = None
@@ -100,7 +131,16 @@ def _disturb(arguments: argparse.Namespace, chosen: Sequence[str], place: Surrou
 
 
 def _run_undisturbed(spec: Path, store: Path) -> None:
-    command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--store", str(store), "--no-tracking"]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "run",
+        str(spec),
+        "--store",
+        str(store),
+        "--no-tracking",
+    ]
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
@@ -118,7 +158,9 @@ def _begun_again(store: Path, attempts_when_done: dict[str, int]) -> list[str]:
     problems = []
     for result in store.glob("*/trials/*/result.json"):
         name = result.parent.name
-        attempts = sum(line["event"] == "start" for line in read_json_lines(result.parent / "attempts.jsonl"))
+        attempts = sum(
+            line["event"] == "start" for line in read_json_lines(result.parent / "attempts.jsonl")
+        )
         if attempts > attempts_when_done.setdefault(name, attempts):
             problems.append(f"{name} was done and began attempt {attempts}")
     return problems
@@ -127,7 +169,9 @@ def _begun_again(store: Path, attempts_when_done: dict[str, int]) -> list[str]:
 def _differences(disturbed: Path, calm: Path) -> Iterator[str]:
     expected = {path.parent.name: path.parent for path in calm.glob("*/trials/*/trial.json")}
     found = {path.parent.name: path.parent for path in disturbed.glob("*/trials/*/trial.json")}
-    yield from (f"trial {name} is in one store only" for name in sorted(expected.keys() ^ found.keys()))
+    yield from (
+        f"trial {name} is in one store only" for name in sorted(expected.keys() ^ found.keys())
+    )
     for name in sorted(expected.keys() & found.keys()):
         if not (found[name] / "result.json").exists():
             yield f"{name} has no result"
@@ -139,15 +183,25 @@ def _differences(disturbed: Path, calm: Path) -> Iterator[str]:
 
 def _result(directory: Path) -> dict[str, Any]:
     result = read_json(directory / "result.json")
-    return {key: _without_times(result[key]) for key in ("outcome", "metrics", "best", "best_epoch", "iterations", "params")}
+    return {
+        key: _without_times(result[key])
+        for key in ("outcome", "metrics", "best", "best_epoch", "iterations", "params")
+    }
 
 
 def _curve(directory: Path) -> Sequence[tuple[int, Any]]:
-    return [(line["iteration"], _without_times(line["metrics"])) for line in read_json_lines(directory / "metrics.jsonl")]
+    return [
+        (line["iteration"], _without_times(line["metrics"]))
+        for line in read_json_lines(directory / "metrics.jsonl")
+    ]
 
 
 def _without_times(value: Any) -> Any:
-    return {key: number for key, number in value.items() if not key.startswith(UNSTABLE)} if isinstance(value, dict) else value
+    return (
+        {key: number for key, number in value.items() if not key.startswith(UNSTABLE)}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def _tracking_problems(place: Surroundings) -> Iterator[str]:
@@ -155,16 +209,26 @@ def _tracking_problems(place: Surroundings) -> Iterator[str]:
 
     client = MlflowClient(place.tracking_uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = [run for run in client.search_runs(experiments, max_results=10_000) if "sweep.trial" in run.data.tags]
+    runs = [
+        run
+        for run in client.search_runs(experiments, max_results=10_000)
+        if "sweep.trial" in run.data.tags
+    ]
     trials = Counter(run.data.tags["sweep.trial"] for run in runs)
     yield from (f"{trial} has {count} MLflow runs" for trial, count in trials.items() if count > 1)
-    directories = {path.parent.name: path.parent for path in place.store.glob("*/trials/*/result.json")}
+    directories = {
+        path.parent.name: path.parent for path in place.store.glob("*/trials/*/result.json")
+    }
     if len(trials) != len(directories):
         yield f"MLflow shows {len(trials)} trials, the store {len(directories)}"
     for run in runs:
-        directory = directories[f"{run.info.run_name.replace('/', '--')}-{run.data.tags['sweep.fingerprint'][:8]}"]
+        directory = directories[
+            f"{run.info.run_name.replace('/', '--')}-{run.data.tags['sweep.fingerprint'][:8]}"
+        ]
         written = [line["iteration"] for line in read_json_lines(directory / "metrics.jsonl")]
-        shown = sorted(point.step for point in client.get_metric_history(run.info.run_id, "train/loss"))
+        shown = sorted(
+            point.step for point in client.get_metric_history(run.info.run_id, "train/loss")
+        )
         if shown != written:
             yield f"{run.info.run_name} has {len(shown)} points of train/loss in MLflow and {len(written)} in the store"
 

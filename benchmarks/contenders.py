@@ -27,9 +27,21 @@ def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking:
     from orchestrator.tracking import default_tracking_uri
 
     variants = 10
-    steps = [{"name": f"step{index}", "change": {"train.lr": 1e-3 * (index + 1)}} for index in range(1, variants)]
-    baseline = {"model": {"name": "vit_digits"}, "data": {"name": "digits"}, "train": {"epochs": 1, "batch_size": 64, "lr": 1e-3}}
-    sweep = {"name": "overhead", "seeds": list(range(trials // variants)), "baseline": baseline, "steps": steps}
+    steps = [
+        {"name": f"step{index}", "change": {"train.lr": 1e-3 * (index + 1)}}
+        for index in range(1, variants)
+    ]
+    baseline = {
+        "model": {"name": "vit_digits"},
+        "data": {"name": "digits"},
+        "train": {"epochs": 1, "batch_size": 64, "lr": 1e-3},
+    }
+    sweep = {
+        "name": "overhead",
+        "seeds": list(range(trials // variants)),
+        "baseline": baseline,
+        "steps": steps,
+    }
     (scratch / "overhead.yaml").write_text(yaml.safe_dump(sweep))
     store = Store(scratch / "runs")
     job = Job(
@@ -52,7 +64,17 @@ def _idle_training(seconds: float) -> Callable[..., Any]:
         time.sleep(seconds)
         metrics = {"epoch": 1.0, "val/acc1": 1.0, "val/loss": 0.0}
         log_metrics(metrics, 1)
-        return TrainResult(1, 1, metrics, metrics, 1, collapsed=False, params=0, seconds=seconds, peak_memory_bytes=0)
+        return TrainResult(
+            1,
+            1,
+            metrics,
+            metrics,
+            1,
+            collapsed=False,
+            params=0,
+            seconds=seconds,
+            peak_memory_bytes=0,
+        )
 
     return train
 
@@ -81,7 +103,9 @@ def _ray_executor(seconds: float) -> Any:
     return ray_tune.run_on_ray
 
 
-def ray_tune_as_it_comes(trials: int, seconds: float, scratch: Path, *, reuse: bool, mlflow: bool) -> None:
+def ray_tune_as_it_comes(
+    trials: int, seconds: float, scratch: Path, *, reuse: bool, mlflow: bool
+) -> None:
     """Ray Tune with a class of one step; with `reuse` its actors are kept, with `mlflow` its own callback tracks."""
     import logging
 
@@ -100,8 +124,16 @@ def ray_tune_as_it_comes(trials: int, seconds: float, scratch: Path, *, reuse: b
     if mlflow:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        callbacks = [MLflowLoggerCallback(f"sqlite:///{scratch / 'mlflow.db'}", experiment_name="overhead")]
-    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        callbacks = [
+            MLflowLoggerCallback(f"sqlite:///{scratch / 'mlflow.db'}", experiment_name="overhead")
+        ]
+    ray.init(
+        address="local",
+        num_cpus=SLOTS,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
     results = tune.Tuner(
         Idle,
         param_space={"index": tune.grid_search(list(range(trials)))},
@@ -131,7 +163,13 @@ def hydra_multirun(trials: int, seconds: float, scratch: Path) -> None:
         main()
     """
     (scratch / "app.py").write_text(textwrap.dedent(script).replace("SECONDS", repr(seconds)))
-    command = [sys.executable, "app.py", "--multirun", f"+index=range({trials})", "hydra/hydra_logging=disabled"]
+    command = [
+        sys.executable,
+        "app.py",
+        "--multirun",
+        f"+index=range({trials})",
+        "hydra/hydra_logging=disabled",
+    ]
     subprocess.run(command, cwd=scratch, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -146,7 +184,9 @@ def optuna_on_sqlite(trials: int, seconds: float, scratch: Path) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=0)
-    optuna.create_study(storage=f"sqlite:///{scratch / 'study.db'}", sampler=sampler).optimize(objective, n_trials=trials)
+    optuna.create_study(storage=f"sqlite:///{scratch / 'study.db'}", sampler=sampler).optimize(
+        objective, n_trials=trials
+    )
 
 
 def joblib_processes(trials: int, seconds: float, scratch: Path) -> None:
@@ -158,14 +198,23 @@ def joblib_processes(trials: int, seconds: float, scratch: Path) -> None:
 
 
 def _ours(executor: str, tracking: bool) -> Contender:
-    return lambda trials, seconds, scratch: ours(trials, seconds, scratch, executor=executor, tracking=tracking)
+    return lambda trials, seconds, scratch: ours(
+        trials, seconds, scratch, executor=executor, tracking=tracking
+    )
 
 
 def _tune(reuse: bool, mlflow: bool) -> Contender:
-    return lambda trials, seconds, scratch: ray_tune_as_it_comes(trials, seconds, scratch, reuse=reuse, mlflow=mlflow)
+    return lambda trials, seconds, scratch: ray_tune_as_it_comes(
+        trials, seconds, scratch, reuse=reuse, mlflow=mlflow
+    )
 
 
-ONE_AT_A_TIME = {"orchestrator, local, MLflow", "orchestrator, local", "Hydra multirun", "Optuna on SQLite"}
+ONE_AT_A_TIME = {
+    "orchestrator, local, MLflow",
+    "orchestrator, local",
+    "Hydra multirun",
+    "Optuna on SQLite",
+}
 CONTENDERS: dict[str, Contender] = {
     "orchestrator, Ray, MLflow": _ours("ray", True),
     "orchestrator, Ray": _ours("ray", False),

@@ -38,15 +38,22 @@ class PlainBlock(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = PlainNorm(width), PlainNorm(width)
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1, self.fc3 = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
+        self.fc1, self.fc3 = (
+            nn.Linear(width, hidden, bias=False),
+            nn.Linear(width, hidden, bias=False),
+        )
         self.fc2 = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
         batch, count, width = x.shape
-        qkv = self.qkv(self.norm1(x)).reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = (
+            self.qkv(self.norm1(x)).reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         q, k, v = qkv[0], qkv[1], qkv[2]  # (B, H, N, C)
         q, k = turn(q, turns), turn(k, turns)
-        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1) * mask  # (B, H, N, N)
+        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(
+            dim=-1
+        ) * mask  # (B, H, N, N)
         x = x + self.proj((weights @ v).transpose(1, 2).reshape(batch, count, width))
         h = self.norm2(x)
         return x + self.fc2(F.silu(self.fc1(h)) * self.fc3(h))
@@ -67,7 +74,9 @@ class PlainNorm(nn.Module):
 class PlainModel(nn.Module):
     """iLLaMA-T as the paper describes it."""
 
-    def __init__(self, width: int = 192, heads: int = 3, depth: int = 12, hidden: int = 512, count: int = 197) -> None:
+    def __init__(
+        self, width: int = 192, heads: int = 3, depth: int = 12, hidden: int = 512, count: int = 197
+    ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, width, 16, 16)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
@@ -75,7 +84,9 @@ class PlainModel(nn.Module):
         self.blocks = nn.ModuleList(PlainBlock(width, heads, hidden) for _ in range(depth))
         self.norm, self.head = PlainNorm(width), nn.Linear(width, 1000)
         channels = width // heads
-        angles = torch.outer(torch.arange(count), 10000.0 ** (-torch.arange(0, channels, 2) / channels))
+        angles = torch.outer(
+            torch.arange(count), 10000.0 ** (-torch.arange(0, channels, 2) / channels)
+        )
         self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles))
         self.register_buffer("mask", torch.ones(count, count).tril())
 
@@ -95,7 +106,10 @@ def turn(x: Tensor, turns: Tensor) -> Tensor:
 
 def plain_twin(ours: nn.Module) -> PlainModel:
     """A plain model with the weights of ours: the same tensors in the same order, under other names."""
-    plain, renamed = PlainModel(), {"patch_embed.proj": "patches", "cls_token": "token", "pos_embed": "positions"}
+    plain, renamed = (
+        PlainModel(),
+        {"patch_embed.proj": "patches", "cls_token": "token", "pos_embed": "positions"},
+    )
     weights = {}
     for name, value in ours.state_dict().items():
         for ours_name, plain_name in renamed.items():
@@ -107,7 +121,9 @@ def plain_twin(ours: nn.Module) -> PlainModel:
     return plain
 
 
-def stepper(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Callable[[], float]:
+def stepper(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+) -> Callable[[], float]:
     """A function that makes one training step and returns the loss."""
 
     def step() -> float:
@@ -133,7 +149,9 @@ def measure(steps: dict[str, Callable[[], float]], repeats: int) -> dict[str, li
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=25)
     options = parser.parse_args()
@@ -145,7 +163,9 @@ def main() -> None:
     plain = plain_twin(ours)
     recipe = TrainConfig(epochs=1, batch_size=BATCH, lr=1e-4)
     steps = {
-        "plain": stepper(plain, torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.05), images, labels),
+        "plain": stepper(
+            plain, torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.05), images, labels
+        ),
         "ours": stepper(ours, make_optimizer(ours, recipe), images, labels),
     }
     losses = {name: step() for name, step in steps.items()}
@@ -153,13 +173,22 @@ def main() -> None:
         raise RuntimeError(f"the two are not the same model: {losses}")
     measure(steps, 2)
     times = measure(steps, options.repeats)
-    ratios = [plain_ms / ours_ms for plain_ms, ours_ms in zip(times["plain"], times["ours"], strict=True)]
+    ratios = [
+        plain_ms / ours_ms for plain_ms, ours_ms in zip(times["plain"], times["ours"], strict=True)
+    ]
     report = {
         "step": f"iLLaMA-T, 224 x 224, batch {BATCH}, float32, {options.threads} threads",
         "machine": f"{platform.machine()}, torch {torch.__version__}",
         "turns": options.repeats,
-        **{f"{name}_ms": {"median": round(statistics.median(t), 1), "best": round(min(t), 1)} for name, t in times.items()},
-        "speedup": {"median": round(statistics.median(ratios), 2), "least": round(min(ratios), 2), "most": round(max(ratios), 2)},
+        **{
+            f"{name}_ms": {"median": round(statistics.median(t), 1), "best": round(min(t), 1)}
+            for name, t in times.items()
+        },
+        "speedup": {
+            "median": round(statistics.median(ratios), 2),
+            "least": round(min(ratios), 2),
+            "most": round(max(ratios), 2),
+        },
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "cpu_training_step.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -56,10 +56,16 @@ class Surroundings:
     @property
     def tracking_uri(self) -> str:
         """Where the sweep is mirrored to."""
-        return f"http://127.0.0.1:{self._port}" if self._with_server else f"sqlite:///{self.store / 'mlflow.db'}"
+        return (
+            f"http://127.0.0.1:{self._port}"
+            if self._with_server
+            else f"sqlite:///{self.store / 'mlflow.db'}"
+        )
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:  # what is up already goes down again where the rest does not come up
+        with (
+            ExitStack() as stack
+        ):  # what is up already goes down again where the rest does not come up
             self._set_up(stack)
             self._stack = stack.pop_all()
         return self
@@ -69,7 +75,9 @@ class Surroundings:
         if self._with_small_disk:
             options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs"]
             if subprocess.run(["mount", *options, str(self.store)], check=False).returncode:
-                raise SystemExit("no small disk to fill, which takes root: leave the fault `full` out, with --faults")
+                raise SystemExit(
+                    "no small disk to fill, which takes root: leave the fault `full` out, with --faults"
+                )
             stack.callback(subprocess.run, ["umount", "--lazy", str(self.store)], check=True)
         if self._with_server:
             stack.callback(self._stop_server)
@@ -78,12 +86,25 @@ class Surroundings:
             stack.callback(self._cluster.stop)
             self._cluster.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stack.close()
 
     def driver(self, spec: Path) -> Process:
         """Start or go on with the sweep; always the same command."""
-        command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--store", str(self.store)]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            "run",
+            str(spec),
+            "--store",
+            str(self.store),
+        ]
         command += ["--tracking-uri", self.tracking_uri] if self._with_server else []
         command += ["--address", self._cluster.address] if self._cluster else []
         environment = self._cluster.environment if self._cluster else None
@@ -152,7 +173,9 @@ class Surroundings:
     def _start_server(self) -> None:
         log = self._scratch / "server.log"
         artifacts = ("--artifacts-destination", str(self._scratch / "artifacts"))
-        self._server = start_server(f"sqlite:///{self._scratch / 'server.db'}", self._port, log, *artifacts)
+        self._server = start_server(
+            f"sqlite:///{self._scratch / 'server.db'}", self._port, log, *artifacts
+        )
         wait_until_it_answers(self._server, self._port, log)
 
     def _stop_server(self) -> None:
@@ -167,19 +190,32 @@ class _Cluster:
         self.processes: list[Process] = []
         """The head's first, then one for each node."""
         self.address = f"127.0.0.1:{free_port()}"
-        self.environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = os.environ | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
 
     def start(self) -> None:
         port = self.address.rpartition(":")[2]
-        self.processes = [self._ray_start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")]
+        self.processes = [
+            self._ray_start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+        ]
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(int(port)):
             if time.monotonic() > deadline:
                 raise SystemExit("the cluster's head does not start")
             time.sleep(0.2)
-        while len(self.processes) <= _NODES:  # one after the other: two that start together may choose the same port, and die
+        while (
+            len(self.processes) <= _NODES
+        ):  # one after the other: two that start together may choose the same port, and die
             self.processes.append(self._node())
-            waiting = [sys.executable, "-c", _WAIT_FOR_CORES, self.address, str(len(self.processes) - 1)]
+            waiting = [
+                sys.executable,
+                "-c",
+                _WAIT_FOR_CORES,
+                self.address,
+                str(len(self.processes) - 1),
+            ]
             try:
                 subprocess.run(waiting, env=self.environment, timeout=_NODE_SECONDS, check=True)
             except subprocess.TimeoutExpired:
@@ -201,7 +237,9 @@ class _Cluster:
     def _ray_start(self, *options: str) -> Process:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
         command += [f"--object-store-memory={_OBJECT_STORE_BYTES}", "--disable-usage-stats"]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment
+        )
 
 
 def kill_with_children(process: Process, *, only_itself: bool = False) -> None:
@@ -249,7 +287,11 @@ def _named(name: str, roots: Sequence[Process]) -> list[psutil.Process]:
 
 def _checkpoints(store: Path) -> list[Path]:
     """Those of trials that are not done."""
-    return sorted(path for path in store.glob("*/trials/*/checkpoint.pt") if not (path.parent / "result.json").exists())
+    return sorted(
+        path
+        for path in store.glob("*/trials/*/checkpoint.pt")
+        if not (path.parent / "result.json").exists()
+    )
 
 
 def _answers(port: int) -> bool:

@@ -42,7 +42,9 @@ from illama.masks import Mask
 from illama.training.optim import make_optimizer
 
 BATCHES = {"tiny": 1024, "small": 512, "base": 256, "smoke": 8}
-PRESETS: dict[str, dict[str, Any]] = {size: {"name": f"illama_{size}"} for size in ("tiny", "small", "base")}
+PRESETS: dict[str, dict[str, Any]] = {
+    size: {"name": f"illama_{size}"} for size in ("tiny", "small", "base")
+}
 PRESETS["smoke"] = {"name": "illama_tiny", "embed_dim": 64, "num_heads": 1, "depth": 2}
 RECIPE = TrainConfig(epochs=1, batch_size=1, lr=1e-4)
 BLOCK, WARM_UP = 5, 1
@@ -80,7 +82,10 @@ def contenders(size: str, attentions: list[str]) -> list[Contender]:
     """All of one size."""
     settings = PRESETS[size]
     config = ModelConfig.model_validate(with_preset(settings))
-    phases: tuple[tuple[str, Phase], ...] = (("causal", lambda step: 0.0), ("soft", lambda step: 1 / (1 + step)))
+    phases: tuple[tuple[str, Phase], ...] = (
+        ("causal", lambda step: 0.0),
+        ("soft", lambda step: 1 / (1 + step)),
+    )
 
     def plain() -> nn.Module:
         return PlainModel(config.embed_dim, config.num_heads, config.depth, hidden_width(config))
@@ -89,7 +94,10 @@ def contenders(size: str, attentions: list[str]) -> list[Contender]:
         return illama.create_model(**settings)
 
     found = [
-        *(Contender(f"ours, {name} attention, ", ours, phases=phases, attention=name) for name in attentions),
+        *(
+            Contender(f"ours, {name} attention, ", ours, phases=phases, attention=name)
+            for name in attentions
+        ),
         Contender("plain, float32", plain, dtype=None, compiled=False),
         Contender("plain, autocast", plain, compiled=False),
     ]
@@ -119,7 +127,9 @@ def attention_by(name: str) -> Iterator[None]:
         illama.model.attend = before
 
 
-def measure(contender: Contender, batch: int, device: str, repeats: int, compiled: bool) -> dict[str, tuple[float, float]]:
+def measure(
+    contender: Contender, batch: int, device: str, repeats: int, compiled: bool
+) -> dict[str, tuple[float, float]]:
     """Images per second (median over `repeats` blocks of steps) and peak memory in GiB of each of its figures."""
     torch.compiler.reset()
     model = contender.build().to(device)
@@ -127,9 +137,15 @@ def measure(contender: Contender, batch: int, device: str, repeats: int, compile
         torch.cuda.reset_peak_memory_stats()
     network = torch.compile(model) if contender.compiled and compiled else model
     optimizer = make_optimizer(model, RECIPE)
-    images, labels = torch.randn(batch, 3, 224, 224, device=device), torch.randint(1000, (batch,), device=device)
+    images, labels = (
+        torch.randn(batch, 3, 224, 224, device=device),
+        torch.randint(1000, (batch,), device=device),
+    )
 
-    with torch.no_grad(), torch.autocast(device, contender.dtype, enabled=contender.dtype is not None):
+    with (
+        torch.no_grad(),
+        torch.autocast(device, contender.dtype, enabled=contender.dtype is not None),
+    ):
         model(images[:1])  # a candidate may make something once, which is not to be compiled
 
     def step(alpha: float | None) -> None:
@@ -143,13 +159,17 @@ def measure(contender: Contender, batch: int, device: str, repeats: int, compile
 
     found = {}
     for name, (_, phase) in zip(contender.figures, contender.phases, strict=True):
-        seconds = [_seconds(step, phase, block, device) for block in range(WARM_UP + repeats)][WARM_UP:]
+        seconds = [_seconds(step, phase, block, device) for block in range(WARM_UP + repeats)][
+            WARM_UP:
+        ]
         memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
         found[name] = batch * BLOCK / statistics.median(seconds), memory
     return found
 
 
-def _seconds(step: Callable[[float | None], None], phase: Phase | None, block: int, device: str) -> float:
+def _seconds(
+    step: Callable[[float | None], None], phase: Phase | None, block: int, device: str
+) -> float:
     """Of one block of steps, as a training runs them: nobody waits for the GPU between two."""
     started = time.perf_counter()
     for index in range(block * BLOCK, (block + 1) * BLOCK):
@@ -170,7 +190,9 @@ class Report:
         before = json.loads(path.read_text("utf-8"))
         self.sizes = before.pop("sizes")
         if before != about:
-            raise ValueError(f"{path} has figures of {before}, this would be {about}: choose another --output")
+            raise ValueError(
+                f"{path} has figures of {before}, this would be {about}: choose another --output"
+            )
 
     def size(self, name: str) -> dict[str, Any]:
         """`batch` and `figures` of a size."""
@@ -179,7 +201,9 @@ class Report:
     def save(self) -> None:
         """Write it all."""
         if self.path is not None:
-            self.path.write_text(json.dumps(self.about | {"sizes": self.sizes}, indent=2) + "\n", "utf-8")
+            self.path.write_text(
+                json.dumps(self.about | {"sizes": self.sizes}, indent=2) + "\n", "utf-8"
+            )
 
 
 def measure_size(report: Report, size: str, options: argparse.Namespace, deadline: float) -> bool:
@@ -194,20 +218,29 @@ def measure_size(report: Report, size: str, options: argparse.Namespace, deadlin
         found = tried(contender, entry["batch"], options)
         if found is None:
             entry |= {"batch": entry["batch"] // 2, "figures": {}}
-            print(f"{size:6} {contender.name} needs too much memory; all go on with batch {entry['batch']}", flush=True)
+            print(
+                f"{size:6} {contender.name} needs too much memory; all go on with batch {entry['batch']}",
+                flush=True,
+            )
             waiting = contenders(size, options.attention)
             continue
         for name, figure in found.items():
             if (peak := report.about["peak_tflops"]) and "failed" not in figure:
-                work = 6 * macs(ModelConfig.model_validate(with_preset(PRESETS[size])))  # three times two operations
-                figure["share_of_bf16_peak"] = round(figure["images_per_second"] * work / (peak * 1e12), 3)
+                work = 6 * macs(
+                    ModelConfig.model_validate(with_preset(PRESETS[size]))
+                )  # three times two operations
+                figure["share_of_bf16_peak"] = round(
+                    figure["images_per_second"] * work / (peak * 1e12), 3
+                )
             print(f"{size:6} batch {entry['batch']:4} {name:35} {figure}", flush=True)
         entry["figures"] |= found
         report.save()
     return True
 
 
-def tried(contender: Contender, batch: int, options: argparse.Namespace) -> dict[str, dict[str, Any]] | None:
+def tried(
+    contender: Contender, batch: int, options: argparse.Namespace
+) -> dict[str, dict[str, Any]] | None:
     """Its figures, or what it failed with; None where the memory is too small for the batch."""
     try:
         with attention_by(contender.attention):
@@ -217,7 +250,10 @@ def tried(contender: Contender, batch: int, options: argparse.Namespace) -> dict
             raise
         return None
     except Exception as error:  # noqa: BLE001  the others are still to be measured
-        return {name: {"failed": f"{type(error).__name__}: {str(error).splitlines()[0]}"} for name in contender.figures}
+        return {
+            name: {"failed": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+            for name in contender.figures
+        }
     return {
         name: {"images_per_second": round(speed, 1), "peak_memory_gib": round(memory, 2)}
         for name, (speed, memory) in found.items()
@@ -226,14 +262,20 @@ def tried(contender: Contender, batch: int, options: argparse.Namespace) -> dict
 
 def ratios(figures: dict[str, dict[str, float]], attention: str) -> dict[str, float]:
     """How this package stands to the others, with one candidate."""
-    speed = {name: figure["images_per_second"] for name, figure in figures.items() if "images_per_second" in figure}
-    ours, soft = (speed.get(f"ours, {attention} attention, {phase}") for phase in ("causal", "soft"))
+    speed = {
+        name: figure["images_per_second"]
+        for name, figure in figures.items()
+        if "images_per_second" in figure
+    }
+    ours, soft = (
+        speed.get(f"ours, {attention} attention, {phase}") for phase in ("causal", "soft")
+    )
     if ours is None or soft is None:
         return {}
     others = ("plain, float32", "plain, autocast", "timm ViT")
-    return {f"speed over {name}": round(ours / speed[name], 2) for name in others if name in speed} | {
-        "time of a soft step over a causal one": round(ours / soft, 3)
-    }
+    return {
+        f"speed over {name}": round(ours / speed[name], 2) for name in others if name in speed
+    } | {"time of a soft step over a causal one": round(ours / soft, 3)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -241,7 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
-        return _refuse("torch finds no GPU here; --device cpu --sizes smoke goes through the code, and measures nothing")
+        return _refuse(
+            "torch finds no GPU here; --device cpu --sizes smoke goes through the code, and measures nothing"
+        )
     for name in options.attention:
         if reason := why_not(name, options.device):
             return _refuse(f"--attention {name}: {reason}")
@@ -255,7 +299,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{size}, {name} attention: {ratios(report.size(size)['figures'], name)}")
     if not whole:
         print("the time is over: the same command goes on")
-    failed = any("failed" in figure for size in options.sizes for figure in report.size(size)["figures"].values())
+    failed = any(
+        "failed" in figure
+        for size in options.sizes
+        for figure in report.size(size)["figures"].values()
+    )
     return int(failed or not whole)
 
 
@@ -263,23 +311,42 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
     """What every figure of a report has in common."""
     on_gpu = options.device == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else "cpu"
-    peak = options.peak_tflops or next((peak for name, peak in PEAKS.items() if name in device), None)
+    peak = options.peak_tflops or next(
+        (peak for name, peak in PEAKS.items() if name in device), None
+    )
     if not on_gpu:
         print("on a CPU this goes through the code; its figures measure nothing")
     elif peak is None:
-        print(f"the bfloat16 peak of {device} is not known here: give --peak-tflops for the share of it")
-    versions = {name: version(name) for name in ("torch", "timm", "triton") if find_spec(name) is not None}
-    return {"device": device, "measures": "training steps" if on_gpu else "nothing", "peak_tflops": peak, **versions}
+        print(
+            f"the bfloat16 peak of {device} is not known here: give --peak-tflops for the share of it"
+        )
+    versions = {
+        name: version(name) for name in ("torch", "timm", "triton") if find_spec(name) is not None
+    }
+    return {
+        "device": device,
+        "measures": "training steps" if on_gpu else "nothing",
+        "peak_tflops": peak,
+        **versions,
+    }
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", choices=BATCHES, default=["tiny", "small", "base"])
     parser.add_argument("--attention", nargs="+", choices=CANDIDATES, default=["flash"])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--peak-tflops", type=float, help="dense bfloat16 peak of the chip, where its name says nothing")
+    parser.add_argument(
+        "--peak-tflops",
+        type=float,
+        help="dense bfloat16 peak of the chip, where its name says nothing",
+    )
     parser.add_argument("--repeats", type=int, default=10, help=f"timed blocks of {BLOCK} steps")
-    parser.add_argument("--limit", type=float, default=float("inf"), help="begin nothing after so many seconds")
+    parser.add_argument(
+        "--limit", type=float, default=float("inf"), help="begin nothing after so many seconds"
+    )
     parser.add_argument("--eager", action="store_true", help="compile nothing")
     parser.add_argument("--output", type=Path, help="the figures, kept from one run to the next")
     return parser.parse_args(arguments)

@@ -53,8 +53,15 @@ def main() -> int:
     dice, kills, trainings, started = random.Random(arguments.seed), 0, 0, time.monotonic()
     with TemporaryDirectory(prefix="kills-") as scratch:
         recipe = Path(scratch, "recipe.yaml")
-        runtime = {"checkpoint_seconds": 0, "processes": arguments.processes, "device": arguments.device}
-        train = RECIPE["train"] | {"epochs": arguments.epochs, "deterministic": arguments.device == "cuda"}
+        runtime = {
+            "checkpoint_seconds": 0,
+            "processes": arguments.processes,
+            "device": arguments.device,
+        }
+        train = RECIPE["train"] | {
+            "epochs": arguments.epochs,
+            "deterministic": arguments.device == "cuda",
+        }
         recipe.write_text(json.dumps(RECIPE | {"train": train, "runtime": runtime}))
         calm = Path(scratch, "calm")
         undisturbed = [_train(recipe, calm, None)]
@@ -65,15 +72,22 @@ def main() -> int:
                 delay = dice.uniform(0, WITHIN) if kills < arguments.kills else None
                 lives.append(_train(recipe, folder, delay))
                 kills += lives[-1][0] != 0
-            problems += [f"training {trainings}: {problem}" for problem in _differences(calm, folder, undisturbed, lives)]
+            problems += [
+                f"training {trainings}: {problem}"
+                for problem in _differences(calm, folder, undisturbed, lives)
+            ]
     seconds = time.monotonic() - started
-    print(f"{kills} kills in {trainings} trainings and {seconds:.0f} s, {arguments.processes} processes, seed {arguments.seed}")
+    print(
+        f"{kills} kills in {trainings} trainings and {seconds:.0f} s, {arguments.processes} processes, seed {arguments.seed}"
+    )
     print("\n".join(f"WRONG: {problem}" for problem in problems) or "the same bits")
     return bool(problems)
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
@@ -105,7 +119,9 @@ def _train(recipe: Path, folder: Path, delay: float | None) -> tuple[int, str]:
     return process.returncode, output
 
 
-def _differences(calm: Path, folder: Path, undisturbed: list[tuple[int, str]], lives: list[tuple[int, str]]) -> Iterator[str]:
+def _differences(
+    calm: Path, folder: Path, undisturbed: list[tuple[int, str]], lives: list[tuple[int, str]]
+) -> Iterator[str]:
     left, right = checkpoint.load(calm), checkpoint.load(folder)
     assert left is not None
     assert right is not None
@@ -137,7 +153,10 @@ def _metrics(lives: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, floa
         for line in output.splitlines():
             if line.startswith("{") and line.endswith("}"):
                 metrics = json.loads(line)
-                yield metrics.pop("iteration"), {k: v for k, v in metrics.items() if not k.startswith("time/")}
+                yield (
+                    metrics.pop("iteration"),
+                    {k: v for k, v in metrics.items() if not k.startswith("time/")},
+                )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ def main() -> None:
     if arguments.one:
         CONTENDERS[arguments.one](arguments.trials[0], arguments.seconds, arguments.scratch)
         return
-    results = RESULTS / ("overhead.json" if arguments.seconds == 0 else f"overhead_{arguments.seconds:g}s.json")
+    results = RESULTS / (
+        "overhead.json" if arguments.seconds == 0 else f"overhead_{arguments.seconds:g}s.json"
+    )
     times = _earlier(results) if arguments.add else {}
     for size in sorted(arguments.trials):
         for _ in range(arguments.repeats):
@@ -55,26 +57,46 @@ def _earlier(results: Path) -> Times:
     """Raises `SystemExit` where they were taken on another machine or with other versions: they cannot stand in one table."""
     report = json.loads(results.read_text())
     if report["machine"] != _machine():
-        raise SystemExit(f"{results} is of {report['machine']}; this is {_machine()}: run without --add")
-    return {name: {int(size): seconds for size, seconds in found.items()} for name, found in report["times"].items()}
+        raise SystemExit(
+            f"{results} is of {report['machine']}; this is {_machine()}: run without --add"
+        )
+    return {
+        name: {int(size): seconds for size, seconds in found.items()}
+        for name, found in report["times"].items()
+    }
 
 
-def _time(times: dict[int, list[float]], name: str, size: int, arguments: argparse.Namespace) -> None:
+def _time(
+    times: dict[int, list[float]], name: str, size: int, arguments: argparse.Namespace
+) -> None:
     """Add one run of a contender, where there is time for it."""
     if sum(times.get(size, [])) >= arguments.share or _expected(times, size) > arguments.limit:
         return
     taken = _wall_seconds(name, size, arguments.seconds, 2 * arguments.limit)
     if taken is not None:
         times.setdefault(size, []).append(taken)
-    print(f"{name}: {size} trials {'ended' if taken is None else f'in {taken:.2f} s'}", file=sys.stderr, flush=True)
+    print(
+        f"{name}: {size} trials {'ended' if taken is None else f'in {taken:.2f} s'}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, nargs="+", default=[20, 200, 1000], help="multiples of 10")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--trials", type=int, nargs="+", default=[20, 200, 1000], help="multiples of 10"
+    )
     parser.add_argument("--seconds", type=float, default=0.0, help="that each trial sleeps")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--share", type=float, default=30.0, help="seconds after which a contender's size is not repeated")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=30.0,
+        help="seconds after which a contender's size is not repeated",
+    )
     parser.add_argument("--limit", type=float, default=180.0, help="seconds that one run may take")
     parser.add_argument("--add", action="store_true", help="to the figures that are there")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
@@ -89,7 +111,9 @@ def _wall_seconds(name: str, trials: int, seconds: float, limit: float) -> float
         command = [sys.executable, __file__, "--one", name, "--scratch", scratch]
         command += ["--trials", str(trials), "--seconds", str(seconds)]
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
             out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -118,7 +142,9 @@ def _slope(times: dict[int, list[float]]) -> float | None:
     if len(times) < 2:
         return None
     small, large = sorted(times)[-2:]
-    return 1000 * (statistics.median(times[large]) - statistics.median(times[small])) / (large - small)
+    return (
+        1000 * (statistics.median(times[large]) - statistics.median(times[small])) / (large - small)
+    )
 
 
 def _table(times: Times, seconds: float) -> str:
@@ -144,7 +170,9 @@ def _table(times: Times, seconds: float) -> str:
         cells = [_spread(found[size]) if size in found else "" for size in sizes]
         slope = slopes[name]
         ratio = f"{slope / ours:.2f}" if slope is not None and ours and ours > 0 else ""
-        lines.append(f"| {name} | {' | '.join(cells)} | {'' if slope is None else f'{slope:.1f}'} | {ratio} |")
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {'' if slope is None else f'{slope:.1f}'} | {ratio} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -155,7 +183,9 @@ def _spread(seconds: list[float]) -> str:
 
 
 def _machine() -> str:
-    packages: dict[str, Any] = {name: version(name) for name in ("ray", "mlflow", "hydra-core", "optuna", "joblib")}
+    packages: dict[str, Any] = {
+        name: version(name) for name in ("ray", "mlflow", "hydra-core", "optuna", "joblib")
+    }
     versions = ", ".join(f"{name} {number}" for name, number in packages.items())
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 

@@ -58,12 +58,18 @@ def main() -> None:
     with TemporaryDirectory(prefix="tracking-") as scratch:
         figures += whole_sweep(Path(scratch, "whole"), trials)
         figures += [
-            one_more(Path(scratch, f"after-{size}-{epochs}"), size, epochs) for size, epochs in SIZES if size <= 10 * trials
+            one_more(Path(scratch, f"after-{size}-{epochs}"), size, epochs)
+            for size, epochs in SIZES
+            if size <= 10 * trials
         ]
-    versions = {name: version(name) for name in ("mlflow", "sqlalchemy")} | {"python": platform.python_version()}
+    versions = {name: version(name) for name in ("mlflow", "sqlalchemy")} | {
+        "python": platform.python_version()
+    }
     RESULTS.mkdir(exist_ok=True)
     content = {"metrics": METRICS, "cores": os.cpu_count(), "versions": versions}
-    (RESULTS / "tracking.json").write_text(json.dumps(content | {"figures": [asdict(f) for f in figures]}, indent=2) + "\n")
+    (RESULTS / "tracking.json").write_text(
+        json.dumps(content | {"figures": [asdict(f) for f in figures]}, indent=2) + "\n"
+    )
     text = to_markdown(figures)
     (RESULTS / "tracking.md").write_text(text)
     print(text)
@@ -74,12 +80,23 @@ def whole_sweep(folder: Path, count: int) -> list[Figure]:
     spec, trials, store = invent(folder, count, EPOCHS)
     prepare_database(default_tracking_uri(store))
     before = resident_mib()
-    first, again = (seconds_of(MlflowMirror(default_tracking_uri(store), spec, trials, store), None) for _ in range(2))
+    first, again = (
+        seconds_of(MlflowMirror(default_tracking_uri(store), spec, trials, store), None)
+        for _ in range(2)
+    )
     points = count * EPOCHS * METRICS
     size = sum(path.stat().st_size for path in folder.rglob("mlflow.db*")) / 2**20
     return [
-        Figure(f"{count:,} trials, {points:,} points, into an empty database", *first, f"database {size:.0f} MiB"),
-        Figure("the same again: nothing changed", *again, f"process grew by {resident_mib() - before:.0f} MiB at most"),
+        Figure(
+            f"{count:,} trials, {points:,} points, into an empty database",
+            *first,
+            f"database {size:.0f} MiB",
+        ),
+        Figure(
+            "the same again: nothing changed",
+            *again,
+            f"process grew by {resident_mib() - before:.0f} MiB at most",
+        ),
     ]
 
 
@@ -105,7 +122,9 @@ def seconds_of(mirror: MlflowMirror, trials: Sequence[TrialSpec] | None) -> tupl
     return time.perf_counter() - started, time.process_time() - began
 
 
-def invent(folder: Path, count: int, epochs: int, further: int = 0) -> tuple[SweepSpec, list[TrialSpec], Store]:
+def invent(
+    folder: Path, count: int, epochs: int, further: int = 0
+) -> tuple[SweepSpec, list[TrialSpec], Store]:
     """A store with the files of so many finished trials, of a sweep that has some more."""
     folder.mkdir(parents=True)
     text = {
@@ -116,7 +135,10 @@ def invent(folder: Path, count: int, epochs: int, further: int = 0) -> tuple[Swe
             "data": {"name": "digits"},
             "train": {"epochs": epochs, "batch_size": 64, "lr": 0.001},
         },
-        "steps": [{"name": f"step{index}", "change": {"train.lr": 0.002 + index / 1e6}} for index in range(VARIANTS - 1)],
+        "steps": [
+            {"name": f"step{index}", "change": {"train.lr": 0.002 + index / 1e6}}
+            for index in range(VARIANTS - 1)
+        ],
     }
     path = folder / "invented.yaml"
     path.write_text(yaml.safe_dump(text, sort_keys=False))
@@ -139,11 +161,30 @@ def write_trial(store: Store, trials: Sequence[TrialSpec], index: int, epochs: i
         for epoch in range(1, epochs + 1)
     ]
     last = {"outcome": "finished", "time": began + epochs / 2}
-    start = {"event": "start", "attempt": 1, "session": "invented", "host": "invented", "pid": 1, "time": began}
-    about = {"format": 1, **trial.to_json(), "provenance": {"packages": {}, "git_commit": None, "git_diff": None}}
-    final = {"metrics": lines[-1]["metrics"], "best": lines[-1]["metrics"], "params": 100_000, "seconds": 50.0, "attempts": 1}
+    start = {
+        "event": "start",
+        "attempt": 1,
+        "session": "invented",
+        "host": "invented",
+        "pid": 1,
+        "time": began,
+    }
+    about = {
+        "format": 1,
+        **trial.to_json(),
+        "provenance": {"packages": {}, "git_commit": None, "git_diff": None},
+    }
+    final = {
+        "metrics": lines[-1]["metrics"],
+        "best": lines[-1]["metrics"],
+        "params": 100_000,
+        "seconds": 50.0,
+        "attempts": 1,
+    }
     write_lines(directory.path / "trial.json", [about])
-    write_lines(directory.attempts_path, [start, {"event": "end", "attempt": 1, "cause": None, **last}])
+    write_lines(
+        directory.attempts_path, [start, {"event": "end", "attempt": 1, "cause": None, **last}]
+    )
     write_lines(directory.metrics_path, lines)
     write_lines(directory.result_path, [{"format": 1, **last, **final}])
 
@@ -151,7 +192,9 @@ def write_trial(store: Store, trials: Sequence[TrialSpec], index: int, epochs: i
 def metrics(epoch: int, seed: int) -> dict[str, float]:
     """Curves that go up, one a little above the other."""
     value = 90.0 - 80.0 / epoch + seed / 7
-    return {"epoch": float(epoch), "val/acc1": value} | {f"train/metric{n}": value + n for n in range(METRICS - 2)}
+    return {"epoch": float(epoch), "val/acc1": value} | {
+        f"train/metric{n}": value + n for n in range(METRICS - 2)
+    }
 
 
 def write_lines(path: Path, lines: Sequence[Any]) -> None:
@@ -176,7 +219,18 @@ def to_markdown(figures: Sequence[Figure]) -> str:
         "| what | seconds | of CPU | |",
         "|---|--:|--:|---|",
     ]
-    return "\n".join([*lines, *(f"| {f.what} | {f.seconds:.3g} | {f.cpu_seconds:.3g} | {f.note} |" for f in figures)]) + "\n"
+    return (
+        "\n".join(
+            [
+                *lines,
+                *(
+                    f"| {f.what} | {f.seconds:.3g} | {f.cpu_seconds:.3g} | {f.note} |"
+                    for f in figures
+                ),
+            ]
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

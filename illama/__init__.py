@@ -15,7 +15,11 @@ __all__ = ["create_model"]
 
 
 def create_model(
-    name: str, *, checkpoint_path: str | Path | None = None, soft_mask_rate: float = 0.0, **overrides: Any
+    name: str,
+    *,
+    checkpoint_path: str | Path | None = None,
+    soft_mask_rate: float = 0.0,
+    **overrides: Any,
 ) -> "VisionTransformer":
     """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and load weights if asked to.
 

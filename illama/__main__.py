@@ -51,25 +51,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m illama", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m illama", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="train|evaluate|describe")
 
-    train = commands.add_parser("train", help="train a model, going on where an earlier call stopped")
-    train.add_argument("settings", nargs="*", metavar="RECIPE.yaml|KEY=VALUE", help="a recipe, and settings laid over it")
-    train.add_argument("--output", type=Path, help="directory of the checkpoint; without it nothing is kept")
+    train = commands.add_parser(
+        "train", help="train a model, going on where an earlier call stopped"
+    )
+    train.add_argument(
+        "settings",
+        nargs="*",
+        metavar="RECIPE.yaml|KEY=VALUE",
+        help="a recipe, and settings laid over it",
+    )
+    train.add_argument(
+        "--output", type=Path, help="directory of the checkpoint; without it nothing is kept"
+    )
     _add_runtime(train)
     train.set_defaults(command=_train)
 
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on its validation images")
     evaluate.add_argument("checkpoint", type=Path, help="a checkpoint, or the directory of one")
     evaluate.add_argument(
-        "settings", nargs="*", metavar="runtime.KEY=VALUE", help="how to run it, such as runtime.data_dir=images"
+        "settings",
+        nargs="*",
+        metavar="runtime.KEY=VALUE",
+        help="how to run it, such as runtime.data_dir=images",
     )
     _add_runtime(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     describe = commands.add_parser("describe", help="say what a model is and costs")
-    describe.add_argument("name", help=f"one of: {', '.join(PRESETS)}; or module:function of your own")
+    describe.add_argument(
+        "name", help=f"one of: {', '.join(PRESETS)}; or module:function of your own"
+    )
     about = "settings laid over the model's; for a function of your own also data.KEY=VALUE, by default digits"
     describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help=about)
     describe.set_defaults(command=_describe)
@@ -93,12 +109,24 @@ def _train(options: argparse.Namespace) -> int:
 
     try:
         with _asked_to_stop() as should_stop:
-            result = train(config, runtime=runtime, log_metrics=show, checkpoint_dir=options.output, should_stop=should_stop)
+            result = train(
+                config,
+                runtime=runtime,
+                log_metrics=show,
+                checkpoint_dir=options.output,
+                should_stop=should_stop,
+            )
     except Stopped as stopped:
-        print(f"{stopped}; {'the same command goes on there' if options.output else 'nothing is kept'}", file=sys.stderr)
+        print(
+            f"{stopped}; {'the same command goes on there' if options.output else 'nothing is kept'}",
+            file=sys.stderr,
+        )
         return 130
     except (Diverged, ProcessLost) as error:
-        print(f"error: {'the training diverged: ' if isinstance(error, Diverged) else ''}{error}", file=sys.stderr)
+        print(
+            f"error: {'the training diverged: ' if isinstance(error, Diverged) else ''}{error}",
+            file=sys.stderr,
+        )
         return 1
     if isinstance(config, ForeignConfig):
         print(", ".join(f"{name} {value:g}" for name, value in result.final.items()))
@@ -136,7 +164,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     runtime = _runtime(options, settings.pop("runtime", {}))
     if settings:
         raise ValueError(f"{min(settings)} is decided by the checkpoint; allowed: runtime.KEY")
-    path = options.checkpoint / "checkpoint.pt" if options.checkpoint.is_dir() else options.checkpoint
+    path = (
+        options.checkpoint / "checkpoint.pt" if options.checkpoint.is_dir() else options.checkpoint
+    )
     print(json.dumps(evaluate_checkpoint(path, runtime=runtime), indent=2))
     return 0
 
@@ -146,16 +176,29 @@ def _describe(options: argparse.Namespace) -> int:
     is_foreign = foreign_function("model", options.name) is not None
     allowed = ["model", "data"] if is_foreign else ["model"]
     if strange := sorted(settings.keys() - set(allowed)):
-        raise ValueError(f"{strange[0]} says nothing about this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}")
+        raise ValueError(
+            f"{strange[0]} says nothing about this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}"
+        )
     model: ModelConfig | ForeignModel | None
     if is_foreign:
-        data, train = {"name": "digits", **settings.get("data", {})}, {"epochs": 1, "batch_size": 1, "lr": 1.0}
+        data, train = (
+            {"name": "digits", **settings.get("data", {})},
+            {"epochs": 1, "batch_size": 1, "lr": 1.0},
+        )
         model = resolve({"model": settings["model"], "data": data, "train": train}).model
     else:
         model = ModelConfig.model_validate(with_preset(settings["model"]))
     assert model is not None
-    facts = model.options if isinstance(model, ForeignModel) else {**model.model_dump(), "tokens": tokens(model)}
-    facts = {**facts, "parameters": f"{parameter_count(model):,}", "MACs": f"{macs(model):,} per image"}
+    facts = (
+        model.options
+        if isinstance(model, ForeignModel)
+        else {**model.model_dump(), "tokens": tokens(model)}
+    )
+    facts = {
+        **facts,
+        "parameters": f"{parameter_count(model):,}",
+        "MACs": f"{macs(model):,} per image",
+    }
     for key, value in facts.items():
         print(f"{key:14} {value}")
     return 0
@@ -165,7 +208,9 @@ def _runtime(options: argparse.Namespace, section: Any = None) -> RuntimeConfig:
     """What the options say, and over it what a recipe does."""
     if not isinstance(section, dict | None):
         raise ValueError(f"runtime is {section!r}, not a section")
-    return RuntimeConfig.model_validate({"device": options.device, "num_threads": options.threads, **(section or {})})
+    return RuntimeConfig.model_validate(
+        {"device": options.device, "num_threads": options.threads, **(section or {})}
+    )
 
 
 def _settings(arguments: Sequence[str]) -> dict[str, Any]:
@@ -175,7 +220,9 @@ def _settings(arguments: Sequence[str]) -> dict[str, Any]:
         if "=" not in argument:
             recipe = yaml.safe_load(Path(argument).read_text("utf-8"))
             if not isinstance(recipe, dict):
-                raise ValueError(f"{argument} is not a recipe: expected the sections model, data and train")
+                raise ValueError(
+                    f"{argument} is not a recipe: expected the sections model, data and train"
+                )
             settings |= recipe
             continue
         path, _, text = argument.partition("=")

@@ -43,13 +43,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL
     if mask is not None and mask.additive and not few:
         if rows == ALL and mask.attention == "causal" and not mask.soft:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=mask.matrix[rows].to(q.dtype))
+        return F.scaled_dot_product_attention(
+            q[:, :, rows], k, v, attn_mask=mask.matrix[rows].to(q.dtype)
+        )
     if mask is not None and not mask.additive and rows == ALL and _better_without_matrix(q):
-        return multiplicative_attention(q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal")
-    return dense_attention(q[:, :, rows], k, v, None if mask is None else mask.matrix[rows], mask is not None and mask.additive)
+        return multiplicative_attention(
+            q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal"
+        )
+    return dense_attention(
+        q[:, :, rows],
+        k,
+        v,
+        None if mask is None else mask.matrix[rows],
+        mask is not None and mask.additive,
+    )
 
 
-def dense_attention(q: Tensor, k: Tensor, v: Tensor, matrix: Tensor | None = None, additive: bool = False) -> Tensor:
+def dense_attention(
+    q: Tensor, k: Tensor, v: Tensor, matrix: Tensor | None = None, additive: bool = False
+) -> Tensor:
     """Attention written out as the formulas say, with its N x N matrix. q: (B, H, R, C); k, v: (B, H, N, C).
 
     `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every other. Returns (B, H, R, C).
@@ -67,11 +79,20 @@ def _better_without_matrix(q: Tensor) -> bool:
     tokens, channels = q.shape[2:]
     if q.device.type == "cpu":
         return tokens >= LINEAR_FROM
-    runs = q.dtype in (torch.bfloat16, torch.float16) and channels % 8 == 0 and channels <= 256  # what flash attention takes
-    return tokens >= FUSED_FROM and runs and q.device.type == "cuda" and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    runs = (
+        q.dtype in (torch.bfloat16, torch.float16) and channels % 8 == 0 and channels <= 256
+    )  # what flash attention takes
+    return (
+        tokens >= FUSED_FROM
+        and runs
+        and q.device.type == "cuda"
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    )
 
 
-def multiplicative_attention(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, *, first_row_open: bool = False) -> Tensor:
+def multiplicative_attention(
+    q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, *, first_row_open: bool = False
+) -> Tensor:
     """The multiplicative form under a (soft) causal mask, without an N x N matrix. q, k, v and result: (B, H, N, C).
 
     `alpha` is a tensor without dimensions: a compiled network reads its value anew each time. With `first_row_open` the mask is
@@ -100,7 +121,9 @@ class _Multiplicative(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor) -> Tensor:
         out_full, lse_full, *unused = _flash(q, k, v, is_causal=False)  # (B, H, N, C), (B, H, N)
         out_causal, lse_causal, *_ = _flash(q, k, v, is_causal=True)
-        share = (1 - alpha) * (lse_causal - lse_full).exp()  # what the visible keys hold of the softmax's mass
+        share = (1 - alpha) * (
+            lse_causal - lse_full
+        ).exp()  # what the visible keys hold of the softmax's mass
         out = (alpha * out_full + share.unsqueeze(-1) * out_causal).to(q.dtype)
         ctx.save_for_backward(q, k, v, alpha, out, lse_full, *unused)
         return out
@@ -110,28 +133,48 @@ class _Multiplicative(torch.autograd.Function):
         (gradient,) = gradients
         q, k, v, alpha, out, *kept = ctx.saved_tensors
         full = _flash_backward(gradient, q, k, alpha * v, out, *kept, is_causal=False)
-        causal = _flash_backward(gradient, q, k, (1 - alpha) * v, torch.zeros_like(out), *kept, is_causal=True)
+        causal = _flash_backward(
+            gradient, q, k, (1 - alpha) * v, torch.zeros_like(out), *kept, is_causal=True
+        )
         # each run's gradient for V is P^T dO over the keys it visits, whatever V it was given
-        return full[0] + causal[0], full[1] + causal[1], alpha * full[2] + (1 - alpha) * causal[2], None
+        return (
+            full[0] + causal[0],
+            full[1] + causal[1],
+            alpha * full[2] + (1 - alpha) * causal[2],
+            None,
+        )
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor, ...]:
     """Attention, the log-sum-exp of its scores' rows, and on a GPU the states of a dropout that is not there."""
     if q.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)  # type: ignore[no-any-return]
-    out, lse, _, _, _, _, *states, _ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, is_causal)
+    out, lse, _, _, _, _, *states, _ = torch.ops.aten._scaled_dot_product_flash_attention(
+        q, k, v, 0.0, is_causal
+    )
     return out, lse, *states
 
 
 def _flash_backward(
-    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *states: Tensor, is_causal: bool
+    gradient: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    *states: Tensor,
+    is_causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients for q, k and v of attention whose probabilities are exp(scores - lse)."""
     inputs, tokens = (gradient, q, k, v, out, lse), q.shape[2]
     if q.device.type == "cpu":
-        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*inputs, 0.0, is_causal)
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            *inputs, 0.0, is_causal
+        )
     else:
         sequences = None, None, tokens, tokens  # all of one length
-        found = torch.ops.aten._scaled_dot_product_flash_attention_backward(*inputs, *sequences, 0.0, is_causal, *states)
+        found = torch.ops.aten._scaled_dot_product_flash_attention_backward(
+            *inputs, *sequences, 0.0, is_causal, *states
+        )
     for_q, for_k, for_v = found
     return for_q, for_k, for_v

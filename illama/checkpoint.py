@@ -62,10 +62,14 @@ def load(directory: Path) -> dict[str, Any] | None:
             continue
         content = path.read_bytes()
         if sha256(content).hexdigest() in recorded:
-            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
             return state
         fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
-        _log.warning("%s is torn or was changed (its digest is not in %s); %s", path, DIGESTS, fallback)
+        _log.warning(
+            "%s is torn or was changed (its digest is not in %s); %s", path, DIGESTS, fallback
+        )
     return None
 
 
@@ -87,7 +91,9 @@ def content_of(path: Path, what: str) -> Any:
     except OSError:
         raise
     except Exception as error:  # a damaged file can make torch raise anything
-        refused = re.search(r"unsupported.*?(?=\. Please|\n|$)", str(error), re.IGNORECASE)  # it goes on to advise to run that
+        refused = re.search(
+            r"unsupported.*?(?=\. Please|\n|$)", str(error), re.IGNORECASE
+        )  # it goes on to advise to run that
         reason = refused[0] if refused else (str(error) or "it ends too early").splitlines()[0]
         raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
@@ -100,9 +106,13 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
             "would mix the two; train again in an empty directory"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
-    changed = _flat(json.loads(config.model_dump_json(exclude_defaults=True))).keys()  # others may be younger than the file
+    changed = _flat(
+        json.loads(config.model_dump_json(exclude_defaults=True))
+    ).keys()  # others may be younger than the file
     labels = ["model.name"]  # what the preset stands for is compared in full
-    labels += ["train.init.checkpoint"] if here.get("train.init.sha256") else []  # a path: the content is compared
+    labels += (
+        ["train.init.checkpoint"] if here.get("train.init.sha256") else []
+    )  # a path: the content is compared
     for label in labels:
         there.pop(label, None), here.pop(label, None)
     different = [
@@ -111,7 +121,9 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
         if there.get(key, "missing") != here.get(key, "missing")
     ]
     if different:
-        raise ValueError(f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory")
+        raise ValueError(
+            f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory"
+        )
 
 
 def _recorded(directory: Path) -> list[str]:
@@ -156,5 +168,9 @@ def _flush_directory(directory: Path) -> None:
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat

@@ -32,7 +32,11 @@ def parameter_count(model: ModelConfig | ForeignModel) -> int:
     width, hidden = model.embed_dim, hidden_width(model)
     norm = width if model.norm == "rmsnorm" else 2 * width
     attention = 4 * width * (width + 1)
-    feed_forward = 3 * width * hidden if model.feed_forward == "swiglu" else 2 * width * hidden + hidden + width
+    feed_forward = (
+        3 * width * hidden
+        if model.feed_forward == "swiglu"
+        else 2 * width * hidden + hidden + width
+    )
     patch = model.in_chans * model.patch_size**2
     positions = tokens(model) if "learned" in model.position else 0
     embeddings = (patch + 1 + positions + (model.class_token != "none")) * width
@@ -51,11 +55,17 @@ def macs(model: ModelConfig | ForeignModel) -> int:
         return model.macs
     width, count = model.embed_dim, tokens(model)
     linears = 3 if model.feed_forward == "swiglu" else 2
-    block = 4 * count * width**2 + 2 * count**2 * width + linears * count * width * hidden_width(model)
+    block = (
+        4 * count * width**2 + 2 * count**2 * width + linears * count * width * hidden_width(model)
+    )
     patch = patches(model) * width * model.in_chans * model.patch_size**2
     return patch + model.depth * block + width * model.num_classes
 
 
 def size_of(config: AnyConfig) -> tuple[int, int] | tuple[None, None]:
     """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate. None of somebody's own training."""
-    return (None, None) if config.model is None else (parameter_count(config.model), 2 * macs(config.model))
+    return (
+        (None, None)
+        if config.model is None
+        else (parameter_count(config.model), 2 * macs(config.model))
+    )

@@ -26,7 +26,9 @@ class Drop(NamedTuple):
     used (`drop_elements`): written down, it would be as large as what it is dropped from."""
 
 
-def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device: torch.device) -> Drop | None:
+def draw_drop(
+    config: Config, iteration: int, iterations_per_epoch: int, device: torch.device
+) -> Drop | None:
     """What to drop of this iteration's batch, or None where nothing is dropped."""
     train, model = config.train, config.model
     path_rate = drop_rate(train, train.drop_path, iteration, iterations_per_epoch)
@@ -35,12 +37,19 @@ def draw_drop(config: Config, iteration: int, iterations_per_epoch: int, device:
     if path_rate:
         assert isinstance(model, ModelConfig)  # nothing else has parts that we could drop
         generator = torch.Generator().manual_seed(derive(config.seed, "drop", iteration))
-        rates = torch.linspace(0, path_rate, model.depth)[:, None, None]  # the first block is never dropped
-        paths = _keep(torch.rand(model.depth, 2, train.batch_size, generator=generator), rates).to(device, non_blocking=True)
+        rates = torch.linspace(0, path_rate, model.depth)[
+            :, None, None
+        ]  # the first block is never dropped
+        paths = _keep(torch.rand(model.depth, 2, train.batch_size, generator=generator), rates).to(
+            device, non_blocking=True
+        )
     if input_rate:
         random = shuffler(derive(config.seed, "dropout", iteration))
         keys = random.randint(-(2**63), 2**63 - 1, train.batch_size, dtype=np.int64) | 1
-        inputs = torch.from_numpy(keys).to(device, non_blocking=True), torch.full((), input_rate, device=device)
+        inputs = (
+            torch.from_numpy(keys).to(device, non_blocking=True),
+            torch.full((), input_rate, device=device),
+        )
     return Drop(paths, inputs) if path_rate or input_rate else None
 
 
@@ -75,6 +84,10 @@ def _uniform(keys: Tensor, count: int) -> Tensor:
     for added in (y, z, y):
         x.mul_(x).add_(added)
         low = x << 32
-        x.bitwise_right_shift_(32).bitwise_and_(0xFFFFFFFF).bitwise_or_(low)  # the halves change places
-    bits = x.mul_(x).add_(z).bitwise_right_shift_(40).bitwise_and_(0xFFFFFF)  # as many as float32 holds exactly
+        x.bitwise_right_shift_(32).bitwise_and_(0xFFFFFFFF).bitwise_or_(
+            low
+        )  # the halves change places
+    bits = (
+        x.mul_(x).add_(z).bitwise_right_shift_(40).bitwise_and_(0xFFFFFF)
+    )  # as many as float32 holds exactly
     return bits * 2.0**-24

@@ -51,5 +51,7 @@ class Mask(nn.Module):
         """Blend the mask with full attention, in place: a compiled network sees the same tensor with other values."""
         self.soft = alpha > 0
         self.rate.fill_(alpha)
-        soft = soften(self.visible, alpha)  # on the mask's device: with one from the CPU, a GPU would be waited for each time
+        soft = soften(
+            self.visible, alpha
+        )  # on the mask's device: with one from the CPU, a GPU would be waited for each time
         self.matrix.copy_(soft.log() if self.additive else soft)

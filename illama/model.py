@@ -32,16 +32,22 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.patch_size = config.patch_size
         self.takes = config.in_chans, config.img_size, config.img_size
-        self.proj = nn.Conv2d(config.in_chans, config.embed_dim, config.patch_size, config.patch_size)
+        self.proj = nn.Conv2d(
+            config.in_chans, config.embed_dim, config.patch_size, config.patch_size
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (B, channels, height, width); returns (B, P, D), patches row by row. Raises `ValueError` for another shape."""
         if images.shape[1:] != self.takes:
-            raise ValueError(f"the model takes images of {self.takes} (channels, height, width), not {tuple(images.shape[1:])}")
+            raise ValueError(
+                f"the model takes images of {self.takes} (channels, height, width), not {tuple(images.shape[1:])}"
+            )
         p = self.patch_size
         batch, channels, height, width = images.shape
         grid = images.reshape(batch, channels, height // p, p, width // p, p)
-        patches = grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * p * p)  # (B, P, channels * p * p)
+        patches = grid.permute(0, 2, 4, 1, 3, 5).reshape(
+            batch, -1, channels * p * p
+        )  # (B, P, channels * p * p)
         return F.linear(patches, torch.flatten(self.proj.weight, 1), self.proj.bias)
 
 
@@ -105,7 +111,14 @@ class Block(nn.Module):
         self.norm2 = make_norm(config)
         self.mlp = SwiGLU(config) if config.feed_forward == "swiglu" else GeluMlp(config)
 
-    def forward(self, x: Tensor, rotation: Tensor | None, mask: Mask | None, drop: Tensor | None, rows: slice = ALL) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Tensor | None,
+        mask: Mask | None,
+        drop: Tensor | None,
+        rows: slice = ALL,
+    ) -> Tensor:
         """x: (B, N, D); drop: what each image's branches are multiplied by, (2, B). Returns (B, R, D), the tokens in `rows`."""
         attended = self.attn(self.norm1(x), rotation, mask, rows)
         x = x[:, rows] + (attended if drop is None else attended * drop[0, :, None, None])
@@ -125,8 +138,16 @@ class VisionTransformer(nn.Module):
         self.config = config
         count = tokens(config)
         self.patch_embed = PatchEmbed(config)
-        self.cls_token = nn.Parameter(torch.empty(1, 1, config.embed_dim)) if config.class_token != "none" else None
-        self.pos_embed = nn.Parameter(torch.empty(1, count, config.embed_dim)) if "learned" in config.position else None
+        self.cls_token = (
+            nn.Parameter(torch.empty(1, 1, config.embed_dim))
+            if config.class_token != "none"
+            else None
+        )
+        self.pos_embed = (
+            nn.Parameter(torch.empty(1, count, config.embed_dim))
+            if "learned" in config.position
+            else None
+        )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = make_norm(config)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
@@ -144,9 +165,13 @@ class VisionTransformer(nn.Module):
         Raises `ValueError` when alpha is outside 0 to 1, or above 0 in a model without a mask.
         """
         if not 0 <= alpha <= 1:
-            raise ValueError(f"soft_mask_rate is {alpha}; it must be between 0 (the mask as it is) and 1 (bidirectional)")
+            raise ValueError(
+                f"soft_mask_rate is {alpha}; it must be between 0 (the mask as it is) and 1 (bidirectional)"
+            )
         if not self.config.masked and alpha > 0:
-            raise ValueError("soft_mask_rate softens a mask, but attention is bidirectional; leave it at 0")
+            raise ValueError(
+                "soft_mask_rate softens a mask, but attention is bidirectional; leave it at 0"
+            )
         self.soft_mask_rate = float(alpha)
         for mask in self.masks.values():
             cast(Mask, mask).set_alpha(self.soft_mask_rate)
@@ -156,23 +181,37 @@ class VisionTransformer(nn.Module):
 
         Where a class token is read out, the last block computes no other token.
         """
-        readout = {"first": slice(0, 1), "last": slice(-1, None), "none": ALL}[self.config.class_token]
+        readout = {"first": slice(0, 1), "last": slice(-1, None), "none": ALL}[
+            self.config.class_token
+        ]
         features = self.norm(self.forward_features(images, drop, readout))  # (B, 1 or N, D)
-        logits: Tensor = self.head(features.mean(dim=1) if self.cls_token is None else features[:, 0])
+        logits: Tensor = self.head(
+            features.mean(dim=1) if self.cls_token is None else features[:, 0]
+        )
         return logits
 
-    def forward_features(self, images: Tensor, drop: Drop | None = None, rows: slice = ALL) -> Tensor:
+    def forward_features(
+        self, images: Tensor, drop: Drop | None = None, rows: slice = ALL
+    ) -> Tensor:
         """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
-        x = x.type_as(self.patch_embed.proj.weight)  # the residual stream is as fine as the weights, whatever autocast rounds
+        x = x.type_as(
+            self.patch_embed.proj.weight
+        )  # the residual stream is as fine as the weights, whatever autocast rounds
         if self.cls_token is not None:
-            token = self.cls_token.expand(x.shape[0], -1, -1)  # len(x) would fix the batch size of an exported network
-            x = torch.cat((token, x) if self.config.class_token == "first" else (x, token), dim=1)  # (B, N, D)
+            token = self.cls_token.expand(
+                x.shape[0], -1, -1
+            )  # len(x) would fix the batch size of an exported network
+            x = torch.cat(
+                (token, x) if self.config.class_token == "first" else (x, token), dim=1
+            )  # (B, N, D)
         if self.pos_embed is not None:
             x = x + self.pos_embed
         if drop is not None and drop.inputs is not None:
             x = drop_elements(x, *drop.inputs)
-        for index, (block, kind) in enumerate(zip(self.blocks, self.config.attentions, strict=True)):
+        for index, (block, kind) in enumerate(
+            zip(self.blocks, self.config.attentions, strict=True)
+        ):
             mask = cast(Mask, self.masks[kind]) if kind != "bidirectional" else None
             paths = None if drop is None or drop.paths is None else drop.paths[index]
             x = block(x, self.rotation, mask, paths, rows if index == len(self.blocks) - 1 else ALL)
@@ -181,7 +220,9 @@ class VisionTransformer(nn.Module):
 
 def make_network(config: ModelConfig | ForeignModel, seed: int) -> nn.Module:
     """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
-    return build(config, seed) if isinstance(config, ForeignModel) else VisionTransformer(config, seed)
+    return (
+        build(config, seed) if isinstance(config, ForeignModel) else VisionTransformer(config, seed)
+    )
 
 
 def make_norm(config: ModelConfig) -> nn.Module:

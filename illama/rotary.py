@@ -16,23 +16,38 @@ def rotations(config: ModelConfig) -> Tensor:
     """
     head_dim = config.embed_dim // config.num_heads
     if "2d" not in config.position:
-        angles = torch.outer(torch.arange(tokens(config), dtype=torch.float32), _frequencies(config.rope_theta, head_dim))
+        angles = torch.outer(
+            torch.arange(tokens(config), dtype=torch.float32),
+            _frequencies(config.rope_theta, head_dim),
+        )
     else:
         side = config.img_size // config.patch_size
-        place = torch.outer(torch.arange(side, dtype=torch.float32), _frequencies(config.rope_theta, head_dim // 2))
-        angles = torch.cat((place.repeat_interleave(side, 0), place.repeat(side, 1)), dim=1)  # (P, C / 2)
+        place = torch.outer(
+            torch.arange(side, dtype=torch.float32), _frequencies(config.rope_theta, head_dim // 2)
+        )
+        angles = torch.cat(
+            (place.repeat_interleave(side, 0), place.repeat(side, 1)), dim=1
+        )  # (P, C / 2)
         still = torch.zeros(tokens(config) - len(angles), head_dim // 2)
-        angles = torch.cat((still, angles) if config.class_token == "first" else (angles, still))  # (N, C / 2)
+        angles = torch.cat(
+            (still, angles) if config.class_token == "first" else (angles, still)
+        )  # (N, C / 2)
     return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn neighbouring channels (0, 1), (2, 3), ... as complex numbers. x: (..., N, C); returns its shape and type."""
     pairs = x.float().reshape(*x.shape[:-1], -1, 2)  # (..., N, C / 2, 2)
-    if torch.compiler.is_compiling():  # the compiler fuses real numbers only; without it, complex ones take a single pass
+    if (
+        torch.compiler.is_compiling()
+    ):  # the compiler fuses real numbers only; without it, complex ones take a single pass
         (a, b), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
         return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).type_as(x)
-    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation)).flatten(-2).type_as(x)
+    return (
+        torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
+        .flatten(-2)
+        .type_as(x)
+    )
 
 
 def _frequencies(theta: float, channels: int) -> Tensor:

@@ -23,7 +23,9 @@ def learning_rate(train: TrainConfig, iteration: int, iterations_per_epoch: int)
     return train.min_lr + 0.5 * (train.lr - train.min_lr) * (1 + math.cos(math.pi * progress))
 
 
-def soft_mask_rate(soft_mask: SoftMaskConfig | None, iteration: int, iterations_per_epoch: int) -> float:
+def soft_mask_rate(
+    soft_mask: SoftMaskConfig | None, iteration: int, iterations_per_epoch: int
+) -> float:
     """alpha of `iteration` (counted from 0): 1 is bidirectional, 0 fully causal (paper, section 3.6 and equation 2).
 
     `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0 already.

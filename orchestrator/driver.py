@@ -1,14 +1,11 @@
 """One invocation of `run` or `resume`: plan, lease, train, mirror, report."""
 
-import os
-import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.text import Text
@@ -36,6 +33,7 @@ from orchestrator.pruning import Pruning
 from orchestrator.report.overview import search_lines
 from orchestrator.running.progress import ProgressView
 from orchestrator.running.queue import Observer, TrialQueue
+from orchestrator.running.signals import graceful_stop
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.lease import Lease
@@ -130,7 +128,9 @@ def known_sweep(
 
         suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
         spec = with_searches(spec, searched, suggestions)
-    spec = replace(spec, variants=tuple(_with_known_weights(variant, spec) for variant in spec.variants))
+    spec = replace(
+        spec, variants=tuple(_with_known_weights(variant, spec) for variant in spec.variants)
+    )
     more = more_seeds(spec, digest, record_of) if spec.schema.adaptive else {}
     return spec, trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
 
@@ -142,23 +142,39 @@ def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     try:
         return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
     except OSError as error:
-        message = f"{spec.path}:{variant.line}: '{variant.label}' cannot start from its file: {error}"
-        raise UsageError(f"{message}; only to plan and report, train.init.sha256 is enough") from error
+        message = (
+            f"{spec.path}:{variant.line}: '{variant.label}' cannot start from its file: {error}"
+        )
+        raise UsageError(
+            f"{message}; only to plan and report, train.init.sha256 is enough"
+        ) from error
 
 
-def plan_sweep(spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Plan:
+def plan_sweep(
+    spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> Plan:
     """What there is to do now; where images are not on this machine, with a warning and provisional fingerprints."""
     absent: list[str] = []
     spec, trials = known_sweep(spec, store, only, seeds, absent=absent)
-    plan = make_plan(spec, trials, Store(store.root).record, later_trials(spec, only=only, seeds=seeds))
-    messages = [f"{message}; whether trials are done cannot be told" for message in dict.fromkeys(absent)]
+    plan = make_plan(
+        spec, trials, Store(store.root).record, later_trials(spec, only=only, seeds=seeds)
+    )
+    messages = [
+        f"{message}; whether trials are done cannot be told" for message in dict.fromkeys(absent)
+    ]
     warnings = [SpecWarning("data-absent", message, 0) for message in messages]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
-        warnings.append(SpecWarning("resources-here", f"{problem}; it needs a cluster that has as much: --address", 0))
+        warnings.append(
+            SpecWarning(
+                "resources-here", f"{problem}; it needs a cluster that has as much: --address", 0
+            )
+        )
     return replace(plan, warnings=(*warnings, *plan.warnings))
 
 
-def report_sweep(spec: SweepSpec, store: Store, metric: str | None = None, mode: Mode | None = None) -> Roadmap:
+def report_sweep(
+    spec: SweepSpec, store: Store, metric: str | None = None, mode: Mode | None = None
+) -> Roadmap:
     """The roadmap as the store has it now, by the sweep's own metric or another that its trials recorded.
 
     Raises `UsageError` where they did not, or where `mode` has to say which direction is better.
@@ -170,12 +186,18 @@ def report_sweep(spec: SweepSpec, store: Store, metric: str | None = None, mode:
             raise UsageError("--mode says which direction of --metric is better: name that, too")
         return build_roadmap(spec, trials, record_of)
     results = (result for trial in trials if (result := record_of(trial).result))
-    return build_roadmap(spec, trials, record_of, other_metric(spec.schema.metric, metric, mode, results))
+    return build_roadmap(
+        spec, trials, record_of, other_metric(spec.schema.metric, metric, mode, results)
+    )
 
 
-def mirror_of(spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = False) -> MlflowMirror:
+def mirror_of(
+    spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = False
+) -> MlflowMirror:
     """The sweep in MLflow; `restore_deleted` brings back what somebody deleted there."""
-    return MlflowMirror(tracking_uri, *known_sweep(spec, store), store, restore_deleted=restore_deleted)
+    return MlflowMirror(
+        tracking_uri, *known_sweep(spec, store), store, restore_deleted=restore_deleted
+    )
 
 
 def register_network(
@@ -207,9 +229,13 @@ def _log_last_network(spec: SweepSpec, store: Store, mirror: MlflowMirror) -> No
     end = last_step(known)
     if not end.is_known or not has_networks(spec):
         return
-    trials = [trial for trial in mirror.trials if (trial.regime, trial.variant) == (end.regime, end.name)]
+    trials = [
+        trial for trial in mirror.trials if (trial.regime, trial.variant) == (end.regime, end.name)
+    ]
     records = [store.record(trial) for trial in trials]
-    if all(record.state is State.DONE for record in records) and any(has_network(record) for record in records):
+    if all(record.state is State.DONE for record in records) and any(
+        has_network(record) for record in records
+    ):
         chosen = representative(known, trials, store.record)
         if run_id := mirror.run_id_of(chosen.trial):  # none where somebody deleted it
             log_model(mirror.tracking_uri, run_id, chosen)
@@ -221,11 +247,15 @@ def run_sweep(job: Job, console: Console) -> Ending:
     Raises `SweepInUse`, `StoreError`, `ClusterError`, and `SpecError` where what a search found does not go with a later step.
     """
     spec, store = job.spec, job.store
-    known = known_sweep(spec, store, job.only, job.seeds)  # what is wrong is told before anything is written
+    known = known_sweep(
+        spec, store, job.only, job.seeds
+    )  # what is wrong is told before anything is written
     store.prepare(spec.name)
     interrupted = threading.Event()
     with ExitStack() as stack:
-        with console.status("making sure that nobody else is at this sweep"):  # seconds, after another host was
+        with console.status(
+            "making sure that nobody else is at this sweep"
+        ):  # seconds, after another host was
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         plan = _plan_now(job, known if not spec.searches else None)
@@ -234,18 +264,31 @@ def run_sweep(job: Job, console: Console) -> Ending:
         mirror = None
         if job.tracking_uri:
             finish = partial(_log_last_network, spec, store)
-            prepare = import_in_advance if job.trains_elsewhere and has_networks(spec) else (lambda: None)
-            mirror = BackgroundMirror(mirror_of(spec, store, job.tracking_uri), console, prepare, finish)
+            prepare = (
+                import_in_advance if job.trains_elsewhere and has_networks(spec) else (lambda: None)
+            )
+            mirror = BackgroundMirror(
+                mirror_of(spec, store, job.tracking_uri), console, prepare, finish
+            )
             stack.enter_context(mirror)
         if todo:
-            view = ProgressView(console, plan, store, lease.session, spec.schema.metric.name, retry_failed=job.retry_failed)
+            view = ProgressView(
+                console,
+                plan,
+                store,
+                lease.session,
+                spec.schema.metric.name,
+                retry_failed=job.retry_failed,
+            )
             stack.enter_context(view)
             growth = _Growth(job, view, mirror)
             more = growth if spec.searches or spec.schema.adaptive else None
             origin = provenance(spec.path.parent, store.sweep_path(spec.name))
             observers: list[Observer] = [mirror, view] if mirror else [view]
-            queue = TrialQueue(todo, store, lease.session, origin, observers, spec.schema.max_concurrent, more)
-            with _graceful_stop(queue, lease, interrupted, console):
+            queue = TrialQueue(
+                todo, store, lease.session, origin, observers, spec.schema.max_concurrent, more
+            )
+            with graceful_stop(queue, lease, interrupted, console):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
@@ -254,8 +297,15 @@ def run_sweep(job: Job, console: Console) -> Ending:
 
 def _plan_now(job: Job, known: tuple[SweepSpec, list[TrialSpec]] | None = None) -> Plan:
     """What there is to do, asked for by the holder of the lease."""
-    spec, trials = known or known_sweep(job.spec, job.store, job.only, job.seeds, keeps_suggestions=True)
-    return make_plan(spec, trials, Store(job.store.root).record, later_trials(spec, only=job.only, seeds=job.seeds))
+    spec, trials = known or known_sweep(
+        job.spec, job.store, job.only, job.seeds, keeps_suggestions=True
+    )
+    return make_plan(
+        spec,
+        trials,
+        Store(job.store.root).record,
+        later_trials(spec, only=job.only, seeds=job.seeds),
+    )
 
 
 class _Growth:
@@ -278,7 +328,9 @@ class _Growth:
             plan = _plan_now(self._job)
             new = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=False)]
             if self._mirror and self._job.tracking_uri:
-                self._mirror.follow(mirror_of(self._job.spec, self._job.store, self._job.tracking_uri))
+                self._mirror.follow(
+                    mirror_of(self._job.spec, self._job.store, self._job.tracking_uri)
+                )
         except OrchestratorError as error:
             self.error = error
             return []
@@ -302,39 +354,12 @@ def _say_plan(plan: Plan, console: Console) -> None:
     actions = ", ".join(f"{n} {action}" for action, n in counts.items() if n)
     console.print(f"{plan.sweep}: {counted(len(plan.trials), 'trial')}: {actions}", soft_wrap=True)
     for warning in plan.warnings:
-        console.print(Text(f"warning {warning.code}: {warning.message}", style="yellow"), soft_wrap=not console.is_terminal)
+        console.print(
+            Text(f"warning {warning.code}: {warning.message}", style="yellow"),
+            soft_wrap=not console.is_terminal,
+        )
     for line in search_lines(plan):
         console.print(line, soft_wrap=True)
-
-
-@contextmanager
-def _graceful_stop(queue: TrialQueue, lease: Lease, interrupted: threading.Event, console: Console) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once."""
-    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:  # the terminal is gone: one more word to it would raise, before anything is saved
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            for descriptor in terminals:
-                os.dup2(nowhere, descriptor)
-        if interrupted.is_set():
-            if number == signal.SIGHUP:  # a shell that is closed says so, and then the kernel again
-                return
-            raise KeyboardInterrupt
-        interrupted.set()
-        queue.stop()
-        lease.ask_workers_to_stop()
-        console.print(f"\n{signal.Signals(number).name}: saving checkpoints; once more stops at once", style="yellow")
-
-    stops = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # the terminal was closed; nohup asks not to care
-        stops.append(signal.SIGHUP)
-    before = {number: signal.signal(number, on_signal) for number in stops}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def spec_path_of(reference: str, store: Store) -> Path:

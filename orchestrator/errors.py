@@ -40,7 +40,9 @@ class SpecError(OrchestratorError):
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = sorted(set(problems))
-        super().__init__("\n".join(f"{path}:{p.line}:{p.column}: {p.message}" for p in self.problems))
+        super().__init__(
+            "\n".join(f"{path}:{p.line}:{p.column}: {p.message}" for p in self.problems)
+        )
 
 
 class UsageError(OrchestratorError):

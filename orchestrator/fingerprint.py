@@ -13,7 +13,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from illama.config import AnyConfig, Config, ForeignConfig, ForeignData, ForeignModel, numerics_version
+from illama.config import (
+    AnyConfig,
+    Config,
+    ForeignConfig,
+    ForeignData,
+    ForeignModel,
+    numerics_version,
+)
 
 
 def fingerprint(config: AnyConfig, dataset_digest: str) -> str:
@@ -23,8 +30,14 @@ def fingerprint(config: AnyConfig, dataset_digest: str) -> str:
 
 def fingerprint_by_seed(config: AnyConfig, dataset_digest: str) -> Callable[[int], str]:
     """The fingerprint of the same settings with any seed: what they have in common is looked at once, for thousands of trials."""
-    science = {"train": dict(config.train.identity)} if isinstance(config, ForeignConfig) else _science(config)
-    identity = _plain({"numerics_version": numerics_version(config), "dataset_digest": dataset_digest, **science})
+    science = (
+        {"train": dict(config.train.identity)}
+        if isinstance(config, ForeignConfig)
+        else _science(config)
+    )
+    identity = _plain(
+        {"numerics_version": numerics_version(config), "dataset_digest": dataset_digest, **science}
+    )
     return lambda seed: hashlib.sha256(_to_json({**identity, "seed": seed}).encode()).hexdigest()
 
 
@@ -49,7 +62,9 @@ def canonical_json(value: Any) -> str:
     return _to_json(_plain(value))
 
 
-_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+_to_json = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+).encode
 
 
 def _plain(value: Any) -> Any:

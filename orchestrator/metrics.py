@@ -23,13 +23,22 @@ class Metric:
     """Whether it depends on the machine and on what else runs there."""
 
 
-_EVALUATED = {"acc1": Metric("max"), "acc5": Metric("max"), "loss": Metric("min", 4), "ece": Metric("min", 4)}
+_EVALUATED = {
+    "acc1": Metric("max"),
+    "acc5": Metric("max"),
+    "loss": Metric("min", 4),
+    "ece": Metric("min", 4),
+}
 AVERAGED = "val_ema/"
 """Metrics of the weights' moving average, which only `train.ema` keeps."""
 PEAK_MEMORY = "memory/peak_gb"
 """Known when a training has ended; no curve has it."""
 METRICS: Mapping[str, Metric] = {
-    **{f"{prefix}{name}": metric for prefix in ("val/", AVERAGED) for name, metric in _EVALUATED.items()},
+    **{
+        f"{prefix}{name}": metric
+        for prefix in ("val/", AVERAGED)
+        for name, metric in _EVALUATED.items()
+    },
     "train/loss": Metric("min", 4),
     "time/epoch_seconds": Metric("min", is_of_machine=True),
     "time/images_per_second": Metric("max", 0, is_of_machine=True),

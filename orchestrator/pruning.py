@@ -35,7 +35,9 @@ class Pruning:
 
     def cause(self, curve: Curve, epoch: int) -> str:
         """Why it was stopped there."""
-        best = (max if self.mode == "max" else min)(value for at, value in curve.items() if at <= epoch)
+        best = (max if self.mode == "max" else min)(
+            value for at, value in curve.items() if at <= epoch
+        )
         return f"{self.metric} {best:.4g} until epoch {epoch}, where {self.thresholds[epoch]:.4g} is needed to go on"
 
     def to_json(self) -> dict[str, Any]:
@@ -63,14 +65,22 @@ class Judge:
         larger, threshold = self._pruning.mode == "max", self._pruning.thresholds.get(epoch)
         self._best = value if self._best is None else (max if larger else min)(self._best, value)
         if self.stopped_at is None and threshold is not None:
-            self.stopped_at = epoch if (self._best < threshold if larger else self._best > threshold) else None
+            self.stopped_at = (
+                epoch if (self._best < threshold if larger else self._best > threshold) else None
+            )
 
 
-def thresholds(curves: Sequence[Curve], mode: str, *, first: int, last: int, percentile: float) -> dict[int, float]:
+def thresholds(
+    curves: Sequence[Curve], mode: str, *, first: int, last: int, percentile: float
+) -> dict[int, float]:
     """What the best `percentile` % of `curves` have reached at each epoch, the median for 50; from epoch `first` to `last`."""
     import numpy as np
 
     epochs = sorted({epoch for curve in curves for epoch in curve if first <= epoch <= last})
     at = {epoch: [curve[epoch] for curve in curves if epoch in curve] for epoch in epochs}
     share = 100 - percentile if mode == "max" else percentile
-    return {epoch: float(np.percentile(values, share)) for epoch, values in at.items() if len(values) >= FEWEST}
+    return {
+        epoch: float(np.percentile(values, share))
+        for epoch, values in at.items()
+        if len(values) >= FEWEST
+    }

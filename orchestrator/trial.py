@@ -153,12 +153,22 @@ class TrialSpec:
             return None
         share = -(-self.config.train.batch_size // (self.runtime.processes * self.resources.nodes))
         size = min(self.runtime.micro_batch_size or share, share)
-        return None if size == 1 else replace(self, runtime=self.runtime.model_copy(update={"micro_batch_size": size // 2}))
+        return (
+            None
+            if size == 1
+            else replace(
+                self, runtime=self.runtime.model_copy(update={"micro_batch_size": size // 2})
+            )
+        )
 
     def reached(self, epoch: float) -> float:
         """`epoch` as a part of `config.train.epochs`: none of it where nobody says how long a training is."""
         train = self.config.train
-        return 0.0 if isinstance(train, ForeignTraining) and not train.length else min(epoch, float(train.epochs))
+        return (
+            0.0
+            if isinstance(train, ForeignTraining) and not train.length
+            else min(epoch, float(train.epochs))
+        )
 
     def reached_text(self, epoch: float) -> str:
         """`epoch 3/20`; of somebody's own training `iteration 100/300`."""
@@ -198,7 +208,9 @@ class TrialSpec:
             regime=value["regime"],
             seed=value["seed"],
             changes=value["changes"],
-            config=(Config if "model" in value["settings"] else ForeignConfig).model_validate(value["settings"]),
+            config=(Config if "model" in value["settings"] else ForeignConfig).model_validate(
+                value["settings"]
+            ),
             fingerprint=value["fingerprint"],
             resources=Resources(**value["resources"]),
             runtime=RuntimeConfig.model_validate(value["runtime"]),

@@ -77,7 +77,13 @@ Process = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture(autouse=True)
 def _same_surroundings_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer's shell or a CI may set and the commands listen to."""
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "RAY_ADDRESS",
+        "FORCE_COLOR",
+        "GITHUB_ACTIONS",
+        "PY_COLORS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -173,7 +179,9 @@ def process(weird_path: Path) -> Iterator[Process]:
     def start(*arguments: object, terminal: int = subprocess.PIPE) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
         where: dict[str, Any] = {"cwd": weird_path, "start_new_session": True, "env": os.environ}
-        started.append(subprocess.Popen(command, stdout=terminal, stderr=terminal, text=True, **where))
+        started.append(
+            subprocess.Popen(command, stdout=terminal, stderr=terminal, text=True, **where)
+        )
         return started[-1]
 
     yield start
@@ -187,10 +195,14 @@ def process(weird_path: Path) -> Iterator[Process]:
 def wait_until() -> Callable[..., None]:
     """`wait_until(lambda: ..., "the file is there", driver)` polls until it is true; a driver that ends before is a failure."""
 
-    def wait(condition: Callable[[], object], what: str, driver: "subprocess.Popen[str] | None" = None) -> None:
+    def wait(
+        condition: Callable[[], object], what: str, driver: "subprocess.Popen[str] | None" = None
+    ) -> None:
         end = time.monotonic() + 100
         while not condition():
-            assert driver is None or driver.poll() is None, f"ended before: {what}\n{driver and driver.communicate()}"
+            assert driver is None or driver.poll() is None, (
+                f"ended before: {what}\n{driver and driver.communicate()}"
+            )
             assert time.monotonic() < end, f"in vain: {what}"
             time.sleep(0.01)
 
@@ -206,7 +218,10 @@ def bits_of() -> Callable[[Path], dict[str, Any]]:
         found: dict[str, Any] = {}
         for path in sorted(sweep.glob("trials/*/result.json")):
             result = json.loads(path.read_bytes())
-            lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+            lines = [
+                json.loads(line)
+                for line in (path.parent / "metrics.jsonl").read_text().splitlines()
+            ]
             weights = torch.load(path.parent / "checkpoint.pt", weights_only=True)["model"]
             found[path.parent.name] = {
                 "outcome": result["outcome"],
@@ -221,7 +236,9 @@ def bits_of() -> Callable[[Path], dict[str, Any]]:
 
 
 def _timeless(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "system/"))}
+    return {
+        name: value for name, value in metrics.items() if not name.startswith(("time/", "system/"))
+    }
 
 
 @pytest.fixture(scope="session")
@@ -237,7 +254,9 @@ def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "zoo.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY) | ZOO, sort_keys=False))
     with open(os.devnull, "w") as nowhere:
-        job = Job(load_spec(folder / "zoo.yaml"), Store(folder / "runs"), run_locally, tracking_uri=None)
+        job = Job(
+            load_spec(folder / "zoo.yaml"), Store(folder / "runs"), run_locally, tracking_uri=None
+        )
         run_sweep(job, Console(file=nowhere))
     return folder
 

@@ -36,16 +36,30 @@ MAY_IMPORT = {
 
 ONLY_IMPORTED_BY = {
     "ray": {f"orchestrator.executors.ray.{name}" for name in ("tune", "cluster", "actors", "span")},
-    "mlflow": {f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")},
+    "mlflow": {
+        f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
+    },
     "optuna": {"orchestrator.planning.search"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
     "matplotlib": {"orchestrator.report.picture"},
 }
 
-SETTINGS = {"illama.config", "illama.config.imports", "illama.cost", "illama.data.datasets", "illama.weights.initial"}
+SETTINGS = {
+    "illama.config",
+    "illama.config.imports",
+    "illama.cost",
+    "illama.data.datasets",
+    "illama.weights.initial",
+}
 """Of `illama`: what `orchestrator` knows of it beside the worker."""
 
-LIGHT = ("illama", *(f"illama.{name}" for name in ("config", "cost", "data.datasets", "weights.initial", "schedules")))
+LIGHT = (
+    "illama",
+    *(
+        f"illama.{name}"
+        for name in ("config", "cost", "data.datasets", "weights.initial", "schedules")
+    ),
+)
 LIGHT += ("orchestrator.cli.app", "orchestrator.driver")
 """Imported by `plan` and `--help`, which answer at once."""
 
@@ -132,7 +146,9 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 @pytest.mark.parametrize("library", ONLY_IMPORTED_BY)
 def test_the_only_import_of(library: str) -> None:
     importers = {
-        name for name in modules() if any(other == library or other.startswith(f"{library}.") for other in imports(name))
+        name
+        for name in modules()
+        if any(other == library or other.startswith(f"{library}.") for other in imports(name))
     }
     assert importers <= ONLY_IMPORTED_BY[library]
 
@@ -146,7 +162,10 @@ def test_illama_knows_nothing_of_orchestration() -> None:
 
 def test_only_the_worker_and_the_export_of_networks_know_torch() -> None:
     for name in modules():
-        if name.startswith("orchestrator") and name not in ("orchestrator.running.worker", "orchestrator.tracking.models"):
+        if name.startswith("orchestrator") and name not in (
+            "orchestrator.running.worker",
+            "orchestrator.tracking.models",
+        ):
             assert not {other for other in imports(name) if other.split(".")[0] == "torch"}, name
             science = {other for other in ours(name) if other.startswith("illama")}
             assert science <= SETTINGS, name
@@ -154,15 +173,24 @@ def test_only_the_worker_and_the_export_of_networks_know_torch() -> None:
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_what_plan_and_help_need_imports_no_heavy_library(name: str) -> None:
-    code = (
-        f"import sys, {name}; print(*{{'torch', 'ray', 'mlflow', 'optuna', 'sklearn', 'scipy', 'matplotlib'}} & set(sys.modules))"
+    heavy = {"torch", "ray", "mlflow", "optuna", "sklearn", "scipy", "matplotlib"}
+    code = f"import sys, {name}; print(*{heavy} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
 def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
-    assert not {name.split(".")[-1] for name in modules()} & {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
+    assert not {name.split(".")[-1] for name in modules()} & {
+        "utils",
+        "util",
+        "common",
+        "helpers",
+        "helper",
+        "manager",
+        "misc",
+    }
 
 
 def test_every_module_says_what_it_is_for() -> None:
@@ -178,7 +206,9 @@ def _functions() -> Iterator[tuple[str, int]]:
 
 
 def test_files_and_functions_are_short_enough_to_be_read() -> None:
-    assert [name for name, path in modules().items() if len(path.read_text("utf-8").splitlines()) > 400] == []
+    assert [
+        name for name, path in modules().items() if len(path.read_text("utf-8").splitlines()) > 400
+    ] == []
     lengths = dict(_functions())
     assert {name: length for name, length in lengths.items() if length > 60} == {}
     assert sum(length < 30 for length in lengths.values()) >= 0.9 * len(lengths)
@@ -190,7 +220,9 @@ def test_the_console_script_is_there() -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda path: path.name
+)
 def test_every_shipped_sweep_loads_plans_and_tells_its_story(path: Path, tmp_path: Path) -> None:
     from orchestrator.planning.plan import Action, make_plan, trials_of
     from orchestrator.spec.sweep_spec import load_spec
@@ -201,11 +233,15 @@ def test_every_shipped_sweep_loads_plans_and_tells_its_story(path: Path, tmp_pat
     plan = make_plan(spec, trials, Store(tmp_path).record)
     assert {planned.action for planned in plan.trials} <= {Action.NEW, Action.REUSE}
     assert spec.name == path.stem
-    assert path.read_text("utf-8").startswith("#"), "its header states the claim, the source, the cost and what to expect"
+    assert path.read_text("utf-8").startswith("#"), (
+        "its header states the claim, the source, the cost and what to expect"
+    )
 
 
 @pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md")), ids=lambda path: str(path.relative_to(ROOT))
+    "path",
+    sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md")),
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_every_link_and_named_file_of_the_documentation_exists(path: Path) -> None:
     text = path.read_text("utf-8")
@@ -222,7 +258,12 @@ def test_the_readme_names_only_commands_and_options_that_exist() -> None:
     from orchestrator.cli.app import app
 
     commands: Any = typer.main.get_command(app)
-    options = {option for command in commands.commands.values() for p in command.params for option in p.opts}
+    options = {
+        option
+        for command in commands.commands.values()
+        for p in command.params
+        for option in p.opts
+    }
     text = (ROOT / "README.md").read_text("utf-8")
     verbs = set(re.findall(r"orchestrator ([a-z]+) (?:SPEC|sweeps/|--)", text))
     assert verbs <= commands.commands.keys()
@@ -250,7 +291,12 @@ def test_the_tests_of_this_file_see_the_project() -> None:
     found: Callable[[str], Path | None] = modules().get
     assert all(
         found(name)
-        for name in ("illama.config", "illama.training.trainer", "orchestrator.cli.app", "orchestrator.executors.local")
+        for name in (
+            "illama.config",
+            "illama.training.trainer",
+            "orchestrator.cli.app",
+            "orchestrator.executors.local",
+        )
     )
     assert "orchestrator.errors" in ours("orchestrator.store.files")
     assert "mlflow" in imports("orchestrator.tracking.experiment")

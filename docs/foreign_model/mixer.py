@@ -8,7 +8,9 @@ from torch import Tensor, nn
 class MixerBlock(nn.Module):
     """Token mixing, then channel mixing, each behind a norm and beside a residual connection."""
 
-    def __init__(self, tokens: int, dim: int, token_dim: int | None, expansion: int, dropout: float) -> None:
+    def __init__(
+        self, tokens: int, dim: int, token_dim: int | None, expansion: int, dropout: float
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.across_tokens = mlp(tokens, token_dim, dropout) if token_dim else None
@@ -24,7 +26,9 @@ class MixerBlock(nn.Module):
 class Mixer(nn.Module):
     """From images to logits."""
 
-    def __init__(self, blocks: nn.Module, patch_embed: nn.Module, pool: str, dim: int, num_classes: int) -> None:
+    def __init__(
+        self, blocks: nn.Module, patch_embed: nn.Module, pool: str, dim: int, num_classes: int
+    ) -> None:
         super().__init__()
         self.patch_embed, self.blocks, self.pool = patch_embed, blocks, pool
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, num_classes)
@@ -38,7 +42,9 @@ class Mixer(nn.Module):
 
 def mlp(dim: int, hidden: int, dropout: float) -> nn.Sequential:
     """Two linears."""
-    return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+    return nn.Sequential(
+        nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim)
+    )
 
 
 def create_mixer(
@@ -58,5 +64,7 @@ def create_mixer(
     if img_size % patch_size:
         raise ValueError(f"img_size {img_size} is not a multiple of patch_size {patch_size}")
     tokens = (img_size // patch_size) ** 2
-    blocks = nn.Sequential(*(MixerBlock(tokens, dim, token_dim, expansion, dropout) for _ in range(depth)))
+    blocks = nn.Sequential(
+        *(MixerBlock(tokens, dim, token_dim, expansion, dropout) for _ in range(depth))
+    )
     return Mixer(blocks, nn.Conv2d(in_chans, dim, patch_size, patch_size), pool, dim, num_classes)

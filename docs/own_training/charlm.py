@@ -34,7 +34,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, dim)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, T, dim / heads)
+        q, k, v = (
+            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, T, dim / heads)
         if self.rope:
             q, k = rotated(q), rotated(k)
         x = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -44,9 +46,14 @@ class Attention(nn.Module):
 def rotated(x: Tensor) -> Tensor:
     """Rotary position embedding (arXiv 2104.09864). x: (..., T, width)."""
     places, half = torch.arange(x.shape[-2], device=x.device), x.shape[-1] // 2
-    angles = places[:, None] * 10_000.0 ** (-torch.arange(half, device=x.device) / half)  # (T, half)
+    angles = places[:, None] * 10_000.0 ** (
+        -torch.arange(half, device=x.device) / half
+    )  # (T, half)
     one, other = x.chunk(2, dim=-1)
-    return torch.cat((one * angles.cos() - other * angles.sin(), one * angles.sin() + other * angles.cos()), dim=-1)
+    return torch.cat(
+        (one * angles.cos() - other * angles.sin(), one * angles.sin() + other * angles.cos()),
+        dim=-1,
+    )
 
 
 class FeedForward(nn.Module):
@@ -59,14 +66,21 @@ class FeedForward(nn.Module):
         self.up, self.down = nn.Linear(dim, hidden, bias=False), nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x)) if self.gate is None else F.silu(self.gate(x)) * self.up(x))
+        return self.down(
+            F.gelu(self.up(x)) if self.gate is None else F.silu(self.gate(x)) * self.up(x)
+        )
 
 
 class Block(nn.Module):
-    def __init__(self, dim: int, heads: int, norm: type[nn.Module], feed_forward: str, rope: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, norm: type[nn.Module], feed_forward: str, rope: bool
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = norm(dim), norm(dim)
-        self.attention, self.feed_forward = Attention(dim, heads, rope), FeedForward(dim, feed_forward)
+        self.attention, self.feed_forward = (
+            Attention(dim, heads, rope),
+            FeedForward(dim, feed_forward),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -76,12 +90,23 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """From characters (B, T) to the logits of the next ones (B, T, LETTERS)."""
 
-    def __init__(self, depth: int, dim: int, context: int, norm: str, feed_forward: str, position: str, tied: bool) -> None:
+    def __init__(
+        self,
+        depth: int,
+        dim: int,
+        context: int,
+        norm: str,
+        feed_forward: str,
+        position: str,
+        tied: bool,
+    ) -> None:
         super().__init__()
         kind = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}[norm]
         self.letters = nn.Embedding(LETTERS, dim)
         self.places = nn.Embedding(context, dim) if position == "learned" else None
-        self.blocks = nn.Sequential(*(Block(dim, 4, kind, feed_forward, position == "rope") for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(Block(dim, 4, kind, feed_forward, position == "rope") for _ in range(depth))
+        )
         self.norm, self.head = kind(dim), nn.Linear(dim, LETTERS, bias=False)
         for weight in self.parameters():
             if weight.ndim == 2:
@@ -117,10 +142,14 @@ def train(
 ) -> Mapping[str, float] | None:
     """Train, and return bits per character of the held-out end of the text. What stands before `seed` are the settings."""
     if text_sha256 != TEXT_SHA256:
-        raise ValueError("the topics of help() are other ones here: run all trials with one version of Python")
+        raise ValueError(
+            "the topics of help() are other ones here: run all trials with one version of Python"
+        )
     text = torch.tensor(list(TEXT), device=device)
     train_text, val_text = text[: len(text) * 9 // 10], text[len(text) * 9 // 10 :]
-    model = Decoder(depth, dim, context, norm, feed_forward, position, tied).to(device)  # drawn from the seeded generator
+    model = Decoder(depth, dim, context, norm, feed_forward, position, tied).to(
+        device
+    )  # drawn from the seeded generator
     optimizer = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.95))
     iteration, loss_sum = 0, 0.0
     if state := checkpoint.load(checkpoint_dir):
@@ -136,11 +165,18 @@ def train(
         if should_stop():
             save()
             return None
-        warmup, decay = min(1.0, (iteration + 1) / 30), (1 + math.cos(math.pi * iteration / iterations)) / 2
+        warmup, decay = (
+            min(1.0, (iteration + 1) / 30),
+            (1 + math.cos(math.pi * iteration / iterations)) / 2,
+        )
         optimizer.param_groups[0]["lr"] = lr * warmup * decay
-        draws = torch.Generator().manual_seed(seed * 1_000_003 + iteration)  # by the iteration: no state of it has to be saved
+        draws = torch.Generator().manual_seed(
+            seed * 1_000_003 + iteration
+        )  # by the iteration: no state of it has to be saved
         starts = torch.randint(len(train_text) - context, (batch_size,), generator=draws)
-        letters = torch.stack([train_text[start : start + context + 1] for start in starts.tolist()])
+        letters = torch.stack(
+            [train_text[start : start + context + 1] for start in starts.tolist()]
+        )
         loss = F.cross_entropy(model(letters[:, :-1]).flatten(0, 1), letters[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -149,15 +185,23 @@ def train(
         iteration, loss_sum = iteration + 1, loss_sum + loss.item()
         if iteration % EVERY == 0:
             metrics = {"train/bits_per_char": loss_sum / (EVERY * math.log(2))}
-            log_metrics(metrics | {"val/bits_per_char": bits_per_char(model, val_text, context)}, iteration)
+            log_metrics(
+                metrics | {"val/bits_per_char": bits_per_char(model, val_text, context)}, iteration
+            )
             loss_sum = 0.0
             save()  # after the metrics: what is behind a checkpoint is not logged again
-    return {"val/bits_per_char": bits_per_char(model, val_text, context), "params": sum(p.numel() for p in model.parameters())}
+    return {
+        "val/bits_per_char": bits_per_char(model, val_text, context),
+        "params": sum(p.numel() for p in model.parameters()),
+    }
 
 
 @torch.inference_mode()
 def bits_per_char(model: nn.Module, text: Tensor, context: int, windows: int = 128) -> float:
     """Over windows that lie side by side, each beginning anew."""
     letters = text[: windows * (context + 1)].unflatten(0, (windows, context + 1))
-    losses = [F.cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten()) for part in letters.split(32)]
+    losses = [
+        F.cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten())
+        for part in letters.split(32)
+    ]
     return torch.stack(losses).mean().item() / math.log(2)

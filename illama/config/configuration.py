@@ -91,7 +91,9 @@ class ModelConfig(Settings):
     """`gelu`: two linears, hidden width 4D. `swiglu`: three bias-free linears (paper, section 3.1)."""
     multiple_of: PositiveInt = 256
     """SwiGLU's hidden width is 2/3 of 4D rounded up to a multiple of this."""
-    position: Literal["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"] = "learned"
+    position: Literal["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"] = (
+        "learned"
+    )
     """Learned embedding added once, rotary embedding in every attention, or both (paper, section 3.4). `rope` counts along the
     sequence as in the paper; `rope2d` turns half of the channels by the patch's row, the other half by its column."""
     rope_theta: PositiveFloat = 10000.0
@@ -110,21 +112,35 @@ class ModelConfig(Settings):
         if name not in PRESETS:
             nearest = get_close_matches(name, PRESETS, 1)
             hint = f"; did you mean {nearest[0]}?" if nearest else "."
-            raise ValueError(f"there is no model {name!r}{hint} There are {', '.join(PRESETS)}, and module:function of your own")
+            raise ValueError(
+                f"there is no model {name!r}{hint} There are {', '.join(PRESETS)}, and module:function of your own"
+            )
         return name
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.img_size % self.patch_size:
-            raise ValueError(f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}")
+            raise ValueError(
+                f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
+            )
         if self.embed_dim % self.num_heads:
-            raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}"
+            )
         head_dim = self.embed_dim // self.num_heads
         if "rope" in self.position and head_dim % (4 if "2d" in self.position else 2):
-            pairs = "pairs of channels for rows and as many for columns" if "2d" in self.position else "pairs of channels"
-            raise ValueError(f"{self.position} rotates {pairs}: the head's width {head_dim} cannot be divided so")
+            pairs = (
+                "pairs of channels for rows and as many for columns"
+                if "2d" in self.position
+                else "pairs of channels"
+            )
+            raise ValueError(
+                f"{self.position} rotates {pairs}: the head's width {head_dim} cannot be divided so"
+            )
         if isinstance(self.attention, tuple) and len(self.attention) != self.depth:
-            raise ValueError(f"attention lists {len(self.attention)} blocks, but depth is {self.depth}")
+            raise ValueError(
+                f"attention lists {len(self.attention)} blocks, but depth is {self.depth}"
+            )
         if "modified_causal" in self.attentions and self.class_token != "first":
             raise ValueError(
                 "attention modified_causal opens the first row for a class token that stands first; with class_token "
@@ -135,7 +151,9 @@ class ModelConfig(Settings):
     @property
     def attentions(self) -> tuple[AttentionKind, ...]:
         """The attention of every block, from the first to the last."""
-        return self.attention if isinstance(self.attention, tuple) else (self.attention,) * self.depth
+        return (
+            self.attention if isinstance(self.attention, tuple) else (self.attention,) * self.depth
+        )
 
     @property
     def masked(self) -> bool:
@@ -159,7 +177,9 @@ class DataConfig(Settings):
     def _fits_together(self) -> Self:
         published = self.name in ("cifar10", "cifar100", "image_folder")
         if published and self.val_fraction != DataConfig.model_fields["val_fraction"].default:
-            raise ValueError(f"data {self.name} has a validation part of its own: leave out val_fraction")
+            raise ValueError(
+                f"data {self.name} has a validation part of its own: leave out val_fraction"
+            )
         return self
 
 
@@ -215,9 +235,15 @@ class Config(Settings):
     def _fits_together(self) -> Self:
         if self.train.soft_mask and not self.model.masked:
             if isinstance(self.model, ForeignModel):
-                raise ValueError(f"train.soft_mask needs a network with set_soft_mask_rate(alpha); {self.model.name} gives none")
-            raise ValueError("train.soft_mask softens a causal mask, but model.attention is bidirectional")
-        for name in ("drop_path", "dropout", "layer_decay") if isinstance(self.model, ForeignModel) else ():
+                raise ValueError(
+                    f"train.soft_mask needs a network with set_soft_mask_rate(alpha); {self.model.name} gives none"
+                )
+            raise ValueError(
+                "train.soft_mask softens a causal mask, but model.attention is bidirectional"
+            )
+        for name in (
+            ("drop_path", "dropout", "layer_decay") if isinstance(self.model, ForeignModel) else ()
+        ):
             if getattr(self.train, name):
                 raise ValueError(
                     f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
@@ -226,7 +252,11 @@ class Config(Settings):
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
         for name in useless:
             if getattr(self.train, name) != TrainConfig.model_fields[name].default:
-                where = "images in memory; a folder has train.random_resized_crop" if folder else "image folders"
+                where = (
+                    "images in memory; a folder has train.random_resized_crop"
+                    if folder
+                    else "image folders"
+                )
                 raise ValueError(f"train.{name} is for {where}, but data.name is {self.data.name}")
         return self
 
@@ -305,7 +335,11 @@ def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
 
     Raises `ForeignError`, its `group` set, where such a function cannot be used.
     """
-    kinds: dict[str, type[Settings]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
+    kinds: dict[str, type[Settings]] = {
+        "model": ModelConfig,
+        "data": DataConfig,
+        "train": TrainConfig,
+    }
     functions = _functions_in(settings)
     if not functions:
         return Config
@@ -339,33 +373,55 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
     parts: dict[str, Any] = {"model": checked.model, "data": checked.data}
     if "data" in functions:
         with _about("data"):
-            parts["data"] = foreign.described_data(*functions["data"], foreign.options_of(checked.data), data_directory(data_dir))
+            parts["data"] = foreign.described_data(
+                *functions["data"], foreign.options_of(checked.data), data_directory(data_dir)
+            )
     if "model" in functions:
         with _about("model"):
             options, data = foreign.options_of(checked.model), parts["data"]
-            images = (data.shape, data.num_classes) if isinstance(data, ForeignData) else foreign.image_shape(data.name, options)
+            images = (
+                (data.shape, data.num_classes)
+                if isinstance(data, ForeignData)
+                else foreign.image_shape(data.name, options)
+            )
             parts["model"] = foreign.described_model(*functions["model"], options, *images)
     return Config(**parts, train=checked.train, seed=checked.seed)
 
 
-def _resolve_training(settings: Mapping[str, Any], schema: type[Settings], name: str, function: str) -> ForeignConfig:
+def _resolve_training(
+    settings: Mapping[str, Any], schema: type[Settings], name: str, function: str
+) -> ForeignConfig:
     for group in ("model", "data"):
         if settings.get(group):
             with _about(group):
-                raise ForeignError(f"all settings of {name} are its parameters, under 'train': leave out '{group}'")
+                raise ForeignError(
+                    f"all settings of {name} are its parameters, under 'train': leave out '{group}'"
+                )
     with _about("train"):
-        checked: Any = schema.model_validate({key: value for key, value in settings.items() if value != {}})
+        checked: Any = schema.model_validate(
+            {key: value for key, value in settings.items() if value != {}}
+        )
         training = foreign.described_training(name, function, foreign.options_of(checked.train))
     return ForeignConfig(train=training, seed=checked.seed)
 
 
 def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Of the groups that name somebody's function: the name, and the `module:function` behind it."""
-    names = {group: part.get("name") for group in ("model", "data", "train") if isinstance(part := settings.get(group), Mapping)}
-    found = {group: (str(name), function) for group, name in names.items() if (function := foreign_function(group, name))}
+    names = {
+        group: part.get("name")
+        for group in ("model", "data", "train")
+        if isinstance(part := settings.get(group), Mapping)
+    }
+    found = {
+        group: (str(name), function)
+        for group, name in names.items()
+        if (function := foreign_function(group, name))
+    }
     if isinstance(unknown := names.get("train"), str) and "train" not in found:
         with _about("train"):
-            raise ForeignError(f"there is no training '{unknown}': name a function of your own, module:function, or no training")
+            raise ForeignError(
+                f"there is no training '{unknown}': name a function of your own, module:function, or no training"
+            )
     return found
 
 

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Optional
 from pydantic import ConfigDict, Field, NonNegativeInt, PydanticUserError, TypeAdapter, create_model
 from pydantic_core import PydanticSerializationError
 
-from illama.config.imports import ForeignError, blaming, function_of, identity_of, offered, refuse_other_code
+from illama.config.imports import (
+    ForeignError,
+    blaming,
+    function_of,
+    identity_of,
+    offered,
+    refuse_other_code,
+)
 from illama.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -117,7 +124,9 @@ class ForeignTraining(Settings):
         return self.length or 1
 
 
-def function_behind(group: str, name: object, own: Mapping[str, Any] | tuple[str, ...]) -> str | None:
+def function_behind(
+    group: str, name: object, own: Mapping[str, Any] | tuple[str, ...]
+) -> str | None:
     """The `module:function` that a name in the spec's `model`, `data` or `train` stands for; none for one of our `own`."""
     if not isinstance(name, str) or name in own:
         return None
@@ -140,16 +149,25 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
     for index, parameter in enumerate(parameters):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in ("name", *GIVEN[group])
+        is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in (
+            "name",
+            *GIVEN[group],
+        )
         field = _field(parameter) if is_setting else None
         if field is not None:
-            fields[f"option_{index}"] = field  # the alias is the name: no name of theirs can shadow one of pydantic's
+            fields[f"option_{index}"] = (
+                field  # the alias is the name: no name of theirs can shadow one of pydantic's
+            )
         elif parameter.default is parameter.empty and parameter.name not in GIVEN[group]:
-            raise ForeignError(f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default")
+            raise ForeignError(
+                f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
+            )
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
     class Options(Settings):
-        model_config = ConfigDict(extra="allow" if open_ended else "forbid", use_attribute_docstrings=False)
+        model_config = ConfigDict(
+            extra="allow" if open_ended else "forbid", use_attribute_docstrings=False
+        )
 
     made: type[Settings] = create_model(target, __base__=Options, **fields)
     return made
@@ -182,18 +200,35 @@ def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[
     """As the function takes them: JSON has neither tuples nor enums."""
     checked = settings_of(group, function).model_validate({"name": function, **options})
     fields = type(checked).model_fields
-    values = {str(field.alias): getattr(checked, name) for name, field in fields.items() if field.alias != "name"}
+    values = {
+        str(field.alias): getattr(checked, name)
+        for name, field in fields.items()
+        if field.alias != "name"
+    }
     return values | (checked.model_extra or {})
 
 
-def described_data(name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None) -> ForeignData:
+def described_data(
+    name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None
+) -> ForeignData:
     """Load the images once to see what they are. Raises `ForeignError`."""
-    content, shape, num_classes = _described(function, identity_of(function), json.dumps(options), data_dir)
-    return ForeignData(name=name, function=function, options=dict(options), content=content, shape=shape, num_classes=num_classes)
+    content, shape, num_classes = _described(
+        function, identity_of(function), json.dumps(options), data_dir
+    )
+    return ForeignData(
+        name=name,
+        function=function,
+        options=dict(options),
+        content=content,
+        shape=shape,
+        num_classes=num_classes,
+    )
 
 
 @cache
-def _described(function: str, code: str, options: str, data_dir: Path | None) -> tuple[str, tuple[int, int, int], int]:
+def _described(
+    function: str, code: str, options: str, data_dir: Path | None
+) -> tuple[str, tuple[int, int, int], int]:
     with blaming(function):
         data = _loaded(function, json.loads(options), data_dir)
     return data.digest, data.shape, data.num_classes
@@ -231,7 +266,9 @@ def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
     seeded = "torch" in sys.modules
     with generators_kept(seed=0):
         found = loader(**arguments)
-    return found if seeded or "torch" not in sys.modules else _called(loader, arguments)  # it imported torch itself: once more
+    return (
+        found if seeded or "torch" not in sys.modules else _called(loader, arguments)
+    )  # it imported torch itself: once more
 
 
 def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, int], int | None]:
@@ -244,18 +281,36 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
     if data == "image_folder" and isinstance(size := options.get("img_size"), int):
         return (3, size, size), None
     if data not in _SHAPES:
-        needs = "an option img_size" if data == "image_folder" else "settings that only the built-in networks have"
-        raise ForeignError(f"data {data} takes the size of its images from {needs}, which this function has not")
+        needs = (
+            "an option img_size"
+            if data == "image_folder"
+            else "settings that only the built-in networks have"
+        )
+        raise ForeignError(
+            f"data {data} takes the size of its images from {needs}, which this function has not"
+        )
     return _SHAPES[data]
 
 
 def described_model(
-    name: str, function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
+    name: str,
+    function: str,
+    options: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    num_classes: int | None,
 ) -> ForeignModel:
     """Build the network once, without memory where it can be, and see what a batch of images becomes. Raises `ForeignError`."""
     code = identity_of(function)
     params, macs, masked = _measured(function, code, json.dumps(options), shape, num_classes)
-    return ForeignModel(name=name, function=function, code=code, options=dict(options), params=params, macs=macs, masked=masked)
+    return ForeignModel(
+        name=name,
+        function=function,
+        code=code,
+        options=dict(options),
+        params=params,
+        macs=macs,
+        masked=masked,
+    )
 
 
 @cache
@@ -282,12 +337,21 @@ def _tried(
 
     with generators_kept(seed=0):
         network = _network(function, options).eval()
-        with FlopCounterMode(display=False) as counter:  # with gradients: without, torch takes shortcuts that it does not count
+        with FlopCounterMode(
+            display=False
+        ) as counter:  # with gradients: without, torch takes shortcuts that it does not count
             logits = network(torch.zeros(_BATCH, *shape))
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if not isinstance(found, tuple) or len(found) != 2 or found[0] != _BATCH or num_classes not in (None, found[1]):
+    if (
+        not isinstance(found, tuple)
+        or len(found) != 2
+        or found[0] != _BATCH
+        or num_classes not in (None, found[1])
+    ):
         wanted = f"logits of shape ({_BATCH}, {num_classes or 'classes'})"
-        raise ForeignError(f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}")
+        raise ForeignError(
+            f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}"
+        )
     params = sum(parameter.numel() for parameter in network.parameters())
     return params, counter.get_total_flops() // (2 * _BATCH), hasattr(network, "set_soft_mask_rate")
 
@@ -311,7 +375,9 @@ def _network(function: str, options: Mapping[str, Any]) -> "nn.Module":
 
     network = function_of(function)(**arguments_of("model", function, options))
     if not isinstance(network, nn.Module):
-        raise ForeignError(f"{function} returned {type(network).__name__}; expected a torch.nn.Module")
+        raise ForeignError(
+            f"{function} returned {type(network).__name__}; expected a torch.nn.Module"
+        )
     return network
 
 
@@ -319,5 +385,9 @@ def described_training(name: str, function: str, options: Mapping[str, Any]) -> 
     """Without running it. Raises `ForeignError`."""
     found = function_of(function)
     if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
-        raise ForeignError(f"{function} is a generator or a coroutine; it must be a function that returns its final metrics")
-    return ForeignTraining(name=name, function=function, code=identity_of(function), options=dict(options))
+        raise ForeignError(
+            f"{function} is a generator or a coroutine; it must be a function that returns its final metrics"
+        )
+    return ForeignTraining(
+        name=name, function=function, code=identity_of(function), options=dict(options)
+    )

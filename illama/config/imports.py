@@ -65,7 +65,9 @@ def blaming(what: str) -> Iterator[None]:
     except ForeignError:
         raise
     except (Exception, SystemExit) as error:
-        raise ForeignError(f"{what} raised {type(error).__name__}: {error}{_place(error)}") from error
+        raise ForeignError(
+            f"{what} raised {type(error).__name__}: {error}{_place(error)}"
+        ) from error
 
 
 @cache
@@ -77,7 +79,9 @@ def function_of(target: str) -> Callable[..., Any]:
         function: Callable[..., Any] = attrgetter(path)(module)
     except AttributeError:
         known = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
-        raise ForeignError(f"module '{module_name}' has no function '{path}'{_did_you_mean(path, known)}") from None
+        raise ForeignError(
+            f"module '{module_name}' has no function '{path}'{_did_you_mean(path, known)}"
+        ) from None
     if not callable(function):
         raise ForeignError(f"{target} is {function!r}, not a function")
     return function
@@ -85,7 +89,9 @@ def function_of(target: str) -> Callable[..., Any]:
 
 def offered(group: str, name: str) -> str | None:
     """The `module:function` that an installed package offers as `name`, by an entry point of `group`."""
-    return next((f"{point.module}:{point.attr}" for point in entry_points(group=group, name=name)), None)
+    return next(
+        (f"{point.module}:{point.attr}" for point in entry_points(group=group, name=name)), None
+    )
 
 
 @cache
@@ -103,15 +109,21 @@ def identity_of(target: str) -> str:
     files, package = sources(target), ""
     if root in _INSTALLED:
         top = module.__name__.partition(".")[0]
-        package = "".join(f"{name} {version(name)} " for name in packages_distributions().get(top, []))
-    digest = sha256(repr(sorted((path, content) for path, content in files.items())).encode()).hexdigest()
+        package = "".join(
+            f"{name} {version(name)} " for name in packages_distributions().get(top, [])
+        )
+    digest = sha256(
+        repr(sorted((path, content) for path, content in files.items())).encode()
+    ).hexdigest()
     return f"{package}sha256:{digest}"
 
 
 def refuse_other_code(target: str, code: str) -> None:
     """Raises `ForeignError` where the code behind `module:function` is not what `identity_of` said of it: `code`."""
     if (found := identity_of(target)) != code:
-        raise ForeignError(f"the code of {target} is another one ({found}) than when this was planned ({code})")
+        raise ForeignError(
+            f"the code of {target} is another one ({found}) than when this was planned ({code})"
+        )
 
 
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
@@ -150,18 +162,29 @@ def _module(name: str) -> ModuleType:
         with blaming(f"importing '{name}'"):
             module = importlib.import_module(name)
         if folder and list(_files(folder, name.partition(".")[0])) and _root(module) != folder:
-            raise ForeignError(f"module '{name}' beside the spec is hidden by {module.__file__}; give it another name")
+            raise ForeignError(
+                f"module '{name}' beside the spec is hidden by {module.__file__}; give it another name"
+            )
         return module
     except ForeignError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in (name, name.partition(".")[0]):
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in (
+            name,
+            name.partition(".")[0],
+        ):
             known = [path.stem for path in folder.glob("*.py")] if folder else []
-            where = f"beside the spec, in {folder}, or among" if folder else "in the current folder or among"
+            where = (
+                f"beside the spec, in {folder}, or among"
+                if folder
+                else "in the current folder or among"
+            )
             message = f"there is no module '{name}' {where} the installed packages{_did_you_mean(name, known)}"
             raise ForeignError(message) from None
         raise
     finally:
         sys.dont_write_bytecode = no_bytecode
-        _Imported.modules |= {new for new in set(sys.modules) - before if _is_beside(sys.modules[new])}
+        _Imported.modules |= {
+            new for new in set(sys.modules) - before if _is_beside(sys.modules[new])
+        }
 
 
 def _is_beside(module: ModuleType) -> bool:
@@ -176,7 +199,9 @@ def _is_beside(module: ModuleType) -> bool:
 def _root(module: ModuleType) -> Path:
     """The folder that the module's whole name is found in."""
     if not getattr(module, "__file__", None):
-        raise ForeignError(f"module '{module.__name__}' has no file, so nothing says whether it is the same tomorrow")
+        raise ForeignError(
+            f"module '{module.__name__}' has no file, so nothing says whether it is the same tomorrow"
+        )
     file = Path(str(module.__file__)).resolve()
     return file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
 
@@ -186,7 +211,11 @@ def _files(root: Path, name: str) -> Iterator[Path]:
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         base = root.joinpath(*parts[:end])
-        yield from (path for path in (base / "__init__.py", base.with_name(f"{base.name}.py")) if path.is_file())
+        yield from (
+            path
+            for path in (base / "__init__.py", base.with_name(f"{base.name}.py"))
+            if path.is_file()
+        )
 
 
 def _imports(source: bytes, package: str) -> Iterator[str]:
@@ -195,7 +224,11 @@ def _imports(source: bytes, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+            base = (
+                resolve_name("." * node.level + (node.module or ""), package)
+                if node.level
+                else str(node.module)
+            )
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
@@ -203,8 +236,16 @@ def _place(error: BaseException) -> str:
     """The line of their code that it comes from."""
     if isinstance(error, SyntaxError):
         return ""  # it says so itself
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    theirs = [frame for frame in frames if not ({*_INSTALLED, Path(__file__).parents[1]} & set(Path(frame.filename).parents))]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+    ]
+    theirs = [
+        frame
+        for frame in frames
+        if not ({*_INSTALLED, Path(__file__).parents[1]} & set(Path(frame.filename).parents))
+    ]
     return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
 
 

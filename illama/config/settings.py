@@ -10,14 +10,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Settings(BaseModel):
     """A group of settings: unknown keys are refused, values never change after they were checked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 def explain(error: ValidationError) -> str:
     """What is wrong with somebody's settings: one line per problem, with the setting, what was found, and the nearest match."""
     problems = error.errors()
-    if any(problem["loc"][-1:] == ("name",) for problem in problems):  # all that is missing follows from the unknown name
-        problems = [problem for problem in problems if problem["type"] != "missing" or problem["loc"][-1] == "name"]
+    if any(
+        problem["loc"][-1:] == ("name",) for problem in problems
+    ):  # all that is missing follows from the unknown name
+        problems = [
+            problem
+            for problem in problems
+            if problem["type"] != "missing" or problem["loc"][-1] == "name"
+        ]
     return "\n".join(_explain_one(problem, error.title) for problem in problems)
 
 
@@ -27,7 +35,9 @@ def _explain_one(problem: Any, title: str) -> str:
         return f"{path} is missing"
     if problem["type"] == "extra_forbidden":
         *sections, key = problem["loc"]
-        known = [field.alias or name for name, field in _group(title, sections).model_fields.items()]
+        known = [
+            field.alias or name for name, field in _group(title, sections).model_fields.items()
+        ]
         nearest = get_close_matches(str(key), known, 1)
         return f"{path} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -37,10 +47,14 @@ def _explain_one(problem: Any, title: str) -> str:
 
 def _group(title: str, sections: Iterable[str]) -> type[Settings]:
     """The group of settings that `sections` lead to from the one called `title`."""
-    group: type[Settings] = next(known for known in Settings.__subclasses__() if known.__name__ == title)
+    group: type[Settings] = next(
+        known for known in Settings.__subclasses__() if known.__name__ == title
+    )
     for section in sections:
         annotation = group.model_fields[section].annotation
         group = next(
-            kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Settings)
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, Settings)
         )
     return group

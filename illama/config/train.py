@@ -3,7 +3,14 @@
 import re
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from illama.config.settings import Settings
 
@@ -36,7 +43,9 @@ class InitConfig(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.source_heads is not None and self.head == "new":
-            raise ValueError("weight selection (source_heads) always draws a new head: leave out head")
+            raise ValueError(
+                "weight selection (source_heads) always draws a new head: leave out head"
+            )
         return self
 
 
@@ -113,17 +122,27 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs} is longer than the training, {self.epochs} epochs")
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} is longer than the training, {self.epochs} epochs"
+            )
         if self.soft_mask and self.soft_mask.epochs > self.epochs:
-            raise ValueError(f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, {self.epochs} epochs")
+            raise ValueError(
+                f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, {self.epochs} epochs"
+            )
         if self.mix_group is not None and (self.mix_group % 2 or self.batch_size % self.mix_group):
-            raise ValueError(f"mix_group {self.mix_group} does not cut batch_size {self.batch_size} into groups of whole pairs")
+            raise ValueError(
+                f"mix_group {self.mix_group} does not cut batch_size {self.batch_size} into groups of whole pairs"
+            )
         if self.transforms == "timm" and not self.random_resized_crop:
             raise ValueError("transforms timm always cuts a random_resized_crop: set that as well")
         if self.drop_path and self.dropout:
-            raise ValueError("drop_path and dropout are both on; their schedule is one, so use only one of them")
+            raise ValueError(
+                "drop_path and dropout are both on; their schedule is one, so use only one of them"
+            )
         if (self.drop_mode == "standard") != (self.cutoff_epoch == 0):
-            raise ValueError(f"drop_mode {self.drop_mode} with cutoff_epoch {self.cutoff_epoch}: early and late need a cutoff")
+            raise ValueError(
+                f"drop_mode {self.drop_mode} with cutoff_epoch {self.cutoff_epoch}: early and late need a cutoff"
+            )
         if self.drop_schedule == "linear" and self.drop_mode != "early":
             raise ValueError(
                 f"drop_schedule linear falls to 0 at the cutoff of drop_mode early, but drop_mode is {self.drop_mode}"
@@ -145,6 +164,8 @@ def parse_rand_augment(policy: str) -> tuple[float, int, float]:
     """
     match = re.fullmatch(r"rand-m(\d+(?:\.\d+)?)(?:-n(\d+))?(?:-mstd(\d+(?:\.\d+)?))?-inc1", policy)
     if match is None:
-        raise ValueError(f"train.aa is {policy!r}; expected the form rand-m9-mstd0.5-inc1, with -n2 after the magnitude at will")
+        raise ValueError(
+            f"train.aa is {policy!r}; expected the form rand-m9-mstd0.5-inc1, with -n2 after the magnitude at will"
+        )
     magnitude, count, deviation = match.groups()
     return float(magnitude), int(count or 2), float(deviation or 0)

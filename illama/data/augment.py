@@ -34,30 +34,48 @@ class Mixed(NamedTuple):
         return Mixed(self.images[rows], self.labels[rows], self.others[rows], share)
 
 
-def flip_and_crop(images: Tensor, train: TrainConfig, seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> Tensor:
+def flip_and_crop(
+    images: Tensor, train: TrainConfig, seed: int, epoch: int, indices: npt.NDArray[np.int64]
+) -> Tensor:
     """Mirror (`train.hflip`) and shift (`train.random_crop`) images (B, C, H, W) that are number `indices` of the data set."""
     if not train.hflip and not train.random_crop:
         return images
-    draws = np.array([shuffler(derive(seed, "flip and crop", epoch, int(index))).random_sample(3) for index in indices])
+    draws = np.array(
+        [
+            shuffler(derive(seed, "flip and crop", epoch, int(index))).random_sample(3)
+            for index in indices
+        ]
+    )
     batch, _, height, width = images.shape
     columns = torch.arange(width).expand(batch, -1)
     mirrored = torch.from_numpy(draws[:, 0] < train.hflip)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)  # (B, W)
-    places = torch.from_numpy((draws[:, 1:] * (2 * train.random_crop + 1)).astype(np.int64))  # (B, 2)
+    places = torch.from_numpy(
+        (draws[:, 1:] * (2 * train.random_crop + 1)).astype(np.int64)
+    )  # (B, 2)
     rows = torch.arange(height) + places[:, :1]  # (B, H)
     columns = columns + places[:, 1:]
     padded = F.pad(images, [train.random_crop] * 4).permute(0, 2, 3, 1)  # (B, H + 2p, W + 2p, C)
     device = images.device
     which = torch.arange(batch, device=device)[:, None, None]
-    return padded[which, rows[:, :, None].to(device), columns[:, None, :].to(device)].permute(0, 3, 1, 2).contiguous()
+    return (
+        padded[which, rows[:, :, None].to(device), columns[:, None, :].to(device)]
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
 
 
-def erase(images: Tensor, probability: float, seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> Tensor:
+def erase(
+    images: Tensor, probability: float, seed: int, epoch: int, indices: npt.NDArray[np.int64]
+) -> Tensor:
     """Random erasing: with `probability`, a rectangle of 2 to 33 % of an image becomes normal noise. images: (B, C, H, W)."""
     if not probability:
         return images
     channels, height, width = images.shape[1:]
-    noise, erased = np.zeros(images.shape, np.float32), np.zeros((len(images), 1, height, width), np.bool_)
+    noise, erased = (
+        np.zeros(images.shape, np.float32),
+        np.zeros((len(images), 1, height, width), np.bool_),
+    )
     for number, index in enumerate(indices):
         random = shuffler(derive(seed, "erase", epoch, int(index)))
         if random.random_sample() >= probability:
@@ -71,7 +89,9 @@ def erase(images: Tensor, probability: float, seed: int, epoch: int, indices: np
                 place = number, slice(None), slice(top, top + h), slice(left, left + w)
                 noise[place], erased[place] = random.standard_normal((channels, h, w)), True
                 break
-    return torch.where(torch.from_numpy(erased).to(images.device), torch.from_numpy(noise).to(images), images)
+    return torch.where(
+        torch.from_numpy(erased).to(images.device), torch.from_numpy(noise).to(images), images
+    )
 
 
 def mix(
@@ -94,13 +114,17 @@ def mix(
     groups = np.minimum(places, train.batch_size - 1 - places) // (train.mix_group // 2)
     mixed, share = torch.empty_like(images), torch.empty(len(images), device=images.device)
     for group in np.unique(groups):
-        members = torch.from_numpy(np.flatnonzero(groups == group)).to(images.device, non_blocking=True)
+        members = torch.from_numpy(np.flatnonzero(groups == group)).to(
+            images.device, non_blocking=True
+        )
         random = shuffler(derive(seed, "mix", iteration, int(group)))
         mixed[members], _, _, share[members] = _mix(images[members], labels[members], train, random)
     return Mixed(mixed, labels, labels.flip(0), share)
 
 
-def _mix(images: Tensor, labels: Tensor, train: TrainConfig, random: np.random.RandomState) -> Mixed:
+def _mix(
+    images: Tensor, labels: Tensor, train: TrainConfig, random: np.random.RandomState
+) -> Mixed:
     cut = bool(train.cutmix) and (not train.mixup or random.random_sample() < 0.5)
     strength = train.cutmix if cut else train.mixup
     share = float(random.beta(strength, strength))
@@ -113,7 +137,9 @@ def _mix(images: Tensor, labels: Tensor, train: TrainConfig, random: np.random.R
     return Mixed(mixed, labels, labels.flip(0), kept)
 
 
-def _rectangle(random: np.random.RandomState, height: int, width: int, share: float) -> tuple[int, int, int, int]:
+def _rectangle(
+    random: np.random.RandomState, height: int, width: int, share: float
+) -> tuple[int, int, int, int]:
     """A rectangle of (1 - share) of the area around a random place, cut off at the border: top, bottom, left, right."""
     h, w = int(height * np.sqrt(1 - share)), int(width * np.sqrt(1 - share))
     y, x = random.randint(height), random.randint(width)
@@ -123,8 +149,12 @@ def _rectangle(random: np.random.RandomState, height: int, width: int, share: fl
 def loss(logits: Tensor, batch: Mixed, label_smoothing: float) -> Tensor:
     """Cross-entropy (nats, mean over the batch) against the labels of a batch that may be mixed."""
     if isinstance(batch.share, Tensor):
-        own = F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
-        other = F.cross_entropy(logits, batch.others, reduction="none", label_smoothing=label_smoothing)
+        own = F.cross_entropy(
+            logits, batch.labels, reduction="none", label_smoothing=label_smoothing
+        )
+        other = F.cross_entropy(
+            logits, batch.others, reduction="none", label_smoothing=label_smoothing
+        )
         return (batch.share * own + (1 - batch.share) * other).mean()
     first = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     if batch.share == 1.0:

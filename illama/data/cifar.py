@@ -28,7 +28,9 @@ def files(name: str, directory: Path) -> list[Path]:
     members = [directory / _FOLDERS[name] / member for member in (*_TRAIN[name], _TEST[name])]
     if members[0].parent.is_dir():
         if missing := [str(path) for path in members if not path.is_file()]:
-            raise FileNotFoundError(f"{name} is incomplete: {', '.join(missing)} missing; unpack {_ARCHIVES[name]} again")
+            raise FileNotFoundError(
+                f"{name} is incomplete: {', '.join(missing)} missing; unpack {_ARCHIVES[name]} again"
+            )
         return members
     archive = directory / _ARCHIVES[name]
     if not archive.is_file():
@@ -46,7 +48,9 @@ def read(name: str, directory: Path) -> tuple[Pixels, Labels, Pixels, Labels]:
     """
     found = files(name, directory)
     if len(found) == 1:
-        parts = _from_archive(found[0], [f"{_FOLDERS[name]}/{member}" for member in (*_TRAIN[name], _TEST[name])])
+        parts = _from_archive(
+            found[0], [f"{_FOLDERS[name]}/{member}" for member in (*_TRAIN[name], _TEST[name])]
+        )
     else:
         parts = [(str(path), path.read_bytes()) for path in found]
     batches = [_parse(source, content, name) for source, content in parts]
@@ -60,7 +64,9 @@ def _from_archive(archive: Path, members: list[str]) -> list[tuple[str, bytes]]:
         with tarfile.open(archive) as tar:
             return [(f"{archive}: {member}", _extract(tar, member)) for member in members]
     except (tarfile.TarError, KeyError, EOFError, OSError) as error:
-        raise ValueError(f"{archive} cannot be read, its download may be incomplete: {error}") from error
+        raise ValueError(
+            f"{archive} cannot be read, its download may be incomplete: {error}"
+        ) from error
 
 
 def _extract(tar: tarfile.TarFile, member: str) -> bytes:
@@ -75,12 +81,22 @@ def _parse(source: str, content: bytes, name: str) -> tuple[Pixels, Labels]:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         labels = np.asarray(batch[_LABELS[name]], dtype=np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise ValueError(f"{source} is not a CIFAR file, or a damaged one: {error}") from error
     if len(pixels) != len(labels):
         raise ValueError(f"{source} has {len(pixels)} images but {len(labels)} labels")
     if strange := sorted(set(labels.tolist()) - set(range(NUM_CLASSES[name]))):
-        raise ValueError(f"{source} has an image of class {strange[0]}; the classes of {name} are 0 to {NUM_CLASSES[name] - 1}")
+        raise ValueError(
+            f"{source} has an image of class {strange[0]}; the classes of {name} are 0 to {NUM_CLASSES[name] - 1}"
+        )
     return pixels, labels
 
 

@@ -23,7 +23,9 @@ SYNTHETIC_NOISE = 2.0
 """Standard deviation of the noise over that of the templates."""
 
 
-def load(data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data_dir: Path | None = None) -> Dataset:
+def load(
+    data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data_dir: Path | None = None
+) -> Dataset:
     """The images of `data`, split: the split is the same for every seed. For all but `image_folder`, which is read as it is used.
 
     Raises `ValueError` when `model` does not take images of this shape or has another number of classes, `FileNotFoundError` when
@@ -35,7 +37,10 @@ def load(data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data
         return dataset
     split: tuple[Images, Labels, Images, Labels]
     if data.name.startswith("cifar"):
-        split, num_classes = cifar.read(data.name, data_directory(data_dir)), cifar.NUM_CLASSES[data.name]
+        split, num_classes = (
+            cifar.read(data.name, data_directory(data_dir)),
+            cifar.NUM_CLASSES[data.name],
+        )
     else:
         images, labels, num_classes = _digits() if data.name == "digits" else _synthetic(model)
         held_out = _held_out(labels, data.val_fraction)
@@ -72,7 +77,10 @@ def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def check_shape(
-    data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, shape: tuple[int, ...], num_classes: int
+    data: DataConfig | ForeignData,
+    model: ModelConfig | ForeignModel,
+    shape: tuple[int, ...],
+    num_classes: int,
 ) -> None:
     """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in `num_classes` classes.
 
@@ -93,7 +101,9 @@ def _digits_file() -> Path:
     """The digits inside scikit-learn. Found without importing it, which would take a second."""
     spec = find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the digits ship inside scikit-learn, which is not installed: pip install scikit-learn")
+        raise ModuleNotFoundError(
+            "the digits ship inside scikit-learn, which is not installed: pip install scikit-learn"
+        )
     return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
@@ -107,13 +117,17 @@ def _file_digest(path: Path) -> str:
 
 
 def _digits() -> tuple[Images, Labels, int]:
-    table = np.loadtxt(_digits_file(), delimiter=",", dtype=np.int64)  # (1797, 64 pixels of 0 to 16 and the class)
+    table = np.loadtxt(
+        _digits_file(), delimiter=",", dtype=np.int64
+    )  # (1797, 64 pixels of 0 to 16 and the class)
     return table[:, :-1].reshape(-1, 1, 8, 8).astype(np.float32), table[:, -1], 10
 
 
 def _synthetic(model: ModelConfig | ForeignModel) -> tuple[Images, Labels, int]:
     """A random template per class under noise, in whatever shape the model takes: data for tests and timings."""
-    assert isinstance(model, ModelConfig)  # other people's say nothing of their shape, and are refused with such data
+    assert isinstance(
+        model, ModelConfig
+    )  # other people's say nothing of their shape, and are refused with such data
     random = shuffler(derive(0, "synthetic"))
     shape = (model.in_chans, model.img_size, model.img_size)
     templates = random.standard_normal((model.num_classes, *shape))
@@ -126,6 +140,8 @@ def _held_out(labels: Labels, fraction: float) -> npt.NDArray[np.bool_]:
     """Which images are for validation: the same share of every class, picked by a digest of the image's number."""
     held_out = np.zeros(len(labels), dtype=np.bool_)
     for label in np.unique(labels):
-        members = sorted(np.flatnonzero(labels == label), key=lambda index: blake2b(b"%d" % index).digest())
+        members = sorted(
+            np.flatnonzero(labels == label), key=lambda index: blake2b(b"%d" % index).digest()
+        )
         held_out[members[: round(fraction * len(members))]] = True
     return held_out

@@ -44,9 +44,13 @@ def read(folder: Path) -> tuple[Listing, Listing, list[str]]:
     """
     train, val = (_classes(folder / part) for part in PARTS)
     if strangers := sorted(val - train):
-        raise ValueError(f"{folder / 'val' / strangers[0]} is a class that {folder / 'train'} does not have")
+        raise ValueError(
+            f"{folder / 'val' / strangers[0]} is a class that {folder / 'train'} does not have"
+        )
     if missing := sorted(train - val):
-        raise ValueError(f"{folder / 'val'} has no folder for the class {missing[0]} of {folder / 'train'}")
+        raise ValueError(
+            f"{folder / 'val'} has no folder for the class {missing[0]} of {folder / 'train'}"
+        )
     names = sorted(train)
     return _listing(folder / "train", names), _listing(folder / "val", names), names
 
@@ -61,7 +65,10 @@ def digest(folder: Path) -> str:
     for part, listing in zip(PARTS, (train, val), strict=True):
         for index in range(len(listing)):
             path = listing.path(index)
-            found.update(os.fsencode(f"{part}/{path.relative_to(listing.folder)}") + b"\0%d\n" % path.stat().st_size)
+            found.update(
+                os.fsencode(f"{part}/{path.relative_to(listing.folder)}")
+                + b"\0%d\n" % path.stat().st_size
+            )
     return found.hexdigest()
 
 
@@ -71,7 +78,11 @@ def _classes(part: Path) -> set[str]:
             f"{part} is not there: an image folder has train/<class>/<image> and val/<class>/<image>; check data.folder and "
             "data_dir"
         )
-    classes = {entry.name for entry in os.scandir(part) if entry.is_dir() and not entry.name.startswith(".")}
+    classes = {
+        entry.name
+        for entry in os.scandir(part)
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
     if not classes:
         raise ValueError(f"{part} has no folders: expected one per class")
     return classes
@@ -82,12 +93,16 @@ def _listing(part: Path, classes: list[str]) -> Listing:
     for label, name in enumerate(classes):
         found = _images(part, name)
         if not found:
-            raise ValueError(f"the class {part / name} is empty: expected images ({', '.join(SUFFIXES)})")
+            raise ValueError(
+                f"the class {part / name} is empty: expected images ({', '.join(SUFFIXES)})"
+            )
         for image in found:
             names += image
             ends.append(len(names))
         labels.extend([label] * len(found))
-    return Listing(part, bytes(names), np.frombuffer(ends, np.int64), np.frombuffer(labels, np.int64))
+    return Listing(
+        part, bytes(names), np.frombuffer(ends, np.int64), np.frombuffer(labels, np.int64)
+    )
 
 
 def _images(part: Path, name: str) -> list[bytes]:
@@ -96,5 +111,9 @@ def _images(part: Path, name: str) -> list[bytes]:
     for folder, below, files in os.walk(part / name, followlinks=True):
         below[:] = [inside for inside in below if not inside.startswith(".")]
         place = Path(folder).relative_to(part)
-        found += [os.fsencode(place / file) for file in files if file.lower().endswith(SUFFIXES) and not file.startswith(".")]
+        found += [
+            os.fsencode(place / file)
+            for file in files
+            if file.lower().endswith(SUFFIXES) and not file.startswith(".")
+        ]
     return sorted(found)

@@ -11,11 +11,18 @@ from illama.randomness import generators_kept
 
 try:
     from timm.data import auto_augment, create_transform
-except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError when it was built for another torch
-    raise ImportError(f"train.transforms timm needs timm and torchvision: pip install timm torchvision ({error})") from error
+except (
+    ImportError,
+    RuntimeError,
+) as error:  # torchvision raises RuntimeError when it was built for another torch
+    raise ImportError(
+        f"train.transforms timm needs timm and torchvision: pip install timm torchvision ({error})"
+    ) from error
 
 # Its own calls Pillow, which since version 13 refuses to keep no bit: one picture in 650 would end the paper's training.
-auto_augment.NAME_TO_OP["PosterizeIncreasing"] = lambda image, bits_to_keep, **_: posterize(image, bits_to_keep)
+auto_augment.NAME_TO_OP["PosterizeIncreasing"] = lambda image, bits_to_keep, **_: posterize(
+    image, bits_to_keep
+)
 
 
 def view(image: Picture, size: int, train: TrainConfig, seed: int) -> Tensor:

@@ -36,16 +36,28 @@ def read_image(path: Path) -> Picture:
     try:
         with Image.open(path) as image:
             return _in_colours(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}; repair or remove it") from error
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{path} cannot be read as an image: {error}; repair or remove it"
+        ) from error
 
 
 def _in_colours(image: Picture) -> Picture:
     if image.mode.startswith("I;16"):  # Pillow would make white of all above 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are numbers of 32 bits (mode {image.mode}), and which of them is white it does not say")
-    if image.mode == "P":  # by way of RGBA: a palette with transparent colours is warned of otherwise
+        raise ValueError(
+            f"its pixels are numbers of 32 bits (mode {image.mode}), and which of them is white it does not say"
+        )
+    if (
+        image.mode == "P"
+    ):  # by way of RGBA: a palette with transparent colours is warned of otherwise
         image = image.convert("RGBA")
     return image.convert("RGB")
 
@@ -74,7 +86,9 @@ def for_validation(image: Picture, size: int) -> Picture:
 def for_training(image: Picture, size: int, train: TrainConfig, random: Random) -> Picture:
     """One random view of a picture, as `train` asks for it."""
     if train.random_resized_crop:
-        cut = image.crop(_crop_box(*image.size, random))  # first: resize(box=...) looks at the pixels around the box as well
+        cut = image.crop(
+            _crop_box(*image.size, random)
+        )  # first: resize(box=...) looks at the pixels around the box as well
         image = cut.resize((size, size), Image.Resampling.BICUBIC)
     else:
         image = for_validation(image, size)
@@ -108,10 +122,18 @@ def _crop_box(width: int, height: int, random: Random) -> tuple[int, int, int, i
     return left, top, left + w, top + h
 
 
-def _affine(matrix: Callable[[Picture, float], tuple[float, ...]]) -> Callable[[Picture, float, int], Picture]:
+def _affine(
+    matrix: Callable[[Picture, float], tuple[float, ...]],
+) -> Callable[[Picture, float, int], Picture]:
     def apply(image: Picture, level: float, sign: int) -> Picture:
         coefficients = matrix(image, sign * level)
-        return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC, fillcolor=MEAN_COLOUR)
+        return image.transform(
+            image.size,
+            Image.Transform.AFFINE,
+            coefficients,
+            Image.Resampling.BICUBIC,
+            fillcolor=MEAN_COLOUR,
+        )
 
     return apply
 
@@ -132,7 +154,9 @@ def posterize(image: Picture, bits: int) -> Picture:
 
 def _solarize_add(image: Picture, level: float, sign: int) -> Picture:
     added = min(128, int(110 * level))
-    return image.point([min(255, value + added) if value < 128 else value for value in range(256)] * 3)
+    return image.point(
+        [min(255, value + added) if value < 128 else value for value in range(256)] * 3
+    )
 
 
 OPERATIONS: tuple[Callable[[Picture, float, int], Picture], ...] = (

@@ -18,7 +18,9 @@ additive causal mask with the class token first, the standard deviation is 0 but
 """
 
 
-def evaluate(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def evaluate(
+    model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, float]:
     """Measures `model` on batches of images (B, channels, height, width) with labels (B,); see `Tally.metrics`."""
     return tally(model, batches).metrics()
 
@@ -49,7 +51,9 @@ class LogitSpread:
         """logits: (B, classes), float64."""
         centred = logits - logits.mean(dim=1, keepdim=True)
         if self.count == 0:
-            self.origin = centred[0]  # sums of differences to one image are exactly 0 where all images are alike
+            self.origin = centred[
+                0
+            ]  # sums of differences to one image are exactly 0 where all images are alike
             self.total = self.squares = torch.zeros_like(self.origin)
         difference = centred - self.origin
         self.count += len(logits)
@@ -62,13 +66,18 @@ class LogitSpread:
             self.__dict__ |= other.__dict__ if self.count == 0 else {}
             return
         shift = other.origin - self.origin
-        self.squares = self.squares + other.squares + 2 * shift * other.total + other.count * shift.square()
+        self.squares = (
+            self.squares + other.squares + 2 * shift * other.total + other.count * shift.square()
+        )
         self.total = self.total + other.total + other.count * shift
         self.count += other.count
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickled on the CPU: the process that it goes to has another device."""
-        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in self.__dict__.items()}
+        return {
+            name: value.cpu() if isinstance(value, Tensor) else value
+            for name, value in self.__dict__.items()
+        }
 
     def std(self) -> float:
         """Standard deviation over the images, root mean square over the classes."""
@@ -100,5 +109,9 @@ class Tally:
         over the images, root mean square over classes.
         """
         count = self.spread.count
-        shares = {"loss": self.loss / count, "acc1": 100 * self.top1 / count, "acc5": 100 * self.top5 / count}
+        shares = {
+            "loss": self.loss / count,
+            "acc1": 100 * self.top1 / count,
+            "acc5": 100 * self.top5 / count,
+        }
         return shares | {"ece": self.calibration.error(count), "logit_std": self.spread.std()}

@@ -23,8 +23,12 @@ class CalibrationGap:
     def add(self, logits: Tensor, is_hit: Tensor) -> None:
         """logits: (B, classes), float64; is_hit: (B,), whether the class with the largest one is the right one."""
         confidence = logits.softmax(dim=1).amax(dim=1)  # (B,)
-        bins = torch.bucketize(confidence, _INNER_EDGES.to(confidence.device))  # an edge, and 1 itself, belongs to the bin below
-        members = bins == torch.arange(BINS, device=bins.device)[:, None]  # (BINS, B); its sums have one order, a scatter's not
+        bins = torch.bucketize(
+            confidence, _INNER_EDGES.to(confidence.device)
+        )  # an edge, and 1 itself, belongs to the bin below
+        members = (
+            bins == torch.arange(BINS, device=bins.device)[:, None]
+        )  # (BINS, B); its sums have one order, a scatter's not
         self.sums += torch.where(members, confidence - is_hit.double(), 0.0).sum(dim=1).cpu()
 
     def merge(self, other: "CalibrationGap") -> None:

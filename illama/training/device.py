@@ -28,7 +28,11 @@ def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
         raise ValueError(
             f"runtime.processes is {runtime.processes}, but torch finds {torch.cuda.device_count()} GPUs: each needs its own"
         )
-    return torch.device("cuda", rank % runtime.processes) if runtime.processes > 1 else torch.device("cuda")
+    return (
+        torch.device("cuda", rank % runtime.processes)
+        if runtime.processes > 1
+        else torch.device("cuda")
+    )
 
 
 def forget_peak_memory(device: torch.device) -> None:
@@ -40,18 +44,24 @@ def forget_peak_memory(device: torch.device) -> None:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Matrix products in `precision`, one of `float32`, `bfloat16` and `float16`."""
     dtype = getattr(torch, precision)
-    return torch.autocast(device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32)
+    return torch.autocast(
+        device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32
+    )
 
 
 def peak_memory_bytes(device: torch.device) -> int:
     """The most that tensors took on a GPU; on the CPU the most that this process took since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _set_default_device(device: torch.device) -> None:
-    torch.set_default_device(None if device.type == "cpu" else device)  # named, it would be looked at in every operation
+    torch.set_default_device(
+        None if device.type == "cpu" else device
+    )  # named, it would be looked at in every operation
 
 
 _KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
@@ -63,7 +73,10 @@ _KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_device, _set_default_device),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     (lambda: torch.backends.cudnn.benchmark, partial(setattr, torch.backends.cudnn, "benchmark")),
-    (lambda: torch.backends.cudnn.deterministic, partial(setattr, torch.backends.cudnn, "deterministic")),
+    (
+        lambda: torch.backends.cudnn.deterministic,
+        partial(setattr, torch.backends.cudnn, "deterministic"),
+    ),
 )
 """What a process keeps, how to look at it and how to set it: code of others changes it, and may not put it back."""
 
@@ -78,7 +91,9 @@ def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterat
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with generators_kept(), torch.random.fork_rng(devices):
         torch.set_num_threads(runtime.num_threads)
-        if deterministic and not strict:  # even to say what is so already imports torch's compiler: a second
+        if (
+            deterministic and not strict
+        ):  # even to say what is so already imports torch's compiler: a second
             torch.use_deterministic_algorithms(True)
         try:
             yield

@@ -92,7 +92,9 @@ class Ranks:
             dist.all_reduce(flat)
         except RuntimeError as error:
             self._broken(error)
-        for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, total in zip(
+            tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True
+        ):
             tensor.detach().copy_(total.view_as(tensor))
 
     def gather(self, value: T) -> list[T]:
@@ -140,7 +142,9 @@ class OtherNodes(Protocol):
 
 
 @contextmanager
-def leading(runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: OtherNodes | None = None) -> Iterator[Ranks]:
+def leading(
+    runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: OtherNodes | None = None
+) -> Iterator[Ranks]:
     """Start the other processes, `runtime.processes` on each node, which call `follow`; inside the context this one leads them.
 
     `follow` is pickled. What it raises, and `ProcessLost` where a process died, is raised here at the next exchange with it.
@@ -152,7 +156,9 @@ def leading(runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: Oth
         return
     pick_device(runtime)
     with _meeting(others, size) as meeting_point:
-        followers = Followers(runtime, range(1, runtime.processes), size, meeting_point, follow, others)
+        followers = Followers(
+            runtime, range(1, runtime.processes), size, meeting_point, follow, others
+        )
         try:
             if others:
                 others.start(meeting_point, follow)
@@ -196,11 +202,15 @@ class Followers:
         self._members: list[tuple[SpawnProcess, Connection]] = []
         context = torch.multiprocessing.get_context("spawn")
         resource_tracker.ensure_running()  # as it is started, it unblocks signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_LEADER)  # a new process inherits what is blocked
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, _FOR_THE_LEADER
+        )  # a new process inherits what is blocked
         try:
             for rank in ranks:
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_follow, args=(runtime, rank, size, meeting_point, theirs, follow))
+                process = context.Process(
+                    target=_follow, args=(runtime, rank, size, meeting_point, theirs, follow)
+                )
                 process.start()
                 theirs.close()
                 self._members.append((process, ours))
@@ -267,7 +277,12 @@ class Followers:
 
 
 def _follow(
-    runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint, pipe: Connection, follow: Callable[[Ranks], None]
+    runtime: RuntimeConfig,
+    rank: int,
+    size: int,
+    meeting_point: MeetingPoint,
+    pipe: Connection,
+    follow: Callable[[Ranks], None],
 ) -> None:
     """The life of a process that does not lead."""
     threading.Thread(target=_end_with_the_leader, args=(pipe,), daemon=True).start()
@@ -303,7 +318,9 @@ def _sendable(error: Exception) -> Exception:
     return error
 
 
-def _meet(runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint) -> tuple[torch.device, Store]:
+def _meet(
+    runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint
+) -> tuple[torch.device, Store]:
     """What this process computes on, and where it learns of the others."""
     device = pick_device(runtime, rank)
     if device.type == "cuda":
@@ -314,7 +331,9 @@ def _meet(runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPo
 
 
 @contextmanager
-def _group(device: torch.device, store: Store, rank: int, size: int, followers: Followers | None = None) -> Iterator[None]:
+def _group(
+    device: torch.device, store: Store, rank: int, size: int, followers: Followers | None = None
+) -> Iterator[None]:
     """This process as a member of the group: NCCL between GPUs, gloo between CPUs.
 
     Raises in the leader, which has `followers`, what kept one of them from coming: gloo itself would wait for half an hour. They
@@ -324,13 +343,19 @@ def _group(device: torch.device, store: Store, rank: int, size: int, followers: 
     backend, device_id = ("gloo", None) if uses_gloo else ("nccl", device)
     timeout = timedelta(seconds=_MEETING_SECONDS) if uses_gloo and followers else None
     try:
-        dist.init_process_group(backend, timeout=timeout, store=store, rank=rank, world_size=size, device_id=device_id)
+        dist.init_process_group(
+            backend, timeout=timeout, store=store, rank=rank, world_size=size, device_id=device_id
+        )
     except RuntimeError as error:
-        c10d._world.group_count = 0  # else the next group of this process has another name than its followers know it by
+        c10d._world.group_count = (
+            0  # else the next group of this process has another name than its followers know it by
+        )
         raise (followers and followers.look()) or error from error
     try:
         if timeout:
-            c10d._set_pg_timeout(default_pg_timeout)  # it holds for sums too, and they may wait for a slow disk
+            c10d._set_pg_timeout(
+                default_pg_timeout
+            )  # it holds for sums too, and they may wait for a slow disk
         yield
     finally:
         _abort()  # to destroy it in peace would take all processes, and they may be at work or dead
@@ -354,8 +379,14 @@ def network_of(leader: str | None) -> Iterator[None]:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((leader, 1))  # sends nothing, and chooses a way
             own = probe.getsockname()[0]
-        name = next(name for name, found in psutil.net_if_addrs().items() if own in {address.address for address in found})
-    added = {key: name for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if key not in os.environ}
+        name = next(
+            name
+            for name, found in psutil.net_if_addrs().items()
+            if own in {address.address for address in found}
+        )
+    added = {
+        key: name for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if key not in os.environ
+    }
     os.environ.update(added)
     try:
         yield

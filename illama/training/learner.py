@@ -30,13 +30,19 @@ class Learner:
         ranks: Ranks | None = None,
     ) -> None:
         if config.train.precision == "float16" and device.type == "cpu":
-            raise ValueError("train.precision float16 needs a GPU; on the CPU use bfloat16 or float32")
+            raise ValueError(
+                "train.precision float16 needs a GPU; on the CPU use bfloat16 or float32"
+            )
         self.config, self.device, self.iterations_per_epoch = config, device, iterations_per_epoch
         self.ranks = ranks or Ranks()
         self.micro_batch = runtime.micro_batch_size or config.train.batch_size
         self.model = make_network(config.model, config.seed).to(device)
-        if self.ranks.size > 1 and any(isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()):
-            raise ValueError("batch normalisation measures whole batches, of which several processes have a part each: use one")
+        if self.ranks.size > 1 and any(
+            isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()
+        ):
+            raise ValueError(
+                "batch normalisation measures whole batches, of which several processes have a part each: use one"
+            )
         self._alpha = 0.0
         self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
         self.optimizer = make_optimizer(self.model, config.train)
@@ -51,9 +57,13 @@ class Learner:
         Returns the whole batch's loss, 0-d, on the device.
         """
         train = self.config.train
-        set_learning_rate(self.optimizer, learning_rate(train, iteration, self.iterations_per_epoch))
+        set_learning_rate(
+            self.optimizer, learning_rate(train, iteration, self.iterations_per_epoch)
+        )
         self.set_alpha(self.alpha(iteration))
-        batch = mix(images, labels, train, self.config.seed, iteration, self.ranks.rows(train.batch_size))
+        batch = mix(
+            images, labels, train, self.config.seed, iteration, self.ranks.rows(train.batch_size)
+        )
         self.optimizer.zero_grad()
         total = self._backward(batch, iteration)
         if train.clip_grad is not None:
@@ -63,7 +73,9 @@ class Learner:
         self.scaler.update()
         if self.average is not None and train.ema is not None:
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - train.ema)
+                torch._foreach_lerp_(
+                    list(self.average.parameters()), list(self.model.parameters()), 1 - train.ema
+                )
                 for copy, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
                     copy.copy_(buffer)  # a batch normalisation's statistics are averages already
         return total
@@ -71,21 +83,34 @@ class Learner:
     def _backward(self, batch: Mixed, iteration: int) -> Tensor:
         """Gradients of the batch's mean loss, added up over micro-batches and processes."""
         count = self.config.train.batch_size
-        drop = part(draw_drop(self.config, iteration, self.iterations_per_epoch, self.device), self.ranks.rows(count))
+        drop = part(
+            draw_drop(self.config, iteration, self.iterations_per_epoch, self.device),
+            self.ranks.rows(count),
+        )
         total = torch.zeros((), device=self.device)
         for start in range(0, len(batch.images), self.micro_batch):
             rows = slice(start, min(start + self.micro_batch, len(batch.images)))
             piece = batch.part(rows)
-            if isinstance(self.config.model, ForeignModel):  # it may draw, and must draw the same when resumed
+            if isinstance(
+                self.config.model, ForeignModel
+            ):  # it may draw, and must draw the same when resumed
                 seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
                 reseed(seed)
                 torch.manual_seed(seed)  # of a GPU as well
             with autocast(self.device, self.config.train.precision):
-                logits = self.network(piece.images) if drop is None else self.network(piece.images, part(drop, rows))
-            value = loss(logits.float(), piece, self.config.train.label_smoothing) * (len(piece.labels) / count)
+                logits = (
+                    self.network(piece.images)
+                    if drop is None
+                    else self.network(piece.images, part(drop, rows))
+                )
+            value = loss(logits.float(), piece, self.config.train.label_smoothing) * (
+                len(piece.labels) / count
+            )
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             total += value.detach()
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        gradients = [
+            parameter.grad for parameter in self.model.parameters() if parameter.grad is not None
+        ]
         self.ranks.add_up([*gradients, total])
         return total
 
@@ -118,7 +143,11 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
         return state if self.average is None else state | {"average": self.average.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:

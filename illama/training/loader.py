@@ -41,11 +41,15 @@ class Loader(Protocol):
         """All validation images, in order."""
 
 
-def make_loader(config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks | None = None) -> Loader:
+def make_loader(
+    config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks | None = None
+) -> Loader:
     """The loader for `config.data`. Raises `ValueError` and `FileNotFoundError` as `illama.data.datasets.load` does."""
     ranks, size = ranks or Ranks(), config.train.batch_size
     if size < 2 * ranks.size - 1:
-        raise ValueError(f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer of them")
+        raise ValueError(
+            f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer of them"
+        )
     kind = FolderLoader if config.data.name == "image_folder" else MemoryLoader
     loader: Loader = kind(config, runtime, device, ranks)
     if loader.count < size:
@@ -53,7 +57,9 @@ def make_loader(config: Config, runtime: RuntimeConfig, device: torch.device, ra
     return loader
 
 
-def _batch_indices(config: Config, ranks: Ranks, epoch: int, count: int, first: int) -> Iterator[Indices]:
+def _batch_indices(
+    config: Config, ranks: Ranks, epoch: int, count: int, first: int
+) -> Iterator[Indices]:
     order, size = epoch_order(config.seed, epoch, count), config.train.batch_size
     rows = ranks.rows(size)
     for start in range(first * size, count - size + 1, size):
@@ -63,13 +69,20 @@ def _batch_indices(config: Config, ranks: Ranks, epoch: int, count: int, first: 
 class MemoryLoader:
     """Images that fit in memory, kept on the device as they came."""
 
-    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks) -> None:
+    def __init__(
+        self, config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks
+    ) -> None:
         data = load(config.data, config.model, runtime.data_dir)
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
         part = ranks.part(len(data.val_labels))
         self.images, self.labels = self._place(data.train_images), self._place(data.train_labels)
-        self.val_images, self.val_labels = self._place(data.val_images[part]), self._place(data.val_labels[part])
-        self.mean, self.std = (self._place(values)[:, None, None] for values in (data.mean, data.std))
+        self.val_images, self.val_labels = (
+            self._place(data.val_images[part]),
+            self._place(data.val_labels[part]),
+        )
+        self.mean, self.std = (
+            self._place(values)[:, None, None] for values in (data.mean, data.std)
+        )
         self.count = len(data.train_labels)
 
     def _place(self, array: npt.NDArray[Any]) -> Tensor:
@@ -97,7 +110,9 @@ class MemoryLoader:
 class FolderLoader:
     """Images in folders, read and augmented by `runtime.data_workers` processes."""
 
-    def __init__(self, config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks) -> None:
+    def __init__(
+        self, config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks
+    ) -> None:
         assert isinstance(config.data, DataConfig)
         folder = data_directory(runtime.data_dir) / config.data.folder
         self.train, self.val, names = image_folder.read(folder)
@@ -109,7 +124,9 @@ class FolderLoader:
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         batches = list(_batch_indices(self.config, self.ranks, epoch, self.count, first))
-        views = _Views(self.train, self.config.model.img_size, self.config.train, self.config.seed, epoch)
+        views = _Views(
+            self.train, self.config.model.img_size, self.config.train, self.config.seed, epoch
+        )
         chunks = self._read(views, [chunk for batch in batches for chunk in _chunks(batch)])
         for batch in batches:
             images, labels = zip(*(next(chunks) for _ in _chunks(batch)), strict=True)
@@ -135,7 +152,10 @@ class FolderLoader:
             if isinstance(chunk, ValueError):
                 raise chunk
             images, labels = chunk
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            yield (
+                images.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+            )
 
 
 def _chunks(indices: Indices, size: int = FOLDER_CHUNK) -> list[Indices]:
@@ -143,14 +163,30 @@ def _chunks(indices: Indices, size: int = FOLDER_CHUNK) -> list[Indices]:
 
 
 def _measured_at_once(runtime: RuntimeConfig, device: torch.device) -> int:
-    return min(EVALUATION_BATCH[device.type], 4 * (runtime.micro_batch_size or EVALUATION_BATCH[device.type]))
+    return min(
+        EVALUATION_BATCH[device.type],
+        4 * (runtime.micro_batch_size or EVALUATION_BATCH[device.type]),
+    )
 
 
 class _Views(Dataset[tuple[Tensor, Tensor] | ValueError]):
     """Pictures of one part of an image folder, seen as an epoch sees them. Without `train`, as validation does."""
 
-    def __init__(self, listing: image_folder.Listing, size: int, train: TrainConfig | None, seed: int, epoch: int) -> None:
-        self.listing, self.size, self.train, self.seed, self.epoch = listing, size, train, seed, epoch
+    def __init__(
+        self,
+        listing: image_folder.Listing,
+        size: int,
+        train: TrainConfig | None,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self.listing, self.size, self.train, self.seed, self.epoch = (
+            listing,
+            size,
+            train,
+            seed,
+            epoch,
+        )
 
     def __getitem__(self, indices: Indices) -> tuple[Tensor, Tensor] | ValueError:
         """Pictures (B, channels, height, width) and labels (B,), or what is wrong with one of the files.
@@ -164,7 +200,12 @@ class _Views(Dataset[tuple[Tensor, Tensor] | ValueError]):
         return images, torch.from_numpy(self.listing.labels[indices])
 
     def _view(self, index: int) -> Tensor:
-        from illama.data.transforms import for_training, for_validation, read_image, to_array  # only image folders need Pillow
+        from illama.data.transforms import (
+            for_training,
+            for_validation,
+            read_image,
+            to_array,
+        )  # only image folders need Pillow
 
         image = read_image(self.listing.path(index))
         if self.train is None:
@@ -175,5 +216,7 @@ class _Views(Dataset[tuple[Tensor, Tensor] | ValueError]):
 
             picture = view(image, self.size, self.train, seed)
         else:
-            picture = torch.from_numpy(to_array(for_training(image, self.size, self.train, shuffler(seed))))
+            picture = torch.from_numpy(
+                to_array(for_training(image, self.size, self.train, shuffler(seed)))
+            )
         return erase(picture[None], self.train.reprob, self.seed, self.epoch, np.array([index]))[0]

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 class Diverged(RuntimeError):
     """The loss or a parameter is not a finite number any more."""
 
-    def __init__(self, iteration: int, tensor: str, value: float, hint: str = "a lower train.lr or train.clip_grad may help"):
+    def __init__(
+        self,
+        iteration: int,
+        tensor: str,
+        value: float,
+        hint: str = "a lower train.lr or train.clip_grad may help",
+    ):
         super().__init__(f"{tensor} is {value} after iteration {iteration}; {hint}")
         self.iteration = iteration
         self.tensor = tensor

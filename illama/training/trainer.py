@@ -21,14 +21,28 @@ from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
 from illama.model import make_network
 from illama.randomness import derive, reseed
 from illama.schedules import learning_rate
-from illama.training.device import autocast, forget_peak_memory, peak_memory_bytes, pick_device, process_state
+from illama.training.device import (
+    autocast,
+    forget_peak_memory,
+    peak_memory_bytes,
+    pick_device,
+    process_state,
+)
 from illama.training.distributed import OtherNodes, Ranks, leading
 from illama.training.learner import Learner
 from illama.training.loader import make_loader
 from illama.training.results import Diverged, NodeLost, ProcessLost, Progress, Stopped, TrainResult
 from illama.training.user_training import train_foreign
 
-__all__ = ["Diverged", "LogMetrics", "ProcessLost", "Stopped", "TrainResult", "evaluate_checkpoint", "train"]
+__all__ = [
+    "Diverged",
+    "LogMetrics",
+    "ProcessLost",
+    "Stopped",
+    "TrainResult",
+    "evaluate_checkpoint",
+    "train",
+]
 
 LogMetrics = Callable[[Mapping[str, float], int], None]
 """Takes the metrics of an epoch and the number of iterations done."""
@@ -60,7 +74,13 @@ def train(
     """
     runtime = runtime or RuntimeConfig()
     if isinstance(config, ForeignConfig):
-        return train_foreign(config, runtime, log_metrics=log_metrics, directory=checkpoint_dir, should_stop=should_stop)
+        return train_foreign(
+            config,
+            runtime,
+            log_metrics=log_metrics,
+            directory=checkpoint_dir,
+            should_stop=should_stop,
+        )
     with leading(runtime, partial(_follow, config, runtime, checkpoint_dir), others) as ranks:
         return _train(config, runtime, ranks, checkpoint_dir, should_stop, log_metrics)
 
@@ -119,7 +139,12 @@ class _Training:
     """Learner, data and progress of one training."""
 
     def __init__(
-        self, config: Config, runtime: RuntimeConfig, ranks: Ranks, directory: Path | None, should_stop: Callable[[], bool]
+        self,
+        config: Config,
+        runtime: RuntimeConfig,
+        ranks: Ranks,
+        directory: Path | None,
+        should_stop: Callable[[], bool],
     ) -> None:
         self.config, self.runtime, self.ranks, self.directory = config, runtime, ranks, directory
         self.should_stop = should_stop
@@ -141,11 +166,15 @@ class _Training:
         started = time.perf_counter()
         progress = self.progress
         if self.batches is None:
-            self.batches = self.loader.batches(*divmod(progress.iteration, self.iterations_per_epoch))
+            self.batches = self.loader.batches(
+                *divmod(progress.iteration, self.iterations_per_epoch)
+            )
         self.losses.append(self.learner.update(progress.iteration, *next(self.batches)))
         progress.iteration += 1
         self.unsaved = True
-        whole_epoch = progress.iteration % self.iterations_per_epoch == 0  # what is still under way belongs to its time
+        whole_epoch = (
+            progress.iteration % self.iterations_per_epoch == 0
+        )  # what is still under way belongs to its time
         if self.device.type == "cpu" or len(self.losses) == LOSSES_IN_FLIGHT or whole_epoch:
             self._look_at_losses()
         self._count(time.perf_counter() - started)
@@ -154,7 +183,10 @@ class _Training:
         """Add up the losses since the last look. Raises `Diverged` for the first that is not finite."""
         if not self.losses:
             return
-        values, first = torch.stack(self.losses).tolist(), self.progress.iteration - len(self.losses) + 1
+        values, first = (
+            torch.stack(self.losses).tolist(),
+            self.progress.iteration - len(self.losses) + 1,
+        )
         self.losses.clear()
         for iteration, value in enumerate(values, first):
             if not math.isfinite(value) and self.ranks.leads:
@@ -169,13 +201,21 @@ class _Training:
             raise Diverged(self.progress.iteration, *broken)
         progress = self.progress
         epoch = progress.iteration // self.iterations_per_epoch
-        images, training_seconds = self.iterations_per_epoch * self.config.train.batch_size, progress.epoch_seconds
+        images, training_seconds = (
+            self.iterations_per_epoch * self.config.train.batch_size,
+            progress.epoch_seconds,
+        )
         metrics = self._metrics(epoch)
-        if self.ranks.leads and not math.isfinite(metrics["val/loss"]):  # weights too large to compute with, though finite
+        if self.ranks.leads and not math.isfinite(
+            metrics["val/loss"]
+        ):  # weights too large to compute with, though finite
             raise Diverged(progress.iteration, "val/loss", metrics["val/loss"])
         self.ranks.check()
         self._count(time.perf_counter() - started)
-        timing = {"time/epoch_seconds": progress.epoch_seconds, "time/images_per_second": images / training_seconds}
+        timing = {
+            "time/epoch_seconds": progress.epoch_seconds,
+            "time/images_per_second": images / training_seconds,
+        }
         progress.epoch_loss = progress.epoch_seconds = 0.0
         progress.final = metrics | timing
         if not progress.best or metrics["val/acc1"] > progress.best["val/acc1"]:
@@ -208,7 +248,11 @@ class _Training:
         model.train()
         for other in others:
             first.merge(other)
-        return {f"{prefix}/{name}": value for name, value in first.metrics().items() if prefix == "val" or name != "logit_std"}
+        return {
+            f"{prefix}/{name}": value
+            for name, value in first.metrics().items()
+            if prefix == "val" or name != "logit_std"
+        }
 
     def _count(self, seconds: float) -> None:
         self.progress.epoch_seconds += seconds
@@ -227,12 +271,20 @@ class _Training:
     def agree(self) -> None:
         """Raise `NodeLost` where nodes go on from different checkpoints: one saw an older state of the disk."""
         if len(found := set(self.ranks.gather(self.progress.iteration))) > 1:
-            raise NodeLost(f"its nodes see different checkpoints, of iterations {min(found)} and {max(found)}")
+            raise NodeLost(
+                f"its nodes see different checkpoints, of iterations {min(found)} and {max(found)}"
+            )
 
     def save_is_due(self) -> bool:
         """Whether `checkpoint_seconds` have passed, and enough of them for what a checkpoint takes."""
-        wait = self.runtime.checkpoint_seconds and max(self.runtime.checkpoint_seconds, self.save_seconds / SAVING_SHARE)
-        return self.directory is not None and self.ranks.leads and time.monotonic() - self.saved_at >= wait
+        wait = self.runtime.checkpoint_seconds and max(
+            self.runtime.checkpoint_seconds, self.save_seconds / SAVING_SHARE
+        )
+        return (
+            self.directory is not None
+            and self.ranks.leads
+            and time.monotonic() - self.saved_at >= wait
+        )
 
     def save(self) -> None:
         """Write the checkpoint, unless `should_stop` raises."""
@@ -243,8 +295,13 @@ class _Training:
         # a checkpoint never holds what is not finite
         if self.directory is not None and self.ranks.leads and self.learner.broken() is None:
             self._measure_memory()
-            about = {"numerics_version": numerics_version(self.config), "config": self.config.model_dump_json()}
-            checkpoint.save(self.directory, about | {"progress": asdict(self.progress)} | self.learner.state())
+            about = {
+                "numerics_version": numerics_version(self.config),
+                "config": self.config.model_dump_json(),
+            }
+            checkpoint.save(
+                self.directory, about | {"progress": asdict(self.progress)} | self.learner.state()
+            )
         self.unsaved = False
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - started
@@ -252,7 +309,9 @@ class _Training:
             raise Stopped(self.progress.iteration)
 
     def _measure_memory(self) -> None:
-        self.progress.peak_memory_bytes = max(self.progress.peak_memory_bytes, peak_memory_bytes(self.device))
+        self.progress.peak_memory_bytes = max(
+            self.progress.peak_memory_bytes, peak_memory_bytes(self.device)
+        )
 
     def result(self) -> TrainResult:
         """What the finished training came to."""

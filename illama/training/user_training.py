@@ -59,7 +59,13 @@ def train_foreign(
     with TemporaryDirectory() as scratch, process_state(runtime):
         device = pick_device(runtime)
         forget_peak_memory(device)
-        log = _Log(config, directory or Path(scratch), log_metrics, should_stop, stops_itself="should_stop" in parameters)
+        log = _Log(
+            config,
+            directory or Path(scratch),
+            log_metrics,
+            should_stop,
+            stops_itself="should_stop" in parameters,
+        )
         given = {
             "seed": config.seed,
             "log_metrics": log,
@@ -97,7 +103,12 @@ class _Log:
         *,
         stops_itself: bool,
     ) -> None:
-        self._config, self._log_metrics, self._ask, self._stops_itself = config, log_metrics, should_stop, stops_itself
+        self._config, self._log_metrics, self._ask, self._stops_itself = (
+            config,
+            log_metrics,
+            should_stop,
+            stops_itself,
+        )
         self.checkpoint_dir = directory / CHECKPOINT_FOLDER
         self._path = directory / STATE
         state = self._earlier()
@@ -113,10 +124,14 @@ class _Log:
         """What the function calls as `log_metrics`."""
         iteration = operator.index(iteration)
         if iteration < 0:
-            raise ValueError(f"log_metrics was called for iteration {iteration}; iterations count from 0")
+            raise ValueError(
+                f"log_metrics was called for iteration {iteration}; iterations count from 0"
+            )
         checked = _checked(metrics, "log_metrics was given", iteration)
         self._log_metrics(checked, iteration)
-        if iteration >= self._iteration:  # else it goes on from a checkpoint, and logs what is known
+        if (
+            iteration >= self._iteration
+        ):  # else it goes on from a checkpoint, and logs what is known
             self._iteration, self._metrics = iteration, checked
             self._keep()
         if not self._stops_itself and self._ask():
@@ -158,7 +173,10 @@ class _Log:
         """What an interrupted attempt left. Raises `ValueError` where it was one with other settings."""
         try:
             state = json.loads(self._path.read_text("utf-8"))
-        except (FileNotFoundError, ValueError):  # none, or torn when the machine died: only figures are lost
+        except (
+            FileNotFoundError,
+            ValueError,
+        ):  # none, or torn when the machine died: only figures are lost
             return {}
         if state["config"] != self._config.model_dump(mode="json"):
             raise ValueError(
@@ -170,22 +188,42 @@ class _Log:
     def _keep(self) -> None:
         state = {"config": self._config.model_dump(mode="json"), "seconds": self._seconds_so_far}
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state | {"iteration": self._iteration, "metrics": self._metrics}), "utf-8")
+        temporary.write_text(
+            json.dumps(state | {"iteration": self._iteration, "metrics": self._metrics}), "utf-8"
+        )
         temporary.replace(self._path)
 
 
 def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
     """As numbers. Raises `Diverged` for the first that is not finite, `ValueError` where it is no metrics at all."""
     if not isinstance(metrics, Mapping):
-        raise ValueError(f"{who} {type(metrics).__name__}; expected metrics: names and numbers, such as {{'val/loss': 0.5}}")
+        raise ValueError(
+            f"{who} {type(metrics).__name__}; expected metrics: names and numbers, such as {{'val/loss': 0.5}}"
+        )
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        if not isinstance(name, str) or not _METRIC_NAME.fullmatch(name) or ".." in name or len(name) > 250:
-            raise ValueError(f"{who} a metric named {name!r}; allowed are letters, digits, _ - . : space, and / in between")
+        if (
+            not isinstance(name, str)
+            or not _METRIC_NAME.fullmatch(name)
+            or ".." in name
+            or len(name) > 250
+        ):
+            raise ValueError(
+                f"{who} a metric named {name!r}; allowed are letters, digits, _ - . : space, and / in between"
+            )
         try:
             found[name] = value.__float__()  # not of text, as float() would
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # numpy's and torch's of several numbers
-            raise ValueError(f"{who} {name!r} of type {type(value).__name__}; a metric is one number") from error
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # numpy's and torch's of several numbers
+            raise ValueError(
+                f"{who} {name!r} of type {type(value).__name__}; a metric is one number"
+            ) from error
         if not math.isfinite(found[name]):
-            raise Diverged(iteration, name, found[name], "what its training logs and returns must be finite")
+            raise Diverged(
+                iteration, name, found[name], "what its training logs and returns must be finite"
+            )
     return found

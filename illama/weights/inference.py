@@ -25,13 +25,17 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, scale: float, mean: npt.ArrayLike, std: npt.ArrayLike) -> None:
+    def __init__(
+        self, network: nn.Module, scale: float, mean: npt.ArrayLike, std: npt.ArrayLike
+    ) -> None:
         """The network sees `(pixels / scale - mean) / std`, `mean` and `std` one for each channel."""
         super().__init__()
         self.network = network
         self.scale = scale
         for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.from_numpy(np.array(values, np.float32))[:, None, None])
+            self.register_buffer(
+                name, torch.from_numpy(np.array(values, np.float32))[:, None, None]
+            )
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits (B, classes)."""
@@ -54,9 +58,13 @@ def load_classifier(directory: Path, data_dir: Path | None = None) -> tuple[Clas
     if config.data.name == "image_folder":
         from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 
-        return Classifier(network, 255, IMAGENET_MEAN, IMAGENET_STD).eval(), _pictures(config, data_dir)
+        return Classifier(network, 255, IMAGENET_MEAN, IMAGENET_STD).eval(), _pictures(
+            config, data_dir
+        )
     data = load(config.data, config.model, data_dir)
-    return Classifier(network, 1, data.mean, data.std).eval(), data.val_images[:EXAMPLES].astype(np.float32)
+    return Classifier(network, 1, data.mean, data.std).eval(), data.val_images[:EXAMPLES].astype(
+        np.float32
+    )
 
 
 def _pictures(config: Config, data_dir: Path | None) -> Pixels:
@@ -65,5 +73,7 @@ def _pictures(config: Config, data_dir: Path | None) -> Pixels:
     assert isinstance(config.data, DataConfig)
     _, listing, _ = image_folder.read(data_directory(data_dir) / config.data.folder)
     examples = range(min(EXAMPLES, len(listing)))
-    pictures = [for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples]
+    pictures = [
+        for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples
+    ]
     return np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) for picture in pictures])

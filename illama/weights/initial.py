@@ -27,7 +27,9 @@ def checked_path(init: InitConfig, data_dir: Path | None = None) -> Path:
     """As `init_path`. Raises `ValueError` when the file is another one than `init.sha256` says."""
     path = init_path(init, data_dir)
     if init.sha256 is not None and (found := _sha256(path)) != init.sha256:
-        raise ValueError(f"{path} is another file, or damaged: its SHA-256 is {found}, and train.init.sha256 is {init.sha256}")
+        raise ValueError(
+            f"{path} is another file, or damaged: its SHA-256 is {found}, and train.init.sha256 is {init.sha256}"
+        )
     return path
 
 

@@ -28,7 +28,9 @@ from illama.weights.weight_selection import from_llama, is_llama, select_weights
 _numpy_scalar: Any = np.float64(0).__reduce__()[0]
 _IN_RELEASED_FILES: list[Any] = [
     argparse.Namespace,
-    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # written by numpy 1 and 2
+    *(
+        (_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")
+    ),  # written by numpy 1 and 2
     np.dtype,
     type(np.dtype(np.float64)),
 ]
@@ -36,7 +38,10 @@ _IN_RELEASED_FILES: list[Any] = [
 
 
 def build(
-    name: str, checkpoint_path: str | Path | None, soft_mask_rate: float, overrides: Mapping[str, Any]
+    name: str,
+    checkpoint_path: str | Path | None,
+    soft_mask_rate: float,
+    overrides: Mapping[str, Any],
 ) -> VisionTransformer:
     """What `illama.create_model` does."""
     try:
@@ -60,7 +65,9 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
         weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
         select_weights(model, weights, init.source_heads)
     else:
-        raise ValueError("weight selection (train.init.source_heads) knows the blocks of our own networks alone")
+        raise ValueError(
+            "weight selection (train.init.source_heads) knows the blocks of our own networks alone"
+        )
 
 
 def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
@@ -73,7 +80,9 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
     if new_head:
         head = {name: value for name, value in here.items() if name.startswith("head.")}
         if not head:
-            raise ValueError("train.init.head new draws the last linear afresh, which must be called head; this network has none")
+            raise ValueError(
+                "train.init.head new draws the last linear afresh, which must be called head; this network has none"
+            )
         weights |= head
     name = type(model).__name__
     if isinstance(model, VisionTransformer):
@@ -93,14 +102,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     with torch.serialization.safe_globals(_IN_RELEASED_FILES):
         content = content_of(path, "weights")
     weights = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path} holds no weights: expected tensors by name, alone or under the key model")
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
+        raise ValueError(
+            f"{path} holds no weights: expected tensors by name, alone or under the key model"
+        )
     return dict(weights)
 
 
 def export_weights(model: VisionTransformer, path: Path) -> None:
     """Write the weights as the authors' code reads them: their names, under the key `model`."""
-    torch.save({"model": {name: value.detach().cpu() for name, value in model.state_dict().items()}}, path)
+    torch.save(
+        {"model": {name: value.detach().cpu() for name, value in model.state_dict().items()}}, path
+    )
 
 
 def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
@@ -117,7 +132,9 @@ def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
     square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
     stretched = F.interpolate(square.float(), (wanted, wanted), mode="bicubic", align_corners=False)
     stretched = stretched.permute(0, 2, 3, 1).flatten(1, 2).type_as(pos_embed)  # (1, P, D)
-    return torch.cat((pos_embed[:, :first], stretched, pos_embed[:, pos_embed.shape[1] - last :]), dim=1)
+    return torch.cat(
+        (pos_embed[:, :first], stretched, pos_embed[:, pos_embed.shape[1] - last :]), dim=1
+    )
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

@@ -39,7 +39,10 @@ def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tenso
     """
 
     def is_whole(block: int) -> bool:
-        return all(f"model.layers.{block}.{theirs}" in weights for theirs in (*_LLAMA_NAMES.values(), *_LLAMA_QKV))
+        return all(
+            f"model.layers.{block}.{theirs}" in weights
+            for theirs in (*_LLAMA_NAMES.values(), *_LLAMA_QKV)
+        )
 
     ours: dict[str, Tensor] = {}
     for block in takewhile(is_whole, count()):
@@ -51,21 +54,29 @@ def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tenso
                 f"block {block} has k of {tuple(k.shape)} and q of {tuple(q.shape)}: grouped queries are not supported"
             )
         _check_heads(len(q), num_heads)
-        ours[here + "attn.qkv.weight"] = torch.cat((_neighbours(q, num_heads), _neighbours(k, num_heads), v))
+        ours[here + "attn.qkv.weight"] = torch.cat(
+            (_neighbours(q, num_heads), _neighbours(k, num_heads), v)
+        )
     return ours
 
 
-def select_weights(model: VisionTransformer, source: Mapping[str, Tensor], source_heads: int) -> list[str]:
+def select_weights(
+    model: VisionTransformer, source: Mapping[str, Tensor], source_heads: int
+) -> list[str]:
     """Fill the blocks of `model` from the larger `source`, in our names; all else keeps its values. Returns the names filled.
 
     Raises `ValueError` when the source has too few blocks, or is smaller somewhere, or cannot have so many heads.
     """
     filled, heads = {}, (source_heads, model.config.num_heads)
     for name, target in model.state_dict().items():
-        if not name.startswith("blocks.") or (name not in source and name.endswith("bias")):  # LLaMA has no biases
+        if not name.startswith("blocks.") or (
+            name not in source and name.endswith("bias")
+        ):  # LLaMA has no biases
             continue
         if name not in source:
-            raise ValueError(f"the source has no {name}: it needs at least {model.config.depth} blocks with RMSNorm and SwiGLU")
+            raise ValueError(
+                f"the source has no {name}: it needs at least {model.config.depth} blocks with RMSNorm and SwiGLU"
+            )
         value = source[name]
         for axis, wanted in enumerate(target.shape):
             value = value.index_select(axis, _chosen(name, axis, value.shape[axis], wanted, heads))
@@ -77,11 +88,15 @@ def select_weights(model: VisionTransformer, source: Mapping[str, Tensor], sourc
 def _chosen(name: str, axis: int, size: int, wanted: int, heads: tuple[int, int]) -> Tensor:
     """Which elements of one dimension: evenly spaced, but heads and RoPE's pairs whole."""
     if wanted > size:
-        raise ValueError(f"{name} has {size} elements in dimension {axis} of the source, and the model needs {wanted}")
+        raise ValueError(
+            f"{name} has {size} elements in dimension {axis} of the source, and the model needs {wanted}"
+        )
     if name.endswith(("attn.qkv.weight", "attn.qkv.bias")) and axis == 0:
         size, wanted = size // 3, wanted // 3
         turned = _head_channels(size, wanted, heads, unit=2)
-        return torch.cat((turned, size + turned, 2 * size + _head_channels(size, wanted, heads, unit=1)))
+        return torch.cat(
+            (turned, size + turned, 2 * size + _head_channels(size, wanted, heads, unit=1))
+        )
     if name.endswith("attn.proj.weight") and axis == 1:  # takes what v of the same heads brings
         return _head_channels(size, wanted, heads, unit=1)
     return _even(size, wanted)
@@ -96,13 +111,17 @@ def _head_channels(size: int, wanted: int, heads: tuple[int, int], unit: int) ->
             f"the source has {heads[0]} heads of {width} channels, and the model needs {heads[1]} of {wanted_width}: both would "
             "have to be as many or fewer"
         )
-    inside = (_even(width // unit, wanted_width // unit)[:, None] * unit + torch.arange(unit)).flatten()
+    inside = (
+        _even(width // unit, wanted_width // unit)[:, None] * unit + torch.arange(unit)
+    ).flatten()
     return (_even(*heads)[:, None] * width + inside).flatten()
 
 
 def _check_heads(width: int, num_heads: int) -> None:
     if width % num_heads or width // num_heads % 2:
-        raise ValueError(f"source_heads is {num_heads}, but the source's width {width} has no so many heads of an even width")
+        raise ValueError(
+            f"source_heads is {num_heads}, but the source's width {width} has no so many heads of an even width"
+        )
 
 
 def _even(size: int, wanted: int) -> Tensor:

@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.analysis.rows import StepEffect, StepRow, corrected, effect_against, make_row, row_to_json
+from orchestrator.analysis.rows import (
+    StepEffect,
+    StepRow,
+    corrected,
+    effect_against,
+    make_row,
+    row_to_json,
+)
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.metrics import METRICS, Mode
@@ -67,7 +74,9 @@ class Roadmap:
             "own_metric": self.own_metric,
             "also": list(self.also),
             "epoch": self.epoch,
-            "steps": [row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows],
+            "steps": [
+                row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows
+            ],
             "designs": [section_to_json(section) for section in self.sections],
             "skipped": [vars(cell) for cell in self.skipped],
             "warnings": [warning.to_json() for warning in self.warnings],
@@ -75,7 +84,9 @@ class Roadmap:
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
-            "open_searches": [search.to_json() for search in self.searches if search.chosen is None],
+            "open_searches": [
+                search.to_json() for search in self.searches if search.chosen is None
+            ],
             "search_seconds": sum(search.seconds for search in self.searches),
         }
 
@@ -92,13 +103,23 @@ def build_roadmap(
     for trial, record in records:
         by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
     own, metric = spec.schema.metric, metric or spec.schema.metric
-    variants = [replace(variant, reference=_reference_by(metric.name, own.name, variant.reference)) for variant in spec.road]
-    rows = [make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric) for variant in variants]
+    variants = [
+        replace(variant, reference=_reference_by(metric.name, own.name, variant.reference))
+        for variant in spec.road
+    ]
+    rows = [
+        make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric)
+        for variant in variants
+    ]
     has_road = any(design.name == "roadmap" for design in spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
-    road = with_effects([row for row in rows if row.variant.design == "roadmap" or not has_road], looks)
+    road = with_effects(
+        [row for row in rows if row.variant.design == "roadmap" or not has_road], looks
+    )
     reported = [(trial, record) for trial, record in records if not trial.is_of_search]
-    costs = {r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None}
+    costs = {
+        r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None
+    }
     return Roadmap(
         sweep=spec.name,
         metric=metric.name,
@@ -108,7 +129,11 @@ def build_roadmap(
         seeds=sorted({trial.seed for trial, _ in reported}),
         looks=looks,
         rows=road,
-        causes={trial.name: record.cause for trial, record in records if record.cause and _ended_badly(record)},
+        causes={
+            trial.name: record.cause
+            for trial, record in records
+            if record.cause and _ended_badly(record)
+        },
         epoch=metric.epoch,
         sections=sections_of(spec, rows),
         searches=spec.searches,
@@ -119,7 +144,9 @@ def build_roadmap(
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
-        code={name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()},
+        code={
+            name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()
+        },
     )
 
 
@@ -138,7 +165,9 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
         else:
             if not row.variant.side and row.variant.design == "roadmap":
                 versus, healthy = healthy, row if row.is_healthy else healthy
-            own_ground = row.variant.on or (row.variant.follows if row.variant.design != "roadmap" else None)
+            own_ground = row.variant.on or (
+                row.variant.follows if row.variant.design != "roadmap" else None
+            )
             ground = of_regime.get(own_ground) if own_ground else versus
             row = _against(row, ground, baseline, looks)
         of_regime[row.variant.name] = row
@@ -151,7 +180,9 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
     ]
 
 
-def _reference_by(metric: str, own: str, reference: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def _reference_by(
+    metric: str, own: str, reference: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
     """What was published of the metric that is reported; none where nothing was."""
     if reference is None or metric == own:
         return reference
@@ -161,7 +192,9 @@ def _reference_by(metric: str, own: str, reference: Mapping[str, Any] | None) ->
     return {"value": figures.pop(metric), "source": reference["source"], "also": figures}
 
 
-def _against(row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]) -> StepRow:
+def _against(
+    row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]
+) -> StepRow:
     """With its effects, also those by the further metrics: the sweep's own says what they are held against, too."""
     also = {
         name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
@@ -171,7 +204,9 @@ def _against(row: StepRow, ground: StepRow | None, baseline: StepRow | None, loo
     return replace(row, also=also, delta_previous=deltas[0], delta_baseline=deltas[1])
 
 
-def other_metric(own: MetricSchema, name: str, mode: Mode | None, results: Iterable[Mapping[str, Any]]) -> MetricSchema:
+def other_metric(
+    own: MetricSchema, name: str, mode: Mode | None, results: Iterable[Mapping[str, Any]]
+) -> MetricSchema:
     """What to report by where `name` is asked for; the sweep's own is then shown beside it.
 
     Raises `UsageError` where nothing has recorded it, or where nobody says which direction is better.
@@ -179,10 +214,14 @@ def other_metric(own: MetricSchema, name: str, mode: Mode | None, results: Itera
     if name not in METRICS:  # every result is read
         recorded = {metric for result in results for metric in result.get("metrics", {})}
         if name not in recorded:
-            raise UsageError(f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}")
+            raise UsageError(
+                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}"
+            )
     known = own.mode if name == own.name else METRICS[name].mode if name in METRICS else mode
     if known is None:
-        raise UsageError(f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min")
+        raise UsageError(
+            f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min"
+        )
     if mode not in (None, known):
         raise UsageError(f"--mode {mode} would call a worse {name} an improvement")
     also = [other for other in dict.fromkeys((own.name, *own.also)) if other != name]

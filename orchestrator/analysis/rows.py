@@ -8,7 +8,15 @@ from typing import Any
 from illama.cost import size_of
 from orchestrator.metrics import decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
-from orchestrator.stats.inference import LEVEL, Effect, Summary, holm, paired_effect, sequential_effect, summarise
+from orchestrator.stats.inference import (
+    LEVEL,
+    Effect,
+    Summary,
+    holm,
+    paired_effect,
+    sequential_effect,
+    summarise,
+)
 from orchestrator.stats.power import seeds_needed
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
@@ -72,7 +80,11 @@ class StepRow:
     @property
     def finished_values(self) -> Mapping[int, float]:
         """The metric of the trials that finished as they should."""
-        return {seed: value for seed, value in self.values.items() if self.outcome_of.get(seed) == Outcome.FINISHED}
+        return {
+            seed: value
+            for seed, value in self.values.items()
+            if self.outcome_of.get(seed) == Outcome.FINISHED
+        }
 
     @property
     def is_mixed(self) -> bool:
@@ -92,7 +104,11 @@ class StepRow:
     @property
     def is_sick(self) -> bool:
         """Whether trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
-        return not self.is_healthy and not self.outcomes.keys() <= {State.PENDING, State.RUNNING, State.INTERRUPTED}
+        return not self.is_healthy and not self.outcomes.keys() <= {
+            State.PENDING,
+            State.RUNNING,
+            State.INTERRUPTED,
+        }
 
     @property
     def compared_values(self) -> Mapping[int, float]:
@@ -110,29 +126,54 @@ class StepRow:
 
     @property
     def _ended_otherwise(self) -> Mapping[str, int]:
-        results = [str(outcome) for outcome in Outcome if outcome.is_result and outcome is not Outcome.FINISHED]
+        results = [
+            str(outcome)
+            for outcome in Outcome
+            if outcome.is_result and outcome is not Outcome.FINISHED
+        ]
         return {name: count for name, count in self.outcomes.items() if name in results}
 
 
-def make_row(variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema) -> StepRow:
+def make_row(
+    variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema
+) -> StepRow:
     """The row of a variant from the records of its trials, by seed."""
     row = _row_by(metric.name, metric.epoch, variant, trials)
-    return replace(row, also={name: _row_by(name, metric.epoch, variant, trials) for name in metric.also})
+    return replace(
+        row, also={name: _row_by(name, metric.epoch, variant, trials) for name in metric.also}
+    )
 
 
-def _row_by(metric: str, epoch: str, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]) -> StepRow:
-    done = {seed: record.result for seed, (_, record) in trials.items() if record.result is not None}
-    to_the_end = {s: result for s, result in done.items() if result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)}
+def _row_by(
+    metric: str, epoch: str, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]
+) -> StepRow:
+    done = {
+        seed: record.result for seed, (_, record) in trials.items() if record.result is not None
+    }
+    to_the_end = {
+        s: result
+        for s, result in done.items()
+        if result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+    }
     last, best = (
-        {seed: value for seed, result in to_the_end.items() if (value := value_of(result, metric, when)) is not None}
+        {
+            seed: value
+            for seed, result in to_the_end.items()
+            if (value := value_of(result, metric, when)) is not None
+        }
         for when in ("last", "best")
     )
     values = best if epoch == "best" else last
     outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
     params, flops = size_of(variant.config)
     if params is None:
-        params, flops = (next((r[size] for r in to_the_end.values() if r.get(size)), None) for size in ("params", "flops"))
-    finished = [seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED] or values
+        params, flops = (
+            next((r[size] for r in to_the_end.values() if r.get(size)), None)
+            for size in ("params", "flops")
+        )
+    finished = [
+        seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED
+    ] or values
     return StepRow(
         variant=variant,
         values=values,
@@ -144,14 +185,23 @@ def _row_by(metric: str, epoch: str, variant: Variant, trials: Mapping[int, tupl
         params=params,
         flops=flops,
         train_seconds=sum(result.get("seconds", 0.0) for result in done.values()),
-        paths={seed: record.path for seed, (_, record) in trials.items() if record.attempts or record.result},
-        reused=sum(record.state is State.DONE and record.is_of_another(trial) for trial, record in trials.values()),
+        paths={
+            seed: record.path
+            for seed, (_, record) in trials.items()
+            if record.attempts or record.result
+        },
+        reused=sum(
+            record.state is State.DONE and record.is_of_another(trial)
+            for trial, record in trials.values()
+        ),
         decimals=decimals_of(metric, [*values.values()]),
         unrecorded=len(to_the_end) - len(values),
     )
 
 
-def effect_against(row: StepRow, versus: StepRow | None, looks: Sequence[int] = ()) -> StepEffect | None:
+def effect_against(
+    row: StepRow, versus: StepRow | None, looks: Sequence[int] = ()
+) -> StepEffect | None:
     """The paired difference to another row, with what a reader must know of it; none where they share no seed.
 
     Where some trials collapsed or diverged, the difference of the others is shown without interval and p-value: which trials
@@ -180,14 +230,22 @@ def _paired(row: StepRow, versus: StepRow, looks: Sequence[int]) -> Effect | Non
     values, others = row.compared_values, versus.compared_values
     if not looks:
         return paired_effect(values, others)
-    return sequential_effect({seed: values[seed] - others[seed] for seed in values.keys() & others.keys()}, looks)
+    return sequential_effect(
+        {seed: values[seed] - others[seed] for seed in values.keys() & others.keys()}, looks
+    )
 
 
 def _spreads_differ(row: StepRow, versus: StepRow) -> list[str]:
     """The known limit of the t-test (`benchmarks/results/calibration.md`)."""
-    spreads = [one.summary.std for one in (row, versus) if one.summary and one.summary.std and len(one.compared_values) > 2]
+    spreads = [
+        one.summary.std
+        for one in (row, versus)
+        if one.summary and one.summary.std and len(one.compared_values) > 2
+    ]
     if len(spreads) == 2 and max(spreads) > _SPREADS_DIFFER * min(spreads):
-        return [f"spreads differ ({spreads[0]:.2g} here, {spreads[1]:.2g} there): p may be too small if one is skewed"]
+        return [
+            f"spreads differ ({spreads[0]:.2g} here, {spreads[1]:.2g} there): p may be too small if one is skewed"
+        ]
     return []
 
 
@@ -250,7 +308,10 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
 def _described(row: StepRow) -> dict[str, Any]:
     """A further metric of a step: without p-values, for it is described and not tested."""
     summary = row.summary
-    deltas = {"delta_previous": effect_to_json(row.delta_previous), "delta_baseline": effect_to_json(row.delta_baseline)}
+    deltas = {
+        "delta_previous": effect_to_json(row.delta_previous),
+        "delta_baseline": effect_to_json(row.delta_baseline),
+    }
     told = ("mean", "ci95", "versus", "pairs", "std", "caveat")
     return {
         "mean": summary.mean if summary else None,

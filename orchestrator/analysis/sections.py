@@ -4,10 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.analysis.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
+from orchestrator.analysis.rows import (
+    StepEffect,
+    StepRow,
+    corrected,
+    effect_against,
+    effect_to_json,
+    row_to_json,
+)
 from orchestrator.spec.schema import DesignSchema
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.stats.contrasts import Contrast, PlacedEffect, Values, factorial_contrasts, order_contrasts
+from orchestrator.stats.contrasts import (
+    Contrast,
+    PlacedEffect,
+    Values,
+    factorial_contrasts,
+    order_contrasts,
+)
 
 TITLES = {
     "one_factor": "Each step alone",
@@ -81,16 +94,28 @@ def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
         return [_section(design, rows, rows) for design in designs]
     looks = adaptive.looks if len(designs) == len(spec.schema.design) else ()
     first = [_of_seeds(row, spec.schema.seeds) for row in rows]
-    return [_section(design, rows, rows if looks and design.name in _SINGLE else first, looks) for design in designs]
+    return [
+        _section(design, rows, rows if looks and design.name in _SINGLE else first, looks)
+        for design in designs
+    ]
 
 
 def _of_seeds(row: StepRow, seeds: Sequence[int]) -> StepRow:
     """The row as if it had no other seeds, as far as effects are concerned."""
     values = {seed: value for seed, value in row.values.items() if seed in seeds}
-    return replace(row, values=values, outcome_of={seed: end for seed, end in row.outcome_of.items() if seed in seeds})
+    return replace(
+        row,
+        values=values,
+        outcome_of={seed: end for seed, end in row.outcome_of.items() if seed in seeds},
+    )
 
 
-def _section(design: DesignSchema, rows: Sequence[StepRow], counted: Sequence[StepRow], looks: Sequence[int] = ()) -> Section:
+def _section(
+    design: DesignSchema,
+    rows: Sequence[StepRow],
+    counted: Sequence[StepRow],
+    looks: Sequence[int] = (),
+) -> Section:
     """`counted` are the same rows with the seeds that effects are computed from."""
     lines: list[EffectLine] = []
     left_out: list[str] = []
@@ -103,20 +128,28 @@ def _section(design: DesignSchema, rows: Sequence[StepRow], counted: Sequence[St
         else:
             of_orders = _orders(regime, found)
             lines += [line for line in of_orders if line.delta or line.kind != INTERACTION]
-            left_out += _untold([line.label for line in of_orders if line.kind == INTERACTION and not line.delta])
+            left_out += _untold(
+                [line.label for line in of_orders if line.kind == INTERACTION and not line.delta]
+            )
         left_out += _left_out(design.name, found)
     of_design = [row for row in rows if row.variant.design == design.name]
     return Section(design.name, of_design, _corrected_by_kind(lines), left_out)
 
 
-def _against_one(design: str, regime: str, rows: Sequence[StepRow], looks: Sequence[int]) -> list[EffectLine]:
+def _against_one(
+    design: str, regime: str, rows: Sequence[StepRow], looks: Sequence[int]
+) -> list[EffectLine]:
     by_name = {row.variant.name: row for row in rows}
     lines = []
     for row in rows:
         if row.variant.design == design:
             other = by_name.get(row.variant.follows or "")
             if other is None:
-                lines.append(EffectLine(regime, MAIN, row.variant.step, None, "all steps together make no sense"))
+                lines.append(
+                    EffectLine(
+                        regime, MAIN, row.variant.step, None, "all steps together make no sense"
+                    )
+                )
                 continue
             pair = (row, other) if design == "one_factor" else (other, row)
             delta = effect_against(*pair, looks)
@@ -132,7 +165,10 @@ def _factorial(design: DesignSchema, regime: str, rows: Sequence[StepRow]) -> li
         for row in rows
         if row.variant.design == "factorial" and _counts(row)
     }
-    return [_contrast_line(regime, contrast, "factorial", rows[0].decimals) for contrast in factorial_contrasts(cells, factors)]
+    return [
+        _contrast_line(regime, contrast, "factorial", rows[0].decimals)
+        for contrast in factorial_contrasts(cells, factors)
+    ]
 
 
 def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
@@ -154,17 +190,28 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
             shared = row.values.keys() & before.values.keys()
             differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
             placed.append(PlacedEffect(row.variant.step, differences))
-        order = "the road" if is_on_road else row.variant.name.partition(".")[0].replace("order", "order ")
+        order = (
+            "the road"
+            if is_on_road
+            else row.variant.name.partition(".")[0].replace("order", "order ")
+        )
         place = f"step {len(row.variant.cell)} of {order}"
         note = _end_of(row) or _end_of(before)
         lines.append(EffectLine(regime, PLACE, f"{row.variant.step}, {place}", delta, note, place))
     steps = list(dict.fromkeys(line.step for line in placed))
     contrasts = order_contrasts(placed, cells, steps)
-    return [*(_contrast_line(regime, contrast, "orders", rows[0].decimals) for contrast in contrasts), *lines]
+    return [
+        *(_contrast_line(regime, contrast, "orders", rows[0].decimals) for contrast in contrasts),
+        *lines,
+    ]
 
 
 def _untold(pairs: Sequence[str]) -> list[str]:
-    return [f"interactions that these orders cannot tell from others: {', '.join(pairs)}"] if pairs else []
+    return (
+        [f"interactions that these orders cannot tell from others: {', '.join(pairs)}"]
+        if pairs
+        else []
+    )
 
 
 def _contrast_line(regime: str, contrast: Contrast, versus: str, decimals: int) -> EffectLine:
@@ -180,7 +227,9 @@ def _corrected_by_kind(lines: Sequence[EffectLine]) -> list[EffectLine]:
     result = list(lines)
     for kind in (MAIN, INTERACTION):
         chosen = [index for index, line in enumerate(lines) if line.kind == kind]
-        for index, delta in zip(chosen, corrected([lines[index].delta for index in chosen]), strict=True):
+        for index, delta in zip(
+            chosen, corrected([lines[index].delta for index in chosen]), strict=True
+        ):
             result[index] = replace(lines[index], delta=delta)
     return result
 
@@ -189,7 +238,11 @@ def _left_out(design: str, rows: Sequence[StepRow]) -> list[str]:
     """Averages over cells would hide these."""
     if design not in ("factorial", "orders"):
         return []
-    counted = [row for row in rows if row.variant.design == design or (design == "orders" and _is_on_road(row))]
+    counted = [
+        row
+        for row in rows
+        if row.variant.design == design or (design == "orders" and _is_on_road(row))
+    ]
     return [
         f"{row.variant.label}: {_end_of(row) or ('no trial recorded it' if row.unrecorded else 'no trial is done')}"
         for row in counted

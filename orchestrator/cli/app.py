@@ -75,16 +75,27 @@ class CompareFormat(StrEnum):
     MD = "md"
 
 
-NoTrackingOption = Annotated[bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")]
-ExecutorOption = Annotated[ExecutorName, typer.Option("--executor", help="`local` trains one trial at a time in this process.")]
+NoTrackingOption = Annotated[
+    bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")
+]
+ExecutorOption = Annotated[
+    ExecutorName,
+    typer.Option("--executor", help="`local` trains one trial at a time in this process."),
+]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="A running Ray cluster, `auto` for the one of this machine. Default: this machine alone."),
+    typer.Option(
+        "--address",
+        help="A running Ray cluster, `auto` for the one of this machine. Default: this machine alone.",
+    ),
 ]
 OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="STEP", help="Only this step; may be given several times.")
+    list[str] | None,
+    typer.Option("--only", metavar="STEP", help="Only this step; may be given several times."),
 ]
-SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
 
 
@@ -97,7 +108,10 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None: ...
 
@@ -136,7 +150,17 @@ def run(
     """Train what is missing and print the roadmap; the same command goes on where it stopped."""
     from orchestrator.spec.sweep_spec import load_spec
 
-    _run(load_spec(spec), executor, address, store, tracking_uri, no_tracking, only, seeds, retry_failed=False)
+    _run(
+        load_spec(spec),
+        executor,
+        address,
+        store,
+        tracking_uri,
+        no_tracking,
+        only,
+        seeds,
+        retry_failed=False,
+    )
 
 
 @app.command()
@@ -151,11 +175,23 @@ def resume(
     seeds: SeedsOption = None,
 ) -> None:
     """As `run`, and try again what failed."""
-    _run(load_sweep(spec, store), executor, address, store, tracking_uri, no_tracking, only, seeds, retry_failed=True)
+    _run(
+        load_sweep(spec, store),
+        executor,
+        address,
+        store,
+        tracking_uri,
+        no_tracking,
+        only,
+        seeds,
+        retry_failed=True,
+    )
 
 
 @app.command()
-def status(spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+def status(
+    spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False
+) -> None:
     """Show what is done, what runs where, what failed and why."""
     from orchestrator.driver import trials_in
     from orchestrator.planning.status import status_of
@@ -174,9 +210,15 @@ def report(
     spec: ReferenceArgument,
     store: StoreOption = Path("runs"),
     form: Annotated[
-        Format | None, typer.Option("--format", help="How to write the roadmap. Default: as the file's name ends, or a table.")
+        Format | None,
+        typer.Option(
+            "--format",
+            help="How to write the roadmap. Default: as the file's name ends, or a table.",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="A file instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="A file instead of the terminal.")
+    ] = None,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
@@ -194,7 +236,9 @@ def report(
         return
     content = render(roadmap, form)
     if output is None:
-        sys.stdout.buffer.write(content)  # as the file would have it, whatever the terminal's encoding
+        sys.stdout.buffer.write(
+            content
+        )  # as the file would have it, whatever the terminal's encoding
         return
     try:
         write_whole(output, content)
@@ -206,11 +250,17 @@ def report(
 @app.command()
 def compare(
     left: Annotated[
-        str, typer.Argument(metavar="A", help="A spec, a sweep in the store, or one of its regimes as `sweep:regime`.")
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A spec, a sweep in the store, or one of its regimes as `sweep:regime`.",
+        ),
     ],
     right: Annotated[str, typer.Argument(metavar="B", help="What to hold against it.")],
     store: StoreOption = Path("runs"),
-    form: Annotated[CompareFormat, typer.Option("--format", help="How to write it.")] = CompareFormat.TABLE,
+    form: Annotated[
+        CompareFormat, typer.Option("--format", help="How to write it.")
+    ] = CompareFormat.TABLE,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
@@ -240,7 +290,9 @@ def main() -> None:
     """The console script `orchestrator`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no ± or Δ shows a question mark
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal that has no ± or Δ shows a question mark
     try:
         app(prog_name="orchestrator")
     except OrchestratorError as error:
@@ -249,7 +301,9 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away, as in `orchestrator report ... | head`
+    except (
+        BrokenPipeError
+    ):  # the reader of our output went away, as in `orchestrator report ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
@@ -285,7 +339,10 @@ def _run(
     )
     ending = run_sweep(job, out)
     if ending.interrupted:
-        err.print(f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}", soft_wrap=True)
+        err.print(
+            f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}",
+            soft_wrap=True,
+        )
         raise typer.Exit(130)
     _print_roadmap(report_sweep(spec, where))
     if ending.has_failures:
@@ -301,21 +358,31 @@ def _executor(name: ExecutorName, address: str | None) -> Any:
         from orchestrator.executors.local import run_locally
 
         if address:
-            raise UsageError("--address names a Ray cluster, but --executor local uses none; leave one of them out")
+            raise UsageError(
+                "--address names a Ray cluster, but --executor local uses none; leave one of them out"
+            )
         return run_locally
     try:
         from orchestrator.executors.ray.tune import run_on_ray
     except ImportError as error:
-        raise UsageError(f"Ray is not installed ({error}); install it, or add --executor local") from error
+        raise UsageError(
+            f"Ray is not installed ({error}); install it, or add --executor local"
+        ) from error
     return partial(run_on_ray, address=address)
 
 
 def _format_of(output: Path | None) -> Format:
     """What the file's name ends in. Raises `UsageError` where no report is written so."""
-    endings = {f".{form}": form for form in Format} | {".tex": Format.LATEX, ".txt": Format.TABLE, "": Format.TABLE}
+    endings = {f".{form}": form for form in Format} | {
+        ".tex": Format.LATEX,
+        ".txt": Format.TABLE,
+        "": Format.TABLE,
+    }
     ending = output.suffix.lower() if output else ""
     if ending not in endings:
-        raise UsageError(f"a report cannot be written as '{ending}'; name one of these with --format: {', '.join(Format)}")
+        raise UsageError(
+            f"a report cannot be written as '{ending}'; name one of these with --format: {', '.join(Format)}"
+        )
     return endings[ending]
 
 
@@ -323,7 +390,9 @@ def _seeds(text: str | None) -> list[int]:
     try:
         return [int(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise UsageError(f"--seeds takes whole numbers with commas between them, such as 0,1,2; found '{text}'") from error
+        raise UsageError(
+            f"--seeds takes whole numbers with commas between them, such as 0,1,2; found '{text}'"
+        ) from error
 
 
 def _print_roadmap(roadmap: Any) -> None:

@@ -12,16 +12,30 @@ from orchestrator.metrics import Mode
 from orchestrator.report import WIDTH
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.")]
-ReferenceArgument = Annotated[str, typer.Argument(metavar="SPEC", help="The sweep's YAML file, or its name in the store.")]
-StoreOption = Annotated[Path, typer.Option("--store", help="Where results are kept; a path that all nodes see.")]
+ReferenceArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="The sweep's YAML file, or its name in the store.")
+]
+StoreOption = Annotated[
+    Path, typer.Option("--store", help="Where results are kept; a path that all nodes see.")
+]
 TrackingOption = Annotated[
     str | None,
-    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's server; by default a SQLite file in the store."),
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow's server; by default a SQLite file in the store.",
+    ),
 ]
 MetricOption = Annotated[
-    str | None, typer.Option("--metric", help="By another metric that the trials recorded, such as train/loss.")
+    str | None,
+    typer.Option(
+        "--metric", help="By another metric that the trials recorded, such as train/loss."
+    ),
 ]
-ModeOption = Annotated[Mode | None, typer.Option("--mode", help="Which direction of it is better, where only you know.")]
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option("--mode", help="Which direction of it is better, where only you know."),
+]
 
 
 class _Output(Console):

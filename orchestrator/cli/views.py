@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from orchestrator.cli.options import ReferenceArgument, StoreOption, TrackingOption, err, load_sweep, open_store, out
+from orchestrator.cli.options import (
+    ReferenceArgument,
+    StoreOption,
+    TrackingOption,
+    err,
+    load_sweep,
+    open_store,
+    out,
+)
 from orchestrator.errors import UsageError, counted
 
 
@@ -24,7 +32,9 @@ def sync(
     spec: ReferenceArgument,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
-    keep_deleted: Annotated[bool, typer.Option("--keep-deleted", help="Leave alone what was deleted by hand in MLflow.")] = False,
+    keep_deleted: Annotated[
+        bool, typer.Option("--keep-deleted", help="Leave alone what was deleted by hand in MLflow.")
+    ] = False,
 ) -> None:
     """Rebuild or repair the MLflow view from the store."""
     from orchestrator.driver import mirror_of
@@ -43,9 +53,16 @@ def register(
     spec: ReferenceArgument,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
-    step: Annotated[str | None, typer.Option("--step", help="Whose network. Default: the last step of the road.")] = None,
-    seed: Annotated[str, typer.Option("--seed", help="A seed of it, `median` or `best` by the sweep's metric.")] = "median",
-    name: Annotated[str | None, typer.Option("--name", help="In the registry. Default: the sweep's name.")] = None,
+    step: Annotated[
+        str | None,
+        typer.Option("--step", help="Whose network. Default: the last step of the road."),
+    ] = None,
+    seed: Annotated[
+        str, typer.Option("--seed", help="A seed of it, `median` or `best` by the sweep's metric.")
+    ] = "median",
+    name: Annotated[
+        str | None, typer.Option("--name", help="In the registry. Default: the sweep's name.")
+    ] = None,
 ) -> None:
     """Put a trained network into MLflow's model registry, ready to be loaded and served."""
     from orchestrator.driver import register_network
@@ -64,7 +81,10 @@ def register(
 def export(
     spec: ReferenceArgument,
     form: Annotated[ExportFormat, typer.Option("--format", help="Whose files.")],
-    output: Annotated[Path, typer.Option("--output", help="A folder; what is there already is brought up to date.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", help="A folder; what is there already is brought up to date."),
+    ],
     store: StoreOption = Path("runs"),
 ) -> None:
     """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
@@ -79,16 +99,25 @@ def export(
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
     folder = shlex.quote(str(output))
-    show = f"tensorboard --logdir {folder}" if to_tensorboard else f"wandb sync {folder}/wandb/offline-run-*"
+    show = (
+        f"tensorboard --logdir {folder}"
+        if to_tensorboard
+        else f"wandb sync {folder}/wandb/offline-run-*"
+    )
     what = "look at them" if to_tensorboard else "upload them"
     err.print(escape(f"wrote {counted(count, 'trial')}; {what}: {show}"), soft_wrap=True)
 
 
 def ui(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="What to open on. Default: the sweep shown last.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Argument(metavar="[SPEC]", help="What to open on. Default: the sweep shown last."),
+    ] = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
-    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: 5000, or a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Default: 5000, or a free one.")
+    ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve MLflow's UI on the store, on 127.0.0.1, until interrupted."""
@@ -102,7 +131,10 @@ def ui(
         raise UsageError(f"there is nothing to show yet: {where.root / 'mlflow.db'} {means}")
     page = page_of(where, load_sweep(sweep, store).name if sweep else None, uri)
     if uri.startswith(("http:", "https:")):
-        out.print(escape(f"MLflow is served there: {without_password(uri).rstrip('/')}{page}"), soft_wrap=True)
+        out.print(
+            escape(f"MLflow is served there: {without_password(uri).rstrip('/')}{page}"),
+            soft_wrap=True,
+        )
         return
     with err.status("starting MLflow's server") as status:
 

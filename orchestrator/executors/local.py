@@ -19,7 +19,9 @@ def run_locally(queue: TrialQueue) -> None:
     for wide in queue.waiting:
         if wide.resources.nodes > 1:
             needs = f"trial {wide.name} asks for {wide.resources.nodes} nodes, and --executor local has one"
-            raise UsageError(f"{needs}; use --executor ray with --address, or lower resources.nodes")
+            raise UsageError(
+                f"{needs}; use --executor ray with --address, or lower resources.nodes"
+            )
     while trial := queue.next():
         path = queue.store.directory(trial).path
         run = _run_apart if _has_limit(trial.resources) else _run
@@ -31,7 +33,9 @@ def _has_limit(resources: Resources) -> bool:
 
 
 def _run(path: Path, session: str) -> Outcome | None:
-    from orchestrator.running.worker import run_trial  # torch takes seconds to import, and only training needs it
+    from orchestrator.running.worker import (
+        run_trial,
+    )  # torch takes seconds to import, and only training needs it
 
     return run_trial(path, session)
 

@@ -29,15 +29,23 @@ class Curve:
     @property
     def digest(self) -> str:
         """Changes whenever there is something new to export."""
-        return sha256(repr((self.params, self.metric, self.lines, self.outcome)).encode()).hexdigest()
+        return sha256(
+            repr((self.params, self.metric, self.lines, self.outcome)).encode()
+        ).hexdigest()
 
 
-def curves_of(spec: SweepSpec, trials: Iterable[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]) -> Iterator[Curve]:
+def curves_of(
+    spec: SweepSpec, trials: Iterable[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]
+) -> Iterator[Curve]:
     """Of every trial that has metrics yet."""
     steps = {(variant.regime, variant.name): variant.step for variant in spec.road}
     for trial in trials:
         record = record_of(trial)
         lines = list(TrialDirectory(Path(record.path)).metrics())
         if lines:
-            params = trial_params(spec, trial, steps[(trial.regime, trial.variant.partition("@")[0])])
-            yield Curve(trial, params, spec.schema.metric.name, lines, str(record.outcome or record.state))
+            params = trial_params(
+                spec, trial, steps[(trial.regime, trial.variant.partition("@")[0])]
+            )
+            yield Curve(
+                trial, params, spec.schema.metric.name, lines, str(record.outcome or record.state)
+            )

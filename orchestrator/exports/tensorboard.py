@@ -50,6 +50,8 @@ def _events(curve: Curve) -> Iterator[Any]:
     for summary in (experiment, session):
         yield Event(wall_time=start, summary=summary)
     for line in curve.lines:
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in line["metrics"].items()]
+        values = [
+            Summary.Value(tag=name, simple_value=value) for name, value in line["metrics"].items()
+        ]
         yield Event(wall_time=line["time"], step=line["iteration"], summary=Summary(value=values))
     yield Event(wall_time=end, summary=closing)

@@ -34,7 +34,10 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
         count += 1
         run_id = sha256(run_key(curve.trial).encode()).hexdigest()[:16]
         earlier = list((output / "wandb").glob(f"offline-run-*-{run_id}"))
-        if any((folder / _DIGEST).exists() and (folder / _DIGEST).read_text() == curve.digest for folder in earlier):
+        if any(
+            (folder / _DIGEST).exists() and (folder / _DIGEST).read_text() == curve.digest
+            for folder in earlier
+        ):
             continue
         for folder in earlier:
             rmtree(folder)

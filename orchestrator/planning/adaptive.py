@@ -33,7 +33,11 @@ def more_seeds(
         by_label = {row.variant.label: row for row in rows}
         for row in rows:
             other = by_label.get(_other_label(row))
-            if other is not None and _is_open(row) and all(_is_done(one, look) for one in (row, other)):
+            if (
+                other is not None
+                and _is_open(row)
+                and all(_is_done(one, look) for one in (row, other))
+            ):
                 for one in (row, other):
                     counts[one.variant.label] = following
     return {label: list(range(adaptive.start, count)) for label, count in counts.items()}
@@ -53,7 +57,9 @@ def _is_open(row: StepRow) -> bool:
 
 def _is_done(row: StepRow, look: int) -> bool:
     """Whether every trial of this look has ended."""
-    ended = set(row.values) | {seed for seed, outcome in row.outcome_of.items() if outcome not in _NOT_ENDED}
+    ended = set(row.values) | {
+        seed for seed, outcome in row.outcome_of.items() if outcome not in _NOT_ENDED
+    }
     return set(range(look)) <= ended
 
 

@@ -22,7 +22,10 @@ def demand(resources: Resources) -> dict[str, float]:
 def fits(resources: Resources, nodes: Sequence[Node]) -> bool:
     """Whether as many of the nodes as it asks for could each hold its part; by default one, all of it."""
     asked = demand(resources)
-    return sum(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes) >= resources.nodes
+    return (
+        sum(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes)
+        >= resources.nodes
+    )
 
 
 def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> str | None:
@@ -34,7 +37,10 @@ def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> 
             have = sorted({_words(node) for node in nodes}) or ["no node for trials"]
             if trial.resources.nodes > 1:
                 asked = f"{trial.resources.nodes} nodes with {asked} each"
-                have = [f"{count}x {words}" for words, count in sorted(Counter(map(_words, nodes)).items())] or have
+                have = [
+                    f"{count}x {words}"
+                    for words, count in sorted(Counter(map(_words, nodes)).items())
+                ] or have
             return f"trial {trial.name} asks for {asked}; {where} has {' and '.join(have)}"
     return None
 

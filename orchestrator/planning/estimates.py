@@ -53,10 +53,14 @@ def estimate_of(spec: SweepSpec, left: Sequence[Known], known: Sequence[Known]) 
     gpus = [trial.resources.gpus_in_all for trial, _ in left]
     gpu_hours = None
     if rate is not None and any(gpus):
-        gpu_hours = sum(rate * flops * trial.resources.gpus_in_all for trial, flops in flops_left) / 3600
+        gpu_hours = (
+            sum(rate * flops * trial.resources.gpus_in_all for trial, flops in flops_left) / 3600
+        )
     price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
     spread = typical_std([effect for effect in _effects(spec, known) if effect])
-    steps = max(1, sum(variant.design == "roadmap" and variant.follows is not None for variant in spec.road))
+    steps = max(
+        1, sum(variant.design == "roadmap" and variant.follows is not None for variant in spec.road)
+    )
     looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
     in_stds = detectable_difference(1.0, spec.schema.most_seeds, steps * looks)
     return Estimate(
@@ -84,7 +88,9 @@ def _seconds_per_flop(spec: SweepSpec, known: Sequence[Known]) -> tuple[float | 
 
 def _share_of_judged(known: Sequence[Known]) -> float:
     """Of their epochs, how many the trials had that a search's rule might stop early; all of them before any is done."""
-    shares = [r.epoch / t.config.train.epochs for t, r in known if t.pruning and r.state is State.DONE]
+    shares = [
+        r.epoch / t.config.train.epochs for t, r in known if t.pruning and r.state is State.DONE
+    ]
     return fmean(shares) if shares else 1.0
 
 
@@ -113,7 +119,9 @@ def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Any]:
             values.setdefault((trial.regime, trial.variant), {})[trial.seed] = record.metrics[name]
     nothing: Mapping[int, float] = {}
     return [
-        paired_effect(values.get((v.regime, v.name), nothing), values.get((v.regime, v.follows), nothing))
+        paired_effect(
+            values.get((v.regime, v.name), nothing), values.get((v.regime, v.follows), nothing)
+        )
         for v in spec.variants
         if v.follows is not None and v.design == "roadmap"
     ]

@@ -85,7 +85,9 @@ class Plan:
     @cached_property
     def estimate(self) -> Estimate:
         """What is left to do costs, and can show; made when it is looked at, for it is what takes longest about a plan."""
-        left = [(p.trial, p.record) for p in self.trials if p.action in (Action.NEW, Action.CONTINUE)]
+        left = [
+            (p.trial, p.record) for p in self.trials if p.action in (Action.NEW, Action.CONTINUE)
+        ]
         left += [(trial, TrialRecord(State.PENDING)) for trial in self.later]
         return estimate_of(self.spec, left, [(p.trial, p.record) for p in self.trials])
 
@@ -125,7 +127,11 @@ def trials_of(
     `only` and `seeds` pick some of them. Raises `UsageError` where they name what the spec does not have.
     """
     _check_choice("step", only, [variant.name for variant in spec.road])
-    _check_choice("seed", seeds, range(spec.schema.adaptive.max) if spec.schema.adaptive else spec.schema.seeds)
+    _check_choice(
+        "seed",
+        seeds,
+        range(spec.schema.adaptive.max) if spec.schema.adaptive else spec.schema.seeds,
+    )
     digest_of = cache(dataset_digest)
     wanted = {search.label: search for search in spec.searches if _is_asked_for(search, spec, only)}
     trials = []
@@ -140,15 +146,23 @@ def trials_of(
     return trials + [trial for search in wanted.values() for trial in search.trials]
 
 
-def later_trials(spec: SweepSpec, *, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[TrialSpec]:
+def later_trials(
+    spec: SweepSpec, *, only: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> list[TrialSpec]:
     """What will follow once searches have found what they look for, as far as it can be told: names and costs, no identity."""
     trials = []
     for search in spec.searches:
         if _is_asked_for(search, spec, only):
             for number in range(len(search.tried) + 1, search.goal + 1):
-                made = trials_with(spec, search.variant_of(number, {}), search.schema.seeds, "later")
+                made = trials_with(
+                    spec, search.variant_of(number, {}), search.schema.seeds, "later"
+                )
                 is_judged = search.schema.prune and number > search.schema.at_once
-                trials += [replace(trial, pruning=_NOT_KNOWN_YET) for trial in made] if is_judged else made
+                trials += (
+                    [replace(trial, pruning=_NOT_KNOWN_YET) for trial in made]
+                    if is_judged
+                    else made
+                )
     for variant in spec.unknown:
         if not only or variant.name in only:
             chosen = [seed for seed in spec.schema.seeds if not seeds or seed in seeds]
@@ -158,7 +172,9 @@ def later_trials(spec: SweepSpec, *, only: Sequence[str] = (), seeds: Sequence[i
 
 def _is_asked_for(search: Search, spec: SweepSpec, only: Sequence[str]) -> bool:
     """Also by a step that builds on what it finds; the search has seeds of its own."""
-    return not only or any(variant.name in only and search.is_needed_by(variant) for variant in spec.road)
+    return not only or any(
+        variant.name in only and search.is_needed_by(variant) for variant in spec.road
+    )
 
 
 def make_plan(
@@ -175,13 +191,17 @@ def make_plan(
         action = _ACTION_OF[record.state]
         if (action is Action.DONE and record.is_of_another(trial)) or trial.fingerprint in seen:
             action = Action.REUSE
-        if record.state is not State.DONE or record.outcome is not Outcome.PRUNED:  # whoever asks for that in full trains it
+        if (
+            record.state is not State.DONE or record.outcome is not Outcome.PRUNED
+        ):  # whoever asks for that in full trains it
             seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
     return Plan(spec, tuple(planned), tuple(warnings_of(spec)), tuple(later))
 
 
-def trials_with(spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str) -> list[TrialSpec]:
+def trials_with(
+    spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str
+) -> list[TrialSpec]:
     """Some seeds of a variant; `digest` is that of its data."""
     fingerprint_of = fingerprint_by_seed(variant.config, digest)
     runtime = _runtime(spec.schema.runtime, variant.resources, variant.config)
@@ -207,9 +227,17 @@ def _runtime(runtime: RuntimeConfig, resources: Resources, config: AnyConfig) ->
 
     Somebody's own training is one process, whatever it makes of its GPUs.
     """
-    on_gpus = runtime.device != "cpu" and "processes" not in runtime.model_fields_set and not isinstance(config, ForeignConfig)
+    on_gpus = (
+        runtime.device != "cpu"
+        and "processes" not in runtime.model_fields_set
+        and not isinstance(config, ForeignConfig)
+    )
     processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
-    threads = max(1, int(resources.cpus) // processes) if "num_threads" not in runtime.model_fields_set else runtime.num_threads
+    threads = (
+        max(1, int(resources.cpus) // processes)
+        if "num_threads" not in runtime.model_fields_set
+        else runtime.num_threads
+    )
     return runtime.model_copy(update={"processes": processes, "num_threads": threads})
 
 

@@ -44,7 +44,9 @@ def refuse_without_networks(spec: SweepSpec) -> None:
 
 def last_step(spec: SweepSpec) -> Variant:
     """Where the road ends; with several regimes, in the last one. It may wait for a search, and not be known yet."""
-    return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][-1]
+    return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][
+        -1
+    ]
 
 
 def representative(
@@ -61,12 +63,20 @@ def representative(
     """
     variant = _variant(spec, step)
     name, mode = spec.schema.metric.name, spec.schema.metric.mode
-    records = [(trial, record_of(trial)) for trial in trials if (trial.regime, trial.variant) == (variant.regime, variant.name)]
+    records = [
+        (trial, record_of(trial))
+        for trial in trials
+        if (trial.regime, trial.variant) == (variant.regime, variant.name)
+    ]
     trained = [(t, r) for t, r in records if has_network(r) and name in r.metrics]
     alike = [(t, r) for t, r in trained if r.outcome is Outcome.FINISHED] or trained
     if not alike:
-        raise UsageError(f"no trial of {variant.label} is trained to the end; `orchestrator status` says where they stand")
-    ranked = sorted(alike, key=lambda one: one[1].metrics[name], reverse=mode == "min")  # from worst to best
+        raise UsageError(
+            f"no trial of {variant.label} is trained to the end; `orchestrator status` says where they stand"
+        )
+    ranked = sorted(
+        alike, key=lambda one: one[1].metrics[name], reverse=mode == "min"
+    )  # from worst to best
     count = f"{counted(len(alike), 'seed')} by {name}"
     if seed == MEDIAN:
         return Representative(*ranked[(len(ranked) - 1) // 2], f"the median of {count}")
@@ -85,7 +95,11 @@ def _variant(spec: SweepSpec, label: str | None) -> Variant:
     label = last_step(spec).label if label is None else label
     road = {variant.label: variant for variant in spec.road}
     if label not in road:
-        raise UsageError(f"{spec.name} has no step '{label}'{did_you_mean_one_of(label, list(road))}")
+        raise UsageError(
+            f"{spec.name} has no step '{label}'{did_you_mean_one_of(label, list(road))}"
+        )
     if not road[label].is_known:
-        raise UsageError(f"{label} waits for a search and has no trials yet; `orchestrator run` goes on with it")
+        raise UsageError(
+            f"{label} waits for a search and has no trials yet; `orchestrator run` goes on with it"
+        )
     return road[label]

@@ -27,7 +27,9 @@ from orchestrator.store.files import read_json, write_json
 from orchestrator.store.store import curve_of
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
-Trials = Callable[[Variant, Sequence[int], Mapping[int, Pruning]], list[tuple[TrialSpec, TrialRecord]]]
+Trials = Callable[
+    [Variant, Sequence[int], Mapping[int, Pruning]], list[tuple[TrialSpec, TrialRecord]]
+]
 """The trials of a variant with some seeds, and what became of them; and, by seed, what stops them early."""
 
 _DRAWS = 20
@@ -84,11 +86,17 @@ def with_searches(spec: SweepSpec, trials: Trials, suggestions: Suggestions) -> 
     """
     done: dict[str, Search] = {}
     while True:
-        spec = spec.with_found({label: search.chosen.values for label, search in done.items() if search.chosen})
+        spec = spec.with_found(
+            {label: search.chosen.values for label, search in done.items() if search.chosen}
+        )
         followed = []
         for search in spec.searches:
             is_open = search.label not in done and search.variant.is_known
-            followed.append(_followed(search, spec, trials, suggestions) if is_open else done.get(search.label, search))
+            followed.append(
+                _followed(search, spec, trials, suggestions)
+                if is_open
+                else done.get(search.label, search)
+            )
         now = {search.label: search for search in followed if search.chosen}
         if now.keys() == done.keys():
             return replace(spec, searches=tuple(followed))
@@ -102,12 +110,17 @@ def _followed(search: Search, spec: SweepSpec, trials: Trials, suggestions: Sugg
     tried: list[Tried] = []
     while len(tried) < search.goal and all(point.has_ended for point in tried):
         if len(points) <= len(tried):
-            points += _suggested(search, tried, spec.schema.metric, f"{spec.name}/{search.label}/{len(tried)}")
+            points += _suggested(
+                search, tried, spec.schema.metric, f"{spec.name}/{search.label}/{len(tried)}"
+            )
             suggestions.keep(search, identity, points)
         end = min(len(tried) + search.schema.at_once, search.goal)
         finished = [point for point in tried if point.mean is not None]
         numbers = range(len(tried), end)
-        tried += [_tried(search, number + 1, points[number], trials, spec.schema.metric, finished) for number in numbers]
+        tried += [
+            _tried(search, number + 1, points[number], trials, spec.schema.metric, finished)
+            for number in numbers
+        ]
     is_over = len(tried) == search.goal and all(point.has_ended for point in tried)
     chosen = _best(tried, spec.schema.metric) if is_over else None
     return replace(search, tried=tuple(tried), chosen=chosen)
@@ -116,31 +129,50 @@ def _followed(search: Search, spec: SweepSpec, trials: Trials, suggestions: Sugg
 def _identity(search: Search, spec: SweepSpec, trials: Trials) -> str:
     """Changes with all that the suggestions depend on; more trials of the same search go on from those that are there."""
     [(trial, _)] = trials(search.variant, [0], {})
-    asked = search.schema.model_dump(mode="json", exclude={"trials"} if search.schema.prune else {"trials", "prune"})
+    asked = search.schema.model_dump(
+        mode="json", exclude={"trials"} if search.schema.prune else {"trials", "prune"}
+    )
     metric = spec.schema.metric.model_dump(exclude={"also"})
-    return sha256(canonical_json([spec.name, trial.fingerprint, asked, metric]).encode()).hexdigest()
+    return sha256(
+        canonical_json([spec.name, trial.fingerprint, asked, metric]).encode()
+    ).hexdigest()
 
 
-def _tried(search: Search, number: int, values: Values, trials: Trials, metric: MetricSchema, finished: Sequence[Tried]) -> Tried:
+def _tried(
+    search: Search,
+    number: int,
+    values: Values,
+    trials: Trials,
+    metric: MetricSchema,
+    finished: Sequence[Tried],
+) -> Tried:
     """`finished` are those of earlier generations that did, in all seeds."""
     variant = search.variant_of(number, values)
     found = trials(variant, search.schema.seeds, _prunings(search, variant, metric, finished))
     if {_ending(search, record) for _, record in found} == {"healthy", "pruned"}:
-        found = trials(variant, search.schema.seeds, {})  # one seed is good enough: the others go on
+        found = trials(
+            variant, search.schema.seeds, {}
+        )  # one seed is good enough: the others go on
     records = [record for _, record in found]
     is_pruned = all(_ending(search, record) == "pruned" for record in records)
     done = [record for record in records if record.state is State.DONE]
-    is_healthy = len(done) == len(records) and all(search.is_healthy(record.outcome) for record in done)
+    is_healthy = len(done) == len(records) and all(
+        search.is_healthy(record.outcome) for record in done
+    )
     return Tried(
         values=values,
         variant=variant,
         trials=[trial for trial, _ in found],
         outcome=_outcome(search, records),
         has_ended=len(done) == len(records),
-        mean=fmean(_reached(trial, record, metric) for trial, record in found) if is_healthy else None,
+        mean=fmean(_reached(trial, record, metric) for trial, record in found)
+        if is_healthy
+        else None,
         failed=[trial.name for trial, record in found if record.state is State.FAILED],
         seconds=sum(record.seconds or 0.0 for record in done),
-        curves={trial.seed: curve_of(record, metric.name) for trial, record in found} if search.schema.prune else {},
+        curves={trial.seed: curve_of(record, metric.name) for trial, record in found}
+        if search.schema.prune
+        else {},
         pruned_at=min(int(record.epoch) for record in records) if is_pruned else None,
     )
 
@@ -149,7 +181,13 @@ def _ending(search: Search, record: TrialRecord) -> str:
     """What a trial says of its settings: `healthy`, `pruned` or `bad`; or that it is `open`."""
     if record.state is not State.DONE:
         return "open"
-    return "healthy" if search.is_healthy(record.outcome) else "pruned" if record.outcome is Outcome.PRUNED else "bad"
+    return (
+        "healthy"
+        if search.is_healthy(record.outcome)
+        else "pruned"
+        if record.outcome is Outcome.PRUNED
+        else "bad"
+    )
 
 
 def _reached(trial: TrialSpec, record: TrialRecord, metric: MetricSchema) -> float:
@@ -161,7 +199,9 @@ def _reached(trial: TrialSpec, record: TrialRecord, metric: MetricSchema) -> flo
     return value
 
 
-def _prunings(search: Search, variant: Variant, metric: MetricSchema, finished: Sequence[Tried]) -> dict[int, Pruning]:
+def _prunings(
+    search: Search, variant: Variant, metric: MetricSchema, finished: Sequence[Tried]
+) -> dict[int, Pruning]:
     """What the variant's trials are held against: the same seed of the combinations that finished. Not at their own last epoch,
     where nothing is left to save.
     """
@@ -170,10 +210,16 @@ def _prunings(search: Search, variant: Variant, metric: MetricSchema, finished: 
         return {}
     curves = {seed: [point.curves[seed] for point in finished] for seed in search.schema.seeds}
     least = {
-        seed: thresholds(of_seed, metric.mode, first=rule.after, last=last, percentile=rule.percentile)
+        seed: thresholds(
+            of_seed, metric.mode, first=rule.after, last=last, percentile=rule.percentile
+        )
         for seed, of_seed in curves.items()
     }
-    return {seed: Pruning(metric.name, metric.mode, of_seed) for seed, of_seed in least.items() if of_seed}
+    return {
+        seed: Pruning(metric.name, metric.mode, of_seed)
+        for seed, of_seed in least.items()
+        if of_seed
+    }
 
 
 def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
@@ -181,7 +227,9 @@ def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
     failed = [str(record.outcome) for record in records if record.state is State.FAILED]
     waiting = [str(record.state) for record in records if record.state is not State.DONE]
     bad = [str(record.outcome) for record in records if not search.is_healthy(record.outcome)]
-    bad.sort(key=lambda outcome: outcome == Outcome.PRUNED)  # to have diverged with one seed says more
+    bad.sort(
+        key=lambda outcome: outcome == Outcome.PRUNED
+    )  # to have diverged with one seed says more
     return next(iter((*failed, *waiting, *bad)), "finished")
 
 
@@ -191,15 +239,24 @@ def _best(tried: Sequence[Tried], metric: MetricSchema) -> Tried:
     return max(tried, key=lambda point: float("-inf") if point.mean is None else sign * point.mean)
 
 
-def _suggested(search: Search, tried: Sequence[Tried], metric: MetricSchema, name: str) -> list[Values]:
+def _suggested(
+    search: Search, tried: Sequence[Tried], metric: MetricSchema, name: str
+) -> list[Values]:
     """The next generation, whole even where the search ends inside of it."""
     seen = {point_key(point.values) for point in tried}
     count = search.schema.at_once
     if search.size is not None and search.size <= search.goal:
-        return list(islice((point for point in search.points() if point_key(point) not in seen), count))
+        return list(
+            islice((point for point in search.points() if point_key(point) not in seen), count)
+        )
     first = [search.as_it_is] if search.as_it_is and not tried else []
     seed = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
-    return [*first, *_asked(search, _told(tried, metric), {*seen, *map(point_key, first)}, count - len(first), seed)]
+    return [
+        *first,
+        *_asked(
+            search, _told(tried, metric), {*seen, *map(point_key, first)}, count - len(first), seed
+        ),
+    ]
 
 
 def _told(tried: Sequence[Tried], metric: MetricSchema) -> list[Told]:
@@ -213,12 +270,18 @@ def _told(tried: Sequence[Tried], metric: MetricSchema) -> list[Told]:
     told = []
     for point, gain in zip(tried, gains, strict=True):
         if point.pruned_at is not None:
-            gain = sign * fmean(curve[point.pruned_at] for curve in point.curves.values() if point.pruned_at in curve)
+            gain = sign * fmean(
+                curve[point.pruned_at]
+                for curve in point.curves.values()
+                if point.pruned_at in curve
+            )
         told.append(Told(point.values, bad if gain is None else gain, point.pruned_at))
     return told
 
 
-def _asked(search: Search, told: Sequence[Told], seen: set[str], count: int, seed: int) -> list[Values]:
+def _asked(
+    search: Search, told: Sequence[Told], seen: set[str], count: int, seed: int
+) -> list[Values]:
     """Ask Optuna for points that are not in `seen`. Those of one generation run at the same time: each is kept away from the
     others by Optuna's "constant liar".
     """
@@ -227,20 +290,27 @@ def _asked(search: Search, told: Sequence[Told], seen: set[str], count: int, see
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=seed)
     if search.schema.sampler == "tpe":
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_FIRST_AT_RANDOM, constant_liar=True)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_FIRST_AT_RANDOM, constant_liar=True
+        )
     study = optuna.create_study(sampler=sampler, direction="maximize")
     spaces = {key: _distribution(optuna.distributions, search, key) for key in search.schema.space}
     for values, gain, pruned_at in told:
         params = {key: _encoded(search.schema.space[key], value) for key, value in values.items()}
         how: dict[str, Any] = {"value": gain}
         if pruned_at is not None:
-            how = {"state": optuna.trial.TrialState.PRUNED, "intermediate_values": {pruned_at: gain}}
+            how = {
+                "state": optuna.trial.TrialState.PRUNED,
+                "intermediate_values": {pruned_at: gain},
+            }
         study.add_trial(optuna.create_trial(params=params, distributions=spaces, **how))
     points: list[Values] = []
     for _ in range(count):
         for _ in range(_DRAWS):
             trial = study.ask(spaces)
-            point: Values = {key: _decoded(search, key, value) for key, value in trial.params.items()}
+            point: Values = {
+                key: _decoded(search, key, value) for key, value in trial.params.items()
+            }
             if point_key(point) not in seen:
                 break
             study.tell(trial, state=optuna.trial.TrialState.FAIL)

@@ -24,7 +24,10 @@ class SweepStatus:
     @property
     def outcomes(self) -> Mapping[str, int]:
         """Trials by outcome where they are done or failed, by state where not."""
-        return Counter(str(r.outcome if r.state in (State.DONE, State.FAILED) else r.state) for _, r in self.trials)
+        return Counter(
+            str(r.outcome if r.state in (State.DONE, State.FAILED) else r.state)
+            for _, r in self.trials
+        )
 
     @property
     def seconds_left(self) -> float | None:

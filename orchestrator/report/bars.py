@@ -19,18 +19,28 @@ def roadmap_figure(roadmap: Roadmap) -> str:
     """One figure for each regime."""
     regimes = dict.fromkeys(row.variant.regime for row in roadmap.rows)
     return "\n".join(
-        _figure(roadmap, regime, [row for row in roadmap.rows if row.variant.regime == regime]) for regime in regimes
+        _figure(roadmap, regime, [row for row in roadmap.rows if row.variant.regime == regime])
+        for regime in regimes
     )
 
 
 def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
     """Room for every seed and interval of the steps that did not collapse, and for the published values if they are near."""
-    values = [value for row in rows if not row.is_collapsed for value in row.compared_values.values()]
-    intervals = [end for row in rows if not row.is_collapsed and row.summary and row.summary.ci95 for end in row.summary.ci95]
+    values = [
+        value for row in rows if not row.is_collapsed for value in row.compared_values.values()
+    ]
+    intervals = [
+        end
+        for row in rows
+        if not row.is_collapsed and row.summary and row.summary.ci95
+        for end in row.summary.ci95
+    ]
     least = 0.0 if min(values, default=0.0) >= 0 else -math.inf
     if values:
         span = max(values) - min(values) or 1.0
-        values += [end for end in intervals if min(values) - span / 4 <= end <= max(values) + span / 4]
+        values += [
+            end for end in intervals if min(values) - span / 4 <= end <= max(values) + span / 4
+        ]
         span = max(values) - min(values) or 1.0
         published = references_of(rows)
         if published and max([*values, *published]) - min([*values, *published]) <= 2 * span:
@@ -41,7 +51,11 @@ def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
 
 def collapse_text(row: StepRow) -> str:
     """Beside the hatched bar that stands for no length."""
-    return f"collapsed at {number_text(row.summary.mean, max(1, row.decimals - 1))}" if row.summary else ""
+    return (
+        f"collapsed at {number_text(row.summary.mean, max(1, row.decimals - 1))}"
+        if row.summary
+        else ""
+    )
 
 
 def references_of(rows: Sequence[StepRow]) -> list[float]:
@@ -61,11 +75,17 @@ def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> str:
     axis = axis_of(rows, roadmap.metric)
     shows_references = all(axis.has(value) for value in references_of(rows))
     baseline = rows[0].summary.mean if rows[0].summary else None
-    grid = "".join(f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks())
+    grid = "".join(
+        f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks()
+    )
     if baseline is not None and axis.has(baseline):
         grid += f'<i class="base" style="left:{axis.percent(baseline):.2f}%"></i>'
-    labels = "".join(f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks())
-    axis_row = f'<div class="row axis"><div></div><div class="track">{labels}</div><div></div></div>'
+    labels = "".join(
+        f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks()
+    )
+    axis_row = (
+        f'<div class="row axis"><div></div><div class="track">{labels}</div><div></div></div>'
+    )
     body = "\n".join(_row(roadmap, row, axis, grid, shows_references) for row in rows)
     title = f"<h3>{escape(regime)}</h3>" if regime else ""
     name = f"{roadmap.metric}, axis from {axis.label(axis.low)}"
@@ -76,7 +96,12 @@ def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> str:
 
 
 def _row(roadmap: Roadmap, row: StepRow, axis: Scale, grid: str, shows_references: bool) -> str:
-    kinds = ["row"] + ["side"] * row.variant.side + ["sick"] * row.is_sick + ["control"] * bool(row.variant.on)
+    kinds = (
+        ["row"]
+        + ["side"] * row.variant.side
+        + ["sick"] * row.is_sick
+        + ["control"] * bool(row.variant.on)
+    )
     marks = _marks(row, axis) + (_reference_mark(row, axis) if shows_references else "")
     on = f" on {row.variant.on}" if row.variant.on else ""
     return (
@@ -96,8 +121,12 @@ def _marks(row: StepRow, axis: Scale) -> str:
     marks = f'<span class="bar" style="width:{axis.percent(summary.mean):.2f}%"></span>'
     if summary.ci95:
         left, right = (axis.percent(end) for end in summary.ci95)
-        title = f"95 % interval {' to '.join(number_text(end, row.decimals) for end in summary.ci95)}"
-        open_ends = " open-left" * (summary.ci95[0] < axis.low) + " open-right" * (summary.ci95[1] > axis.high)
+        title = (
+            f"95 % interval {' to '.join(number_text(end, row.decimals) for end in summary.ci95)}"
+        )
+        open_ends = " open-left" * (summary.ci95[0] < axis.low) + " open-right" * (
+            summary.ci95[1] > axis.high
+        )
         marks += f'<span class="interval{open_ends}" title="{title}" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
     for place, (seed, value) in enumerate(sorted(row.values.items())):
         outcome = row.outcome_of.get(seed, "")
@@ -121,13 +150,19 @@ def _numbers(roadmap: Roadmap, row: StepRow) -> str:
     """Mean, effect and published value, at the end of a row."""
     summary = row.summary
     value = number_text(summary.mean, row.decimals) if summary else "–"
-    spread = f" <small>± {number_text(summary.std, row.decimals)}</small>" if summary and summary.std is not None else ""
+    spread = (
+        f" <small>± {number_text(summary.std, row.decimals)}</small>"
+        if summary and summary.std is not None
+        else ""
+    )
     delta = row.delta_previous
     chip = ""
     if delta:
         text = number_text(delta.effect.mean, delta.decimals, "+")
         p = f", p {p_text(delta)}" if p_text(delta) else ""
-        title = escape(f"{delta_text(delta)} against {delta.versus}{p}. {delta.caveat}".strip(), quote=True)
+        title = escape(
+            f"{delta_text(delta)} against {delta.versus}{p}. {delta.caveat}".strip(), quote=True
+        )
         chip = f'<span class="chip {tone(roadmap, row)}" title="{title}">{text}</span>'
     reference = row.variant.reference
     published = f'<small class="published">◆ {reference["value"]:g}</small>' if reference else ""

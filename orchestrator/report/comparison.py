@@ -8,7 +8,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.analysis.roadmap import Roadmap, with_effects
-from orchestrator.analysis.rows import StepEffect, StepRow, corrected, effect_against, effect_to_json, row_to_json
+from orchestrator.analysis.rows import (
+    StepEffect,
+    StepRow,
+    corrected,
+    effect_against,
+    effect_to_json,
+    row_to_json,
+)
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text, pipe_table
@@ -58,39 +65,61 @@ class Comparison:
             }
             for pair in self.pairs
         ]
-        return {"left": self.left.name, "right": self.right.name, "metric": self.left.metric, "steps": steps}
+        return {
+            "left": self.left.name,
+            "right": self.right.name,
+            "metric": self.left.metric,
+            "steps": steps,
+        }
 
 
 def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
     """The rows of one regime. Raises `UsageError` where the sweep has no such regime, or where one has to be chosen."""
     regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
     if regime and regime not in regimes:
-        hint = did_you_mean_one_of(regime, [name for name in regimes if name] or ["none: leave ':' out"])
+        hint = did_you_mean_one_of(
+            regime, [name for name in regimes if name] or ["none: leave ':' out"]
+        )
         raise UsageError(f"'{roadmap.sweep}' has no regime '{regime}'{hint}")
     if not regime and len(regimes) > 1:
         choices = ", ".join(f"{reference}:{name}" for name in regimes)
         raise UsageError(f"'{roadmap.sweep}' has several regimes; name one of {choices}")
     rows = [row for row in roadmap.rows if row.variant.regime == (regime or regimes[0])]
     name = f"{roadmap.sweep}:{regime}" if regime else roadmap.sweep
-    return Selection(name, roadmap.metric, roadmap.epoch, with_effects(rows, roadmap.looks), roadmap.looks)
+    return Selection(
+        name, roadmap.metric, roadmap.epoch, with_effects(rows, roadmap.looks), roadmap.looks
+    )
 
 
 def compare(left: Selection, right: Selection) -> Comparison:
     """Match steps by name. Raises `UsageError` where the two report different metrics, or at different epochs."""
     if (left.metric, left.epoch) != (right.metric, right.epoch):
-        found = " and ".join(f"{one.name} reports {one.metric} at the {one.epoch} epoch" for one in (left, right))
+        found = " and ".join(
+            f"{one.name} reports {one.metric} at the {one.epoch} epoch" for one in (left, right)
+        )
         raise UsageError(f"{found}: they cannot be compared")
     here, there = ({row.variant.name: row for row in selection.rows} for selection in (left, right))
     pairs = [Pair(name, here.get(name), there.get(name)) for name in {**here, **there}]
-    looks = max(left.looks, right.looks, key=len)  # where one of them stopped when something was decided, that is paid for
-    differences = [effect_against(pair.right, pair.left, looks) if pair.right and pair.left else None for pair in pairs]
+    looks = max(
+        left.looks, right.looks, key=len
+    )  # where one of them stopped when something was decided, that is paid for
+    differences = [
+        effect_against(pair.right, pair.left, looks) if pair.right and pair.left else None
+        for pair in pairs
+    ]
     judged = corrected([delta and replace(delta, versus=left.name) for delta in differences])
-    return Comparison(left, right, [replace(pair, difference=delta) for pair, delta in zip(pairs, judged, strict=True)])
+    return Comparison(
+        left,
+        right,
+        [replace(pair, difference=delta) for pair, delta in zip(pairs, judged, strict=True)],
+    )
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
     """Value and effect of every step in both, and the difference between them."""
-    table = FittedTable(_title(comparison), columns(comparison), [pair_cells(pair) for pair in comparison.pairs])
+    table = FittedTable(
+        _title(comparison), columns(comparison), [pair_cells(pair) for pair in comparison.pairs]
+    )
     caveats = [Text(caveat, style="yellow") for caveat in _caveats(comparison)]
     return Group(table, *caveats, Text(_note(comparison), style="dim"))
 
@@ -98,7 +127,11 @@ def comparison_table(comparison: Comparison) -> RenderableType:
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as a pipe table."""
     table = pipe_table(columns(comparison), [pair_cells(pair) for pair in comparison.pairs])
-    notes = [line for note in (*_caveats(comparison), _note(comparison)) for line in ("", markdown_text(note))]
+    notes = [
+        line
+        for note in (*_caveats(comparison), _note(comparison))
+        for line in ("", markdown_text(note))
+    ]
     return "\n".join([f"# {_title(comparison)}", "", *table, *notes, ""])
 
 
@@ -122,7 +155,11 @@ def _title(comparison: Comparison) -> str:
 
 def _caveats(comparison: Comparison) -> list[str]:
     """What stands behind the stars."""
-    return [f"* {p.step}: {p.difference.caveat}" for p in comparison.pairs if p.difference and p.difference.caveat]
+    return [
+        f"* {p.step}: {p.difference.caveat}"
+        for p in comparison.pairs
+        if p.difference and p.difference.caveat
+    ]
 
 
 def _note(comparison: Comparison) -> str:

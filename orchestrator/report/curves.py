@@ -23,7 +23,10 @@ def read_curves(row: StepRow, metric: str) -> dict[int, Curve]:
     curves: dict[int, Curve] = {}
     for seed, path in sorted(row.paths.items()):
         lines = TrialDirectory(Path(path)).metrics()
-        found = [(line["metrics"].get("epoch", line["iteration"]), line["metrics"].get(metric)) for line in lines]
+        found = [
+            (line["metrics"].get("epoch", line["iteration"]), line["metrics"].get(metric))
+            for line in lines
+        ]
         points = [(float(epoch), value) for epoch, value in found if value is not None]
         if points:
             curves[seed] = points
@@ -36,19 +39,27 @@ def learning_curves(roadmap: Roadmap, metric: str) -> str:
     for regime in dict.fromkeys(row.variant.regime for row in roadmap.rows):
         rows = [row for row in roadmap.rows if row.variant.regime == regime]
         curves = {row.variant.name: read_curves(row, metric) for row in rows}
-        points = [point for of_row in curves.values() for curve in of_row.values() for point in curve]
+        points = [
+            point for of_row in curves.values() for curve in of_row.values() for point in curve
+        ]
         if not points:
             continue
         epochs = Scale(0.0, max(max(epoch for epoch, _ in points), 1.0))
         values = scale_around([value for _, value in points])
         behind = curves[rows[0].variant.name]
-        drawings = [_drawing(row, curves[row.variant.name], behind, epochs, values) for row in rows if curves[row.variant.name]]
+        drawings = [
+            _drawing(row, curves[row.variant.name], behind, epochs, values)
+            for row in rows
+            if curves[row.variant.name]
+        ]
         title = f"<h3>{escape(regime)}</h3>" if regime else ""
         parts.append(f'{title}<div class="curves">{"".join(drawings)}</div>')
     return "\n".join(parts)
 
 
-def _drawing(row: StepRow, curves: dict[int, Curve], behind: dict[int, Curve], epochs: Scale, values: Scale) -> str:
+def _drawing(
+    row: StepRow, curves: dict[int, Curve], behind: dict[int, Curve], epochs: Scale, values: Scale
+) -> str:
     ticks = values.ticks(5)
     lines = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(tick, values):.1f}" y2="{_y(tick, values):.1f}"/>'
@@ -59,8 +70,14 @@ def _drawing(row: StepRow, curves: dict[int, Curve], behind: dict[int, Curve], e
         f'<text x="{_x(tick, epochs):.1f}" y="{_HEIGHT - 5}" text-anchor="middle">{epochs.label(tick, 3)}</text>'
         for tick in epochs.ticks(3)
     )
-    shadows = "".join(_line(curve, epochs, values, "shadow") for curve in behind.values()) if row.variant.follows else ""
-    own = "".join(_line(curve, epochs, values, "curve", f"seed {seed}") for seed, curve in curves.items())
+    shadows = (
+        "".join(_line(curve, epochs, values, "shadow") for curve in behind.values())
+        if row.variant.follows
+        else ""
+    )
+    own = "".join(
+        _line(curve, epochs, values, "curve", f"seed {seed}") for seed, curve in curves.items()
+    )
     kinds = " side" * row.variant.side + " sick" * row.is_sick
     return (
         f'<figure class="small{kinds}"><figcaption>{"└ " * row.variant.side}{escape(row.variant.name)}</figcaption>'

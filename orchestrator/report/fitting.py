@@ -30,7 +30,9 @@ class FittedTable:
     styles: Sequence[str] = ()
     """Of the rows."""
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         for headings in ([column.heading for column in self.columns], self._narrow_headings):
             if self._width(headings) <= options.max_width:
                 yield self._plain(headings)
@@ -40,12 +42,21 @@ class FittedTable:
     @cached_property
     def _cell_widths(self) -> Sequence[int]:
         """Of columns whose headings have a line for each word where they need to."""
-        least = [max(min(len(column.heading), _SHORT), *map(len, column.heading.split())) for column in self.columns]
-        return [max([width, *(len(row[index]) for row in self.rows)]) for index, width in enumerate(least)]
+        least = [
+            max(min(len(column.heading), _SHORT), *map(len, column.heading.split()))
+            for column in self.columns
+        ]
+        return [
+            max([width, *(len(row[index]) for row in self.rows)])
+            for index, width in enumerate(least)
+        ]
 
     @property
     def _narrow_headings(self) -> list[str]:
-        return ["\n".join(wrap(c.heading, width)) for c, width in zip(self.columns, self._cell_widths, strict=True)]
+        return [
+            "\n".join(wrap(c.heading, width))
+            for c, width in zip(self.columns, self._cell_widths, strict=True)
+        ]
 
     def _width(self, headings: Sequence[str]) -> int:
         """Of all columns side by side."""
@@ -56,9 +67,15 @@ class FittedTable:
         return sum(widths) + _GAP * len(widths)
 
     def _plain(self, headings: Sequence[str]) -> Table:
-        table = Table(title=Text(self.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        table = Table(
+            title=Text(self.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        )
         for column, heading in zip(self.columns, headings, strict=True):
-            table.add_column(Text(heading), justify="right" if column.is_number else "left", no_wrap=not column.wraps)
+            table.add_column(
+                Text(heading),
+                justify="right" if column.is_number else "left",
+                no_wrap=not column.wraps,
+            )
         for row, style in self._styled_rows():
             table.add_row(*map(Text, row), style=style)
         return table
@@ -70,12 +87,19 @@ class FittedTable:
         height = max(map(len, headings.values()))
         yield Text(f"{self.title}\n", style="italic")
         for place in range(height):
-            parts = {index: ([""] * (height - len(lines)) + lines)[place] for index, lines in headings.items()}
+            parts = {
+                index: ([""] * (height - len(lines)) + lines)[place]
+                for index, lines in headings.items()
+            }
             yield Text(self._line(parts), style="bold")
         yield Text(" " + "─" * (sum(self._cell_widths[index] + _GAP for index in kept) - _GAP))
         for row, style in self._styled_rows():
             yield Text(self._line({index: row[index] for index in kept}), style=style)
-            below = [self._below(index, cell, room) for index, cell in enumerate(row) if index not in kept and cell]
+            below = [
+                self._below(index, cell, room)
+                for index, cell in enumerate(row)
+                if index not in kept and cell
+            ]
             for line in wrap(f"{_HELD}· ".join(below), room):
                 yield Text(" " * _GAP + line.replace(_HELD, " "), style="dim")
         yield Text("")
@@ -85,7 +109,10 @@ class FittedTable:
 
     def _line(self, cells: Mapping[int, str]) -> str:
         widths = self._cell_widths
-        parts = [c.rjust(widths[i]) if self.columns[i].is_number else c.ljust(widths[i]) for i, c in cells.items()]
+        parts = [
+            c.rjust(widths[i]) if self.columns[i].is_number else c.ljust(widths[i])
+            for i, c in cells.items()
+        ]
         return f" {(' ' * _GAP).join(parts)}".rstrip()
 
     def _below(self, index: int, cell: str, room: int) -> str:

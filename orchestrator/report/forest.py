@@ -35,7 +35,12 @@ def lines_of_road(roadmap: Roadmap) -> list[ForestLine]:
 
 def lines_of_section(lines: Sequence[EffectLine]) -> list[ForestLine]:
     """The same of another design's effects."""
-    return [ForestLine(f"{line.regime}/{line.label}" if line.regime else line.label, line.delta, line.note) for line in lines]
+    return [
+        ForestLine(
+            f"{line.regime}/{line.label}" if line.regime else line.label, line.delta, line.note
+        )
+        for line in lines
+    ]
 
 
 def forest(lines: Sequence[ForestLine], mode: str) -> str:
@@ -50,7 +55,9 @@ def place_strips(lines: Sequence[EffectLine]) -> str:
     """A row for each step with its effect at every place that it has in some order: whether the place matters, at a glance."""
     of_step: dict[str, list[EffectLine]] = {}
     for line in lines:
-        of_step.setdefault(f"{line.regime}/{line.step}" if line.regime else line.step, []).append(line)
+        of_step.setdefault(f"{line.regime}/{line.step}" if line.regime else line.step, []).append(
+            line
+        )
     axis = scale_around([0.0, *(line.delta.effect.mean for line in lines if line.delta)])
     grid, head = _grid_and_head(axis)
     body = "\n".join(_strip(label, places, axis, grid) for label, places in of_step.items())
@@ -65,7 +72,11 @@ def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> 
     if means:
         left, right = axis.percent(min(means)), axis.percent(max(means))
         marks = f'<span class="span" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
-        numbers = " to ".join(dict.fromkeys(number_text(end, found[0][0].decimals, "+") for end in (min(means), max(means))))
+        numbers = " to ".join(
+            dict.fromkeys(
+                number_text(end, found[0][0].decimals, "+") for end in (min(means), max(means))
+            )
+        )
     for delta, place in sorted(found, key=lambda item: item[1].place.endswith("the road")):
         kind = "point road-place" if place.place.endswith("the road") else "point"
         title = escape(f"{place.place}: {delta_text(delta)} {place.note}".strip(), quote=True)
@@ -78,8 +89,12 @@ def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> 
 
 def _grid_and_head(axis: Scale) -> tuple[str, str]:
     """What stands behind every row, and the row of labels above them."""
-    grid = "".join(f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks())
-    labels = "".join(f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks())
+    grid = "".join(
+        f'<i class="grid" style="left:{axis.percent(tick):.2f}%"></i>' for tick in axis.ticks()
+    )
+    labels = "".join(
+        f'<b style="left:{axis.percent(tick):.2f}%">{axis.label(tick)}</b>' for tick in axis.ticks()
+    )
     head = f'<div class="row axis"><div></div><div class="track">{labels}</div><div></div></div>'
     return f'{grid}<i class="base" style="left:{axis.percent(0):.2f}%"></i>', head
 
@@ -112,12 +127,17 @@ def _marks(delta: StepEffect, axis: Scale) -> str:
     effect, marks = delta.effect, ""
     if effect.ci95 and effect.ci95[0] <= axis.high and effect.ci95[1] >= axis.low:
         left, right = (axis.percent(end) for end in effect.ci95)
-        open_ends = " open-left" * (effect.ci95[0] < axis.low) + " open-right" * (effect.ci95[1] > axis.high)
+        open_ends = " open-left" * (effect.ci95[0] < axis.low) + " open-right" * (
+            effect.ci95[1] > axis.high
+        )
         marks = f'<span class="interval{open_ends}" style="left:{left:.2f}%;width:{right - left:.2f}%"></span>'
     if axis.has(effect.mean):
         return marks + f'<span class="point" style="left:{axis.percent(effect.mean):.2f}%"></span>'
     side = "left:0" if effect.mean < axis.low else "right:0"
-    return marks + f'<em class="word" style="{side}">{"◀ off the axis" if effect.mean < axis.low else "off the axis ▶"}</em>'
+    return (
+        marks
+        + f'<em class="word" style="{side}">{"◀ off the axis" if effect.mean < axis.low else "off the axis ▶"}</em>'
+    )
 
 
 def _tone(delta: StepEffect, mode: str) -> str:

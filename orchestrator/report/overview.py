@@ -32,30 +32,51 @@ def plan_table(plan: Plan) -> RenderableType:
         label = trial.name.rpartition("-seed")[0]
         params, flops = size_of(trial.config)
         costs = [] if params is None or flops is None else [f"{params:,}", flops_text(flops)]
-        lines.append([label, change_text(trial.changes), *(costs or ["", ""]), _actions_text(group)])
+        lines.append(
+            [label, change_text(trial.changes), *(costs or ["", ""]), _actions_text(group)]
+        )
     table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
     warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
-    return Group(table, *warnings, *_skipped_texts(plan), *search_lines(plan), Text(_estimate_text(plan)))
+    return Group(
+        table, *warnings, *_skipped_texts(plan), *search_lines(plan), Text(_estimate_text(plan))
+    )
 
 
 def search_lines(plan: Plan) -> list[Text]:
     """How far searches are, and how much follows from them."""
-    lines = [Text(search_text(search), style="red" if search.held_up_by else "cyan") for search in plan.searches]
+    lines = [
+        Text(search_text(search), style="red" if search.held_up_by else "cyan")
+        for search in plan.searches
+    ]
     if plan.later:
         follow = counted(len(plan.later), "trial")
-        lines.append(Text(f"{follow} will follow once searches are done, as far as can be told", style="cyan"))
+        lines.append(
+            Text(
+                f"{follow} will follow once searches are done, as far as can be told", style="cyan"
+            )
+        )
     return lines
 
 
 def status_view(status: SweepStatus) -> RenderableType:
     """Counts, what runs, and what failed and why."""
     counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(status.outcomes.items()))
-    lines: list[RenderableType] = [Text(f"{status.sweep}: {counted(len(status.trials), 'trial')}: {counts}", style="bold")]
+    lines: list[RenderableType] = [
+        Text(f"{status.sweep}: {counted(len(status.trials), 'trial')}: {counts}", style="bold")
+    ]
     if status.holder:
-        lines.append(Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green"))
-    lines += [_trial_text(trial, record) for trial, record in status.trials if record.state in _WORTH_A_LINE]
+        lines.append(
+            Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
+        )
+    lines += [
+        _trial_text(trial, record)
+        for trial, record in status.trials
+        if record.state in _WORTH_A_LINE
+    ]
     if status.seconds_left:
-        lines.append(Text(f"about {status.seconds_left:.0f} s of training left, over all slots together"))
+        lines.append(
+            Text(f"about {status.seconds_left:.0f} s of training left, over all slots together")
+        )
     return Group(*lines)
 
 
@@ -67,7 +88,10 @@ def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
     text = f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, {trial.reached_text(record.epoch)}"
     frames = [line.strip() for line in record.traceback.splitlines() if line.startswith('  File "')]
     raised = f"\n    {frames[-1]}\n    traceback in {record.path}/attempts.jsonl" if frames else ""
-    return Text(text + (f": {record.cause}" if record.cause else "") + raised, style=_WORTH_A_LINE[record.state])
+    return Text(
+        text + (f": {record.cause}" if record.cause else "") + raised,
+        style=_WORTH_A_LINE[record.state],
+    )
 
 
 def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -92,18 +116,25 @@ def _warning_text(plan: Plan, index: int) -> Text:
 
 
 def _skipped_texts(plan: Plan) -> list[Text]:
-    labels = [(f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason) for cell in plan.skipped]
+    labels = [
+        (f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason)
+        for cell in plan.skipped
+    ]
     return [Text(f"skipped {label}: {reason}", style="dim") for label, reason in labels]
 
 
 def _estimate_text(plan: Plan) -> str:
     lines = []
     if plan.saved:
-        lines.append(f"{counted(plan.saved, 'trial')} saved: the same training is done, or will be, for another cell")
+        lines.append(
+            f"{counted(plan.saved, 'trial')} saved: the same training is done, or will be, for another cell"
+        )
     lines.append(_cost_text(plan.estimate))
     estimate = plan.estimate
     if estimate.detectable_in_stds is not None:
-        found = f"{estimate.detectable_in_stds:.2g} times the spread of the differences between seeds"
+        found = (
+            f"{estimate.detectable_in_stds:.2g} times the spread of the differences between seeds"
+        )
         if estimate.detectable_difference is not None:
             found = f"{estimate.detectable_difference:.2g} (spread of the differences so far {estimate.spread:.2g})"
         lines.append(f"differences of about {found} are found in 8 of 10 such sweeps")
@@ -116,7 +147,11 @@ def _cost_text(estimate: Estimate) -> str:
     if estimate.train_seconds is None:
         return f"{counted(estimate.trials, 'trial')} to train, seconds {estimate.basis}"
     seconds = estimate.train_seconds
-    known = f"about {seconds:,.0f} s of training" if seconds < 36_000 else f"about {seconds / 3600:,.0f} hours of training"
+    known = (
+        f"about {seconds:,.0f} s of training"
+        if seconds < 36_000
+        else f"about {seconds / 3600:,.0f} hours of training"
+    )
     if estimate.gpu_hours is not None:
         known += f", {estimate.gpu_hours:,.0f} GPU-hours"
     if estimate.price is not None:

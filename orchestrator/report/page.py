@@ -12,18 +12,39 @@ from orchestrator.report.reproduction import origins_of
 from orchestrator.report.style import STYLE
 from orchestrator.report.tables import kinds_of
 from orchestrator.report.tried import search_figures
-from orchestrator.report.words import Column, caveats, cells, columns, notes, seed_counts, seeds_text, when_text
+from orchestrator.report.words import (
+    Column,
+    caveats,
+    cells,
+    columns,
+    notes,
+    seed_counts,
+    seeds_text,
+    when_text,
+)
 
 
 def to_html(roadmap: Roadmap) -> str:
     """One file, in light and dark, on a phone as on a desk. Reads the trials' metrics for the learning curves."""
     title = escape(f"Roadmap of {roadmap.sweep}")
-    parts = [f"<h1>{title}</h1>", _lead(roadmap), roadmap_figure(roadmap), *_effects(roadmap), *_table(roadmap)]
+    parts = [
+        f"<h1>{title}</h1>",
+        _lead(roadmap),
+        roadmap_figure(roadmap),
+        *_effects(roadmap),
+        *_table(roadmap),
+    ]
     for section in roadmap.sections:
         parts += _section(roadmap, section)
     if tried := search_figures(roadmap):
         parts += ["<h2>What was searched</h2>", tried]
-    parts += [*_curves(roadmap), *_went_wrong(roadmap), *_warnings(roadmap), *_skipped(roadmap), *_reproduction(roadmap)]
+    parts += [
+        *_curves(roadmap),
+        *_went_wrong(roadmap),
+        *_warnings(roadmap),
+        *_skipped(roadmap),
+        *_reproduction(roadmap),
+    ]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -40,13 +61,31 @@ def _lead(roadmap: Roadmap) -> str:
     reused = sum(row.reused for row in rows)
     hours = roadmap.total_seconds / 3600
     counts = seed_counts(roadmap)
-    facts = [(counts, seeds_text(roadmap).removeprefix(counts)), (f"{done} of {wanted}", "trials trained to the end")]
+    facts = [
+        (counts, seeds_text(roadmap).removeprefix(counts)),
+        (f"{done} of {wanted}", "trials trained to the end"),
+    ]
     facts += [(f"{reused}", "of them shared with another cell or sweep")] if reused else []
-    facts += [(f"{hours:.1f} h" if hours >= 1 else f"{roadmap.total_seconds:.0f} s", "training, all trials")]
-    facts += [(f"{roadmap.total_gpu_seconds / 3600:.1f}", "GPU-hours")] if roadmap.total_gpu_seconds else []
-    facts += [(f"{roadmap.detectable:.2g}", "difference found in 8 of 10 such sweeps")] if roadmap.detectable else []
+    facts += [
+        (
+            f"{hours:.1f} h" if hours >= 1 else f"{roadmap.total_seconds:.0f} s",
+            "training, all trials",
+        )
+    ]
+    facts += (
+        [(f"{roadmap.total_gpu_seconds / 3600:.1f}", "GPU-hours")]
+        if roadmap.total_gpu_seconds
+        else []
+    )
+    facts += (
+        [(f"{roadmap.detectable:.2g}", "difference found in 8 of 10 such sweeps")]
+        if roadmap.detectable
+        else []
+    )
     items = "".join(f"<li><b>{escape(value)}</b>{escape(what)}</li>" for value, what in facts)
-    lead = f"{escape(roadmap.metric)} {when_text(roadmap)}; what each step did, and how sure that is."
+    lead = (
+        f"{escape(roadmap.metric)} {when_text(roadmap)}; what each step did, and how sure that is."
+    )
     return f'<p class="lead">{lead}</p><ul class="facts">{items}</ul>'
 
 
@@ -71,7 +110,9 @@ def _table(roadmap: Roadmap) -> Iterator[str]:
 
 def _section(roadmap: Roadmap, section: Section) -> Iterator[str]:
     yield f'<h2>{escape(section.title)}</h2><p class="lead">{escape(section.explanation)}</p>'
-    groups = sorted(kinds_of(section), key=lambda group: group[1][0].kind != PLACE)  # where averages come from, first
+    groups = sorted(
+        kinds_of(section), key=lambda group: group[1][0].kind != PLACE
+    )  # where averages come from, first
     for title, lines in groups:
         if len(groups) > 1:
             yield f"<h3>{escape(title)}</h3>"
@@ -97,7 +138,10 @@ def _curves(roadmap: Roadmap) -> Iterator[str]:
 
 def _went_wrong(roadmap: Roadmap) -> Iterator[str]:
     if roadmap.causes:
-        items = "".join(f"<li><code>{escape(trial)}</code>: {escape(cause)}</li>" for trial, cause in roadmap.causes.items())
+        items = "".join(
+            f"<li><code>{escape(trial)}</code>: {escape(cause)}</li>"
+            for trial, cause in roadmap.causes.items()
+        )
         yield f"<h2>What went wrong</h2><ul>{items}</ul>"
 
 
@@ -107,7 +151,9 @@ def _warnings(roadmap: Roadmap) -> Iterator[str]:
     for warning in roadmap.warnings:
         where = f" <small>line {warning.line}</small>" if warning.line else ""
         control = (
-            f"<p><small>A control that resolves it:</small></p><pre>{escape(warning.control)}</pre>" if warning.control else ""
+            f"<p><small>A control that resolves it:</small></p><pre>{escape(warning.control)}</pre>"
+            if warning.control
+            else ""
         )
         yield f'<div class="warning"><p><b>{warning.code}</b>{where} {escape(warning.message)}</p>{control}</div>'
 
@@ -136,11 +182,15 @@ def _all_rows(roadmap: Roadmap) -> list[StepRow]:
     return list({row.variant.label: row for row in rows}.values())
 
 
-def _html_table(heads: Sequence[Column], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
+def _html_table(
+    heads: Sequence[Column], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()
+) -> str:
     head_row = "".join(_html_cell("th", head.heading, head.is_number) for head in heads)
     body = []
     for index, row in enumerate(rows):
-        line = "".join(_html_cell("td", cell, head.is_number) for cell, head in zip(row, heads, strict=True))
+        line = "".join(
+            _html_cell("td", cell, head.is_number) for cell, head in zip(row, heads, strict=True)
+        )
         body.append(f'<tr class="{kinds[index] if kinds else ""}">{line}</tr>')
     lines = "\n".join(body)
     return f'<div class="wide"><table><thead><tr>{head_row}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'

@@ -9,7 +9,14 @@ from orchestrator.report.bars import axis_of, collapse_text, references_of, tone
 from orchestrator.report.scale import Scale
 from orchestrator.report.words import change_text, number_text, seeds_text
 
-_BAR, _SIDE, _INK, _SOFT, _WARN, _REFERENCE = "#4c78c9", "#b9cbea", "#1b1f24", "#66707c", "#9a5b00", "#8b3fb0"
+_BAR, _SIDE, _INK, _SOFT, _WARN, _REFERENCE = (
+    "#4c78c9",
+    "#b9cbea",
+    "#1b1f24",
+    "#66707c",
+    "#9a5b00",
+    "#8b3fb0",
+)
 _TONES = {"better": "#12784a", "worse": "#b3322c", "open": _SOFT}
 _DOTS_PER_INCH = 200
 _WIDTH, _ROW, _AXIS, _NUMBERS = 9.0, 0.42, 0.65, 1.7
@@ -37,7 +44,12 @@ def _saved(roadmap: Roadmap, form: str) -> bytes:
     regimes = list(dict.fromkeys(row.variant.regime for row in shown))
     of_regime = [[row for row in shown if row.variant.regime == regime] for regime in regimes]
     with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": roadmap.sweep, "font.size": 9, "font.family": "sans-serif"}
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": roadmap.sweep,
+            "font.size": 9,
+            "font.family": "sans-serif",
+        }
     ):
         height = sum(_ROW * len(rows) + _AXIS for rows in of_regime)
         figure = Figure(figsize=(_WIDTH, height))
@@ -47,7 +59,9 @@ def _saved(roadmap: Roadmap, form: str) -> bytes:
         for regime, rows in zip(regimes, of_regime, strict=True):
             bottom -= _ROW * len(rows) + _AXIS
             box = (left, bottom + _AXIS - 0.05, _WIDTH - left - _NUMBERS, _ROW * len(rows))
-            ax = figure.add_axes((box[0] / _WIDTH, box[1] / height, box[2] / _WIDTH, box[3] / height))
+            ax = figure.add_axes(
+                (box[0] / _WIDTH, box[1] / height, box[2] / _WIDTH, box[3] / height)
+            )
             _draw(ax, roadmap, regime, rows)
         if len(shown) < len(roadmap.rows):
             text = f"The first {len(shown)} of {len(roadmap.rows):,} variants; the table and the HTML page have all."
@@ -79,14 +93,22 @@ def _draw(ax: Any, roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> No
             )
         if row.variant.reference:
             ax.text(
-                end + 0.23 * span, place, f"◆ {row.variant.reference['value']:g}", va="center", color=_REFERENCE, clip_on=False
+                end + 0.23 * span,
+                place,
+                f"◆ {row.variant.reference['value']:g}",
+                va="center",
+                color=_REFERENCE,
+                clip_on=False,
             )
     if rows[0].summary:
         ax.axvline(rows[0].summary.mean, color=_SOFT, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
     ax.set_yticks([])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(axis.low, axis.high)
-    ax.set_xlabel(f"{regime + ': ' if regime else ''}{roadmap.metric}, 95 % intervals over {seeds_text(roadmap)}", color=_SOFT)
+    ax.set_xlabel(
+        f"{regime + ': ' if regime else ''}{roadmap.metric}, 95 % intervals over {seeds_text(roadmap)}",
+        color=_SOFT,
+    )
     ax.grid(axis="x", color="#e3e7ec", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -99,14 +121,33 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
         ax.text(axis.low + 0.01 * span, place, "nothing yet", va="center", color=_SOFT)
         return
     if row.is_collapsed:
-        ax.barh(place, 0.06 * span, left=axis.low, height=0.58, facecolor="none", edgecolor=_WARN, hatch="/////", linewidth=0.8)
+        ax.barh(
+            place,
+            0.06 * span,
+            left=axis.low,
+            height=0.58,
+            facecolor="none",
+            edgecolor=_WARN,
+            hatch="/////",
+            linewidth=0.8,
+        )
         ax.text(axis.low + 0.075 * span, place, collapse_text(row), va="center", color=_WARN)
         return
     length = max(0.0, summary.mean - axis.low)
     if row.variant.on:
-        ax.barh(place, length, left=axis.low, height=0.58, facecolor="none", edgecolor=_BAR, linestyle=(0, (3, 2)))
+        ax.barh(
+            place,
+            length,
+            left=axis.low,
+            height=0.58,
+            facecolor="none",
+            edgecolor=_BAR,
+            linestyle=(0, (3, 2)),
+        )
     else:
-        ax.barh(place, length, left=axis.low, height=0.58, color=_SIDE if row.variant.side else _BAR)
+        ax.barh(
+            place, length, left=axis.low, height=0.58, color=_SIDE if row.variant.side else _BAR
+        )
     if summary.ci95:
         low, high = (min(max(end, axis.low), axis.high) for end in summary.ci95)
         ax.plot([low, high], [place, place], color=_INK, linewidth=1.3, solid_capstyle="butt")
@@ -121,11 +162,25 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
         ]
         color = "#16294d" if is_well else _WARN
         if dots:
-            ax.plot(*zip(*dots, strict=True), "o", markersize=4, color=color, markeredgecolor="white", clip_on=is_well)
+            ax.plot(
+                *zip(*dots, strict=True),
+                "o",
+                markersize=4,
+                color=color,
+                markeredgecolor="white",
+                clip_on=is_well,
+            )
     if row.is_mixed:
         ax.text(axis.high - 0.01 * span, place, row.mixture, va="center", ha="right", color=_WARN)
     if row.variant.reference and all(axis.has(value) for value in references_of([row])):
-        ax.plot([row.variant.reference["value"]], [place], "D", markersize=5, color=_REFERENCE, markeredgecolor="white")
+        ax.plot(
+            [row.variant.reference["value"]],
+            [place],
+            "D",
+            markersize=5,
+            color=_REFERENCE,
+            markeredgecolor="white",
+        )
 
 
 def _label_width(row: StepRow) -> float:
@@ -149,6 +204,14 @@ def _draw_label(ax: Any, row: StepRow, place: int) -> None:
     weight = "normal" if row.variant.side else "bold"
     transform = ax.get_yaxis_transform()
     style = {"transform": transform, "ha": "right", "clip_on": False}
-    ax.text(-0.012, place - (0.17 if change else 0), name, va="center", color=_INK, fontweight=weight, **style)
+    ax.text(
+        -0.012,
+        place - (0.17 if change else 0),
+        name,
+        va="center",
+        color=_INK,
+        fontweight=weight,
+        **style,
+    )
     if change:
         ax.text(-0.012, place + 0.2, change, va="center", color=_SOFT, fontsize=7.5, **style)

@@ -26,10 +26,22 @@ class Origin:
 
     def lines(self) -> list[str]:
         """In words."""
-        code = f"git commit {self.git_commit}" if self.git_commit else "code: no git repository was found"
-        changed = ", with uncommitted changes (`git_diff` in the trials' trial.json)" if self.is_modified else ""
+        code = (
+            f"git commit {self.git_commit}"
+            if self.git_commit
+            else "code: no git repository was found"
+        )
+        changed = (
+            ", with uncommitted changes (`git_diff` in the trials' trial.json)"
+            if self.is_modified
+            else ""
+        )
         versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
-        return [f"{counted(self.trials, 'trial')}: {code}{changed}", f"Python {self.python} on {self.platform}", versions]
+        return [
+            f"{counted(self.trials, 'trial')}: {code}{changed}",
+            f"Python {self.python} on {self.platform}",
+            versions,
+        ]
 
 
 def origins_of(rows: Iterable[StepRow]) -> list[Origin]:

@@ -32,7 +32,11 @@ class Scale:
         return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
 
 
-def scale_around(values: Sequence[float], margin: float = 0.06, limits: tuple[float, float] = (-math.inf, math.inf)) -> Scale:
+def scale_around(
+    values: Sequence[float],
+    margin: float = 0.06,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Scale:
     """An axis that holds all values with a margin on both sides, its ends round numbers, and within `limits`."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = (high - low) * margin or max(abs(high) * 0.05, 0.5)

@@ -14,7 +14,10 @@ KINDS = {MAIN: "Effects", INTERACTION: "Interactions", PLACE: "At each place"}
 
 def kinds_of(section: Section) -> list[tuple[str, list[EffectLine]]]:
     """The section's lines by kind, headings as in `KINDS`; kinds without lines are left out."""
-    groups = [(title, [line for line in section.lines if line.kind == kind]) for kind, title in KINDS.items()]
+    groups = [
+        (title, [line for line in section.lines if line.kind == kind])
+        for kind, title in KINDS.items()
+    ]
     return [(title, lines) for title, lines in groups if lines]
 
 
@@ -22,4 +25,9 @@ def line_cells(line: EffectLine) -> list[str]:
     """One line of a section's table."""
     label = f"{line.regime}/{line.label}" if line.regime else line.label
     notes = [line.note, line.delta.caveat if line.delta else ""]
-    return [label, delta_text(line.delta).rstrip("*"), p_text(line.delta), "; ".join(filter(None, notes))]
+    return [
+        label,
+        delta_text(line.delta).rstrip("*"),
+        p_text(line.delta),
+        "; ".join(filter(None, notes)),
+    ]

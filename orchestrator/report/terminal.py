@@ -18,12 +18,16 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
     causes = [Text(f"{trial}: {cause}", style="red") for trial, cause in roadmap.causes.items()]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]
-    return Group(table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap)))
+    return Group(
+        table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
+    )
 
 
 def _section(section: Section) -> list[RenderableType]:
     """Main effects and interactions; the places that they are averages of are in the other formats."""
-    table = FittedTable(section.title, HEADINGS, [line_cells(line) for line in section.lines if line.kind != PLACE])
+    table = FittedTable(
+        section.title, HEADINGS, [line_cells(line) for line in section.lines if line.kind != PLACE]
+    )
     left_out = [Text(f"left out: {reason}", style="yellow") for reason in section.left_out]
     return [table, Text(section.explanation, style="dim"), *left_out, Text("")]
 

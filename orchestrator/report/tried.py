@@ -21,14 +21,27 @@ _LONGEST_LABEL = 14
 
 def search_figures(roadmap: Roadmap) -> str:
     """All searches on the same axis, so that they can be compared at a glance; empty without any result."""
-    means = [point.mean for search in roadmap.searches for point in search.tried if point.mean is not None]
+    means = [
+        point.mean
+        for search in roadmap.searches
+        for point in search.tried
+        if point.mean is not None
+    ]
     if not means:
         return ""
     values = scale_around(means)
-    begun = [search for search in roadmap.searches if any(point.has_ended for point in search.tried)]
-    drawings = "".join(_drawing(search, key, values, roadmap.own_metric) for search in begun for key in search.schema.space)
+    begun = [
+        search for search in roadmap.searches if any(point.has_ended for point in search.tried)
+    ]
+    drawings = "".join(
+        _drawing(search, key, values, roadmap.own_metric)
+        for search in begun
+        for key in search.schema.space
+    )
     text = f"{roadmap.own_metric} of each combination, the mean over the search's seeds. Green was chosen, hollow did not train"
-    text += ", grey was stopped early." if any(search.pruned for search in roadmap.searches) else "."
+    text += (
+        ", grey was stopped early." if any(search.pruned for search in roadmap.searches) else "."
+    )
     return f'<p class="lead">{escape(text)}</p><div class="curves">{drawings}</div>'
 
 
@@ -45,8 +58,13 @@ def _drawing(search: Search, key: str, values: Scale, metric: str) -> str:
         f'<text x="{places.x(value):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(_short(setting_text(value)))}</text>'
         for value in places.labelled
     )
-    ended = sorted((point for point in search.tried if point.has_ended), key=lambda point: point is search.chosen)  # on top
-    dots = "".join(_dot(point, places.x(point.values[key]), values, point is search.chosen) for point in ended)
+    ended = sorted(
+        (point for point in search.tried if point.has_ended),
+        key=lambda point: point is search.chosen,
+    )  # on top
+    dots = "".join(
+        _dot(point, places.x(point.values[key]), values, point is search.chosen) for point in ended
+    )
     title = f"{search.label}: {metric} over {key}"
     return (
         f'<figure class="small"><figcaption>{escape(search.label)} <small>{escape(key)}</small></figcaption>'
@@ -59,7 +77,15 @@ def _dot(point: Tried, x: float, values: Scale, is_chosen: bool) -> str:
     reached = point.outcome if point.mean is None else f"{point.mean:.4g}"
     reached += f" at epoch {point.pruned_at}" if point.outcome == Outcome.PRUNED else ""
     text = ", ".join(f"{key} {setting_text(value)}" for key, value in point.values.items())
-    ended = "pruned" if point.outcome == Outcome.PRUNED else "ill" if point.mean is None else "chosen" if is_chosen else ""
+    ended = (
+        "pruned"
+        if point.outcome == Outcome.PRUNED
+        else "ill"
+        if point.mean is None
+        else "chosen"
+        if is_chosen
+        else ""
+    )
     y = _HEIGHT - _BOTTOM + 6 if point.mean is None else _y(point.mean, values)
     title = f"<title>{escape(point.variant.name)}: {escape(text)}: {escape(reached)}</title>"
     return f'<circle class="{f"tried {ended}".strip()}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if is_chosen else 3.5}">{title}</circle>'
@@ -78,7 +104,11 @@ class _Places:
             return self._space.choices
         low, high = self._number(self._space.low), self._number(self._space.high)
         middle = (low + high) / 2
-        return [self._space.low, float(f"{math.exp(middle) if self._space.log else middle:.2g}"), self._space.high]
+        return [
+            self._space.low,
+            float(f"{math.exp(middle) if self._space.log else middle:.2g}"),
+            self._space.high,
+        ]
 
     def x(self, value: Any) -> float:
         """In the drawing."""

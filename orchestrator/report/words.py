@@ -44,7 +44,9 @@ def columns(roadmap: Roadmap) -> list[Column]:
         Column("FLOPs", is_number=True, rank=8),
         Column("train s", is_number=True, rank=6),
     ]
-    return result + ([Column("reference", is_number=True, rank=5)] if _has_references(roadmap) else [])
+    return result + (
+        [Column("reference", is_number=True, rank=5)] if _has_references(roadmap) else []
+    )
 
 
 def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
@@ -91,7 +93,11 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
 def _described(metric: str, row: StepRow, roadmap: Roadmap) -> Iterator[str]:
     """The row by another metric. How its trials ended is told of the row itself, and not again."""
     other = row.also[metric]
-    fewer = f" ({len(other.values)} of {len(row.values)})" if len(other.values) < len(row.values) else ""
+    fewer = (
+        f" ({len(other.values)} of {len(row.values)})"
+        if len(other.values) < len(row.values)
+        else ""
+    )
     yield _mean_text(other) + fewer if other.summary else ""
     yield delta_text(replace(other.delta_previous, caveat="")) if other.delta_previous else ""
     if _has_references(roadmap, metric):
@@ -105,7 +111,9 @@ def step_name(row: StepRow) -> str:
 
 def change_text(changes: Mapping[str, Any]) -> str:
     """`norm: rmsnorm`; the group in front of a setting is left out."""
-    return ", ".join(f"{key.partition('.')[2]}: {setting_text(value)}" for key, value in changes.items())
+    return ", ".join(
+        f"{key.partition('.')[2]}: {setting_text(value)}" for key, value in changes.items()
+    )
 
 
 def value_text(row: StepRow) -> str:
@@ -120,7 +128,9 @@ def value_text(row: StepRow) -> str:
 def _mean_text(row: StepRow) -> str:
     if row.summary is None:
         return "–"
-    spread = f" ± {number_text(row.summary.std, row.decimals)}" if row.summary.std is not None else ""
+    spread = (
+        f" ± {number_text(row.summary.std, row.decimals)}" if row.summary.std is not None else ""
+    )
     return f"{number_text(row.summary.mean, row.decimals)}{spread}"
 
 
@@ -134,7 +144,9 @@ def delta_text(delta: StepEffect | None, row: StepRow | None = None) -> str:
     if delta is None:
         return ""
     effect = delta.effect
-    mean, *ends = (number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ())))
+    mean, *ends = (
+        number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ()))
+    )
     interval = f" [{', '.join(ends)}]" if ends else ""
     versus = f" vs {delta.versus}" if row and delta.versus != row.variant.follows else ""
     mark = "*" if delta.caveat else ""
@@ -171,7 +183,10 @@ def flops_text(flops: int) -> str:
 def outcome_text(row: StepRow) -> str:
     """How the trials ended, `finished` alone when all did; says whether a collapse was expected."""
     total = sum(row.outcomes.values())
-    parts = [name if count == total else f"{count} {name}" for name, count in sorted(row.outcomes.items())]
+    parts = [
+        name if count == total else f"{count} {name}"
+        for name, count in sorted(row.outcomes.items())
+    ]
     text = ", ".join(parts)
     collapsed = row.outcomes.get(Outcome.COLLAPSED, 0)
     if collapsed and row.variant.expects_collapse:
@@ -218,10 +233,17 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         )
     if roadmap.detectable is not None:
         seeds = f"up to {roadmap.looks[-1]}" if roadmap.looks else len(roadmap.seeds)
-        lines.append(f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps.")
-    lines += [*_metric_notes(roadmap), *(search_text(search, roadmap.own_metric) for search in roadmap.searches)]
+        lines.append(
+            f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps."
+        )
+    lines += [
+        *_metric_notes(roadmap),
+        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
+    ]
     if not roadmap.is_whole:
-        lines.append("Steps without figures wait for a search: what it finds is not yet among their settings.")
+        lines.append(
+            "Steps without figures wait for a search: what it finds is not yet among their settings."
+        )
     sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
     return lines + [f"reference: {source}" for source in sorted(sources)]
 
@@ -261,7 +283,11 @@ def search_text(search: Search, metric: str = "") -> str:
     text = f"{search.label}: {change_text(search.chosen.values)} found by a search of {tried}"
     if not metric:
         return text
-    mean = "no trial of which finished" if search.chosen.mean is None else f"where it reached {metric} {search.chosen.mean:.4g}"
+    mean = (
+        "no trial of which finished"
+        if search.chosen.mean is None
+        else f"where it reached {metric} {search.chosen.mean:.4g}"
+    )
     seconds = f"{search.seconds:.1f} s of training"
     beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""
     return f"{text}, {mean}{beyond}; its trials ({seconds}) and seeds are counted nowhere else."
@@ -278,7 +304,9 @@ def setting_text(value: Any) -> str:
         return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, bool):
         return str(value).lower()
-    return "none" if value is None else " ".join(str(value).split())  # one line, whatever a text of the spec has
+    return (
+        "none" if value is None else " ".join(str(value).split())
+    )  # one line, whatever a text of the spec has
 
 
 def _has_references(roadmap: Roadmap, metric: str = "") -> bool:

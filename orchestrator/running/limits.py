@@ -57,7 +57,9 @@ def memory_limit(gigabytes: float | None, directory: TrialDirectory) -> Iterator
         yield
         return
     done = threading.Event()
-    watch = threading.Thread(target=_watch_memory, args=(gigabytes * 1e9, directory, done), name="memory", daemon=True)
+    watch = threading.Thread(
+        target=_watch_memory, args=(gigabytes * 1e9, directory, done), name="memory", daemon=True
+    )
     watch.start()
     try:
         yield
@@ -75,7 +77,11 @@ def _watch_memory(limit: float, directory: TrialDirectory, done: threading.Event
         sample += 1
         used = me.memory_info().rss + sum(map(_resident_bytes, children))
         if used > limit:
-            _end_process(f"it took {used / 1e9:.2f} GB of memory, its limit is {limit / 1e9:.2f} GB", directory, children)
+            _end_process(
+                f"it took {used / 1e9:.2f} GB of memory, its limit is {limit / 1e9:.2f} GB",
+                directory,
+                children,
+            )
 
 
 def _resident_bytes(process: psutil.Process) -> int:

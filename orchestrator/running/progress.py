@@ -55,7 +55,14 @@ class ProgressView:
     """Watches a sweep as an `Observer` and shows it; a context manager around the run."""
 
     def __init__(
-        self, console: Console, plan: Plan, store: Store, session: str, metric: str, *, retry_failed: bool = False
+        self,
+        console: Console,
+        plan: Plan,
+        store: Store,
+        session: str,
+        metric: str,
+        *,
+        retry_failed: bool = False,
     ) -> None:
         self._console = console
         self._store = store
@@ -78,14 +85,23 @@ class ProgressView:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._closing.set()
         self._thread.join()
 
     def grow(self, plan: Plan) -> None:
         """The sweep asks for more, which `plan` has; it was asked because nothing waits any more."""
         with self._lock:
-            todo = [trial for trial in plan.to_train(retry_failed=False) if trial.fingerprint not in self._attempts]
+            todo = [
+                trial
+                for trial in plan.to_train(retry_failed=False)
+                if trial.fingerprint not in self._attempts
+            ]
             running = [attempt.trial for attempt in self._attempts.values()]
             self._total = len(plan.trials) + len(plan.later)
             self._done = len(plan.trials) - len(todo) - len(running)
@@ -109,11 +125,15 @@ class ProgressView:
                 attempt.epoch = float(trial.config.train.epochs)
             self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
-            self._epochs_left += attempt.epoch  # a lost trial's next attempt takes off again what it finds done
+            self._epochs_left += (
+                attempt.epoch
+            )  # a lost trial's next attempt takes off again what it finds done
             smaller = trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
             if outcome is not Outcome.LOST and not smaller:
                 self._done += 1
-                self._epochs_left -= trial.config.train.epochs  # whatever a failure left untrained is not left to do
+                self._epochs_left -= (
+                    trial.config.train.epochs
+                )  # whatever a failure left untrained is not left to do
             if not self._console.is_terminal:
                 if time.monotonic() - self._looked > _LOOK_SECONDS:
                     self._look_at_all()
@@ -128,7 +148,9 @@ class ProgressView:
             while not self._closing.wait(_LINE_SECONDS):
                 self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
             return
-        with Live(self._render(), console=self._console, refresh_per_second=4, transient=True) as live:
+        with Live(
+            self._render(), console=self._console, refresh_per_second=4, transient=True
+        ) as live:
             while not self._closing.wait(_REDRAW_SECONDS):
                 live.update(self._render())
 
@@ -139,10 +161,18 @@ class ProgressView:
             for attempt in self._attempts.values():
                 if attempt.since is None:
                     continue
-                bar = ProgressBar(total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20)
+                bar = ProgressBar(
+                    total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20
+                )
                 seconds = f"{time.time() - attempt.since:.0f} s"
                 name = Text(attempt.trial.name)
-                table.add_row(name, bar, attempt.trial.reached_text(attempt.shown), self._value_text(attempt), seconds)
+                table.add_row(
+                    name,
+                    bar,
+                    attempt.trial.reached_text(attempt.shown),
+                    self._value_text(attempt),
+                    seconds,
+                )
             return Group(summary, table)
 
     def _summary_line(self) -> str:
@@ -151,11 +181,17 @@ class ProgressView:
             running = sum(attempt.since is not None for attempt in self._attempts.values())
             doing = f"{running} running" if running or self._outcomes else "starting"
             counts = [f"{self._done} of {self._total} trials done", doing]
-            counts += [f"{n} {outcome}" for outcome, n in self._outcomes.items() if outcome is not Outcome.FINISHED]
+            counts += [
+                f"{n} {outcome}"
+                for outcome, n in self._outcomes.items()
+                if outcome is not Outcome.FINISHED
+            ]
             return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} gone, {self._time_left()}"
 
     def _time_left(self) -> str:
-        trained = self._epochs_trained + sum(attempt.epoch - attempt.first_epoch for attempt in self._attempts.values())
+        trained = self._epochs_trained + sum(
+            attempt.epoch - attempt.first_epoch for attempt in self._attempts.values()
+        )
         if trained <= 0 or self._training_since is None:
             return "time left not known yet"
         left = max(0.0, self._epochs_left - trained)
@@ -165,7 +201,11 @@ class ProgressView:
         seconds = f"{time.time() - attempt.since:.1f} s" if attempt.since else ""
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
-        again = f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; " if smaller else ""
+        again = (
+            f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; "
+            if smaller
+            else ""
+        )
         if outcome is Outcome.LOST:
             again = "goes on from its checkpoint; "
         when = f"at epoch {attempt.epoch:.0f}" if outcome is Outcome.PRUNED else ""
@@ -179,14 +219,18 @@ class ProgressView:
         self._looked = time.monotonic()
 
     def _look_at(self, attempt: _Attempt) -> None:
-        with suppress(OSError, StoreError):  # a view ends no sweep: what cannot be read now stays as it was shown before
+        with suppress(
+            OSError, StoreError
+        ):  # a view ends no sweep: what cannot be read now stays as it was shown before
             self._read(attempt)
 
     def _read(self, attempt: _Attempt) -> None:
         directory = self._store.directory(attempt.trial)
         if attempt.since is None and (lines := directory.newest_attempt(self._session)):
             attempt.since = lines[0]["time"]
-            began = time.monotonic() - max(0.0, time.time() - attempt.since)  # perhaps long before anybody looked
+            began = time.monotonic() - max(
+                0.0, time.time() - attempt.since
+            )  # perhaps long before anybody looked
             self._training_since = min(self._training_since or began, max(began, self._started))
         if last := directory.last_metrics():
             attempt.shown = last["metrics"].get("epoch", last["iteration"])

@@ -56,8 +56,12 @@ class TrialQueue:
         self._more = more
         self._has_news = False
         self._asked_for = {_request(trial) for trial in trials}
-        self._losses: dict[str, tuple[int, int]] = {}  # fingerprint -> times lost in a row, iteration reached
-        self._settled: dict[str, int] = {}  # fingerprint -> the attempt that is over, of trials that go again
+        self._losses: dict[
+            str, tuple[int, int]
+        ] = {}  # fingerprint -> times lost in a row, iteration reached
+        self._settled: dict[
+            str, int
+        ] = {}  # fingerprint -> the attempt that is over, of trials that go again
         self._stopping = threading.Event()
         self.running: dict[str, TrialSpec] = {}
         """By fingerprint."""
@@ -126,7 +130,13 @@ class TrialQueue:
         self._has_news = True
         if outcome is None:
             outcome = self._outcome_of_dead_process(trial)
-        again = trial if outcome is Outcome.LOST else trial.with_half_the_memory if outcome is Outcome.OUT_OF_MEMORY else None
+        again = (
+            trial
+            if outcome is Outcome.LOST
+            else trial.with_half_the_memory
+            if outcome is Outcome.OUT_OF_MEMORY
+            else None
+        )
         if again and not self._stopping.is_set():
             self._settled[trial.fingerprint] = self.store.directory(trial).record().attempts
             self._waiting.appendleft(again)  # it was there first, and its checkpoint is warm
@@ -144,7 +154,9 @@ class TrialQueue:
         lines = directory.newest_attempt(self.session)
         if record.attempts == self._settled.get(trial.fingerprint):
             lines = []  # it died before it began
-        if len(lines) > 1 and (lines[-1]["outcome"] != Outcome.LOST or lines[-1]["cause"].endswith(SAVED)):
+        if len(lines) > 1 and (
+            lines[-1]["outcome"] != Outcome.LOST or lines[-1]["cause"].endswith(SAVED)
+        ):
             return Outcome(lines[-1]["outcome"])  # it died after its last word
         outcome, cause = directory.vanished() if len(lines) == 1 else (Outcome.LOST, "")
         if outcome is Outcome.LOST:

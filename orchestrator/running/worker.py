@@ -19,7 +19,9 @@ import torch
 from illama.config import ForeignConfig, RuntimeConfig
 from illama.config.imports import import_from
 from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
-from illama.training.results import NodeLost as NodeLost  # executors have it from here: only the worker knows torch
+from illama.training.results import (
+    NodeLost as NodeLost,
+)  # executors have it from here: only the worker knows torch
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import StoreError
 from orchestrator.metrics import value_of
@@ -44,7 +46,9 @@ class Superseded(Exception):
 class Watch:
     """Tells a training when to stop, for whatever reason outside of it."""
 
-    def __init__(self, directory: TrialDirectory, session: str, pruning: Pruning | None = None) -> None:
+    def __init__(
+        self, directory: TrialDirectory, session: str, pruning: Pruning | None = None
+    ) -> None:
         self._directory = directory
         self._pruning = pruning
         self._sweep_path = directory.path.parent.parent
@@ -89,7 +93,9 @@ class Watch:
         holder = read_lease(self._sweep_path)
         if holder is None or holder.session != self._session or holder.stopping:
             return True
-        if holder.renewed != self._renewed:  # that it changes tells, not what it says: clocks of hosts differ, and jump
+        if (
+            holder.renewed != self._renewed
+        ):  # that it changes tells, not what it says: clocks of hosts differ, and jump
             self._renewed, self._heard = holder.renewed, now
         return now - self._heard > EXPIRY_SECONDS
 
@@ -111,12 +117,22 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         except Superseded:
             return Outcome.LOST
     except OSError as error:
-        raise StoreError(f"cannot use the trial's files at {path}: {error.strerror or error}") from error
+        raise StoreError(
+            f"cannot use the trial's files at {path}: {error.strerror or error}"
+        ) from error
 
 
-def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: str, others: OtherNodes | None) -> Outcome | None:
+def _train(
+    directory: TrialDirectory,
+    trial: TrialSpec,
+    number: int,
+    session: str,
+    others: OtherNodes | None,
+) -> Outcome | None:
     watch = Watch(directory, session, trial.pruning)
-    import_from(directory.path.parent.parent)  # where the driver put the modules that the spec names
+    import_from(
+        directory.path.parent.parent
+    )  # where the driver put the modules that the spec names
     try:
         result = train(
             trial.config,
@@ -135,27 +151,44 @@ def _train(directory: TrialDirectory, trial: TrialSpec, number: int, session: st
     except Stopped as stopped:
         if pruned := watch.pruned():
             return _end(directory, number, Outcome.PRUNED, pruned.cause)
-        return _end(directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+        return _end(
+            directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}"
+        )
     except Diverged as diverged:
         last = directory.last_metrics()
-        content = {"cause": str(diverged), "iterations": diverged.iteration, "metrics": last["metrics"] if last else {}}
+        content = {
+            "cause": str(diverged),
+            "iterations": diverged.iteration,
+            "metrics": last["metrics"] if last else {},
+        }
         return _finish(directory, number, Outcome.DIVERGED, content)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
         _raise_if_store_is_full(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
-    came_to = _result_content(result)
-    if isinstance(trial.config, ForeignConfig) and trial.metric and value_of(came_to, trial.metric) is None:
-        found = ", ".join(sorted(result.final)) or "nothing"
-        message = (
-            f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: return that, or change 'metric'"
+        return _end(
+            directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc()
         )
+    came_to = _result_content(result)
+    if (
+        isinstance(trial.config, ForeignConfig)
+        and trial.metric
+        and value_of(came_to, trial.metric) is None
+    ):
+        found = ", ".join(sorted(result.final)) or "nothing"
+        message = f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: "
+        message += "return that, or change 'metric'"
         return _end(directory, number, Outcome.FAILED, message)
-    return _finish(directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to)
+    return _finish(
+        directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to
+    )
 
 
 def start_followers(
-    path: Path, trial: TrialSpec, node: int, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]
+    path: Path,
+    trial: TrialSpec,
+    node: int,
+    meeting_point: MeetingPoint,
+    follow: Callable[[Ranks], None],
 ) -> Followers:
     """The trial's processes on a node that does not lead (`node` counts from 1), once they are there.
 
@@ -166,7 +199,9 @@ def start_followers(
     ranks = range(node * runtime.processes, (node + 1) * runtime.processes)
     import_from(path.parent.parent)
     with network_of(meeting_point[0]):
-        followers = Followers(runtime, ranks, trial.resources.nodes * runtime.processes, meeting_point, follow)
+        followers = Followers(
+            runtime, ranks, trial.resources.nodes * runtime.processes, meeting_point, follow
+        )
     followers.wait_until_ready()
     return followers
 
@@ -209,30 +244,56 @@ def _result_content(result: TrainResult) -> Mapping[str, Any]:
     }
 
 
-def _finish(directory: TrialDirectory, number: int, outcome: Outcome, content: Mapping[str, Any]) -> Outcome:
+def _finish(
+    directory: TrialDirectory, number: int, outcome: Outcome, content: Mapping[str, Any]
+) -> Outcome:
     directory.write_result(outcome, {"attempts": number, **content})
     return _end(directory, number, outcome, content.get("cause"))
 
 
-def _end(directory: TrialDirectory, number: int, outcome: Outcome, cause: str | None = None, trace: str | None = None) -> Outcome:
+def _end(
+    directory: TrialDirectory,
+    number: int,
+    outcome: Outcome,
+    cause: str | None = None,
+    trace: str | None = None,
+) -> Outcome:
     directory.end_attempt(number, outcome, cause, trace)
     return outcome
 
 
 def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:
     uses_gpu = trial.resources.gpus > 0 and torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if uses_gpu else platform.processor() or platform.machine()
-    where = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "torch": torch.__version__}
+    device = (
+        torch.cuda.get_device_name() if uses_gpu else platform.processor() or platform.machine()
+    )
+    where = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "device": device,
+        "torch": torch.__version__,
+    }
     where |= {"other_hosts": list(others.names)} if others else {}
-    return where | ({"micro_batch_size": trial.runtime.micro_batch_size} if trial.runtime.micro_batch_size else {})
+    return where | (
+        {"micro_batch_size": trial.runtime.micro_batch_size}
+        if trial.runtime.micro_batch_size
+        else {}
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator for the CPU
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(
+        error
+    )  # torch's allocator for the CPU
 
 
 def _raise_if_store_is_full(error: BaseException) -> None:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+    if isinstance(error, OSError) and error.errno in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+    ):
         raise error

@@ -7,7 +7,17 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from illama.config import PRESETS, AnyConfig, Config, ForeignConfig, ForeignError, explain, foreign_function, resolve, schema_of
+from illama.config import (
+    PRESETS,
+    AnyConfig,
+    Config,
+    ForeignConfig,
+    ForeignError,
+    explain,
+    foreign_function,
+    resolve,
+    schema_of,
+)
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.messages import add_validation_problems
@@ -42,22 +52,35 @@ class Changer:
         return settings, self._resolve(settings, ("baseline",), {})
 
     def changed(
-        self, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: AnyConfig | None
+        self,
+        settings: GroupSettings,
+        changes: Mapping[str, Any],
+        location: Location,
+        before: AnyConfig | None,
     ) -> AnyConfig | None:
         """Apply `changes` to `settings` in place; none, and `settings` as they were, where something is wrong with them.
 
         `before` is what the change must differ from.
         """
         if not changes:
-            if self.document.value_at(location) == {}:  # anything else that is wrong with it was noted before
-                self.document.add_problem(location, "this changes nothing: name at least one setting, such as 'model.norm'")
+            if (
+                self.document.value_at(location) == {}
+            ):  # anything else that is wrong with it was noted before
+                self.document.add_problem(
+                    location,
+                    "this changes nothing: name at least one setting, such as 'model.norm'",
+                )
             return None
         if not self.all_exist(changes, location):
             return None
         changed = laid_over(settings, changes)
         config = self._resolve(changed, location, changes)
         if config is not None and before is not None and same_science(config, before):
-            self.document.add_problem(location, "this changes nothing: the settings are those of the step before", at_key=True)
+            self.document.add_problem(
+                location,
+                "this changes nothing: the settings are those of the step before",
+                at_key=True,
+            )
             return None
         if config is not None:
             settings.clear()
@@ -74,7 +97,9 @@ class Changer:
             return True
         message = f"there is no setting '{key}'{did_you_mean_one_of(key, sorted(self._known))}"
         if key in ("model", "data", "train"):
-            message = f"'{key}' is a group of settings; name the setting itself, such as '{key}.name'"
+            message = (
+                f"'{key}' is a group of settings; name the setting itself, such as '{key}.name'"
+            )
         self.document.add_problem(location, message, at_key=True)
         return False
 
@@ -85,25 +110,40 @@ class Changer:
         except ForeignError:  # told where the settings are resolved
             return
         self._known |= set(_setting_names(schema))
-        self._open_ended |= {name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"}
+        self._open_ended |= {
+            name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"
+        }
 
-    def _resolve(self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]) -> AnyConfig | None:
+    def _resolve(
+        self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]
+    ) -> AnyConfig | None:
         model = {} if is_own_training(settings) else settings.get("model", {})
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
-        if model and "name" not in model:  # else each setting that a preset would have filled would be missing too
-            message = f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
+        if (
+            model and "name" not in model
+        ):  # else each setting that a preset would have filled would be missing too
+            message = (
+                f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
+            )
             self.document.add_problem(where[:-1], message, at_key=True)
             return None
         if isinstance(name, str) and name not in PRESETS and not foreign_function("model", name):
-            self.document.add_problem(where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}")
+            self.document.add_problem(
+                where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}"
+            )
             return None
         try:
             return resolve(settings, self.data_dir)
         except ForeignError as error:
             self.document.add_problem(_place((error.group, "name"), location, changes), str(error))
         except ValidationError as error:
-            add_validation_problems(self.document, error, schema_of(settings), lambda path: _place(path, location, changes))
+            add_validation_problems(
+                self.document,
+                error,
+                schema_of(settings),
+                lambda path: _place(path, location, changes),
+            )
         return None
 
 
@@ -116,7 +156,9 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
     for changes in all_changes:
         for group in _NAMED:
             before, after = changed.get(group, {}).get("name"), changes.get(f"{group}.name")
-            if after not in (None, before) and any(foreign_function(group, name) for name in (before, after)):
+            if after not in (None, before) and any(
+                foreign_function(group, name) for name in (before, after)
+            ):
                 changed[group] = {}
         for key, value in changes.items():
             _set(changed, key.split("."), value)
@@ -137,7 +179,10 @@ def same_science(one: AnyConfig, other: AnyConfig) -> bool:
     """Whether two configurations train the same; a preset's name is only a label."""
     if isinstance(one, ForeignConfig) or isinstance(other, ForeignConfig):
         return one == other
-    return one.model_copy(update={"model": one.model.model_copy(update={"name": other.model.name})}) == other
+    return (
+        one.model_copy(update={"model": one.model.model_copy(update={"name": other.model.name})})
+        == other
+    )
 
 
 def _place(path: Location, location: Location, changes: Mapping[str, Any]) -> Location:

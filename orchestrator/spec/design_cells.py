@@ -38,17 +38,25 @@ class Cell:
         return self.steps[-1:] if self.last_alone else self.steps
 
 
-def cells_of_design(design: DesignSchema, steps: Sequence[str], full: str, attempt: Attempt) -> list[Cell]:
+def cells_of_design(
+    design: DesignSchema, steps: Sequence[str], full: str, attempt: Attempt
+) -> list[Cell]:
     """The cells that a design asks for, whether they make sense or not.
 
     `full` is the variant with every step. Raises `ValueError` with a message for the user where the design asks for too much.
     """
     match design.name:
         case "one_factor":
-            return [Cell("one_factor", f"only.{name}", (name,), "baseline", last_alone=True) for name in steps]
+            return [
+                Cell("one_factor", f"only.{name}", (name,), "baseline", last_alone=True)
+                for name in steps
+            ]
         case "leave_one_out":
             rests = {name: tuple(other for other in steps if other != name) for name in steps}
-            return [Cell("leave_one_out", f"without.{name}", rest, full, left_out=name) for name, rest in rests.items()]
+            return [
+                Cell("leave_one_out", f"without.{name}", rest, full, left_out=name)
+                for name, rest in rests.items()
+            ]
         case "factorial":
             return list(_factorial(design, steps))
         case _:
@@ -70,7 +78,9 @@ def _factorial(design: DesignSchema, steps: Sequence[str]) -> Iterator[Cell]:
     combinations, _ = cells_of(len(factors), halvings)
     for levels in combinations:
         taken = tuple(name for name, is_on in zip(factors, levels, strict=True) if is_on)
-        yield Cell("factorial", "factorial." + "".join("01"[is_on] for is_on in levels), taken, "baseline")
+        yield Cell(
+            "factorial", "factorial." + "".join("01"[is_on] for is_on in levels), taken, "baseline"
+        )
 
 
 def _orders(design: DesignSchema, steps: Sequence[str], attempt: Attempt) -> Iterator[Cell]:
@@ -91,7 +101,9 @@ def _orders(design: DesignSchema, steps: Sequence[str], attempt: Attempt) -> Ite
             return
 
 
-def _drawn_order(steps: Sequence[str], attempt: Attempt, generator: random.Random) -> tuple[str, ...] | None:
+def _drawn_order(
+    steps: Sequence[str], attempt: Attempt, generator: random.Random
+) -> tuple[str, ...] | None:
     """Take the next step at random among those that make sense and change something there; none where that leads nowhere."""
     order: tuple[str, ...] = ()
     config = attempt(order)
@@ -100,7 +112,11 @@ def _drawn_order(steps: Sequence[str], attempt: Attempt, generator: random.Rando
         generator.shuffle(left)
         for name in left:
             after = attempt((*order, name))
-            if not isinstance(after, str) and not isinstance(config, str) and not same_science(after, config):
+            if (
+                not isinstance(after, str)
+                and not isinstance(config, str)
+                and not same_science(after, config)
+            ):
                 order, config = (*order, name), after
                 break
         else:

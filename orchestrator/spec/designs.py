@@ -7,11 +7,25 @@ from typing import Any
 
 from illama.config import AnyConfig, resolve
 from orchestrator.errors import did_you_mean_one_of
-from orchestrator.spec.changes import Changer, GroupSettings, is_own_training, laid_over, same_science, tried
+from orchestrator.spec.changes import (
+    Changer,
+    GroupSettings,
+    is_own_training,
+    laid_over,
+    same_science,
+    tried,
+)
 from orchestrator.spec.design_cells import Attempt, Cell, cells_of_design
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.relations import check_spec, reason_against
-from orchestrator.spec.schema import ReferenceSchema, ResourcesSchema, SearchSchema, SideSchema, StepSchema, SweepSchema
+from orchestrator.spec.schema import (
+    ReferenceSchema,
+    ResourcesSchema,
+    SearchSchema,
+    SideSchema,
+    StepSchema,
+    SweepSchema,
+)
 from orchestrator.spec.search_space import Search, Values, check_search, setting_at
 from orchestrator.spec.user_training import check_own_training
 from orchestrator.trial import Resources, Variant
@@ -40,7 +54,9 @@ class Variants:
     searches: list[Search]
 
 
-def variants_of(schema: SweepSchema, document: Document, found: Mapping[str, Values] | None = None) -> Variants:
+def variants_of(
+    schema: SweepSchema, document: Document, found: Mapping[str, Values] | None = None
+) -> Variants:
     """The variants of every design in every regime: the baseline, the road, then the other designs' cells.
 
     Everything that is wrong with a change is noted as a problem of the document: a setting that does not exist, a value that it
@@ -65,7 +81,11 @@ class _Regime:
     """All designs of one regime under one recipe; along the road the settings grow."""
 
     def __init__(
-        self, schema: SweepSchema, document: Document, parts: tuple[str, ...], found: Mapping[str, Values] | None
+        self,
+        schema: SweepSchema,
+        document: Document,
+        parts: tuple[str, ...],
+        found: Mapping[str, Values] | None,
     ) -> None:
         self.schema = schema
         self.document = document
@@ -82,7 +102,9 @@ class _Regime:
 
     def variants(self) -> Iterator[Variant]:
         settings, config = self.changer.baseline(dict(self.schema.baseline))
-        for group, part in zip((g for g in ("regimes", "recipes") if getattr(self.schema, g)), self.parts, strict=True):
+        for group, part in zip(
+            (g for g in ("regimes", "recipes") if getattr(self.schema, g)), self.parts, strict=True
+        ):
             changes = getattr(self.schema, group)[part]
             if config and changes:
                 config = self.changer.changed(settings, changes, (group, part), None)
@@ -111,7 +133,9 @@ class _Regime:
         """What the step changes in this regime."""
         changes = dict(step.change)
         for part in self.parts:
-            if part in step.regimes and self.changer.all_exist(step.regimes[part], (*location, "regimes", part)):
+            if part in step.regimes and self.changer.all_exist(
+                step.regimes[part], (*location, "regimes", part)
+            ):
                 changes |= step.regimes[part]
         return changes
 
@@ -122,13 +146,27 @@ class _Regime:
             here: Location = ("steps", index)
             changes = self._changes(step, here)
             if not changes and step.regimes and not step.search:
-                self.skipped.append(SkippedCell("roadmap", self.name, step.name, "it changes nothing in this regime"))
+                self.skipped.append(
+                    SkippedCell(
+                        "roadmap", self.name, step.name, "it changes nothing in this regime"
+                    )
+                )
                 continue
             after = self._changed(step, settings, changes, (*here, "change"), config)
-            if after is None:  # go on as if the step were not there, to find what is wrong with the others
+            if (
+                after is None
+            ):  # go on as if the step were not there, to find what is wrong with the others
                 continue
             cell = (*cell, step.name)
-            variant = self._variant(step.name, after, (*here, "name"), step=step, follows=previous, changes=changes, cell=cell)
+            variant = self._variant(
+                step.name,
+                after,
+                (*here, "name"),
+                step=step,
+                follows=previous,
+                changes=changes,
+                cell=cell,
+            )
             variant = self._searched(variant, step.search, settings, (*here, "search"), previous)
             self.settings_after[step.name] = dict(settings)
             yield variant
@@ -136,15 +174,27 @@ class _Regime:
             config, previous = variant.config, step.name
 
     def _changed(
-        self, step: SideSchema, settings: GroupSettings, changes: Mapping[str, Any], location: Location, before: AnyConfig
+        self,
+        step: SideSchema,
+        settings: GroupSettings,
+        changes: Mapping[str, Any],
+        location: Location,
+        before: AnyConfig,
     ) -> AnyConfig | None:
         """As `Changer.changed`, for a step that may leave all changes to its search."""
         if step.search and not changes:
             return before
-        return self.changer.changed(settings, changes, location, None if self.is_checked else before)
+        return self.changer.changed(
+            settings, changes, location, None if self.is_checked else before
+        )
 
     def _searched(
-        self, variant: Variant, schema: SearchSchema | None, settings: GroupSettings, place: Location, ground: str | None
+        self,
+        variant: Variant,
+        schema: SearchSchema | None,
+        settings: GroupSettings,
+        place: Location,
+        ground: str | None,
     ) -> Variant:
         """The variant with what its search has found, and `settings` likewise; as it is where it has none to wait for."""
         if ground in self.unknown:
@@ -154,7 +204,9 @@ class _Regime:
             return variant
         line = self.document.line(place)
         search = Search(variant, laid_over(settings), schema, line, self.schema.runtime.data_dir)
-        if not self.is_checked and not check_search(search, variant.changes, self.changer, self.schema, place):
+        if not self.is_checked and not check_search(
+            search, variant.changes, self.changer, self.schema, place
+        ):
             return variant
         self.searches.append(search)
         values = self.found.get(variant.label)
@@ -166,30 +218,57 @@ class _Regime:
         return replace(variant, config=config, changes={**variant.changes, **values})
 
     def _sides(
-        self, step: StepSchema, here: Location, previous: str, step_changes: Mapping[str, Any], cell: tuple[str, ...]
+        self,
+        step: StepSchema,
+        here: Location,
+        previous: str,
+        step_changes: Mapping[str, Any],
+        cell: tuple[str, ...],
     ) -> Iterator[Variant]:
         for name, side in step.side.items():
             location = (*here, "side", name)
             ground = side.on or step.name
             if ground not in self.settings_after:
                 known = list(self.settings_after)
-                message = f"there is no step '{ground}' up to here{did_you_mean_one_of(ground, known)}"
+                message = (
+                    f"there is no step '{ground}' up to here{did_you_mean_one_of(ground, known)}"
+                )
                 self.document.add_problem((*location, "on"), message)
                 continue
             changes = self._changes(side, location)
             if not changes and side.regimes and not side.search:
-                self.skipped.append(SkippedCell("roadmap", self.name, name, "it changes nothing in this regime"))
+                self.skipped.append(
+                    SkippedCell("roadmap", self.name, name, "it changes nothing in this regime")
+                )
                 continue
             settings = dict(self.settings_after[ground])
             before = tried(settings, [])
             assert not isinstance(before, str)
             place = (*location, "change")
-            config = self._changed(side, settings, changes, place if self.document.has(place) else location, before)
+            config = self._changed(
+                side, settings, changes, place if self.document.has(place) else location, before
+            )
             if config is not None:
-                follows, shown = (side.on, changes) if side.on else (previous, {**step_changes, **changes})
-                cell = cell if side.on is None else (*cell[: cell.index(side.on) + 1],) if side.on in cell else ()
+                follows, shown = (
+                    (side.on, changes) if side.on else (previous, {**step_changes, **changes})
+                )
+                cell = (
+                    cell
+                    if side.on is None
+                    else (*cell[: cell.index(side.on) + 1],)
+                    if side.on in cell
+                    else ()
+                )
                 variant = self._variant(
-                    name, config, location, step=side, rung=step.name, follows=follows, changes=shown, cell=cell, on=side.on
+                    name,
+                    config,
+                    location,
+                    step=side,
+                    rung=step.name,
+                    follows=follows,
+                    changes=shown,
+                    cell=cell,
+                    on=side.on,
                 )
                 yield self._searched(variant, side.search, settings, (*location, "search"), ground)
 
@@ -200,9 +279,19 @@ class _Regime:
     def _cells(self, settings: GroupSettings, *, has_road: bool) -> Iterator[Variant]:
         """The cells of all designs but the roadmap; those that make no sense are skipped."""
         steps = {step.name: step for step in self.schema.steps}
-        changes = {name: self._changes(step, ("steps", i)) for i, (name, step) in enumerate(steps.items())}
-        changes = {name: {**made, **self._found_by(name)} for name, made in changes.items() if made or steps[name].search}
-        others = [(index, design) for index, design in enumerate(self.schema.design) if design.name != "roadmap"]
+        changes = {
+            name: self._changes(step, ("steps", i)) for i, (name, step) in enumerate(steps.items())
+        }
+        changes = {
+            name: {**made, **self._found_by(name)}
+            for name, made in changes.items()
+            if made or steps[name].search
+        }
+        others = [
+            (index, design)
+            for index, design in enumerate(self.schema.design)
+            if design.name != "roadmap"
+        ]
         if not others or self.document.problems:
             return
 
@@ -218,10 +307,14 @@ class _Regime:
                 cells += cells_of_design(design, list(changes), full, attempt)
             except ValueError as error:
                 place: Location = ("design", index)
-                self.document.add_problem(place if self.document.has(place) else ("design",), str(error))
+                self.document.add_problem(
+                    place if self.document.has(place) else ("design",), str(error)
+                )
         yield from self._made(cells, changes, attempt)
 
-    def _made(self, cells: Sequence[Cell], changes: Mapping[str, Mapping[str, Any]], attempt: Attempt) -> Iterator[Variant]:
+    def _made(
+        self, cells: Sequence[Cell], changes: Mapping[str, Mapping[str, Any]], attempt: Attempt
+    ) -> Iterator[Variant]:
         """A variant for each cell that makes sense; a step that is in none of them is a problem of the spec."""
         made: set[str] = set()
         reasons: dict[str, str] = {}
@@ -230,7 +323,12 @@ class _Regime:
         final = attempt(tuple(changes))
         for cell in cells:
             config = attempt(cell.steps)
-            if not isinstance(config, str) and cell.left_out and not isinstance(final, str) and same_science(config, final):
+            if (
+                not isinstance(config, str)
+                and cell.left_out
+                and not isinstance(final, str)
+                and same_science(config, final)
+            ):
                 config = f"later steps overwrite all that {cell.left_out} changes"
             if isinstance(config, str):
                 self.skipped.append(SkippedCell(cell.design, self.name, cell.name, config))
@@ -242,9 +340,18 @@ class _Regime:
             if cell.left_out:
                 shown = {key: setting_at(config, key) for key in changes[cell.left_out]}
             rung = cell.left_out or (cell.steps[-1] if cell.steps else BASELINE)
-            location: Location = ("steps", index_of[rung], "name") if rung in index_of else ("baseline",)
+            location: Location = (
+                ("steps", index_of[rung], "name") if rung in index_of else ("baseline",)
+            )
             variant = self._variant(
-                cell.name, config, location, rung=rung, follows=cell.follows, changes=shown, cell=cell.steps, design=cell.design
+                cell.name,
+                config,
+                location,
+                rung=rung,
+                follows=cell.follows,
+                changes=shown,
+                cell=cell.steps,
+                design=cell.design,
             )
             yield replace(variant, is_known=not self.unknown & {BASELINE, *steps})
         for name in () if self.is_checked else reasons.keys() - made - self.settings_after.keys():
@@ -267,7 +374,9 @@ class _Regime:
     ) -> Variant:
         resources: ResourcesSchema = (step and step.resources) or self.schema.resources
         references = step.reference if step else self.schema.reference if follows is None else {}
-        reference = next((references[part] for part in (*self.parts, "") if part in references), None)
+        reference = next(
+            (references[part] for part in (*self.parts, "") if part in references), None
+        )
         return Variant(
             name=name,
             step=rung or name,

@@ -23,7 +23,9 @@ class _CoreSchemaLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
-_NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+_NULL, _BOOL, _INT, _FLOAT = (
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float")
+)
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MOST_LEVELS = 50
 _MOST_DIGITS = 100
@@ -55,7 +57,9 @@ class Document:
         for end in range(len(location), -1, -1):
             here = location[:end]
             exact = end == len(location)
-            mark = (self._keys if at_key or not exact else self._values).get(here) or self._values.get(here)
+            mark = (self._keys if at_key or not exact else self._values).get(
+                here
+            ) or self._values.get(here)
             if mark:
                 self.problems.append(_problem(mark, message))
                 return
@@ -91,24 +95,36 @@ def read_document(path: Path) -> Document:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SpecError(str(path), [Problem(1, 1, f"cannot read the spec: {error.strerror}")]) from error
+        raise SpecError(
+            str(path), [Problem(1, 1, f"cannot read the spec: {error.strerror}")]
+        ) from error
     document = Document(str(path), content)
     try:
         root = yaml.compose(content.decode("utf-8-sig"), Loader=_CoreSchemaLoader)
     except UnicodeDecodeError as error:
-        raise SpecError(document.path, [Problem(1, 1, f"not a text file: byte {error.start} is not UTF-8")]) from error
+        raise SpecError(
+            document.path, [Problem(1, 1, f"not a text file: byte {error.start} is not UTF-8")]
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(filter(None, (error.context, error.problem)))
         raise SpecError(document.path, [_problem(mark, f"not YAML: {detail}")]) from error
     except yaml.YAMLError as error:  # characters that YAML forbids
-        raise SpecError(document.path, [Problem(1, 1, f"not YAML: {' '.join(str(error).split())}")]) from error
-    except (ValueError, OverflowError) as error:  # PyYAML checks neither the numbers of escapes nor of a %YAML line
+        raise SpecError(
+            document.path, [Problem(1, 1, f"not YAML: {' '.join(str(error).split())}")]
+        ) from error
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # PyYAML checks neither the numbers of escapes nor of a %YAML line
         raise SpecError(document.path, [Problem(1, 1, f"not YAML: {error}")]) from error
     except RecursionError as error:
         raise SpecError(document.path, [Problem(1, 1, "nested too deeply for a spec")]) from error
     if root is None:
-        raise SpecError(document.path, [Problem(1, 1, "the file is empty; see sweeps/README.md for what a sweep needs")])
+        raise SpecError(
+            document.path,
+            [Problem(1, 1, "the file is empty; see sweeps/README.md for what a sweep needs")],
+        )
     document.value = _convert(document, root, (), ())
     return document
 
@@ -117,7 +133,9 @@ def _problem(mark: yaml.Mark | None, message: str) -> Problem:
     return Problem(mark.line + 1, mark.column + 1, message) if mark else Problem(1, 1, message)
 
 
-def _convert(document: Document, node: yaml.Node, location: Location, parents: tuple[yaml.Node, ...]) -> Any:
+def _convert(
+    document: Document, node: yaml.Node, location: Location, parents: tuple[yaml.Node, ...]
+) -> Any:
     document._values[location] = node.start_mark
     if len(document._values) > _MOST_VALUES:
         message = f"more than {_MOST_VALUES:,} values, each alias counted where it is used"
@@ -126,22 +144,34 @@ def _convert(document: Document, node: yaml.Node, location: Location, parents: t
         document.problems.append(_problem(node.start_mark, "an alias inside what it refers to"))
         return None
     if len(parents) > _MOST_LEVELS:
-        raise SpecError(document.path, [*document.problems, _problem(node.start_mark, "nested too deeply for a spec")])
+        raise SpecError(
+            document.path,
+            [*document.problems, _problem(node.start_mark, "nested too deeply for a spec")],
+        )
     if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-        document.problems.append(_problem(node.start_mark, f"tag {node.tag} is not allowed in a spec"))
+        document.problems.append(
+            _problem(node.start_mark, f"tag {node.tag} is not allowed in a spec")
+        )
         return None
     if isinstance(node, yaml.MappingNode):
         return _convert_mapping(document, node, location, (*parents, node))
     if isinstance(node, yaml.SequenceNode):
-        return [_convert(document, item, (*location, i), (*parents, node)) for i, item in enumerate(node.value)]
+        return [
+            _convert(document, item, (*location, i), (*parents, node))
+            for i, item in enumerate(node.value)
+        ]
     return _convert_scalar(document, node)
 
 
-def _convert_mapping(document: Document, node: yaml.MappingNode, location: Location, parents: tuple[yaml.Node, ...]) -> Any:
+def _convert_mapping(
+    document: Document, node: yaml.MappingNode, location: Location, parents: tuple[yaml.Node, ...]
+) -> Any:
     result: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = key_node.value
-        if not isinstance(key_node, yaml.ScalarNode) or any("\ud800" <= letter <= "\udfff" for letter in key):
+        if not isinstance(key_node, yaml.ScalarNode) or any(
+            "\ud800" <= letter <= "\udfff" for letter in key
+        ):
             document.problems.append(_problem(key_node.start_mark, "a key must be a word"))
             continue
         if key == "<<":
@@ -181,7 +211,9 @@ def _scalar(tag: str, text: str) -> Any:
         case tag if tag == _INT:
             return int(text)
         case tag if tag == _FLOAT:
-            return float(text.replace(".", "", 1) if text.lstrip("+-").lower() in (".inf", ".nan") else text)
+            return float(
+                text.replace(".", "", 1) if text.lstrip("+-").lower() in (".inf", ".nan") else text
+            )
         case tag if tag == _BOOL:
             raise ValueError(f"could not convert string to bool: '{text}'")
         case tag:

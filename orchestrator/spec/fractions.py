@@ -33,7 +33,9 @@ def cells_of(factors: int, halvings: int) -> tuple[list[tuple[bool, ...]], int]:
         if best is None or rank > best[:2]:
             best = (*rank, generators)
     if best is None or best[0] < 3:
-        raise ValueError(f"{factors} steps cannot be cut to 1/{2**halvings} without main effects that cannot be told apart")
+        raise ValueError(
+            f"{factors} steps cannot be cut to 1/{2**halvings} without main effects that cannot be told apart"
+        )
     return [_completed(cell, best[2]) for cell in product((False, True), repeat=free)], best[0]
 
 
@@ -53,4 +55,7 @@ def _defining_words(generators: Sequence[Word], free: int) -> list[Word]:
 
 def _completed(cell: tuple[bool, ...], generators: Sequence[Word]) -> tuple[bool, ...]:
     """Add the factors that are set by others: on where an odd number of theirs is on, so that the empty cell stays empty."""
-    return (*cell, *(sum(cell[factor] for factor in generator) % 2 == 1 for generator in generators))
+    return (
+        *cell,
+        *(sum(cell[factor] for factor in generator) % 2 == 1 for generator in generators),
+    )

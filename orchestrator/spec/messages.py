@@ -15,15 +15,22 @@ _LONGEST_FOUND = 100
 
 
 def add_validation_problems(
-    document: Document, error: ValidationError, model: type[BaseModel], place: Callable[[Location], Location]
+    document: Document,
+    error: ValidationError,
+    model: type[BaseModel],
+    place: Callable[[Location], Location],
 ) -> None:
     """Note every part of `error` as a problem of the document, at the place that `place` gives for a path inside `model`."""
     for part in error.errors(include_url=False):
-        path: Location = tuple(key for key in part["loc"] if key != "")  # the figure for all regimes has no name in the file
+        path: Location = tuple(
+            key for key in part["loc"] if key != ""
+        )  # the figure for all regimes has no name in the file
         at_key = part["type"] in ("extra_forbidden", "missing", MISSING_CHANGE)
         if path and path[-1] == "[key]":  # a mapping's key, not its value
             path, at_key = path[:-1], True
-        if part["type"] == "missing" and document.has(place(path)):  # it is there, and wrong: that was said
+        if part["type"] == "missing" and document.has(
+            place(path)
+        ):  # it is there, and wrong: that was said
             continue
         document.add_problem(place(path), _message(part, path, model), at_key=at_key)
 
@@ -56,7 +63,9 @@ def _message(part: Any, path: Location, model: type[BaseModel]) -> str:
         case _:
             wanted = re.sub(r"^\w+ should", "it should", part["msg"]).replace("valid list", "list")
             if part["type"] in ("int_parsing", "float_parsing", "bool_parsing", "int_from_float"):
-                wanted = wanted.partition(", ")[0]  # why it could not be read is seen from what was found
+                wanted = wanted.partition(", ")[
+                    0
+                ]  # why it could not be read is seen from what was found
             return f"{key}: {wanted}, found {_short(found)}"
 
 
@@ -76,7 +85,12 @@ def _fields_at(model: type[BaseModel], path: Location) -> tuple[str, ...]:
         if field is None:  # an index or a name that the user chose: the model stays what it was
             continue
         model = next(_models_in(field.annotation), model)
-    return tuple(dict.fromkeys(str(field.validation_alias or field.alias or name) for name, field in model.model_fields.items()))
+    return tuple(
+        dict.fromkeys(
+            str(field.validation_alias or field.alias or name)
+            for name, field in model.model_fields.items()
+        )
+    )
 
 
 def _models_in(annotation: Any) -> Any:

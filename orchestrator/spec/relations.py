@@ -39,24 +39,37 @@ def _check_names(schema: SweepSchema, document: Document, baseline: str) -> None
         places += [(name, ("steps", index, "side", name)) for name in step.side]
         for name, location in places:
             if name == baseline:
-                document.add_problem(location, f"'{baseline}' is the name of the configuration before any step; choose another")
+                document.add_problem(
+                    location,
+                    f"'{baseline}' is the name of the configuration before any step; choose another",
+                )
             elif name.startswith(_RESERVED) or name == "all_steps":
-                document.add_problem(location, f"'{name}' looks like a cell of a design; choose another name")
+                document.add_problem(
+                    location, f"'{name}' looks like a cell of a design; choose another name"
+                )
             elif name in seen:
                 first = document.line(seen[name])
-                document.add_problem(location, f"a step named '{name}' is there already, on line {first}; names must be unique")
+                document.add_problem(
+                    location,
+                    f"a step named '{name}' is there already, on line {first}; names must be unique",
+                )
             else:
                 seen[name] = location
     for index, seed in enumerate(schema.seeds):
         if seed in schema.seeds[:index]:
-            document.add_problem(("seeds", index), f"seed {seed} is given twice; each seed is one trial of every variant")
+            document.add_problem(
+                ("seeds", index),
+                f"seed {seed} is given twice; each seed is one trial of every variant",
+            )
 
 
 def _check_regimes(schema: SweepSchema, document: Document) -> None:
     """What steps say about regimes and recipes is about those that there are."""
     known = [*schema.regimes, *schema.recipes]
     for twice in sorted(schema.regimes.keys() & schema.recipes.keys()):
-        document.add_problem(("recipes", twice), f"'{twice}' is a regime already; choose another name", at_key=True)
+        document.add_problem(
+            ("recipes", twice), f"'{twice}' is a regime already; choose another name", at_key=True
+        )
     for index, step in enumerate(schema.steps):
         places: list[tuple[Location, SideSchema]] = [(("steps", index), step)]
         places += [(("steps", index, "side", name), side) for name, side in step.side.items()]
@@ -65,7 +78,11 @@ def _check_regimes(schema: SweepSchema, document: Document) -> None:
                 for name in getattr(place, key):
                     if name and name not in known:
                         hint = did_you_mean_one_of(name, known) if known else "; the spec has none"
-                        document.add_problem((*location, key, name), f"there is no regime '{name}'{hint}", at_key=True)
+                        document.add_problem(
+                            (*location, key, name),
+                            f"there is no regime '{name}'{hint}",
+                            at_key=True,
+                        )
 
 
 def _check_relations(schema: SweepSchema, document: Document) -> None:
@@ -79,6 +96,12 @@ def _check_relations(schema: SweepSchema, document: Document) -> None:
                     hint = did_you_mean_one_of(other, [name for name in names if name != step.name])
                     document.add_problem(location, f"there is no other step '{other}'{hint}")
                 elif has_road and key == "requires" and other not in names[:index]:
-                    document.add_problem(location, f"step '{step.name}' requires '{other}', which comes later on the road")
+                    document.add_problem(
+                        location,
+                        f"step '{step.name}' requires '{other}', which comes later on the road",
+                    )
                 elif has_road and key == "conflicts" and other in names[:index]:
-                    document.add_problem(location, f"step '{step.name}' conflicts with '{other}', which is on the road before it")
+                    document.add_problem(
+                        location,
+                        f"step '{step.name}' conflicts with '{other}', which is on the road before it",
+                    )

@@ -20,7 +20,9 @@ from pydantic_core import PydanticCustomError
 from illama.config import RuntimeConfig, Settings
 from orchestrator.metrics import METRICS, Mode
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$", max_length=80)]
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$", max_length=80)
+]
 """Letters, digits, `_`, `.` and single `-`: it becomes part of a file's name."""
 
 Changes = dict[str, Any]
@@ -61,7 +63,9 @@ def _gigabytes(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"\d+(\.\d+)? *[kmgt]i?b", value, re.IGNORECASE):
-        raise ValueError(f"memory should be in GB, or have a unit as in 500MB and 2GiB, found '{value}'")
+        raise ValueError(
+            f"memory should be in GB, or have a unit as in 500MB and 2GiB, found '{value}'"
+        )
     return TypeAdapter(ByteSize).validate_python(value) / 1e9
 
 
@@ -84,7 +88,9 @@ class ResourcesSchema(Settings):
     @classmethod
     def _whole_or_a_share_of_one(cls, value: float) -> float:
         if value > 1 and not value.is_integer():
-            raise ValueError("gpus above 1 should be a whole number: a trial shares one GPU or has several")
+            raise ValueError(
+                "gpus above 1 should be a whole number: a trial shares one GPU or has several"
+            )
         return value
 
 
@@ -118,7 +124,9 @@ class ReferenceSchema(Settings):
             return value
         named = [key for key in value if key in METRICS]
         rest = {key: item for key, item in value.items() if key not in METRICS}
-        first = {"value": value[named[0]], "of": named.pop(0)} if named and "value" not in value else {}
+        first = (
+            {"value": value[named[0]], "of": named.pop(0)} if named and "value" not in value else {}
+        )
         return {**rest, **first, **({"also": {key: value[key] for key in named}} if named else {})}
 
     def by_metric(self, own: str) -> dict[str, float]:
@@ -155,11 +163,19 @@ class SpaceSchema(Settings):
     def _is_a_space(self) -> Self:
         if self.choices is not None:
             if self.model_fields_set != {"choices"}:
-                raise ValueError("a list of choices has no ends: give either the list or low and high")
-            if len(self.choices) < 2 or any(choice in self.choices[:i] for i, choice in enumerate(self.choices)):
-                raise ValueError(f"a search needs at least two choices, each once, found {self.choices}")
+                raise ValueError(
+                    "a list of choices has no ends: give either the list or low and high"
+                )
+            if len(self.choices) < 2 or any(
+                choice in self.choices[:i] for i, choice in enumerate(self.choices)
+            ):
+                raise ValueError(
+                    f"a search needs at least two choices, each once, found {self.choices}"
+                )
         elif self.low is None or self.high is None:
-            raise ValueError("a setting is looked for in a list, or between `low` and `high`: {low: 1e-4, high: 1e-2, log: true}")
+            raise ValueError(
+                "a setting is looked for in a list, or between `low` and `high`: {low: 1e-4, high: 1e-2, log: true}"
+            )
         elif self.low >= self.high:
             raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
         elif self.log and self.low <= 0:
@@ -199,7 +215,9 @@ class SearchSchema(Settings):
     @model_validator(mode="after")
     def _has_an_end(self) -> Self:
         if self.sampler == "grid" and self.trials is not None:
-            raise ValueError("a grid tries every combination: leave out 'trials', or take sampler tpe or random")
+            raise ValueError(
+                "a grid tries every combination: leave out 'trials', or take sampler tpe or random"
+            )
         if self.sampler != "grid" and self.trials is None:
             raise ValueError("key 'trials' is missing: how many combinations are tried")
         return self
@@ -288,12 +306,18 @@ class DesignSchema(Settings):
             return {"name": value}
         if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
             [(name, options)] = value.items()
-            return {"name": name, **options} if isinstance(options, Mapping) else {"name": name, "count": options}
+            return (
+                {"name": name, **options}
+                if isinstance(options, Mapping)
+                else {"name": name, "count": options}
+            )
         return value
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
-        allowed = {"factorial": {"steps", "fraction"}, "orders": {"count", "seed"}}.get(self.name, set())
+        allowed = {"factorial": {"steps", "fraction"}, "orders": {"count", "seed"}}.get(
+            self.name, set()
+        )
         if stray := self.model_fields_set - allowed - {"name"}:
             options = ", ".join(sorted(allowed)) or "no options"
             raise ValueError(f"design {self.name} has no option '{min(stray)}'; it takes {options}")
@@ -313,7 +337,9 @@ class AdaptiveSchema(Settings):
     @model_validator(mode="after")
     def _grows(self) -> Self:
         if self.max <= self.start:
-            raise ValueError(f"max {self.max} is not more than start {self.start}; for a fixed number of seeds write a list")
+            raise ValueError(
+                f"max {self.max} is not more than start {self.start}; for a fixed number of seeds write a list"
+            )
         return self
 
     @property
@@ -376,7 +402,9 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     def _first_seeds(cls, value: Any) -> Any:
         start = value.get("start") if isinstance(value, Mapping) else None
         if start is None:
-            return [0] if isinstance(value, Mapping) else value  # what is wrong with the mapping is told of `adaptive`
+            return (
+                [0] if isinstance(value, Mapping) else value
+            )  # what is wrong with the mapping is told of `adaptive`
         return list(range(start)) if isinstance(start, int) and 0 < start < 1000 else [0]
 
     @field_validator("adaptive", mode="before")

@@ -100,33 +100,51 @@ class Search:
     @property
     def size(self) -> int | None:
         """Points of the space; none where they cannot be counted."""
-        counts = [_count(space, is_whole=key in self.whole) for key, space in self.schema.space.items()]
+        counts = [
+            _count(space, is_whole=key in self.whole) for key, space in self.schema.space.items()
+        ]
         return math.prod(count for count in counts if count) if all(counts) else None
 
     @cached_property
     def whole(self) -> frozenset[str]:
         """The settings that are whole numbers: whether 2 is one or 2.0, the setting itself says."""
-        ranges = {key: _whole_ends(space)[0] for key, space in self.schema.space.items() if space.choices is None}
+        ranges = {
+            key: _whole_ends(space)[0]
+            for key, space in self.schema.space.items()
+            if space.choices is None
+        }
         configs = {key: tried(self.settings, [{key: low}]) for key, low in ranges.items()}
-        return frozenset(key for key, it in configs.items() if not isinstance(it, str) and isinstance(setting_at(it, key), int))
+        return frozenset(
+            key
+            for key, it in configs.items()
+            if not isinstance(it, str) and isinstance(setting_at(it, key), int)
+        )
 
     @property
     def as_it_is(self) -> Values | None:
         """The settings without any search, where the space has them."""
         values = {key: setting_at(self.variant.config, key) for key in self.schema.space}
-        return values if all(_contains(self.schema.space[key], value) for key, value in values.items()) else None
+        return (
+            values
+            if all(_contains(self.schema.space[key], value) for key, value in values.items())
+            else None
+        )
 
     def is_needed_by(self, variant: Variant) -> bool:
         """Whether the variant has what is found here among its settings; cells of other designs wait for the whole road."""
         own = self.variant
         builds_on = variant.design != own.design or variant.cell[: len(own.cell)] == own.cell
-        return variant.regime == own.regime and (variant.name == own.name or (not own.side and builds_on))
+        return variant.regime == own.regime and (
+            variant.name == own.name or (not own.side and builds_on)
+        )
 
     @property
     def not_beyond(self) -> list[str]:
         """`larger train.lr`, where none was tried than the one that was chosen: better ones may lie beyond."""
         found = []
-        for key in (key for key, space in self.schema.space.items() if self.chosen and space.choices is None):
+        for key in (
+            key for key, space in self.schema.space.items() if self.chosen and space.choices is None
+        ):
             values = [point.values[key] for point in self.tried]
             chosen = self.chosen.values[key] if self.chosen else None
             ends = {min(values): "smaller", max(values): "larger"} if len(set(values)) > 2 else {}
@@ -138,7 +156,10 @@ class Search:
         return {
             "variant": self.variant.name,
             "regime": self.variant.regime,
-            "space": {key: space.model_dump(exclude_unset=True) for key, space in self.schema.space.items()},
+            "space": {
+                key: space.model_dump(exclude_unset=True)
+                for key, space in self.schema.space.items()
+            },
             "sampler": self.schema.sampler,
             "seeds": self.schema.seeds,
             "goal": self.goal,
@@ -151,7 +172,9 @@ class Search:
 
     def points(self) -> Iterator[Values]:
         """All of a space that can be counted, the last setting fastest."""
-        lists = [_listed(space, is_whole=key in self.whole) for key, space in self.schema.space.items()]
+        lists = [
+            _listed(space, is_whole=key in self.whole) for key, space in self.schema.space.items()
+        ]
         return (dict(zip(self.schema.space, point, strict=True)) for point in product(*lists))
 
     def ends(self, key: str) -> tuple[float, float]:
@@ -190,10 +213,18 @@ class Search:
 
     def is_healthy(self, outcome: Outcome | None) -> bool:
         """Whether a trial's metric counts as what its settings are worth."""
-        return outcome is Outcome.FINISHED or (outcome is Outcome.COLLAPSED and self.variant.expects_collapse)
+        return outcome is Outcome.FINISHED or (
+            outcome is Outcome.COLLAPSED and self.variant.expects_collapse
+        )
 
 
-def check_search(search: Search, changed: Mapping[str, Any], changer: Changer, sweep: SweepSchema, place: Location) -> bool:
+def check_search(
+    search: Search,
+    changed: Mapping[str, Any],
+    changer: Changer,
+    sweep: SweepSchema,
+    place: Location,
+) -> bool:
     """Whether every point may be trained: each end and each choice is a setting's value, and no key is changed twice.
 
     What is wrong becomes a problem of the document. `changed` is what the step itself changes; `place` is where `search` stands.
@@ -205,16 +236,24 @@ def check_search(search: Search, changed: Mapping[str, Any], changer: Changer, s
         for key, space in schema.space.items():
             here: Location = (*place, "space", key)
             clash = next((other for other in changed if _overlap(key, other)), None)
-            clash = clash or next((other for other in schema.space if other != key and _overlap(key, other)), None)
+            clash = clash or next(
+                (other for other in schema.space if other != key and _overlap(key, other)), None
+            )
             if clash:
                 message = f"'{key}' is searched, so '{clash}' cannot be set by the step as well; leave one of them out"
                 document.add_problem(here, message, at_key=True)
                 continue
             for value in space.choices or _whole_ends(space):
-                if changer.changed(dict(search.settings), {key: value}, (*place, "space"), None) is None:
+                if (
+                    changer.changed(dict(search.settings), {key: value}, (*place, "space"), None)
+                    is None
+                ):
                     break
             if key in search.whole and space.step and not space.step.is_integer():
-                document.add_problem((*here, "step"), f"{key} is a whole number: its steps must be whole, found {space.step:g}")
+                document.add_problem(
+                    (*here, "step"),
+                    f"{key} is a whole number: its steps must be whole, found {space.step:g}",
+                )
     if len(document.problems) == before and schema.sampler == "grid" and search.size is None:
         message = "a grid must be countable: give every setting a list, whole numbers, or a step"
         document.add_problem((*place, "sampler"), message)
@@ -243,7 +282,9 @@ def point_key(values: Values) -> str:
     return canonical_json(dict(values))
 
 
-def _check_seeds(schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location) -> None:
+def _check_seeds(
+    schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
+) -> None:
     taken = range(sweep.adaptive.max) if sweep.adaptive else sweep.seeds
     location = (*place, "seeds") if document.has((*place, "seeds")) else place
     for index, seed in enumerate(schema.seeds):
@@ -251,7 +292,10 @@ def _check_seeds(schema: SearchSchema, sweep: SweepSchema, document: Document, p
             message = f"seed {seed} is one of the report's: what is chosen by it would be flattered by it; search with another"
             document.add_problem((*location, index), message)
         elif seed in schema.seeds[:index]:
-            document.add_problem((*location, index), f"seed {seed} is given twice; each seed is one trial of every combination")
+            document.add_problem(
+                (*location, index),
+                f"seed {seed} is given twice; each seed is one trial of every combination",
+            )
 
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
@@ -269,7 +313,9 @@ def _check_prune(search: Search, metric: str, document: Document, place: Locatio
     before = (search.goal - 1) // schema.at_once * schema.at_once
     if before < FEWEST:
         message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} before it to be held against"
-        document.add_problem(place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True)
+        document.add_problem(
+            place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True
+        )
 
 
 def _overlap(key: str, other: str) -> bool:

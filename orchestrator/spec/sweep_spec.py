@@ -53,7 +53,9 @@ class SweepSpec:
     def varied(self) -> tuple[str, ...]:
         """Every setting that any step changes or any search tries values of."""
         changed = dict.fromkeys(key for variant in self.road for key in variant.changes)
-        return tuple(changed | dict.fromkeys(key for search in self.searches for key in search.schema.space))
+        return tuple(
+            changed | dict.fromkeys(key for search in self.searches for key in search.schema.space)
+        )
 
     @property
     def unknown(self) -> list[Variant]:
@@ -98,15 +100,30 @@ def load_spec(path: Path) -> SweepSpec:
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
     document.raise_problems()
-    spec = SweepSpec(path, document.content, schema, (), code=_code_of(made.variants, path.parent), document=document)
+    spec = SweepSpec(
+        path,
+        document.content,
+        schema,
+        (),
+        code=_code_of(made.variants, path.parent),
+        document=document,
+    )
     return spec._with(made)
 
 
 def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
     configs = (variant.config for variant in variants)
     parts = (part for config in configs for part in (config.model, config.data, config.train))
-    functions = {part.function for part in parts if isinstance(part, ForeignModel | ForeignData | ForeignTraining)}
-    return {file: source for function in sorted(functions) for file, source in sources(function, folder).items()}
+    functions = {
+        part.function
+        for part in parts
+        if isinstance(part, ForeignModel | ForeignData | ForeignTraining)
+    }
+    return {
+        file: source
+        for function in sorted(functions)
+        for file, source in sources(function, folder).items()
+    }
 
 
 def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
@@ -120,20 +137,31 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
         elif is_own_training(schema.baseline):
             continue
         elif name not in METRICS:
-            document.add_problem(place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}")
+            document.add_problem(
+                place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}"
+            )
         elif lacking and (index == 0 or len(lacking) == len(variants)):
-            document.add_problem(place, f"{name} is recorded with train.ema, which {lacking[0].label} does not have")
+            document.add_problem(
+                place, f"{name} is recorded with train.ema, which {lacking[0].label} does not have"
+            )
         elif name == PEAK_MEMORY and index == 0:
-            document.add_problem(place, f"{name} has no curve, so that nothing can go by it: show it with 'also'")
+            document.add_problem(
+                place, f"{name} has no curve, so that nothing can go by it: show it with 'also'"
+            )
 
 
 def _check_references(schema: SweepSchema, document: Document) -> None:
     """What was published is of metrics that the report shows."""
     own = schema.metric.name
-    places: list[tuple[Location, Mapping[str, ReferenceSchema]]] = [(("reference",), schema.reference)]
+    places: list[tuple[Location, Mapping[str, ReferenceSchema]]] = [
+        (("reference",), schema.reference)
+    ]
     for index, step in enumerate(schema.steps):
         places.append((("steps", index, "reference"), step.reference))
-        places += [(("steps", index, "side", name, "reference"), side.reference) for name, side in step.side.items()]
+        places += [
+            (("steps", index, "side", name, "reference"), side.reference)
+            for name, side in step.side.items()
+        ]
     for place, references in places:
         for regime, reference in references.items():
             figures, here = reference.by_metric(own), (*place, regime) if regime else place
@@ -141,12 +169,18 @@ def _check_references(schema: SweepSchema, document: Document) -> None:
                 message = f"the report shows no {name}, it shows {', '.join((own, *schema.metric.also))}: add it to metric.also"
                 document.add_problem((*here, name), message, at_key=True)
             if own not in figures:
-                document.add_problem(here, f"a figure of {own}, the sweep's metric, is missing here", at_key=True)
+                document.add_problem(
+                    here, f"a figure of {own}, the sweep's metric, is missing here", at_key=True
+                )
 
 
 def _records(variant: Variant, metric: str) -> bool:
     config = variant.config
-    return not metric.startswith(AVERAGED) or not isinstance(config, Config) or config.train.ema is not None
+    return (
+        not metric.startswith(AVERAGED)
+        or not isinstance(config, Config)
+        or config.train.ema is not None
+    )
 
 
 _EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []))
@@ -162,7 +196,10 @@ def _without_errors(value: Any, error: ValidationError) -> dict[str, Any]:
     for location in culprits:
         if not any(location[:end] in culprits for end in range(1, len(location))):
             _take_out(value, location)
-    return {**_PLACEHOLDERS, **{key: part for key, part in value.items() if (key, part) not in _EMPTIED}}
+    return {
+        **_PLACEHOLDERS,
+        **{key: part for key, part in value.items() if (key, part) not in _EMPTIED},
+    }
 
 
 def _culprit(location: Location, kind: str) -> Location:
@@ -194,8 +231,12 @@ def _take_out(value: dict[str, Any], location: Location) -> None:
             elif _has(parent, location[-1]):
                 del parent[location[-1]]
                 if location[0] == "steps" and isinstance(parent, dict) and len(location) == 3:
-                    parent.setdefault("change", {})  # whatever the wrong key meant, a missing change is not a second mistake
-            elif len(location) > 1:  # a key that is missing, or a place in what a short form stands for
+                    parent.setdefault(
+                        "change", {}
+                    )  # whatever the wrong key meant, a missing change is not a second mistake
+            elif (
+                len(location) > 1
+            ):  # a key that is missing, or a place in what a short form stands for
                 _take_out(value, location[:-1])
 
 

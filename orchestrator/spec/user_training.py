@@ -17,12 +17,19 @@ def check_own_training(schema: SweepSchema, document: Document) -> None:
         message = f"key 'metric' is missing: which of the metrics that {name} returns is compared, {{name: ..., mode: min}}"
         document.add_problem(("metric",), message)
     elif "mode" not in schema.metric.model_fields_set:
-        document.add_problem(("metric",), "key 'mode' is missing: whether more of this metric is better, max, or less, min")
+        document.add_problem(
+            ("metric",),
+            "key 'mode' is missing: whether more of this metric is better, max, or less, min",
+        )
     if schema.metric.epoch == "best":
-        message = f"what the best epoch is, only {name} knows: let it return that as a metric of its own"
+        message = (
+            f"what the best epoch is, only {name} knows: let it return that as a metric of its own"
+        )
         document.add_problem(("metric", "epoch"), message)
     for key in sorted(schema.runtime.model_fields_set - set(_RUNTIME)):
-        message = f"runtime.{key} is about the built-in training; {name} is given {', '.join(_RUNTIME)}"
+        message = (
+            f"runtime.{key} is about the built-in training; {name} is given {', '.join(_RUNTIME)}"
+        )
         document.add_problem(("runtime", key), message, at_key=True)
     for place, what in _asked(schema):
         if what.resources and what.resources.nodes > 1:

@@ -34,17 +34,30 @@ class SpecWarning:
 
     def to_json(self) -> dict[str, Any]:
         """The form in `plan --json`."""
-        return {"code": self.code, "message": self.message, "line": self.line, "control": self.control or None}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "line": self.line,
+            "control": self.control or None,
+        }
 
 
 def warnings_of(spec: SweepSpec) -> list[SpecWarning]:
     """Everything that there is to warn of, the whole sweep first, then step by step; each thing once for all regimes."""
-    spec = replace(spec, variants=spec.road)  # also what is not known yet: all but what searches find is
+    spec = replace(
+        spec, variants=spec.road
+    )  # also what is not known yet: all but what searches find is
     found = [*_few_seeds(spec), *_best_epoch(spec), *_search_overwritten(spec)]
     for variant in spec.variants:
         if variant.design == "roadmap" and variant.follows is not None:
-            if variant.config.model is not None:  # of somebody's own training, nobody says what is architecture
-                found += [*_confounded(spec, variant), *_one_sided_recipe(spec, variant), *_size_drift(spec, variant)]
+            if (
+                variant.config.model is not None
+            ):  # of somebody's own training, nobody says what is architecture
+                found += [
+                    *_confounded(spec, variant),
+                    *_one_sided_recipe(spec, variant),
+                    *_size_drift(spec, variant),
+                ]
                 found += _other_images(spec, variant)
             found += _tuned_unequally(spec, variant)
     return list({(warning.code, warning.message): warning for warning in found}.values())
@@ -66,7 +79,9 @@ def _few_seeds(spec: SweepSpec) -> Iterator[SpecWarning]:
         message = f"{what}: no step can be told from noise without further assumptions; {which}"
         if seeds == 1:
             message = "with 1 seed no step can be told from noise: there is neither an interval nor a p-value"
-        yield SpecWarning("few-seeds", message, _line_of("seeds", spec), "seeds: [0, 1, 2, 3, 4, 5]")
+        yield SpecWarning(
+            "few-seeds", message, _line_of("seeds", spec), "seeds: [0, 1, 2, 3, 4, 5]"
+        )
 
 
 def _best_epoch(spec: SweepSpec) -> Iterator[SpecWarning]:
@@ -89,12 +104,21 @@ def _confounded(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     if len(parts) < 2:
         return
     ground = variant.on or variant.follows or ""
-    if any(_is_control(side, variant, ground, part) for side in spec.variants for part in parts.values()):
+    if any(
+        _is_control(side, variant, ground, part)
+        for side in spec.variants
+        for part in parts.values()
+    ):
         return
     what = " and ".join(f"{aspect} ({', '.join(part)})" for aspect, part in parts.items())
     message = f"step '{variant.name}' changes {what} at once{_where(spec, variant)}: its effect belongs to neither alone"
     chosen = RECIPE if RECIPE in parts else DATA
-    control = _side(f"{variant.name}_{chosen}_only", parts[chosen], ground, _regime_of(spec, variant, parts[chosen]))
+    control = _side(
+        f"{variant.name}_{chosen}_only",
+        parts[chosen],
+        ground,
+        _regime_of(spec, variant, parts[chosen]),
+    )
     yield SpecWarning("confounded-step", message, variant.line, control)
 
 
@@ -110,10 +134,18 @@ def _other_images(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
 
 def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     """A recipe that is retuned after the architecture has changed, and that the old architecture never gets."""
-    recipe = {key: value for key, value in _own_changes(spec, variant).items() if aspect_of(key) == RECIPE}
+    recipe = {
+        key: value for key, value in _own_changes(spec, variant).items() if aspect_of(key) == RECIPE
+    }
     before = set(variant.cell[:-1])
-    others = [other for other in spec.variants if other.regime == variant.regime and other.name in before]
-    changed = [other.name for other in others if any(aspect_of(key) == ARCHITECTURE for key in other.changes)]
+    others = [
+        other for other in spec.variants if other.regime == variant.regime and other.name in before
+    ]
+    changed = [
+        other.name
+        for other in others
+        if any(aspect_of(key) == ARCHITECTURE for key in other.changes)
+    ]
     if variant.side or not recipe or not changed:
         return
     if any(_is_control(side, variant, "baseline", recipe) for side in spec.variants):
@@ -123,12 +155,21 @@ def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning
         f"step '{variant.name}' retunes the recipe ({keys}) after the architecture has changed ({', '.join(changed)})"
         f"{_where(spec, variant)}: the baseline never gets it, so the whole road's gain mixes both"
     )
-    control = _side(f"{variant.name}_on_baseline", recipe, "baseline", _regime_of(spec, variant, recipe))
+    control = _side(
+        f"{variant.name}_on_baseline", recipe, "baseline", _regime_of(spec, variant, recipe)
+    )
     yield SpecWarning("one-sided-recipe", message, variant.line, control)
 
 
 def _search_of(spec: SweepSpec, regime: str, name: str) -> Search | None:
-    return next((search for search in spec.searches if (search.variant.regime, search.variant.name) == (regime, name)), None)
+    return next(
+        (
+            search
+            for search in spec.searches
+            if (search.variant.regime, search.variant.name) == (regime, name)
+        ),
+        None,
+    )
 
 
 def _own_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
@@ -155,14 +196,23 @@ def _tuned_unequally(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]
         return
     where = "the top level" if ground == "baseline" else f"step '{ground}'"
     message = f"step '{variant.name}' {what}: tuning one side alone favours it; give {where} the same search"
-    body = yaml.safe_dump(search.schema.model_dump(exclude_unset=True), default_flow_style=True, sort_keys=False, width=10_000)
+    body = yaml.safe_dump(
+        search.schema.model_dump(exclude_unset=True),
+        default_flow_style=True,
+        sort_keys=False,
+        width=10_000,
+    )
     yield SpecWarning("tuned-unequally", message, search.line, f"search: {body.strip()}")
 
 
 def _search_overwritten(spec: SweepSpec) -> Iterator[SpecWarning]:
     """What a search finds, and a later step of the road sets to something else."""
     for search in spec.searches:
-        regime = [step for step in spec.variants if step.regime == search.variant.regime and step.design == "roadmap"]
+        regime = [
+            step
+            for step in spec.variants
+            if step.regime == search.variant.regime and step.design == "roadmap"
+        ]
         road = {step.name: step for step in regime if not step.side}
         place = list(road).index(search.variant.name) if search.variant.name in road else len(road)
         for step in list(road.values())[place + 1 :]:
@@ -177,13 +227,21 @@ def _size_drift(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
     if ground is None or variant.on:  # a control's size is its author's choice
         return
     beyond = _drifts(ground, variant, spec.schema.tolerance)
-    beside = [side for side in spec.variants if side.side and (side.regime, side.step) == (variant.regime, variant.step)]
-    if not beyond or any(_resolves_drift(side, variant, ground, spec.schema.tolerance) for side in beside):
+    beside = [
+        side
+        for side in spec.variants
+        if side.side and (side.regime, side.step) == (variant.regime, variant.step)
+    ]
+    if not beyond or any(
+        _resolves_drift(side, variant, ground, spec.schema.tolerance) for side in beside
+    ):
         return
     regime = f" in regime {variant.regime}" if variant.regime else ""
     sizes = " and ".join(f"{drift:+.1%} {what}" for what, drift in beyond.items())
     message = f"step '{variant.name}' has {sizes} against {ground.name}{regime}: size alone may explain its effect"
-    yield SpecWarning("size-drift", message, variant.line, _size_control(variant, ground, spec.schema.tolerance))
+    yield SpecWarning(
+        "size-drift", message, variant.line, _size_control(variant, ground, spec.schema.tolerance)
+    )
 
 
 def _drifts(ground: Variant, variant: Variant, tolerance: float) -> dict[str, float]:
@@ -192,7 +250,9 @@ def _drifts(ground: Variant, variant: Variant, tolerance: float) -> dict[str, fl
     if before is None or after is None:
         return {}
     sizes = {"parameters": parameter_count, "FLOPs": macs}
-    drifts = {what: size(after) / max(1, size(before)) - 1 for what, size in sizes.items()}  # somebody's network may have none
+    drifts = {
+        what: size(after) / max(1, size(before)) - 1 for what, size in sizes.items()
+    }  # somebody's network may have none
     return {what: drift for what, drift in drifts.items() if abs(drift) > tolerance}
 
 
@@ -209,30 +269,44 @@ def _size_control(variant: Variant, ground: Variant, tolerance: float) -> str:
     Nothing where neither comes near, or size is all that the step changes.
     """
     model, before = variant.config.model, ground.config.model
-    if not isinstance(model, ModelConfig) or not isinstance(before, ModelConfig):  # which setting is the size, nobody says
+    if not isinstance(model, ModelConfig) or not isinstance(
+        before, ModelConfig
+    ):  # which setting is the size, nobody says
         return ""
     wanted = parameter_count(before)
     if model.feed_forward == "swiglu":
-        counts = {unit: parameter_count(model.model_copy(update={"multiple_of": unit})) for unit in (64, 32, 16, 8, 4, 2, 1)}
+        counts = {
+            unit: parameter_count(model.model_copy(update={"multiple_of": unit}))
+            for unit in (64, 32, 16, 8, 4, 2, 1)
+        }
         unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))
         if abs(counts[unit] / wanted - 1) <= tolerance:
             return _side(f"{variant.name}_same_size", {"model.multiple_of": unit})
     width = _width_of_size(before, parameter_count(model), tolerance)
     change = {"model.embed_dim": width}
     is_the_step = change == dict(variant.changes)
-    return _side(f"{variant.name}_size_only", change, ground.name) if width and not is_the_step else ""
+    return (
+        _side(f"{variant.name}_size_only", change, ground.name) if width and not is_the_step else ""
+    )
 
 
 def _is_control(side: Variant, of: Variant, ground: str, changes: Mapping[str, Any]) -> bool:
     """Whether a side step makes these changes to `ground`, in the same regime."""
-    return side.side and side.regime == of.regime and side.on == ground and changes.items() <= side.changes.items()
+    return (
+        side.side
+        and side.regime == of.regime
+        and side.on == ground
+        and changes.items() <= side.changes.items()
+    )
 
 
 def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | None:
     """The width at which the network has about so many parameters, if any whole width does."""
     unit = 2 * model.num_heads  # rotary embeddings need heads of even width
     widths = range(unit, 2 * model.embed_dim + 1, unit)
-    counts = {width: parameter_count(model.model_copy(update={"embed_dim": width})) for width in widths}
+    counts = {
+        width: parameter_count(model.model_copy(update={"embed_dim": width})) for width in widths
+    }
     width = min(counts, key=lambda width: abs(counts[width] - params))
     return width if abs(counts[width] / params - 1) <= tolerance else None
 
@@ -240,7 +314,11 @@ def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | N
 def _regime_of(spec: SweepSpec, variant: Variant, changes: Mapping[str, Any]) -> str:
     """The regime that the step makes these changes in, where not in all."""
     step = next((step for step in spec.schema.steps if step.name == variant.name), None)
-    parts = [part for part in variant.regime.split(".") if step and step.regimes.get(part, {}).keys() & changes.keys()]
+    parts = [
+        part
+        for part in variant.regime.split(".")
+        if step and step.regimes.get(part, {}).keys() & changes.keys()
+    ]
     return parts[0] if parts else ""
 
 
@@ -258,10 +336,15 @@ def _side(name: str, changes: Mapping[str, Any], ground: str = "", regime: str =
 
 
 def _variant(spec: SweepSpec, regime: str, name: str) -> Variant | None:
-    return next((variant for variant in spec.variants if (variant.regime, variant.name) == (regime, name)), None)
+    return next(
+        (variant for variant in spec.variants if (variant.regime, variant.name) == (regime, name)),
+        None,
+    )
 
 
 def _line_of(key: str, spec: SweepSpec) -> int:
     """Where a key of the whole spec stands; 0 where it does not."""
     lines = spec.content.decode("utf-8-sig", errors="replace").splitlines()
-    return next((number for number, line in enumerate(lines, start=1) if re.match(rf"{key}\s*:", line)), 0)
+    return next(
+        (number for number, line in enumerate(lines, start=1) if re.match(rf"{key}\s*:", line)), 0
+    )

@@ -27,7 +27,9 @@ class Contrast:
     """What it assumes, or why there is none."""
 
 
-def factorial_contrasts(cells: Mapping[tuple[bool, ...], Values], factors: Sequence[str]) -> list[Contrast]:
+def factorial_contrasts(
+    cells: Mapping[tuple[bool, ...], Values], factors: Sequence[str]
+) -> list[Contrast]:
     """Main effects and two-way interactions by least squares over the cells, for each seed that all cells have.
 
     A main effect is what the factor does on average over the others' levels; an interaction is how much one factor's effect
@@ -50,9 +52,17 @@ def factorial_contrasts(cells: Mapping[tuple[bool, ...], Values], factors: Seque
         if told_apart[index]:
             contrasts.append(Contrast((factor,), effect_of(solved[index].tolist())))
         elif told_apart_simply[index]:
-            contrasts.append(Contrast((factor,), effect_of(solved_simply[index].tolist()), "if there are no interactions"))
+            contrasts.append(
+                Contrast(
+                    (factor,),
+                    effect_of(solved_simply[index].tolist()),
+                    "if there are no interactions",
+                )
+            )
         else:
-            contrasts.append(Contrast((factor,), None, "cannot be told from the other steps' in these cells"))
+            contrasts.append(
+                Contrast((factor,), None, "cannot be told from the other steps' in these cells")
+            )
     for index, (a, b) in enumerate(pairs, start=1 + len(factors)):
         effect = effect_of(solved[index].tolist()) if told_apart[index] else None
         caveat = "" if told_apart[index] else "cannot be told from other effects in these cells"
@@ -78,9 +88,15 @@ def order_contrasts(
     for that of the pair.
     """
     of_step = {step: [effect for effect in placed if effect.step == step] for step in steps}
-    mains = [Contrast((step,), effect_of(list(_mean_by_seed(effects).values()))) for step, effects in of_step.items() if effects]
+    mains = [
+        Contrast((step,), effect_of(list(_mean_by_seed(effects).values())))
+        for step, effects in of_step.items()
+        if effects
+    ]
     levels = {tuple(step in cell for step in steps): values for cell, values in cells.items()}
-    return mains + [contrast for contrast in factorial_contrasts(levels, steps) if len(contrast.factors) == 2]
+    return mains + [
+        contrast for contrast in factorial_contrasts(levels, steps) if len(contrast.factors) == 2
+    ]
 
 
 def _mean_by_seed(effects: Sequence[PlacedEffect]) -> dict[int, float]:

@@ -77,7 +77,9 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
 def paired_effect(values: Mapping[int, float], versus: Mapping[int, float]) -> Effect | None:
     """`values` minus `versus` over the seeds that both have; none where they share no seed."""
-    return effect_of([values[seed] - versus[seed] for seed in sorted(values.keys() & versus.keys())])
+    return effect_of(
+        [values[seed] - versus[seed] for seed in sorted(values.keys() & versus.keys())]
+    )
 
 
 def effect_of(differences: Sequence[float]) -> Effect | None:
@@ -89,7 +91,9 @@ def effect_of(differences: Sequence[float]) -> Effect | None:
         return Effect(summary.mean, None, None, 1, differences=tuple(differences))
     array = np.asarray(differences)
     p_value = float(paired_p_values(array))
-    return Effect(summary.mean, summary.ci95, p_value, len(differences), summary.std, tuple(differences))
+    return Effect(
+        summary.mean, summary.ci95, p_value, len(differences), summary.std, tuple(differences)
+    )
 
 
 def sequential_effect(differences: Mapping[int, float], looks: Sequence[int]) -> Effect | None:
@@ -102,7 +106,9 @@ def sequential_effect(differences: Mapping[int, float], looks: Sequence[int]) ->
     if plain is None or plain.std is None:
         return plain
     of_looks = [
-        [differences[seed] for seed in sorted(differences) if seed < look] for look in looks if look <= max(differences) + 1
+        [differences[seed] for seed in sorted(differences) if seed < look]
+        for look in looks
+        if look <= max(differences) + 1
     ]
     p_values = [float(paired_p_values(np.asarray(part))) for part in of_looks if len(part) > 1]
     p_value = min(1.0, len(looks) * min(p_values)) if p_values else None
@@ -146,7 +152,10 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
     if count <= _EXACT_FLIPS:
         patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(np.mean(_at_least(abs((1 - 2 * patterns) @ array), abs(array.sum()))))
-    return float((1 + np.sum(_at_least(abs(_drawn_signs(count) @ array), abs(array.sum())))) / 2**_EXACT_FLIPS)
+    return float(
+        (1 + np.sum(_at_least(abs(_drawn_signs(count) @ array), abs(array.sum()))))
+        / 2**_EXACT_FLIPS
+    )
 
 
 @lru_cache(1)  # tens of megabytes; the steps of a sweep mostly have the same number of seeds

@@ -41,7 +41,9 @@ def seeds_needed(difference: float, std: float, steps: int = 1) -> int | None:
     low, high = 2, SEEDS_LIMIT
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _detectable_in_stds(middle, steps) <= wanted else (middle + 1, high)
+        low, high = (
+            (low, middle) if _detectable_in_stds(middle, steps) <= wanted else (middle + 1, high)
+        )
     return low
 
 
@@ -64,5 +66,9 @@ def _detectable_in_stds(seeds: int, steps: int) -> float:
     low, high = 0.0, 2 * (critical + 10)
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if 1 - float(nctdtr(freedom, middle, critical)) < POWER else (low, middle)
+        low, high = (
+            (middle, high)
+            if 1 - float(nctdtr(freedom, middle, critical)) < POWER
+            else (low, middle)
+        )
     return high / math.sqrt(seeds)

@@ -13,7 +13,9 @@ from orchestrator.errors import StoreError
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`."""
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"  # on another host a process may have the same number
+    temporary = (
+        path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    )  # on another host a process may have the same number
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -47,7 +49,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-        content = path.read_bytes()  # on a network share: it was replaced from another host meanwhile
+        content = (
+            path.read_bytes()
+        )  # on a network share: it was replaced from another host meanwhile
     return parse_json(path, content)
 
 

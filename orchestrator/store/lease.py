@@ -61,7 +61,9 @@ def read_lease(sweep_path: Path) -> LeaseHolder | None:
     except FileNotFoundError:
         return None
     except TypeError as error:  # keys of another version
-        raise StoreError(f"{sweep_path / 'lease.json'} is damaged ({error}); remove it if no driver is at work") from error
+        raise StoreError(
+            f"{sweep_path / 'lease.json'} is damaged ({error}); remove it if no driver is at work"
+        ) from error
 
 
 def live_session(sweep_path: Path) -> str | None:
@@ -78,7 +80,9 @@ class Lease:
         self._path = sweep_path / "lease.json"
         now = time.time()
         me = psutil.Process()
-        self._holder = LeaseHolder(uuid.uuid4().hex, socket.gethostname(), me.pid, me.create_time(), now, now)
+        self._holder = LeaseHolder(
+            uuid.uuid4().hex, socket.gethostname(), me.pid, me.create_time(), now, now
+        )
         self._lock = threading.Lock()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
@@ -93,12 +97,19 @@ class Lease:
         with self._alone():
             self._refuse_a_second_driver()
             self._write()
-        time.sleep(0.05)  # on a share without locks: of two that found the same dead lease, the first to write sees that it lost
+        time.sleep(
+            0.05
+        )  # on a share without locks: of two that found the same dead lease, the first to write sees that it lost
         self._refuse_a_second_driver()
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._released.set()
         self._thread.join()
         holder = read_lease(self._sweep_path)
@@ -113,9 +124,17 @@ class Lease:
         """A lease from another host may look expired by the clock of this one, and be renewed all the while."""
         first = found = read_lease(self._sweep_path)
         end = time.monotonic() + 2 * RENEW_SECONDS
-        while first and found and not found.is_alive and found.host != socket.gethostname() and time.monotonic() < end:
+        while (
+            first
+            and found
+            and not found.is_alive
+            and found.host != socket.gethostname()
+            and time.monotonic() < end
+        ):
             if (found.session, found.renewed) != (first.session, first.renewed):
-                raise SweepInUse(f"{in_use(self._sweep_path.name, found)}; the clocks of the two hosts differ")
+                raise SweepInUse(
+                    f"{in_use(self._sweep_path.name, found)}; the clocks of the two hosts differ"
+                )
             time.sleep(_LOOK_SECONDS)
             found = read_lease(self._sweep_path)
 
@@ -136,7 +155,9 @@ class Lease:
 
     def _write(self, stopping: bool = False) -> None:
         with self._lock:
-            self._holder = replace(self._holder, renewed=time.time(), stopping=self._holder.stopping or stopping)
+            self._holder = replace(
+                self._holder, renewed=time.time(), stopping=self._holder.stopping or stopping
+            )
             write_json(self._path, asdict(self._holder))
 
     def _keep_renewing(self) -> None:
@@ -147,7 +168,10 @@ class Lease:
                     if holder and holder.session != self.session:
                         return  # expired while this process was suspended; the workers and the queue see the same and stop
                     self._write()
-            except (OSError, StoreError):  # a full disk, a share that hangs: it may work again before the lease expires
+            except (
+                OSError,
+                StoreError,
+            ):  # a full disk, a share that hangs: it may work again before the lease expires
                 continue
 
 

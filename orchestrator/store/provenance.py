@@ -10,7 +10,16 @@ from typing import Any
 
 from orchestrator.store.files import write_whole
 
-_PACKAGES = ("ablation-orchestrator", "torch", "numpy", "scikit-learn", "scipy", "ray", "mlflow", "pydantic")
+_PACKAGES = (
+    "ablation-orchestrator",
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "ray",
+    "mlflow",
+    "pydantic",
+)
 
 
 def provenance(folder: Path, sweep_path: Path) -> Mapping[str, Any]:
@@ -19,7 +28,9 @@ def provenance(folder: Path, sweep_path: Path) -> Mapping[str, Any]:
     What is not committed is kept as a patch in the sweep's folder, once for all trials; `git_diff` names it.
     """
     commit = _git(folder, "rev-parse", "HEAD")
-    diff = _git(folder, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD")  # whatever the user's settings are
+    diff = _git(
+        folder, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD"
+    )  # whatever the user's settings are
     name = f"uncommitted-{sha256(diff).hexdigest()[:8]}.patch" if diff else None
     if diff and name and not (sweep_path / name).exists():
         write_whole(sweep_path / name, diff)
@@ -41,7 +52,9 @@ def _version(package: str) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or no repository
     return done.stdout or None

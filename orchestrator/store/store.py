@@ -23,7 +23,14 @@ from typing import Any
 
 from orchestrator.errors import StoreError, UsageError, did_you_mean_one_of
 from orchestrator.pruning import Curve, Pruning
-from orchestrator.store.files import append_json_line, parse_json, read_json, read_json_lines, write_json, write_whole
+from orchestrator.store.files import (
+    append_json_line,
+    parse_json,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_whole,
+)
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 RESULT_FORMAT = 1
@@ -65,7 +72,9 @@ class TrialDirectory:
     def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
         """Say what is to be done, before a worker begins."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "trial.json", {"format": 1, **trial.to_json(), "provenance": provenance})
+        write_json(
+            self.path / "trial.json", {"format": 1, **trial.to_json(), "provenance": provenance}
+        )
 
     def read_trial(self) -> TrialSpec:
         """What `write_trial` wrote."""
@@ -84,15 +93,35 @@ class TrialDirectory:
         if events and events[-1]["event"] == "start":
             self.end_attempt(events[-1]["attempt"], *self.vanished())
         number = 1 + len([event for event in events if event["event"] == "start"])
-        line = {"event": "start", "attempt": number, "session": session, **where, "time": time.time()}
+        line = {
+            "event": "start",
+            "attempt": number,
+            "session": session,
+            **where,
+            "time": time.time(),
+        }
         append_json_line(self.attempts_path, line)
         return number
 
-    def end_attempt(self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None) -> None:
+    def end_attempt(
+        self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None
+    ) -> None:
         """Say how an attempt ended."""
-        line = {"event": "end", "attempt": number, "outcome": outcome, "cause": cause, "time": time.time()}
-        is_known = outcome.is_result  # from result.json, or of one that was pruned from its curve: both are on disk
-        append_json_line(self.attempts_path, line | ({"traceback": traceback} if traceback else {}), force=not is_known)
+        line = {
+            "event": "end",
+            "attempt": number,
+            "outcome": outcome,
+            "cause": cause,
+            "time": time.time(),
+        }
+        is_known = (
+            outcome.is_result
+        )  # from result.json, or of one that was pruned from its curve: both are on disk
+        append_json_line(
+            self.attempts_path,
+            line | ({"traceback": traceback} if traceback else {}),
+            force=not is_known,
+        )
 
     def vanished(self) -> tuple[Outcome, str]:
         """How an attempt ended that left no line about it, and why: at one of its limits a process has no time for last words."""
@@ -104,7 +133,10 @@ class TrialDirectory:
 
     def write_result(self, outcome: Outcome, content: Mapping[str, Any]) -> None:
         """Declare the trial done. The last thing that is ever written here."""
-        write_json(self.result_path, {"format": RESULT_FORMAT, "outcome": outcome, **content, "time": time.time()})
+        write_json(
+            self.result_path,
+            {"format": RESULT_FORMAT, "outcome": outcome, **content, "time": time.time()},
+        )
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """`{"iteration", "time", "metrics"}` of every evaluation so far, in order."""
@@ -127,7 +159,11 @@ class TrialDirectory:
     def curve(self, metric: str) -> Curve:
         """A metric by epoch, as far as it was measured."""
         lines = [(line["metrics"], line["iteration"]) for line in self.metrics()]
-        return {epoch_of(metrics, iteration): metrics[metric] for metrics, iteration in lines if metric in metrics}
+        return {
+            epoch_of(metrics, iteration): metrics[metric]
+            for metrics, iteration in lines
+            if metric in metrics
+        }
 
     def newest_attempt(self, session: str) -> list[dict[str, Any]]:
         """The lines of the newest attempt: its start, and its end if it has one; none where another driver began it."""
@@ -135,7 +171,9 @@ class TrialDirectory:
         starts = [index for index, event in enumerate(events) if event["event"] == "start"]
         return events[starts[-1] :] if starts and events[starts[-1]]["session"] == session else []
 
-    def record(self, live_session: str | None = None, pruning: Pruning | None = None) -> TrialRecord:
+    def record(
+        self, live_session: str | None = None, pruning: Pruning | None = None
+    ) -> TrialRecord:
         """What the files say; `live_session` is that of a driver that is alive, if one is, and `pruning` what stops it early."""
         if done := self.record_of_done(pruning):
             return done
@@ -147,19 +185,27 @@ class TrialDirectory:
             iteration=last["iteration"] if last else 0,
             epoch=last["metrics"].get("epoch", last["iteration"]) if last else 0.0,
             path=str(self.path),
-            hosts=next((hosts_of(event) for event in reversed(events) if event["event"] == "start"), ()),
+            hosts=next(
+                (hosts_of(event) for event in reversed(events) if event["event"] == "start"), ()
+            ),
         )
         if not events:
             return record
         final = events[-1]
-        if final["event"] == "start" and live_session is not None and final["session"] == live_session:
+        if (
+            final["event"] == "start"
+            and live_session is not None
+            and final["session"] == live_session
+        ):
             return replace(record, state=State.RUNNING)
         if final["event"] == "start":
             outcome, cause = self.vanished()
         else:
             outcome, cause = Outcome(final["outcome"]), final["cause"]
         state = State.FAILED if outcome.is_failure else State.INTERRUPTED
-        return replace(record, state=state, outcome=outcome, cause=cause, traceback=final.get("traceback", ""))
+        return replace(
+            record, state=state, outcome=outcome, cause=cause, traceback=final.get("traceback", "")
+        )
 
     def record_of_done(self, pruning: Pruning | None = None) -> TrialRecord | None:
         """Of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done.
@@ -189,7 +235,9 @@ class TrialDirectory:
         epoch = pruning.epoch_of(curve)
         if epoch is None:
             return None
-        lines = [line for line in self.metrics() if epoch_of(line["metrics"], line["iteration"]) <= epoch]
+        lines = [
+            line for line in self.metrics() if epoch_of(line["metrics"], line["iteration"]) <= epoch
+        ]
         last = lines[-1]
         result = {
             "outcome": Outcome.PRUNED,
@@ -203,7 +251,9 @@ class TrialDirectory:
             State.DONE,
             Outcome.PRUNED,
             pruning.cause(curve, epoch),
-            attempts=sum(event["event"] == "start" for event in read_json_lines(self.attempts_path)),
+            attempts=sum(
+                event["event"] == "start" for event in read_json_lines(self.attempts_path)
+            ),
             iteration=last["iteration"],
             epoch=float(epoch),
             result=result,
@@ -224,7 +274,9 @@ class MetricsLog:
         if iteration <= self._iteration:
             return
         try:
-            append_json_line(self._path, {"iteration": iteration, "time": time.time(), "metrics": dict(metrics)})
+            append_json_line(
+                self._path, {"iteration": iteration, "time": time.time(), "metrics": dict(metrics)}
+            )
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
         self._iteration = iteration
@@ -258,7 +310,9 @@ class Store:
         if not path.is_file():
             known = sorted(spec.parent.name for spec in self.root.glob("*/sweep.yaml"))
             hint = did_you_mean_one_of(sweep, known) if known else "; the store is empty"
-            raise UsageError(f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}")
+            raise UsageError(
+                f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"
+            )
         return path
 
     def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:

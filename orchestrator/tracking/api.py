@@ -60,7 +60,9 @@ class Api:
 
         token = None
         while True:
-            page = self.client.search_runs([experiment_id], run_view_type=ViewType.ALL, max_results=1000, page_token=token)
+            page = self.client.search_runs(
+                [experiment_id], run_view_type=ViewType.ALL, max_results=1000, page_token=token
+            )
             yield from map(_run_of, page)
             token = page.token
             if not token:
@@ -68,9 +70,17 @@ class Api:
 
     def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
         """A new run that is running. Returns its id."""
-        return str(self.client.create_run(experiment_id, start, tags=dict(tags), run_name=name).info.run_id)
+        return str(
+            self.client.create_run(experiment_id, start, tags=dict(tags), run_name=name).info.run_id
+        )
 
-    def write(self, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    def write(
+        self,
+        run_id: str,
+        points: Sequence[Point],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
         """Add to a run: params for good, tags in the place of others; a point that is there already is not added again."""
         from mlflow.entities import Metric, Param, RunTag
 
@@ -100,10 +110,19 @@ class Api:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(name, digest, "illama", source)
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_inputs(
+            run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+        )
 
 
 def _run_of(run: Any) -> Run:
     info, data = run.info, run.data
     content = dict(data.tags), dict(data.params), dict(data.metrics)
-    return Run(info.run_id, info.run_name, info.start_time, info.status, info.lifecycle_stage != "active", *content)
+    return Run(
+        info.run_id,
+        info.run_name,
+        info.start_time,
+        info.status,
+        info.lifecycle_stage != "active",
+        *content,
+    )

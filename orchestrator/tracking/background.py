@@ -50,7 +50,12 @@ class BackgroundMirror:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._closing.set()
         with self._console.status("bringing MLflow up to date"):
             self._thread.join(_PATIENCE_SECONDS)
@@ -110,7 +115,10 @@ class BackgroundMirror:
     def _say_why_not(self, act: Callable[[], None]) -> bool:
         try:
             act()
-        except (OrchestratorError, OSError) as error:  # of MLflow, or of a store that cannot be read
+        except (
+            OrchestratorError,
+            OSError,
+        ) as error:  # of MLflow, or of a store that cannot be read
             self._complaint = str(error)
             return False
         self._complaint = None

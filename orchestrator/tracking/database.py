@@ -72,7 +72,9 @@ def _create(path: Path) -> None:
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         try:
-            os.link(aside, path)  # unlike a rename it never replaces a database that another process made meanwhile
+            os.link(
+                aside, path
+            )  # unlike a rename it never replaces a database that another process made meanwhile
         except FileExistsError:
             return
         except OSError as error:

@@ -32,7 +32,15 @@ class Stopped(Exception):
 class Experiment:
     """The only writer of a sweep's experiment. Every method raises what MLflow raises, and `Stopped`."""
 
-    def __init__(self, tracking_uri: str, name: str, artifacts: Path, stopped: threading.Event, *, restore_deleted: bool) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        name: str,
+        artifacts: Path,
+        stopped: threading.Event,
+        *,
+        restore_deleted: bool,
+    ) -> None:
         """Find the experiment, or make it, and read its runs; of a database opened directly the artifacts go to `artifacts`.
 
         Nothing is written any more once `stopped` is set.
@@ -77,7 +85,12 @@ class Experiment:
         return self.runs[key]
 
     def write(
-        self, run: Run, *, params: Mapping[str, str] | None = None, points: Sequence[Point] = (), tags: Mapping[str, str]
+        self,
+        run: Run,
+        *,
+        params: Mapping[str, str] | None = None,
+        points: Sequence[Point] = (),
+        tags: Mapping[str, str],
     ) -> None:
         """Add to a run, the tags last: what they claim has been written then. What is there already is not sent."""
         self._go_on()
@@ -158,11 +171,17 @@ class Experiment:
         # folder
         location = None if self.is_server else artifacts.as_uri()
         try:
-            return str(self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+            return str(
+                self._client.create_experiment(
+                    name, artifact_location=location, tags=_EXPERIMENT_TAGS
+                )
+            )
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            known = self._named(name)  # made by an earlier request that a slow server took its time for
+            known = self._named(
+                name
+            )  # made by an earlier request that a slow server took its time for
             if known is None:
                 raise
             return known

@@ -44,7 +44,13 @@ class MlflowMirror:
     """Brings MLflow up to date with the store, as often as asked."""
 
     def __init__(
-        self, tracking_uri: str, spec: SweepSpec, trials: Sequence[TrialSpec], store: Store, *, restore_deleted: bool = True
+        self,
+        tracking_uri: str,
+        spec: SweepSpec,
+        trials: Sequence[TrialSpec],
+        store: Store,
+        *,
+        restore_deleted: bool = True,
     ) -> None:
         """`restore_deleted`: whether runs that somebody deleted by hand come back, or are left alone."""
         self.tracking_uri = tracking_uri
@@ -79,7 +85,9 @@ class MlflowMirror:
                     experiment.look(restore_deleted=self._restore_deleted)
             else:
                 self._sync_trials(experiment, trials)
-            if trials is None or experiment.created - self._listed > _MOST_UNLISTED * len(experiment.runs):
+            if trials is None or experiment.created - self._listed > _MOST_UNLISTED * len(
+                experiment.runs
+            ):
                 self._write_run_ids(experiment)
 
     def sync_effects(self) -> None:
@@ -91,7 +99,9 @@ class MlflowMirror:
             records, roadmap = self._roadmap()
             under_way = set()
             for row in roadmap.rows:
-                of_row = [records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])]
+                of_row = [
+                    records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])
+                ]
                 if not of_row or not shape.has_ended(of_row):
                     under_way.add(row.variant.regime)
                 if row.variant.regime not in under_way:
@@ -106,11 +116,17 @@ class MlflowMirror:
             self._session = live_session(self._store.sweep_path(self._spec.name))
             yield self._experiment
         except ImportError as error:
-            raise TrackingError(f"MLflow is not installed ({error}); install it and run `orchestrator sync`") from error
+            raise TrackingError(
+                f"MLflow is not installed ({error}); install it and run `orchestrator sync`"
+            ) from error
         except Exception as error:
             self._experiment = None
-            message = " ".join(str(error).replace(self.tracking_uri, without_password(self.tracking_uri)).split())[:300]
-            raise TrackingError(f"cannot write to MLflow at {without_password(self.tracking_uri)}: {message}") from error
+            message = " ".join(
+                str(error).replace(self.tracking_uri, without_password(self.tracking_uri)).split()
+            )[:300]
+            raise TrackingError(
+                f"cannot write to MLflow at {without_password(self.tracking_uri)}: {message}"
+            ) from error
 
     def run_id_of(self, trial: TrialSpec) -> str | None:
         """MLflow's id of the run of a trial that was synced; none where somebody deleted the run and wants it so."""
@@ -122,10 +138,18 @@ class MlflowMirror:
         self._stopped.set()
 
     def _connect(self) -> Experiment:
-        self._store = Store(self._store.root)  # also what other sweeps, or other steps of this one, have finished meanwhile
+        self._store = Store(
+            self._store.root
+        )  # also what other sweeps, or other steps of this one, have finished meanwhile
         self._began, self._listed = None, 0
         artifacts = self._store.root / "mlartifacts" / self._spec.name
-        return Experiment(self.tracking_uri, self._spec.name, artifacts, self._stopped, restore_deleted=self._restore_deleted)
+        return Experiment(
+            self.tracking_uri,
+            self._spec.name,
+            artifacts,
+            self._stopped,
+            restore_deleted=self._restore_deleted,
+        )
 
     def _sync_trials(self, experiment: Experiment, trials: Iterable[TrialSpec]) -> None:
         """While the sweep runs: costs the same however many trials there are already."""
@@ -136,47 +160,73 @@ class MlflowMirror:
                 news[trial.regime, trial.variant] = self._variant_of(trial)
         for variant in (variant for variant in news.values() if variant.design != SEARCH):
             siblings = self._trials_of[variant.label]
-            if all(shape.has_ended([self._record(one)]) for one in reversed(siblings)):  # the last is mostly the last to end
+            if all(
+                shape.has_ended([self._record(one)]) for one in reversed(siblings)
+            ):  # the last is mostly the last to end
                 records = {one.seed: (one, self._record(one)) for one in siblings}
                 row = make_row(variant, records, self._spec.schema.metric)
-                self._summarise(experiment, row, [record for _, record in records.values()], is_whole=False)
+                self._summarise(
+                    experiment, row, [record for _, record in records.values()], is_whole=False
+                )
 
     def _roadmap(self) -> tuple[dict[str, TrialRecord], Roadmap]:
         """The records of all trials, each read once, and what they come to."""
         records = {run_key(trial): self._record(trial) for trial in self.trials}
-        return records, build_roadmap(self._spec, self.trials, lambda trial: records[run_key(trial)])
+        return records, build_roadmap(
+            self._spec, self.trials, lambda trial: records[run_key(trial)]
+        )
 
     def _sync_everything(self, experiment: Experiment) -> None:
         records, roadmap = self._roadmap()
-        begun = {key: record for key, record in records.items() if record.state is not State.PENDING}
+        begun = {
+            key: record for key, record in records.items() if record.state is not State.PENDING
+        }
         if not begun:
             return
         for trial in self.trials:
             self._sync_trial(experiment, trial, records[run_key(trial)])
         parents = set()
         for row in rows_of(roadmap):
-            of_row = [records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])]
+            of_row = [
+                records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])
+            ]
             if any(record.state is not State.PENDING for record in of_row):
                 self._summarise(experiment, row, of_row, is_whole=True)
                 parents.add(_summary_key(row.variant))
         parents |= self._sync_searches(experiment, records)
         self._put_away(experiment, begun.keys(), parents)
         if report := self._plain_run(experiment, "report", "roadmap", place=-1):
-            write_report(experiment, report, self._spec, roadmap, max(milliseconds(last_time(one)) for one in begun.values()))
+            write_report(
+                experiment,
+                report,
+                self._spec,
+                roadmap,
+                max(milliseconds(last_time(one)) for one in begun.values()),
+            )
 
-    def _sync_searches(self, experiment: Experiment, records: Mapping[str, TrialRecord]) -> set[str]:
+    def _sync_searches(
+        self, experiment: Experiment, records: Mapping[str, TrialRecord]
+    ) -> set[str]:
         """What each search that has begun came to, in the run above its trials; returns the keys of these runs."""
         keys = set()
         for search, variant in shape.search_runs(self._spec):
-            begun = [record for trial in search.trials if (record := records[run_key(trial)]).attempts or record.result]
+            begun = [
+                record
+                for trial in search.trials
+                if (record := records[run_key(trial)]).attempts or record.result
+            ]
             run = self._parent(experiment, variant) if begun else None
             if run is None:
                 continue
             keys.add(_summary_key(variant))
             if search.chosen:
-                experiment.set_status(run, "FINISHED", max(milliseconds(last_time(record)) for record in begun))
+                experiment.set_status(
+                    run, "FINISHED", max(milliseconds(last_time(record)) for record in begun)
+                )
             text = search_text(search, self._spec.schema.metric.name)
-            experiment.write(run, tags={"sweep.outcome": search_state(search), "mlflow.note.content": text})
+            experiment.write(
+                run, tags={"sweep.outcome": search_state(search), "mlflow.note.content": text}
+            )
         return keys
 
     def _record(self, trial: TrialSpec) -> TrialRecord:
@@ -206,7 +256,11 @@ class MlflowMirror:
             run = None
         if run is None:
             kind = shape.kind_of(variant.design == SEARCH, "variant")
-            tags = {"sweep.kind": kind, "sweep.variant": variant.label, "sweep.name": self._spec.name}
+            tags = {
+                "sweep.kind": kind,
+                "sweep.variant": variant.label,
+                "sweep.name": self._spec.name,
+            }
             run = experiment.create(key, self._names[variant.label], start, tags)
         if not params.keys() <= run.params.keys():  # new, or we died before it was complete
             add_dataset(experiment, run, variant.config.data, self._spec.schema.runtime.data_dir)
@@ -214,7 +268,14 @@ class MlflowMirror:
         experiment.name(run, self._names[variant.label])
         return run
 
-    def _summarise(self, experiment: Experiment, row: StepRow, records: Sequence[TrialRecord], *, is_whole: bool) -> None:
+    def _summarise(
+        self,
+        experiment: Experiment,
+        row: StepRow,
+        records: Sequence[TrialRecord],
+        *,
+        is_whole: bool,
+    ) -> None:
         """Write what the trials of a variant came to; `is_whole` where `row` says all that there is to say."""
         summary = shape.summary_of(self._spec, row, is_whole=is_whole)
         run = self._parent(experiment, row.variant)
@@ -228,26 +289,46 @@ class MlflowMirror:
             for trial in self._trials_of[row.variant.label]:
                 if child := experiment.runs.get(run_key(trial)):
                     experiment.put_below(child, run)
-        last = max(milliseconds(last_time(record)) for record in records if record.state is not State.PENDING)
+        last = max(
+            milliseconds(last_time(record))
+            for record in records
+            if record.state is not State.PENDING
+        )
         new = {key: value for key, value in summary.metrics.items() if key not in run.metrics}
         if shape.has_ended(records):
             experiment.set_status(run, summary.status, last)
-        step = max(record.iteration for record in records)  # where the curves end: a chart of them stays as it is
-        experiment.write(run, points=[Point(key, value, step, last) for key, value in new.items()], tags=summary.tags)
+        step = max(
+            record.iteration for record in records
+        )  # where the curves end: a chart of them stays as it is
+        experiment.write(
+            run,
+            points=[Point(key, value, step, last) for key, value in new.items()],
+            tags=summary.tags,
+        )
 
-    def _put_away(self, experiment: Experiment, trials: Collection[str], parents: Collection[str]) -> None:
+    def _put_away(
+        self, experiment: Experiment, trials: Collection[str], parents: Collection[str]
+    ) -> None:
         """Trials that the spec does not ask for any more keep their runs, below one of their own; their variants' go."""
         for key, run in list(experiment.runs.items()):
             kind = run.tags.get("sweep.kind")
             if "sweep.trial" in run.tags and key not in trials:
-                earlier = self._plain_run(experiment, "earlier", "earlier trials", place=len(self._places))
+                earlier = self._plain_run(
+                    experiment, "earlier", "earlier trials", place=len(self._places)
+                )
                 if earlier:
                     experiment.put_below(run, earlier)
                     experiment.set_status(earlier, "FINISHED", earlier.start)
-            elif "sweep.trial" not in run.tags and kind in ("variant", "search", None) and key not in parents:
+            elif (
+                "sweep.trial" not in run.tags
+                and kind in ("variant", "search", None)
+                and key not in parents
+            ):
                 experiment.remove(run, key)
         earlier = experiment.runs.get("earlier: ")
-        if earlier and not any(run.tags.get(PARENT) == earlier.run_id for run in experiment.runs.values()):
+        if earlier and not any(
+            run.tags.get(PARENT) == earlier.run_id for run in experiment.runs.values()
+        ):
             experiment.remove(earlier, "earlier: ")
 
     def _plain_run(self, experiment: Experiment, kind: str, name: str, place: int) -> Run | None:
@@ -273,10 +354,16 @@ class MlflowMirror:
         return self._began - place
 
     def _write_run_ids(self, experiment: Experiment) -> None:
-        runs = {key: run.run_id for key, run in sorted(experiment.runs.items()) if "sweep.trial" in run.tags}
+        runs = {
+            key: run.run_id
+            for key, run in sorted(experiment.runs.items())
+            if "sweep.trial" in run.tags
+        }
         path = self._store.sweep_path(self._spec.name) / "mlflow_runs.json"
         uri = without_password(self.tracking_uri)
-        write_json(path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs})
+        write_json(
+            path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs}
+        )
         self._listed = experiment.created
 
 

@@ -32,7 +32,9 @@ def import_in_advance() -> None:
         import mlflow.pytorch  # noqa: F401
         import torch.export
 
-        torch.export.export(torch.nn.Identity(), (torch.zeros(1),))  # the first one imports as much again
+        torch.export.export(
+            torch.nn.Identity(), (torch.zeros(1),)
+        )  # the first one imports as much again
 
 
 def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
@@ -43,7 +45,9 @@ def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
     with _explained(tracking_uri, chosen):
         client = _client(tracking_uri)
         run = client.get_run(run_id)
-        for known in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'"):
+        for known in client.search_logged_models(
+            [run.info.experiment_id], f"source_run_id = '{run_id}'"
+        ):
             if str(known.status) == "READY":
                 return str(known.model_id)
             client.delete_logged_model(known.model_id)  # we died while it was on its way
@@ -52,8 +56,13 @@ def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
             description = _save(folder, run_id, chosen)
             tags = {"sweep.trial": chosen.trial.name, "sweep.chosen": chosen.why}
             params = dict(run.data.params)
-            model = client.create_logged_model(run.info.experiment_id, _NAME, run_id, tags, params, "image classifier")
-            description.model_id, description.artifact_path = model.model_id, model.artifact_location
+            model = client.create_logged_model(
+                run.info.experiment_id, _NAME, run_id, tags, params, "image classifier"
+            )
+            description.model_id, description.artifact_path = (
+                model.model_id,
+                model.artifact_location,
+            )
             description.save(str(folder / "MLmodel"))
             client.log_model_artifacts(model.model_id, str(folder))
         _link(client, run_id, model.model_id, TrialDirectory(Path(chosen.record.path)))
@@ -61,7 +70,9 @@ def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
         return str(model.model_id)
 
 
-def register_model(tracking_uri: str, model_id: str, run_id: str, name: str, chosen: Representative) -> str:
+def register_model(
+    tracking_uri: str, model_id: str, run_id: str, name: str, chosen: Representative
+) -> str:
     """Put a logged model into the registry as `name`, where it is not there yet. Returns the version. Raises `TrackingError`."""
     from mlflow.exceptions import MlflowException
 
@@ -73,12 +84,16 @@ def register_model(tracking_uri: str, model_id: str, run_id: str, name: str, cho
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             client.create_registered_model(name)
-        for version in client.search_model_versions(f"run_id = '{run_id}'"):  # a name may have quotes
+        for version in client.search_model_versions(
+            f"run_id = '{run_id}'"
+        ):  # a name may have quotes
             if (version.name, version.source) == (name, f"models:/{model_id}"):
                 return str(version.version)
         about = f"Trial {chosen.trial.name} of the sweep {chosen.trial.sweep}: {chosen.why}."
         with _as_default(tracking_uri):
-            made = client.create_model_version(name, f"models:/{model_id}", run_id, description=about, model_id=model_id)
+            made = client.create_model_version(
+                name, f"models:/{model_id}", run_id, description=about, model_id=model_id
+            )
         return str(made.version)
 
 
@@ -93,13 +108,22 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
     from illama.weights.inference import load_classifier
 
     try:
-        classifier, examples = load_classifier(Path(chosen.record.path), chosen.trial.runtime.data_dir)
+        classifier, examples = load_classifier(
+            Path(chosen.record.path), chosen.trial.runtime.data_dir
+        )
     except FileNotFoundError as error:
-        raise UsageError(f"the network of {chosen.trial.name} cannot be rebuilt: {error}") from error
+        raise UsageError(
+            f"the network of {chosen.trial.name} cannot be rebuilt: {error}"
+        ) from error
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")  # MLflow's, about a class of its own
+        warnings.filterwarnings(
+            "ignore", ".*Any type hint is inferred as AnyType"
+        )  # MLflow's, about a class of its own
         logits = classifier(torch.from_numpy(examples))
-        ins, outs = (Schema([TensorSpec(np.dtype(np.float32), (-1, *part.shape[1:]))]) for part in (examples, logits))
+        ins, outs = (
+            Schema([TensorSpec(np.dtype(np.float32), (-1, *part.shape[1:]))])
+            for part in (examples, logits)
+        )
         description = Model(run_id=run_id)
         save_model(
             classifier,
@@ -125,7 +149,10 @@ def _link(client: Any, run_id: str, model_id: str, directory: TrialDirectory) ->
     last = directory.last_metrics()
     assert last is not None, "a trial that is trained to the end has metrics"
     when, step = int(last["time"] * 1000), last["iteration"]
-    metrics = [Metric(name, value, when, step, model_id=model_id, run_id=run_id) for name, value in last["metrics"].items()]
+    metrics = [
+        Metric(name, value, when, step, model_id=model_id, run_id=run_id)
+        for name, value in last["metrics"].items()
+    ]
     client.log_batch(run_id, metrics=metrics)
     client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)])
 
@@ -158,4 +185,6 @@ def _explained(tracking_uri: str, chosen: Representative) -> Iterator[None]:
         raise
     except Exception as error:
         message = " ".join(str(error).replace(tracking_uri, "the tracking server").split())[:300]
-        raise TrackingError(f"MLflow does not take the model of {chosen.trial.name}: {message}") from error
+        raise TrackingError(
+            f"MLflow does not take the model of {chosen.trial.name}: {message}"
+        ) from error

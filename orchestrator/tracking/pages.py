@@ -29,9 +29,18 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     metric = spec.schema.metric.name
     columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value"]
     columns += [*spec.schema.metric.also, "variant/train_seconds"]
-    curves = [name for name in (metric, *spec.schema.metric.also) if name not in ("train/loss", PEAK_MEMORY)]
-    by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "variant"}]}
-    is_long = len(spec.variants) * (1 + len(spec.schema.seeds)) >= _RUNS_AT_ONCE  # then a step's trials are on its own page only
+    curves = [
+        name
+        for name in (metric, *spec.schema.metric.also)
+        if name not in ("train/loss", PEAK_MEMORY)
+    ]
+    by_variant = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "param", "groupByData": "variant"}],
+    }
+    is_long = (
+        len(spec.variants) * (1 + len(spec.schema.seeds)) >= _RUNS_AT_ONCE
+    )  # then a step's trials are on its own page only
     pages = {
         "roadmap": {
             "searchFilter": "tags.`sweep.kind` = 'variant'" if is_long or spec.searches else "",
@@ -41,7 +50,9 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
             "searchFilter": "tags.`sweep.kind` = 'trial'",
             "groupBy": by_variant,
             "runsHiddenMode": "SHOW_ALL",
-            "compareRunSections": [{"uuid": _SECTION, "name": "Curves", "display": True, "isReordered": False} | _OURS],
+            "compareRunSections": [
+                {"uuid": _SECTION, "name": "Curves", "display": True, "isReordered": False} | _OURS
+            ],
             "compareRunCharts": [_line(name) for name in curves] + [_line("train/loss", "log")],
         },
     }
@@ -49,6 +60,18 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
 
 
 def _line(metric: str, scale: str = "linear") -> dict[str, Any]:
-    chart = {"uuid": metric, "type": "LINE", "metricSectionId": _SECTION, "metricKey": metric, "selectedMetricKeys": [metric]}
-    axes = {"xAxisKey": "step", "selectedXAxisMetricKey": "", "xAxisScaleType": "linear", "scaleType": scale, "range": {}}
+    chart = {
+        "uuid": metric,
+        "type": "LINE",
+        "metricSectionId": _SECTION,
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+    }
+    axes = {
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "xAxisScaleType": "linear",
+        "scaleType": scale,
+        "range": {},
+    }
     return chart | axes | {"lineSmoothness": 0, "runsCountToCompare": 100} | _OURS

@@ -12,7 +12,13 @@ from orchestrator.tracking.api import Run
 from orchestrator.tracking.experiment import Experiment
 from orchestrator.tracking.pages import address_of, page_tags
 
-_FILES = {"roadmap.html": "html", "roadmap.png": "png", "roadmap.svg": "svg", "roadmap.md": "md", "roadmap.json": "json"}
+_FILES = {
+    "roadmap.html": "html",
+    "roadmap.png": "png",
+    "roadmap.svg": "svg",
+    "roadmap.md": "md",
+    "roadmap.json": "json",
+}
 
 
 def rows_of(roadmap: Roadmap) -> list[StepRow]:
@@ -21,13 +27,17 @@ def rows_of(roadmap: Roadmap) -> list[StepRow]:
     return list((found | {row.variant.label: row for row in roadmap.rows}).values())
 
 
-def write_report(experiment: Experiment, run: Run, spec: SweepSpec, roadmap: Roadmap, end: int) -> None:
+def write_report(
+    experiment: Experiment, run: Run, spec: SweepSpec, roadmap: Roadmap, end: int
+) -> None:
     """Put the roadmap into its run and onto the experiment's page, unless they are there; `end` is when the last trial ended."""
     digest = sha256(repr(roadmap.to_json()).encode() + spec.content).hexdigest()
     if run.tags.get("sweep.report") == digest:
         return
     with TemporaryDirectory() as scratch:
-        contents = {"sweep.yaml": spec.content} | {name: render(roadmap, form) for name, form in _FILES.items()}
+        contents = {"sweep.yaml": spec.content} | {
+            name: render(roadmap, form) for name, form in _FILES.items()
+        }
         for name, content in contents.items():
             Path(scratch, name).write_bytes(content)
         experiment.add_files(run, [Path(scratch, name) for name in contents])
@@ -41,7 +51,9 @@ def _note(experiment: Experiment, run: Run, roadmap: Roadmap) -> str:
     place = f"#/experiments/{experiment.experiment_id}/runs/{run.run_id}/artifacts"
     where = f"What each step did. Its page, tables and the spec are artifacts of the run [{run.name}]({place})."
     pages = {"the steps as a table": "roadmap", "their curves": "curves"}
-    links = ", ".join(f"[{text}]({address_of(experiment.experiment_id, page)})" for text, page in pages.items())
+    links = ", ".join(
+        f"[{text}]({address_of(experiment.experiment_id, page)})" for text, page in pages.items()
+    )
     where += f" Here: {links}."
     figure = f"![The roadmap](get-artifact?path=roadmap.svg&run_uuid={run.run_id})"
     return f"{where}\n\n{figure}\n\n{to_markdown(roadmap)}"

@@ -25,7 +25,9 @@ def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
 
     Raises `UsageError` where `sweep` was never mirrored to `tracking_uri`.
     """
-    mirrored = sorted(store.root.glob("*/mlflow_runs.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    mirrored = sorted(
+        store.root.glob("*/mlflow_runs.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     for path in mirrored:
         known = read_json(path)
         if (
@@ -36,7 +38,9 @@ def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
             return f"/{address_of(known['experiment_id'])}"
     if sweep:
         where = without_password(tracking_uri)
-        raise UsageError(f"MLflow at {where} does not show '{sweep}' yet; `orchestrator sync {sweep}` changes that")
+        raise UsageError(
+            f"MLflow at {where} does not show '{sweep}' yet; `orchestrator sync {sweep}` changes that"
+        )
     return ""
 
 
@@ -46,7 +50,9 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
     Raises `UsageError` where the port is taken and `TrackingError` where the server does not start or ends by itself.
     """
     port = _checked(port) if port else _preferred_port()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the server must not outlive us
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # either way the server must not outlive us
     server = start_server(tracking_uri, port, log)
     try:
         wait_until_it_answers(server, port, log)
@@ -57,15 +63,34 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
     finally:
         server.terminate()
         server.wait()
-    raise TrackingError(f"MLflow's server ended with exit code {server.returncode}; its last words are in {log}")
+    raise TrackingError(
+        f"MLflow's server ended with exit code {server.returncode}; its last words are in {log}"
+    )
 
 
 def start_server(tracking_uri: str, port: int, log: Path, *options: str) -> subprocess.Popen[bytes]:
     """MLflow's server on 127.0.0.1, with further `options` of `mlflow server`; what it writes goes to `log`."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        *options,
+    ]
     # no telemetry, no runner for evaluation jobs: this is a view of finished files
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment["MLFLOW_BACKEND_STORE_URI"] = tracking_uri  # may have a password, and everybody sees a command's arguments
+    environment = os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    environment["MLFLOW_BACKEND_STORE_URI"] = (
+        tracking_uri  # may have a password, and everybody sees a command's arguments
+    )
     with log.open("wb") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
@@ -75,11 +100,15 @@ def wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise TrackingError(f"MLflow's server did not start (exit code {server.returncode}); its last words are in {log}")
+            raise TrackingError(
+                f"MLflow's server did not start (exit code {server.returncode}); its last words are in {log}"
+            )
         if _is_healthy(port):
             return
         time.sleep(0.3)
-    raise TrackingError(f"MLflow's server did not answer within {_START_SECONDS:.0f} s; what it wrote is in {log}")
+    raise TrackingError(
+        f"MLflow's server did not answer within {_START_SECONDS:.0f} s; what it wrote is in {log}"
+    )
 
 
 def free_port() -> int:
@@ -90,7 +119,9 @@ def free_port() -> int:
 
 
 def _is_healthy(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=2)  # unlike urllib it asks no proxy for this machine
+    connection = HTTPConnection(
+        "127.0.0.1", port, timeout=2
+    )  # unlike urllib it asks no proxy for this machine
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200

@@ -51,7 +51,10 @@ def road_names(variants: Sequence[Variant]) -> dict[str, str]:
 
 def search_runs(spec: SweepSpec) -> list[tuple[Search, Variant]]:
     """For each search what stands for it: the run that its trials are below."""
-    return [(it, replace(it.variant, name=f"{it.variant.name}: search", design=SEARCH, changes={})) for it in spec.searches]
+    return [
+        (it, replace(it.variant, name=f"{it.variant.name}: search", design=SEARCH, changes={}))
+        for it in spec.searches
+    ]
 
 
 def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
@@ -71,7 +74,9 @@ def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     regime = {"regime": variant.regime} if variant.regime else {}
     own = {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config)
     searches = {run.label: search for search, run in search_runs(spec)}
-    return own | dict.fromkeys(searches[variant.label].schema.space if variant.label in searches else (), "searched")
+    return own | dict.fromkeys(
+        searches[variant.label].schema.space if variant.label in searches else (), "searched"
+    )
 
 
 def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]:
@@ -108,7 +113,9 @@ def state_of(record: TrialRecord, size: int) -> str:
     return f"{record.state} {record.outcome or ''} {size}"
 
 
-def state_tags(record: TrialRecord, attempts: Sequence[Mapping[str, Any]], state: str) -> dict[str, str]:
+def state_tags(
+    record: TrialRecord, attempts: Sequence[Mapping[str, Any]], state: str
+) -> dict[str, str]:
     """Of a trial's run, how it stands; `attempts` are the lines of `attempts.jsonl`, `state` is `state_of` all this."""
     begun = [event for event in attempts if event["event"] == "start"]
     return {
@@ -116,7 +123,9 @@ def state_tags(record: TrialRecord, attempts: Sequence[Mapping[str, Any]], state
         "sweep.attempts": str(record.attempts),
         "sweep.outcome": str(record.outcome or record.state),
         "sweep.cause": (record.cause or "")[:TAG_LENGTH],
-        "sweep.host": ", ".join(dict.fromkeys(host for event in begun for host in hosts_of(event)))[:TAG_LENGTH],
+        "sweep.host": ", ".join(dict.fromkeys(host for event in begun for host in hosts_of(event)))[
+            :TAG_LENGTH
+        ],
         "sweep.device": str(begun[-1].get("device", ""))[:TAG_LENGTH] if begun else "",
         "sweep.state": state,
     }
@@ -131,9 +140,14 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
     variant, metric = row.variant, spec.schema.metric.name
     metrics: dict[str, float | None] = {}
-    if row.summary:  # first: MLflow's page for comparing runs opens on the metric that was written first
+    if (
+        row.summary
+    ):  # first: MLflow's page for comparing runs opens on the metric that was written first
         metrics |= _spread(metric, row)
-        metrics |= {"variant/seeds": float(len(row.compared_values)), "variant/train_seconds": row.train_seconds}
+        metrics |= {
+            "variant/seeds": float(len(row.compared_values)),
+            "variant/train_seconds": row.train_seconds,
+        }
     for name, other in row.also.items():
         metrics |= _spread(name, other)
     metrics |= {"variant/params": row.params, "variant/flops": row.flops}
@@ -144,7 +158,11 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     }
     for against, delta in (("previous", row.delta_previous), ("baseline", row.delta_baseline)):
         metrics |= _effect(f"delta_{against}", delta, is_whole=is_whole)
-        tags |= {f"sweep.versus_{against}": delta.versus, f"sweep.caveat_{against}": delta.caveat} if delta else {}
+        tags |= (
+            {f"sweep.versus_{against}": delta.versus, f"sweep.caveat_{against}": delta.caveat}
+            if delta
+            else {}
+        )
     for name, other in row.also.items():  # described and not tested
         metrics |= _effect(f"delta_previous/{name}", other.delta_previous, is_whole=False)
     has_result = any(row.outcomes.get(outcome) for outcome in Outcome if outcome.is_result)
@@ -156,7 +174,13 @@ def status_of(record: TrialRecord) -> str:
     """In MLflow's words."""
     if record.outcome is None:
         return "RUNNING"
-    return "FINISHED" if record.state is State.DONE else "FAILED" if record.state is State.FAILED else "KILLED"
+    return (
+        "FINISHED"
+        if record.state is State.DONE
+        else "FAILED"
+        if record.state is State.FAILED
+        else "KILLED"
+    )
 
 
 def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
@@ -164,7 +188,12 @@ def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
         return {}
     low, high = row.summary.ci95 or (None, None)
     mean, std = row.summary.mean, row.summary.std
-    return {metric: mean, f"{metric}_std": std, f"{metric}_ci95_low": low, f"{metric}_ci95_high": high}
+    return {
+        metric: mean,
+        f"{metric}_std": std,
+        f"{metric}_ci95_low": low,
+        f"{metric}_ci95_high": high,
+    }
 
 
 def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
@@ -178,14 +207,23 @@ def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str,
 
 def _counts(outcomes: Mapping[str, int]) -> str:
     """`6 finished`, or `5 finished, 1 failed`."""
-    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items(), key=lambda item: (-item[1], item[0])))
+    return ", ".join(
+        f"{count} {outcome}"
+        for outcome, count in sorted(outcomes.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def _note(row: StepRow) -> str:
     variant = row.variant
     if variant.follows is None:
         return "The baseline."
-    where = f"beside the road, on {variant.on}" if variant.on else "beside the road" if variant.side else "on the road"
+    where = (
+        f"beside the road, on {variant.on}"
+        if variant.on
+        else "beside the road"
+        if variant.side
+        else "on the road"
+    )
     return f"{change_text(variant.changes)} ({where})"[:TAG_LENGTH]
 
 

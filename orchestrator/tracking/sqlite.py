@@ -38,7 +38,9 @@ _BUSY_SECONDS = 20.0
 _PLAIN_KEY = re.compile(r"(?!mlflow\.runName)\w[\w.-]*(/\w[\w.-]*)*")
 _PLAIN_FOLDER = re.compile(r"file:///[\w./~%-]+")
 _LONGEST_KEY, _LONGEST_VALUE, _LONGEST_SOURCE = 250, 6000, 65535
-_RUN_ROW = f"INSERT INTO runs ({', '.join(_COLUMNS['runs'].split())}) VALUES ({', '.join('?' * 14)})"
+_RUN_ROW = (
+    f"INSERT INTO runs ({', '.join(_COLUMNS['runs'].split())}) VALUES ({', '.join('?' * 14)})"
+)
 _TAG_ROW = """INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)
     ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"""
 _PARAM_ROW = "INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)"
@@ -70,7 +72,9 @@ def connect(tracking_uri: str) -> Api:
 def _has_known_tables(path: Path) -> bool:
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as database:
         columns = "SELECT name FROM pragma_table_info(?)"
-        found = {table: {name for (name,) in database.execute(columns, [table])} for table in _COLUMNS}
+        found = {
+            table: {name for (name,) in database.execute(columns, [table])} for table in _COLUMNS
+        }
     return found == {table: set(names.split()) for table, names in _COLUMNS.items()}
 
 
@@ -79,7 +83,9 @@ class Sqlite(Api):
 
     def __init__(self, tracking_uri: str, path: Path) -> None:
         super().__init__(tracking_uri)
-        self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._database = sqlite3.connect(
+            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         weakref.finalize(self, self._database.close)
         self._database.execute("PRAGMA synchronous=NORMAL")
 
@@ -88,11 +94,18 @@ class Sqlite(Api):
         with self._transaction("DEFERRED") as rows:
             about = "SELECT run_uuid, name, start_time, status, lifecycle_stage FROM runs WHERE experiment_id = ?"
             ordered = rows.execute(f"{about} ORDER BY start_time DESC, run_uuid", [experiment_id])
-            found = {row[0]: Run(row[0], row[1], row[2], row[3], row[4] != "active", {}, {}, {}) for row in ordered}
+            found = {
+                row[0]: Run(row[0], row[1], row[2], row[3], row[4] != "active", {}, {}, {})
+                for row in ordered
+            }
             of_experiment = "JOIN runs USING (run_uuid) WHERE experiment_id = ?"
-            for run_id, key, value in rows.execute(f"SELECT run_uuid, key, value FROM tags {of_experiment}", [experiment_id]):
+            for run_id, key, value in rows.execute(
+                f"SELECT run_uuid, key, value FROM tags {of_experiment}", [experiment_id]
+            ):
                 found[run_id].tags[key] = value
-            for run_id, key, value in rows.execute(f"SELECT run_uuid, key, value FROM params {of_experiment}", [experiment_id]):
+            for run_id, key, value in rows.execute(
+                f"SELECT run_uuid, key, value FROM params {of_experiment}", [experiment_id]
+            ):
                 found[run_id].params[key] = value
             latest = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics {of_experiment}"
             for run_id, key, value, is_nan in rows.execute(latest, [experiment_id]):
@@ -106,27 +119,62 @@ class Sqlite(Api):
             with self._transaction() as rows:
                 active = "SELECT artifact_location FROM experiments WHERE experiment_id = ? AND lifecycle_stage = 'active'"
                 folder = _one(rows.execute(active, [experiment_id]))
-                _expect(_PLAIN_FOLDER.fullmatch(folder) and "mlflow.user" not in tags and 0 < len(name) <= _LONGEST_KEY)
+                _expect(
+                    _PLAIN_FOLDER.fullmatch(folder)
+                    and "mlflow.user" not in tags
+                    and 0 < len(name) <= _LONGEST_KEY
+                )
                 place = f"{folder.rstrip('/')}/{run_id}/artifacts"
-                where = "UNKNOWN", "", "", "unknown", "RUNNING", start, None, "", "active", place, int(experiment_id), None
+                where = (
+                    "UNKNOWN",
+                    "",
+                    "",
+                    "unknown",
+                    "RUNNING",
+                    start,
+                    None,
+                    "",
+                    "active",
+                    place,
+                    int(experiment_id),
+                    None,
+                )
                 _expect_plain(tags)
                 rows.execute(_RUN_ROW, (run_id, name, *where))
-                rows.executemany(_TAG_ROW, [(run_id, *tag) for tag in {**tags, "mlflow.runName": name}.items()])
+                rows.executemany(
+                    _TAG_ROW, [(run_id, *tag) for tag in {**tags, "mlflow.runName": name}.items()]
+                )
         except _OutOfTheOrdinary:
             return super().create_run(experiment_id, name, start, tags)
         return run_id
 
-    def write(self, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    def write(
+        self,
+        run_id: str,
+        points: Sequence[Point],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
         """Add to a run: params for good, tags in the place of others; a point that is there already is not added again."""
         try:
             _expect_plain(tags, params, {point.key: "" for point in points})
             _expect(all(type(point.value) in (float, int) and point.time >= 0 for point in points))
-            found = [(run_id, point.key, point.iteration, point.time, *_stored(point.value)) for point in points]
+            found = [
+                (run_id, point.key, point.iteration, point.time, *_stored(point.value))
+                for point in points
+            ]
             with self._transaction() as rows:
-                _one(rows.execute("SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'", [run_id]))
+                _one(
+                    rows.execute(
+                        "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'",
+                        [run_id],
+                    )
+                )
                 rows.executemany(_PARAM_ROW, [(run_id, *param) for param in params.items()])
                 rows.executemany(_POINT_ROW, found)
-                rows.executemany(_LATEST_ROW, {row[1]: row for row in sorted(found, key=_AGE)}.values())
+                rows.executemany(
+                    _LATEST_ROW, {row[1]: row for row in sorted(found, key=_AGE)}.values()
+                )
                 rows.executemany(_TAG_ROW, [(run_id, *tag) for tag in tags.items()])
         except _OutOfTheOrdinary:
             super().write(run_id, points, params, tags)
@@ -158,12 +206,19 @@ class Sqlite(Api):
         """The images that a trial was trained on; `digest` has at most 36 characters, `source` is JSON."""
         try:
             with self._transaction() as rows:
-                _expect(len(name) <= _LONGEST_KEY and len(digest) <= 36 and len(source) <= _LONGEST_SOURCE)
+                _expect(
+                    len(name) <= _LONGEST_KEY
+                    and len(digest) <= 36
+                    and len(source) <= _LONGEST_SOURCE
+                )
                 active = "SELECT experiment_id FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
                 which = _one(rows.execute(active, [run_id])), name, digest
                 rows.execute(_DATASET_ROW, (uuid4().hex, *which, source))
                 if rows.execute(_INPUT_ROW, (used := uuid4().hex, run_id, *which)).rowcount:
-                    rows.execute("INSERT INTO input_tags VALUES (?, 'mlflow.data.context', 'training')", [used])
+                    rows.execute(
+                        "INSERT INTO input_tags VALUES (?, 'mlflow.data.context', 'training')",
+                        [used],
+                    )
         except _OutOfTheOrdinary:
             super().add_dataset(run_id, name, digest, source)
 
@@ -179,7 +234,9 @@ class Sqlite(Api):
 
     def _add(self, run_id: str, name: str, content: bytes) -> None:
         """Write a file whole into the folder of a run; where that is was written by us or by MLflow."""
-        place = _one(self._database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id]))
+        place = _one(
+            self._database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id])
+        )
         _expect(_PLAIN_FOLDER.fullmatch(place))
         folder = Path(unquote(urlsplit(place).path))
         aside = folder / f".artifact.uploading.{name}"  # as MLflow's, which it does not show

@@ -23,14 +23,20 @@ _DIGEST_LENGTH = 16
 
 
 def mirror_trial(
-    experiment: Experiment, trial: TrialSpec, record: TrialRecord, params: Mapping[str, str], parent: Run | None
+    experiment: Experiment,
+    trial: TrialSpec,
+    record: TrialRecord,
+    params: Mapping[str, str],
+    parent: Run | None,
 ) -> bool:
     """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says whether there was news."""
     directory = TrialDirectory(Path(record.path))
     run = _run_of(experiment, trial, record, params, parent)
     if parent:
         experiment.put_below(run, parent)
-    state = shape.state_of(record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0)
+    state = shape.state_of(
+        record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0
+    )
     if run.tags.get("sweep.state") == state and run.iteration == record.iteration:
         return False
     attempts = list(read_json_lines(directory.attempts_path))
@@ -42,15 +48,21 @@ def mirror_trial(
     points = [
         Point(name, value, line["iteration"], when)
         for line in directory.metrics()
-        if run.iteration < line["iteration"] <= record.iteration  # one that is pruned here may have gone on for another search
+        if run.iteration
+        < line["iteration"]
+        <= record.iteration  # one that is pruned here may have gone on for another search
         for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
     ]
-    experiment.write(run, params=params, points=points, tags=shape.state_tags(record, attempts, state))
+    experiment.write(
+        run, params=params, points=points, tags=shape.state_tags(record, attempts, state)
+    )
     return True
 
 
-def add_dataset(experiment: Experiment, run: Run, data: DataConfig | ForeignData | None, data_dir: Path | None) -> None:
+def add_dataset(
+    experiment: Experiment, run: Run, data: DataConfig | ForeignData | None, data_dir: Path | None
+) -> None:
     """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine, or unknown."""
     if data is None:
         return
@@ -83,7 +95,13 @@ def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _run_of(experiment: Experiment, trial: TrialSpec, record: TrialRecord, params: Mapping[str, str], parent: Run | None) -> Run:
+def _run_of(
+    experiment: Experiment,
+    trial: TrialSpec,
+    record: TrialRecord,
+    params: Mapping[str, str],
+    parent: Run | None,
+) -> Run:
     directory, key = TrialDirectory(Path(record.path)), run_key(trial)
     run = experiment.runs.get(key)
     if run and any(params.get(name, value) != value for name, value in run.params.items()):
@@ -101,9 +119,16 @@ def _run_of(experiment: Experiment, trial: TrialSpec, record: TrialRecord, param
     return run
 
 
-def _add_last_words(experiment: Experiment, run: Run, directory: TrialDirectory, attempts: Sequence[Mapping[str, Any]]) -> None:
+def _add_last_words(
+    experiment: Experiment,
+    run: Run,
+    directory: TrialDirectory,
+    attempts: Sequence[Mapping[str, Any]],
+) -> None:
     """Who tried when and how it ended; what an attempt said when it died."""
-    _add_what_there_is(experiment, run, [directory.attempts_path, directory.result_path, directory.stack_path])
+    _add_what_there_is(
+        experiment, run, [directory.attempts_path, directory.result_path, directory.stack_path]
+    )
     for event in attempts:
         if event.get("traceback"):
             experiment.add_text(run, event["traceback"], f"traceback-attempt{event['attempt']}.txt")

@@ -36,7 +36,9 @@ def logit_std(logits: Tensor) -> float:
 
 
 def test_accuracy_and_loss_are_those_of_the_logits() -> None:
-    logits = torch.tensor([[9.0, 0, 0, 0, 0, 0], [0, 9.0, 8, 7, 6, 5], [1, 2, 3, 4, 5, 9.0], [9.0, 8, 7, 6, 5, 4]])
+    logits = torch.tensor(
+        [[9.0, 0, 0, 0, 0, 0], [0, 9.0, 8, 7, 6, 5], [1, 2, 3, 4, 5, 9.0], [9.0, 8, 7, 6, 5, 4]]
+    )
     labels = torch.tensor([0, 5, 5, 5])
     measured = evaluate(Table(logits), batches(labels, size=3))
     assert measured["acc1"] == 50.0
@@ -49,7 +51,9 @@ def test_logits_that_never_change_have_no_deviation() -> None:
 
 
 def test_a_shift_of_all_classes_is_no_dependence_on_the_image() -> None:
-    assert logit_std(torch.tensor([[1.0, 2, 3], [11, 12, 13]]).double()) == pytest.approx(0, abs=1e-12)
+    assert logit_std(torch.tensor([[1.0, 2, 3], [11, 12, 13]]).double()) == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_the_deviation_is_the_root_mean_square_over_classes() -> None:
@@ -64,7 +68,9 @@ def test_the_deviation_does_not_depend_on_how_images_are_batched() -> None:
 
 def test_a_network_at_chance_whose_logits_vary_has_not_collapsed() -> None:
     generator = torch.Generator().manual_seed(0)
-    measured = evaluate(Table(torch.randn(500, 10, generator=generator)), batches(torch.arange(500) % 10))
+    measured = evaluate(
+        Table(torch.randn(500, 10, generator=generator)), batches(torch.arange(500) % 10)
+    )
     assert measured["acc1"] < 20
     assert measured["logit_std"] > 100 * COLLAPSE_STD
 

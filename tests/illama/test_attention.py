@@ -32,15 +32,21 @@ def gradients(out: Tensor, of: Tensors) -> tuple[Tensor, ...]:
 def test_the_form_without_a_matrix_equals_the_formula(alpha: float, tokens: int, kind: str) -> None:
     qkv = tensors(tokens, torch.float64)
     expected = dense_attention(*qkv, soften(visible(kind, tokens), alpha).double())
-    ours = multiplicative_attention(*qkv, torch.tensor(alpha, dtype=torch.float64), first_row_open=kind == "modified_causal")
-    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)  # alpha is rounded to float32 in the formula's matrix
+    ours = multiplicative_attention(
+        *qkv, torch.tensor(alpha, dtype=torch.float64), first_row_open=kind == "modified_causal"
+    )
+    torch.testing.assert_close(
+        ours, expected, atol=1e-6, rtol=0
+    )  # alpha is rounded to float32 in the formula's matrix
     for left, right in zip(gradients(ours, qkv), gradients(expected, qkv), strict=True):
         torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
 
 
 def test_its_gradient_is_that_of_finite_differences() -> None:
     qkv = tensors(5, torch.float64)
-    assert torch.autograd.gradcheck(lambda q, k, v: multiplicative_attention(q, k, v, torch.tensor(0.4)), qkv)
+    assert torch.autograd.gradcheck(
+        lambda q, k, v: multiplicative_attention(q, k, v, torch.tensor(0.4)), qkv
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
@@ -49,7 +55,12 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
 @pytest.mark.parametrize("rows", [slice(None), slice(0, 1), slice(-1, None)])
 @pytest.mark.parametrize("fused_from", [1, 1000])
 def test_whatever_form_is_picked_it_is_the_same_attention(
-    alpha: float, mask_form: str, kind: str, rows: slice, fused_from: int, monkeypatch: pytest.MonkeyPatch
+    alpha: float,
+    mask_form: str,
+    kind: str,
+    rows: slice,
+    fused_from: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attention, "FUSED_FROM", fused_from)
     monkeypatch.setattr(attention, "LINEAR_FROM", fused_from)
@@ -69,7 +80,9 @@ def test_whatever_form_is_picked_it_is_the_same_attention(
 def test_additive_causal_is_what_libraries_call_causal() -> None:
     q, k, v = tensors(7)
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    torch.testing.assert_close(dense_attention(q, k, v, visible("causal", 7).float().log(), additive=True), expected)
+    torch.testing.assert_close(
+        dense_attention(q, k, v, visible("causal", 7).float().log(), additive=True), expected
+    )
 
 
 def test_multiplicative_rows_do_not_sum_to_one() -> None:
@@ -84,16 +97,23 @@ def test_the_form_without_a_matrix_allocates_none(monkeypatch: pytest.MonkeyPatc
     tokens = 2048
     q, k, v = (torch.randn(1, 1, tokens, 8, requires_grad=True) for _ in range(3))
     sizes: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: sizes.append(t.numel()) or t, lambda t: t
+    ):
         attend(q, k, v, Mask("causal", "multiplicative", tokens)).sum().backward()
     assert 0 < max(sizes) <= tokens * 8
 
 
-@pytest.mark.filterwarnings("ignore:.*(torch.jit|autograd.function.Function):DeprecationWarning")  # the compiler's own doing
+@pytest.mark.filterwarnings(
+    "ignore:.*(torch.jit|autograd.function.Function):DeprecationWarning"
+)  # the compiler's own doing
 @pytest.mark.parametrize("kind", ["causal", "modified_causal"])
 @pytest.mark.parametrize(
     ("device", "dtype", "near"),
-    [("cpu", torch.float32, 1e-5), pytest.param("cuda", torch.bfloat16, 2e-2, marks=pytest.mark.cuda)],
+    [
+        ("cpu", torch.float32, 1e-5),
+        pytest.param("cuda", torch.bfloat16, 2e-2, marks=pytest.mark.cuda),
+    ],
 )
 def test_a_soft_mask_compiles_the_form_without_a_matrix_once(
     kind: str, device: str, dtype: torch.dtype, near: float, monkeypatch: pytest.MonkeyPatch
@@ -118,9 +138,13 @@ def test_on_a_gpu_torch_takes_the_two_runs_as_they_are_called() -> None:
     kept: list[Tensor] = []
     context = SimpleNamespace(save_for_backward=lambda *saved: kept.extend(saved))
     with FakeTensorMode():
-        q, k, v, gradient = (torch.empty(2, 3, 197, 64, device="cuda", dtype=torch.bfloat16) for _ in range(4))
+        q, k, v, gradient = (
+            torch.empty(2, 3, 197, 64, device="cuda", dtype=torch.bfloat16) for _ in range(4)
+        )
         alpha = torch.empty((), device="cuda", dtype=torch.float64)
         out = attention._Multiplicative.forward(context, q, k, v, alpha)
         context.saved_tensors = kept
         found = attention._Multiplicative.backward(context, gradient)[:3]
-    assert {(tensor.shape, tensor.dtype, tensor.device.type) for tensor in (out, *found)} == {(q.shape, q.dtype, "cuda")}
+    assert {(tensor.shape, tensor.dtype, tensor.device.type) for tensor in (out, *found)} == {
+        (q.shape, q.dtype, "cuda")
+    }

@@ -9,7 +9,9 @@ import torch
 
 from illama.masks import Mask
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own imports
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:DeprecationWarning"
+)  # the compiler's own imports
 
 NAMES = ["flash", "dense", "doubled", "cudnn", "flex", "triton"]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -34,7 +36,9 @@ def test_a_candidate_equals_the_formula(candidates: Any, name: str, device: str)
     assert candidates.errors(name, device, dtype, SHAPE) < allowed
 
 
-def test_a_wrong_candidate_would_be_noticed(candidates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_candidate_would_be_noticed(
+    candidates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def not_quite(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Mask) -> torch.Tensor:
         return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -44,18 +48,25 @@ def test_a_wrong_candidate_would_be_noticed(candidates: Any, monkeypatch: pytest
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["cudnn", "triton"])
-def test_torch_can_compile_around_an_operation_of_ours(candidates: Any, name: str, device: str) -> None:
+def test_torch_can_compile_around_an_operation_of_ours(
+    candidates: Any, name: str, device: str
+) -> None:
     if reason := candidates.why_not(name, device):
         pytest.skip(reason)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     q, k, v = (torch.randn(SHAPE, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
     inputs = q, k, v, torch.tensor(0.5, device=device), -1
     torch.library.opcheck(
-        getattr(torch.ops.attention_candidates, name).default, inputs, test_utils=("test_schema", "test_faketensor")
+        getattr(torch.ops.attention_candidates, name).default,
+        inputs,
+        test_utils=("test_schema", "test_faketensor"),
     )
 
 
 def test_what_cannot_run_says_why(candidates: Any) -> None:
     if os.environ.get("TRITON_INTERPRET") != "1":
-        assert candidates.why_not("triton", "cpu") in ("triton is not installed", "on a CPU it needs TRITON_INTERPRET=1")
+        assert candidates.why_not("triton", "cpu") in (
+            "triton is not installed",
+            "on a CPU it needs TRITON_INTERPRET=1",
+        )
     assert candidates.why_not("doubled", "cpu") is None

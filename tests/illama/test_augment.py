@@ -41,10 +41,15 @@ def test_a_crop_is_a_shift_with_zeros_around() -> None:
     assert not torch.equal(cropped, images())
 
 
-@pytest.mark.parametrize("settings", [{"hflip": 0.5}, {"random_crop": 2}, {"hflip": 0.5, "random_crop": 1}])
+@pytest.mark.parametrize(
+    "settings", [{"hflip": 0.5}, {"random_crop": 2}, {"hflip": 0.5, "random_crop": 1}]
+)
 def test_an_image_is_changed_alike_in_whatever_batch_it_comes(settings: dict[str, float]) -> None:
     together = flip_and_crop(images(), recipe(**settings), 3, 7, INDICES)
-    apart = [flip_and_crop(images()[i : i + 1], recipe(**settings), 3, 7, INDICES[i : i + 1]) for i in range(8)]
+    apart = [
+        flip_and_crop(images()[i : i + 1], recipe(**settings), 3, 7, INDICES[i : i + 1])
+        for i in range(8)
+    ]
     assert torch.equal(torch.cat(apart), together)
     assert torch.equal(torch.cat([erase(images()[i : i + 1], 0.5, 3, 7, INDICES[i : i + 1]) for i in range(8)]),
                        erase(images(), 0.5, 3, 7, INDICES))  # fmt: skip
@@ -64,7 +69,9 @@ def test_mixup_blends_each_image_with_its_mirror_place() -> None:
     labels = torch.arange(8)
     mixed = mix(images(), labels, recipe(mixup=0.8), 0, 5)
     assert 0 < mixed.share < 1
-    torch.testing.assert_close(mixed.images, mixed.share * images() + (1 - mixed.share) * images().flip(0))
+    torch.testing.assert_close(
+        mixed.images, mixed.share * images() + (1 - mixed.share) * images().flip(0)
+    )
     assert torch.equal(mixed.others, labels.flip(0))
 
 
@@ -83,7 +90,9 @@ def test_with_both_on_either_is_picked_about_half_of_the_time() -> None:
     assert 70 < cut < 130
 
 
-@pytest.mark.parametrize("settings", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}]
+)
 def test_each_group_of_pairs_has_a_draw_of_its_own(settings: dict[str, float]) -> None:
     labels = torch.arange(8)
     mixed = mix(images(), labels, recipe(mix_group=4, **settings), 0, 3)
@@ -112,7 +121,10 @@ def test_the_loss_of_groups_counts_each_image_with_its_share() -> None:
     logits, labels = torch.randn(8, 10, generator=torch.Generator().manual_seed(1)), torch.arange(8)
     shares = torch.tensor([0.3, 0.3, 0.9, 0.9, 0.9, 0.9, 0.3, 0.3])
     batch = Mixed(images(), labels, labels.flip(0), shares)
-    alone = [loss(logits[i : i + 1], batch.part(slice(i, i + 1))._replace(share=shares[i].item()), 0.1) for i in range(8)]
+    alone = [
+        loss(logits[i : i + 1], batch.part(slice(i, i + 1))._replace(share=shares[i].item()), 0.1)
+        for i in range(8)
+    ]
     torch.testing.assert_close(loss(logits, batch, 0.1), torch.stack(alone).mean())
 
 
@@ -129,4 +141,6 @@ def test_the_loss_of_a_blend_is_the_cross_entropy_with_soft_targets() -> None:
     target = 0.3 * one_hot + 0.7 * one_hot.flip(0)
     smooth = 0.9 * target + 0.1 / 10
     expected = -(smooth * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(loss(logits, Mixed(images(), labels, labels.flip(0), 0.3), 0.1), expected)
+    torch.testing.assert_close(
+        loss(logits, Mixed(images(), labels, labels.flip(0), 0.3), 0.1), expected
+    )

@@ -35,10 +35,14 @@ def drawn(count: int, classes: int, scale: float) -> tuple[Tensor, Tensor]:
     return logits, labels
 
 
-@pytest.mark.parametrize(("count", "classes", "scale"), [(400, 10, 2.0), (90, 3, 0.5), (1, 10, 1.0), (50, 1000, 5.0)])
+@pytest.mark.parametrize(
+    ("count", "classes", "scale"), [(400, 10, 2.0), (90, 3, 0.5), (1, 10, 1.0), (50, 1000, 5.0)]
+)
 def test_it_is_the_error_of_the_definition(count: int, classes: int, scale: float) -> None:
     logits, labels = drawn(count, classes, scale)
-    assert gap_of(logits, labels).error(count) == pytest.approx(by_definition(logits, labels), rel=1e-12)
+    assert gap_of(logits, labels).error(count) == pytest.approx(
+        by_definition(logits, labels), rel=1e-12
+    )
 
 
 def test_parts_sum_up_to_the_whole_and_an_empty_one_adds_nothing() -> None:
@@ -58,17 +62,26 @@ def test_certainty_belongs_to_the_last_bin() -> None:
 
 
 def test_an_edge_belongs_to_the_bin_below() -> None:
-    gap = gap_of(torch.zeros(1, 3), torch.tensor([0]))  # 1/3, the edge of the fifth and the sixth of 15 bins
+    gap = gap_of(
+        torch.zeros(1, 3), torch.tensor([0])
+    )  # 1/3, the edge of the fifth and the sixth of 15 bins
     assert gap.sums.nonzero().tolist() == [[BINS // 3 - 1]]
 
 
 def test_in_one_bin_too_sure_and_not_sure_enough_cancel_as_defined() -> None:
     logits = torch.tensor([0.6, 0.6, 0.6, 0.6, 0.6]).log()[:, None] * torch.tensor([1.0, 0.0])
     logits[:, 1] = torch.tensor(0.4).log()
-    assert gap_of(logits, torch.tensor([0, 0, 0, 1, 1])).error(5) == pytest.approx(0, abs=1e-7)  # right in 3 of 5, 60 % sure
+    assert gap_of(logits, torch.tensor([0, 0, 0, 1, 1])).error(5) == pytest.approx(
+        0, abs=1e-7
+    )  # right in 3 of 5, 60 % sure
 
 
 def test_one_prediction_for_every_image_has_the_difference_to_its_frequency() -> None:
     labels = torch.arange(10) % 2
-    measured = evaluate(lambda images: torch.tensor([[2.0, 0.0]]).expand(len(images), -1), [(torch.zeros(10, 1, 1, 1), labels)])
-    assert measured["ece"] == pytest.approx(torch.tensor([2.0, 0.0]).softmax(dim=0)[0].item() - 0.5, rel=1e-6)
+    measured = evaluate(
+        lambda images: torch.tensor([[2.0, 0.0]]).expand(len(images), -1),
+        [(torch.zeros(10, 1, 1, 1), labels)],
+    )
+    assert measured["ece"] == pytest.approx(
+        torch.tensor([2.0, 0.0]).softmax(dim=0)[0].item() - 0.5, rel=1e-6
+    )

@@ -14,7 +14,11 @@ from illama.config import Config
 
 
 def state(number: int) -> dict[str, object]:
-    return {"number": number, "weights": torch.full((50,), float(number)), "nested": {"best": 0.5, "names": ["a"]}}
+    return {
+        "number": number,
+        "weights": torch.full((50,), float(number)),
+        "nested": {"best": 0.5, "names": ["a"]},
+    }
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -35,7 +39,11 @@ def test_the_newest_state_wins_and_the_one_before_is_kept(tmp_path: Path) -> Non
         checkpoint.save(tmp_path, state(number))
     assert (checkpoint.load(tmp_path) or {})["number"] == 2
     assert torch.load(tmp_path / "checkpoint.previous.pt", weights_only=True)["number"] == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt", "checkpoint.sha256"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint.previous.pt",
+        "checkpoint.pt",
+        "checkpoint.sha256",
+    ]
 
 
 def test_the_digests_are_those_that_sha256sum_would_write(tmp_path: Path) -> None:
@@ -45,7 +53,8 @@ def test_the_digests_are_those_that_sha256sum_would_write(tmp_path: Path) -> Non
     checkpoint.save(tmp_path, state(1))
     lines = (tmp_path / "checkpoint.sha256").read_text().splitlines()
     assert lines == [
-        f"{sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}" for name in ("checkpoint.pt", "checkpoint.previous.pt")
+        f"{sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}"
+        for name in ("checkpoint.pt", "checkpoint.previous.pt")
     ]
 
 
@@ -63,7 +72,9 @@ def test_a_damaged_newest_file_is_passed_over_with_a_warning(
     assert "torn or was changed" in caplog.text
 
 
-def test_when_both_are_damaged_training_begins_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_when_both_are_damaged_training_begins_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoint.save(tmp_path, state(1))
     checkpoint.save(tmp_path, state(2))
     hurt(tmp_path / "checkpoint.pt", "tear")
@@ -137,7 +148,9 @@ def test_a_crash_at_any_instant_of_a_save_leaves_a_whole_state(
 
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path, copy)
-    if (copy / "checkpoint.pt").exists():  # and should the newest file rot on top of the crash, an older one still counts
+    if (
+        copy / "checkpoint.pt"
+    ).exists():  # and should the newest file rot on top of the crash, an older one still counts
         hurt(copy / "checkpoint.pt", "flip a bit")
         assert (checkpoint.load(copy) or {})["number"] in (1, 2)
     checkpoint.save(tmp_path, state(4))
@@ -148,11 +161,21 @@ def hurt(path: Path, damage: str) -> None:
     content = bytearray(path.read_bytes())
     if damage == "flip a bit":
         content[len(content) // 2] ^= 1
-    path.write_bytes({"flip a bit": bytes(content), "tear": bytes(content[: len(content) // 2]), "empty": b""}[damage])
+    path.write_bytes(
+        {"flip a bit": bytes(content), "tear": bytes(content[: len(content) // 2]), "empty": b""}[
+            damage
+        ]
+    )
 
 
-def test_a_checkpoint_from_before_its_numbers_changed_is_refused_and_no_other(small_config: Callable[..., Config]) -> None:
+def test_a_checkpoint_from_before_its_numbers_changed_is_refused_and_no_other(
+    small_config: Callable[..., Config],
+) -> None:
     plain, dropping = small_config(), small_config({"train.dropout": 0.1})
-    checkpoint.refuse_other_settings({"numerics_version": 2, "config": plain.model_dump_json()}, plain)
+    checkpoint.refuse_other_settings(
+        {"numerics_version": 2, "config": plain.model_dump_json()}, plain
+    )
     with pytest.raises(ValueError, match="written by numerics version 2, this is version 3"):
-        checkpoint.refuse_other_settings({"numerics_version": 2, "config": dropping.model_dump_json()}, dropping)
+        checkpoint.refuse_other_settings(
+            {"numerics_version": 2, "config": dropping.model_dump_json()}, dropping
+        )

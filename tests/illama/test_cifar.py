@@ -26,9 +26,13 @@ def batch(count: int, classes: int, key: bytes, seed: int) -> bytes:
     labels = random.randint(classes, size=count)
     colours = np.random.RandomState(0).randint(256, size=(classes, 3, 1))
     pixels = (
-        np.clip(colours[labels] + random.randint(-30, 30, size=(count, 3, 1024)), 0, 255).astype(np.uint8).reshape(count, 3072)
+        np.clip(colours[labels] + random.randint(-30, 30, size=(count, 3, 1024)), 0, 255)
+        .astype(np.uint8)
+        .reshape(count, 3072)
     )
-    return pickle.dumps({b"data": pixels, key: labels.tolist(), b"batch_label": b"made for a test"}, protocol=2)
+    return pickle.dumps(
+        {b"data": pixels, key: labels.tolist(), b"batch_label": b"made for a test"}, protocol=2
+    )
 
 
 @pytest.fixture
@@ -48,7 +52,9 @@ def test_folder_and_archive_hold_the_same(cifar10: Path, tmp_path: Path) -> None
     archived.mkdir()
     with tarfile.open(archived / "cifar-10-python.tar.gz", "w:gz") as tar:
         tar.add(cifar10 / "cifar-10-batches-py", "cifar-10-batches-py")
-    for left, right in zip(cifar.read("cifar10", archived), (images, labels, test_images, test_labels), strict=True):
+    for left, right in zip(
+        cifar.read("cifar10", archived), (images, labels, test_images, test_labels), strict=True
+    ):
         assert (left == right).all()
 
 
@@ -79,19 +85,39 @@ def test_cifar_trains_end_to_end_with_augmentation(cifar10: Path, small_config: 
 
 
 def test_the_commands_train_on_cifar(
-    cifar10: Path, cli: Callable[..., Any], write_spec: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+    cifar10: Path,
+    cli: Callable[..., Any],
+    write_spec: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    model = {"name": "vit_digits", "embed_dim": 16, "depth": 2, "num_heads": 2, "img_size": 32, "patch_size": 8, "in_chans": 3}
+    model = {
+        "name": "vit_digits",
+        "embed_dim": 16,
+        "depth": 2,
+        "num_heads": 2,
+        "img_size": 32,
+        "patch_size": 8,
+        "in_chans": 3,
+    }
     recipe = {"epochs": 15, "batch_size": 20, "lr": 3e-3, "hflip": 0.5, "random_crop": 4}
     settings = {"model": model, "data": {"name": "cifar10"}, "train": recipe}
     (cifar10 / "recipe.yaml").write_text(json.dumps(settings))
-    command = ["train", str(cifar10 / "recipe.yaml"), f"runtime.data_dir={cifar10}", "--device", "cpu"]
+    command = [
+        "train",
+        str(cifar10 / "recipe.yaml"),
+        f"runtime.data_dir={cifar10}",
+        "--device",
+        "cpu",
+    ]
     assert illama_command([*command, "--output", str(cifar10 / "out")]) == 0
     last = json.loads(capfd.readouterr().out.splitlines()[-2])
     assert last["val/acc1"] > 50
 
     spec = write_spec(baseline=settings, runtime={"device": "cpu", "data_dir": str(cifar10)})
-    assert cli("run", spec, "--store", cifar10 / "runs", "--executor", "local", "--no-tracking").code == 0
+    assert (
+        cli("run", spec, "--store", cifar10 / "runs", "--executor", "local", "--no-tracking").code
+        == 0
+    )
     [step] = cli("report", spec, "--store", cifar10 / "runs", "--format", "json").json["steps"]
     assert (step["outcomes"], step["mean"]) == ({"finished": 1}, last["val/acc1"])
 
@@ -108,12 +134,17 @@ def test_the_digest_follows_the_content(cifar10: Path) -> None:
     third = cifar10 / "third" / "cifar-10-batches-py"
     third.mkdir(parents=True)
     for path in changed.parent.iterdir():
-        (third / path.name).write_bytes(path.read_bytes() if path != changed else batch(20, 10, b"labels", 99))
+        (third / path.name).write_bytes(
+            path.read_bytes() if path != changed else batch(20, 10, b"labels", 99)
+        )
     assert dataset_digest(DataConfig(name="cifar10"), third.parent) != before
 
 
 def test_missing_files_say_where_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"cifar-10-python\.tar\.gz or the folder cifar-10-batches-py; download"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"cifar-10-python\.tar\.gz or the folder cifar-10-batches-py; download",
+    ):
         cifar.read("cifar10", tmp_path)
 
 
@@ -123,7 +154,9 @@ def test_an_incomplete_folder_names_what_is_missing(cifar10: Path) -> None:
         cifar.read("cifar10", cifar10)
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({b"data": np.zeros((2, 7))}), pickle.dumps([1, 2])])
+@pytest.mark.parametrize(
+    "content", [b"", b"no pickle", pickle.dumps({b"data": np.zeros((2, 7))}), pickle.dumps([1, 2])]
+)
 def test_a_damaged_file_is_named(cifar10: Path, content: bytes) -> None:
     (cifar10 / "cifar-10-batches-py" / "data_batch_3").write_bytes(content)
     with pytest.raises(ValueError, match="data_batch_3 is not a CIFAR file, or a damaged one"):
@@ -132,7 +165,10 @@ def test_a_damaged_file_is_named(cifar10: Path, content: bytes) -> None:
 
 def test_a_class_that_there_is_not_is_named(cifar10: Path) -> None:
     (cifar10 / "cifar-10-batches-py" / "data_batch_3").write_bytes(batch(200, 11, b"labels", 0))
-    with pytest.raises(ValueError, match=r"data_batch_3 has an image of class 10; the classes of cifar10 are 0 to 9"):
+    with pytest.raises(
+        ValueError,
+        match=r"data_batch_3 has an image of class 10; the classes of cifar10 are 0 to 9",
+    ):
         cifar.read("cifar10", cifar10)
 
 

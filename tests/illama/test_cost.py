@@ -30,7 +30,9 @@ def config(name: str, **settings: object) -> ModelConfig:
         ("vit_base", 224, 86_567_656, 17.564),
     ],
 )
-def test_counts_are_the_published_ones(name: str, img_size: int, parameters: int, billion_macs: float) -> None:
+def test_counts_are_the_published_ones(
+    name: str, img_size: int, parameters: int, billion_macs: float
+) -> None:
     assert parameter_count(config(name, img_size=img_size)) == parameters
     assert round(macs(config(name, img_size=img_size)) / 1e9, 3) == billion_macs
 
@@ -41,22 +43,43 @@ def counted(settings: ModelConfig, images: int) -> tuple[int, int]:
         model = VisionTransformer(settings, seed=0)
         features = model.forward_features
         with FlopCounterMode(display=False) as counter:
-            tokens = model.norm(features(torch.empty(images, settings.in_chans, settings.img_size, settings.img_size)))
+            tokens = model.norm(
+                features(
+                    torch.empty(images, settings.in_chans, settings.img_size, settings.img_size)
+                )
+            )
             model.head(tokens[:, 0])
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // (2 * images)  # one MAC is two operations
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // (
+        2 * images
+    )  # one MAC is two operations
 
 
-@pytest.mark.parametrize("position", ["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"])
-@pytest.mark.parametrize(("norm", "feed_forward"), list(itertools.product(["layernorm", "rmsnorm"], ["gelu", "swiglu"])))
-def test_formulas_agree_with_the_network_on_the_meta_device(norm: str, feed_forward: str, position: str) -> None:
-    for class_token, attention in itertools.product(["first", "last", "none"], ["bidirectional", "causal"]):
-        changes = {"norm": norm, "feed_forward": feed_forward, "position": position, "class_token": class_token}
+@pytest.mark.parametrize(
+    "position", ["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"]
+)
+@pytest.mark.parametrize(
+    ("norm", "feed_forward"), list(itertools.product(["layernorm", "rmsnorm"], ["gelu", "swiglu"]))
+)
+def test_formulas_agree_with_the_network_on_the_meta_device(
+    norm: str, feed_forward: str, position: str
+) -> None:
+    for class_token, attention in itertools.product(
+        ["first", "last", "none"], ["bidirectional", "causal"]
+    ):
+        changes = {
+            "norm": norm,
+            "feed_forward": feed_forward,
+            "position": position,
+            "class_token": class_token,
+        }
         settings = config("vit_digits", depth=2, attention=attention, **changes)
         assert counted(settings, images=2) == (parameter_count(settings), macs(settings))
 
 
 @pytest.mark.parametrize("mask_form", ["multiplicative", "additive"])
 @pytest.mark.parametrize("name", ["illama_tiny", "illama_large", "vit_large"])
-def test_models_too_large_for_this_machine_are_counted_all_the_same(name: str, mask_form: str) -> None:
+def test_models_too_large_for_this_machine_are_counted_all_the_same(
+    name: str, mask_form: str
+) -> None:
     settings = config(name, mask_form=mask_form)
     assert counted(settings, images=1) == (parameter_count(settings), macs(settings))

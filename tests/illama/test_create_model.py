@@ -23,25 +23,42 @@ def test_overrides_lie_over_the_preset() -> None:
         ("ilama_tiny", {}, "did you mean illama_tiny"),
         ("illama_tiny", {"num_class": 3}, "did you mean num_classes"),
         ("illama_tiny", {"num_heads": 5}, "not a multiple of num_heads"),
-        ("vit_tiny", {"attention": "modified_causal", "class_token": "last"}, "opens the first row"),
+        (
+            "vit_tiny",
+            {"attention": "modified_causal", "class_token": "last"},
+            "opens the first row",
+        ),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_reason(name: str, overrides: dict[str, object], message: str) -> None:
+def test_what_cannot_be_built_is_refused_with_the_reason(
+    name: str, overrides: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         illama.create_model(name, **overrides)
 
 
 def test_a_checkpoint_of_the_trainer_can_be_used(small_config, tmp_path: Path) -> None:
     config = small_config()
-    train(config, runtime=RuntimeConfig(device="cpu"), log_metrics=lambda metrics, iteration: None, checkpoint_dir=tmp_path)
+    train(
+        config,
+        runtime=RuntimeConfig(device="cpu"),
+        log_metrics=lambda metrics, iteration: None,
+        checkpoint_dir=tmp_path,
+    )
     settings = {name: getattr(config.model, name) for name in ("embed_dim", "depth", "num_heads")}
-    model = illama.create_model("illama_digits", checkpoint_path=tmp_path / "checkpoint.pt", **settings)
+    model = illama.create_model(
+        "illama_digits", checkpoint_path=tmp_path / "checkpoint.pt", **settings
+    )
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
     with pytest.raises(ValueError, match=r"blocks\.2\.attn\.proj\.bias is missing"):
-        illama.create_model("illama_digits", checkpoint_path=tmp_path / "checkpoint.pt", **{**settings, "depth": 3})
+        illama.create_model(
+            "illama_digits", checkpoint_path=tmp_path / "checkpoint.pt", **{**settings, "depth": 3}
+        )
     with pytest.raises(ValueError, match=r"head\.weight is \(10, 16\) instead of \(5, 16\)"):
-        illama.create_model("illama_digits", checkpoint_path=tmp_path / "checkpoint.pt", num_classes=5, **settings)
+        illama.create_model(
+            "illama_digits", checkpoint_path=tmp_path / "checkpoint.pt", num_classes=5, **settings
+        )
     with pytest.raises(FileNotFoundError):
         illama.create_model("illama_digits", checkpoint_path=tmp_path / "missing.pt")

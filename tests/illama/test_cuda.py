@@ -15,8 +15,13 @@ from illama.training.device import forget_peak_memory, peak_memory_bytes
 from illama.training.learner import Learner
 from illama.training.trainer import TrainResult, evaluate_checkpoint, train
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for the deterministic ones, before any other test starts cuBLAS
-pytestmark = [pytest.mark.cuda, pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")]  # the compiler's own imports
+os.environ.setdefault(
+    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+)  # for the deterministic ones, before any other test starts cuBLAS
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+]  # the compiler's own imports
 
 Build = Callable[..., Config]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -37,7 +42,9 @@ ALL_AT_ONCE = {
 }
 
 
-def trained(config: Config, directory: Path, kill: int | None = None, **runtime: Any) -> TrainResult | None:
+def trained(
+    config: Config, directory: Path, kill: int | None = None, **runtime: Any
+) -> TrainResult | None:
     """Trained to the end, or killed before iteration `kill`, with a checkpoint after every iteration."""
     questions: Iterator[int] = itertools.count()
 
@@ -48,7 +55,13 @@ def trained(config: Config, directory: Path, kill: int | None = None, **runtime:
 
     options = RuntimeConfig.model_validate({"device": "cuda", "checkpoint_seconds": 0, **runtime})
     try:
-        return train(config, runtime=options, log_metrics=lambda *_: None, checkpoint_dir=directory, should_stop=should_stop)
+        return train(
+            config,
+            runtime=options,
+            log_metrics=lambda *_: None,
+            checkpoint_dir=directory,
+            should_stop=should_stop,
+        )
     except KeyboardInterrupt:
         return None
 
@@ -59,7 +72,9 @@ def state(directory: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("img_size", [8, 24], ids=["17 tokens", "145 tokens"])  # from 128 on without N x N matrices
+@pytest.mark.parametrize(
+    "img_size", [8, 24], ids=["17 tokens", "145 tokens"]
+)  # from 128 on without N x N matrices
 @pytest.mark.parametrize("mask_form", ["multiplicative", "additive"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_killed_deterministic_training_ends_with_the_same_bits(
@@ -83,7 +98,12 @@ def test_a_killed_deterministic_training_ends_with_the_same_bits(
 
 
 def test_float16_scales_its_loss_and_learns(small_config: Build, tmp_path: Path) -> None:
-    learnable = {"data": {"name": "synthetic"}, "train.epochs": 12, "train.lr": 1e-2, "train.precision": "float16"}
+    learnable = {
+        "data": {"name": "synthetic"},
+        "train.epochs": 12,
+        "train.lr": 1e-2,
+        "train.precision": "float16",
+    }
     result = trained(small_config(learnable), tmp_path)
     assert result is not None
     assert result.final["val/acc1"] > 30
@@ -98,15 +118,21 @@ def losses(config: Config, device: torch.device, **runtime: Any) -> list[float]:
     return [learner.update(iteration, *batch).item() for iteration in range(6)]
 
 
-@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-4), ("bfloat16", 2e-2), ("float16", 1e-2)])
+@pytest.mark.parametrize(
+    ("precision", "near"), [("float32", 1e-4), ("bfloat16", 2e-2), ("float16", 1e-2)]
+)
 def test_a_gpu_has_the_numbers_of_a_cpu(small_config: Build, precision: str, near: float) -> None:
     changes = {"train.lr": 1e-4, "train.soft_mask": {"schedule": "linear", "epochs": 2}}
     expected = losses(small_config(changes), CPU)
-    assert losses(small_config(changes | {"train.precision": precision}), GPU) == pytest.approx(expected, rel=near)
+    assert losses(small_config(changes | {"train.precision": precision}), GPU) == pytest.approx(
+        expected, rel=near
+    )
 
 
 def test_the_soft_mask_compiles_the_network_once(small_config: Build) -> None:
-    config = small_config({"train.lr": 1e-4, "train.soft_mask": {"schedule": "linear", "epochs": 2}})
+    config = small_config(
+        {"train.lr": 1e-4, "train.soft_mask": {"schedule": "linear", "epochs": 2}}
+    )
     learner = Learner(config, RuntimeConfig(compile=True), GPU, iterations_per_epoch=5)
     batch = BATCH[0].to(GPU), BATCH[1].to(GPU)
     found = [learner.update(0, *batch).item()]
@@ -115,7 +141,9 @@ def test_the_soft_mask_compiles_the_network_once(small_config: Build) -> None:
     assert found == pytest.approx(losses(config, GPU), rel=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"train.drop_path": 0.0, "train.dropout": 0.1, "train.mix_group": 16}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"train.drop_path": 0.0, "train.dropout": 0.1, "train.mix_group": 16}]
+)
 def test_an_iteration_never_waits_for_the_gpu(small_config: Build, changes: dict[str, Any]) -> None:
     config = small_config(ALL_AT_ONCE | {"train.batch_size": 32} | changes)
     learner = Learner(config, RuntimeConfig(), GPU, iterations_per_epoch=5)

@@ -28,12 +28,16 @@ def test_the_digits_are_those_of_scikit_learn_split_with_no_image_lost() -> None
     labels = np.concatenate([data.train_labels, data.val_labels])
     original = load_digits()
     ours = sorted(zip(pixels.astype(int).tolist(), labels.tolist(), strict=True))
-    assert ours == sorted(zip(original.data.astype(int).tolist(), original.target.tolist(), strict=True))
+    assert ours == sorted(
+        zip(original.data.astype(int).tolist(), original.target.tolist(), strict=True)
+    )
 
 
 def test_every_class_has_its_share_in_validation() -> None:
     data = load(DataConfig(name="digits", val_fraction=0.25), DIGITS)
-    shares = np.bincount(data.val_labels) / (np.bincount(data.val_labels) + np.bincount(data.train_labels))
+    shares = np.bincount(data.val_labels) / (
+        np.bincount(data.val_labels) + np.bincount(data.train_labels)
+    )
     assert shares == pytest.approx(np.full(10, 0.25), abs=0.01)
 
 
@@ -56,7 +60,9 @@ def test_where_memory_is_short_few_images_are_measured_at_once(
     small_config: Callable[..., Config], micro_batch_size: int | None, largest: int
 ) -> None:
     config = small_config({"data.val_fraction": 0.25})
-    loader = make_loader(config, RuntimeConfig(micro_batch_size=micro_batch_size), torch.device("cpu"))
+    loader = make_loader(
+        config, RuntimeConfig(micro_batch_size=micro_batch_size), torch.device("cpu")
+    )
     sizes = [len(labels) for _, labels in loader.validation()]
     assert max(sizes) == largest
     assert sum(sizes) == 450
@@ -71,7 +77,10 @@ def test_the_order_visits_every_image_once_and_differs_by_epoch_and_seed() -> No
 
 def test_the_digest_names_the_very_file() -> None:
     file = resources.files("sklearn.datasets.data") / "digits.csv.gz"
-    assert dataset_digest(DataConfig(name="digits")) == f"sha256:{sha256(file.read_bytes()).hexdigest()}"
+    assert (
+        dataset_digest(DataConfig(name="digits"))
+        == f"sha256:{sha256(file.read_bytes()).hexdigest()}"
+    )
 
 
 def test_a_digest_imports_neither_torch_nor_scikit_learn() -> None:
@@ -80,11 +89,18 @@ def test_a_digest_imports_neither_torch_nor_scikit_learn() -> None:
         "dataset_digest(DataConfig(name='digits'));"
         "print(sorted({'torch', 'sklearn'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_a_model_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"1 x 8 x 8 .* in 10 classes, but the model takes 1 x 8 x 8 in 7"):
+    with pytest.raises(
+        ValueError, match=r"1 x 8 x 8 .* in 10 classes, but the model takes 1 x 8 x 8 in 7"
+    ):
         load(DataConfig(name="digits"), DIGITS.model_copy(update={"num_classes": 7}))
 
 

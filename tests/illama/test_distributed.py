@@ -60,7 +60,9 @@ def test_each_row_has_one_process_and_its_mirror_place_the_same(count: int, size
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_the_shares_of_a_mixed_batch_are_the_rows_of_the_whole(small_config: Build, size: int) -> None:
+def test_the_shares_of_a_mixed_batch_are_the_rows_of_the_whole(
+    small_config: Build, size: int
+) -> None:
     config = small_config(EVERYTHING)
     whole = make_loader(config, RuntimeConfig(), CPU)
     shares = [make_loader(config, RuntimeConfig(), CPU, Ranks(rank, size)) for rank in range(size)]
@@ -68,7 +70,12 @@ def test_the_shares_of_a_mixed_batch_are_the_rows_of_the_whole(small_config: Bui
         expected = mix(*batch, config.train, config.seed, iteration)
         for rank, share in enumerate(shares):
             rows = Ranks(rank, size).rows(33)
-            found = mix(*list(share.batches(epoch=1, first=2))[iteration], config.train, config.seed, iteration)
+            found = mix(
+                *list(share.batches(epoch=1, first=2))[iteration],
+                config.train,
+                config.seed,
+                iteration,
+            )
             assert torch.equal(found.images, expected.images[rows])
             assert torch.equal(found.labels, expected.labels[rows])
             assert torch.equal(found.others, expected.others[rows])
@@ -77,9 +84,15 @@ def test_the_shares_of_a_mixed_batch_are_the_rows_of_the_whole(small_config: Bui
 
 def test_parts_of_the_validation_images_count_up_to_the_whole(small_config: Build) -> None:
     network = Learner(small_config(), RuntimeConfig(), CPU, 5).model
-    images, labels = torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(7)
+    images, labels = (
+        torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.arange(7),
+    )
     whole = evaluate(network, [(images, labels)])
-    parts = [tally(network, [(images[rows], labels[rows])] if rows else []) for rows in ([0, 1], [], [2], [3, 4, 5, 6])]
+    parts = [
+        tally(network, [(images[rows], labels[rows])] if rows else [])
+        for rows in ([0, 1], [], [2], [3, 4, 5, 6])
+    ]
     sums = Tally()
     for part in parts:
         sums.merge(part)
@@ -90,7 +103,12 @@ def test_parts_that_all_predict_the_same_have_collapsed_exactly() -> None:
     prediction = torch.randn(1, 10, generator=torch.Generator().manual_seed(0))
     sums = Tally()
     for count in (1, 5, 3):
-        sums.merge(tally(lambda images: prediction.expand(len(images), -1), [(torch.zeros(count), torch.arange(count))]))
+        sums.merge(
+            tally(
+                lambda images: prediction.expand(len(images), -1),
+                [(torch.zeros(count), torch.arange(count))],
+            )
+        )
     assert sums.metrics()["logit_std"] == 0
 
 
@@ -109,7 +127,11 @@ class Halt:
 
 
 def trained(
-    config: Config, directory: Path, halt: Halt | None = None, others: "Beside | None" = None, **runtime: Any
+    config: Config,
+    directory: Path,
+    halt: Halt | None = None,
+    others: "Beside | None" = None,
+    **runtime: Any,
 ) -> tuple[dict[str, Any], Any]:
     """Weights and result, the latter without anything about time."""
     result = train(
@@ -122,7 +144,9 @@ def trained(
     )
     state = checkpoint.load(directory)
     assert state is not None
-    return state, {name: value for name, value in result.final.items() if not name.startswith("time/")}
+    return state, {
+        name: value for name, value in result.final.items() if not name.startswith("time/")
+    }
 
 
 def kill_one() -> None:
@@ -130,12 +154,20 @@ def kill_one() -> None:
 
 
 def signal_all() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of which only the leader takes notice
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # of which only the leader takes notice
         followers()[-1].send_signal(number)
 
 
 def followers(leader: int | None = None) -> list[psutil.Process]:
-    return [child for child in psutil.Process(leader).children() if any("spawn_main" in word for word in child.cmdline())]
+    return [
+        child
+        for child in psutil.Process(leader).children()
+        if any("spawn_main" in word for word in child.cmdline())
+    ]
 
 
 def assert_equal(left: Mapping[str, Any], right: Mapping[str, Any], tolerance: float) -> None:
@@ -145,25 +177,38 @@ def assert_equal(left: Mapping[str, Any], right: Mapping[str, Any], tolerance: f
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_a_killed_one_costs_nothing_but_time(small_config: Build, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_and_a_killed_one_costs_nothing_but_time(
+    small_config: Build, tmp_path: Path
+) -> None:
     config = small_config(EVERYTHING)
     alone, metrics = trained(config, tmp_path / "alone")
     together, same = trained(config, tmp_path / "together", processes=2, micro_batch_size=5)
     assert_equal(alone, together, tolerance=2e-5)
     assert same == pytest.approx(metrics, rel=1e-4)
     with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
-        trained(config, tmp_path / "killed", Halt(7, kill_one), processes=2, micro_batch_size=5, checkpoint_seconds=0)
+        trained(
+            config,
+            tmp_path / "killed",
+            Halt(7, kill_one),
+            processes=2,
+            micro_batch_size=5,
+            checkpoint_seconds=0,
+        )
     assert followers() == []
     assert not torch.distributed.is_initialized()
     assert (checkpoint.load(tmp_path / "killed") or {})["progress"]["iteration"] > 0
-    resumed, again = trained(config, tmp_path / "killed", Halt(2, signal_all), processes=2, micro_batch_size=5)
+    resumed, again = trained(
+        config, tmp_path / "killed", Halt(2, signal_all), processes=2, micro_batch_size=5
+    )
     assert_equal(together, resumed, tolerance=0)
     assert again == same
     assert followers() == []
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_in_another_number_of_processes(small_config: Build, tmp_path: Path) -> None:
+def test_a_training_goes_on_in_another_number_of_processes(
+    small_config: Build, tmp_path: Path
+) -> None:
     config = small_config(EVERYTHING)
     alone, metrics = trained(config, tmp_path / "alone")
     with pytest.raises(Stopped):
@@ -187,7 +232,9 @@ class Beside:
 
     def start(self, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]) -> None:
         size = 2 * self.runtime.processes
-        self.theirs = Followers(self.runtime, range(self.runtime.processes, size), size, meeting_point, follow)
+        self.theirs = Followers(
+            self.runtime, range(self.runtime.processes, size), size, meeting_point, follow
+        )
         self.theirs.wait_until_ready()
 
     def failure(self) -> Exception | None:
@@ -199,11 +246,15 @@ class Beside:
 
 
 @pytest.mark.slow
-def test_processes_of_two_nodes_train_as_as_many_of_one_and_tell_what_befalls_them(small_config: Build, tmp_path: Path) -> None:
+def test_processes_of_two_nodes_train_as_as_many_of_one_and_tell_what_befalls_them(
+    small_config: Build, tmp_path: Path
+) -> None:
     config, runtime = small_config(EVERYTHING), RuntimeConfig(device="cpu")
     together, same = trained(config, tmp_path / "together", processes=2)
     with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
-        trained(config, tmp_path / "spread", Halt(7, kill_one), Beside(runtime), checkpoint_seconds=0)
+        trained(
+            config, tmp_path / "spread", Halt(7, kill_one), Beside(runtime), checkpoint_seconds=0
+        )
     spread, again = trained(config, tmp_path / "spread", None, Beside(runtime))
     assert_equal(together, spread, tolerance=0)
     assert again == same
@@ -216,7 +267,9 @@ def test_processes_that_see_different_checkpoints_do_not_train(small_config: Bui
             return [value, 40]
 
     training = _Training(small_config(), RuntimeConfig(), Divided(), None, lambda: False)
-    with pytest.raises(NodeLost, match="its nodes see different checkpoints, of iterations 0 and 40"):
+    with pytest.raises(
+        NodeLost, match="its nodes see different checkpoints, of iterations 0 and 40"
+    ):
         training.agree()
 
 
@@ -242,7 +295,9 @@ def fail_without_words(ranks: Ranks) -> None:
         (fail_without_words, RuntimeError, "Unpicklable: 1 and 2"),
     ],
 )
-def test_what_another_process_raises_is_raised_here(follow: Callable[[Ranks], None], kind: type[Exception], message: str) -> None:
+def test_what_another_process_raises_is_raised_here(
+    follow: Callable[[Ranks], None], kind: type[Exception], message: str
+) -> None:
     def lead() -> None:
         with leading(RuntimeConfig(device="cpu", processes=2), follow) as ranks:
             for _ in range(2):
@@ -272,7 +327,9 @@ class DiesAtTheMeeting:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_once_it_is_ready_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_once_it_is_ready_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(distributed, "_MEETING_SECONDS", 1.0)
 
     def lead(follow: Callable[[Ranks], None]) -> Tensor:
@@ -284,7 +341,9 @@ def test_a_process_that_dies_once_it_is_ready_holds_nobody_up(monkeypatch: pytes
     with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
         lead(DiesAtTheMeeting(after=0.5))  # while the leader waits for the connection
     assert followers() == []
-    assert lead(add_up_late).item() == 2, "the next group of the same leader, which may wait for a sum as long as it takes"
+    assert lead(add_up_late).item() == 2, (
+        "the next group of the same leader, which may wait for a sum as long as it takes"
+    )
 
 
 def add_up_late(ranks: Ranks) -> None:
@@ -296,9 +355,22 @@ def add_up_late(ranks: Ranks) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_leader(tmp_path: Path, number: signal.Signals) -> None:
     recipe = "model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2}\ndata: {name: digits, val_fraction: 0.9}\n"
-    (tmp_path / "recipe.yaml").write_text(recipe + "train: {epochs: 100000, batch_size: 32, lr: 1e-3}\n")
-    command = [sys.executable, "-m", "illama", "train", "recipe.yaml", "runtime.processes=2", "--device", "cpu"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True) as leader:
+    (tmp_path / "recipe.yaml").write_text(
+        recipe + "train: {epochs: 100000, batch_size: 32, lr: 1e-3}\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "illama",
+        "train",
+        "recipe.yaml",
+        "runtime.processes=2",
+        "--device",
+        "cpu",
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True
+    ) as leader:
         assert leader.stdout is not None
         leader.stdout.readline()  # the metrics of an epoch: both are at work
         others = psutil.Process(leader.pid).children(recursive=True)
@@ -310,19 +382,31 @@ def test_nothing_outlives_a_leader(tmp_path: Path, number: signal.Signals) -> No
             leader.send_signal(number)
         assert leader.wait(30) == (130 if number == signal.SIGINT else -number)
     psutil.wait_procs(others, timeout=30)
-    assert [process for process in others if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert [
+        process
+        for process in others
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ] == []
 
 
 def test_more_processes_than_pairs_of_images_are_refused(small_config: Build) -> None:
-    with pytest.raises(ValueError, match="batch_size 4 has no pair of images for each of 3 processes"):
+    with pytest.raises(
+        ValueError, match="batch_size 4 has no pair of images for each of 3 processes"
+    ):
         make_loader(small_config({"train.batch_size": 4}), RuntimeConfig(), CPU, Ranks(0, 3))
 
 
-def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, small_config: Build) -> None:
+def test_more_processes_than_gpus_are_refused(
+    monkeypatch: pytest.MonkeyPatch, small_config: Build
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"processes is 2, but torch finds 1 GPUs"):
-        train(small_config(), runtime=RuntimeConfig(processes=2), log_metrics=lambda metrics, iteration: None)
+        train(
+            small_config(),
+            runtime=RuntimeConfig(processes=2),
+            log_metrics=lambda metrics, iteration: None,
+        )
 
 
 def test_one_process_needs_no_other() -> None:

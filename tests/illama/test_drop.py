@@ -19,11 +19,18 @@ def test_nothing_is_drawn_when_nothing_is_dropped(small_config: Build) -> None:
 
 
 def test_paths_are_dropped_more_often_the_deeper_they_are(small_config: Build) -> None:
-    drop = draw_drop(small_config({"train.drop_path": 0.5, "train.batch_size": 4000, "model.depth": 3}), 0, 10, CPU)
+    drop = draw_drop(
+        small_config({"train.drop_path": 0.5, "train.batch_size": 4000, "model.depth": 3}),
+        0,
+        10,
+        CPU,
+    )
     assert drop is not None
     assert drop.paths is not None
     assert drop.paths.shape == (3, 2, 4000)
-    assert (drop.paths == 0).float().mean(dim=(1, 2)).tolist() == pytest.approx([0, 0.25, 0.5], abs=0.02)
+    assert (drop.paths == 0).float().mean(dim=(1, 2)).tolist() == pytest.approx(
+        [0, 0.25, 0.5], abs=0.02
+    )
     assert drop.paths.mean(dim=(1, 2)).tolist() == pytest.approx([1, 1, 1], abs=0.05)
 
 
@@ -33,7 +40,12 @@ def test_inputs_are_dropped_one_by_one(small_config: Build) -> None:
     assert drop.inputs is not None
     kept = drop_elements(torch.ones(32, 17, 16), *drop.inputs)
     assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
-    for axes in ((0, 1, 2), (1, 2), (0, 2), (0, 1)):  # overall, and for each image, token and channel
+    for axes in (
+        (0, 1, 2),
+        (1, 2),
+        (0, 2),
+        (0, 1),
+    ):  # overall, and for each image, token and channel
         share = (kept == 0).float().mean(dim=axes)
         spread = (0.25 * 0.75 / (kept.numel() / share.numel())) ** 0.5
         assert (share - 0.25).abs().max() < 5 * spread
@@ -54,7 +66,9 @@ def test_dropout_draws_from_the_published_generator() -> None:
     signed = torch.tensor([key - 2**64 if key >= 2**63 else key for key in keys])
     ones = torch.ones(3, 5, 400)
     for rate in (0.1, 0.5):
-        expected = [[squares(counter, key) >> 8 >= rate * 2**24 for counter in range(2000)] for key in keys]
+        expected = [
+            [squares(counter, key) >> 8 >= rate * 2**24 for counter in range(2000)] for key in keys
+        ]
         dropped = drop_elements(ones, signed, torch.tensor(rate))
         assert ((dropped > 0).reshape(3, -1) == torch.tensor(expected)).all()
 
@@ -72,7 +86,9 @@ def test_cutting_a_batch_does_not_change_what_is_dropped(small_config: Build) ->
     assert cut is not None
     assert drop.inputs is not None
     assert cut.inputs is not None
-    whole, piece = (drop_elements(torch.ones(count, 17, 16), *d.inputs) for count, d in ((32, drop), (4, cut)))
+    whole, piece = (
+        drop_elements(torch.ones(count, 17, 16), *d.inputs) for count, d in ((32, drop), (4, cut))
+    )
     assert torch.equal(whole[5:9], piece)
 
 
@@ -90,17 +106,30 @@ def test_iterations_differ_and_a_part_is_the_same_rows(small_config: Build) -> N
     ("changes", "rates"),
     [
         ({"train.drop_path": 0.3}, [0.3, 0.3, 0.3, 0.3]),
-        ({"train.drop_path": 0.3, "train.drop_mode": "early", "train.cutoff_epoch": 1}, [0.3, 0.3, 0, 0]),
-        ({"train.drop_path": 0.3, "train.drop_mode": "late", "train.cutoff_epoch": 1}, [0, 0, 0.3, 0.3]),
         (
-            {"train.drop_path": 0.3, "train.drop_mode": "early", "train.cutoff_epoch": 2, "train.drop_schedule": "linear"},
+            {"train.drop_path": 0.3, "train.drop_mode": "early", "train.cutoff_epoch": 1},
+            [0.3, 0.3, 0, 0],
+        ),
+        (
+            {"train.drop_path": 0.3, "train.drop_mode": "late", "train.cutoff_epoch": 1},
+            [0, 0, 0.3, 0.3],
+        ),
+        (
+            {
+                "train.drop_path": 0.3,
+                "train.drop_mode": "early",
+                "train.cutoff_epoch": 2,
+                "train.drop_schedule": "linear",
+            },
             [0.3, 0.2, 0.1, 0],
         ),
     ],
 )
 def test_schedules(small_config: Build, changes: dict[str, Any], rates: list[float]) -> None:
     train = small_config(changes).train
-    assert [drop_rate(train, train.drop_path, iteration, 2) for iteration in range(4)] == pytest.approx(rates)
+    assert [
+        drop_rate(train, train.drop_path, iteration, 2) for iteration in range(4)
+    ] == pytest.approx(rates)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +137,16 @@ def test_schedules(small_config: Build, changes: dict[str, Any], rates: list[flo
     [
         ({"train.drop_path": 0.1, "train.dropout": 0.1}, "use only one"),
         ({"train.drop_mode": "early"}, "need a cutoff"),
-        ({"train.drop_mode": "late", "train.cutoff_epoch": 1, "train.drop_schedule": "linear"}, "drop_mode early"),
+        (
+            {"train.drop_mode": "late", "train.cutoff_epoch": 1, "train.drop_schedule": "linear"},
+            "drop_mode early",
+        ),
         ({"train.aa": "strong"}, "rand-m9-mstd0.5-inc1"),
         ({"train.aa": "rand-m9-mstd0.5-inc1"}, "is for image folders"),
     ],
 )
-def test_recipes_that_make_no_sense_are_refused(small_config: Build, changes: dict[str, Any], message: str) -> None:
+def test_recipes_that_make_no_sense_are_refused(
+    small_config: Build, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         small_config(changes)

@@ -23,7 +23,13 @@ CPU = torch.device("cpu")
 
 def run(config: Config, folder: Path, output: Path | None = None, **options: Any) -> TrainResult:
     runtime = RuntimeConfig(device="cpu", data_dir=folder)
-    return train(config, runtime=runtime, log_metrics=lambda metrics, iteration: None, checkpoint_dir=output, **options)
+    return train(
+        config,
+        runtime=runtime,
+        log_metrics=lambda metrics, iteration: None,
+        checkpoint_dir=output,
+        **options,
+    )
 
 
 def started(config: Config, folder: Path) -> Learner:
@@ -35,27 +41,49 @@ def started(config: Config, folder: Path) -> Learner:
 @pytest.fixture
 def source(small_config: Build, tmp_path: Path) -> Path:
     """A folder with the checkpoint of a training as `source/checkpoint.pt`."""
-    longer = {"data.name": "synthetic", "data.val_fraction": 0.25, "train.epochs": 12, "train.lr": 1e-2}
+    longer = {
+        "data.name": "synthetic",
+        "data.val_fraction": 0.25,
+        "train.epochs": 12,
+        "train.lr": 1e-2,
+    }
     run(small_config(longer), tmp_path, tmp_path / "source")
     return tmp_path
 
 
 def fine_tuning(small_config: Build, changes: dict[str, Any] | None = None, **init: Any) -> Config:
-    settings = {"data.name": "synthetic", "data.val_fraction": 0.25, "train.epochs": 1, "train.lr": 1e-5}
-    return small_config(settings | {"train.init": {"checkpoint": "source/checkpoint.pt", **init}} | (changes or {}))
+    settings = {
+        "data.name": "synthetic",
+        "data.val_fraction": 0.25,
+        "train.epochs": 1,
+        "train.lr": 1e-5,
+    }
+    return small_config(
+        settings | {"train.init": {"checkpoint": "source/checkpoint.pt", **init}} | (changes or {})
+    )
 
 
 def test_fine_tuning_goes_on_from_what_was_learned(small_config: Build, source: Path) -> None:
     learned = (checkpoint.load(source / "source") or {})["progress"]["final"]["val/acc1"]
     tuned = run(fine_tuning(small_config, {"train.layer_decay": 0.8}), source)
     scratch = run(
-        small_config({"data.name": "synthetic", "data.val_fraction": 0.25, "train.epochs": 1, "train.lr": 1e-5}), source
+        small_config(
+            {
+                "data.name": "synthetic",
+                "data.val_fraction": 0.25,
+                "train.epochs": 1,
+                "train.lr": 1e-5,
+            }
+        ),
+        source,
     )
     assert learned > scratch.final["val/acc1"] + 20
     assert tuned.final["val/acc1"] == pytest.approx(learned, abs=2)
 
 
-def test_another_resolution_takes_all_tensors_and_stretches_the_positions(small_config: Build, source: Path) -> None:
+def test_another_resolution_takes_all_tensors_and_stretches_the_positions(
+    small_config: Build, source: Path
+) -> None:
     config = fine_tuning(small_config, {"model.img_size": 12, "train.ema": 0.9})
     learner, saved = started(config, source), read_weights(source / "source" / "checkpoint.pt")
     expected = saved | {"pos_embed": interpolate_positions(saved["pos_embed"], config.model)}
@@ -73,10 +101,13 @@ def test_a_new_head_needs_a_network_that_has_one(tmp_path: Path) -> None:
         load_weights(network, tmp_path / "weights.pt", new_head=True)
 
 
-def test_other_classes_get_a_new_head_where_that_is_asked_for(small_config: Build, source: Path) -> None:
+def test_other_classes_get_a_new_head_where_that_is_asked_for(
+    small_config: Build, source: Path
+) -> None:
     fewer = {"model.num_classes": 7}
     with pytest.raises(
-        ValueError, match=r"head\.bias is \(10,\) instead of \(7,\); head\.weight is \(10, 16\) instead of \(7, 16\)"
+        ValueError,
+        match=r"head\.bias is \(10,\) instead of \(7,\); head\.weight is \(10, 16\) instead of \(7, 16\)",
     ):
         run(fine_tuning(small_config, fewer), source)
     learner = started(fine_tuning(small_config, fewer, head="new"), source)
@@ -88,18 +119,27 @@ def test_other_classes_get_a_new_head_where_that_is_asked_for(small_config: Buil
 
 def test_a_released_file_is_a_start_too(small_config: Build, tmp_path: Path) -> None:
     config = fine_tuning(small_config, checkpoint="released.pth")
-    weights = Learner(small_config({"data.name": "synthetic", "seed": 3}), RuntimeConfig(), CPU, 5).model.state_dict()
+    weights = Learner(
+        small_config({"data.name": "synthetic", "seed": 3}), RuntimeConfig(), CPU, 5
+    ).model.state_dict()
     args = argparse.Namespace(model="illama", finetune="")
-    torch.save({"model": weights, "optimizer": {}, "epoch": 299, "scaler": {}, "args": args}, tmp_path / "released.pth")
+    torch.save(
+        {"model": weights, "optimizer": {}, "epoch": 299, "scaler": {}, "args": args},
+        tmp_path / "released.pth",
+    )
     assert torch.equal(started(config, tmp_path).model.pos_embed, weights["pos_embed"])
 
 
-def test_weight_selection_takes_the_blocks_of_a_larger_network(small_config: Build, source: Path) -> None:
+def test_weight_selection_takes_the_blocks_of_a_larger_network(
+    small_config: Build, source: Path
+) -> None:
     narrow = fine_tuning(small_config, {"model.embed_dim": 8, "model.depth": 1}, source_heads=2)
     model = started(narrow, source).model
     saved = read_weights(source / "source" / "checkpoint.pt")
     assert torch.equal(model.blocks[0].attn.proj.bias, saved["blocks.0.attn.proj.bias"][::2])
-    assert torch.equal(model.head.weight, Learner(narrow, RuntimeConfig(), CPU, 5).model.head.weight)
+    assert torch.equal(
+        model.head.weight, Learner(narrow, RuntimeConfig(), CPU, 5).model.head.weight
+    )
 
 
 def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> None:
@@ -108,10 +148,14 @@ def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> 
     config = identified(fine_tuning(small_config), source)
     assert config.train.init is not None
     assert config.train.init.sha256 == digest
-    assert identified(fine_tuning(small_config, sha256="0" * 64), Path("nowhere")).train.init is not None, "given: not read"
+    assert (
+        identified(fine_tuning(small_config, sha256="0" * 64), Path("nowhere")).train.init
+        is not None
+    ), "given: not read"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(
-        ValueError, match=rf"is another file, or damaged: its SHA-256 is \w+, and train\.init\.sha256 is {digest}"
+        ValueError,
+        match=rf"is another file, or damaged: its SHA-256 is \w+, and train\.init\.sha256 is {digest}",
     ):
         run(config, source)
     again = identified(fine_tuning(small_config), source).train.init
@@ -119,7 +163,9 @@ def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> 
     assert again.sha256 != digest
 
 
-def test_a_training_that_has_begun_needs_the_file_no_more(small_config: Build, source: Path, tmp_path: Path) -> None:
+def test_a_training_that_has_begun_needs_the_file_no_more(
+    small_config: Build, source: Path, tmp_path: Path
+) -> None:
     config = identified(fine_tuning(small_config), source)
     whole = run(config, source)
     halts = iter([False] * 5 + [True] * 2)
@@ -136,7 +182,10 @@ def test_a_training_that_has_begun_needs_the_file_no_more(small_config: Build, s
 
 
 def test_a_missing_file_says_where_it_was_looked_for(small_config: Build, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"source.checkpoint\.pt is not there: train\.init\.checkpoint names a file in"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"source.checkpoint\.pt is not there: train\.init\.checkpoint names a file in",
+    ):
         run(fine_tuning(small_config), tmp_path)
 
 

@@ -13,7 +13,15 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from illama.config import Config, ForeignData, ForeignError, ForeignModel, RuntimeConfig, explain, resolve
+from illama.config import (
+    Config,
+    ForeignData,
+    ForeignError,
+    ForeignModel,
+    RuntimeConfig,
+    explain,
+    resolve,
+)
 from illama.config import functions as foreign
 from illama.config.imports import import_from
 from illama.cost import macs, parameter_count
@@ -97,9 +105,16 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     import_from(Path())
 
 
-def settings(model: Mapping[str, Any], data: Mapping[str, Any] | None = None, **train: Any) -> dict[str, Any]:
+def settings(
+    model: Mapping[str, Any], data: Mapping[str, Any] | None = None, **train: Any
+) -> dict[str, Any]:
     recipe = {"epochs": 2, "batch_size": 16, "lr": 0.01, **train}
-    return {"model": dict(model), "data": dict(data or {"name": "images:load"}), "train": recipe, "seed": 3}
+    return {
+        "model": dict(model),
+        "data": dict(data or {"name": "images:load"}),
+        "train": recipe,
+        "seed": 3,
+    }
 
 
 def model_of(**model: Any) -> ForeignModel:
@@ -108,17 +123,30 @@ def model_of(**model: Any) -> ForeignModel:
     return found
 
 
-def run(config: Config, directory: Path | None = None, stop_after: int | None = None, **runtime: Any) -> dict[str, float]:
+def run(
+    config: Config, directory: Path | None = None, stop_after: int | None = None, **runtime: Any
+) -> dict[str, float]:
     asked = iter(range(10**6))
     should_stop = (lambda: next(asked) >= stop_after) if stop_after is not None else (lambda: False)
     options = RuntimeConfig(device="cpu", **{"checkpoint_seconds": 1e9} | runtime)
-    result = train(config, runtime=options, log_metrics=lambda *_: None, checkpoint_dir=directory, should_stop=should_stop)
+    result = train(
+        config,
+        runtime=options,
+        log_metrics=lambda *_: None,
+        checkpoint_dir=directory,
+        should_stop=should_stop,
+    )
     return {name: value for name, value in result.final.items() if not name.startswith("time/")}
 
 
 def test_the_parameters_of_the_function_are_the_settings() -> None:
     found = model_of(width=4)
-    assert found.options == {"width": 4, "dropout": 0.5, "betas": [0.5, 1.0], "limit": None}  # no YAML says nn.GELU
+    assert found.options == {
+        "width": 4,
+        "dropout": 0.5,
+        "betas": [0.5, 1.0],
+        "limit": None,
+    }  # no YAML says nn.GELU
     config = resolve(settings({"name": "net:create"}))
     assert Config.model_validate_json(config.model_dump_json()) == config
     assert model_of(name="net:open_ended", dropout=0.25).options == {"width": 8, "dropout": 0.25}
@@ -144,7 +172,10 @@ def test_settings_are_checked_against_the_signature(model: dict[str, Any], expec
         ("net:needs", "net:needs needs a parameter 'module' that no setting can give"),
         ("net:odd", r"net:odd raised ValueError: width must be even \(net.py, line \d+\)"),
         ("net:wrong", "net:wrong returned int; expected a torch.nn.Module"),
-        ("net:narrow", r"net:narrow turns 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape \(2, 10\)"),
+        (
+            "net:narrow",
+            r"net:narrow turns 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape \(2, 10\)",
+        ),
     ],
 )
 def test_a_function_that_gives_no_network_is_refused(model: str, expected: str) -> None:
@@ -162,7 +193,10 @@ def test_a_function_that_gives_no_network_is_refused(model: str, expected: str) 
             r"train_images that are float64 of shape \(4, 64\); expected numbers of shape \(n, channels, height, width\)",
         ),
         ("images:short", "returned 4 train_images and 3 train_labels"),
-        ("images:shares", r"train_labels that are float64 of shape \(4,\) from 0.0; expected whole numbers from 0"),
+        (
+            "images:shares",
+            r"train_labels that are float64 of shape \(4,\) from 0.0; expected whole numbers from 0",
+        ),
         ("images:where", "images:where raised FileNotFoundError: somewhere"),
     ],
 )
@@ -174,7 +208,10 @@ def test_a_function_that_gives_no_images_is_refused(data: str, expected: str) ->
 
 @pytest.mark.parametrize("key", ["drop_path", "dropout", "layer_decay"])
 def test_what_acts_inside_our_own_networks_is_refused(key: str) -> None:
-    with pytest.raises(ValidationError, match=f"train.{key} acts inside the built-in networks; give net:create an option"):
+    with pytest.raises(
+        ValidationError,
+        match=f"train.{key} acts inside the built-in networks; give net:create an option",
+    ):
         resolve(settings({"name": "net:create"}, **{key: 0.5}))
 
 
@@ -182,11 +219,16 @@ def test_a_soft_mask_needs_a_network_that_has_one() -> None:
     soft = {"schedule": "constant", "epochs": 1}
     with pytest.raises(ValidationError, match="needs a network with set_soft_mask_rate"):
         resolve(settings({"name": "net:create"}, soft_mask=soft))
-    assert run(resolve(settings({"name": "net:soft"}, soft_mask=soft)))["train/soft_mask_rate"] == 0.0  # the second epoch's
+    assert (
+        run(resolve(settings({"name": "net:soft"}, soft_mask=soft)))["train/soft_mask_rate"] == 0.0
+    )  # the second epoch's
 
 
 def test_data_that_take_their_shape_from_our_networks_are_refused() -> None:
-    with pytest.raises(ForeignError, match="synthetic takes the size of its images from settings that only the built-in"):
+    with pytest.raises(
+        ForeignError,
+        match="synthetic takes the size of its images from settings that only the built-in",
+    ):
         resolve(settings({"name": "net:create"}, {"name": "synthetic"}))
 
 
@@ -198,11 +240,17 @@ def test_parameters_and_multiply_accumulates_are_counted() -> None:
 
 
 def test_torch_counts_our_own_network_as_the_formula_does() -> None:
-    ours = resolve(settings({"name": "vit_digits", "class_token": "none"}, {"name": "digits"})).model
+    ours = resolve(
+        settings({"name": "vit_digits", "class_token": "none"}, {"name": "digits"})
+    ).model
     text = "from illama.config import *\nfrom illama.model import VisionTransformer\ndef f(d: dict): return "
-    Path(str(foreign_folder()), "mirror.py").write_text(f"{text}VisionTransformer(ModelConfig.model_validate(d), 0)\n")
+    Path(str(foreign_folder()), "mirror.py").write_text(
+        f"{text}VisionTransformer(ModelConfig.model_validate(d), 0)\n"
+    )
     import_from(foreign_folder())
-    found = resolve(settings({"name": "mirror:f", "d": ours.model_dump()}, {"name": "digits"})).model
+    found = resolve(
+        settings({"name": "mirror:f", "d": ours.model_dump()}, {"name": "digits"})
+    ).model
     assert (parameter_count(found), macs(found)) == (parameter_count(ours), macs(ours))
 
 
@@ -223,7 +271,9 @@ def test_the_first_values_depend_on_the_seed_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_network_with_dropout_and_batch_normalisation_resumes_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_network_with_dropout_and_batch_normalisation_resumes_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
     config = resolve(settings({"name": "net:create"}, ema=0.9))
     undisturbed, interrupted = tmp_path / "one", tmp_path / "two"
     expected = run(config, undisturbed)
@@ -231,12 +281,18 @@ def test_a_network_with_dropout_and_batch_normalisation_resumes_with_the_same_bi
         run(config, interrupted, stop_after=6)  # in the second epoch
     torch.rand(7)  # what else the process draws must not matter
     assert run(config, interrupted) == expected
-    weights = [torch.load(path / "checkpoint.pt", weights_only=True) for path in (undisturbed, interrupted)]
+    weights = [
+        torch.load(path / "checkpoint.pt", weights_only=True) for path in (undisturbed, interrupted)
+    ]
     for part in ("model", "average"):
         for name, tensor in weights[0][part].items():
             assert torch.equal(tensor, weights[1][part][name]), name
-    assert weights[0]["average"]["norm.num_batches_tracked"] == 8  # the average of the weights has the statistics, too
-    measured = evaluate_checkpoint(undisturbed / "checkpoint.pt", runtime=RuntimeConfig(device="cpu"))
+    assert (
+        weights[0]["average"]["norm.num_batches_tracked"] == 8
+    )  # the average of the weights has the statistics, too
+    measured = evaluate_checkpoint(
+        undisturbed / "checkpoint.pt", runtime=RuntimeConfig(device="cpu")
+    )
     assert measured["loss"] == expected["val/loss"]
 
 
@@ -246,25 +302,39 @@ def states() -> tuple[Any, ...]:
 
 
 def test_what_draws_from_python_numpy_and_torch_resumes_with_the_same_bits(tmp_path: Path) -> None:
-    config = resolve(settings({"name": "net:Noisy"}, {"name": "images:drawn", "with_torch": True}, ema=0.9))
+    config = resolve(
+        settings({"name": "net:Noisy"}, {"name": "images:drawn", "with_torch": True}, ema=0.9)
+    )
     before = states()
     expected = run(config, tmp_path / "one")
     assert states() == before
     with pytest.raises(Stopped):
         run(config, tmp_path / "two", stop_after=8)  # in the second epoch
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # what else the process does must not matter
+    (
+        random.seed(1),
+        np.random.seed(1),
+        torch.manual_seed(1),
+    )  # what else the process does must not matter
     assert run(config, tmp_path / "two") == expected
-    weights = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("one", "two")]
+    weights = [
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"]
+        for name in ("one", "two")
+    ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     measured = [
-        evaluate_checkpoint(tmp_path / name / "checkpoint.pt", runtime=RuntimeConfig(device="cpu")) for name in ("one", "two")
+        evaluate_checkpoint(tmp_path / name / "checkpoint.pt", runtime=RuntimeConfig(device="cpu"))
+        for name in ("one", "two")
     ]
     assert measured[0] == measured[1]
 
 
 @pytest.mark.parametrize("with_torch", [False, True])
-def test_images_drawn_from_the_global_generators_are_the_same_in_every_process(folder: Path, with_torch: bool) -> None:
-    here = resolve(settings({"name": "vit_digits"}, {"name": "images:drawn", "with_torch": with_torch})).data
+def test_images_drawn_from_the_global_generators_are_the_same_in_every_process(
+    folder: Path, with_torch: bool
+) -> None:
+    here = resolve(
+        settings({"name": "vit_digits"}, {"name": "images:drawn", "with_torch": with_torch})
+    ).data
     code = f"""
 import sys
 from pathlib import Path
@@ -272,15 +342,23 @@ from illama.config import functions as foreign, imports
 imports.import_from(Path(sys.argv[1]))
 print(foreign.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
     assert isinstance(here, ForeignData)
     assert done.stdout.split() == [here.content, str(with_torch)]
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
-    losses = [run(resolve(settings({"name": "net:create", "dropout": rate}, lr=1e-12)))["val/loss"] for rate in (0.0, 0.9)]
+    losses = [
+        run(resolve(settings({"name": "net:create", "dropout": rate}, lr=1e-12)))["val/loss"]
+        for rate in (0.0, 0.9)
+    ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    trained = [run(resolve(settings({"name": "net:create", "dropout": rate})))["train/loss"] for rate in (0.0, 0.9)]
+    trained = [
+        run(resolve(settings({"name": "net:create", "dropout": rate})))["train/loss"]
+        for rate in (0.0, 0.9)
+    ]
     assert trained[0] != pytest.approx(trained[1], abs=1e-3)
 
 
@@ -295,12 +373,16 @@ def test_data_are_known_by_their_images(folder: Path) -> None:
     assert dataset_digest(shifted) != dataset_digest(config.data)
     (folder / "images.py").write_text(IMAGES + "# the same images\n")
     import_from(folder)
-    assert dataset_digest(resolve(settings({"name": "net:create"})).data) == dataset_digest(config.data)
+    assert dataset_digest(resolve(settings({"name": "net:create"})).data) == dataset_digest(
+        config.data
+    )
 
 
 def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
     config = resolve(settings({"name": "net:create"}, {"name": "images:fresh"}))
-    with pytest.raises(ForeignError, match="gave other images or labels than when the sweep was planned"):
+    with pytest.raises(
+        ForeignError, match="gave other images or labels than when the sweep was planned"
+    ):
         load(config.data, config.model)
 
 
@@ -323,14 +405,20 @@ def test_an_installed_package_offers_short_names(folder: Path) -> None:
     package = folder / "theirs-1.0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text("[illama.models]\nlittle = net:create\n[illama.datasets]\nnoise = images:load\n")
+    (package / "entry_points.txt").write_text(
+        "[illama.models]\nlittle = net:create\n[illama.datasets]\nnoise = images:load\n"
+    )
     import_from(folder)
     from illama.config.imports import function_of
 
     function_of("net:create")  # puts the folder where packages are looked for
     config = resolve(settings({"name": "little", "width": 4}, {"name": "noise"}))
     assert isinstance(config.model, ForeignModel)
-    assert (config.model.name, config.model.function, config.data.name) == ("little", "net:create", "noise")
+    assert (config.model.name, config.model.function, config.data.name) == (
+        "little",
+        "net:create",
+        "noise",
+    )
 
 
 def test_a_network_of_ours_has_no_module_that_evaluation_switches() -> None:

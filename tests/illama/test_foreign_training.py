@@ -83,20 +83,37 @@ def run(
     what: ForeignConfig, directory: Path | None = None, stop: Callable[[], bool] = lambda: False
 ) -> tuple[TrainResult, Lines]:
     lines: Lines = []
-    return train(what, log_metrics=lambda m, i: lines.append((dict(m), i)), checkpoint_dir=directory, should_stop=stop), lines
+    return train(
+        what,
+        log_metrics=lambda m, i: lines.append((dict(m), i)),
+        checkpoint_dir=directory,
+        should_stop=stop,
+    ), lines
 
 
 def test_nested_parameters_are_settings_and_the_size_is_what_it_returns() -> None:
     nested = config("walk", optimizer={"lr": 0.25})
-    assert nested.train.options == {"iterations": 6, "optimizer": {"lr": 0.25, "betas": [0.9, 0.99]}}
+    assert nested.train.options == {
+        "iterations": 6,
+        "optimizer": {"lr": 0.25, "betas": [0.9, 0.99]},
+    }
     result, _ = run(nested)
-    assert (result.params, result.flops, result.iterations, result.final.keys()) == (3, None, 6, {"loss"})
+    assert (result.params, result.flops, result.iterations, result.final.keys()) == (
+        3,
+        None,
+        6,
+        {"loss"},
+    )
     assert size_of(nested) == (None, None)
     assert run(config("walk"))[0].final != result.final
 
 
 def test_every_draw_follows_from_the_seed() -> None:
-    assert run(config("walk", seed=1))[1] == run(config("walk", seed=1))[1] != run(config("walk", seed=2))[1]
+    assert (
+        run(config("walk", seed=1))[1]
+        == run(config("walk", seed=1))[1]
+        != run(config("walk", seed=2))[1]
+    )
 
 
 @pytest.mark.parametrize("stops", [1, 4])
@@ -107,7 +124,12 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bits(tmp_path: Path, 
     def attempt() -> TrainResult:
         asked = iter([False] * stops + [True])
         log = lambda metrics, iteration: found.append((dict(metrics), iteration))  # noqa: E731
-        return train(config("walk"), log_metrics=log, checkpoint_dir=directory, should_stop=lambda: next(asked))
+        return train(
+            config("walk"),
+            log_metrics=log,
+            checkpoint_dir=directory,
+            should_stop=lambda: next(asked),
+        )
 
     for done in range(stops, 6, stops):
         with pytest.raises(Stopped) as stopped:
@@ -122,7 +144,9 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bits(tmp_path: Path, 
     assert (directory / CHECKPOINT_FOLDER / "checkpoint.pt").exists()
 
 
-def test_what_is_logged_again_after_a_crash_is_reported_again_and_the_end_only_once(tmp_path: Path) -> None:
+def test_what_is_logged_again_after_a_crash_is_reported_again_and_the_end_only_once(
+    tmp_path: Path,
+) -> None:
     first, lines = run(config("deaf"), tmp_path / "trial")
     assert lines[-1] == ({"loss": 1.0, "late": 2.0}, 6)
     again, repeated = run(config("deaf"), tmp_path / "trial")
@@ -149,7 +173,11 @@ def test_it_leaves_the_process_as_it_was(
             torch.get_num_threads(),
             Path.cwd(),
         ]
-        draws = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # type: ignore[index,union-attr]
+        draws = [
+            random.getstate(),
+            np.random.get_state()[1].tolist(),
+            torch.get_rng_state().tolist(),
+        ]  # type: ignore[index,union-attr]
         return [*found, torch.backends.cudnn.benchmark, *draws]
 
     before = state()
@@ -165,8 +193,14 @@ def test_it_leaves_the_process_as_it_was(
         ("None", "own:gives returned NoneType; expected metrics"),
         ("[1.0]", "own:gives returned list; expected metrics"),
         ("{'loss': 'low'}", "own:gives returned 'loss' of type str; a metric is one number"),
-        ("{'loss': numpy.ones(2)}", "own:gives returned 'loss' of type ndarray; a metric is one number"),
-        ("{'loss': torch.ones(2)}", "own:gives returned 'loss' of type Tensor; a metric is one number"),
+        (
+            "{'loss': numpy.ones(2)}",
+            "own:gives returned 'loss' of type ndarray; a metric is one number",
+        ),
+        (
+            "{'loss': torch.ones(2)}",
+            "own:gives returned 'loss' of type Tensor; a metric is one number",
+        ),
         ("{'lo(ss': 1.0}", r"own:gives returned a metric named 'lo\(ss'"),
         ("{'a/../b': 1.0}", "own:gives returned a metric named 'a/../b'"),
         ("log_metrics({'loss': 1.0}, -1)", "log_metrics was called for iteration -1"),
@@ -178,7 +212,9 @@ def test_what_is_no_metrics_is_told(value: str, message: str) -> None:
         run(config("gives", value=value))
 
 
-@pytest.mark.parametrize("value", ["{'loss': float('nan')}", "log_metrics({'loss': torch.tensor(float('nan'))}, 0)"])
+@pytest.mark.parametrize(
+    "value", ["{'loss': float('nan')}", "log_metrics({'loss': torch.tensor(float('nan'))}, 0)"]
+)
 def test_a_metric_that_is_not_finite_is_a_divergence(value: str) -> None:
     with pytest.raises(Diverged, match="loss is nan after iteration 0"):
         run(config("gives", value=value))
@@ -187,9 +223,9 @@ def test_a_metric_that_is_not_finite_is_a_divergence(value: str) -> None:
 def test_nothing_returned_is_a_stop_only_where_it_was_asked_to() -> None:
     with pytest.raises(Stopped):
         run(config("gives", value="should_stop() and None"), stop=lambda: True)
-    assert run(config("gives", value="{'loss': float(should_stop())}"), stop=lambda: True)[0].final == {
-        "loss": 1.0
-    }  # it was done
+    assert run(config("gives", value="{'loss': float(should_stop())}"), stop=lambda: True)[
+        0
+    ].final == {"loss": 1.0}  # it was done
 
 
 def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, folder: Path) -> None:
@@ -206,15 +242,25 @@ def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, fol
 @pytest.mark.parametrize(
     ("settings", "group", "message"),
     [
-        ({"train": {"name": "own:walk"}, "model": {"name": "vit_digits"}}, "model", "leave out 'model'"),
+        (
+            {"train": {"name": "own:walk"}, "model": {"name": "vit_digits"}},
+            "model",
+            "leave out 'model'",
+        ),
         ({"train": {"name": "own:walk"}, "data": {"name": "digits"}}, "data", "leave out 'data'"),
         ({"train": {"name": "walk"}}, "train", "there is no training 'walk'"),
-        ({"train": {"name": "own:needs"}}, "train", "needs a parameter 'name' that no setting can give"),
+        (
+            {"train": {"name": "own:needs"}},
+            "train",
+            "needs a parameter 'name' that no setting can give",
+        ),
         ({"train": {"name": "own:yields"}}, "train", "is a generator or a coroutine"),
         ({"train": {"name": "own:waits"}}, "train", "is a generator or a coroutine"),
     ],
 )
-def test_what_cannot_be_trained_is_told_of_its_section(settings: dict[str, Any], group: str, message: str) -> None:
+def test_what_cannot_be_trained_is_told_of_its_section(
+    settings: dict[str, Any], group: str, message: str
+) -> None:
     with pytest.raises(ForeignError, match=message) as caught:
         resolve(settings)
     assert caught.value.group == group
@@ -222,7 +268,11 @@ def test_what_cannot_be_trained_is_told_of_its_section(settings: dict[str, Any],
 
 @pytest.mark.cuda
 def test_on_a_gpu_it_is_given_the_gpu(folder: Path) -> None:
-    (folder / "own.py").write_text("def where(device):\n    return {'is_cuda': device.type == 'cuda'}\n")
+    (folder / "own.py").write_text(
+        "def where(device):\n    return {'is_cuda': device.type == 'cuda'}\n"
+    )
     import_from(folder)
-    result = train(config("where"), runtime=RuntimeConfig(device="cuda"), log_metrics=lambda m, i: None)
+    result = train(
+        config("where"), runtime=RuntimeConfig(device="cuda"), log_metrics=lambda m, i: None
+    )
     assert result.final == {"is_cuda": 1.0}

@@ -8,7 +8,12 @@ import pytest
 import torch
 
 SMOKE = ["--device", "cpu", "--sizes", "smoke", "--repeats", "1", "--eager"]
-FIGURES = {"ours, flash attention, causal", "ours, flash attention, soft", "plain, float32", "plain, autocast"}
+FIGURES = {
+    "ours, flash attention, causal",
+    "ours, flash attention, soft",
+    "plain, float32",
+    "plain, autocast",
+}
 
 
 @pytest.fixture
@@ -16,7 +21,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     import gpu_throughput
 
-    monkeypatch.setattr(gpu_throughput, "find_spec", lambda name: None)  # whether timm is here or not
+    monkeypatch.setattr(
+        gpu_throughput, "find_spec", lambda name: None
+    )  # whether timm is here or not
     monkeypatch.setitem(gpu_throughput.BATCHES, "smoke", 2)
     return gpu_throughput
 
@@ -42,7 +49,10 @@ def test_it_goes_through_its_code_and_says_that_it_measures_nothing(
 
 
 def test_a_figure_that_is_there_is_not_measured_again(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    benchmark: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls = []
 
@@ -55,7 +65,9 @@ def test_a_figure_that_is_there_is_not_measured_again(
     monkeypatch.setattr(benchmark, "measure", measure)
     command = [*SMOKE, "--output", str(tmp_path / "figures.json"), "--peak-tflops", "100"]
     assert benchmark.main(command) == 1
-    assert measured(tmp_path / "figures.json")["figures"]["plain, float32"] == {"failed": "RuntimeError: a kernel"}
+    assert measured(tmp_path / "figures.json")["figures"]["plain, float32"] == {
+        "failed": "RuntimeError: a kernel"
+    }
     assert benchmark.main(command) == 0
     assert benchmark.main([*command, "--attention", "doubled"]) == 0
     assert calls == [
@@ -92,13 +104,20 @@ def test_where_one_needs_too_much_memory_all_of_a_size_have_half_the_batch(
 
 @pytest.mark.parametrize(
     ("device", "peak"),
-    [("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA H200", 989), ("NVIDIA A100-SXM4-80GB", 312)],
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H200", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+    ],
 )
 def test_the_peak_is_known_by_the_device(benchmark: Any, device: str, peak: int) -> None:
     assert next(value for name, value in benchmark.PEAKS.items() if name in device) == peak
 
 
-def test_without_a_gpu_it_refuses(benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_it_refuses(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert benchmark.main([]) == 2
     assert "torch finds no GPU here" in capsys.readouterr().err

@@ -25,8 +25,24 @@ def recipe(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_train_then_evaluate(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", recipe, "train.epochs=1", "seed=3", "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+def test_train_then_evaluate(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "train",
+                recipe,
+                "train.epochs=1",
+                "seed=3",
+                "--output",
+                str(tmp_path / "out"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     metrics, summary = capsys.readouterr().out.splitlines()
     assert "% in the last epoch" in summary
     assert main(["evaluate", str(tmp_path / "out"), "--device", "cpu"]) == 0
@@ -43,7 +59,10 @@ def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
 
         return train(*arguments, log_metrics=show, **options)
 
-    before, command = signal.getsignal(signal.SIGINT), ["train", recipe, "--device", "cpu", "--output"]
+    before, command = (
+        signal.getsignal(signal.SIGINT),
+        ["train", recipe, "--device", "cpu", "--output"],
+    )
     with monkeypatch.context() as patched:
         patched.setattr("illama.training.trainer.train", interrupted)
         assert main([*command, str(tmp_path / "out")]) == 130
@@ -58,7 +77,9 @@ def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
     assert (second["epoch"], second["val/loss"]) == (2, whole["val/loss"])
 
 
-def test_evaluate_finds_the_images_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_finds_the_images_where_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("PIL.Image")
     from PIL import Image
 
@@ -73,7 +94,12 @@ def test_evaluate_finds_the_images_where_it_is_told(tmp_path: Path, capsys: pyte
     data = "data: {name: image_folder, folder: greys}"
     recipe, directory = tmp_path / "recipe.yaml", f"runtime.data_dir={tmp_path / 'data'}"
     recipe.write_text(f"{shape}\n{data}\ntrain: {{epochs: 1, batch_size: 4, lr: 1e-3}}\n")
-    assert main(["train", str(recipe), directory, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert (
+        main(
+            ["train", str(recipe), directory, "--output", str(tmp_path / "out"), "--device", "cpu"]
+        )
+        == 0
+    )
     trained = json.loads(capsys.readouterr().out.splitlines()[0])
     assert main(["evaluate", str(tmp_path / "out"), directory, "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == trained["val/loss"]
@@ -101,15 +127,33 @@ def test_describe_counts_a_function_of_somebody_else(
     ("arguments", "message"),
     [
         (["describe", "illama_tin"], "did you mean illama_tiny?"),
-        (["describe", "nothing_like_it"], "there is no model 'nothing_like_it'. There are vit_digits, "),
-        (["describe", "illama_tiny", "train.lr=1"], "train says nothing about this model; allowed: model.KEY"),
+        (
+            ["describe", "nothing_like_it"],
+            "there is no model 'nothing_like_it'. There are vit_digits, ",
+        ),
+        (
+            ["describe", "illama_tiny", "train.lr=1"],
+            "train says nothing about this model; allowed: model.KEY",
+        ),
         (["describe", "nowhere:network"], "there is no module 'nowhere'"),
-        (["describe", "illama_tiny", "model.norms=rmsnorm"], "norms is not a setting; did you mean norm?"),
+        (
+            ["describe", "illama_tiny", "model.norms=rmsnorm"],
+            "norms is not a setting; did you mean norm?",
+        ),
         (["train", "missing.yaml"], "missing.yaml"),
-        (["train", "{recipe}", "train.epoch=1"], "train.epoch is not a setting; did you mean epochs?"),
+        (
+            ["train", "{recipe}", "train.epoch=1"],
+            "train.epoch is not a setting; did you mean epochs?",
+        ),
         (["train", "{recipe}", "train.lr=fast"], "train.lr"),
-        (["train", "{recipe}", "train.init.checkpoint=nowhere.pt"], "nowhere.pt is not there: train.init.checkpoint names"),
-        (["train", "{recipe}", "runtime.proceses=2"], "proceses is not a setting; did you mean processes?"),
+        (
+            ["train", "{recipe}", "train.init.checkpoint=nowhere.pt"],
+            "nowhere.pt is not there: train.init.checkpoint names",
+        ),
+        (
+            ["train", "{recipe}", "runtime.proceses=2"],
+            "proceses is not a setting; did you mean processes?",
+        ),
         (["train", "{recipe}", "runtime=fast"], "runtime is 'fast', not a section"),
         (["train", "{recipe}", "model.img_size=7"], "img_size 7 is not a multiple of patch_size 2"),
         (["train", "{recipe}", "model.num_classes=3"], "but the model takes"),
@@ -127,6 +171,8 @@ def test_a_mistake_is_one_sentence_and_exit_code_two(
     assert "Traceback" not in error
 
 
-def test_a_training_that_diverges_is_a_failure_of_its_own(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_that_diverges_is_a_failure_of_its_own(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", recipe, "train.lr=1e30"]) == 1
     assert "diverged" in capsys.readouterr().err

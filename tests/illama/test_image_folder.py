@@ -32,15 +32,37 @@ def folder(tmp_path: Path) -> Path:
                 pixels = random.randint(60, size=(20 + number, 30, 3)).astype(np.uint8)
                 pixels[:, :, channel] += 150
                 suffix = "png" if number % 2 else "JPEG"
-                Image.fromarray(pixels).save(tmp_path / "colours" / part / name / f"{number}.{suffix}")
+                Image.fromarray(pixels).save(
+                    tmp_path / "colours" / part / name / f"{number}.{suffix}"
+                )
     return tmp_path
 
 
 def config(small_config: Build, **changes: Any) -> Config:
-    settings = {"data": {"name": "image_folder", "folder": "colours"}, "model.img_size": 16, "model.patch_size": 8}
-    settings |= {"model.in_chans": 3, "model.num_classes": 2, "train.batch_size": 8, "train.epochs": 4}
-    augmented = {"train.random_resized_crop": True, "train.hflip": 0.5, "train.aa": "rand-m9-mstd0.5-inc1", "train.reprob": 0.25}
-    return small_config({**settings, **augmented, **{key.replace("__", "."): value for key, value in changes.items()}})
+    settings = {
+        "data": {"name": "image_folder", "folder": "colours"},
+        "model.img_size": 16,
+        "model.patch_size": 8,
+    }
+    settings |= {
+        "model.in_chans": 3,
+        "model.num_classes": 2,
+        "train.batch_size": 8,
+        "train.epochs": 4,
+    }
+    augmented = {
+        "train.random_resized_crop": True,
+        "train.hflip": 0.5,
+        "train.aa": "rand-m9-mstd0.5-inc1",
+        "train.reprob": 0.25,
+    }
+    return small_config(
+        {
+            **settings,
+            **augmented,
+            **{key.replace("__", "."): value for key, value in changes.items()},
+        }
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -52,14 +74,35 @@ def test_a_folder_trains_end_to_end(folder: Path, small_config: Build, workers: 
 
 
 def test_the_commands_train_on_a_folder(
-    folder: Path, cli: Callable[..., Any], write_spec: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+    folder: Path,
+    cli: Callable[..., Any],
+    write_spec: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     model = {"name": "vit_digits", "embed_dim": 16, "depth": 2, "num_heads": 2}
     model |= {"img_size": 16, "patch_size": 8, "in_chans": 3, "num_classes": 2}
-    recipe = {"epochs": 8, "batch_size": 8, "lr": 3e-3, "random_resized_crop": True, "hflip": 0.5, "reprob": 0.25}
-    settings = {"model": model, "data": {"name": "image_folder", "folder": "colours"}, "train": recipe}
+    recipe = {
+        "epochs": 8,
+        "batch_size": 8,
+        "lr": 3e-3,
+        "random_resized_crop": True,
+        "hflip": 0.5,
+        "reprob": 0.25,
+    }
+    settings = {
+        "model": model,
+        "data": {"name": "image_folder", "folder": "colours"},
+        "train": recipe,
+    }
     (folder / "recipe.yaml").write_text(json.dumps(settings))
-    command = ["train", str(folder / "recipe.yaml"), "runtime.data_workers=1", f"runtime.data_dir={folder}", "--device", "cpu"]
+    command = [
+        "train",
+        str(folder / "recipe.yaml"),
+        "runtime.data_workers=1",
+        f"runtime.data_dir={folder}",
+        "--device",
+        "cpu",
+    ]
     assert illama_command([*command, "--output", str(folder / "out")]) == 0
     printed = capfd.readouterr().out
     assert [json.loads(line)["epoch"] for line in printed.splitlines()[:-1]] == list(range(1, 9))
@@ -67,12 +110,17 @@ def test_the_commands_train_on_a_folder(
 
     runtime = {"device": "cpu", "data_dir": str(folder)}
     spec = write_spec(baseline=settings, runtime=runtime)
-    assert cli("run", spec, "--store", folder / "runs", "--executor", "local", "--no-tracking").code == 0
+    assert (
+        cli("run", spec, "--store", folder / "runs", "--executor", "local", "--no-tracking").code
+        == 0
+    )
     [step] = cli("report", spec, "--store", folder / "runs", "--format", "json").json["steps"]
     assert (step["outcomes"], step["mean"]) == ({"finished": 1}, 100)
 
 
-def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(folder: Path, small_config: Build) -> None:
+def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(
+    folder: Path, small_config: Build
+) -> None:
     settings = config(small_config)
     alone = make_loader(settings, RuntimeConfig(data_dir=folder), CPU)
     helped = make_loader(settings, RuntimeConfig(data_dir=folder, data_workers=2), CPU)
@@ -85,7 +133,9 @@ def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(folde
 
 
 def test_validation_pictures_come_in_order_and_unchanged(folder: Path, small_config: Build) -> None:
-    ((images, labels),) = make_loader(config(small_config), RuntimeConfig(data_dir=folder), CPU).validation()
+    ((images, labels),) = make_loader(
+        config(small_config), RuntimeConfig(data_dir=folder), CPU
+    ).validation()
     assert labels.tolist() == [0] * 6 + [1] * 6
     assert images.shape == (12, 3, 16, 16)
     assert (images[:6, 2].mean(dim=(1, 2)) > images[:6, 0].mean(dim=(1, 2))).all()
@@ -99,7 +149,9 @@ def test_a_damaged_picture_is_named(folder: Path, small_config: Build) -> None:
         train(config(small_config), runtime=runtime, log_metrics=lambda metrics, iteration: None)
 
 
-def test_a_damaged_picture_is_named_in_a_sentence_by_a_worker_process_too(folder: Path, small_config: Build) -> None:
+def test_a_damaged_picture_is_named_in_a_sentence_by_a_worker_process_too(
+    folder: Path, small_config: Build
+) -> None:
     (folder / "colours" / "val" / "red" / "3.png").write_bytes(b"no picture")
     loader = make_loader(config(small_config), RuntimeConfig(data_dir=folder, data_workers=1), CPU)
     with pytest.raises(ValueError, match="cannot be read as an image") as caught:
@@ -122,7 +174,9 @@ def test_images_are_listed_in_order_wherever_they_lie_below_their_class(folder: 
     assert deeper / "ä.JPG" in paths
     assert all(path.is_file() for path in paths)
     assert (
-        train.labels.tolist() == [0] * 16 + [1] * 16 == [names.index(path.relative_to(root / "train").parts[0]) for path in paths]
+        train.labels.tolist()
+        == [0] * 16 + [1] * 16
+        == [names.index(path.relative_to(root / "train").parts[0]) for path in paths]
     )
     assert len(val) == 12
 
@@ -142,13 +196,24 @@ def test_what_a_file_manager_leaves_behind_is_not_seen(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: [path.unlink() for path in (root / "train" / "red").iterdir()], r"train.red is empty"),
-        (lambda root: (root / "val" / "red").rename(root / "elsewhere"), r"val has no folder for the class red"),
-        (lambda root: (root / "val" / "green").mkdir(), r"val.green is a class that .*train does not have"),
+        (
+            lambda root: [path.unlink() for path in (root / "train" / "red").iterdir()],
+            r"train.red is empty",
+        ),
+        (
+            lambda root: (root / "val" / "red").rename(root / "elsewhere"),
+            r"val has no folder for the class red",
+        ),
+        (
+            lambda root: (root / "val" / "green").mkdir(),
+            r"val.green is a class that .*train does not have",
+        ),
         (lambda root: (root / "train").rename(root / "elsewhere"), r"train is not there"),
     ],
 )
-def test_a_wrong_layout_names_the_folder(folder: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_a_wrong_layout_names_the_folder(
+    folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
     spoil(folder / "colours")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         image_folder.read(folder / "colours")
@@ -163,7 +228,16 @@ def test_the_digest_changes_with_names_and_sizes_and_not_with_the_place(folder: 
     path.rename(path.with_name("one.png"))
     renamed = dataset_digest(DataConfig(name="image_folder", folder="other"), folder)
     (folder / "other" / "val" / "red" / "one.png").write_bytes(b"longer or shorter")
-    assert len({before, renamed, dataset_digest(DataConfig(name="image_folder", folder="other"), folder)}) == 3
+    assert (
+        len(
+            {
+                before,
+                renamed,
+                dataset_digest(DataConfig(name="image_folder", folder="other"), folder),
+            }
+        )
+        == 3
+    )
 
 
 def test_a_model_of_other_classes_is_refused(folder: Path, small_config: Build) -> None:
@@ -179,7 +253,10 @@ def test_rand_augment_changes_pictures_and_keeps_their_size() -> None:
     for operation in OPERATIONS:
         for sign in (-1, 1):
             assert operation(picture, 0.9, sign).size == (24, 24)
-    views = {rand_augment(picture, "rand-m9-mstd0.5-inc1", np.random.RandomState(seed)).tobytes() for seed in range(20)}
+    views = {
+        rand_augment(picture, "rand-m9-mstd0.5-inc1", np.random.RandomState(seed)).tobytes()
+        for seed in range(20)
+    }
     assert 10 < len(views) <= 20
 
 
@@ -187,8 +264,12 @@ def test_timm_pictures_belong_to_their_seed_and_leave_the_process_alone() -> Non
     from illama.config.train import TrainConfig
 
     view = pytest.importorskip("illama.data.timm_transforms", exc_type=ImportError).view
-    recipe = TrainConfig(epochs=1, batch_size=1, lr=1, hflip=0.5, random_resized_crop=True, aa="rand-m9-mstd0.5-inc1")
-    picture = Image.fromarray(np.random.RandomState(1).randint(256, size=(40, 40, 3)).astype(np.uint8))
+    recipe = TrainConfig(
+        epochs=1, batch_size=1, lr=1, hflip=0.5, random_resized_crop=True, aa="rand-m9-mstd0.5-inc1"
+    )
+    picture = Image.fromarray(
+        np.random.RandomState(1).randint(256, size=(40, 40, 3)).astype(np.uint8)
+    )
     state = torch.get_rng_state()
     first, again, other = (view(picture, 16, recipe, seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)

@@ -46,7 +46,11 @@ def test_a_folder_that_nothing_is_asked_of_is_not_on_the_path(tmp_path: Path) ->
 
 def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None:
     write(
-        folder, raises="x = 1\nraise RuntimeError('no')\n", syntax="def f(:\n", exits="exit(3)\n", needs="import absent_package\n"
+        folder,
+        raises="x = 1\nraise RuntimeError('no')\n",
+        syntax="def f(:\n",
+        exits="exit(3)\n",
+        needs="import absent_package\n",
     )
     for name, expected in {
         "raises:f": r"importing 'raises' raised RuntimeError: no \(raises.py, line 2\)",
@@ -61,7 +65,9 @@ def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None
 
 def test_a_function_that_is_not_there_is_told_with_the_nearest(folder: Path) -> None:
     write(folder, theirs="VALUE = 3\ndef make_mixer():\n    pass\n")
-    with pytest.raises(ForeignError, match="module 'theirs' has no function 'make_mixr'; did you mean 'make_mixer'"):
+    with pytest.raises(
+        ForeignError, match="module 'theirs' has no function 'make_mixr'; did you mean 'make_mixer'"
+    ):
         function_of("theirs:make_mixr")
     with pytest.raises(ForeignError, match="theirs:VALUE is 3, not a function"):
         function_of("theirs:VALUE")
@@ -69,18 +75,28 @@ def test_a_function_that_is_not_there_is_told_with_the_nearest(folder: Path) -> 
 
 def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -> None:
     write(folder, pathlib="def f(): ...\n")
-    with pytest.raises(ForeignError, match=r"module 'pathlib' beside the spec is hidden by .*pathlib.*; give it another name"):
+    with pytest.raises(
+        ForeignError,
+        match=r"module 'pathlib' beside the spec is hidden by .*pathlib.*; give it another name",
+    ):
         function_of("pathlib:f")
 
 
-def test_what_a_module_prints_does_not_reach_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_module_prints_does_not_reach_stdout(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(folder, loud="print('hello')\ndef f():\n    pass\n")
     function_of("loud:f")
     assert capsys.readouterr() == ("", "hello\n")
 
 
-def test_the_identity_is_the_source_of_the_module_and_of_what_it_imports_from_its_folder(folder: Path) -> None:
-    code = {"net": "from layers import block\nimport json\ndef f():\n    import lazy\n", "layers": "def block(): ...\n"}
+def test_the_identity_is_the_source_of_the_module_and_of_what_it_imports_from_its_folder(
+    folder: Path,
+) -> None:
+    code = {
+        "net": "from layers import block\nimport json\ndef f():\n    import lazy\n",
+        "layers": "def block(): ...\n",
+    }
     code |= {"lazy": "A = 1\n", "unused": "B = 1\n"}
 
     def identity(**changes: str) -> str:
@@ -99,7 +115,9 @@ def test_the_identity_is_the_source_of_the_module_and_of_what_it_imports_from_it
 def test_packages_and_relative_imports_belong_to_the_source(folder: Path) -> None:
     (folder / "pack" / "deep").mkdir(parents=True)
     (folder / "pack" / "__init__.py").write_text("")
-    (folder / "pack" / "deep" / "net.py").write_text("from . import parts\nfrom ..shared import thing\ndef f(): ...\n")
+    (folder / "pack" / "deep" / "net.py").write_text(
+        "from . import parts\nfrom ..shared import thing\ndef f(): ...\n"
+    )
     (folder / "pack" / "deep" / "parts.py").write_text("")
     (folder / "pack" / "shared.py").write_text("thing = 1\n")
     import_from(folder)

@@ -39,7 +39,9 @@ def test_micro_batches_add_up_to_the_batch(small_config: Build, micro_batch_size
 
 
 def test_the_average_follows_the_weights(small_config: Build) -> None:
-    learner = Learner(small_config({"train.ema": 0.9}), RuntimeConfig(), CPU, iterations_per_epoch=5)
+    learner = Learner(
+        small_config({"train.ema": 0.9}), RuntimeConfig(), CPU, iterations_per_epoch=5
+    )
     assert learner.average is not None
     expected = copy.deepcopy(learner.model.head.weight.detach())
     for iteration in range(3):
@@ -49,14 +51,21 @@ def test_the_average_follows_the_weights(small_config: Build) -> None:
 
 
 def test_the_gradient_is_clipped(small_config: Build) -> None:
-    learner = Learner(small_config({"train.clip_grad": 1e-3}), RuntimeConfig(), CPU, iterations_per_epoch=5)
+    learner = Learner(
+        small_config({"train.clip_grad": 1e-3}), RuntimeConfig(), CPU, iterations_per_epoch=5
+    )
     learner.update(0, *BATCH)
-    norm = torch.stack([p.grad.norm() for p in learner.model.parameters() if p.grad is not None]).norm()
+    norm = torch.stack(
+        [p.grad.norm() for p in learner.model.parameters() if p.grad is not None]
+    ).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_bfloat16_is_coarser_but_near(small_config: Build) -> None:
-    exact, coarse = updated(small_config())[0], updated(small_config({"train.precision": "bfloat16"}))[0]
+    exact, coarse = (
+        updated(small_config())[0],
+        updated(small_config({"train.precision": "bfloat16"}))[0],
+    )
     assert coarse != exact
     assert coarse == pytest.approx(exact, rel=0.02)
 
@@ -68,8 +77,12 @@ def test_float16_on_the_cpu_is_refused(small_config: Build) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own imports
-def test_a_compiled_network_agrees_and_the_soft_mask_compiles_nothing_anew(small_config: Build) -> None:
-    config = small_config({"train.soft_mask": {"schedule": "linear", "epochs": 2}, "train.lr": 1e-4})
+def test_a_compiled_network_agrees_and_the_soft_mask_compiles_nothing_anew(
+    small_config: Build,
+) -> None:
+    config = small_config(
+        {"train.soft_mask": {"schedule": "linear", "epochs": 2}, "train.lr": 1e-4}
+    )
     learner = Learner(config, RuntimeConfig(compile=True), CPU, iterations_per_epoch=5)
     losses = [learner.update(0, *BATCH).item()]
     with torch.compiler.set_stance("fail_on_recompile"):

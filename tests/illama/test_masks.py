@@ -7,11 +7,19 @@ from illama.masks import Mask, soften, visible
 
 
 def test_causal_lets_a_token_see_itself_and_what_is_before() -> None:
-    assert visible("causal", 3).tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert visible("causal", 3).tolist() == [
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
 
 
 def test_modified_causal_opens_only_the_first_row() -> None:
-    assert visible("modified_causal", 3).tolist() == [[True, True, True], [True, True, False], [True, True, True]]
+    assert visible("modified_causal", 3).tolist() == [
+        [True, True, True],
+        [True, True, False],
+        [True, True, True],
+    ]
 
 
 def test_bidirectional_hides_nothing() -> None:

@@ -11,12 +11,20 @@ from illama.config import ModelConfig, with_preset
 from illama.drop import Drop
 from illama.model import VisionTransformer
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "logits_illama_tiny.json").read_text())
+REFERENCE = json.loads(
+    (Path(__file__).parent / "reference" / "logits_illama_tiny.json").read_text()
+)
 
 
 def build(seed: int = 0, name: str = "vit_digits", **settings: object) -> VisionTransformer:
-    settings = {"embed_dim": 16, "depth": 2, "num_heads": 2, **settings} if name.endswith("digits") else settings
-    return VisionTransformer(ModelConfig.model_validate(with_preset({"name": name, **settings})), seed)
+    settings = (
+        {"embed_dim": 16, "depth": 2, "num_heads": 2, **settings}
+        if name.endswith("digits")
+        else settings
+    )
+    return VisionTransformer(
+        ModelConfig.model_validate(with_preset({"name": name, **settings})), seed
+    )
 
 
 def digits(count: int = 3) -> Tensor:
@@ -53,7 +61,14 @@ def test_logits_equal_those_of_the_released_code(alpha: float) -> None:
 
 def test_the_state_dict_has_the_released_names() -> None:
     names = set(build(name="illama_tiny").state_dict())
-    block = ["norm1.weight", "norm2.weight", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias"]
+    block = [
+        "norm1.weight",
+        "norm2.weight",
+        "attn.qkv.weight",
+        "attn.qkv.bias",
+        "attn.proj.weight",
+        "attn.proj.bias",
+    ]
     block += [f"mlp.fc{i}.weight" for i in (1, 2, 3)]
     top = [
         "cls_token",
@@ -95,7 +110,9 @@ def test_multiplicative_causal_with_the_class_token_first_leaks_through_the_deno
     assert 0 < (logits[0] - logits[1]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("repair", [{"class_token": "last", "attention": "causal"}, {"attention": "modified_causal"}])
+@pytest.mark.parametrize(
+    "repair", [{"class_token": "last", "attention": "causal"}, {"attention": "modified_causal"}]
+)
 @pytest.mark.parametrize("form", ["multiplicative", "additive"])
 def test_both_repairs_let_the_image_in(repair: dict[str, str], form: str) -> None:
     logits = build(mask_form=form, **repair)(digits())
@@ -104,7 +121,9 @@ def test_both_repairs_let_the_image_in(repair: dict[str, str], form: str) -> Non
 
 @pytest.mark.parametrize("class_token", ["first", "last"])
 @pytest.mark.parametrize("attention", ["bidirectional", "causal"])
-def test_computing_only_the_token_that_is_read_changes_nothing(class_token: str, attention: str) -> None:
+def test_computing_only_the_token_that_is_read_changes_nothing(
+    class_token: str, attention: str
+) -> None:
     model = build(class_token=class_token, attention=attention).double()
     features = model.forward_features(digits().double())
     assert features.shape == (3, 17, 16)
@@ -113,12 +132,22 @@ def test_computing_only_the_token_that_is_read_changes_nothing(class_token: str,
 
 
 @pytest.mark.parametrize("class_token", ["first", "last", "none"])
-@pytest.mark.parametrize("position", ["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"])
+@pytest.mark.parametrize(
+    "position", ["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"]
+)
 @pytest.mark.parametrize("mask_form", ["multiplicative", "additive"])
-def test_every_combination_builds_and_learns_from_an_image(class_token: str, position: str, mask_form: str) -> None:
+def test_every_combination_builds_and_learns_from_an_image(
+    class_token: str, position: str, mask_form: str
+) -> None:
     kinds = ["bidirectional", "causal"] + ["modified_causal"] * (class_token == "first")
     for attention in [*kinds, ["causal", "bidirectional"]]:
-        model = build(class_token=class_token, position=position, mask_form=mask_form, attention=attention, norm="rmsnorm")
+        model = build(
+            class_token=class_token,
+            position=position,
+            mask_form=mask_form,
+            attention=attention,
+            norm="rmsnorm",
+        )
         model(digits()).logsumexp(dim=1).sum().backward()
         blind = class_token == "first" and mask_form == "additive" and attention == "causal"
         gradient = model.patch_embed.proj.weight.grad
@@ -127,14 +156,20 @@ def test_every_combination_builds_and_learns_from_an_image(class_token: str, pos
 
 
 def test_every_block_can_have_its_own_attention() -> None:
-    first, second = build(attention=["causal", "bidirectional"]), build(attention=["bidirectional", "causal"])
+    first, second = (
+        build(attention=["causal", "bidirectional"]),
+        build(attention=["bidirectional", "causal"]),
+    )
     assert not torch.allclose(first(digits()), second(digits()))
     first.set_soft_mask_rate(1.0)
     torch.testing.assert_close(first(digits()), build()(digits()))
 
 
 def test_images_of_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"takes images of \(1, 8, 8\) \(channels, height, width\), not \(1, 16, 8\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"takes images of \(1, 8, 8\) \(channels, height, width\), not \(1, 16, 8\)",
+    ):
         build()(torch.zeros(2, 1, 16, 8))
 
 
@@ -142,8 +177,12 @@ def test_without_a_class_token_the_patches_are_averaged() -> None:
     model = build(class_token="none", position="none")
     assert "cls_token" not in model.state_dict()
     patch_rows = digits().reshape(3, 1, 4, 2, 8)  # four rows of patches, each two pixels high
-    torch.testing.assert_close(model(digits()), model(patch_rows.flip(2).reshape(3, 1, 8, 8)))  # the same patches elsewhere
-    assert not torch.allclose(model(digits()), model(patch_rows.flip(3).reshape(3, 1, 8, 8)), atol=1e-6)  # other patches
+    torch.testing.assert_close(
+        model(digits()), model(patch_rows.flip(2).reshape(3, 1, 8, 8))
+    )  # the same patches elsewhere
+    assert not torch.allclose(
+        model(digits()), model(patch_rows.flip(3).reshape(3, 1, 8, 8)), atol=1e-6
+    )  # other patches
 
 
 def test_dropping_every_path_leaves_the_embedding() -> None:
@@ -151,12 +190,17 @@ def test_dropping_every_path_leaves_the_embedding() -> None:
     nothing = Drop(paths=torch.zeros(2, 2, 3), inputs=None)
     embedded = model.head(model.norm(model.cls_token + model.pos_embed[:, :1]))[:, 0]
     torch.testing.assert_close(model(digits(), nothing), embedded.expand(3, 10))
-    everything = Drop(paths=torch.ones(2, 2, 3), inputs=(torch.tensor([1, 3, 5]), torch.tensor(0.0)))
+    everything = Drop(
+        paths=torch.ones(2, 2, 3), inputs=(torch.tensor([1, 3, 5]), torch.tensor(0.0))
+    )
     assert torch.equal(model(digits(), everything), model(digits()))
 
 
 def test_variants_that_share_a_tensor_share_its_first_values() -> None:
-    vit, other = build(3).state_dict(), build(3, norm="rmsnorm", feed_forward="swiglu", class_token="last").state_dict()
+    vit, other = (
+        build(3).state_dict(),
+        build(3, norm="rmsnorm", feed_forward="swiglu", class_token="last").state_dict(),
+    )
     for name in ("head.weight", "blocks.1.attn.qkv.weight", "pos_embed", "patch_embed.proj.bias"):
         assert torch.equal(vit[name], other[name])
     assert not torch.equal(vit["head.weight"], build(4).state_dict()["head.weight"])
@@ -171,7 +215,8 @@ def test_first_values_do_not_depend_on_the_random_state_of_the_process() -> None
 
 
 @pytest.mark.parametrize(
-    ("alpha", "attention", "reason"), [(1.5, "causal", "between 0"), (0.5, "bidirectional", "bidirectional")]
+    ("alpha", "attention", "reason"),
+    [(1.5, "causal", "between 0"), (0.5, "bidirectional", "bidirectional")],
 )
 def test_a_senseless_soft_mask_rate_is_refused(alpha: float, attention: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
@@ -180,7 +225,9 @@ def test_a_senseless_soft_mask_rate_is_refused(alpha: float, attention: str, rea
 
 @pytest.mark.parametrize("class_token", ["first", "none"])
 @pytest.mark.parametrize("position", ["learned", "none"])
-def test_the_residual_stream_is_as_fine_as_the_weights_under_autocast(class_token: str, position: str) -> None:
+def test_the_residual_stream_is_as_fine_as_the_weights_under_autocast(
+    class_token: str, position: str
+) -> None:
     model = build(norm="rmsnorm", class_token=class_token, position=position)
     with torch.autocast("cpu", torch.bfloat16):
         assert model.forward_features(digits()).dtype == torch.float32

@@ -12,7 +12,12 @@ import torch
 
 import illama
 from illama.config import ModelConfig, with_preset
-from illama.weights.pretrained import export_weights, interpolate_positions, load_weights, read_weights
+from illama.weights.pretrained import (
+    export_weights,
+    interpolate_positions,
+    load_weights,
+    read_weights,
+)
 
 
 def tiny(**settings: Any) -> Any:
@@ -23,11 +28,23 @@ def tiny(**settings: Any) -> Any:
 def released(tmp_path: Path) -> Path:
     """A file as the authors' `save_model` writes it; their schedules are arrays, so the optimiser's rates are numpy's."""
     model = tiny()
-    rates = {"lr": np.linspace(0, 4e-3, 5)[3] * 1.0, "weight_decay": np.full(2, 0.05)[1], "lr_scale": 1.0}
+    rates = {
+        "lr": np.linspace(0, 4e-3, 5)[3] * 1.0,
+        "weight_decay": np.full(2, 0.05)[1],
+        "lr_scale": 1.0,
+    }
     optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [rates]}
-    args = argparse.Namespace(model="illama_tiny", lr=4e-3, data_path="/somewhere", nested=[1, None])
+    args = argparse.Namespace(
+        model="illama_tiny", lr=4e-3, data_path="/somewhere", nested=[1, None]
+    )
     average = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
-    content = {"model": model.state_dict(), "optimizer": optimizer, "epoch": 299, "scaler": {"scale": 65536.0}, "args": args}
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer,
+        "epoch": 299,
+        "scaler": {"scale": 65536.0},
+        "args": args,
+    }
     path = tmp_path / "released.pth"
     torch.save(content | {"model_ema": average}, path)
     return path
@@ -65,13 +82,19 @@ def test_another_resolution_interpolates_patches_and_keeps_the_class_token(relea
     assert model.pos_embed.shape == (1, 577, 192)
     assert torch.equal(model.pos_embed[:, -1], before[:, -1])
     grid = before[:, :-1].reshape(1, 14, 14, 192).permute(0, 3, 1, 2)
-    expected = torch.nn.functional.interpolate(grid, (24, 24), mode="bicubic").permute(0, 2, 3, 1).flatten(1, 2)
+    expected = (
+        torch.nn.functional.interpolate(grid, (24, 24), mode="bicubic")
+        .permute(0, 2, 3, 1)
+        .flatten(1, 2)
+    )
     torch.testing.assert_close(model.pos_embed[:, :-1].detach(), expected)
 
 
 @pytest.mark.parametrize(("class_token", "row"), [("first", 0), ("last", -1), ("none", None)])
 def test_the_class_tokens_row_is_where_the_model_has_it(class_token: str, row: int | None) -> None:
-    config = ModelConfig.model_validate(with_preset({"name": "vit_digits", "class_token": class_token, "img_size": 12}))
+    config = ModelConfig.model_validate(
+        with_preset({"name": "vit_digits", "class_token": class_token, "img_size": 12})
+    )
     embedding = torch.ones(1, 16 + (row is not None), 64)
     if row is not None:
         embedding[:, row] = 7
@@ -85,7 +108,9 @@ def test_the_class_tokens_row_is_where_the_model_has_it(class_token: str, row: i
 def test_a_wrong_file_is_refused_naming_the_tensors(released: Path) -> None:
     with pytest.raises(ValueError, match=r"blocks\.1\.attn\.proj\.bias is missing"):
         tiny(depth=2, checkpoint_path=released)
-    with pytest.raises(ValueError, match=r"mlp\.fc1\.bias is missing.*mlp\.fc3\.weight is not part of it"):
+    with pytest.raises(
+        ValueError, match=r"mlp\.fc1\.bias is missing.*mlp\.fc3\.weight is not part of it"
+    ):
         tiny(feed_forward="gelu", checkpoint_path=released)
     with pytest.raises(ValueError, match=r"head\.weight is \(10, 192\) instead of \(1000, 192\)"):
         tiny(num_classes=1000, checkpoint_path=released)
@@ -96,20 +121,28 @@ class Harm:
         return os.system, ("echo harm",)
 
 
-def test_a_file_that_wants_to_run_a_program_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_wants_to_run_a_program_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"model": tiny().state_dict(), "args": Harm()}, tmp_path / "harm.pth")
-    with pytest.raises(ValueError, match=r"cannot be read as weights: unsupported GLOBAL (?!.*weights_only)"):
+    with pytest.raises(
+        ValueError, match=r"cannot be read as weights: unsupported GLOBAL (?!.*weights_only)"
+    ):
         tiny(checkpoint_path=tmp_path / "harm.pth")
     assert "harm" not in capfd.readouterr().out
 
 
 def test_what_else_is_refused_comes_without_advice_to_run_it(tmp_path: Path) -> None:
     torch.save({"model": tiny().state_dict(), "args": np.ones(3)}, tmp_path / "array.pth")
-    with pytest.raises(ValueError, match=r"Unsupported global: .* not an allowed global by default$"):
+    with pytest.raises(
+        ValueError, match=r"Unsupported global: .* not an allowed global by default$"
+    ):
         tiny(checkpoint_path=tmp_path / "array.pth")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02.", b"\x80\x02h\x01.", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", b"\x80\x02.", b"\x80\x02h\x01.", None]
+)
 def test_what_holds_no_weights_says_so(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "file.pth"
     torch.save({"model": 3}, path) if content is None else path.write_bytes(content)

@@ -9,7 +9,9 @@ from illama.rotary import rotate, rotations
 
 
 def config(position: str, class_token: str = "last") -> ModelConfig:
-    return ModelConfig.model_validate(with_preset({"name": "vit_digits", "position": position, "class_token": class_token}))
+    return ModelConfig.model_validate(
+        with_preset({"name": "vit_digits", "position": position, "class_token": class_token})
+    )
 
 
 def scores(rotation: Tensor) -> Tensor:
@@ -27,7 +29,9 @@ def test_rope_scores_depend_on_the_distance_alone() -> None:
 
 
 def test_rope2d_scores_depend_on_the_distance_in_rows_and_columns() -> None:
-    table = scores(rotations(config("rope2d"))[:16]).reshape(4, 4, 4, 4)  # (row, column) of query and of key
+    table = scores(rotations(config("rope2d"))[:16]).reshape(
+        4, 4, 4, 4
+    )  # (row, column) of query and of key
     torch.testing.assert_close(table[0, 0, 2, 1], table[1, 2, 3, 3])
     assert (table[0, 0, 2, 1] - table[0, 0, 1, 2]).abs() > 1e-3
 
@@ -40,7 +44,10 @@ def test_rope2d_does_not_turn_the_class_token(class_token: str, place: int) -> N
 
 
 def test_real_and_complex_arithmetic_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    rotation, x = rotations(config("rope")), torch.randn(2, 4, 17, 16, generator=torch.Generator().manual_seed(0))
+    rotation, x = (
+        rotations(config("rope")),
+        torch.randn(2, 4, 17, 16, generator=torch.Generator().manual_seed(0)),
+    )
     turned = rotate(x, rotation)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.testing.assert_close(rotate(x, rotation), turned)

@@ -25,7 +25,9 @@ def test_epoch_means_equal_the_released_logs(size: str, schedule: str) -> None:
         rates = [learning_rate(RECIPE, i, ITERATIONS_PER_EPOCH) for i in iterations]
         alphas = [soft_mask_rate(soft_mask, i, ITERATIONS_PER_EPOCH) for i in iterations]
         assert sum(rates) / len(rates) == pytest.approx(float(row["train_lr"]), rel=1e-9)
-        assert sum(alphas) / len(alphas) == pytest.approx(float(row["train_soft_mask_rate"]), rel=1e-9)
+        assert sum(alphas) / len(alphas) == pytest.approx(
+            float(row["train_soft_mask_rate"]), rel=1e-9
+        )
 
 
 def test_warmup_starts_at_zero_and_ends_at_the_peak() -> None:

@@ -32,7 +32,9 @@ def outcome(result: TrainResult) -> dict[str, Any]:
     facts = asdict(result)
     del facts["seconds"], facts["peak_memory_bytes"]
     for name in ("final", "best"):
-        facts[name] = {key: value for key, value in facts[name].items() if not key.startswith("time/")}
+        facts[name] = {
+            key: value for key, value in facts[name].items() if not key.startswith("time/")
+        }
     return facts
 
 
@@ -42,7 +44,9 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
     return dict(state["model"])
 
 
-def run(config: Config, directory: Path | None = None, stops: tuple[int, ...] = (), every: float = 1e9) -> tuple[Any, Journal]:
+def run(
+    config: Config, directory: Path | None = None, stops: tuple[int, ...] = (), every: float = 1e9
+) -> tuple[Any, Journal]:
     """Train to the end, killed or stopped at every iteration in `stops` and started again."""
     journal, runtime = Journal(), RuntimeConfig(device="cpu", checkpoint_seconds=every)
     for stop in stops:
@@ -68,7 +72,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(small_config:
     assert outcome(other) != outcome(first)
 
 
-def test_an_interrupted_training_ends_with_the_same_bits(small_config: Build, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_with_the_same_bits(
+    small_config: Build, tmp_path: Path
+) -> None:
     config = small_config(SOFT)
     whole, journal = run(config, tmp_path / "whole")
     torch.manual_seed(123)  # whatever the process did before
@@ -105,12 +111,20 @@ def killed(config: Config, directory: Path, kills: list[int]) -> tuple[Any, Jour
         questions = itertools.count()
 
         def should_stop(questions: Iterator[int] = questions, last: int = 2 * kill + 1) -> bool:
-            if next(questions) == last:  # asked before each iteration and before each save: dies before an iteration's save
+            if (
+                next(questions) == last
+            ):  # asked before each iteration and before each save: dies before an iteration's save
                 raise KeyboardInterrupt
             return False
 
         with pytest.raises(KeyboardInterrupt):
-            train(config, runtime=runtime, log_metrics=journal, checkpoint_dir=directory, should_stop=should_stop)
+            train(
+                config,
+                runtime=runtime,
+                log_metrics=journal,
+                checkpoint_dir=directory,
+                should_stop=should_stop,
+            )
     return train(config, runtime=runtime, log_metrics=journal, checkpoint_dir=directory), journal
 
 
@@ -143,7 +157,9 @@ def test_fifty_random_kills_give_the_same_bits(small_config: Build, tmp_path: Pa
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_a_killed_training_goes_on_from_its_last_checkpoint(small_config: Build, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_from_its_last_checkpoint(
+    small_config: Build, tmp_path: Path
+) -> None:
     config = small_config(SOFT)
     whole, journal = run(config)
     pieces = Journal()
@@ -162,12 +178,16 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(small_config: Build,
                 checkpoint_dir=tmp_path,
                 should_stop=should_stop,
             )
-    end = train(config, runtime=RuntimeConfig(device="cpu"), log_metrics=pieces, checkpoint_dir=tmp_path)
+    end = train(
+        config, runtime=RuntimeConfig(device="cpu"), log_metrics=pieces, checkpoint_dir=tmp_path
+    )
     assert outcome(end) == outcome(whole)
     assert pieces == journal
 
 
-def test_what_should_stop_raises_passes_through_and_saves_nothing(small_config: Build, tmp_path: Path) -> None:
+def test_what_should_stop_raises_passes_through_and_saves_nothing(
+    small_config: Build, tmp_path: Path
+) -> None:
     def lost() -> bool:
         raise PermissionError("the trial belongs to somebody else now")
 
@@ -191,7 +211,9 @@ def test_the_state_of_the_process_is_as_it_was(small_config: Build) -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_a_finished_training_returns_its_result_again_without_training(small_config: Build, tmp_path: Path) -> None:
+def test_a_finished_training_returns_its_result_again_without_training(
+    small_config: Build, tmp_path: Path
+) -> None:
     first, _ = run(small_config(), tmp_path)
     again, journal = run(small_config(), tmp_path)
     assert outcome(again) == outcome(first)
@@ -201,7 +223,9 @@ def test_a_finished_training_returns_its_result_again_without_training(small_con
 def test_metrics_are_complete_and_keyed_by_iteration(small_config: Build) -> None:
     config = small_config(SOFT)
     seen: dict[int, set[str]] = {}
-    result = train(config, log_metrics=lambda metrics, iteration: seen.update({iteration: set(metrics)}))
+    result = train(
+        config, log_metrics=lambda metrics, iteration: seen.update({iteration: set(metrics)})
+    )
     per_epoch = result.iterations // 3
     assert list(seen) == [per_epoch, 2 * per_epoch, 3 * per_epoch]
     always = {
@@ -217,7 +241,12 @@ def test_metrics_are_complete_and_keyed_by_iteration(small_config: Build) -> Non
     }
     always |= {"time/epoch_seconds", "time/images_per_second"}
     assert seen[3 * per_epoch] == always
-    assert seen[per_epoch] == always | {"val_soft/loss", "val_soft/acc1", "val_soft/acc5", "val_soft/ece"}
+    assert seen[per_epoch] == always | {
+        "val_soft/loss",
+        "val_soft/acc1",
+        "val_soft/acc5",
+        "val_soft/ece",
+    }
     assert set(result.final) == always
     assert always <= set(result.best)
 
@@ -243,7 +272,9 @@ def test_the_additive_mask_with_the_class_token_first_collapses(small_config: Bu
 
 
 def test_the_multiplicative_mask_leaks_and_trains(small_config: Build) -> None:
-    result, _ = run(small_config({"model.class_token": "first", "train.epochs": 12, "data.val_fraction": 0.5}))
+    result, _ = run(
+        small_config({"model.class_token": "first", "train.epochs": 12, "data.val_fraction": 0.5})
+    )
     assert not result.collapsed
     assert result.final["val/acc1"] > 15
 
@@ -254,7 +285,9 @@ def test_bad_training_is_not_collapse(small_config: Build) -> None:
     assert not result.collapsed
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_says_where(small_config: Build, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_training_and_says_where(
+    small_config: Build, tmp_path: Path
+) -> None:
     config = small_config({"train.lr": 1e30})
     with pytest.raises(Diverged, match=r"is (nan|-?inf) after iteration \d+") as caught:
         run(config, tmp_path, every=0.0)
@@ -264,11 +297,21 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_where(small_confi
     assert state is None or all(torch.isfinite(tensor).all() for tensor in state["model"].values())
     with pytest.raises(Diverged) as again:
         run(config, tmp_path, every=0.0)
-    assert (again.value.iteration, again.value.tensor) == (caught.value.iteration, caught.value.tensor)
+    assert (again.value.iteration, again.value.tensor) == (
+        caught.value.iteration,
+        caught.value.tensor,
+    )
 
 
-def test_finite_weights_that_nothing_can_be_computed_with_are_no_result(small_config: Build) -> None:
-    one_iteration = {"train.lr": 1e30, "train.epochs": 1, "data.val_fraction": 0.9, "train.batch_size": 179}
+def test_finite_weights_that_nothing_can_be_computed_with_are_no_result(
+    small_config: Build,
+) -> None:
+    one_iteration = {
+        "train.lr": 1e30,
+        "train.epochs": 1,
+        "data.val_fraction": 0.9,
+        "train.batch_size": 179,
+    }
     with pytest.raises(Diverged, match="val/loss is nan after iteration 1"):
         run(small_config(one_iteration))
 
@@ -291,16 +334,25 @@ def test_a_missing_gpu_is_said(small_config: Build, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_final_weights_are_in_the_checkpoint(small_config: Build, tmp_path: Path, precision: str) -> None:
+def test_the_final_weights_are_in_the_checkpoint(
+    small_config: Build, tmp_path: Path, precision: str
+) -> None:
     result, _ = run(small_config({"train.precision": precision}), tmp_path)
     measured = evaluate_checkpoint(tmp_path / "checkpoint.pt", runtime=RuntimeConfig(device="cpu"))
-    assert measured == {name: result.final[f"val/{name}"] for name in ("loss", "acc1", "acc5", "ece", "logit_std")}
+    assert measured == {
+        name: result.final[f"val/{name}"] for name in ("loss", "acc1", "acc5", "ece", "logit_std")
+    }
 
 
 def test_seconds_add_up_over_attempts(small_config: Build, tmp_path: Path) -> None:
     calls = iter(range(100))
     with pytest.raises(Stopped):
-        train(small_config(), log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=lambda: next(calls) >= 4)
+        train(
+            small_config(),
+            log_metrics=Journal(),
+            checkpoint_dir=tmp_path,
+            should_stop=lambda: next(calls) >= 4,
+        )
     state = checkpoint.load(tmp_path)
     assert state is not None
     before = state["progress"]["seconds"]
@@ -310,18 +362,32 @@ def test_seconds_add_up_over_attempts(small_config: Build, tmp_path: Path) -> No
     assert result.peak_memory_bytes > 1e7
 
 
-def test_a_training_goes_on_under_another_preset_with_the_same_settings(small_config: Build, tmp_path: Path) -> None:
+def test_a_training_goes_on_under_another_preset_with_the_same_settings(
+    small_config: Build, tmp_path: Path
+) -> None:
     config, often = small_config(), RuntimeConfig(device="cpu", checkpoint_seconds=0)
-    renamed = config.model_copy(update={"model": config.model.model_copy(update={"name": "vit_digits"})})
+    renamed = config.model_copy(
+        update={"model": config.model.model_copy(update={"name": "vit_digits"})}
+    )
     begun = (tmp_path / "checkpoint.pt").exists
     with pytest.raises(Stopped):
-        train(config, runtime=often, log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=begun)
-    assert outcome(train(renamed, log_metrics=Journal(), checkpoint_dir=tmp_path)) == outcome(run(config)[0])
+        train(
+            config, runtime=often, log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=begun
+        )
+    assert outcome(train(renamed, log_metrics=Journal(), checkpoint_dir=tmp_path)) == outcome(
+        run(config)[0]
+    )
 
 
-@pytest.mark.parametrize(("every", "saves"), [(0, [*range(1, 16)]), (3, [3, 8, 13, 15]), (6, [6, 12, 15])])
+@pytest.mark.parametrize(
+    ("every", "saves"), [(0, [*range(1, 16)]), (3, [3, 8, 13, 15]), (6, [6, 12, 15])]
+)
 def test_slow_checkpoints_are_written_less_often(
-    small_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, saves: list[int]
+    small_config: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: float,
+    saves: list[int],
 ) -> None:
     now, saved = [0.0], []
 
@@ -337,5 +403,11 @@ def test_slow_checkpoints_are_written_less_often(
     monkeypatch.setattr("illama.training.trainer.time.monotonic", lambda: now[0])
     runtime = RuntimeConfig(device="cpu", checkpoint_seconds=every)
     stop = an_iteration_of_one_second
-    train(small_config(), runtime=runtime, log_metrics=Journal(), checkpoint_dir=tmp_path, should_stop=stop)
+    train(
+        small_config(),
+        runtime=runtime,
+        log_metrics=Journal(),
+        checkpoint_dir=tmp_path,
+        should_stop=stop,
+    )
     assert saved == saves

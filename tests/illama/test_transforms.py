@@ -26,12 +26,17 @@ def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path: Path) -> None:
     assert (read == np.arange(256).reshape(16, 16, 1)).all()
 
 
-def test_transparent_colours_of_a_palette_are_read_without_a_warning(tmp_path: Path, picture: Image.Image) -> None:
+def test_transparent_colours_of_a_palette_are_read_without_a_warning(
+    tmp_path: Path, picture: Image.Image
+) -> None:
     palette = picture.quantize(16)
     palette.save(tmp_path / "palette.png", transparency=bytes(range(0, 256, 16)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert transforms.read_image(tmp_path / "palette.png").tobytes() == palette.convert("RGB").tobytes()
+        assert (
+            transforms.read_image(tmp_path / "palette.png").tobytes()
+            == palette.convert("RGB").tobytes()
+        )
 
 
 def test_a_camera_s_note_how_to_turn_it_is_not_read(tmp_path: Path, picture: Image.Image) -> None:
@@ -45,12 +50,17 @@ def test_a_camera_s_note_how_to_turn_it_is_not_read(tmp_path: Path, picture: Ima
     ("make", "message"),
     [
         (lambda path: Image.new("1", (20_000, 20_000)).save(path), "exceeds limit"),
-        (lambda path: Image.fromarray(np.zeros((4, 4), np.float32)).save(path, "TIFF"), "pixels are numbers of 32 bits"),
+        (
+            lambda path: Image.fromarray(np.zeros((4, 4), np.float32)).save(path, "TIFF"),
+            "pixels are numbers of 32 bits",
+        ),
         (lambda path: path.mkdir(), "Is a directory"),
         (lambda path: path.write_bytes(b""), "cannot identify image"),
     ],
 )
-def test_what_is_no_picture_is_named(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+def test_what_is_no_picture_is_named(
+    tmp_path: Path, make: Callable[[Path], object], message: str
+) -> None:
     make(tmp_path / "strange.png")
     with pytest.raises(ValueError, match=rf"strange\.png cannot be read as an image: .*{message}"):
         transforms.read_image(tmp_path / "strange.png")
@@ -65,11 +75,17 @@ def test_what_is_no_picture_is_named(tmp_path: Path, make: Callable[[Path], obje
         ((36, 36), (36, 36), (2, 2)),
     ],
 )
-def test_validation_pictures_are_torchvision_s(size: tuple[int, int], resized: tuple[int, int], corner: tuple[int, int]) -> None:
+def test_validation_pictures_are_torchvision_s(
+    size: tuple[int, int], resized: tuple[int, int], corner: tuple[int, int]
+) -> None:
     """Resize(36) cuts the longer side's fraction off, and CenterCrop(32) rounds half to even."""
-    picture = Image.fromarray(np.random.RandomState(2).randint(256, size=(*size[::-1], 3)).astype(np.uint8))
+    picture = Image.fromarray(
+        np.random.RandomState(2).randint(256, size=(*size[::-1], 3)).astype(np.uint8)
+    )
     left, top = corner
-    expected = picture.resize(resized, Image.Resampling.BICUBIC).crop((left, top, left + 32, top + 32))
+    expected = picture.resize(resized, Image.Resampling.BICUBIC).crop(
+        (left, top, left + 32, top + 32)
+    )
     assert transforms.for_validation(picture, 32).tobytes() == expected.tobytes()
 
 
@@ -90,7 +106,10 @@ def test_a_random_crop_sees_nothing_around_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_posterize_keeps_down_to_no_bit(picture: Image.Image) -> None:
     for bits in range(1, 9):
-        assert transforms.posterize(picture, bits).tobytes() == ImageOps.posterize(picture, bits).tobytes()
+        assert (
+            transforms.posterize(picture, bits).tobytes()
+            == ImageOps.posterize(picture, bits).tobytes()
+        )
     assert not np.asarray(transforms.posterize(picture, 0)).any()
     strongest = [operation(picture, 1.0, 1) for operation in transforms.OPERATIONS]
     assert sum(not np.asarray(changed).any() for changed in strongest) == 1, (

@@ -18,7 +18,11 @@ def llama(depth: int, width: int, heads: int, hidden: int) -> dict[str, Tensor]:
     """Random blocks in Hugging Face's names and order of channels."""
     generator = torch.Generator().manual_seed(0)
     shapes = {f"self_attn.{part}_proj": (width, width) for part in "qkvo"}
-    shapes |= {"mlp.gate_proj": (hidden, width), "mlp.up_proj": (hidden, width), "mlp.down_proj": (width, hidden)}
+    shapes |= {
+        "mlp.gate_proj": (hidden, width),
+        "mlp.up_proj": (hidden, width),
+        "mlp.down_proj": (width, hidden),
+    }
     weights = {"model.embed_tokens.weight": torch.zeros(7, width)}
     for block in range(depth):
         for name, shape in shapes.items():
@@ -52,20 +56,30 @@ def test_q_and_k_score_as_in_the_source() -> None:
     select_weights(model, from_llama(source, num_heads=2), source_heads=2)
     x = torch.randn(17, 16, generator=torch.Generator().manual_seed(1))
     qkv = x @ model.blocks[0].attn.qkv.weight.T
-    ours = rotate(qkv.reshape(17, 3, 2, 8).permute(1, 2, 0, 3), model.rotation)  # (q, k and v; heads; tokens; channels)
+    ours = rotate(
+        qkv.reshape(17, 3, 2, 8).permute(1, 2, 0, 3), model.rotation
+    )  # (q, k and v; heads; tokens; channels)
     for head in range(2):
         rows = slice(8 * head, 8 * head + 8)
-        q, k = (x @ source[f"model.layers.0.self_attn.{part}_proj.weight"].T[:, rows] for part in "qk")
-        torch.testing.assert_close(ours[0, head] @ ours[1, head].T, hugging_face_scores(q, k), atol=1e-4, rtol=1e-4)
+        q, k = (
+            x @ source[f"model.layers.0.self_attn.{part}_proj.weight"].T[:, rows] for part in "qk"
+        )
+        torch.testing.assert_close(
+            ours[0, head] @ ours[1, head].T, hugging_face_scores(q, k), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_smaller_heads_get_whole_pairs_with_their_own_frequencies() -> None:
     width, heads = 64, 2  # heads of 32 channels for heads of 8: every fourth pair
     marked = torch.arange(width).float()[:, None].expand(width, width)  # every row says its number
     ours = {
-        name: value for name, value in from_llama(llama(2, width, heads, 192), heads).items() if not name.endswith("qkv.weight")
+        name: value
+        for name, value in from_llama(llama(2, width, heads, 192), heads).items()
+        if not name.endswith("qkv.weight")
     }
-    ours |= {f"blocks.{block}.attn.qkv.weight": torch.cat((marked, marked, marked)) for block in range(2)}
+    ours |= {
+        f"blocks.{block}.attn.qkv.weight": torch.cat((marked, marked, marked)) for block in range(2)
+    }
     model = small()
     filled = select_weights(model, ours, source_heads=heads)
     rows = model.blocks[0].attn.qkv.weight[:, 0].reshape(3, 2, 8).tolist()
@@ -96,29 +110,44 @@ def test_a_larger_model_of_ours_is_a_source_too() -> None:
 
 
 def test_a_source_that_is_too_small_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no blocks\.1\.norm1\.weight: it needs at least 2 blocks"):
+    with pytest.raises(
+        ValueError, match=r"no blocks\.1\.norm1\.weight: it needs at least 2 blocks"
+    ):
         select_weights(small(), small(depth=1).state_dict(), source_heads=2)
-    with pytest.raises(ValueError, match=r"has 16 elements in dimension 0 of the source, and the model needs 32"):
+    with pytest.raises(
+        ValueError, match=r"has 16 elements in dimension 0 of the source, and the model needs 32"
+    ):
         select_weights(small(embed_dim=32), small().state_dict(), source_heads=2)
 
 
-@pytest.mark.parametrize(("heads", "message"), [(3, "no so many heads"), (32, "of an even width"), (1, "1 heads of 32 channels")])
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [(3, "no so many heads"), (32, "of an even width"), (1, "1 heads of 32 channels")],
+)
 def test_heads_that_the_source_cannot_have_are_refused(heads: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         select_weights(small(), small(embed_dim=32).state_dict(), source_heads=heads)
 
 
-def test_training_starts_from_the_first_part_of_a_llama_that_is_kept_in_several(tmp_path: Path) -> None:
+def test_training_starts_from_the_first_part_of_a_llama_that_is_kept_in_several(
+    tmp_path: Path,
+) -> None:
     source = llama(depth=3, width=32, heads=4, hidden=96)
     del source["model.layers.2.self_attn.v_proj.weight"]  # where the part ends
     torch.save(source, tmp_path / "pytorch_model-00001-of-00002.bin")
     model, expected = small(), small()
     select_weights(expected, from_llama(source, 4), 4)
-    start_from(model, InitConfig(checkpoint="pytorch_model-00001-of-00002.bin", source_heads=4), tmp_path)
+    start_from(
+        model, InitConfig(checkpoint="pytorch_model-00001-of-00002.bin", source_heads=4), tmp_path
+    )
     for name, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], value) or name.split(".")[0] != "blocks"
     with pytest.raises(ValueError, match=r"no blocks\.2\.norm1\.weight"):
-        start_from(small(depth=3), InitConfig(checkpoint="pytorch_model-00001-of-00002.bin", source_heads=4), tmp_path)
+        start_from(
+            small(depth=3),
+            InitConfig(checkpoint="pytorch_model-00001-of-00002.bin", source_heads=4),
+            tmp_path,
+        )
 
 
 def test_grouped_queries_are_refused() -> None:

@@ -48,11 +48,18 @@ def record(end: End, path: str = "", seconds: float = 2.0) -> TrialRecord:
         outcome = Outcome(end)
         if outcome.is_result:
             result = {"outcome": end, "metrics": {}, "best": {}, "seconds": seconds}
-            return TrialRecord(State.DONE, outcome, cause=f"{end} it is", attempts=1, result=result, path=path)
+            return TrialRecord(
+                State.DONE, outcome, cause=f"{end} it is", attempts=1, result=result, path=path
+            )
         return TrialRecord(State.FAILED, outcome, cause=f"{end} it is", attempts=1, path=path)
     name, value = ("finished", end) if isinstance(end, int | float) else end
     metrics = {"val/acc1": value, "val/acc5": 99.0, "val/loss": 1.0, "train/loss": 2 - value / 100}
-    result = {"outcome": name, "metrics": metrics, "best": metrics | {"val/acc1": value + 1}, "seconds": seconds}
+    result = {
+        "outcome": name,
+        "metrics": metrics,
+        "best": metrics | {"val/acc1": value + 1},
+        "seconds": seconds,
+    }
     return TrialRecord(State.DONE, Outcome(name), attempts=1, result=result, path=path, epoch=6.0)
 
 
@@ -82,7 +89,9 @@ def roadmap_of(spec: SweepSpec, ends: Mapping[str, list[End | None]]) -> Roadmap
     return build_roadmap(spec, trials_of(spec, digest), records(ends))
 
 
-def write_trials(spec: SweepSpec, ends: Mapping[str, list[End | None]], root: Path) -> Callable[[TrialSpec], TrialRecord]:
+def write_trials(
+    spec: SweepSpec, ends: Mapping[str, list[End | None]], root: Path
+) -> Callable[[TrialSpec], TrialRecord]:
     """As `records`, with the files that curves and provenance are read from."""
 
     def path_of(trial: TrialSpec) -> str:
@@ -98,7 +107,12 @@ def write_trials(spec: SweepSpec, ends: Mapping[str, list[End | None]], root: Pa
             "git_commit": "0123abc",
             "git_diff": None,
         }
-        (folder / "trial.json").write_text(json.dumps({**trial.to_json(), "provenance": provenance}))
-        lines = [{"iteration": 10 * n, "time": 1.0, "metrics": {"epoch": float(n), "val/acc1": 10.0 * n}} for n in (1, 2, 3)]
+        (folder / "trial.json").write_text(
+            json.dumps({**trial.to_json(), "provenance": provenance})
+        )
+        lines = [
+            {"iteration": 10 * n, "time": 1.0, "metrics": {"epoch": float(n), "val/acc1": 10.0 * n}}
+            for n in (1, 2, 3)
+        ]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return records(ends, path_of)

@@ -41,7 +41,9 @@ def main() -> None:
             answer = "gone"
         else:
             gcs = ray._raylet.GcsClient(address=cluster.address)
-            preemption = ray.core.generated.autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+            preemption = (
+                ray.core.generated.autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+            )
             gcs.drain_node(nodes[int(number)].node_id, preemption, "a test", 0)
             answer = "told"
         print(answer, flush=True)

@@ -23,7 +23,9 @@ UNCLEAR: list[End | None] = [91.0, 90.0, 93.0]
 
 
 def adaptive(tmp_path: Path, seeds: str = "{start: 3, max: 12, until: decided}") -> SweepSpec:
-    return spec_of(tmp_path, STEPS, head=HEAD.replace("[{seeds}]", seeds.replace("{", "{{").replace("}", "}}")))
+    return spec_of(
+        tmp_path, STEPS, head=HEAD.replace("[{seeds}]", seeds.replace("{", "{{").replace("}", "}}"))
+    )
 
 
 def wanted(spec: SweepSpec, ends: dict[str, list[End | None]]) -> dict[str, list[int]]:
@@ -42,7 +44,9 @@ def test_the_plan_counts_with_the_most_seeds_that_there_may_be(tmp_path: Path) -
     assert [w.code for w in warnings_of(adaptive(tmp_path, "{start: 3, max: 4}"))] == ["few-seeds"]
 
 
-def test_an_undecided_step_and_what_it_is_held_against_get_the_next_looks_seeds(tmp_path: Path) -> None:
+def test_an_undecided_step_and_what_it_is_held_against_get_the_next_looks_seeds(
+    tmp_path: Path,
+) -> None:
     ends = {"baseline": BASELINE, "clear": CLEAR, "unclear": UNCLEAR}
     assert wanted(adaptive(tmp_path), ends) == {"clear": [3, 4, 5], "unclear": [3, 4, 5]}
 
@@ -62,13 +66,21 @@ def test_a_look_waits_for_all_its_trials_and_the_last_one_ends_it(tmp_path: Path
 
 
 def test_a_step_where_some_trials_collapsed_gets_no_more(tmp_path: Path) -> None:
-    ends: dict[str, list[End | None]] = {"baseline": BASELINE, "clear": CLEAR, "unclear": [91.0, ("collapsed", 10.0), 93.0]}
+    ends: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "clear": CLEAR,
+        "unclear": [91.0, ("collapsed", 10.0), 93.0],
+    }
     assert wanted(adaptive(tmp_path), ends) == {}
 
 
 def test_the_added_seeds_are_planned_and_reported_with_their_price(tmp_path: Path) -> None:
     spec = adaptive(tmp_path)
-    ends = {"baseline": BASELINE, "clear": [*CLEAR, 90.0, 90.5, 91.0], "unclear": [*UNCLEAR, 91.0, 89.5, 91.5]}
+    ends = {
+        "baseline": BASELINE,
+        "clear": [*CLEAR, 90.0, 90.5, 91.0],
+        "unclear": [*UNCLEAR, 91.0, 89.5, 91.5],
+    }
     trials = trials_of(spec, digest, more_seeds=more_seeds(spec, digest, records(ends)))
     assert [t.seed for t in trials if t.variant == "baseline"] == [0, 1, 2]
     assert [t.seed for t in trials if t.variant == "unclear"] == list(range(12))
@@ -80,7 +92,12 @@ def test_the_added_seeds_are_planned_and_reported_with_their_price(tmp_path: Pat
 
 
 def test_without_adaptive_seeds_nothing_is_added(tmp_path: Path) -> None:
-    assert more_seeds(spec_of(tmp_path, STEPS), digest, records({"baseline": BASELINE, "clear": UNCLEAR})) == {}
+    assert (
+        more_seeds(
+            spec_of(tmp_path, STEPS), digest, records({"baseline": BASELINE, "clear": UNCLEAR})
+        )
+        == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,21 +113,37 @@ def test_a_wrong_long_form_is_told(tmp_path: Path, seeds: str, expected: str) ->
         adaptive(tmp_path, seeds)
 
 
-def test_an_undecided_side_step_gets_more_seeds_and_cells_of_other_designs_none(tmp_path: Path) -> None:
+def test_an_undecided_side_step_gets_more_seeds_and_cells_of_other_designs_none(
+    tmp_path: Path,
+) -> None:
     steps = STEPS.replace("rmsnorm}}", "rmsnorm}, side: {aside: {model.feed_forward: swiglu}}}")
     head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
     spec = spec_of(tmp_path, "design: [roadmap, leave_one_out, {orders: 1}]" + steps, head=head)
-    ends: dict[str, list[End | None]] = {"baseline": BASELINE, "clear": CLEAR, "aside": [70.0, 73.0, 71.0]}
-    ends |= {"unclear": [110.0, 111.1, 111.9], "without.clear": [110.0, 111.5, 111.9], "order1.unclear": [70.1, 71.3, 71.9]}
+    ends: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "clear": CLEAR,
+        "aside": [70.0, 73.0, 71.0],
+    }
+    ends |= {
+        "unclear": [110.0, 111.1, 111.9],
+        "without.clear": [110.0, 111.5, 111.9],
+        "order1.unclear": [70.1, 71.3, 71.9],
+    }
     assert wanted(spec, ends) == {"aside": [3, 4, 5], "baseline": [3, 4, 5]}
 
 
 def test_what_other_designs_show_rests_on_the_first_seeds(tmp_path: Path) -> None:
     head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 1}]" + STEPS, head=head)
-    more = {"baseline": [*BASELINE, 0.0, 0.0, 0.0], "clear": [*CLEAR, 50.0, 50.0, 50.0], "unclear": [*UNCLEAR, 9.0, 8.0, 9.0]}
+    more = {
+        "baseline": [*BASELINE, 0.0, 0.0, 0.0],
+        "clear": [*CLEAR, 50.0, 50.0, 50.0],
+        "unclear": [*UNCLEAR, 9.0, 8.0, 9.0],
+    }
     trials = trials_of(spec, digest, more_seeds={name: [3, 4, 5] for name in more})
-    lines = {line.label: line for line in build_roadmap(spec, trials, records(more)).sections[0].lines}
+    lines = {
+        line.label: line for line in build_roadmap(spec, trials, records(more)).sections[0].lines
+    }
     place = lines["clear, step 1 of the road"].delta
     assert place is not None
     assert (place.effect.pairs, place.effect.mean, place.caveat) == (3, pytest.approx(20.0), "")
@@ -119,7 +152,11 @@ def test_what_other_designs_show_rests_on_the_first_seeds(tmp_path: Path) -> Non
 def test_without_a_road_each_cell_counts_like_a_step_and_pays_for_its_looks(tmp_path: Path) -> None:
     head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
     spec = spec_of(tmp_path, "design: one_factor" + STEPS, head=head)
-    first: dict[str, list[End | None]] = {"baseline": BASELINE, "only.clear": CLEAR, "only.unclear": UNCLEAR}
+    first: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "only.clear": CLEAR,
+        "only.unclear": UNCLEAR,
+    }
     first["only.unclear"] = [71.0, 70.0, 73.0]
     assert wanted(spec, first) == {"baseline": [3, 4, 5], "only.unclear": [3, 4, 5]}
     trials = trials_of(spec, digest, more_seeds=more_seeds(spec, digest, records(first)))

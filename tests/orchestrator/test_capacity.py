@@ -48,8 +48,16 @@ def test_a_shortage_of_nodes_counts_them(make_sweep: Callable[..., Any]) -> None
     )
 
 
-def test_a_shortage_names_the_trial_what_it_asks_for_and_what_there_is(make_sweep: Callable[..., Any]) -> None:
-    steps = [{"name": "wide", "change": {"model.depth": 2}, "resources": {"cpus": 16, "gpus": 1, "memory": "2GB"}}]
+def test_a_shortage_names_the_trial_what_it_asks_for_and_what_there_is(
+    make_sweep: Callable[..., Any],
+) -> None:
+    steps = [
+        {
+            "name": "wide",
+            "change": {"model.depth": 2},
+            "resources": {"cpus": 16, "gpus": 1, "memory": "2GB"},
+        }
+    ]
     trials = make_sweep(steps=steps).trials
     assert shortage(trials[:1], [SMALL], "it") is None
     assert shortage(trials, [SMALL, SMALL, LARGE], "the cluster") == (
@@ -63,6 +71,9 @@ def test_a_plan_warns_of_what_does_not_fit_here(
     cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
 ) -> None:
     spec = write_spec(resources={"cpus": 10_000})
-    codes = [warning["code"] for warning in cli("plan", spec, "--store", store_path, "--json").json["warnings"]]
+    codes = [
+        warning["code"]
+        for warning in cli("plan", spec, "--store", store_path, "--json").json["warnings"]
+    ]
     assert "resources-here" in codes
     assert "resources-here" not in cli("plan", write_spec(), "--store", store_path, "--json").out

@@ -27,8 +27,24 @@ WriteSpec = Callable[..., Path]
 
 OPTIONS = {
     "plan": {"--store", "--only", "--seeds", "--json"},
-    "run": {"--executor", "--address", "--store", "--tracking-uri", "--no-tracking", "--only", "--seeds"},
-    "resume": {"--executor", "--address", "--store", "--tracking-uri", "--no-tracking", "--only", "--seeds"},
+    "run": {
+        "--executor",
+        "--address",
+        "--store",
+        "--tracking-uri",
+        "--no-tracking",
+        "--only",
+        "--seeds",
+    },
+    "resume": {
+        "--executor",
+        "--address",
+        "--store",
+        "--tracking-uri",
+        "--no-tracking",
+        "--only",
+        "--seeds",
+    },
     "status": {"--store", "--json"},
     "report": {"--store", "--format", "--output", "--metric", "--mode"},
     "compare": {"--store", "--format", "--metric", "--mode"},
@@ -48,7 +64,8 @@ STEPS: list[dict[str, Any]] = [
 def test_the_verbs_and_their_options_are_pinned() -> None:
     commands: Any = typer.main.get_command(app)
     found = {
-        name: {option for p in command.params for option in p.opts if option.startswith("--")} - {"--help"}
+        name: {option for p in command.params for option in p.opts if option.startswith("--")}
+        - {"--help"}
         for name, command in commands.commands.items()
     }
     assert found == OPTIONS
@@ -66,7 +83,10 @@ def test_help_explains_itself_to_a_newcomer(cli: Cli) -> None:
     for verb in OPTIONS:
         assert f" {verb} " in words
     assert "Start with: orchestrator run sweeps/llamafy.yaml" in words
-    assert "Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; 3 the store" in words
+    assert (
+        "Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; 3 the store"
+        in words
+    )
     assert "130 interrupted, everything saved" in words
 
 
@@ -94,11 +114,25 @@ assert not heavy, heavy
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plan", "--help"], ["run", "--help"], ["plan", "SPEC"], ["plan", "SPEC", "--json"]]
+    "arguments",
+    [
+        ["--help"],
+        ["plan", "--help"],
+        ["run", "--help"],
+        ["plan", "SPEC"],
+        ["plan", "SPEC", "--json"],
+    ],
 )
-def test_plan_and_help_import_no_heavy_library_and_answer_at_once(write_spec: WriteSpec, arguments: list[str]) -> None:
+def test_plan_and_help_import_no_heavy_library_and_answer_at_once(
+    write_spec: WriteSpec, arguments: list[str]
+) -> None:
     spec = str(write_spec(steps=STEPS))
-    command = [sys.executable, "-c", _LIGHT, *(spec if argument == "SPEC" else argument for argument in arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        _LIGHT,
+        *(spec if argument == "SPEC" else argument for argument in arguments),
+    ]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     cpu = psutil.Process(child.pid)
     seconds = 0.0
@@ -110,20 +144,36 @@ def test_plan_and_help_import_no_heavy_library_and_answer_at_once(write_spec: Wr
         time.sleep(0.005)
     _, error = child.communicate()
     assert child.returncode == 0, error
-    assert seconds < 2.5  # of the processor, whatever else runs on this machine; about 0.7 on a quiet one
+    assert (
+        seconds < 2.5
+    )  # of the processor, whatever else runs on this machine; about 0.7 on a quiet one
 
 
-def test_plan_json_has_its_keys_and_every_trial(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
+def test_plan_json_has_its_keys_and_every_trial(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
     spec = write_spec(seeds=[3, 5], steps=STEPS)
     finished = cli("plan", spec, "--store", store_path, "--json")
     assert (finished.code, finished.err) == (0, "")
     plan = finished.json
     assert plan.keys() >= {"trials", "warnings", "estimate"}
     assert [trial["name"] for trial in plan["trials"]] == [
-        f"{variant}-seed{seed}" for variant in ("baseline", "rms", "slow", "both") for seed in (3, 5)
+        f"{variant}-seed{seed}"
+        for variant in ("baseline", "rms", "slow", "both")
+        for seed in (3, 5)
     ]
     for trial in plan["trials"]:
-        assert trial.keys() >= {"name", "variant", "regime", "seed", "fingerprint", "changes", "params", "flops", "action"}
+        assert trial.keys() >= {
+            "name",
+            "variant",
+            "regime",
+            "seed",
+            "fingerprint",
+            "changes",
+            "params",
+            "flops",
+            "action",
+        }
         assert trial["action"] == "new"
         assert re.fullmatch(r"[0-9a-f]{64}", trial["fingerprint"])
         assert isinstance(trial["params"], int)
@@ -144,22 +194,35 @@ def test_plan_tells_what_is_done_to_retry_to_continue_and_to_reuse(cli: Cli, zoo
     shutil.rmtree(began)
     plan = cli("plan", zoo / "zoo.yaml", "--store", zoo / "runs", "--json").json
     actions = {trial["name"]: trial["action"] for trial in plan["trials"]}
-    assert actions["baseline-seed0"] == actions["too_fast-seed0"] == actions["causal-seed1"] == "done"
+    assert (
+        actions["baseline-seed0"] == actions["too_fast-seed0"] == actions["causal-seed1"] == "done"
+    )
     assert actions["broken-seed0"] == "retry"
     assert actions["rmsnorm-seed0"] == "new"
     assert actions["rmsnorm-seed1"] == "continue"
     other = zoo / "other.yaml"
-    other.write_text((zoo / "zoo.yaml").read_text().replace("name: zoo", "name: oo"))  # `zoo` ends in `oo`
+    other.write_text(
+        (zoo / "zoo.yaml").read_text().replace("name: zoo", "name: oo")
+    )  # `zoo` ends in `oo`
     plan = cli("plan", other, "--store", zoo / "runs", "--json").json
     actions = {trial["name"]: trial["action"] for trial in plan["trials"]}
     assert actions["baseline-seed0"] == actions["causal-seed1"] == "reuse"
     assert actions["broken-seed0"] == "new"
 
 
-def test_plan_for_people_names_variants_changes_and_warnings(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
+def test_plan_for_people_names_variants_changes_and_warnings(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
     finished = cli("plan", write_spec(steps=STEPS), "--store", store_path)
     assert finished.code == 0
-    for words in ("baseline", "norm: rmsnorm", "1 new", "few-seeds", "confounded-step", "trials to train"):
+    for words in (
+        "baseline",
+        "norm: rmsnorm",
+        "1 new",
+        "few-seeds",
+        "confounded-step",
+        "trials to train",
+    ):
         assert words in finished.out
 
 
@@ -171,11 +234,26 @@ def test_status_json_has_its_keys_and_tells_what_failed_and_why(cli: Cli, zoo: P
     assert status["sweep"] == "zoo"
     assert status["outcomes"] == {"finished": 4, "collapsed": 2, "diverged": 2, "failed": 2}
     for trial in status["trials"]:
-        assert trial.keys() >= {"name", "state", "outcome", "attempts", "cause", "iteration", "mlflow_run_id"}
+        assert trial.keys() >= {
+            "name",
+            "state",
+            "outcome",
+            "attempts",
+            "cause",
+            "iteration",
+            "mlflow_run_id",
+        }
     by_name = {trial["name"]: trial for trial in status["trials"]}
     assert by_name["broken-seed1"]["state"] == "failed"
     assert "ValueError: data digits" in by_name["broken-seed1"]["cause"]
-    expected = {"state": "done", "outcome": "finished", "attempts": 1, "cause": None, "iteration": 6, "mlflow_run_id": None}
+    expected = {
+        "state": "done",
+        "outcome": "finished",
+        "attempts": 1,
+        "cause": None,
+        "iteration": 6,
+        "mlflow_run_id": None,
+    }
     assert expected.items() <= by_name["baseline-seed0"].items()
 
 
@@ -184,7 +262,10 @@ def test_status_for_people_and_by_name_in_the_store(cli: Cli, zoo: Path) -> None
         finished = cli("status", reference, "--store", zoo / "runs")
         assert finished.code == 0
         assert "zoo: 10 trials: 2 collapsed, 2 diverged, 2 failed, 4 finished" in finished.out
-        assert f"failed: broken-seed0, attempt 1 on {socket.gethostname()}, epoch 0/2: ValueError: data" in finished.out
+        assert (
+            f"failed: broken-seed0, attempt 1 on {socket.gethostname()}, epoch 0/2: ValueError: data"
+            in finished.out
+        )
         assert re.search(r'\n    File ".*\.py", line \d+, in \w+\n    traceback in ', finished.out)
 
 
@@ -194,8 +275,26 @@ def test_report_json_has_its_keys_in_roadmap_order(cli: Cli, zoo: Path) -> None:
     report = finished.json
     assert report.keys() >= {"sweep", "metric", "steps"}
     assert (report["sweep"], report["metric"]) == ("zoo", "val/acc1")
-    assert [step["name"] for step in report["steps"]] == ["baseline", "rmsnorm", "causal", "too_fast", "broken"]
-    keys = {"name", "regime", "side", "changes", "seeds", "mean", "std", "ci95", "values", "delta_previous", "delta_baseline"}
+    assert [step["name"] for step in report["steps"]] == [
+        "baseline",
+        "rmsnorm",
+        "causal",
+        "too_fast",
+        "broken",
+    ]
+    keys = {
+        "name",
+        "regime",
+        "side",
+        "changes",
+        "seeds",
+        "mean",
+        "std",
+        "ci95",
+        "values",
+        "delta_previous",
+        "delta_baseline",
+    }
     keys |= {"outcomes", "params", "flops", "train_seconds", "reference"}
     for step in report["steps"]:
         assert step.keys() >= keys
@@ -224,18 +323,30 @@ def test_every_format_goes_to_the_terminal_or_a_file_alike(cli: Cli, zoo: Path, 
     assert (saved.code, saved.out) == (0, "")
     assert "wrote" in saved.err
     assert "\x1b" not in path.read_text()
-    assert [line.rstrip() for line in path.read_text().splitlines()] == [line.rstrip() for line in printed.out.splitlines()]
+    assert [line.rstrip() for line in path.read_text().splitlines()] == [
+        line.rstrip() for line in printed.out.splitlines()
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "start"), [("a.html", b"<!doctype html>"), ("a.TEX", b"% "), ("a.json", b"{"), ("a.txt", b"Roadmap of zoo")]
+    ("name", "start"),
+    [
+        ("a.html", b"<!doctype html>"),
+        ("a.TEX", b"% "),
+        ("a.json", b"{"),
+        ("a.txt", b"Roadmap of zoo"),
+    ],
 )
-def test_a_report_is_written_as_its_file_is_called(cli: Cli, zoo: Path, name: str, start: bytes) -> None:
+def test_a_report_is_written_as_its_file_is_called(
+    cli: Cli, zoo: Path, name: str, start: bytes
+) -> None:
     assert cli("report", "zoo", "--store", zoo / "runs", "--output", zoo / name).code == 0
     assert (zoo / name).read_bytes().startswith(start)
 
 
-def test_a_report_of_a_sweep_that_never_ran_is_an_empty_roadmap(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
+def test_a_report_of_a_sweep_that_never_ran_is_an_empty_roadmap(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
     finished = cli("report", write_spec(steps=STEPS), "--store", store_path, "--format", "json")
     assert finished.code == 0
     assert {json.dumps(step["outcomes"]) for step in finished.json["steps"]} == {'{"pending": 1}'}
@@ -252,27 +363,49 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["sync", "nonsense"], 2, "'nonsense' is neither a file nor a sweep in the store"),
     (["plan", "SPEC", "--only", "rmss"], 2, "the spec has no step 'rmss'; did you mean 'rms'?"),
     (["plan", "SPEC", "--seeds", "0,7"], 2, "the spec has no seed 7"),
-    (["plan", "SPEC", "--seeds", "zero"], 2, "--seeds takes whole numbers with commas between them"),
+    (
+        ["plan", "SPEC", "--seeds", "zero"],
+        2,
+        "--seeds takes whole numbers with commas between them",
+    ),
     (["run", "SPEC", "--seeds", "1,"], 2, "--seeds takes whole numbers with commas between them"),
-    (["run", "SPEC", "--executor", "local", "--address", "auto"], 2, "--address names a Ray cluster"),
+    (
+        ["run", "SPEC", "--executor", "local", "--address", "auto"],
+        2,
+        "--address names a Ray cluster",
+    ),
     (["run", "SPEC", "--executor", "nowhere"], 2, "'nowhere' is not one of"),
     (["plan"], 2, "Missing argument"),
     (["plan", "SPEC", "--jsno"], 2, "No such option: --jsno"),
     (["paln", "SPEC"], 2, "No such command 'paln'"),
     (["ui"], 2, "there is nothing to show yet"),
     (["report", "SPEC", "--output", "FILE/below"], 2, "cannot write"),
-    (["report", "SPEC", "--output", "roadmap.docx"], 2, "cannot be written as '.docx'; name one of these with --format: table"),
+    (
+        ["report", "SPEC", "--output", "roadmap.docx"],
+        2,
+        "cannot be written as '.docx'; name one of these with --format: table",
+    ),
     (["run", "SPEC", "--executor", "local", "--store", "FILE"], 3, "cannot write the store at"),
-    (["run", "SPEC", "--executor", "local", "--store", "/proc/nowhere"], 3, "choose another with --store"),
+    (
+        ["run", "SPEC", "--executor", "local", "--store", "/proc/nowhere"],
+        3,
+        "choose another with --store",
+    ),
     (["plan", "SPEC", "--store", "FILE"], 3, "Not a directory"),
     (["status", "SPEC", "--store", "FILE"], 3, "Not a directory"),
     (["report", "SPEC", "--store", "FILE"], 3, "Not a directory"),
-    (["sync", "SPEC", "--tracking-uri", "nonsense://x"], 3, "cannot write to MLflow at nonsense://x"),
+    (
+        ["sync", "SPEC", "--tracking-uri", "nonsense://x"],
+        3,
+        "cannot write to MLflow at nonsense://x",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("arguments", "code", "words"),
+    WRONG,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_message_with_the_exit_code_of_whose_it_is(
     cli: Cli,
@@ -289,7 +422,9 @@ def test_a_mistake_is_one_message_with_the_exit_code_of_whose_it_is(
     (weird_path / "file").touch()
     write_spec("spec", steps=STEPS)
     places = {"SPEC": "spec.yaml", "EMPTY": "empty.yaml", "BAD": "bad.yaml", "FILE": "file"}
-    finished = cli(*(places.get(argument, argument.replace("FILE/", "file/")) for argument in arguments))
+    finished = cli(
+        *(places.get(argument, argument.replace("FILE/", "file/")) for argument in arguments)
+    )
     message = " ".join(re.sub(r"[│╭╮╰╯─]", " ", finished.err).split())
     assert words in message
     assert finished.code == code
@@ -307,17 +442,24 @@ def test_all_problems_of_a_spec_are_printed_each_on_its_line(cli: Cli, weird_pat
     assert re.search(r"bad\.yaml:4:1: unknown key 'step'; did you mean 'steps'\?", finished.err)
 
 
-def test_a_name_of_the_store_wins_over_a_folder_of_that_name(cli: Cli, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_the_store_wins_over_a_folder_of_that_name(
+    cli: Cli, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(zoo)
     (zoo / "zoo").mkdir()
     assert cli("status", "zoo", "--store", zoo / "runs").code == 0
 
 
-def test_a_second_driver_is_refused_with_exit_code_three(cli: Cli, make_sweep: Callable[..., Any]) -> None:
+def test_a_second_driver_is_refused_with_exit_code_three(
+    cli: Cli, make_sweep: Callable[..., Any]
+) -> None:
     sweep = make_sweep()
     arguments = (sweep.spec.path, "--store", sweep.store.root)
     with Lease(sweep.path):
-        for command in (["run", *arguments, "--executor", "local", "--no-tracking"], ["sync", *arguments]):
+        for command in (
+            ["run", *arguments, "--executor", "local", "--no-tracking"],
+            ["sync", *arguments],
+        ):
             finished = cli(*command)
             assert finished.code == 3
             assert "sweep 'tiny' is being worked on by process" in finished.err
@@ -335,16 +477,24 @@ def test_a_damaged_store_is_exit_code_three_and_names_the_file(cli: Cli, zoo: Pa
         assert "Traceback" not in finished.err
 
 
-def test_run_trains_only_what_is_asked_for(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
+def test_run_trains_only_what_is_asked_for(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
     spec = write_spec(seeds=[0, 1], steps=STEPS)
     local = ("--store", store_path, "--executor", "local", "--no-tracking")
     assert cli("run", spec, *local, "--only", "rms", "--only", "baseline", "--seeds", "1").code == 0
-    names = {path.parent.name.rpartition("-")[0] for path in store_path.glob("tiny/trials/*/result.json")}
+    names = {
+        path.parent.name.rpartition("-")[0] for path in store_path.glob("tiny/trials/*/result.json")
+    }
     assert names == {"baseline-seed1", "rms-seed1"}
 
 
-def test_run_in_a_file_prints_plain_lines_and_the_roadmap(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
-    finished = cli("run", write_spec(), "--store", store_path, "--executor", "local", "--no-tracking")
+def test_run_in_a_file_prints_plain_lines_and_the_roadmap(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
+    finished = cli(
+        "run", write_spec(), "--store", store_path, "--executor", "local", "--no-tracking"
+    )
     assert finished.code == 0
     assert "\x1b" not in finished.out + finished.err
     assert "tiny: 1 trial: 1 new" in finished.out
@@ -352,7 +502,9 @@ def test_run_in_a_file_prints_plain_lines_and_the_roadmap(cli: Cli, write_spec: 
     assert "Roadmap of tiny" in finished.out
 
 
-def test_sync_fills_mlflow_and_status_knows_the_runs(cli: Cli, zoo: Path, new_mlflow: Callable[..., str]) -> None:
+def test_sync_fills_mlflow_and_status_knows_the_runs(
+    cli: Cli, zoo: Path, new_mlflow: Callable[..., str]
+) -> None:
     new_mlflow()
     finished = cli("sync", "zoo", "--store", zoo / "runs")
     assert finished.code == 0
@@ -363,21 +515,35 @@ def test_sync_fills_mlflow_and_status_knows_the_runs(cli: Cli, zoo: Path, new_ml
 
 def test_a_reader_that_goes_away_is_no_error(zoo: Path) -> None:
     command = f"{sys.executable} -m orchestrator report zoo --store runs --format html | head -c 1"
-    finished = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=zoo, capture_output=True, text=True)
+    finished = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=zoo, capture_output=True, text=True
+    )
     assert "Traceback" not in finished.stderr
     assert "Broken" not in finished.stderr
 
 
 @pytest.mark.parametrize("form", ["table", "md", "html"])
 def test_a_terminal_that_cannot_show_every_letter_is_no_error(zoo: Path, form: str) -> None:
-    command = [sys.executable, "-m", "orchestrator", "report", "zoo", "--store", "runs", "--format", form]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "report",
+        "zoo",
+        "--store",
+        "runs",
+        "--format",
+        form,
+    ]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     finished = subprocess.run(command, cwd=zoo, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "rmsnorm" in finished.stdout
 
 
-def test_an_interrupt_before_there_is_a_command_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_before_there_is_a_command_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class SlowToImport(ModuleType):
         def __getattr__(self, name: str) -> None:
             raise KeyboardInterrupt
@@ -393,9 +559,18 @@ def test_an_interrupt_before_there_is_a_command_is_no_traceback(monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [("pass", 0), ("sys.exit()", 0), ("sys.exit(3)", 3), ("sys.exit('no')", 1), ("raise KeyboardInterrupt", 130), ("1 / 0", 1)],
+    [
+        ("pass", 0),
+        ("sys.exit()", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('no')", 1),
+        ("raise KeyboardInterrupt", 130),
+        ("1 / 0", 1),
+    ],
 )
-def test_a_process_leaves_with_its_code_when_exit_functions_and_threads_are_through(body: str, code: int) -> None:
+def test_a_process_leaves_with_its_code_when_exit_functions_and_threads_are_through(
+    body: str, code: int
+) -> None:
     script = f"""
 import sys, types
 from orchestrator.__main__ import main
@@ -409,6 +584,8 @@ def command_line():
 sys.modules["orchestrator.cli.app"] = types.SimpleNamespace(main=command_line)
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stdout) == (code, "written, saved")
     assert ("Traceback" in ended.stderr) == (body == "1 / 0")

@@ -30,7 +30,12 @@ class Nodes:
         command = [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
         )
         self.address = self._answer()
 
@@ -52,7 +57,9 @@ class Nodes:
 
 @pytest.fixture
 def start_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Nodes]]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it depends on whether this user's home has a token
+    monkeypatch.setenv(
+        "RAY_AUTH_MODE", "disabled"
+    )  # else it depends on whether this user's home has a token
     started: list[Nodes] = []
 
     def start() -> Nodes:
@@ -79,11 +86,28 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
 ) -> None:
-    spec = write_spec(seeds=[0, 1], **{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2})
-    assert cli("run", spec, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+    spec = write_spec(
+        seeds=[0, 1], **{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2}
+    )
+    assert (
+        cli(
+            "run",
+            spec,
+            "--store",
+            weird_path / "undisturbed",
+            "--executor",
+            "local",
+            "--no-tracking",
+        ).code
+        == 0
+    )
 
     def ends() -> list[str]:
-        lines = [line for path in store_path.glob("tiny/trials/*/attempts.jsonl") for line in events(path)]
+        lines = [
+            line
+            for path in store_path.glob("tiny/trials/*/attempts.jsonl")
+            for line in events(path)
+        ]
         return [str(line["cause"]) for line in lines if line["event"] == "end"]
 
     def under_way() -> list[int]:
@@ -93,29 +117,46 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     nodes = start_cluster()
     nodes.do("add 1")
     greedy = write_spec("greedy", resources={"cpus": 3, "memory": "1MB"})
-    refused = process("run", greedy, "--store", store_path, "--no-tracking", "--address", nodes.address)
+    refused = process(
+        "run", greedy, "--store", store_path, "--no-tracking", "--address", nodes.address
+    )
     _, err = refused.communicate(timeout=60)
     assert refused.returncode == 3, err
-    assert "trial baseline-seed0 asks for 3 CPUs, 0.001 GB of memory; the cluster at" in " ".join(err.split())
+    assert "trial baseline-seed0 asks for 3 CPUs, 0.001 GB of memory; the cluster at" in " ".join(
+        err.split()
+    )
     assert " has 1 CPU, " in " ".join(err.split())
     arguments = ("run", spec, "--store", store_path, "--no-tracking", "--address")
     driver = process(*arguments, nodes.address)
-    wait_until(lambda: any(store_path.glob("tiny/trials/*/checkpoint.pt")), "a trial is under way", driver)
+    wait_until(
+        lambda: any(store_path.glob("tiny/trials/*/checkpoint.pt")), "a trial is under way", driver
+    )
     nodes.do("add 1")  # one that joins while it runs
     nodes.do("kill 0")
     wait_until(lambda: "its process or node died" in ends(), "the loss is noticed", driver)
     wait_until(under_way, "a trial is under way elsewhere", driver)
     saved = "checkpoint saved"
     os.kill(under_way()[0], signal.SIGTERM)
-    wait_until(lambda: any(saved in cause for cause in ends()), "the notice to a process led to a checkpoint", driver)
+    wait_until(
+        lambda: any(saved in cause for cause in ends()),
+        "the notice to a process led to a checkpoint",
+        driver,
+    )
     wait_until(under_way, "a trial is under way again", driver)
     nodes.do("drain 1")
-    wait_until(lambda: sum(saved in cause for cause in ends()) == 2, "the notice to a node led to a checkpoint", driver)
+    wait_until(
+        lambda: sum(saved in cause for cause in ends()) == 2,
+        "the notice to a node led to a checkpoint",
+        driver,
+    )
 
     nodes.lose()
     _, err = driver.communicate(timeout=100)
     assert driver.returncode == 3, err
-    assert "does not answer any more; start it again, and give the same command to go on" in " ".join(err.split())
+    assert (
+        "does not answer any more; start it again, and give the same command to go on"
+        in " ".join(err.split())
+    )
     assert "Traceback" not in err
     status = cli("status", spec, "--store", store_path, "--json").json
     assert status["driver"] is None
@@ -127,8 +168,13 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     _, err = driver.communicate(timeout=200)
     assert driver.returncode == 0, err
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
-    reports = [cli("report", spec, "--store", store, "--format", "json") for store in (store_path, weird_path / "undisturbed")]
-    tables = [[step | {"train_seconds": None} for step in report.json["steps"]] for report in reports]
+    reports = [
+        cli("report", spec, "--store", store, "--format", "json")
+        for store in (store_path, weird_path / "undisturbed")
+    ]
+    tables = [
+        [step | {"train_seconds": None} for step in report.json["steps"]] for report in reports
+    ]
     assert tables[0] == tables[1]
 
 
@@ -142,42 +188,84 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
 ) -> None:
-    long = {"baseline.train.epochs": 60, "baseline.train.mixup": 0.8, "runtime.checkpoint_seconds": 0.2}
-    together = write_spec(resources={"cpus": 2}, **{"runtime.processes": 2, "runtime.num_threads": 1}, **long)
-    assert cli("run", together, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+    long = {
+        "baseline.train.epochs": 60,
+        "baseline.train.mixup": 0.8,
+        "runtime.checkpoint_seconds": 0.2,
+    }
+    together = write_spec(
+        resources={"cpus": 2}, **{"runtime.processes": 2, "runtime.num_threads": 1}, **long
+    )
+    assert (
+        cli(
+            "run",
+            together,
+            "--store",
+            weird_path / "undisturbed",
+            "--executor",
+            "local",
+            "--no-tracking",
+        ).code
+        == 0
+    )
     spec = write_spec(resources={"nodes": 2, "cpus": 1}, **long)
     refused = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
     assert refused.code == 2
-    assert "trial baseline-seed0 asks for 2 nodes, and --executor local has one; use --executor ray" in refused.err
+    assert (
+        "trial baseline-seed0 asks for 2 nodes, and --executor local has one; use --executor ray"
+        in refused.err
+    )
 
     nodes = start_cluster()
     for _ in range(3):
         nodes.do("add 1")
-    driver = process("run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address)
+    driver = process(
+        "run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address
+    )
 
     def attempts() -> list[dict[str, Any]]:
-        return [event for path in store_path.glob("tiny/trials/*/attempts.jsonl") for event in events(path)]
+        return [
+            event
+            for path in store_path.glob("tiny/trials/*/attempts.jsonl")
+            for event in events(path)
+        ]
 
     def saved() -> list[float]:
         return [path.stat().st_mtime for path in store_path.glob("tiny/trials/*/checkpoint.pt")]
 
     def deputy() -> psutil.Process:
         """Of an attempt that got further than the one before."""
-        wait_until(lambda: attempts() and attempts()[-1]["event"] == "start", "an attempt is under way", driver)
+        wait_until(
+            lambda: attempts() and attempts()[-1]["event"] == "start",
+            "an attempt is under way",
+            driver,
+        )
         before = saved()
         wait_until(lambda: saved() > before, "it saved", driver)
         of_this_cluster = psutil.Process(nodes.process.pid).children(recursive=True)
-        [found] = [process for process in of_this_cluster if process.name().startswith("ray::_Deputy")]
+        [found] = [
+            process for process in of_this_cluster if process.name().startswith("ray::_Deputy")
+        ]
         return found
 
     deputy().terminate()  # a notice to one node saves the whole trial
-    wait_until(lambda: any("checkpoint saved" in str(event.get("cause")) for event in attempts()), "it saved", driver)
+    wait_until(
+        lambda: any("checkpoint saved" in str(event.get("cause")) for event in attempts()),
+        "it saved",
+        driver,
+    )
     nodes.do(f"kill {nodes.do(f'of {deputy().pid}')}")
     _, err = driver.communicate(timeout=200)
     assert driver.returncode == 0, err
-    assert [event["outcome"] for event in attempts() if event["event"] == "end"] == ["lost", "lost", "finished"]
+    assert [event["outcome"] for event in attempts() if event["event"] == "end"] == [
+        "lost",
+        "lost",
+        "finished",
+    ]
     assert "a node of the trial was lost" in attempts()[3]["cause"]
-    assert [event["other_hosts"] for event in attempts() if event["event"] == "start"] == [[socket.gethostname()]] * 3
+    assert [event["other_hosts"] for event in attempts() if event["event"] == "start"] == [
+        [socket.gethostname()]
+    ] * 3
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
 
 
@@ -190,20 +278,33 @@ def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     assert ask(tmp_path, "token", "me", NUMERICS_VERSION) is None
     assert (tmp_path / ".node-token-me").exists()
     elsewhere = tmp_path / "elsewhere"
-    assert ask(elsewhere, "token", "me", NUMERICS_VERSION) == f"cannot use the store at {elsewhere}: No such file or directory"
+    assert (
+        ask(elsewhere, "token", "me", NUMERICS_VERSION)
+        == f"cannot use the store at {elsewhere}: No such file or directory"
+    )
     elsewhere.mkdir()  # there, but not the same
     assert "No such file" in ask(elsewhere, "token", "me", NUMERICS_VERSION)
-    assert "has another version of this package" in ask(tmp_path, "token", "me", NUMERICS_VERSION + 1)
+    assert "has another version of this package" in ask(
+        tmp_path, "token", "me", NUMERICS_VERSION + 1
+    )
 
 
 def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
-    start_cluster: Callable[[], Nodes], process: Process, write_spec: WriteSpec, store_path: Path, wait_until: WaitUntil
+    start_cluster: Callable[[], Nodes],
+    process: Process,
+    write_spec: WriteSpec,
+    store_path: Path,
+    wait_until: WaitUntil,
 ) -> None:
     spec = write_spec(seeds=[0, 1, 2], **{"baseline.train.epochs": 100})
     nodes = start_cluster()
     nodes.do("add 1")
-    driver = process("run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address)
-    wait_until(lambda: any(store_path.glob("tiny/trials/*/metrics.jsonl")), "a trial is under way", driver)
+    driver = process(
+        "run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address
+    )
+    wait_until(
+        lambda: any(store_path.glob("tiny/trials/*/metrics.jsonl")), "a trial is under way", driver
+    )
     for missing in (store_path, Path(orchestrator.__file__).parent):
         nodes.do(f"without {missing}")
     _, err = driver.communicate(timeout=100)
@@ -213,11 +314,17 @@ def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     assert "does not see the store: its " in err
     assert "cannot start a worker: FileNotFoundError" in err
     attempts = [events(path) for path in store_path.glob("tiny/trials/*/attempts.jsonl")]
-    assert [[event.get("outcome") for event in each] for each in attempts] == [[None, "finished"]] * 3
+    assert [[event.get("outcome") for event in each] for each in attempts] == [
+        [None, "finished"]
+    ] * 3
 
 
 def test_where_no_node_is_left_that_can_train_the_sweep_ends_and_says_why(
-    monkeypatch: pytest.MonkeyPatch, process: Process, cli: Cli, write_spec: WriteSpec, store_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    process: Process,
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("blind_node")))
     monkeypatch.setenv("BLIND_TO", str(store_path))
@@ -240,9 +347,18 @@ def test_a_worker_tells_its_drivers_store_from_another(make_sweep: Callable[...,
     with Lease(sweep.path) as lease:
         queue = TrialQueue(sweep.trials, sweep.store, lease.session, {})
         here = sweep.store.directory(sweep.trials[0]).path
-        assert "does not see the store" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), "not written yet"
+        assert "does not see the store" in str(
+            what_is_wrong_here(here, lease.session, NUMERICS_VERSION)
+        ), "not written yet"
         queue.next()
         assert what_is_wrong_here(here, lease.session, NUMERICS_VERSION) is None
-        assert what_is_wrong_here(here, "of a driver that was taken over from", NUMERICS_VERSION) is None, "no fault of the node"
-        assert "another version of this package" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION + 1))
-    assert "or is another one" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), "a copy of an older sweep"
+        assert (
+            what_is_wrong_here(here, "of a driver that was taken over from", NUMERICS_VERSION)
+            is None
+        ), "no fault of the node"
+        assert "another version of this package" in str(
+            what_is_wrong_here(here, lease.session, NUMERICS_VERSION + 1)
+        )
+    assert "or is another one" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), (
+        "a copy of an older sweep"
+    )

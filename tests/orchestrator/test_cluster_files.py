@@ -22,7 +22,11 @@ def test_ray_takes_the_cluster_file() -> None:
 
     config = prepare_config(yaml.safe_load((CLUSTERS / "ray_up.yaml").read_text()))
     validate_config(config)
-    [head] = [kind for name, kind in config["available_node_types"].items() if name == config["head_node_type"]]
+    [head] = [
+        kind
+        for name, kind in config["available_node_types"].items()
+        if name == config["head_node_type"]
+    ]
     assert head is not None
     assert config["max_workers"] == len(config["provider"]["worker_ips"])
     with pytest.raises(Exception, match="provider"):
@@ -37,7 +41,10 @@ GROUP = {"rayStartParams", "template", "groupName", "replicas", "minReplicas", "
 
 def test_the_ray_job_has_the_keys_of_its_definition_restarts_and_one_store_for_every_pod() -> None:
     claim, job = yaml.safe_load_all((CLUSTERS / "kuberay.yaml").read_text())
-    assert (claim["kind"], claim["spec"]["accessModes"]) == ("PersistentVolumeClaim", ["ReadWriteMany"])
+    assert (claim["kind"], claim["spec"]["accessModes"]) == (
+        "PersistentVolumeClaim",
+        ["ReadWriteMany"],
+    )
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     assert job["spec"].keys() <= JOB
     cluster = job["spec"]["rayClusterSpec"]
@@ -45,7 +52,9 @@ def test_the_ray_job_has_the_keys_of_its_definition_restarts_and_one_store_for_e
     assert job["spec"]["backoffLimit"] > 0
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         assert group.keys() <= GROUP
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values()), "Kubernetes takes strings only"
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values()), (
+            "Kubernetes takes strings only"
+        )
         pod = group["template"]["spec"]
         [volume] = pod["volumes"]
         [container] = pod["containers"]
@@ -56,10 +65,16 @@ def test_the_ray_job_has_the_keys_of_its_definition_restarts_and_one_store_for_e
 
 
 @pytest.mark.parametrize(("code", "restarts"), [(0, False), (1, False), (3, True), (130, True)])
-def test_the_ray_job_is_restarted_where_that_helps(tmp_path: Path, code: int, restarts: bool) -> None:
+def test_the_ray_job_is_restarted_where_that_helps(
+    tmp_path: Path, code: int, restarts: bool
+) -> None:
     _, job = yaml.safe_load_all((CLUSTERS / "kuberay.yaml").read_text())
     _script(tmp_path / "orchestrator", f"exit {code}")
-    done = subprocess.run(["sh", "-c", job["spec"]["entrypoint"]], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    done = subprocess.run(
+        ["sh", "-c", job["spec"]["entrypoint"]],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        check=False,
+    )
     assert (done.returncode != 0) is restarts
 
 
@@ -73,19 +88,28 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What a job finds: its variables, and commands that do here what Slurm does on the nodes."""
     _script(tmp_path / "srun", 'while [[ $1 == --* ]]; do shift; done; exec "$@"')
     _script(
-        tmp_path / "scontrol", f'if [[ $1 == show ]]; then printf "one\\ntwo\\n"; else echo "$@" >> "{tmp_path}/requeued"; fi'
+        tmp_path / "scontrol",
+        f'if [[ $1 == show ]]; then printf "one\\ntwo\\n"; else echo "$@" >> "{tmp_path}/requeued"; fi',
     )
     _script(tmp_path / "hostname", "echo 127.0.0.1 192.0.2.1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("RAY_TMPDIR", short := mkdtemp(prefix="r"))  # sockets have short names
-    for name, value in {"JOB_NODELIST": "[one,two]", "JOB_ID": str(os.getpid()), "CPUS_PER_TASK": "1"}.items():
+    for name, value in {
+        "JOB_NODELIST": "[one,two]",
+        "JOB_ID": str(os.getpid()),
+        "CPUS_PER_TASK": "1",
+    }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     yield tmp_path
     shutil.rmtree(short, ignore_errors=True)
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(0, False), (1, False), (2, False), (3, True), (130, True)])
-def test_the_slurm_job_is_queued_again_where_that_helps(slurm: Path, code: int, requeued: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "requeued"), [(0, False), (1, False), (2, False), (3, True), (130, True)]
+)
+def test_the_slurm_job_is_queued_again_where_that_helps(
+    slurm: Path, code: int, requeued: bool
+) -> None:
     _script(
         slurm / "ray",
         '[[ $* == *--head* ]] && exec python3 -c \'import os, socket; s = socket.create_server(("127.0.0.1", '
@@ -99,7 +123,10 @@ def test_the_slurm_job_is_queued_again_where_that_helps(slurm: Path, code: int, 
 
 def test_the_slurm_job_hands_the_notice_to_the_driver(slurm: Path) -> None:
     _script(slurm / "ray", "exec sleep 60")
-    _script(slurm / "orchestrator", f'trap "exit 130" TERM; touch "{slurm}/driver"; while true; do sleep 0.05; done')
+    _script(
+        slurm / "orchestrator",
+        f'trap "exit 130" TERM; touch "{slurm}/driver"; while true; do sleep 0.05; done',
+    )
     text = (CLUSTERS / "slurm.sh").read_text()
     _script(slurm / "job", text.replace("until (exec 3<>", "until true || (exec 3<>"))
     job = subprocess.Popen([slurm / "job", "spec.yaml", "runs"])
@@ -117,7 +144,12 @@ def test_the_slurm_job_finishes_a_sweep_on_its_two_nodes(
 ) -> None:
     spec = write_spec(seeds=[0, 1])
     with (slurm / "log").open("w+") as log:
-        job = subprocess.Popen([CLUSTERS / "slurm.sh", spec, store_path], stdout=log, stderr=log, start_new_session=True)
+        job = subprocess.Popen(
+            [CLUSTERS / "slurm.sh", spec, store_path],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
             code = job.wait(200)
         finally:

@@ -32,9 +32,14 @@ WaitUntil = Callable[..., None]
     ],
 )
 def test_each_gpu_of_a_trial_gets_a_process_and_its_share_of_the_cores(
-    write_spec: WriteSpec, resources: dict[str, Any], runtime: dict[str, Any], expected: tuple[int, int]
+    write_spec: WriteSpec,
+    resources: dict[str, Any],
+    runtime: dict[str, Any],
+    expected: tuple[int, int],
 ) -> None:
-    [trial] = trials_of(load_spec(write_spec(resources=resources, runtime=runtime)), lambda data: "data")
+    [trial] = trials_of(
+        load_spec(write_spec(resources=resources, runtime=runtime)), lambda data: "data"
+    )
     [plain] = trials_of(load_spec(write_spec()), lambda data: "data")
     assert (trial.runtime.processes, trial.runtime.num_threads) == expected
     assert trial.fingerprint == plain.fingerprint
@@ -47,15 +52,21 @@ def test_half_the_memory_is_half_of_what_one_process_has(make_sweep: Callable[..
 
 
 def test_what_a_trial_asks_for_is_of_each_of_its_nodes(make_sweep: Callable[..., Any]) -> None:
-    [trial] = make_sweep(resources={"nodes": 2, "cpus": 4, "gpus": 4}, runtime={"device": "auto"}).trials
+    [trial] = make_sweep(
+        resources={"nodes": 2, "cpus": 4, "gpus": 4}, runtime={"device": "auto"}
+    ).trials
     [plain] = make_sweep().trials
     assert (trial.runtime.processes, trial.runtime.num_threads) == (4, 1)
     assert trial.resources.gpus_in_all == 8
-    assert trial.with_half_the_memory.runtime.micro_batch_size == 4, "half of an eighth of 59 images"
+    assert trial.with_half_the_memory.runtime.micro_batch_size == 4, (
+        "half of an eighth of 59 images"
+    )
     assert trial.fingerprint == plain.fingerprint
 
 
-def test_a_trial_whose_processes_keep_dying_without_getting_further_has_failed(make_sweep: Callable[..., Any]) -> None:
+def test_a_trial_whose_processes_keep_dying_without_getting_further_has_failed(
+    make_sweep: Callable[..., Any],
+) -> None:
     sweep = make_sweep()
     queue = TrialQueue(sweep.trials, sweep.store, "mine", {})
     directory = sweep.store.directory(sweep.trials[0])
@@ -84,19 +95,44 @@ def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
 ) -> None:
-    changes: dict[str, Any] = {"runtime.processes": 2, "resources": {"cpus": 2}, "baseline.train.epochs": 40}
+    changes: dict[str, Any] = {
+        "runtime.processes": 2,
+        "resources": {"cpus": 2},
+        "baseline.train.epochs": 40,
+    }
     changes |= {"baseline.train.mixup": 0.8}
     spec = write_spec(**changes)
-    assert cli("run", spec, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+    assert (
+        cli(
+            "run",
+            spec,
+            "--store",
+            weird_path / "undisturbed",
+            "--executor",
+            "local",
+            "--no-tracking",
+        ).code
+        == 0
+    )
     driver = process("run", spec, "--store", store_path, "--no-tracking")
-    wait_until(lambda: list(store_path.glob("tiny/trials/*/metrics.jsonl")), "an epoch is done", driver)
+    wait_until(
+        lambda: list(store_path.glob("tiny/trials/*/metrics.jsonl")), "an epoch is done", driver
+    )
     [attempts] = store_path.glob("tiny/trials/*/attempts.jsonl")
     worker = psutil.Process(json.loads(attempts.read_text().splitlines()[0])["pid"])
-    [other] = [child for child in worker.children() if any("spawn_main" in word for word in child.cmdline())]
+    [other] = [
+        child
+        for child in worker.children()
+        if any("spawn_main" in word for word in child.cmdline())
+    ]
     other.kill()
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 0, err
-    ends = [event for event in map(json.loads, attempts.read_text().splitlines()) if event["event"] == "end"]
+    ends = [
+        event
+        for event in map(json.loads, attempts.read_text().splitlines())
+        if event["event"] == "end"
+    ]
     assert [event["outcome"] for event in ends] == ["lost", "finished"]
     assert ends[0]["cause"] == "process 2 of 2 was killed by SIGKILL"
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")

@@ -18,8 +18,12 @@ CREATE = "import sys; from orchestrator.tracking.database import prepare_databas
 @pytest.mark.slow
 def test_a_process_killed_while_it_creates_the_database_spoils_nothing(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
-    process = subprocess.Popen([sys.executable, "-c", CREATE, f"sqlite:///{path}"], stderr=subprocess.DEVNULL)
-    while not any(file.stat().st_size > 0 for file in tmp_path.rglob("mlflow.db")):  # its first tables are written
+    process = subprocess.Popen(
+        [sys.executable, "-c", CREATE, f"sqlite:///{path}"], stderr=subprocess.DEVNULL
+    )
+    while not any(
+        file.stat().st_size > 0 for file in tmp_path.rglob("mlflow.db")
+    ):  # its first tables are written
         assert process.poll() is None
         time.sleep(0.005)
     process.kill()
@@ -40,8 +44,12 @@ def test_a_database_is_created_once_and_kept(tmp_path: Path) -> None:
     experiment = MlflowClient(uri).create_experiment("mine")
     prepare_database(uri)
     assert MlflowClient(uri).get_experiment(experiment).name == "mine"
-    assert sqlite3.connect(tmp_path / "deeper" / "mlflow.db").execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert [file.name for file in (tmp_path / "deeper").iterdir() if file.name.startswith(".")] == []
+    assert sqlite3.connect(tmp_path / "deeper" / "mlflow.db").execute(
+        "PRAGMA journal_mode"
+    ).fetchone() == ("wal",)
+    assert [
+        file.name for file in (tmp_path / "deeper").iterdir() if file.name.startswith(".")
+    ] == []
 
 
 def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:

@@ -36,7 +36,11 @@ def test_the_road_adds_each_step_to_the_one_before(tmp_path: Path) -> None:
     assert list(road) == ["baseline", "norm", "last", "causal", "soft"]
     assert road["soft"].cell == ("norm", "last", "causal", "soft")
     final = road["soft"].config
-    assert (final.model.norm, final.model.class_token, final.model.attention) == ("rmsnorm", "last", "causal")
+    assert (final.model.norm, final.model.class_token, final.model.attention) == (
+        "rmsnorm",
+        "last",
+        "causal",
+    )
     assert road["soft"].follows == "causal"
 
 
@@ -63,7 +67,9 @@ def test_leave_one_out_lacks_one_step_and_shows_what_it_had_before(tmp_path: Pat
 
 def test_without_a_road_the_whole_model_is_trained_too(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: leave_one_out" + STEPS)
-    assert [v.name for v in spec.variants if v.cell == ("norm", "last", "causal", "soft")] == ["all_steps"]
+    assert [v.name for v in spec.variants if v.cell == ("norm", "last", "causal", "soft")] == [
+        "all_steps"
+    ]
 
 
 def test_leaving_out_a_step_that_later_ones_overwrite_is_no_cell(tmp_path: Path) -> None:
@@ -78,7 +84,9 @@ def test_factorial_has_all_combinations_that_make_sense(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: factorial" + STEPS)
     cells = variants(spec, "factorial")
     assert len(cells) + len([cell for cell in spec.skipped if cell.design == "factorial"]) == 16
-    assert set(cells) == {f"factorial.{norm}{rest}" for norm in "01" for rest in ("000", "100", "110", "111")}
+    assert set(cells) == {
+        f"factorial.{norm}{rest}" for norm in "01" for rest in ("000", "100", "110", "111")
+    }
     assert cells["factorial.1110"].cell == ("norm", "last", "causal")
 
 
@@ -106,10 +114,23 @@ def test_orders_are_others_than_the_road_and_keep_what_steps_require(tmp_path: P
 def test_orders_are_the_same_each_time_and_others_for_another_seed(tmp_path: Path) -> None:
     steps = "\nsteps:\n" + "".join(
         f"- {{name: s{i}, change: {{{change}}}}}\n"
-        for i, change in enumerate(("model.norm: rmsnorm", "model.position: rope", "train.lr: 1e-3", "train.weight_decay: 0"))
+        for i, change in enumerate(
+            (
+                "model.norm: rmsnorm",
+                "model.position: rope",
+                "train.lr: 1e-3",
+                "train.weight_decay: 0",
+            )
+        )
     )
     names = [
-        [v.cell for v in spec_of(tmp_path, f"design: {{orders: {{count: 2, seed: {s}}}}}{steps}").variants] for s in (0, 0, 1)
+        [
+            v.cell
+            for v in spec_of(
+                tmp_path, f"design: {{orders: {{count: 2, seed: {s}}}}}{steps}"
+            ).variants
+        ]
+        for s in (0, 0, 1)
     ]
     assert names[0] == names[1]
     assert names[0] != names[2]
@@ -130,7 +151,9 @@ def test_conflicting_steps_never_share_a_cell(tmp_path: Path) -> None:
     assert "conflicts with 'a', which is on the road before it" in problems(tmp_path, steps)
 
 
-def test_settings_that_do_not_fit_together_are_skipped_with_the_settings_own_reason(tmp_path: Path) -> None:
+def test_settings_that_do_not_fit_together_are_skipped_with_the_settings_own_reason(
+    tmp_path: Path,
+) -> None:
     steps = "\nsteps:\n- {name: open, change: {model.attention: modified_causal}}\n"
     steps += "- {name: last, change: {model.class_token: last}}\n"
     spec = spec_of(tmp_path, "design: factorial" + steps)
@@ -187,16 +210,28 @@ steps:
         1e-3,
         *["baseline"] * 2,
     )
-    assert (found["slower_still"].config.model.norm, found["slower_still"].config.train.lr) == ("rmsnorm", 5e-4)
+    assert (found["slower_still"].config.model.norm, found["slower_still"].config.train.lr) == (
+        "rmsnorm",
+        5e-4,
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
         ("design: roadmaps", "design.0.name cannot be 'roadmaps'; allowed: roadmap"),
-        ("design: {one_factor: {count: 3}}", "design one_factor has no option 'count'; it takes no options"),
-        ("design: {factorial: {steps: [x]}}\nsteps: [{name: a, change: {train.lr: 1}}]", "factorial: there is no step 'x'"),
-        ("design: {factorial: {fraction: 1/4}}" + STEPS.replace("requires", "conflicts"), "cannot be told apart"),
+        (
+            "design: {one_factor: {count: 3}}",
+            "design one_factor has no option 'count'; it takes no options",
+        ),
+        (
+            "design: {factorial: {steps: [x]}}\nsteps: [{name: a, change: {train.lr: 1}}]",
+            "factorial: there is no step 'x'",
+        ),
+        (
+            "design: {factorial: {fraction: 1/4}}" + STEPS.replace("requires", "conflicts"),
+            "cannot be told apart",
+        ),
         ("steps: [{name: a, requires: [b], change: {train.lr: 1}}]", "there is no other step 'b'"),
         (
             "steps: [{name: a, requires: [b], change: {train.lr: 1}}, {name: b, change: {train.lr: 2}}]",
@@ -207,7 +242,10 @@ steps:
             "steps: [{name: a, change: {train.lr: 1}, side: {b: {on: c, change: {train.lr: 2}}}}]",
             "there is no step 'c' up to here",
         ),
-        ("steps: [{name: a, regimes: {x: {train.lr: 1}}}]", "there is no regime 'x'; the spec has none"),
+        (
+            "steps: [{name: a, regimes: {x: {train.lr: 1}}}]",
+            "there is no regime 'x'; the spec has none",
+        ),
         ("regimes: {x: {}}\nrecipes: {x: {}}", "'x' is a regime already"),
         (
             "design: one_factor\nsteps: [{name: a, change: {model.depth: 0}}]",
@@ -240,13 +278,17 @@ CHANGES = {
 @given(
     names=st.lists(st.sampled_from(sorted(CHANGES)), unique=True, min_size=1, max_size=4),
     designs=st.lists(
-        st.sampled_from(["roadmap", "one_factor", "leave_one_out", "factorial", "{orders: 2}"]), unique=True, min_size=1
+        st.sampled_from(["roadmap", "one_factor", "leave_one_out", "factorial", "{orders: 2}"]),
+        unique=True,
+        min_size=1,
     ),
 )
 def test_any_design_of_any_steps_names_each_variant_once_and_trains_what_its_cell_says(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], designs: list[str]
 ) -> None:
-    body = f"design: [{', '.join(designs)}]\nsteps:\n" + "".join(f"- {{name: {n}, change: {{{CHANGES[n]}}}}}\n" for n in names)
+    body = f"design: [{', '.join(designs)}]\nsteps:\n" + "".join(
+        f"- {{name: {n}, change: {{{CHANGES[n]}}}}}\n" for n in names
+    )
     spec = spec_of(tmp_path_factory.mktemp("any"), body)
     labels = [variant.label for variant in spec.variants]
     assert len(labels) == len(set(labels))

@@ -148,7 +148,12 @@ def test_an_alias_inside_what_it_refers_to_is_a_problem(problems: Problems, text
         ("a: 1\n".encode("utf-16"), 1, 1, "is not UTF-8"),
         (b"\x00\x01\x02", 1, 1, "special characters are not allowed"),
         ("? [a, b]\n: 1\n", 1, 3, "a key must be a word"),
-        ("a: !!python/object:os.system {}\n", 1, 4, "tag tag:yaml.org,2002:python/object:os.system is not allowed"),
+        (
+            "a: !!python/object:os.system {}\n",
+            1,
+            4,
+            "tag tag:yaml.org,2002:python/object:os.system is not allowed",
+        ),
         ("a: !mine 5\n", 1, 4, "tag !mine is not allowed"),
         ("a: !!int five\n", 1, 4, "'five'"),
         ("a: !!float five\n", 1, 4, "'five'"),
@@ -196,8 +201,14 @@ def test_a_large_file_is_read_in_seconds(read: Read) -> None:
 _yaml_like = st.text(st.sampled_from("ab01 -:{}[],&*!?|>#%@'\"\\\n\t~.eE+_<=uUx"), max_size=60)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=80) | _yaml_like.map(str.encode) | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
+@settings(
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.binary(max_size=80)
+    | _yaml_like.map(str.encode)
+    | st.text().map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 def test_any_bytes_are_a_document_or_a_spec_error(read: Read, content: bytes) -> None:
     try:
         read(content).raise_problems()
@@ -207,16 +218,28 @@ def test_any_bytes_are_a_document_or_a_spec_error(read: Read, content: bytes) ->
 
 def _check(error: SpecError) -> None:
     assert error.problems
-    assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in error.problems)
+    assert all(
+        problem.line >= 1 and problem.column >= 1 and problem.message for problem in error.problems
+    )
     str(error).encode()
 
 
 _text = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
-_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _text
-_values: Any = st.recursive(_scalars, lambda inner: st.lists(inner) | st.dictionaries(_text, inner), max_leaves=10)
+_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _text
+)
+_values: Any = st.recursive(
+    _scalars, lambda inner: st.lists(inner) | st.dictionaries(_text, inner), max_leaves=10
+)
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.dictionaries(_text, _values, min_size=1))
 def test_json_is_read_as_itself(read: Read, value: dict[str, Any]) -> None:
     assert read(json.dumps(value)).value == value

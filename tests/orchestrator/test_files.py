@@ -15,7 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import StoreError
-from orchestrator.store.files import append_json_line, read_json, read_json_lines, write_json, write_whole
+from orchestrator.store.files import (
+    append_json_line,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_whole,
+)
 
 LINES = [{"n": 1}, {"text": "ü\n\\"}, {"n": 3, "list": [1.5, None, True]}]
 
@@ -106,13 +112,23 @@ def test_a_damaged_line_is_a_store_error_that_names_the_file(tmp_path: Path, lin
 
 
 _json = st.dictionaries(
-    st.text(), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.text())
+    st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.lists(st.text()),
 )
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(_json, max_size=4), st.data())
-def test_any_lines_survive_any_cut(tmp_path: Path, lines: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_any_lines_survive_any_cut(
+    tmp_path: Path, lines: list[dict[str, Any]], data: st.DataObject
+) -> None:
     path = tmp_path / "lines"
     path.unlink(missing_ok=True)
     for line in lines:
@@ -139,7 +155,9 @@ def test_kill_nine_while_writing_leaves_whole_files_and_whole_lines(tmp_path: Pa
     for delay in (0.0, 0.003, 0.011, 0.02, 0.05):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), str(expected)])
         end = time.monotonic() + 30
-        while sum(1 for _ in read_json_lines(tmp_path / "lines")) <= expected:  # reading while it writes
+        while (
+            sum(1 for _ in read_json_lines(tmp_path / "lines")) <= expected
+        ):  # reading while it writes
             assert time.monotonic() < end
         time.sleep(delay)
         os.kill(writer.pid, signal.SIGKILL)
@@ -152,4 +170,6 @@ def test_kill_nine_while_writing_leaves_whole_files_and_whole_lines(tmp_path: Pa
         assert int(words[0]) in (len(lines) - 1, len(lines))
         append_json_line(tmp_path / "lines", {"number": len(lines)})
         expected = len(lines) + 1
-    assert json.loads((tmp_path / "lines").read_bytes().splitlines()[-1]) == {"number": expected - 1}
+    assert json.loads((tmp_path / "lines").read_bytes().splitlines()[-1]) == {
+        "number": expected - 1
+    }

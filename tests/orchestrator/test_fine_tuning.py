@@ -23,7 +23,15 @@ def weights(cli: Cli, write_spec: WriteSpec, weird_path: Path) -> Path:
 @pytest.fixture
 def spec(write_spec: WriteSpec, weird_path: Path) -> Callable[..., Path]:
     def write(checkpoint: str = "weights.pt", **init: Any) -> Path:
-        steps = [{"name": "tuned", "change": {"train.init": {"checkpoint": checkpoint, **init}, "train.layer_decay": 0.8}}]
+        steps = [
+            {
+                "name": "tuned",
+                "change": {
+                    "train.init": {"checkpoint": checkpoint, **init},
+                    "train.layer_decay": 0.8,
+                },
+            }
+        ]
         return write_spec(steps=steps, **{"runtime.data_dir": str(weird_path)})
 
     return write
@@ -50,7 +58,9 @@ def test_a_step_starts_from_a_file_and_is_done_wherever_the_file_goes(
     assert changed["tuned"][1] != done["tuned"][1]
 
 
-def test_a_missing_file_is_told_before_anything_runs(cli: Cli, spec: Callable[..., Path], store_path: Path) -> None:
+def test_a_missing_file_is_told_before_anything_runs(
+    cli: Cli, spec: Callable[..., Path], store_path: Path
+) -> None:
     for command in (("plan", spec()), ("run", spec(), *LOCAL)):
         finished = cli(*command, "--store", store_path)
         assert finished.code == 2
@@ -67,8 +77,17 @@ def test_a_missing_file_is_told_before_anything_runs(cli: Cli, spec: Callable[..
 def test_a_file_that_does_not_fit_names_the_tensors(
     cli: Cli, write_spec: WriteSpec, weights: Path, weird_path: Path, store_path: Path
 ) -> None:
-    steps = [{"name": "wider", "change": {"train.init": {"checkpoint": weights.name}, "model.embed_dim": 16}}]
+    steps = [
+        {
+            "name": "wider",
+            "change": {"train.init": {"checkpoint": weights.name}, "model.embed_dim": 16},
+        }
+    ]
     wider = write_spec(steps=steps, **{"runtime.data_dir": str(weird_path)})
     assert cli("run", wider, "--store", store_path, *LOCAL).code == 1
-    [failed] = [trial for trial in cli("status", wider, "--store", store_path, "--json").json["trials"] if trial["cause"]]
+    [failed] = [
+        trial
+        for trial in cli("status", wider, "--store", store_path, "--json").json["trials"]
+        if trial["cause"]
+    ]
     assert "head.weight is (10, 32) instead of (10, 16)" in failed["cause"]

@@ -11,13 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from illama import config as settings_of
-from illama.config import NUMERICS_VERSION, PRESETS, Config, ForeignConfig, numerics_version, resolve
+from illama.config import (
+    NUMERICS_VERSION,
+    PRESETS,
+    Config,
+    ForeignConfig,
+    numerics_version,
+    resolve,
+)
 from orchestrator.fingerprint import canonical_json, fingerprint, fingerprint_by_seed
 
 SETTINGS: dict[str, Any] = {
     "model": {"name": "illama_digits", "class_token": "first"},
     "data": {"name": "digits"},
-    "train": {"epochs": 10, "batch_size": 64, "lr": 2e-3, "soft_mask": {"schedule": "linear", "epochs": 3}},
+    "train": {
+        "epochs": 10,
+        "batch_size": 64,
+        "lr": 2e-3,
+        "soft_mask": {"schedule": "linear", "epochs": 3},
+    },
     "seed": 1,
 }
 
@@ -151,15 +163,32 @@ def changed(**changes: Any) -> Config:
 def test_the_digest_of_fixed_settings_never_changes() -> None:
     # These change only with `numerics_version`: with any other cause, trials that are done would be trained again.
     assert numerics_version(resolve(SETTINGS)) == 2
-    assert fingerprint(resolve(SETTINGS), "data") == "24db0f11cd847b867a4385b7fbd83d155d7490acea0ffa82def246ffe66161b2"
-    plain = {"model": {"name": "vit_digits"}, "data": {"name": "digits"}, "train": {"epochs": 1, "batch_size": 8, "lr": 1}}
-    assert fingerprint(resolve(plain), "data") == "eb4be3abe0fc9cd3c79e70c67b0b8b558b8f7a47cb82d1f8b08cf42e4751ce24"
+    assert (
+        fingerprint(resolve(SETTINGS), "data")
+        == "24db0f11cd847b867a4385b7fbd83d155d7490acea0ffa82def246ffe66161b2"
+    )
+    plain = {
+        "model": {"name": "vit_digits"},
+        "data": {"name": "digits"},
+        "train": {"epochs": 1, "batch_size": 8, "lr": 1},
+    }
+    assert (
+        fingerprint(resolve(plain), "data")
+        == "eb4be3abe0fc9cd3c79e70c67b0b8b558b8f7a47cb82d1f8b08cf42e4751ce24"
+    )
 
 
 def test_the_digest_of_somebodys_own_training_never_changes() -> None:
-    training = {"name": "a label", "function": "own:train", "code": "NUMERICS_VERSION 1", "options": {"depth": 2, "lr": 3e-3}}
+    training = {
+        "name": "a label",
+        "function": "own:train",
+        "code": "NUMERICS_VERSION 1",
+        "options": {"depth": 2, "lr": 3e-3},
+    }
     own = ForeignConfig.model_validate({"train": training, "seed": 1})
-    assert fingerprint(own, "") == "c7cdef50313c635916f1a15a5f29d566235936f2949f57f3af558fa1ca4f18df"
+    assert (
+        fingerprint(own, "") == "c7cdef50313c635916f1a15a5f29d566235936f2949f57f3af558fa1ca4f18df"
+    )
 
 
 def test_no_default_changes_without_a_raised_numerics_version() -> None:
@@ -171,24 +200,40 @@ def test_no_default_changes_without_a_raised_numerics_version() -> None:
 
 
 def test_every_setting_with_a_default_is_pinned_above() -> None:
-    groups = [settings_of.ModelConfig, settings_of.DataConfig, settings_of.SoftMaskConfig, settings_of.InitConfig]
+    groups = [
+        settings_of.ModelConfig,
+        settings_of.DataConfig,
+        settings_of.SoftMaskConfig,
+        settings_of.InitConfig,
+    ]
     groups += [settings_of.TrainConfig, Config]
-    found = {group.__name__: {k for k, field in group.model_fields.items() if not field.is_required()} for group in groups}
+    found = {
+        group.__name__: {k for k, field in group.model_fields.items() if not field.is_required()}
+        for group in groups
+    }
     missing = {name: keys - DEFAULTS_OF_VERSION_1[name].keys() for name, keys in found.items()}
-    assert not any(missing.values()), f"add to DEFAULTS_OF_VERSION_1, with a default that means 'as before': {missing}"
+    assert not any(missing.values()), (
+        f"add to DEFAULTS_OF_VERSION_1, with a default that means 'as before': {missing}"
+    )
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
 def test_each_scientific_setting_changes_the_fingerprint(key: str) -> None:
     company = COMPANY.get(key, {})
-    assert fingerprint(changed(**company | {key: OTHER_VALUES[key]}), "data") != fingerprint(changed(**company), "data")
+    assert fingerprint(changed(**company | {key: OTHER_VALUES[key]}), "data") != fingerprint(
+        changed(**company), "data"
+    )
 
 
 def test_no_scientific_setting_is_missing_in_the_test_above() -> None:
     def keys(group: Any, prefix: str = "") -> set[str]:
         found = set()
         for name, value in group:
-            found |= {prefix + name} if not hasattr(value, "model_fields_set") else keys(value, f"{prefix}{name}.")
+            found |= (
+                {prefix + name}
+                if not hasattr(value, "model_fields_set")
+                else keys(value, f"{prefix}{name}.")
+            )
         return found
 
     missing = keys(resolve(SETTINGS)) - OTHER_VALUES.keys() - {"model.name"}
@@ -196,7 +241,10 @@ def test_no_scientific_setting_is_missing_in_the_test_above() -> None:
 
 
 def test_all_single_changes_differ_from_each_other() -> None:
-    digests = [fingerprint(changed(**COMPANY.get(key, {}) | {key: value}), "data") for key, value in OTHER_VALUES.items()]
+    digests = [
+        fingerprint(changed(**COMPANY.get(key, {}) | {key: value}), "data")
+        for key, value in OTHER_VALUES.items()
+    ]
     assert len(set(digests)) == len(digests)
 
 
@@ -207,9 +255,14 @@ def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPa
     assert fingerprint(resolve(SETTINGS), "data") != before
 
 
-def test_a_version_that_changed_the_numbers_of_some_trainings_leaves_the_others_their_identity() -> None:
+def test_a_version_that_changed_the_numbers_of_some_trainings_leaves_the_others_their_identity() -> (
+    None
+):
     version_3 = [{"train.dropout": 0.1}, {"data": {"name": "image_folder"}}]
-    assert [numerics_version(changed(**changes)) for changes in ({}, {"train.drop_path": 0.1}, *version_3)] == [2, 2, 3, 3]
+    assert [
+        numerics_version(changed(**changes))
+        for changes in ({}, {"train.drop_path": 0.1}, *version_3)
+    ] == [2, 2, 3, 3]
 
 
 def test_a_file_to_start_from_is_its_content_and_not_its_path() -> None:
@@ -219,32 +272,54 @@ def test_a_file_to_start_from_is_its_content_and_not_its_path() -> None:
     digest = "0" * 64
     assert starting_from("a.pt", sha256=digest) == starting_from("elsewhere/b.pt", sha256=digest)
     several = [starting_from("a.pt", sha256=digest), starting_from("a.pt", sha256="1" * 64)]
-    several += [starting_from("a.pt", sha256=digest, head="new"), starting_from("a.pt", sha256=digest, source_heads=4)]
-    several += [starting_from("a.pt"), starting_from("b.pt")]  # unknown content: never taken for the same
+    several += [
+        starting_from("a.pt", sha256=digest, head="new"),
+        starting_from("a.pt", sha256=digest, source_heads=4),
+    ]
+    several += [
+        starting_from("a.pt"),
+        starting_from("b.pt"),
+    ]  # unknown content: never taken for the same
     assert len(set(several)) == len(several)
 
 
 def test_neither_the_order_of_keys_nor_the_spelling_of_numbers_counts() -> None:
     def reversed_everywhere(value: Any) -> Any:
-        return {k: reversed_everywhere(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
+        return (
+            {k: reversed_everywhere(v) for k, v in reversed(value.items())}
+            if isinstance(value, dict)
+            else value
+        )
 
     expected = fingerprint(resolve(SETTINGS), "data")
     assert fingerprint(resolve(reversed_everywhere(SETTINGS)), "data") == expected
-    assert fingerprint(changed(**{"train.lr": 0.002, "train.epochs": 10.0, "train.betas": [0.9, 0.999]}), "data") == expected
-    assert fingerprint(changed(**{"train.lr": 1}), "data") == fingerprint(changed(**{"train.lr": 1.0}), "data")
-    assert fingerprint(changed(**{"train.min_lr": 0}), "data") == fingerprint(changed(**{"train.min_lr": -0.0}), "data")
+    assert (
+        fingerprint(
+            changed(**{"train.lr": 0.002, "train.epochs": 10.0, "train.betas": [0.9, 0.999]}),
+            "data",
+        )
+        == expected
+    )
+    assert fingerprint(changed(**{"train.lr": 1}), "data") == fingerprint(
+        changed(**{"train.lr": 1.0}), "data"
+    )
+    assert fingerprint(changed(**{"train.min_lr": 0}), "data") == fingerprint(
+        changed(**{"train.min_lr": -0.0}), "data"
+    )
 
 
 def test_a_default_that_is_written_down_counts_like_one_that_is_not() -> None:
-    assert fingerprint(changed(**{"train.weight_decay": 0.05}), "data") == fingerprint(resolve(SETTINGS), "data")
+    assert fingerprint(changed(**{"train.weight_decay": 0.05}), "data") == fingerprint(
+        resolve(SETTINGS), "data"
+    )
 
 
 def test_a_preset_is_its_settings_and_not_its_name() -> None:
     spelled_out = {"name": "vit_digits", **PRESETS["illama_digits"], "class_token": "first"}
     assert fingerprint(changed(model=spelled_out), "data") == fingerprint(resolve(SETTINGS), "data")
-    assert fingerprint(changed(model={"name": "vit_digits"}, **{"train.soft_mask": None}), "data") != fingerprint(
-        changed(**{"train.soft_mask": None}), "data"
-    )
+    assert fingerprint(
+        changed(model={"name": "vit_digits"}, **{"train.soft_mask": None}), "data"
+    ) != fingerprint(changed(**{"train.soft_mask": None}), "data")
 
 
 def test_no_operational_setting_reaches_the_fingerprint(write_spec: Any) -> None:
@@ -252,7 +327,10 @@ def test_no_operational_setting_reaches_the_fingerprint(write_spec: Any) -> None
     from orchestrator.spec.sweep_spec import load_spec
 
     def prints(**changes: Any) -> list[str]:
-        return [trial.fingerprint for trial in trials_of(load_spec(write_spec(**changes)), lambda data: "data")]
+        return [
+            trial.fingerprint
+            for trial in trials_of(load_spec(write_spec(**changes)), lambda data: "data")
+        ]
 
     expected = prints()
     assert prints(runtime={"device": "auto", "num_threads": 2, "checkpoint_seconds": 7}) == expected
@@ -289,14 +367,20 @@ def test_true_and_one_are_told_apart() -> None:
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
 
 
 @given(_json, _json)
-def test_values_have_the_same_canonical_form_exactly_where_they_are_equal(one: Any, other: Any) -> None:
+def test_values_have_the_same_canonical_form_exactly_where_they_are_equal(
+    one: Any, other: Any
+) -> None:
     assert canonical_json(one) == canonical_json(copy.deepcopy(one))
     if canonical_json(one) == canonical_json(other):
         assert one == other

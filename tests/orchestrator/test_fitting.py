@@ -66,4 +66,6 @@ def test_what_has_no_room_stands_below_by_its_name_and_what_matters_most_stays()
 
 def test_a_table_without_rows_is_its_headings() -> None:
     for width in (20, 200):
-        assert any("step" in line for line in lines_at(width, FittedTable("Empty", TABLE.columns, [])))
+        assert any(
+            "step" in line for line in lines_at(width, FittedTable("Empty", TABLE.columns, []))
+        )

@@ -77,7 +77,9 @@ def fingerprints(spec: SweepSpec) -> dict[str, str]:
     return {trial.name: trial.fingerprint for trial in trials_of(spec, lambda data: data.content)}  # type: ignore[union-attr]
 
 
-def test_a_sweep_runs_to_its_roadmap_and_a_second_run_has_nothing_to_do(cli: Any, write: Any, store_path: Path) -> None:
+def test_a_sweep_runs_to_its_roadmap_and_a_second_run_has_nothing_to_do(
+    cli: Any, write: Any, store_path: Path
+) -> None:
     spec, options = write(), ("--store", store_path)
     ran = cli("run", spec, *options, "--no-tracking", "--executor", "local")
     assert ran.code == 0, ran.err
@@ -87,7 +89,12 @@ def test_a_sweep_runs_to_its_roadmap_and_a_second_run_has_nothing_to_do(cli: Any
     assert sizes["baseline"] == (65 * 4 + 5 * 10, 2 * (64 * 4 + 4 * 10))
     assert sizes["no_hidden"] == (650, 1280)
     by_name = cli("report", "theirs", *options, "--format", "json").json  # from the store alone
-    assert [step["name"] for step in by_name["steps"]] == ["baseline", "wider", "no_hidden", "dropout"]
+    assert [step["name"] for step in by_name["steps"]] == [
+        "baseline",
+        "wider",
+        "no_hidden",
+        "dropout",
+    ]
     page = cli("report", "theirs", *options, "--format", "html").out
     assert "<summary>parts.py</summary>" in page
     assert (store_path / "theirs" / "net.py").read_text() == NET
@@ -117,14 +124,18 @@ def test_the_fingerprint_follows_the_code_and_the_images(write: Any, folder: Pat
     changed = fingerprints(load_spec(write()))
     assert not set(changed.values()) & set(before.values())
     (folder / "parts.py").write_text(PARTS)
-    (folder / "images.py").write_text(IMAGES.replace("np.arange(96) % 10", "(np.arange(96) + 1) % 10"))
+    (folder / "images.py").write_text(
+        IMAGES.replace("np.arange(96) % 10", "(np.arange(96) + 1) % 10")
+    )
     assert not set(fingerprints(load_spec(write())).values()) & set(before.values())
 
 
 def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> None:
     (folder / "net.py").write_text("NUMERICS_VERSION = 1\n" + NET)
     before = fingerprints(load_spec(write()))
-    (folder / "net.py").write_text("NUMERICS_VERSION = 1\n" + NET.replace("dropout: float = 0.0", "dropout: float = 0.25"))
+    (folder / "net.py").write_text(
+        "NUMERICS_VERSION = 1\n" + NET.replace("dropout: float = 0.0", "dropout: float = 0.25")
+    )
     after = fingerprints(load_spec(write()))
     assert after["baseline-seed0"] != before["baseline-seed0"]
     assert after["dropout-seed0"] == before["dropout-seed0"]  # it says 0.5
@@ -134,31 +145,68 @@ def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> N
     ("found", "replaced", "expected"),
     [
         ("width: 4}", "widht: 4}", "4:31: unknown key 'widht'; did you mean 'width'?"),
-        ("width: 4}", "width: broad}", "4:38: model.width: it should be a valid integer, found 'broad'"),
+        (
+            "width: 4}",
+            "width: broad}",
+            "4:38: model.width: it should be a valid integer, found 'broad'",
+        ),
         ("net:create", "nut:create", "4:17: there is no module 'nut' beside the spec"),
-        ("net:create", "net:creat", "4:17: module 'net' has no function 'creat'; did you mean 'create'?"),
-        ("width: 4}", "width: 3}", "4:17: net:create raised ValueError: width must be even (net.py, line 7)"),
-        ("images:load", "images:lod", "5:16: module 'images' has no function 'lod'; did you mean 'load'?"),
+        (
+            "net:create",
+            "net:creat",
+            "4:17: module 'net' has no function 'creat'; did you mean 'create'?",
+        ),
+        (
+            "width: 4}",
+            "width: 3}",
+            "4:17: net:create raised ValueError: width must be even (net.py, line 7)",
+        ),
+        (
+            "images:load",
+            "images:lod",
+            "5:16: module 'images' has no function 'lod'; did you mean 'load'?",
+        ),
         ('"images:load"', '"images:load", size: 4', "4:17: net:create raised RuntimeError: "),
-        ("model.width: 16", "model.width: 5", "10:27: net:create raised ValueError: width must be even"),
+        (
+            "model.width: 16",
+            "model.width: 5",
+            "10:27: net:create raised ValueError: width must be even",
+        ),
         ("model.width: 16", "model.depth: 5", "10:14: unknown key 'depth'"),
         ("model.width: 16", "train.lr: 0", "10:24: train.lr: it should be greater than 0"),
         ("model.width: 16", "model.width: 4", "10:5: this changes nothing"),
-        ("net:shallow", "net:shalow", "12:31: module 'net' has no function 'shalow'; did you mean 'shallow'?"),
-        ("lr: 0.01", "lr: 0.01, drop_path: 0.1", "4:3: train.drop_path acts inside the built-in networks"),
+        (
+            "net:shallow",
+            "net:shalow",
+            "12:31: module 'net' has no function 'shalow'; did you mean 'shallow'?",
+        ),
+        (
+            "lr: 0.01",
+            "lr: 0.01, drop_path: 0.1",
+            "4:3: train.drop_path acts inside the built-in networks",
+        ),
     ],
 )
-def test_a_mistake_is_told_at_its_place(write: Any, found: str, replaced: str, expected: str) -> None:
+def test_a_mistake_is_told_at_its_place(
+    write: Any, found: str, replaced: str, expected: str
+) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(write((HEAD + STEPS).replace(found, replaced, 1)))
-    assert any(expected in f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems), caught.value
+    assert any(expected in f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems), (
+        caught.value
+    )
 
 
-def test_the_command_line_answers_a_mistake_without_a_traceback(cli: Any, write: Any, folder: Path) -> None:
+def test_the_command_line_answers_a_mistake_without_a_traceback(
+    cli: Any, write: Any, folder: Path
+) -> None:
     (folder / "net.py").write_text("import torch\nprint('importing')\n1 / 0\n")
     ended = cli("plan", write(), "--json")
     assert ended.code == 2
-    assert "theirs.yaml:4:17: importing 'net' raised ZeroDivisionError: division by zero (net.py, line 3)" in ended.err
+    assert (
+        "theirs.yaml:4:17: importing 'net' raised ZeroDivisionError: division by zero (net.py, line 3)"
+        in ended.err
+    )
     assert "Traceback" not in ended.err
     assert ended.out == ""
 
@@ -184,13 +232,32 @@ def test_the_other_designs_and_the_warnings_know_other_peoples_settings(write: A
 
 
 def test_a_network_without_parameters_or_products_is_a_network(write: Any, folder: Path) -> None:
-    (folder / "net.py").write_text(NET + "def none():\n    return nn.Sequential(nn.AdaptiveAvgPool2d((1, 10)), nn.Flatten())\n")
-    text = HEAD.replace('"net:create", width: 4', '"net:none"') + 'steps:\n- {name: some, change: {model.name: "net:shallow"}}\n'
+    (folder / "net.py").write_text(
+        NET + "def none():\n    return nn.Sequential(nn.AdaptiveAvgPool2d((1, 10)), nn.Flatten())\n"
+    )
+    text = (
+        HEAD.replace('"net:create", width: 4', '"net:none"')
+        + 'steps:\n- {name: some, change: {model.name: "net:shallow"}}\n'
+    )
     assert [w.message for w in warnings_of(load_spec(write(text))) if w.code == "size-drift"]
 
 
-def test_what_the_settings_say_is_in_the_trials_files(cli: Any, write: Any, store_path: Path) -> None:
-    cli("run", write(), "--store", store_path, "--no-tracking", "--executor", "local", "--only", "wider", "--seeds", "1")
+def test_what_the_settings_say_is_in_the_trials_files(
+    cli: Any, write: Any, store_path: Path
+) -> None:
+    cli(
+        "run",
+        write(),
+        "--store",
+        store_path,
+        "--no-tracking",
+        "--executor",
+        "local",
+        "--only",
+        "wider",
+        "--seeds",
+        "1",
+    )
     trial = json.loads(next(store_path.glob("theirs/trials/*/trial.json")).read_text())
     assert trial["settings"]["model"]["options"] == {"width": 16, "img_size": 8, "dropout": 0.0}
     assert trial["settings"]["model"]["code"].startswith("sha256:")
@@ -201,9 +268,19 @@ def test_the_example_of_the_documentation_runs(cli: Any, tmp_path: Path, store_p
     settings["seeds"], settings["baseline"]["train"]["epochs"] = [0], 3
     (tmp_path / "mixer.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     (tmp_path / "mixer.py").write_bytes((DOCS / "mixer.py").read_bytes())
-    ran = cli("run", tmp_path / "mixer.yaml", "--store", store_path, "--no-tracking", "--executor", "local")
+    ran = cli(
+        "run",
+        tmp_path / "mixer.yaml",
+        "--store",
+        store_path,
+        "--no-tracking",
+        "--executor",
+        "local",
+    )
     assert ran.code == 0, ran.err
-    steps = cli("report", tmp_path / "mixer.yaml", "--store", store_path, "--format", "json").json["steps"]
+    steps = cli("report", tmp_path / "mixer.yaml", "--store", store_path, "--format", "json").json[
+        "steps"
+    ]
     assert {name for step in steps for name in step["outcomes"]} == {"finished"}
     assert all(step["mean"] > 30 for step in steps)  # ten classes: it learns
 

@@ -30,7 +30,10 @@ def path(tmp_path: Path) -> Path:
 def holder(**changes: object) -> LeaseHolder:
     """This process, under another session."""
     me, now = psutil.Process(), time.time()
-    return replace(LeaseHolder("other", socket.gethostname(), me.pid, me.create_time(), now - 100, now - 3), **changes)
+    return replace(
+        LeaseHolder("other", socket.gethostname(), me.pid, me.create_time(), now - 100, now - 3),
+        **changes,
+    )
 
 
 def write(path: Path, other: LeaseHolder) -> None:
@@ -48,7 +51,11 @@ def test_a_lease_names_its_holder_while_it_is_held_and_is_gone_afterwards(path: 
     with Lease(path) as mine:
         found = read_lease(path)
         assert found is not None
-        assert (found.session, found.host, found.pid) == (mine.session, socket.gethostname(), os.getpid())
+        assert (found.session, found.host, found.pid) == (
+            mine.session,
+            socket.gethostname(),
+            os.getpid(),
+        )
         assert found.is_alive
         assert live_session(path) == mine.session
     assert read_lease(path) is None
@@ -64,7 +71,10 @@ def test_a_second_driver_is_refused_and_told_who_where_and_since_when(path: Path
     with pytest.raises(SweepInUse) as caught, Lease(path):
         pass
     message = str(caught.value)
-    assert f"sweep 'sweep' is being worked on by process {os.getpid()} on {socket.gethostname()}" in message
+    assert (
+        f"sweep 'sweep' is being worked on by process {os.getpid()} on {socket.gethostname()}"
+        in message
+    )
     assert "for 100 s, last heard of 3 s ago" in message
     assert "wait for it, stop it" in message
     assert caught.value.exit_code == 3
@@ -86,7 +96,9 @@ def test_a_process_that_was_given_the_holders_number_later_is_not_the_holder(pat
         assert live_session(path) == mine.session
 
 
-def test_a_holder_on_another_host_is_believed_until_its_lease_expires(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_on_another_host_is_believed_until_its_lease_expires(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("orchestrator.store.lease.RENEW_SECONDS", 0.05)
     write(path, holder(host="elsewhere", pid=1, renewed=time.time() - EXPIRY_SECONDS + 5))
     with pytest.raises(SweepInUse, match="process 1 on elsewhere"), Lease(path):
@@ -96,14 +108,21 @@ def test_a_holder_on_another_host_is_believed_until_its_lease_expires(path: Path
         assert live_session(path) == mine.session
 
 
-def test_a_holder_on_another_host_whose_clock_differs_is_believed_while_it_renews(path: Path) -> None:
+def test_a_holder_on_another_host_whose_clock_differs_is_believed_while_it_renews(
+    path: Path,
+) -> None:
     def renew(seconds: float) -> None:
         write(path, holder(host="elsewhere", pid=1, renewed=time.time() - 3600 + seconds))
 
     renew(0)
     later = threading.Timer(0.3, renew, [5])
     later.start()
-    with pytest.raises(SweepInUse, match=r"process 1 on elsewhere .*; the clocks of the two hosts differ"), Lease(path):
+    with (
+        pytest.raises(
+            SweepInUse, match=r"process 1 on elsewhere .*; the clocks of the two hosts differ"
+        ),
+        Lease(path),
+    ):
         pass
     later.join()
 
@@ -138,7 +157,10 @@ def test_a_renewal_that_fails_is_tried_again(
             full.setattr(os, "fsync", _no_space)
             time.sleep(0.1)
         after = time.time()
-        wait_until(lambda: (found := read_lease(path)) and found.renewed > after, "the lease is renewed again")
+        wait_until(
+            lambda: (found := read_lease(path)) and found.renewed > after,
+            "the lease is renewed again",
+        )
 
 
 def _no_space(descriptor: int) -> None:
@@ -154,10 +176,17 @@ def test_workers_are_asked_to_stop_and_a_renewal_does_not_forget_it(
         found = read_lease(path)
         assert found is not None
         assert found.stopping
-        wait_until(lambda: (later := read_lease(path)) and later.renewed > found.renewed and later.stopping, "renewed")
+        wait_until(
+            lambda: (
+                (later := read_lease(path)) and later.renewed > found.renewed and later.stopping
+            ),
+            "renewed",
+        )
 
 
-def test_a_driver_that_was_replaced_leaves_its_successors_lease_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_was_replaced_leaves_its_successors_lease_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     with Lease(path):
         write(path, holder())
@@ -174,7 +203,11 @@ def test_of_two_that_found_the_same_dead_lease_the_first_to_write_sees_that_it_l
     def a_moment_later(seconds: float) -> None:
         write(path, holder())
 
-    monkeypatch.setattr(lease, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=a_moment_later))
+    monkeypatch.setattr(
+        lease,
+        "time",
+        SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=a_moment_later),
+    )
     with pytest.raises(SweepInUse), Lease(path):
         pass
     assert live_session(path) == "other"
@@ -199,7 +232,9 @@ except SweepInUse:
 
 
 @pytest.mark.parametrize("before", ["nobody", "a dead driver"])
-def test_of_many_drivers_that_start_at_once_exactly_one_gets_the_sweep(path: Path, before: str) -> None:
+def test_of_many_drivers_that_start_at_once_exactly_one_gets_the_sweep(
+    path: Path, before: str
+) -> None:
     if before == "a dead driver":
         write(path, holder(**dead_process()))
     command = [sys.executable, "-c", _DRIVER, str(path)]

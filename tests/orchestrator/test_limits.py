@@ -19,8 +19,16 @@ def events(store_path: Path, trial: str) -> list[dict[str, Any]]:
 def test_over_its_memory_limit_a_trial_goes_again_with_half_the_images_at_once_and_finishes(
     cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
 ) -> None:
-    large = {"baseline.model.embed_dim": 256, "baseline.model.depth": 2, "baseline.model.num_heads": 4}
-    images = {"baseline.data.val_fraction": 0.1, "baseline.train.batch_size": 1600, "baseline.train.epochs": 1}
+    large = {
+        "baseline.model.embed_dim": 256,
+        "baseline.model.depth": 2,
+        "baseline.model.num_heads": 4,
+    }
+    images = {
+        "baseline.data.val_fraction": 0.1,
+        "baseline.train.batch_size": 1600,
+        "baseline.train.epochs": 1,
+    }
     spec = write_spec(resources={"memory": "1050MB"}, **large, **images)
     finished = cli("run", spec, "--store", store_path, *LOCAL)
     assert finished.code == 0, finished.out + finished.err
@@ -39,7 +47,9 @@ def test_the_end_of_one_trial_at_its_limit_is_not_the_end_of_the_sweep(
     cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
 ) -> None:
     long = {"name": "long", "change": {"train.epochs": 100_000}, "resources": {"time_limit": 0.5}}
-    spec = write_spec(steps=[long, {"name": "rms", "change": {"train.epochs": 2, "model.norm": "rmsnorm"}}])
+    spec = write_spec(
+        steps=[long, {"name": "rms", "change": {"train.epochs": 2, "model.norm": "rmsnorm"}}]
+    )
     assert cli("run", spec, "--store", store_path, *LOCAL).code == 1
     status = cli("status", spec, "--store", store_path, "--json").json
     assert {trial["name"]: trial["outcome"] for trial in status["trials"]} == {

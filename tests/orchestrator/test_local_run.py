@@ -30,7 +30,11 @@ WaitUntil = Callable[..., None]
 
 STEPS: list[dict[str, Any]] = [
     {"name": "rms", "change": {"model.norm": "rmsnorm"}},
-    {"name": "causal", "change": {"model.attention": "causal"}, "side": {"additive": {"model.mask_form": "additive"}}},
+    {
+        "name": "causal",
+        "change": {"model.attention": "causal"},
+        "side": {"additive": {"model.mask_form": "additive"}},
+    },
     {"name": "soft", "change": {"train.soft_mask": {"schedule": "linear", "epochs": 1}}},
 ]
 LOCAL = ("--executor", "local", "--no-tracking")
@@ -71,11 +75,21 @@ def test_a_sweep_runs_from_one_file_and_again_does_nothing(
 
 @pytest.mark.slow
 def test_kill_nine_at_any_moment_then_the_same_command_gives_the_same_bits(
-    cli: Cli, process: Process, write_spec: WriteSpec, store_path: Path, bits_of: BitsOf, wait_until: WaitUntil, weird_path: Path
+    cli: Cli,
+    process: Process,
+    write_spec: WriteSpec,
+    store_path: Path,
+    bits_of: BitsOf,
+    wait_until: WaitUntil,
+    weird_path: Path,
 ) -> None:
-    seldom = write_spec(steps=STEPS[:2], **{"baseline.train.epochs": 6, "runtime.checkpoint_seconds": 1000})
+    seldom = write_spec(
+        steps=STEPS[:2], **{"baseline.train.epochs": 6, "runtime.checkpoint_seconds": 1000}
+    )
     assert cli("run", seldom, "--store", weird_path / "undisturbed", *LOCAL).code == 0
-    spec = write_spec(steps=STEPS[:2], **{"baseline.train.epochs": 6, "runtime.checkpoint_seconds": 0})
+    spec = write_spec(
+        steps=STEPS[:2], **{"baseline.train.epochs": 6, "runtime.checkpoint_seconds": 0}
+    )
     trials = store_path / "tiny" / "trials"
     moments: list[tuple[str, Callable[[], object]]] = [
         ("a checkpoint is being written", lambda: list(trials.glob("*/checkpoint.pt.tmp"))),
@@ -90,7 +104,11 @@ def test_kill_nine_at_any_moment_then_the_same_command_gives_the_same_bits(
     final = cli("run", spec, "--store", store_path, *LOCAL)
     assert final.code == 0, final.err
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
-    attempts = [json.loads(line) for path in trials.glob("*/attempts.jsonl") for line in path.read_text().splitlines()]
+    attempts = [
+        json.loads(line)
+        for path in trials.glob("*/attempts.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     assert any(event.get("outcome") == "lost" for event in attempts)
     assert not list(trials.glob(".*")), "nothing is left of the killed drivers"
 
@@ -110,7 +128,11 @@ def test_an_interrupt_saves_and_prints_the_command_that_goes_on(
     iteration = 0
     for number in (signal.SIGTERM, signal.SIGINT):
         driver = process(*arguments)
-        wait_until(lambda before=iteration: _iteration(store_path) > before, "another epoch is over", driver)
+        wait_until(
+            lambda before=iteration: _iteration(store_path) > before,
+            "another epoch is over",
+            driver,
+        )
         os.kill(driver.pid, number)
         out, err = driver.communicate(timeout=60)
         assert driver.returncode == 130
@@ -147,19 +169,28 @@ def test_a_closed_terminal_saves_although_nothing_can_be_written_to_it(
 
 
 def _iteration(store_path: Path) -> int:
-    lines = [line for path in store_path.glob("tiny/trials/*/metrics.jsonl") for line in read_json_lines(path)]
+    lines = [
+        line
+        for path in store_path.glob("tiny/trials/*/metrics.jsonl")
+        for line in read_json_lines(path)
+    ]
     return int(lines[-1]["iteration"]) if lines else 0
 
 
 def words_of(command: str) -> list[str]:
     """What a shell makes of a command that we printed."""
-    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True
+    )
     return done.stdout.split("\0")[:-1]
 
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_when_its_reader_goes_away(
-    process: Process, write_spec: WriteSpec, store_path: Path, results: Callable[..., dict[str, Path]]
+    process: Process,
+    write_spec: WriteSpec,
+    store_path: Path,
+    results: Callable[..., dict[str, Path]],
 ) -> None:
     driver = process("run", write_spec(seeds=[0, 1]), "--store", store_path, *LOCAL)
     assert driver.stdout is not None
@@ -173,8 +204,14 @@ def test_a_sweep_goes_on_when_its_reader_goes_away(
 def test_a_second_interrupt_stops_at_once(
     process: Process, write_spec: WriteSpec, store_path: Path, wait_until: WaitUntil
 ) -> None:
-    driver = process("run", write_spec(**{"baseline.train.epochs": 100_000}), "--store", store_path, *LOCAL)
-    wait_until(lambda: list(store_path.glob("tiny/trials/*/metrics.jsonl")), "the first epoch is over", driver)
+    driver = process(
+        "run", write_spec(**{"baseline.train.epochs": 100_000}), "--store", store_path, *LOCAL
+    )
+    wait_until(
+        lambda: list(store_path.glob("tiny/trials/*/metrics.jsonl")),
+        "the first epoch is over",
+        driver,
+    )
     os.kill(driver.pid, signal.SIGINT)
     time.sleep(0.01)
     os.kill(driver.pid, signal.SIGINT)
@@ -190,7 +227,9 @@ def test_an_edited_spec_trains_only_what_changed_and_overwrites_nothing(
     before = {path: path.read_bytes() for path in store_path.glob("tiny/trials/*/result.json")}
     edited = [dict(step) for step in STEPS]
     edited[2] = {"name": "soft", "change": {"train.soft_mask": {"schedule": "linear", "epochs": 2}}}
-    spec = write_spec(steps=[*edited, {"name": "wide", "change": {"model.class_token": "last"}}], seeds=[0])
+    spec = write_spec(
+        steps=[*edited, {"name": "wide", "change": {"model.class_token": "last"}}], seeds=[0]
+    )
     finished = cli("run", spec, "--store", store_path, *LOCAL)
     assert finished.code == 0
     assert "tiny: 6 trials: 2 new, 4 done" in finished.out
@@ -200,14 +239,20 @@ def test_an_edited_spec_trains_only_what_changed_and_overwrites_nothing(
     assert names == {"soft-seed0": 1, "wide-seed0": 1}
 
 
-def test_operational_settings_and_names_train_nothing_again(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
+def test_operational_settings_and_names_train_nothing_again(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
     cli("run", write_spec(steps=STEPS), "--store", store_path, *LOCAL)
     spec = write_spec(steps=STEPS, **{"runtime.checkpoint_seconds": 60, "resources": {"cpus": 2}})
     assert "5 done" in cli("run", spec, "--store", store_path, *LOCAL).out
 
 
 def test_a_failing_trial_is_exit_code_one_left_alone_by_run_and_retried_by_resume(
-    cli: Cli, write_spec: WriteSpec, store_path: Path, monkeypatch: pytest.MonkeyPatch, results: Callable[..., dict[str, Path]]
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    results: Callable[..., dict[str, Path]],
 ) -> None:
     spec = write_spec(steps=STEPS)
     with monkeypatch.context() as broken:
@@ -225,7 +270,10 @@ def test_a_failing_trial_is_exit_code_one_left_alone_by_run_and_retried_by_resum
     assert results().keys() == {"baseline-seed0"}
     assert cli("resume", "tiny", "--store", store_path, *LOCAL).code == 0
     assert len(results()) == 5
-    events = [json.loads(line) for line in (results()["rms-seed0"].parent / "attempts.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in (results()["rms-seed0"].parent / "attempts.jsonl").read_text().splitlines()
+    ]
     assert [event.get("outcome") for event in events] == [None, "failed", None, "finished"]
 
 
@@ -244,13 +292,19 @@ def test_the_same_training_in_another_sweep_is_reused(
     cli: Cli, write_spec: WriteSpec, store_path: Path, results: Callable[..., dict[str, Path]]
 ) -> None:
     cli("run", write_spec("first", steps=STEPS), "--store", store_path, *LOCAL)
-    renamed = [{"name": "root_mean_square", "change": {"model.norm": "rmsnorm"}}, {"name": "new", "change": {"train.lr": 0.02}}]
+    renamed = [
+        {"name": "root_mean_square", "change": {"model.norm": "rmsnorm"}},
+        {"name": "new", "change": {"train.lr": 0.02}},
+    ]
     finished = cli("run", write_spec("second", steps=renamed), "--store", store_path, *LOCAL)
     assert finished.code == 0
     assert "second: 3 trials: 1 new, 2 reuse" in finished.out
     assert results("second").keys() == {"new-seed0"}
     first, second = (
-        {s["name"]: s for s in cli("report", name, "--store", store_path, "--format", "json").json["steps"]}
+        {
+            s["name"]: s
+            for s in cli("report", name, "--store", store_path, "--format", "json").json["steps"]
+        }
         for name in ("first", "second")
     )
     assert second["baseline"]["values"] == first["baseline"]["values"]
@@ -258,21 +312,37 @@ def test_the_same_training_in_another_sweep_is_reused(
 
 
 def test_cells_that_coincide_are_trained_once_and_reported_twice(
-    cli: Cli, write_spec: WriteSpec, store_path: Path, results: Callable[..., dict[str, Path]], new_mlflow: Callable[..., str]
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
+    results: Callable[..., dict[str, Path]],
+    new_mlflow: Callable[..., str],
 ) -> None:
     new_mlflow()
-    steps = [{"name": "rms", "change": {"model.norm": "rmsnorm"}}, {"name": "back", "change": {"model.norm": "layernorm"}}]
+    steps = [
+        {"name": "rms", "change": {"model.norm": "rmsnorm"}},
+        {"name": "back", "change": {"model.norm": "layernorm"}},
+    ]
     finished = cli("run", write_spec(steps=steps), "--store", store_path, "--executor", "local")
     assert finished.code == 0
     assert results().keys() == {"baseline-seed0", "rms-seed0"}
-    report = {s["name"]: s for s in cli("report", "tiny", "--store", store_path, "--format", "json").json["steps"]}
+    report = {
+        s["name"]: s
+        for s in cli("report", "tiny", "--store", store_path, "--format", "json").json["steps"]
+    }
     assert report["back"]["values"] == report["baseline"]["values"]
     status = cli("status", "tiny", "--store", store_path, "--json").json
-    assert all(trial["mlflow_run_id"] for trial in status["trials"]), "each trial has its run, the one that is reused too"
+    assert all(trial["mlflow_run_id"] for trial in status["trials"]), (
+        "each trial has its run, the one that is reused too"
+    )
 
 
-def test_regimes_walk_the_same_road_from_other_baselines(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
-    spec = write_spec(steps=STEPS[:1], regimes={"small": {"model.depth": 1}, "deep": {"model.depth": 2}})
+def test_regimes_walk_the_same_road_from_other_baselines(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
+    spec = write_spec(
+        steps=STEPS[:1], regimes={"small": {"model.depth": 1}, "deep": {"model.depth": 2}}
+    )
     assert cli("run", spec, "--store", store_path, *LOCAL).code == 0
     report = cli("report", spec, "--store", store_path, "--format", "json").json
     assert [(step["regime"], step["name"]) for step in report["steps"]] == [
@@ -286,7 +356,16 @@ def test_regimes_walk_the_same_road_from_other_baselines(cli: Cli, write_spec: W
 def test_mlflow_that_is_down_delays_the_view_and_nothing_else(
     cli: Cli, write_spec: WriteSpec, store_path: Path, new_mlflow: Callable[..., str]
 ) -> None:
-    finished = cli("run", write_spec(), "--store", store_path, "--executor", "local", "--tracking-uri", "nonsense://x")
+    finished = cli(
+        "run",
+        write_spec(),
+        "--store",
+        store_path,
+        "--executor",
+        "local",
+        "--tracking-uri",
+        "nonsense://x",
+    )
     assert finished.code == 0
     assert "cannot write to MLflow at nonsense://x" in finished.out
     new_mlflow()
@@ -295,7 +374,9 @@ def test_mlflow_that_is_down_delays_the_view_and_nothing_else(
 
 
 @pytest.mark.timeout(60)
-def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(make_sweep: Callable[..., Any]) -> None:
+def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(
+    make_sweep: Callable[..., Any],
+) -> None:
     sweep = make_sweep(seeds=[0, 1])
     starts: list[str] = []
 

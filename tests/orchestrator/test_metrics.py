@@ -43,7 +43,9 @@ ENDS: dict[str, list[Any]] = {
 }
 
 
-def without(metric: str, names: tuple[str, ...], ends: dict[str, list[Any]]) -> Callable[[TrialSpec], TrialRecord]:
+def without(
+    metric: str, names: tuple[str, ...], ends: dict[str, list[Any]]
+) -> Callable[[TrialSpec], TrialRecord]:
     """The store's answer where the trials of some variants did not record a metric."""
     known = records(ends)
 
@@ -51,7 +53,10 @@ def without(metric: str, names: tuple[str, ...], ends: dict[str, list[Any]]) -> 
         record = known(trial)
         if record.result is None or trial.variant not in names:
             return record
-        parts = {part: {k: v for k, v in record.result[part].items() if k != metric} for part in ("metrics", "best")}
+        parts = {
+            part: {k: v for k, v in record.result[part].items() if k != metric}
+            for part in ("metrics", "best")
+        }
         return replace(record, result={**record.result, **parts})
 
     return record_of
@@ -76,19 +81,26 @@ def test_every_metric_of_the_table_is_what_a_training_records(zoo: Path) -> None
 
 
 def test_a_wrong_metric_is_refused_where_it_stands(tmp_path: Path) -> None:
-    assert problems(tmp_path, "{name: val/los}") == ["8:16: there is no metric 'val/los'; did you mean 'val/loss'?"]
+    assert problems(tmp_path, "{name: val/los}") == [
+        "8:16: there is no metric 'val/los'; did you mean 'val/loss'?"
+    ]
     assert problems(tmp_path, "{also: [train/loss, val/ecce]}") == [
         "8:29: there is no metric 'val/ecce'; did you mean 'val/ece'?"
     ]
     twice = "is there already; each metric is shown once"
-    assert problems(tmp_path, "{also: [val/acc1, val/ece, val/ece]}") == [f"8:17: val/acc1 {twice}", f"8:36: val/ece {twice}"]
+    assert problems(tmp_path, "{also: [val/acc1, val/ece, val/ece]}") == [
+        f"8:17: val/acc1 {twice}",
+        f"8:36: val/ece {twice}",
+    ]
     assert "has no curve" in problems(tmp_path, f"{{name: {PEAK_MEMORY}}}")[0]
 
 
 def test_the_mode_of_a_known_metric_need_not_be_said_and_cannot_be_wrong(tmp_path: Path) -> None:
     assert spec_of(tmp_path, "metric: {name: val/ece}").schema.metric.mode == "min"
     assert spec_of(tmp_path, "metric: {name: time/images_per_second}").schema.metric.mode == "max"
-    assert problems(tmp_path, "{name: val/ece, mode: max}") == ["8:9: mode max would call a worse val/ece an improvement"]
+    assert problems(tmp_path, "{name: val/ece, mode: max}") == [
+        "8:9: mode max would call a worse val/ece an improvement"
+    ]
 
 
 def test_metrics_of_averaged_weights_need_the_average(tmp_path: Path) -> None:
@@ -96,20 +108,31 @@ def test_metrics_of_averaged_weights_need_the_average(tmp_path: Path) -> None:
     assert problems(tmp_path, "{name: val_ema/acc1}") == [f"8:16: {message}"]
     assert problems(tmp_path, "{also: [val_ema/acc1]}") == [f"8:17: {message}"]
     step = "steps: [{name: ema, change: {train.ema: 0.9}}]"
-    assert spec_of(tmp_path, f"metric: {{also: [val_ema/acc1]}}\n{step}").schema.metric.also == ["val_ema/acc1"]
+    assert spec_of(tmp_path, f"metric: {{also: [val_ema/acc1]}}\n{step}").schema.metric.also == [
+        "val_ema/acc1"
+    ]
     with pytest.raises(SpecError, match="which baseline does not have"):
         spec_of(tmp_path, f"metric: {{name: val_ema/acc1}}\n{step}")
 
 
-def test_a_further_metric_is_described_over_the_same_seeds_against_the_same_step(tmp_path: Path) -> None:
+def test_a_further_metric_is_described_over_the_same_seeds_against_the_same_step(
+    tmp_path: Path,
+) -> None:
     roadmap = roadmap_of(spec_of(tmp_path, BODY), ENDS)
     last = row(roadmap, "last")
     loss = last.also["train/loss"]
-    assert loss.values == {seed: pytest.approx(2 - value / 100) for seed, value in last.values.items()}
+    assert loss.values == {
+        seed: pytest.approx(2 - value / 100) for seed, value in last.values.items()
+    }
     assert last.delta_previous is not None
     assert loss.delta_previous is not None
-    assert loss.delta_previous.versus == last.delta_previous.versus == "rmsnorm"  # over the mixed step
-    differences = [loss.values[seed] - row(roadmap, "rmsnorm").also["train/loss"].values[seed] for seed in range(3)]
+    assert (
+        loss.delta_previous.versus == last.delta_previous.versus == "rmsnorm"
+    )  # over the mixed step
+    differences = [
+        loss.values[seed] - row(roadmap, "rmsnorm").also["train/loss"].values[seed]
+        for seed in range(3)
+    ]
     interval = stats.t.interval(0.95, 2, sum(differences) / 3, stats.sem(differences))
     assert loss.delta_previous.effect.ci95 == pytest.approx(interval)
 
@@ -129,7 +152,10 @@ def test_p_values_are_of_the_sweeps_metric_alone(tmp_path: Path) -> None:
     beside = roadmap_of(spec_of(tmp_path, BODY), ENDS)
     for one, other in zip(alone.rows, beside.rows, strict=True):
         assert one.delta_previous == other.delta_previous
-        assert other.also["train/loss"].delta_previous is None or other.also["train/loss"].delta_previous.adjusted_p_value is None  # type: ignore[union-attr]
+        assert (
+            other.also["train/loss"].delta_previous is None
+            or other.also["train/loss"].delta_previous.adjusted_p_value is None
+        )  # type: ignore[union-attr]
     assert any("train/loss: described, not tested" in note for note in notes(beside))
     assert not any("described" in note for note in notes(alone))
 
@@ -146,27 +172,51 @@ def test_every_format_has_the_columns_and_json_a_key_for_each_step(tmp_path: Pat
     content = json.loads(render(roadmap, "json"))
     assert (content["metric"], content["also"]) == ("val/acc1", ["train/loss"])
     described = content["steps"][1]["also"]["train/loss"]
-    assert described["delta_previous"].keys() == {"mean", "ci95", "versus", "pairs", "std", "caveat"}
+    assert described["delta_previous"].keys() == {
+        "mean",
+        "ci95",
+        "versus",
+        "pairs",
+        "std",
+        "caveat",
+    }
     assert described["mean"] == pytest.approx(1.26833, abs=1e-4)
 
 
 def test_a_metric_that_older_results_lack_is_blank_and_counted(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, BODY)
-    roadmap = build_roadmap(spec, trials_of(spec, digest), without("train/loss", ("baseline", "causal"), ENDS))
+    roadmap = build_roadmap(
+        spec, trials_of(spec, digest), without("train/loss", ("baseline", "causal"), ENDS)
+    )
     at = [column.heading for column in columns(roadmap)].index("train/loss")
     baseline, rmsnorm, causal, last = (cells(roadmap, row)[at : at + 2] for row in roadmap.rows)
     assert (baseline, rmsnorm[1], causal) == (["", ""], "", ["", ""])
     assert "[" in last[1]
-    assert [row.delta_previous for row in roadmap.rows] == [r.delta_previous for r in roadmap_of(spec, ENDS).rows]
+    assert [row.delta_previous for row in roadmap.rows] == [
+        r.delta_previous for r in roadmap_of(spec, ENDS).rows
+    ]
     assert any(note.startswith("train/loss is missing in 6 trials") for note in notes(roadmap))
 
 
 def test_the_sweeps_own_metric_may_be_missing_as_well(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, BODY.replace("name: val/acc1, also: [train/loss]", "name: train/loss").replace("val/acc1", "value"))
-    roadmap = build_roadmap(spec, trials_of(spec, digest), without("train/loss", ("rmsnorm",), ENDS))
-    assert [row.variant.name for row in roadmap.rows if row.is_healthy] == ["baseline", "rmsnorm", "last"]
+    spec = spec_of(
+        tmp_path,
+        BODY.replace("name: val/acc1, also: [train/loss]", "name: train/loss").replace(
+            "val/acc1", "value"
+        ),
+    )
+    roadmap = build_roadmap(
+        spec, trials_of(spec, digest), without("train/loss", ("rmsnorm",), ENDS)
+    )
+    assert [row.variant.name for row in roadmap.rows if row.is_healthy] == [
+        "baseline",
+        "rmsnorm",
+        "last",
+    ]
     assert row(roadmap, "rmsnorm").summary is None
-    assert row(roadmap, "last").delta_previous is None, "it is held against rmsnorm, and nothing else takes its place"
+    assert row(roadmap, "last").delta_previous is None, (
+        "it is held against rmsnorm, and nothing else takes its place"
+    )
     render(roadmap, "html")
 
 
@@ -176,9 +226,19 @@ PUBLISHED = BODY.replace("{val/acc1: 74.5, source", "{train/loss: 1.25, val/acc1
 def test_figures_of_several_metrics_stand_beside_each(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, PUBLISHED)
     roadmap = roadmap_of(spec, ENDS)
-    shown = dict(zip([column.heading for column in columns(roadmap)], cells(roadmap, row(roadmap, "rmsnorm")), strict=True))
+    shown = dict(
+        zip(
+            [column.heading for column in columns(roadmap)],
+            cells(roadmap, row(roadmap, "rmsnorm")),
+            strict=True,
+        )
+    )
     assert (shown["reference"], shown["train/loss reference"]) == ("74.5", "1.25")
-    assert row(roadmap, "rmsnorm").variant.reference == {"value": 74.5, "source": "a paper", "also": {"train/loss": 1.25}}
+    assert row(roadmap, "rmsnorm").variant.reference == {
+        "value": 74.5,
+        "source": "a paper",
+        "also": {"train/loss": 1.25},
+    }
     assert row(by(spec, "train/loss"), "rmsnorm").variant.reference == {
         "value": 1.25,
         "source": "a paper",
@@ -187,10 +247,15 @@ def test_figures_of_several_metrics_stand_beside_each(tmp_path: Path) -> None:
 
 
 def test_a_figure_of_a_metric_that_is_not_shown_is_refused_where_it_stands(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"the report shows no train/loss, it shows val/acc1: add it to metric\.also") as caught:
+    with pytest.raises(
+        SpecError,
+        match=r"the report shows no train/loss, it shows val/acc1: add it to metric\.also",
+    ) as caught:
         spec_of(tmp_path, PUBLISHED.replace(", also: [train/loss]", ""))
     assert [(problem.line, problem.column) for problem in caught.value.problems] == [(13, 17)]
-    with pytest.raises(SpecError, match="a figure of val/acc1, the sweep's metric, is missing here"):
+    with pytest.raises(
+        SpecError, match="a figure of val/acc1, the sweep's metric, is missing here"
+    ):
         spec_of(tmp_path, PUBLISHED.replace("val/acc1: 74.5, ", ""))
 
 
@@ -199,7 +264,9 @@ def test_averages_over_a_design_leave_out_cells_that_lack_the_metric(tmp_path: P
     spec = spec_of(tmp_path, re.sub(r"    reference.*\n", "", body))
     lacking = "factorial.010"
     ends = {variant.name: [70.0 + len(variant.cell), 71.0, 73.0] for variant in spec.variants}
-    [section] = build_roadmap(spec, trials_of(spec, digest), without("train/loss", (lacking,), ends)).sections
+    [section] = build_roadmap(
+        spec, trials_of(spec, digest), without("train/loss", (lacking,), ends)
+    ).sections
     assert list(section.left_out) == [f"{lacking}: no trial recorded it"]
     assert [line.delta is not None for line in section.lines if line.kind == "effect"] == [True] * 3
 
@@ -207,15 +274,26 @@ def test_averages_over_a_design_leave_out_cells_that_lack_the_metric(tmp_path: P
 def by(spec: SweepSpec, name: str, mode: Any = None) -> Roadmap:
     trials, record_of = trials_of(spec, digest), records(ENDS)
     results = [result for trial in trials if (result := record_of(trial).result)]
-    return build_roadmap(spec, trials, record_of, other_metric(spec.schema.metric, name, mode, results))
+    return build_roadmap(
+        spec, trials, record_of, other_metric(spec.schema.metric, name, mode, results)
+    )
 
 
 def test_the_same_roadmap_by_another_metric_says_that_it_is_not_the_sweeps(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, BODY)
     other = by(spec, "train/loss")
-    assert (other.metric, other.mode, other.own_metric, other.also) == ("train/loss", "min", "val/acc1", ["val/acc1"])
+    assert (other.metric, other.mode, other.own_metric, other.also) == (
+        "train/loss",
+        "min",
+        "val/acc1",
+        ["val/acc1"],
+    )
     own = roadmap_of(
-        spec_of(tmp_path, BODY.replace("val/acc1, also: [train/loss]", "train/loss").replace("val/acc1", "value")), ENDS
+        spec_of(
+            tmp_path,
+            BODY.replace("val/acc1, also: [train/loss]", "train/loss").replace("val/acc1", "value"),
+        ),
+        ENDS,
     )
     assert [row.delta_previous for row in other.rows] == [row.delta_previous for row in own.rows]
     assert row(other, "rmsnorm").variant.reference is None, "it is a figure of the sweep's metric"
@@ -225,14 +303,19 @@ def test_the_same_roadmap_by_another_metric_says_that_it_is_not_the_sweeps(tmp_p
 
 def test_what_nobody_recorded_cannot_be_reported(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, BODY)
-    with pytest.raises(UsageError, match="no trial has recorded 'train/los'; did you mean 'train/loss'"):
+    with pytest.raises(
+        UsageError, match="no trial has recorded 'train/los'; did you mean 'train/loss'"
+    ):
         by(spec, "train/los")
     with pytest.raises(UsageError, match="would call a worse val/loss an improvement"):
         by(spec, "val/loss", "max")
 
 
 def test_a_metric_of_somebody_elses_needs_a_direction() -> None:
-    own, results = MetricSchema(name="my/score", mode="min"), [{"metrics": {"my/score": 3.0, "my/gain": 1.0}}]
+    own, results = (
+        MetricSchema(name="my/score", mode="min"),
+        [{"metrics": {"my/score": 3.0, "my/gain": 1.0}}],
+    )
     assert other_metric(own, "my/score", None, results).mode == "min"
     assert other_metric(own, "my/gain", "max", results).also == ["my/score"]
     with pytest.raises(UsageError, match="add --mode max or --mode min"):
@@ -242,11 +325,16 @@ def test_a_metric_of_somebody_elses_needs_a_direction() -> None:
 def test_a_search_that_goes_by_what_was_not_recorded_says_so(tmp_path: Path) -> None:
     [trial, *_] = trials_of(spec_of(tmp_path, BODY), digest)
     record = without("train/loss", ("baseline",), ENDS)(trial)
-    with pytest.raises(UsageError, match=r"baseline-seed0 has no train/loss, which its search goes by.*Remove /runs"):
+    with pytest.raises(
+        UsageError,
+        match=r"baseline-seed0 has no train/loss, which its search goes by.*Remove /runs",
+    ):
         _reached(trial, record, MetricSchema(name="train/loss"))
 
 
-@pytest.mark.parametrize(("values", "decimals"), [([0.0312], 5), ([0.5, 2.3], 3), ([123456.0], 0), ([0.0], 2), ([], 2)])
+@pytest.mark.parametrize(
+    ("values", "decimals"), [([0.0312], 5), ([0.5, 2.3], 3), ([123456.0], 0), ([0.0], 2), ([], 2)]
+)
 def test_unknown_metrics_are_shown_with_four_digits(values: list[float], decimals: int) -> None:
     assert decimals_of("my/score", values) == decimals
 
@@ -255,16 +343,28 @@ def test_mlflow_has_the_described_metrics_without_p_values(tmp_path: Path) -> No
     spec = spec_of(tmp_path, BODY)
     summary = summary_of(spec, row(roadmap_of(spec, ENDS), "rmsnorm"), is_whole=True)
     assert summary.metrics["train/loss"] == pytest.approx(1.26833, abs=1e-4)
-    assert {"train/loss_std", "train/loss_ci95_low", "delta_previous/train/loss/mean"} <= summary.metrics.keys()
+    assert {
+        "train/loss_std",
+        "train/loss_ci95_low",
+        "delta_previous/train/loss/mean",
+    } <= summary.metrics.keys()
     assert "delta_previous/p_value" in summary.metrics
     assert "delta_previous/train/loss/p_value" not in summary.metrics
 
 
 def test_the_command_reports_by_another_metric(cli: Callable[..., Any], zoo: Path) -> None:
-    found = cli("report", "zoo", "--store", zoo / "runs", "--metric", "train/loss", "--format", "json")
-    assert (found.code, found.json["metric"], found.json["own_metric"]) == (0, "train/loss", "val/acc1")
+    found = cli(
+        "report", "zoo", "--store", zoo / "runs", "--metric", "train/loss", "--format", "json"
+    )
+    assert (found.code, found.json["metric"], found.json["own_metric"]) == (
+        0,
+        "train/loss",
+        "val/acc1",
+    )
     assert found.json["also"] == ["val/acc1", "val/ece"]
-    both = cli("compare", "zoo", "zoo", "--store", zoo / "runs", "--metric", "val/ece", "--format", "json")
+    both = cli(
+        "compare", "zoo", "zoo", "--store", zoo / "runs", "--metric", "val/ece", "--format", "json"
+    )
     assert (both.code, both.json["metric"]) == (0, "val/ece")
     assert cli("report", "zoo", "--store", zoo / "runs", "--metric", "val/nothing").code == 2
     assert cli("report", "zoo", "--store", zoo / "runs", "--mode", "max").code == 2
@@ -273,5 +373,8 @@ def test_the_command_reports_by_another_metric(cli: Callable[..., Any], zoo: Pat
 def test_an_axis_goes_below_zero_only_where_values_do(tmp_path: Path) -> None:
     roadmap = roadmap_of(spec_of(tmp_path, BODY), {**ENDS, "baseline": [1.0, 40.0, 90.0]})
     assert axis_of(roadmap.rows, "val/acc1").low == 0
-    negative = [replace(row, values={seed: -value for seed, value in row.values.items()}) for row in roadmap.rows]
+    negative = [
+        replace(row, values={seed: -value for seed, value in row.values.items()})
+        for row in roadmap.rows
+    ]
     assert axis_of(negative, "my/score").low < -90

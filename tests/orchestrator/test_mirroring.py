@@ -38,11 +38,16 @@ def test_everything_is_mirrored_when_the_sweep_is_over(
 
 
 def test_everything_is_mirrored_while_the_executor_clears_up(
-    mirror_to: Callable[[str], MlflowMirror], new_mlflow: Callable[..., str], zoo: Path, wait_until: Callable[..., None]
+    mirror_to: Callable[[str], MlflowMirror],
+    new_mlflow: Callable[..., str],
+    zoo: Path,
+    wait_until: Callable[..., None],
 ) -> None:
     with BackgroundMirror(mirror_to(new_mlflow()), Console(file=io.StringIO())) as background:
         background.finished()
-        wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all trials are there")
+        wait_until(
+            lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all trials are there"
+        )
 
 
 def test_a_trial_shows_up_while_it_runs(
@@ -66,10 +71,15 @@ def test_a_trial_shows_up_while_it_runs(
     with BackgroundMirror(mirror, Console(file=io.StringIO())) as background:
         appears(first)
         background.started(first)
-        wait_until(lambda: mlflow_run_ids(Store(zoo / "runs"), "zoo").keys() == {run_key(first)}, "the first is there")
+        wait_until(
+            lambda: mlflow_run_ids(Store(zoo / "runs"), "zoo").keys() == {run_key(first)},
+            "the first is there",
+        )
         appears(second)
         background.ended(second, Outcome.FINISHED)
-        wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 2, "the second is there")
+        wait_until(
+            lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 2, "the second is there"
+        )
 
 
 def test_what_was_done_before_is_there_before_anything_new_ends(
@@ -104,19 +114,31 @@ def test_an_effect_is_there_before_the_sweep_is_over_and_its_p_value_after(
     def step(name: str) -> Any:
         experiment = client.get_experiment_by_name("zoo")
         ids = [experiment.experiment_id] if experiment else []
-        runs = client.search_runs(ids, f"tags.`sweep.kind` = 'variant' and tags.`sweep.variant` = '{name}'") if ids else []
+        runs = (
+            client.search_runs(
+                ids, f"tags.`sweep.kind` = 'variant' and tags.`sweep.variant` = '{name}'"
+            )
+            if ids
+            else []
+        )
         return runs[0] if runs else None
 
     with BackgroundMirror(mirror, Console(file=io.StringIO())):
-        wait_until(lambda: (run := step("rmsnorm")) and "delta_previous/mean" in run.data.metrics, "the effect is there")
+        wait_until(
+            lambda: (run := step("rmsnorm")) and "delta_previous/mean" in run.data.metrics,
+            "the effect is there",
+        )
         early = step("rmsnorm")
         assert "delta_previous/p_value" not in early.data.metrics
-        assert not any("delta" in name for name in step("too_fast").data.metrics), "what it is held against is under way"
+        assert not any("delta" in name for name in step("too_fast").data.metrics), (
+            "what it is held against is under way"
+        )
         not_yet.rename(last)
     late = step("rmsnorm")
     assert late.info.run_id == early.info.run_id
     assert late.data.metrics == early.data.metrics | {
-        f"delta_{versus}/p_value": late.data.metrics[f"delta_{versus}/p_value"] for versus in ("previous", "baseline")
+        f"delta_{versus}/p_value": late.data.metrics[f"delta_{versus}/p_value"]
+        for versus in ("previous", "baseline")
     }
     assert "delta_previous/mean" in step("causal").data.metrics
 
@@ -172,7 +194,10 @@ def test_a_view_that_comes_back_gets_what_it_missed(
             outage.setattr(MlflowClient, "get_experiment_by_name", down)
             background.ended(mirror.trials[0], Outcome.FINISHED)
             wait_until(lambda: len(refused) > 1, "the server refused")
-        wait_until(lambda: run_key(mirror.trials[0]) in mlflow_run_ids(Store(zoo / "runs"), "zoo"), "it came back")
+        wait_until(
+            lambda: run_key(mirror.trials[0]) in mlflow_run_ids(Store(zoo / "runs"), "zoo"),
+            "it came back",
+        )
     assert said.getvalue() == ""
 
 
@@ -184,7 +209,9 @@ def test_a_view_that_hangs_does_not_hold_up_the_end(
     monkeypatch.setattr(mirroring, "_PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(MlflowClient, "__init__", lambda *arguments, **options: time.sleep(3))
     written = []
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *arguments: written.append("asked"))
+    monkeypatch.setattr(
+        MlflowClient, "get_experiment_by_name", lambda *arguments: written.append("asked")
+    )
     said = io.StringIO()
     started = time.monotonic()
     with BackgroundMirror(mirror_to("nonsense://x"), Console(file=said)) as background:

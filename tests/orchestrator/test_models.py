@@ -37,8 +37,17 @@ def validation(zoo: Path) -> Any:
 def rows(uri: str) -> dict[str, int]:
     """How much the database holds of everything that has to do with a model."""
     database = sqlite3.connect(uri.removeprefix("sqlite:///"))
-    tables = ("logged_models", "logged_model_metrics", "logged_model_tags", "metrics", "inputs", "model_versions")
-    counts = {name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+    tables = (
+        "logged_models",
+        "logged_model_metrics",
+        "logged_model_tags",
+        "metrics",
+        "inputs",
+        "model_versions",
+    )
+    counts = {
+        name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables
+    }
     database.close()
     return counts
 
@@ -47,12 +56,19 @@ def rows(uri: str) -> dict[str, int]:
 def registered(zoo: Path, cli: CommandLine, new_mlflow: NewMlflow) -> str:
     """The address of MLflow, where the zoo's road ends in version 1 of the model `zoo`."""
     uri = new_mlflow()
-    finished = cli("register", zoo / "zoo.yaml", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1")
-    assert (finished.code, "models:/zoo/1 is rmsnorm-seed1: asked for by its seed" in finished.err) == (0, True), finished
+    finished = cli(
+        "register", zoo / "zoo.yaml", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1"
+    )
+    assert (
+        finished.code,
+        "models:/zoo/1 is rmsnorm-seed1: asked for by its seed" in finished.err,
+    ) == (0, True), finished
     return uri
 
 
-def test_loaded_without_our_code_it_answers_as_the_trial_did(registered: str, zoo: Path, tmp_path: Path) -> None:
+def test_loaded_without_our_code_it_answers_as_the_trial_did(
+    registered: str, zoo: Path, tmp_path: Path
+) -> None:
     data = validation(zoo)
     np.savez(tmp_path / "images.npz", images=data.val_images.astype(np.float32))
     code = (
@@ -70,11 +86,23 @@ def test_loaded_without_our_code_it_answers_as_the_trial_did(registered: str, zo
         "print(signature)"
     )
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    arguments = [sys.executable, "-c", code, registered, str(tmp_path / "images.npz"), str(tmp_path / "answers.npz")]
-    done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    arguments = [
+        sys.executable,
+        "-c",
+        code,
+        registered,
+        str(tmp_path / "images.npz"),
+        str(tmp_path / "answers.npz"),
+    ]
+    done = subprocess.run(
+        arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     answers = np.load(tmp_path / "answers.npz")
-    [result] = (json.loads(path.read_text()) for path in zoo.glob("runs/zoo/trials/rmsnorm-seed1-*/result.json"))
+    [result] = (
+        json.loads(path.read_text())
+        for path in zoo.glob("runs/zoo/trials/rmsnorm-seed1-*/result.json")
+    )
     accuracy = 100 * float((answers["logits"].argmax(1) == data.val_labels).mean())
     assert accuracy == pytest.approx(result["metrics"]["val/acc1"], abs=1e-9)
     assert np.array_equal(answers["example"], data.val_images[:2])
@@ -82,7 +110,9 @@ def test_loaded_without_our_code_it_answers_as_the_trial_did(registered: str, zo
     assert "(-1, 10)" in done.stdout.replace("[", "(").replace("]", ")")
 
 
-def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(registered: str, zoo: Path, cli: CommandLine) -> None:
+def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(
+    registered: str, zoo: Path, cli: CommandLine
+) -> None:
     client = MlflowClient(registered, registry_uri=registered)
     version = client.get_model_version("zoo", "1")
     run = client.get_run(version.run_id)
@@ -90,7 +120,9 @@ def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(regi
     [output] = run.outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert version.source == f"models:/{model.model_id}"
-    assert {metric.key: metric.value for metric in model.metrics}.items() <= run.data.metrics.items()
+    assert {
+        metric.key: metric.value for metric in model.metrics
+    }.items() <= run.data.metrics.items()
     assert model.params["seed"] == "1"
     assert "asked for by its seed" in version.description
     before = rows(registered)
@@ -98,12 +130,25 @@ def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(regi
     assert (again.code, "models:/zoo/1 is rmsnorm-seed1" in again.err) == (0, True)
     assert rows(registered) == before
     assert before["logged_models"] == before["model_versions"] == 1
-    another = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1", "--name", "it's [red]")
+    another = cli(
+        "register",
+        "zoo",
+        "--store",
+        zoo / "runs",
+        "--step",
+        "rmsnorm",
+        "--seed",
+        "1",
+        "--name",
+        "it's [red]",
+    )
     assert "models:/it's [red]/1 is rmsnorm-seed1" in another.err
     assert rows(registered) == before | {"model_versions": 2}
 
 
-def test_what_was_cut_off_on_its_way_is_made_again(registered: str, zoo: Path, cli: CommandLine) -> None:
+def test_what_was_cut_off_on_its_way_is_made_again(
+    registered: str, zoo: Path, cli: CommandLine
+) -> None:
     database = sqlite3.connect(registered.removeprefix("sqlite:///"))
     database.execute("UPDATE logged_models SET status = 1")  # pending
     database.execute("DELETE FROM model_versions")
@@ -117,7 +162,9 @@ def test_what_was_cut_off_on_its_way_is_made_again(registered: str, zoo: Path, c
     assert (str(model.status), model.tags["sweep.trial"]) == ("READY", "rmsnorm-seed1")
 
 
-def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(registered: str, zoo: Path, cli: CommandLine) -> None:
+def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(
+    registered: str, zoo: Path, cli: CommandLine
+) -> None:
     client = MlflowClient(registered)
     cli("sync", "zoo", "--store", zoo / "runs")
     experiment = client.get_experiment_by_name("zoo").experiment_id
@@ -133,16 +180,32 @@ def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(regis
     assert cli(*arguments).code == 0
 
 
-def test_each_mlflow_gets_the_network_of_its_own_run(registered: str, zoo: Path, cli: CommandLine, new_mlflow: NewMlflow) -> None:
+def test_each_mlflow_gets_the_network_of_its_own_run(
+    registered: str, zoo: Path, cli: CommandLine, new_mlflow: NewMlflow
+) -> None:
     other = new_mlflow("other.db")
     for uri in (other, registered, other):  # the store remembers the runs of one of them only
-        done = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1", "--tracking-uri", uri)
+        done = cli(
+            "register",
+            "zoo",
+            "--store",
+            zoo / "runs",
+            "--step",
+            "rmsnorm",
+            "--seed",
+            "1",
+            "--tracking-uri",
+            uri,
+        )
         assert (done.code, "models:/zoo/1 is rmsnorm-seed1" in done.err) == (0, True), done.err
 
 
 @pytest.mark.parametrize(
     ("seed", "chosen", "why"),
-    [("median", "worse", "the median of 2 seeds by val/acc1"), ("best", "better", "on the very images that it was chosen by")],
+    [
+        ("median", "worse", "the median of 2 seeds by val/acc1"),
+        ("best", "better", "on the very images that it was chosen by"),
+    ],
 )
 def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why: str) -> None:
     from illama.data.datasets import dataset_digest
@@ -154,7 +217,10 @@ def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why:
     found = representative(spec, trials, store.record, "rmsnorm", seed)
     assert (
         found.trial.seed
-        == {"worse": min(values, key=lambda k: values[k]), "better": max(values, key=lambda k: values[k])}[chosen]
+        == {
+            "worse": min(values, key=lambda k: values[k]),
+            "better": max(values, key=lambda k: values[k]),
+        }[chosen]
     )
     assert why in found.why
     assert last_step(spec).name == "broken"
@@ -164,22 +230,32 @@ def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why:
     ("arguments", "message"),
     [
         (["--step", "rmsnrom"], "zoo has no step 'rmsnrom'; did you mean 'rmsnorm'?"),
-        (["--step", "rmsnorm", "--seed", "7"], "no seed '7' of rmsnorm is trained to the end; allowed: median, best, 0, 1"),
+        (
+            ["--step", "rmsnorm", "--seed", "7"],
+            "no seed '7' of rmsnorm is trained to the end; allowed: median, best, 0, 1",
+        ),
         ([], "no trial of broken is trained to the end"),
         (["--step", "too_fast"], "no trial of too_fast is trained to the end"),
     ],
 )
-def test_what_cannot_be_registered_is_told(zoo: Path, cli: CommandLine, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_registered_is_told(
+    zoo: Path, cli: CommandLine, arguments: list[str], message: str
+) -> None:
     finished = cli("register", "zoo", "--store", zoo / "runs", *arguments)
     assert (finished.code, message in finished.err) == (2, True), finished.err
 
 
-def test_a_checkpoint_that_is_gone_is_told(zoo: Path, cli: CommandLine, new_mlflow: NewMlflow) -> None:
+def test_a_checkpoint_that_is_gone_is_told(
+    zoo: Path, cli: CommandLine, new_mlflow: NewMlflow
+) -> None:
     new_mlflow()
     for path in zoo.glob("runs/zoo/trials/rmsnorm-seed0-*/checkpoint*"):
         path.unlink()
     finished = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "0")
-    assert (finished.code, "the network of rmsnorm-seed0 cannot be rebuilt: there is no whole" in finished.err) == (2, True)
+    assert (
+        finished.code,
+        "the network of rmsnorm-seed0 cannot be rebuilt: there is no whole" in finished.err,
+    ) == (2, True)
 
 
 def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None:
@@ -191,11 +267,22 @@ def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None
     from illama.weights.inference import load_classifier
 
     random = np.random.default_rng(0)
-    for part, label, index in ((part, label, i) for part in ("train", "val") for label in ("a", "b") for i in range(2)):
+    for part, label, index in (
+        (part, label, i) for part in ("train", "val") for label in ("a", "b") for i in range(2)
+    ):
         folder = tmp_path / "pictures" / part / label
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (20, 24, 3), np.uint8)).save(folder / f"{index}.png")
-    shape = {"img_size": 16, "patch_size": 8, "in_chans": 3, "num_classes": 2, "embed_dim": 16, "depth": 1}
+        Image.fromarray(random.integers(0, 256, (20, 24, 3), np.uint8)).save(
+            folder / f"{index}.png"
+        )
+    shape = {
+        "img_size": 16,
+        "patch_size": 8,
+        "in_chans": 3,
+        "num_classes": 2,
+        "embed_dim": 16,
+        "depth": 1,
+    }
     config = resolve(
         {
             "model": {"name": "vit_digits", **shape},
@@ -204,11 +291,18 @@ def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None
         }
     )
     runtime = RuntimeConfig(device="cpu", data_dir=tmp_path)
-    train(config, runtime=runtime, log_metrics=lambda metrics, iteration: None, checkpoint_dir=tmp_path / "out")
+    train(
+        config,
+        runtime=runtime,
+        log_metrics=lambda metrics, iteration: None,
+        checkpoint_dir=tmp_path / "out",
+    )
     classifier, pixels = load_classifier(tmp_path / "out", tmp_path)
     seen, _ = next(make_loader(config, runtime, torch.device("cpu")).validation())
     with torch.no_grad():
-        assert torch.equal(classifier(torch.from_numpy(pixels)), classifier.network(seen[: len(pixels)]))
+        assert torch.equal(
+            classifier(torch.from_numpy(pixels)), classifier.network(seen[: len(pixels)])
+        )
     assert pixels.max() > 200
 
 
@@ -233,14 +327,37 @@ def serve(tmp_path: Path) -> Iterator[Callable[[str, str], Served]]:
 
     def start(uri: str, model: str) -> Served:
         port = free_port()
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)]
-        path = (
-            f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # as in an activated environment: it calls uvicorn
-        )
-        environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "models",
+            "serve",
+            "-m",
+            model,
+            "--env-manager",
+            "local",
+            "-p",
+            str(port),
+        ]
+        # as in an activated environment: it calls uvicorn
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {
+            "MLFLOW_TRACKING_URI": uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PATH": path,
+        }
         log = (tmp_path / "serve.log").open("w")
         started.append(
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True, cwd=tmp_path, start_new_session=True)
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                text=True,
+                cwd=tmp_path,
+                start_new_session=True,
+            )
         )
         log.close()
         return Served(f"http://127.0.0.1:{port}", started[-1])
@@ -254,13 +371,18 @@ def serve(tmp_path: Path) -> Iterator[Callable[[str, str], Served]]:
 
 @pytest.mark.slow
 def test_mlflow_serves_it_and_it_reads_a_real_digit(
-    registered: str, zoo: Path, serve: Callable[[str, str], "Served"], wait_until: Callable[..., None]
+    registered: str,
+    zoo: Path,
+    serve: Callable[[str, str], "Served"],
+    wait_until: Callable[..., None],
 ) -> None:
     server = serve(registered, "models:/zoo/1")
     wait_until(lambda: server.answers("/ping"), "the server answers", server.process)
     data = validation(zoo)
     body = json.dumps({"inputs": data.val_images[:64].astype(int).tolist()}).encode()
-    request = urllib.request.Request(f"{server.address}/invocations", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{server.address}/invocations", body, {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=30) as response:
         answer = json.load(response)["predictions"]
     from illama.weights.inference import load_classifier

@@ -12,7 +12,9 @@ import pytest
 CommandLine = Callable[..., Any]
 
 
-def shell(command: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+def shell(
+    command: str, *arguments: object, **environment: str
+) -> "subprocess.CompletedProcess[bytes]":
     """Run `orchestrator` with `arguments` as `"$@"` of a shell's `command`."""
     call = ["sh", "-c", command, "sh", sys.executable, "-m", "orchestrator", *map(str, arguments)]
     return subprocess.run(call, capture_output=True, env=os.environ | environment, check=False)
@@ -33,7 +35,17 @@ def test_closed_outputs_are_no_accident(zoo: Path) -> None:
 def test_a_spec_that_names_no_function_runs_nothing_that_lies_beside_it(zoo: Path) -> None:
     for library in ("matplotlib", "scipy", "json"):
         (zoo / f"{library}.py").write_text("raise RuntimeError('it ran')")
-    done = shell('"$@"', "report", zoo / "zoo.yaml", "--store", zoo / "runs", "--format", "png", "--output", zoo / "zoo.png")
+    done = shell(
+        '"$@"',
+        "report",
+        zoo / "zoo.yaml",
+        "--store",
+        zoo / "runs",
+        "--format",
+        "png",
+        "--output",
+        zoo / "zoo.png",
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert (zoo / "zoo.png").stat().st_size > 1000
 

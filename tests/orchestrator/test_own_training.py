@@ -99,22 +99,41 @@ def test_a_sweep_runs_to_its_roadmap_in_mlflow_and_a_second_run_has_nothing_to_d
     ran = cli("run", spec, *options, "--executor", "local")
     assert (ran.code, "what the user prints" in ran.out) == (0, False), ran.err
     planned = cli("plan", spec, *options, "--json").json
-    assert {(trial["action"], trial["params"], trial["flops"]) for trial in planned["trials"]} >= {("done", None, None)}
+    assert {(trial["action"], trial["params"], trial["flops"]) for trial in planned["trials"]} >= {
+        ("done", None, None)
+    }
     assert [warning["code"] for warning in planned["warnings"]] == ["few-seeds"]
-    steps = {step["name"]: step for step in cli("report", "own", *options, "--format", "json").json["steps"]}
-    assert [steps[name]["params"] for name in ("baseline", "deeper", "soft", "slower")] == [10, 30, 20, 30]
-    assert all(step["outcomes"] == {"finished": 2} and step["best_epoch_mean"] is None for step in steps.values())
+    steps = {
+        step["name"]: step
+        for step in cli("report", "own", *options, "--format", "json").json["steps"]
+    }
+    assert [steps[name]["params"] for name in ("baseline", "deeper", "soft", "slower")] == [
+        10,
+        30,
+        20,
+        30,
+    ]
+    assert all(
+        step["outcomes"] == {"finished": 2} and step["best_epoch_mean"] is None
+        for step in steps.values()
+    )
     page = cli("report", "own", *options, "--format", "html").out
     assert "<summary>parts.py</summary>" in page
     assert "err at the end of training" in page
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("own").experiment_id])
-    assert {run.data.params["train.depth"] for run in runs if run.data.params.get("step") == "deeper"} == {"3", "2", "1"}
+    assert {
+        run.data.params["train.depth"] for run in runs if run.data.params.get("step") == "deeper"
+    } == {"3", "2", "1"}
     refused = cli("register", "own", *options)
-    assert (refused.code, "own:train is a training of your own" in refused.err) == (2, True), refused
+    assert (refused.code, "own:train is a training of your own" in refused.err) == (2, True), (
+        refused
+    )
 
 
-def test_a_search_and_its_pruning_work_by_iterations(cli: Any, write: Any, store_path: Path) -> None:
+def test_a_search_and_its_pruning_work_by_iterations(
+    cli: Any, write: Any, store_path: Path
+) -> None:
     search = "search: {space: {train.depth: [1, 2, 3, 4, 5, 6]}, sampler: grid, at_once: 3, prune: {after: 1}}\n"
     spec = write(HEAD + search)
     ran = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
@@ -130,14 +149,32 @@ def test_a_search_and_its_pruning_work_by_iterations(cli: Any, write: Any, store
         ("raises", 1, "failed", "ArithmeticError: no luck"),
         ("memory", 1, "out_of_memory", "MemoryError: "),
         ("nan", 0, "diverged", "err is nan after iteration 0"),
-        ("another", 1, "failed", "own:ends returned other; the sweep compares err: return that, or change 'metric'"),
+        (
+            "another",
+            1,
+            "failed",
+            "own:ends returned other; the sweep compares err: return that, or change 'metric'",
+        ),
     ],
 )
 def test_every_way_to_end_is_an_outcome(
     cli: Any, write: Any, store_path: Path, how: str, code: int, outcome: str, cause: str
 ) -> None:
     spec = write(HEAD.replace('"own:train", depth: 1', f'"own:ends", how: {how}'))
-    assert cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking", "--seeds", "0").code == code
+    assert (
+        cli(
+            "run",
+            spec,
+            "--store",
+            store_path,
+            "--executor",
+            "local",
+            "--no-tracking",
+            "--seeds",
+            "0",
+        ).code
+        == code
+    )
     trial = cli("status", spec, "--store", store_path, "--json").json["trials"][0]
     assert (trial["outcome"], trial["attempts"]) == (outcome, 1)
     assert cause in trial["cause"]
@@ -149,33 +186,80 @@ def test_every_way_to_end_is_an_outcome(
         ("depth: 1}", "dept: 1}", "5:30: unknown key 'dept'; did you mean 'depth'?"),
         ("depth: 1}", "seed: 1}", "5:30: unknown key 'seed'; allowed: "),
         ("depth: 1}", "depth: deep}", "5:37: train.depth: it should be a valid integer"),
-        ("own:train", "own:trian", "5:17: module 'own' has no function 'trian'; did you mean 'train'?"),
+        (
+            "own:train",
+            "own:trian",
+            "5:17: module 'own' has no function 'trian'; did you mean 'train'?",
+        ),
         ('"own:train"', "own", "5:17: there is no training 'own'"),
-        ("depth: 3", "dept: 3", "8:14: there is no setting 'train.dept'; did you mean 'train.depth'?"),
-        ("train.depth: 3", "model.norm: rmsnorm", "8:26: all settings of own:train are its parameters, under 'train': leave"),
-        ("  train:", "  model: {name: vit_digits}\n  train:", "5:17: all settings of own:train are its parameters"),
+        (
+            "depth: 3",
+            "dept: 3",
+            "8:14: there is no setting 'train.dept'; did you mean 'train.depth'?",
+        ),
+        (
+            "train.depth: 3",
+            "model.norm: rmsnorm",
+            "8:26: all settings of own:train are its parameters, under 'train': leave",
+        ),
+        (
+            "  train:",
+            "  model: {name: vit_digits}\n  train:",
+            "5:17: all settings of own:train are its parameters",
+        ),
         ("{name: err, mode: min}", "{name: err}", "2:9: key 'mode' is missing"),
-        ("metric: {name: err, mode: min}\n", "", "key 'metric' is missing: which of the metrics that own:train returns"),
-        ("mode: min}", "mode: min, epoch: best}", "2:39: what the best epoch is, only own:train knows"),
-        ("depth: 3}", "depth: 3}\n    expect: collapse", "9:13: whether the output of own:train depends on its input"),
-        ("seeds:", "resources: {nodes: 2}\nseeds:", "3:20: own:train runs as one process on one node"),
-        ("seeds:", "runtime: {processes: 2}\nseeds:", "3:11: runtime.processes is about the built-in training"),
+        (
+            "metric: {name: err, mode: min}\n",
+            "",
+            "key 'metric' is missing: which of the metrics that own:train returns",
+        ),
+        (
+            "mode: min}",
+            "mode: min, epoch: best}",
+            "2:39: what the best epoch is, only own:train knows",
+        ),
+        (
+            "depth: 3}",
+            "depth: 3}\n    expect: collapse",
+            "9:13: whether the output of own:train depends on its input",
+        ),
+        (
+            "seeds:",
+            "resources: {nodes: 2}\nseeds:",
+            "3:20: own:train runs as one process on one node",
+        ),
+        (
+            "seeds:",
+            "runtime: {processes: 2}\nseeds:",
+            "3:11: runtime.processes is about the built-in training",
+        ),
     ],
 )
-def test_a_mistake_is_told_at_its_place(write: Any, found: str, replaced: str, expected: str) -> None:
+def test_a_mistake_is_told_at_its_place(
+    write: Any, found: str, replaced: str, expected: str
+) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(write((HEAD + STEPS).replace(found, replaced, 1)))
-    assert any(expected in f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems), caught.value
+    assert any(expected in f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems), (
+        caught.value
+    )
 
 
-def test_a_function_that_raises_at_import_is_told_without_a_traceback(cli: Any, write: Any, folder: Path) -> None:
+def test_a_function_that_raises_at_import_is_told_without_a_traceback(
+    cli: Any, write: Any, folder: Path
+) -> None:
     (folder / "own.py").write_text("import torch\n1 / 0\n")
     ended = cli("plan", write(), "--json")
     assert (ended.code, ended.out, "Traceback" in ended.err) == (2, "", False)
-    assert "own.yaml:5:17: importing 'own' raised ZeroDivisionError: division by zero (own.py, line 2)" in ended.err
+    assert (
+        "own.yaml:5:17: importing 'own' raised ZeroDivisionError: division by zero (own.py, line 2)"
+        in ended.err
+    )
 
 
-def test_the_fingerprint_is_the_function_its_code_all_its_settings_and_the_seed(write: Any, folder: Path) -> None:
+def test_the_fingerprint_is_the_function_its_code_all_its_settings_and_the_seed(
+    write: Any, folder: Path
+) -> None:
     def prints() -> list[str]:
         return [trial.fingerprint for trial in trials(load_spec(write()))]
 
@@ -190,7 +274,9 @@ def test_the_fingerprint_is_the_function_its_code_all_its_settings_and_the_seed(
     declared = prints()
     (folder / "own.py").write_text("NUMERICS_VERSION = 1\n" + OWN + "# edited\n")
     assert prints() == declared
-    (folder / "own.py").write_text("NUMERICS_VERSION = 1\n" + OWN.replace("iterations: int = 4", "iterations: int = 5"))
+    (folder / "own.py").write_text(
+        "NUMERICS_VERSION = 1\n" + OWN.replace("iterations: int = 4", "iterations: int = 5")
+    )
     assert not set(prints()) & set(declared)
 
 
@@ -198,8 +284,16 @@ def test_a_trial_survives_its_files_and_shares_no_process_settings_with_ours(wri
     spec = load_spec(write(HEAD + STEPS + "resources: {cpus: 2, gpus: 2}\n"))
     trial = trials(spec)[-1]
     assert TrialSpec.from_json(json.loads(json.dumps(trial.to_json()))) == trial
-    assert (trial.runtime.processes, trial.runtime.num_threads, trial.with_half_the_memory) == (1, 2, None)
-    assert (trial.reached(2), trial.reached(9), trial.reached_text(2)) == (2.0, 4.0, "iteration 2/4")
+    assert (trial.runtime.processes, trial.runtime.num_threads, trial.with_half_the_memory) == (
+        1,
+        2,
+        None,
+    )
+    assert (trial.reached(2), trial.reached(9), trial.reached_text(2)) == (
+        2.0,
+        4.0,
+        "iteration 2/4",
+    )
     assert {warning.code for warning in warnings_of(spec)} == {"few-seeds"}
     assert params_of(spec, spec.variants[-1])["train.optimizer"] == '{"lr": 0.01}'
 
@@ -211,7 +305,11 @@ def test_killed_in_the_middle_it_ends_with_the_bits_of_an_undisturbed_one(
     spec = write(HEAD.replace("depth: 1", "iterations: 30, nap: 0.02"))
     command = ("run", spec, "--executor", "local", "--no-tracking", "--seeds", "1")
     driver = process(*command, "--store", store_path)
-    wait_until(lambda: any(len(lines(path)) > 5 for path in store_path.glob("own/trials/*/metrics.jsonl")), "lines", driver)
+    wait_until(
+        lambda: any(len(lines(path)) > 5 for path in store_path.glob("own/trials/*/metrics.jsonl")),
+        "lines",
+        driver,
+    )
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     [killed] = store_path.glob("own/trials/*")
@@ -231,15 +329,33 @@ def lines(path: Path) -> list[tuple[int, float]]:
 
 
 @pytest.mark.slow
-def test_the_example_of_the_documentation_learns(cli: Any, tmp_path: Path, store_path: Path) -> None:
+def test_the_example_of_the_documentation_learns(
+    cli: Any, tmp_path: Path, store_path: Path
+) -> None:
     settings = yaml.safe_load((DOCS / "charlm.yaml").read_text())
     settings["seeds"] = [0]
-    settings["baseline"]["train"] |= {"iterations": 50, "lr": 1e-2, "depth": 1, "dim": 16, "context": 16}
+    settings["baseline"]["train"] |= {
+        "iterations": 50,
+        "lr": 1e-2,
+        "depth": 1,
+        "dim": 16,
+        "context": 16,
+    }
     (tmp_path / "charlm.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     (tmp_path / "charlm.py").write_bytes((DOCS / "charlm.py").read_bytes())
-    ran = cli("run", tmp_path / "charlm.yaml", "--store", store_path, "--no-tracking", "--executor", "local")
+    ran = cli(
+        "run",
+        tmp_path / "charlm.yaml",
+        "--store",
+        store_path,
+        "--no-tracking",
+        "--executor",
+        "local",
+    )
     assert ran.code == 0, ran.err
-    steps = cli("report", tmp_path / "charlm.yaml", "--store", store_path, "--format", "json").json["steps"]
+    steps = cli("report", tmp_path / "charlm.yaml", "--store", store_path, "--format", "json").json[
+        "steps"
+    ]
     assert {name for step in steps for name in step["outcomes"]} == {"finished"}
     assert all(step["mean"] < 6 for step in steps)  # a guess among 128 characters has 7 bits
 

@@ -63,7 +63,9 @@ def pasted(tmp_path: Path, body: str, step: str, control: str, seeds: int = 6) -
         (State.FAILED, Action.RETRY),
     ],
 )
-def test_the_state_of_a_trial_decides_what_becomes_of_it(tmp_path: Path, state: State, action: Action) -> None:
+def test_the_state_of_a_trial_decides_what_becomes_of_it(
+    tmp_path: Path, state: State, action: Action
+) -> None:
     spec = spec_of(tmp_path, NORM, 1)
     plan = make_plan(spec, trials_of(spec, digest), lambda trial: TrialRecord(state))
     assert {planned.action for planned in plan.trials} == {action}
@@ -75,11 +77,17 @@ def test_done_here_is_done_and_done_elsewhere_is_reused(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, NORM, 1)
     ends = {"baseline": [70.0], "norm": [71.0]}
     assert [p.action for p in plan_of(spec, ends).trials] == [Action.DONE, Action.DONE]
-    elsewhere = make_plan(spec, trials_of(spec, digest), records(ends, lambda trial: "another/trials/x-seed0-01234567"))  # type: ignore[arg-type]
+    elsewhere = make_plan(
+        spec,
+        trials_of(spec, digest),
+        records(ends, lambda trial: "another/trials/x-seed0-01234567"),
+    )  # type: ignore[arg-type]
     assert [p.action for p in elsewhere.trials] == [Action.REUSE, Action.REUSE]
 
 
-def test_coinciding_cells_are_trained_once_and_the_plan_counts_what_that_saves(tmp_path: Path) -> None:
+def test_coinciding_cells_are_trained_once_and_the_plan_counts_what_that_saves(
+    tmp_path: Path,
+) -> None:
     plan = plan_of(spec_of(tmp_path, "design: [roadmap, one_factor, factorial]\n" + NORM, 2), {})
     assert plan.saved == 2 * 3  # only.norm, factorial.0 and factorial.1
     assert plan.estimate.trials == len(plan.to_train(retry_failed=False)) == 4
@@ -98,7 +106,17 @@ def test_only_and_seeds_pick_trials_and_refuse_what_is_not_there(tmp_path: Path)
 def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
     value = json.loads(json.dumps(plan_of(spec_of(tmp_path, NORM, 1), {}).to_json()))
     assert {"trials", "warnings", "estimate"} <= value.keys()
-    agreed = {"name", "variant", "regime", "seed", "fingerprint", "changes", "params", "flops", "action"}
+    agreed = {
+        "name",
+        "variant",
+        "regime",
+        "seed",
+        "fingerprint",
+        "changes",
+        "params",
+        "flops",
+        "action",
+    }
     assert agreed <= value["trials"][0].keys()
     assert {"code", "message", "line"} <= value["warnings"][0].keys()
 
@@ -106,7 +124,9 @@ def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
 def test_seconds_come_from_finished_trials_in_proportion_to_their_cost(tmp_path: Path) -> None:
     body = "steps: [{name: longer, change: {train.epochs: 18}}]"
     estimate = plan_of(spec_of(tmp_path, body, 2), {"baseline": [70.0, 71.0]}).estimate
-    assert estimate.train_seconds == pytest.approx(2 * 3 * 2.0)  # three times the epochs of trials that took two seconds
+    assert estimate.train_seconds == pytest.approx(
+        2 * 3 * 2.0
+    )  # three times the epochs of trials that took two seconds
     assert plan_of(spec_of(tmp_path, body, 2), {}).estimate.train_seconds is None
 
 
@@ -114,9 +134,15 @@ def test_a_trial_that_is_half_done_costs_half(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "steps: []", 2)
 
     def half(trial: TrialSpec) -> TrialRecord:
-        return records({"baseline": [70.0]})(trial) if trial.seed == 0 else TrialRecord(State.INTERRUPTED, epoch=3.0)
+        return (
+            records({"baseline": [70.0]})(trial)
+            if trial.seed == 0
+            else TrialRecord(State.INTERRUPTED, epoch=3.0)
+        )
 
-    assert make_plan(spec, trials_of(spec, digest), half).estimate.train_seconds == pytest.approx(1.0)
+    assert make_plan(spec, trials_of(spec, digest), half).estimate.train_seconds == pytest.approx(
+        1.0
+    )
 
 
 def test_gpu_hours_and_price_follow_from_what_the_spec_says_of_the_hardware(tmp_path: Path) -> None:
@@ -127,17 +153,26 @@ def test_gpu_hours_and_price_follow_from_what_the_spec_says_of_the_hardware(tmp_
     assert plan.estimate.price == pytest.approx(2 * plan.estimate.gpu_hours)  # type: ignore[operator]
 
 
-def test_the_detectable_difference_comes_from_finished_trials_once_there_are_some(tmp_path: Path) -> None:
+def test_the_detectable_difference_comes_from_finished_trials_once_there_are_some(
+    tmp_path: Path,
+) -> None:
     spec = spec_of(tmp_path, NORM, 4)
     before = plan_of(spec, {}).estimate
-    assert (before.detectable_difference, before.detectable_in_stds) == (None, detectable_difference(1.0, 4, 1))
-    after = plan_of(spec, {"baseline": [70.0, 71.0, 72.0, 70.0], "norm": [71.0, 73.0, 72.5, 71.0]}).estimate
+    assert (before.detectable_difference, before.detectable_in_stds) == (
+        None,
+        detectable_difference(1.0, 4, 1),
+    )
+    after = plan_of(
+        spec, {"baseline": [70.0, 71.0, 72.0, 70.0], "norm": [71.0, 73.0, 72.5, 71.0]}
+    ).estimate
     assert after.spread == pytest.approx(0.6291, abs=1e-3)
     assert after.detectable_difference == pytest.approx(detectable_difference(after.spread, 4, 1))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("seeds", "warned"), [(1, True), (3, True), (5, True), (6, False)])
-def test_seeds_that_cannot_reach_the_level_by_sign_flips_are_warned_of(tmp_path: Path, seeds: int, warned: bool) -> None:
+def test_seeds_that_cannot_reach_the_level_by_sign_flips_are_warned_of(
+    tmp_path: Path, seeds: int, warned: bool
+) -> None:
     assert ("few-seeds" in codes(spec_of(tmp_path, NORM, seeds))) == warned
     if seeds == 3:
         warning = only(spec_of(tmp_path, NORM, seeds), "few-seeds")
@@ -147,7 +182,12 @@ def test_seeds_that_cannot_reach_the_level_by_sign_flips_are_warned_of(tmp_path:
 
 @pytest.mark.parametrize(
     ("key", "aspect"),
-    [("model.norm", "architecture"), ("train.soft_mask", "architecture"), ("train.lr", "recipe"), ("data.name", "data")],
+    [
+        ("model.norm", "architecture"),
+        ("train.soft_mask", "architecture"),
+        ("train.lr", "recipe"),
+        ("data.name", "data"),
+    ],
 )
 def test_the_mask_schedule_counts_as_architecture(key: str, aspect: str) -> None:
     assert aspect_of(key) == aspect
@@ -158,15 +198,21 @@ RETUNED = "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: retuned, 
 BIGGER = "steps: [{name: swiglu, change: {model.feed_forward: swiglu, model.multiple_of: 32}}]"
 
 
-def test_architecture_and_recipe_at_once_are_found_and_the_control_resolves_it(tmp_path: Path) -> None:
+def test_architecture_and_recipe_at_once_are_found_and_the_control_resolves_it(
+    tmp_path: Path,
+) -> None:
     warning = only(spec_of(tmp_path, BOTH, 6), "confounded-step")
     assert warning.line == len(HEAD.splitlines()) + 1
     assert "architecture (model.norm) and recipe (train.lr)" in warning.message
-    assert read(tmp_path, warning.control) == {"side": {"both_recipe_only": {"on": "baseline", "change": {"train.lr": 1e-3}}}}
+    assert read(tmp_path, warning.control) == {
+        "side": {"both_recipe_only": {"on": "baseline", "change": {"train.lr": 1e-3}}}
+    }
     assert "confounded-step" not in codes(pasted(tmp_path, BOTH, "both", warning.control))
 
 
-def test_a_recipe_retuned_on_one_side_only_is_found_and_the_control_resolves_it(tmp_path: Path) -> None:
+def test_a_recipe_retuned_on_one_side_only_is_found_and_the_control_resolves_it(
+    tmp_path: Path,
+) -> None:
     warning = only(spec_of(tmp_path, RETUNED, 6), "one-sided-recipe")
     assert "after the architecture has changed (norm)" in warning.message
     assert codes(pasted(tmp_path, RETUNED, "retuned", warning.control)) == []
@@ -188,7 +234,9 @@ def test_a_drift_in_size_is_found_and_the_control_resolves_it(tmp_path: Path) ->
 def test_a_wider_network_gets_the_old_one_at_its_width_as_control(tmp_path: Path) -> None:
     body = "steps: [{name: wider, change: {model.embed_dim: 72, model.norm: rmsnorm}}]"
     warning = only(spec_of(tmp_path, body, 6), "size-drift")
-    assert read(tmp_path, warning.control)["side"] == {"wider_size_only": {"on": "baseline", "change": {"model.embed_dim": 72}}}
+    assert read(tmp_path, warning.control)["side"] == {
+        "wider_size_only": {"on": "baseline", "change": {"model.embed_dim": 72}}
+    }
     assert codes(pasted(tmp_path, body, "wider", warning.control)) == []
     size_alone = "steps: [{name: wider, change: {model.embed_dim: 72}}]"
     assert only(spec_of(tmp_path, size_alone, 6), "size-drift").control == ""
@@ -212,7 +260,9 @@ def test_a_clean_road_has_no_warnings(tmp_path: Path) -> None:
 
 
 def test_each_warning_is_given_once_for_all_regimes(tmp_path: Path) -> None:
-    assert codes(spec_of(tmp_path, "regimes: {one: {}, two: {train.epochs: 7}}\n" + BOTH, 6)) == ["confounded-step"]
+    assert codes(spec_of(tmp_path, "regimes: {one: {}, two: {train.epochs: 7}}\n" + BOTH, 6)) == [
+        "confounded-step"
+    ]
 
 
 def test_the_terminal_shows_warnings_controls_savings_and_skipped_cells(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ class Stage:
         self.sweep = sweep
         self.file = io.StringIO()
         plan = make_plan(sweep.spec, sweep.trials, sweep.store.record)
-        self.view = ProgressView(Console(file=self.file, **console), plan, sweep.store, "mine", "val/acc1")
+        self.view = ProgressView(
+            Console(file=self.file, **console), plan, sweep.store, "mine", "val/acc1"
+        )
 
     def start(self, trial: TrialSpec) -> None:
         directory = self.sweep.store.directory(trial)
@@ -55,7 +57,9 @@ class Stage:
         self.view.started(trial)
 
     def epoch(self, trial: TrialSpec, epoch: int) -> None:
-        MetricsLog(self.sweep.store.directory(trial))({"epoch": float(epoch), "val/acc1": 10.0 * epoch}, epoch)
+        MetricsLog(self.sweep.store.directory(trial))(
+            {"epoch": float(epoch), "val/acc1": 10.0 * epoch}, epoch
+        )
 
     @property
     def text(self) -> str:
@@ -66,14 +70,18 @@ def test_in_a_file_each_trial_is_one_plain_line(sweep: Any, clock: Clock) -> Non
     stage = Stage(sweep)
     with stage.view:
         for trial, outcome in zip(
-            sweep.trials, (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.FAILED, Outcome.DIVERGED), strict=True
+            sweep.trials,
+            (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.FAILED, Outcome.DIVERGED),
+            strict=True,
         ):
             stage.start(trial)
             stage.epoch(trial, 10)
             clock.now += 5
             stage.view.ended(trial, outcome)
     lines = stage.text.splitlines()
-    assert lines[0].startswith("[1/4] baseline-seed0 finished val/acc1 100.00, 5.0 s; about 0:15 left")
+    assert lines[0].startswith(
+        "[1/4] baseline-seed0 finished val/acc1 100.00, 5.0 s; about 0:15 left"
+    )
     assert [line.split()[:3] for line in lines] == [
         ["[1/4]", "baseline-seed0", "finished"],
         ["[2/4]", "baseline-seed1", "collapsed"],
@@ -104,7 +112,9 @@ def test_in_a_terminal_every_running_trial_shows_its_epoch_and_metric(
     with stage.view:
         stage.start(sweep.trials[0])
         stage.epoch(sweep.trials[0], 3)
-        wait_until(lambda: "epoch 3/10" in stage.text and "val/acc1 30.00" in stage.text, "the epoch shows")
+        wait_until(
+            lambda: "epoch 3/10" in stage.text and "val/acc1 30.00" in stage.text, "the epoch shows"
+        )
         assert "baseline-seed0" in stage.text
         assert "baseline-seed1" not in stage.text
 
@@ -175,7 +185,9 @@ def test_what_a_failed_trial_left_untrained_is_not_left_to_do(sweep: Any, clock:
     assert "4 failed" in stage.view._summary_line()
 
 
-def test_until_the_first_trial_runs_the_view_says_starting_and_that_time_is_not_counted_again(sweep: Any, clock: Clock) -> None:
+def test_until_the_first_trial_runs_the_view_says_starting_and_that_time_is_not_counted_again(
+    sweep: Any, clock: Clock
+) -> None:
     stage = Stage(sweep)
     clock.now += 100  # Ray, or torch, comes up
     assert "0 of 4 trials done, starting |" in stage.view._summary_line()
@@ -186,7 +198,9 @@ def test_until_the_first_trial_runs_the_view_says_starting_and_that_time_is_not_
     assert left(stage.view) == 390
 
 
-def test_a_trial_that_nobody_looked_at_before_it_ended_tells_how_long_the_others_take(sweep: Any, clock: Clock) -> None:
+def test_a_trial_that_nobody_looked_at_before_it_ended_tells_how_long_the_others_take(
+    sweep: Any, clock: Clock
+) -> None:
     stage, trial = Stage(sweep), sweep.trials[0]
     directory = sweep.store.directory(trial)
     directory.write_trial(trial, {})
@@ -214,7 +228,9 @@ def test_what_is_done_already_counts_as_done_and_not_as_left(sweep: Any, clock: 
     assert left(stage.view) == 20
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(make_sweep: Callable[..., Any], clock: Clock) -> None:
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    make_sweep: Callable[..., Any], clock: Clock
+) -> None:
     sweep = make_sweep(regimes={"red": {"model.depth": 2}})
     stage = Stage(sweep)
     stage.start(sweep.trials[0])

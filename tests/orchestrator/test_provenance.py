@@ -14,7 +14,13 @@ def repository(weird_path: Path) -> Path:
     folder = weird_path / "code"
     (folder / "sweeps").mkdir(parents=True)
     git(folder, "init", "-q")
-    for setting in ("user.name=x", "user.email=x@x", "color.ui=always", "diff.external=false", "commit.gpgsign=false"):
+    for setting in (
+        "user.name=x",
+        "user.email=x@x",
+        "color.ui=always",
+        "diff.external=false",
+        "commit.gpgsign=false",
+    ):
         git(folder, "config", *setting.split("="))
     (folder / "code.py").write_bytes(b"a = 1\n\n\n")
     git(folder, "add", ".")
@@ -23,7 +29,9 @@ def repository(weird_path: Path) -> Path:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", folder, *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -42,8 +50,12 @@ def test_a_clean_repository_is_its_commit(repository: Path, sweep_path: Path) ->
     assert found["python"].startswith("3.")
 
 
-@pytest.mark.parametrize("content", [b"a = 2\n\n\n", b"a = '\xe9'\n\n\n", b"\x00\xff binary", b"a = 1\n"])
-def test_what_is_not_committed_is_kept_as_a_patch_that_applies(repository: Path, sweep_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"a = 2\n\n\n", b"a = '\xe9'\n\n\n", b"\x00\xff binary", b"a = 1\n"]
+)
+def test_what_is_not_committed_is_kept_as_a_patch_that_applies(
+    repository: Path, sweep_path: Path, content: bytes
+) -> None:
     (repository / "code.py").write_bytes(content)
     found = provenance(repository, sweep_path)
     assert found == provenance(repository, sweep_path)

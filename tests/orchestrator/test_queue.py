@@ -55,7 +55,9 @@ def begin(queue: TrialQueue) -> TrialSpec:
     return trial
 
 
-def test_it_says_once_that_nothing_runs_and_nothing_will(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+def test_it_says_once_that_nothing_runs_and_nothing_will(
+    sweep: Any, queue: TrialQueue, diary: Diary
+) -> None:
     taken = [begin(queue) for _ in sweep.trials]
     queue.ended(taken[0], Outcome.LOST)
     for trial in (*taken[1:], begin(queue)):
@@ -65,7 +67,9 @@ def test_it_says_once_that_nothing_runs_and_nothing_will(sweep: Any, queue: Tria
     assert diary.entries.count(("finished",)) == 1
 
 
-def test_trials_come_in_the_order_of_the_road_each_with_its_folder_ready(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+def test_trials_come_in_the_order_of_the_road_each_with_its_folder_ready(
+    sweep: Any, queue: TrialQueue, diary: Diary
+) -> None:
     assert queue.waiting == tuple(sweep.trials)
     taken = [take(queue) for _ in sweep.trials]
     assert taken == sweep.trials
@@ -75,7 +79,9 @@ def test_trials_come_in_the_order_of_the_road_each_with_its_folder_ready(sweep: 
     assert diary.entries == [("started", trial.name) for trial in taken]
 
 
-def test_the_queue_is_finished_when_nothing_waits_and_nothing_runs(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+def test_the_queue_is_finished_when_nothing_waits_and_nothing_runs(
+    sweep: Any, queue: TrialQueue, diary: Diary
+) -> None:
     for _ in sweep.trials:
         assert not queue.is_finished
         take(queue)
@@ -86,14 +92,21 @@ def test_the_queue_is_finished_when_nothing_waits_and_nothing_runs(sweep: Any, q
     assert diary.entries[-2:] == [("ended", "baseline-seed2", "finished"), ("finished",)]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.FAILED, Outcome.TIMED_OUT])
-def test_what_ended_is_not_handed_out_again(sweep: Any, queue: TrialQueue, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    "outcome",
+    [Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.FAILED, Outcome.TIMED_OUT],
+)
+def test_what_ended_is_not_handed_out_again(
+    sweep: Any, queue: TrialQueue, outcome: Outcome
+) -> None:
     queue.ended(take(queue), outcome)
     assert [take(queue) for _ in range(2)] == sweep.trials[1:]
     assert queue.next() is None
 
 
-def test_a_lost_trial_goes_again_before_all_others(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+def test_a_lost_trial_goes_again_before_all_others(
+    sweep: Any, queue: TrialQueue, diary: Diary
+) -> None:
     first, second = take(queue), take(queue)
     queue.ended(first, Outcome.LOST)
     assert take(queue) == first
@@ -106,11 +119,17 @@ def test_a_dead_process_is_a_lost_attempt(queue: TrialQueue) -> None:
     trial = begin(queue)
     queue.ended(trial, None)
     record = queue.store.directory(trial).record()
-    assert (record.state, record.outcome, record.cause) == (State.INTERRUPTED, Outcome.LOST, "its process or node died")
+    assert (record.state, record.outcome, record.cause) == (
+        State.INTERRUPTED,
+        Outcome.LOST,
+        "its process or node died",
+    )
     assert take(queue) == trial
 
 
-def test_a_trial_that_kills_its_process_again_and_again_has_failed(queue: TrialQueue, diary: Diary) -> None:
+def test_a_trial_that_kills_its_process_again_and_again_has_failed(
+    queue: TrialQueue, diary: Diary
+) -> None:
     for _ in range(LOST_LIMIT):
         trial = begin(queue)
         queue.ended(trial, None)
@@ -137,7 +156,9 @@ def test_a_process_that_dies_before_its_attempt_began_is_counted_too(queue: Tria
     assert queue.store.directory(trial).record().state is State.FAILED
 
 
-def test_a_process_that_dies_after_its_last_word_changes_nothing(queue: TrialQueue, diary: Diary) -> None:
+def test_a_process_that_dies_after_its_last_word_changes_nothing(
+    queue: TrialQueue, diary: Diary
+) -> None:
     finished, failed = begin(queue), begin(queue)
     queue.store.directory(finished).write_result(Outcome.FINISHED, {})
     queue.ended(finished, None)
@@ -148,7 +169,9 @@ def test_a_process_that_dies_after_its_last_word_changes_nothing(queue: TrialQue
     assert directory.record().cause == "its own"
 
 
-def test_a_retry_whose_process_dies_before_it_began_is_lost_and_goes_again(queue: TrialQueue) -> None:
+def test_a_retry_whose_process_dies_before_it_began_is_lost_and_goes_again(
+    queue: TrialQueue,
+) -> None:
     trial = take(queue)
     directory = queue.store.directory(trial)
     directory.end_attempt(directory.start_attempt("an earlier driver", {}), Outcome.FAILED, "then")
@@ -166,14 +189,18 @@ def test_after_stop_nothing_more_is_handed_out_and_lost_trials_stay_lost(queue: 
     assert queue.next() is None
 
 
-def test_a_folder_that_cannot_be_written_is_a_store_error(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+def test_a_folder_that_cannot_be_written_is_a_store_error(
+    sweep: Any, queue: TrialQueue, diary: Diary
+) -> None:
     sweep.store.directory(sweep.trials[0]).path.touch()
     with pytest.raises(StoreError, match="cannot write"):
         queue.next()
     assert diary.entries == []
 
 
-def test_out_of_memory_goes_again_with_half_the_images_at_once_until_there_is_one(queue: TrialQueue) -> None:
+def test_out_of_memory_goes_again_with_half_the_images_at_once_until_there_is_one(
+    queue: TrialQueue,
+) -> None:
     first = take(queue)
     sizes = []
     trial = first
@@ -185,16 +212,23 @@ def test_out_of_memory_goes_again_with_half_the_images_at_once_until_there_is_on
     assert sizes == [None, 29, 14, 7, 3, 1]
 
 
-def test_a_trial_at_its_memory_limit_left_a_note_and_goes_again_smaller(queue: TrialQueue, diary: Diary) -> None:
+def test_a_trial_at_its_memory_limit_left_a_note_and_goes_again_smaller(
+    queue: TrialQueue, diary: Diary
+) -> None:
     trial = begin(queue)
     directory = queue.store.directory(trial)
     directory.memory_path.write_text("it took 2 GB")
     queue.ended(trial, None)
-    assert (directory.record().outcome, directory.record().cause) == (Outcome.OUT_OF_MEMORY, "it took 2 GB")
+    assert (directory.record().outcome, directory.record().cause) == (
+        Outcome.OUT_OF_MEMORY,
+        "it took 2 GB",
+    )
     assert diary.entries[-1] == ("ended", trial.name, "out_of_memory")
     smaller = take(queue)
     assert (smaller.fingerprint, smaller.runtime.micro_batch_size) == (trial.fingerprint, 29)
-    queue.ended(smaller, None)  # its process died before it began: the note is of the attempt before
+    queue.ended(
+        smaller, None
+    )  # its process died before it began: the note is of the attempt before
     assert take(queue) == smaller
 
 
@@ -202,7 +236,9 @@ def test_a_preempted_trial_said_so_and_is_never_given_up(queue: TrialQueue) -> N
     for _ in range(LOST_LIMIT * 2):
         trial = begin(queue)
         directory = queue.store.directory(trial)
-        directory.end_attempt(directory.record().attempts, Outcome.LOST, "stopped at iteration 0, checkpoint saved")
+        directory.end_attempt(
+            directory.record().attempts, Outcome.LOST, "stopped at iteration 0, checkpoint saved"
+        )
         queue.ended(trial, None)
     assert take(queue) == trial
 
@@ -216,7 +252,9 @@ def test_never_more_trials_at_a_time_than_allowed(sweep: Any) -> None:
     assert take(queue) == sweep.trials[2]
 
 
-def test_what_no_node_can_hold_now_is_passed_over_and_keeps_its_place(make_sweep: Callable[..., Any]) -> None:
+def test_what_no_node_can_hold_now_is_passed_over_and_keeps_its_place(
+    make_sweep: Callable[..., Any],
+) -> None:
     large = {"name": "large", "change": {"model.depth": 2}, "resources": {"cpus": 8}}
     sweep = make_sweep(steps=[large, {"name": "small", "change": {"model.depth": 3}}])
     queue = TrialQueue(sweep.trials, sweep.store, "mine", {})
@@ -243,7 +281,9 @@ def test_where_it_runs_dry_it_asks_for_more_once_after_each_trial_that_ended(swe
     assert (queue.next(), asked) == (None, []), "nothing has ended yet"
     queue.ended(first, Outcome.FINISHED)
     assert not queue.is_finished
-    assert (queue.next(), queue.next(), asked) == (None, None, [False]), "what it had before is no news"
+    assert (queue.next(), queue.next(), asked) == (None, None, [False]), (
+        "what it had before is no news"
+    )
     queue.ended(second, Outcome.FINISHED)
     assert not queue.is_finished, "it has not asked yet"
     assert (queue.next(), asked) == (None, [False, True])
@@ -252,7 +292,9 @@ def test_where_it_runs_dry_it_asks_for_more_once_after_each_trial_that_ended(swe
 
 def test_what_it_is_given_later_is_handed_out_and_nothing_once_it_is_stopped(sweep: Any) -> None:
     first, second, third = sweep.trials
-    queue = TrialQueue([first], sweep.store, "mine", {}, more=lambda is_idle: [first, second, third])
+    queue = TrialQueue(
+        [first], sweep.store, "mine", {}, more=lambda is_idle: [first, second, third]
+    )
     begin(queue)
     queue.ended(first, Outcome.FINISHED)
     assert take(queue) == second

@@ -40,13 +40,17 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray._common.utils import get_system_memory
     from ray._private.utils import get_used_memory
 
-    monkeypatch.setenv("RAY_memory_usage_threshold", str((get_used_memory() + 3e9) / get_system_memory()))
+    monkeypatch.setenv(
+        "RAY_memory_usage_threshold", str((get_used_memory() + 3e9) / get_system_memory())
+    )
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
 
 
 def ends(store_path: Path, trial: str) -> list[dict[str, Any]]:
     [path] = store_path.glob(f"tiny/trials/{trial}-*/attempts.jsonl")
-    return [line for line in map(json.loads, path.read_text().splitlines()) if line["event"] == "end"]
+    return [
+        line for line in map(json.loads, path.read_text().splitlines()) if line["event"] == "end"
+    ]
 
 
 @pytest.mark.slow
@@ -58,7 +62,11 @@ def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_at_on
     (weird_path / "greedy.py").write_text(GREEDY)
     hopeless = {"name": "hopeless", "change": {"model.above": 0, "train.batch_size": 2}}
     model = {"name": "greedy:create", "above": 29}  # half of the 59 images of a batch
-    spec = write_spec(steps=[hopeless], max_concurrent=1, **{"baseline.model": model, "baseline.train.soft_mask": None})
+    spec = write_spec(
+        steps=[hopeless],
+        max_concurrent=1,
+        **{"baseline.model": model, "baseline.train.soft_mask": None},
+    )
     driver = process("run", spec, "--store", store_path, "--no-tracking")
     out, err = driver.communicate(timeout=200)
     assert driver.returncode == 1, err
@@ -71,12 +79,21 @@ def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_at_on
     assert "node running low on memory" in first["cause"]
     assert last["outcome"] == "finished"
     assert [end["outcome"] for end in ends(store_path, "hopeless-seed0")] == ["out_of_memory"] * 2
-    states = {trial["name"]: trial["state"] for trial in cli("status", spec, "--store", store_path, "--json").json["trials"]}
+    states = {
+        trial["name"]: trial["state"]
+        for trial in cli("status", spec, "--store", store_path, "--json").json["trials"]
+    }
     assert states == {"baseline-seed0": "done", "hopeless-seed0": "failed"}
 
 
 def test_tune_is_told_of_every_death_in_words_that_it_knows() -> None:
-    from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+    from ray.exceptions import (
+        ActorDiedError,
+        OutOfMemoryError,
+        RayActorError,
+        RayTaskError,
+        WorkerCrashedError,
+    )
 
     from orchestrator.executors.ray.actors import KilledForMemory, _known_to_tune
 

@@ -25,12 +25,25 @@ STEPS: list[dict[str, Any]] = [{"name": "rms", "change": {"model.norm": "rmsnorm
 
 
 @pytest.fixture
-def undisturbed(cli: Cli, write_spec: WriteSpec, weird_path: Path, bits_of: BitsOf) -> Callable[..., dict[str, Any]]:
+def undisturbed(
+    cli: Cli, write_spec: WriteSpec, weird_path: Path, bits_of: BitsOf
+) -> Callable[..., dict[str, Any]]:
     """What the local executor makes of a sweep."""
 
     def run(**changes: Any) -> dict[str, Any]:
         spec = write_spec(**changes)
-        assert cli("run", spec, "--store", weird_path / "undisturbed", "--executor", "local", "--no-tracking").code == 0
+        assert (
+            cli(
+                "run",
+                spec,
+                "--store",
+                weird_path / "undisturbed",
+                "--executor",
+                "local",
+                "--no-tracking",
+            ).code
+            == 0
+        )
         return bits_of(weird_path / "undisturbed" / "tiny")
 
     return run
@@ -61,12 +74,20 @@ def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
     assert "broken-seed0 failed" in out
     assert bits_of(store_path / "tiny") == undisturbed(seeds=[0, 1], steps=STEPS)
     workers = {
-        event["pid"] for path in store_path.glob("tiny/trials/*/attempts.jsonl") for event in events(path) if "pid" in event
+        event["pid"]
+        for path in store_path.glob("tiny/trials/*/attempts.jsonl")
+        for event in events(path)
+        if "pid" in event
     }
     assert driver.pid not in workers
     assert len(workers) <= 2, "workers stay warm from trial to trial"
     database = sqlite3.connect(uri.removeprefix("sqlite:///"))
-    tags = Counter(tag for (tag,) in database.execute("SELECT value FROM tags WHERE key = 'sweep.outcome'").fetchall())
+    tags = Counter(
+        tag
+        for (tag,) in database.execute(
+            "SELECT value FROM tags WHERE key = 'sweep.outcome'"
+        ).fetchall()
+    )
     assert (tags["finished"], tags["failed"]) == (4, 2)
     database.close()
 
@@ -97,13 +118,26 @@ def test_kill_nine_of_the_driver_then_of_a_worker_then_an_interrupt_cost_nothing
     driver.wait()
 
     driver = process(*arguments)
-    wait_until(lambda: {event["pid"] for event in under_way().values()} - orphans, "a worker of the second driver", driver)
-    victim, attempt = next((path, event) for path, event in under_way().items() if event["pid"] not in orphans)
+    wait_until(
+        lambda: {event["pid"] for event in under_way().values()} - orphans,
+        "a worker of the second driver",
+        driver,
+    )
+    victim, attempt = next(
+        (path, event) for path, event in under_way().items() if event["pid"] not in orphans
+    )
     os.kill(attempt["pid"], signal.SIGKILL)
-    wait_until(lambda: events(victim)[-1]["attempt"] > attempt["attempt"], "the trial goes on by itself", driver)
+    wait_until(
+        lambda: events(victim)[-1]["attempt"] > attempt["attempt"],
+        "the trial goes on by itself",
+        driver,
+    )
     assert "its process or node died" in {event.get("cause") for event in events(victim)}
 
-    for kill, number in ((os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)):  # as Ctrl-C and as a batch system does
+    for kill, number in (
+        (os.killpg, signal.SIGINT),
+        (os.kill, signal.SIGTERM),
+    ):  # as Ctrl-C and as a batch system does
         driver = driver if driver.poll() is None else process(*arguments)
         wait_until(under_way, "a trial is being trained", driver)
         kill(driver.pid, number)
@@ -117,19 +151,28 @@ def test_kill_nine_of_the_driver_then_of_a_worker_then_an_interrupt_cost_nothing
 
     assert cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking").code == 0
     assert bits_of(store_path / "tiny") == expected
-    assert {event["outcome"] for event in events(victim) if event["event"] == "end"} == {"lost", "finished"}
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in orphans), "no worker outlives its driver")
+    assert {event["outcome"] for event in events(victim) if event["event"] == "end"} == {
+        "lost",
+        "finished",
+    }
+    wait_until(
+        lambda: not any(psutil.pid_exists(pid) for pid in orphans), "no worker outlives its driver"
+    )
 
 
 def test_what_never_fits_and_a_cluster_that_is_not_there_are_cluster_errors(
     process: Process, write_spec: WriteSpec, store_path: Path
 ) -> None:
-    greedy = process("run", write_spec(resources={"cpus": 10_000}), "--store", store_path, "--no-tracking")
+    greedy = process(
+        "run", write_spec(resources={"cpus": 10_000}), "--store", store_path, "--no-tracking"
+    )
     _, err = greedy.communicate(timeout=120)
     assert greedy.returncode == 3
     assert "trial baseline-seed0 asks for 10000 CPUs; this machine has" in err
     assert "Traceback" not in err
-    lost = process("run", write_spec(), "--store", store_path, "--no-tracking", "--address", "127.0.0.1:9")
+    lost = process(
+        "run", write_spec(), "--store", store_path, "--no-tracking", "--address", "127.0.0.1:9"
+    )
     _, err = lost.communicate(timeout=120)
     assert lost.returncode == 3
     assert "cannot reach the Ray cluster at 127.0.0.1:9" in err
@@ -139,13 +182,21 @@ def test_what_never_fits_and_a_cluster_that_is_not_there_are_cluster_errors(
 def test_trials_start_in_the_order_of_the_road_whatever_their_size(
     process: Process, write_spec: WriteSpec, store_path: Path
 ) -> None:
-    large = {"name": "large", "change": {"model.norm": "rmsnorm"}, "resources": {"cpus": min(2, os.cpu_count() or 1)}}
-    spec = write_spec(seeds=[0, 1], steps=[large, {"name": "small", "change": {"model.norm": "layernorm", "train.lr": 0.02}}])
+    large = {
+        "name": "large",
+        "change": {"model.norm": "rmsnorm"},
+        "resources": {"cpus": min(2, os.cpu_count() or 1)},
+    }
+    spec = write_spec(
+        seeds=[0, 1],
+        steps=[large, {"name": "small", "change": {"model.norm": "layernorm", "train.lr": 0.02}}],
+    )
     driver = process("run", spec, "--store", store_path, "--no-tracking")
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 0, err
     starts = {
-        path.parent.name.rpartition("-")[0]: events(path)[0]["time"] for path in store_path.glob("tiny/trials/*/attempts.jsonl")
+        path.parent.name.rpartition("-")[0]: events(path)[0]["time"]
+        for path in store_path.glob("tiny/trials/*/attempts.jsonl")
     }
     steps = [name.partition("-")[0] for name in sorted(starts, key=starts.__getitem__)]
     assert steps == ["baseline", "baseline", "large", "large", "small", "small"]
@@ -156,18 +207,28 @@ def test_where_ray_itself_dies_the_command_says_so_and_every_trial_can_go_on(
 ) -> None:
     spec = write_spec(**{"baseline.train.epochs": 100_000, "runtime.checkpoint_seconds": 0.2})
     driver = process("run", spec, "--store", store_path, "--no-tracking")
-    wait_until(lambda: list(store_path.glob("tiny/trials/*/checkpoint.pt")), "a checkpoint is there", driver)
-    [raylet] = [child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"]
+    wait_until(
+        lambda: list(store_path.glob("tiny/trials/*/checkpoint.pt")),
+        "a checkpoint is there",
+        driver,
+    )
+    [raylet] = [
+        child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"
+    ]
     raylet.kill()
     _, err = driver.communicate(timeout=100)
     assert driver.returncode == 3, err
     assert "error: Ray died on this machine; give the same command to go on" in err
     assert "Traceback" not in err
-    assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {"interrupted": 1}
+    assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {
+        "interrupted": 1
+    }
     assert not (store_path / "tiny" / "lease.json").exists()
 
 
-def test_tune_prints_nothing_of_a_trial_that_is_taken_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_tune_prints_nothing_of_a_trial_that_is_taken_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     from ray.tune.experiment import Trial
     from ray.tune.utils.callback import _create_default_callbacks
 

@@ -47,7 +47,9 @@ def tune(make_sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Tun
     return steps
 
 
-def test_workers_start_side_by_side_until_a_trial_must_wait_which_no_other_overtakes(tune: TuneSteps) -> None:
+def test_workers_start_side_by_side_until_a_trial_must_wait_which_no_other_overtakes(
+    tune: TuneSteps,
+) -> None:
     assert tune.step(has_place=True) == ["baseline-seed0"]
     assert tune.step(has_place=True) == ["baseline-seed1"], "no trial has ended or even begun"
     assert tune.step(has_place=False) == ["baseline-seed2"]
@@ -55,8 +57,13 @@ def test_workers_start_side_by_side_until_a_trial_must_wait_which_no_other_overt
     assert tune.step(has_place=True) == []
 
 
-def test_the_place_that_a_trial_leaves_is_offered_at_once_and_no_further_one_asked_for(tune: TuneSteps) -> None:
-    assert [tune.step(has_place=True), tune.step(has_place=False)] == [["baseline-seed0"], ["baseline-seed1"]]
+def test_the_place_that_a_trial_leaves_is_offered_at_once_and_no_further_one_asked_for(
+    tune: TuneSteps,
+) -> None:
+    assert [tune.step(has_place=True), tune.step(has_place=False)] == [
+        ["baseline-seed0"],
+        ["baseline-seed1"],
+    ]
     tune.end("baseline-seed0")
     assert tune.step(has_place=True) == [], "the one that waited has taken it"
     tune.end("baseline-seed1")

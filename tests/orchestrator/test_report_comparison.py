@@ -7,7 +7,13 @@ import pytest
 from invented import HEAD, roadmap_of, spec_of
 
 from orchestrator.errors import UsageError
-from orchestrator.report.comparison import Comparison, compare, comparison_markdown, select, split_reference
+from orchestrator.report.comparison import (
+    Comparison,
+    compare,
+    comparison_markdown,
+    select,
+    split_reference,
+)
 
 BODY = """
 regimes: {one: {}, two: {train.lr: 1e-3}}
@@ -16,7 +22,12 @@ steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]
 
 
 def two_regimes(tmp_path: Path) -> Comparison:
-    ends = {"one/baseline": [1.0, 2.0], "one/rmsnorm": [3.0, 4.0], "two/baseline": [11.0, 12.0], "two/rmsnorm": [13.0, 15.0]}
+    ends = {
+        "one/baseline": [1.0, 2.0],
+        "one/rmsnorm": [3.0, 4.0],
+        "two/baseline": [11.0, 12.0],
+        "two/rmsnorm": [13.0, 15.0],
+    }
     roadmap = roadmap_of(spec_of(tmp_path, BODY, 2), ends)  # type: ignore[arg-type]
     return compare(select(roadmap, "invented", "one"), select(roadmap, "invented", "two"))
 
@@ -29,8 +40,14 @@ def test_regimes_are_paired_step_by_step_and_seed_by_seed(tmp_path: Path) -> Non
 
 
 def test_a_step_that_only_one_has_is_shown_with_a_gap(tmp_path: Path) -> None:
-    one = roadmap_of(spec_of(tmp_path, "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]", 2), {"rmsnorm": [1.0, 2.0]})
-    other = roadmap_of(spec_of(tmp_path, "steps: [{name: rope, change: {model.position: rope}}]", 2), {"rope": [1.0, 2.0]})
+    one = roadmap_of(
+        spec_of(tmp_path, "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]", 2),
+        {"rmsnorm": [1.0, 2.0]},
+    )
+    other = roadmap_of(
+        spec_of(tmp_path, "steps: [{name: rope, change: {model.position: rope}}]", 2),
+        {"rope": [1.0, 2.0]},
+    )
     found = compare(select(one, "a", ""), select(other, "b", ""))
     assert [(p.step, p.left is None, p.right is None) for p in found.pairs][1:] == [
         ("rmsnorm", False, True),
@@ -59,7 +76,10 @@ def test_different_metrics_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be compared"):
         compare(select(one, "a", ""), select(other, "b", ""))
     best = roadmap_of(spec_of(tmp_path, "metric: {epoch: best}\nsteps: []"), {})
-    with pytest.raises(UsageError, match="at the last epoch and invented reports val/acc1 at the best epoch: they cannot"):
+    with pytest.raises(
+        UsageError,
+        match="at the last epoch and invented reports val/acc1 at the best epoch: they cannot",
+    ):
         compare(select(one, "a", ""), select(best, "b", ""))
 
 
@@ -75,7 +95,12 @@ def test_seeds_that_were_added_until_something_was_decided_are_paid_for(tmp_path
     adaptive = HEAD.replace("seeds: [{seeds}]", "seeds: {{start: 3, max: 6, until: decided}}")
     other = {"baseline": [71.0, 73.5, 74.0]}
     plain, *paid = (
-        compare(select(roadmap_of(spec_of(tmp_path, body, head=one), ends), "a", ""), select(there, "b", "")).pairs[0].difference
+        compare(
+            select(roadmap_of(spec_of(tmp_path, body, head=one), ends), "a", ""),
+            select(there, "b", ""),
+        )
+        .pairs[0]
+        .difference
         for one, there in (
             (HEAD, roadmap_of(spec_of(tmp_path, body), other)),
             (HEAD, roadmap_of(spec_of(tmp_path, body, head=adaptive), other)),
@@ -83,7 +108,9 @@ def test_seeds_that_were_added_until_something_was_decided_are_paid_for(tmp_path
         )
     )
     assert plain is not None
-    assert [found.effect.p_value for found in paid if found] == [pytest.approx(2 * plain.effect.p_value)] * 2  # type: ignore[operator]
+    assert [found.effect.p_value for found in paid if found] == [
+        pytest.approx(2 * plain.effect.p_value)
+    ] * 2  # type: ignore[operator]
 
 
 def test_a_reference_is_split_at_its_colon_unless_it_is_a_file() -> None:

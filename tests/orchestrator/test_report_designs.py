@@ -28,13 +28,21 @@ def effect(section: Section, label: str) -> float:
 
 def value(cell: tuple[str, ...], seed: int) -> float:
     """a gives 1, b gives 2, c gives 4; a and b together 3 more."""
-    return 50 + seed + sum({"a": 1, "b": 2, "c": 4}[name] for name in cell) + 3 * ({"a", "b"} <= set(cell))
+    return (
+        50
+        + seed
+        + sum({"a": 1, "b": 2, "c": 4}[name] for name in cell)
+        + 3 * ({"a", "b"} <= set(cell))
+    )
 
 
 def section_of(tmp_path: Path, design: str, sick: tuple[str, ...] = ()) -> Section:
     spec = spec_of(tmp_path, f"design: [roadmap, {design}]" + STEPS)
     ends: dict[str, list[End | None]] = {
-        v.name: [("collapsed", 10.0) if v.name in sick else value(v.cell, seed) for seed in range(3)] for v in spec.variants
+        v.name: [
+            ("collapsed", 10.0) if v.name in sick else value(v.cell, seed) for seed in range(3)
+        ]
+        for v in spec.variants
     }
     return roadmap_of(spec, ends).sections[0]
 
@@ -52,23 +60,33 @@ def test_leave_one_out_gives_what_the_final_model_owes_to_each_step(tmp_path: Pa
 def test_without_a_whole_model_nothing_is_owed(tmp_path: Path) -> None:
     steps = "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, conflicts: [a], change: {model.position: rope}}\n"
     section = roadmap_of(spec_of(tmp_path, "design: leave_one_out" + steps), {}).sections[0]
-    assert [(line.delta, line.note) for line in section.lines] == [(None, "all steps together make no sense")] * 2
+    assert [(line.delta, line.note) for line in section.lines] == [
+        (None, "all steps together make no sense")
+    ] * 2
 
 
 def test_factorial_gives_main_effects_and_interactions(tmp_path: Path) -> None:
     section = section_of(tmp_path, "factorial")
     assert [effect(section, name) for name in "abc"] == pytest.approx([1 + 1.5, 2 + 1.5, 4])
-    assert [effect(section, name) for name in ("a × b", "a × c", "b × c")] == pytest.approx([3, 0, 0], abs=1e-9)
+    assert [effect(section, name) for name in ("a × b", "a × c", "b × c")] == pytest.approx(
+        [3, 0, 0], abs=1e-9
+    )
 
 
 def test_orders_give_averages_over_places_and_what_depends_on_them(tmp_path: Path) -> None:
     section = section_of(tmp_path, "{orders: 5}")
-    assert effect(section, "a") == pytest.approx(1 + 3 / 2)  # all six orders: b is there before a in half of them
+    assert effect(section, "a") == pytest.approx(
+        1 + 3 / 2
+    )  # all six orders: b is there before a in half of them
     assert effect(section, "c") == pytest.approx(4)
     assert effect(section, "a × b") == pytest.approx(3)
     assert effect(section, "a × c") == pytest.approx(0)
     assert effect(section, "b, step 2 of the road") == 2 + 3
-    assert [line.label for line in section.lines if " × " in line.label] == ["a × b", "a × c", "b × c"]  # each pair once
+    assert [line.label for line in section.lines if " × " in line.label] == [
+        "a × b",
+        "a × c",
+        "b × c",
+    ]  # each pair once
 
 
 def test_a_collapsed_cell_is_left_out_by_name(tmp_path: Path) -> None:
@@ -80,7 +98,9 @@ def test_a_collapsed_cell_is_left_out_by_name(tmp_path: Path) -> None:
 
 def test_a_place_of_the_road_that_an_average_lacks_is_told_too(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 2}]" + STEPS)
-    ends: dict[str, list[End | None]] = {v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants}
+    ends: dict[str, list[End | None]] = {
+        v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants
+    }
     road = roadmap_of(spec, ends | {"b": [("collapsed", 10.0), *ends["b"][1:]]})
     assert "b: 1 collapsed, 2 finished" in road.sections[0].left_out
 
@@ -88,7 +108,12 @@ def test_a_place_of_the_road_that_an_average_lacks_is_told_too(tmp_path: Path) -
 def test_a_fraction_says_what_it_cannot_tell_apart() -> None:
     cells, resolution = cells_of(3, 1)
     names = ("a", "b", "c")
-    values = {cell: {s: value(tuple(n for n, on in zip(names, cell, strict=True) if on), s) for s in range(3)} for cell in cells}
+    values = {
+        cell: {
+            s: value(tuple(n for n, on in zip(names, cell, strict=True) if on), s) for s in range(3)
+        }
+        for cell in cells
+    }
     contrasts = factorial_contrasts(values, names)
     assert resolution == 3
     assert [c.caveat for c in contrasts[:3]] == ["if there are no interactions"] * 3
@@ -111,7 +136,9 @@ def test_fractions_are_balanced(factors: int, halvings: int) -> None:
     levels = np.array(cells) * 2 - 1
     assert len(set(cells)) == len(cells) == 2 ** (factors - halvings)
     assert tuple([False] * factors) in cells
-    assert (levels.T @ levels == len(cells) * np.eye(factors)).all()  # every factor on in half, every pair together in a quarter
+    assert (
+        levels.T @ levels == len(cells) * np.eye(factors)
+    ).all()  # every factor on in half, every pair together in a quarter
     with pytest.raises(ValueError, match="cannot be told apart"):
         cells_of(3, 2)
 
@@ -122,15 +149,25 @@ def test_interactions_of_sweeps_without_any_are_found_at_most_at_the_nominal_rat
     found = 0
     for _ in range(600):
         noise = generator.normal(size=(len(cells), 5))
-        values = {cell: dict(enumerate(row.tolist())) for cell, row in zip(cells, noise, strict=True)}
-        p_value = next(c.effect.p_value for c in factorial_contrasts(values, "abc") if c.factors == ("a", "b") and c.effect)
+        values = {
+            cell: dict(enumerate(row.tolist())) for cell, row in zip(cells, noise, strict=True)
+        }
+        p_value = next(
+            c.effect.p_value
+            for c in factorial_contrasts(values, "abc")
+            if c.factors == ("a", "b") and c.effect
+        )
         found += p_value is not None and p_value < LEVEL
     assert 0.02 < found / 600 < 0.09
 
 
 def test_seeds_that_a_place_lacks_count_nowhere() -> None:
     placed = [PlacedEffect("a", {0: 1.0, 1: 3.0}), PlacedEffect("a", {0: 5.0})]
-    cells = {frozenset[str](): {0: 0.0, 1: 0.0}, frozenset("a"): {0: 1.0, 1: 3.0}, frozenset("b"): {0: 2.0}}
+    cells = {
+        frozenset[str](): {0: 0.0, 1: 0.0},
+        frozenset("a"): {0: 1.0, 1: 3.0},
+        frozenset("b"): {0: 2.0},
+    }
     cells[frozenset("ab")] = {0: 7.0, 1: 9.0}
     main, interaction = order_contrasts(placed, cells, ("a", "b"))
     assert (main.effect.mean, main.effect.pairs) == (3.0, 1)  # type: ignore[union-attr]
@@ -143,15 +180,24 @@ def test_what_another_step_does_on_the_way_is_not_taken_for_an_interaction() -> 
     def value(cell: frozenset[str]) -> float:
         return 1.0 * ("c" in cell) + 10.0 * ({"a", "b"} <= cell)
 
-    cells = {cell: {0: value(cell), 1: value(cell)} for order in ("acb", "bca", "cab") for cell in _prefixes(order)}
+    cells = {
+        cell: {0: value(cell), 1: value(cell)}
+        for order in ("acb", "bca", "cab")
+        for cell in _prefixes(order)
+    }
     found = {contrast.factors: contrast for contrast in order_contrasts([], cells, ("a", "b", "c"))}
-    assert {pair: contrast.effect and round(contrast.effect.mean, 9) for pair, contrast in found.items()} == {
+    assert {
+        pair: contrast.effect and round(contrast.effect.mean, 9) for pair, contrast in found.items()
+    } == {
         ("a", "b"): 10.0,
         ("a", "c"): 0.0,
         ("b", "c"): 0.0,
     }
     few = {cell: values for cell, values in cells.items() if cell in _prefixes("acb")}
-    assert all(contrast.effect is None and contrast.caveat for contrast in order_contrasts([], few, ("a", "b", "c")))
+    assert all(
+        contrast.effect is None and contrast.caveat
+        for contrast in order_contrasts([], few, ("a", "b", "c"))
+    )
 
 
 def _prefixes(order: str) -> list[frozenset[str]]:
@@ -160,12 +206,19 @@ def _prefixes(order: str) -> list[frozenset[str]]:
 
 def test_the_page_shows_each_step_at_every_place_that_has_a_figure(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 2}]" + STEPS)
-    ends: dict[str, list[End | None]] = {v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants}
-    ends[next(v.name for v in spec.variants if v.design == "orders" and v.step == "c")] = ["diverged"] * 3
+    ends: dict[str, list[End | None]] = {
+        v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants
+    }
+    ends[next(v.name for v in spec.variants if v.design == "orders" and v.step == "c")] = [
+        "diverged"
+    ] * 3
     page = to_html(roadmap_of(spec, ends))
     strips = page[page.index('class="road forest places"') :].partition("</figure>")[0]
     assert page.index("At each place") < page.index("Interactions")
-    rows = {row.partition("</div>")[0]: row for row in strips.split('<div class="row"><div class="name">')[1:]}
+    rows = {
+        row.partition("</div>")[0]: row
+        for row in strips.split('<div class="row"><div class="name">')[1:]
+    }
     assert list(rows) == ["a", "b", "c"]
     assert [row.count("road-place") for row in rows.values()] == [1, 1, 1]
     assert rows["c"].count('class="point') == 2  # a place that has no figure has no point

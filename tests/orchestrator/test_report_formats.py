@@ -87,15 +87,29 @@ def test_the_html_file_is_whole_and_asks_nothing_of_the_network(roadmap: Roadmap
 
 
 def test_the_html_file_has_a_dot_for_every_trial_that_has_a_value(roadmap: Roadmap) -> None:
-    dots = [attributes for _, attributes in parsed(roadmap).seen if (attributes.get("class") or "").startswith("dot")]
+    dots = [
+        attributes
+        for _, attributes in parsed(roadmap).seen
+        if (attributes.get("class") or "").startswith("dot")
+    ]
     of_bars = sum(len(row.values) for row in roadmap.rows if not row.is_collapsed)
     assert len(dots) == of_bars == 9
-    assert [dot["title"] for dot in dots if dot["class"] == "dot ill"] == ["seed 1: 10.00 collapsed"]
+    assert [dot["title"] for dot in dots if dot["class"] == "dot ill"] == [
+        "seed 1: 10.00 collapsed"
+    ]
 
 
 def test_the_html_file_tells_what_a_reader_needs(roadmap: Roadmap) -> None:
     text = parsed(roadmap).text
-    for needed in ("rms_norm", "collapsed at 10.0", "1 collapsed", "◆ 74.5", "git commit 0123abc", "torch 2.13.0", "few-seeds"):
+    for needed in (
+        "rms_norm",
+        "collapsed at 10.0",
+        "1 collapsed",
+        "◆ 74.5",
+        "git commit 0123abc",
+        "torch 2.13.0",
+        "few-seeds",
+    ):
         assert needed in text
     assert "without.rms_norm-seed2: diverged it is" in text.replace("\n", "")
     assert roadmap.spec_text in text  # to run it again
@@ -104,7 +118,11 @@ def test_the_html_file_tells_what_a_reader_needs(roadmap: Roadmap) -> None:
 
 
 def test_learning_curves_have_a_line_for_each_seed(roadmap: Roadmap) -> None:
-    curves = [attributes for tag, attributes in parsed(roadmap).seen if tag == "polyline" and attributes["class"] == "curve"]
+    curves = [
+        attributes
+        for tag, attributes in parsed(roadmap).seen
+        if tag == "polyline" and attributes["class"] == "curve"
+    ]
     assert len(curves) == 3 * 4
     assert all(len((attributes["points"] or "").split()) == 3 for attributes in curves)
 
@@ -119,8 +137,12 @@ def test_text_from_the_spec_is_escaped_everywhere(roadmap: Roadmap) -> None:
 
 def test_what_is_special_to_a_format_stays_text(roadmap: Roadmap) -> None:
     first, second, *others = roadmap.rows
-    odd = replace(second, variant=replace(second.variant, changes={"model.title": "$5 | $6 <b> __x__\n# two"}))
-    odd_roadmap = replace(roadmap, rows=[first, odd, *others], causes={"odd-seed0": "first line\nsecond_line"})
+    odd = replace(
+        second, variant=replace(second.variant, changes={"model.title": "$5 | $6 <b> __x__\n# two"})
+    )
+    odd_roadmap = replace(
+        roadmap, rows=[first, odd, *others], causes={"odd-seed0": "first line\nsecond_line"}
+    )
     markdown = render(odd_roadmap, "md").decode()
     assert r"| title: $5 \| $6 \<b> \_\_x\_\_ # two |" in markdown
     assert r"\* causal: only seeds" in markdown
@@ -128,7 +150,9 @@ def test_what_is_special_to_a_format_stays_text(roadmap: Roadmap) -> None:
     latex = render(odd_roadmap, "latex").decode()
     assert r"title: \$5 \textbar{} \$6 $<$b$>$ \_\_x\_\_ \# two" in latex
     assert "% odd-seed0: first line second_line\n" in latex
-    assert "title: $5 | $6 <b> __x__ # two" in "".join(ElementTree.fromstring(render(odd_roadmap, "svg")).itertext())
+    assert "title: $5 | $6 <b> __x__ # two" in "".join(
+        ElementTree.fromstring(render(odd_roadmap, "svg")).itertext()
+    )
     assert "title: $5 | $6 &lt;b&gt; __x__ # two" in render(odd_roadmap, "html").decode()
 
 
@@ -141,7 +165,9 @@ def test_a_damaged_file_is_named(roadmap: Roadmap) -> None:
 
 def test_latex_is_a_booktabs_table_with_as_many_cells_in_every_row(roadmap: Roadmap) -> None:
     latex = render(roadmap, "latex").decode()
-    for table in re.findall(r"\\begin{tabular}{([lr]+)}\n\\toprule\n(.*?)\\bottomrule\n\\end{tabular}", latex, re.DOTALL):
+    for table in re.findall(
+        r"\\begin{tabular}{([lr]+)}\n\\toprule\n(.*?)\\bottomrule\n\\end{tabular}", latex, re.DOTALL
+    ):
         alignment, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert rows
@@ -189,7 +215,12 @@ def test_a_sweep_that_has_not_begun_has_a_report(tmp_path: Path, form: str) -> N
 
 def test_axes_hold_every_seed_and_leave_collapses_out(roadmap: Roadmap) -> None:
     axis = axis_of(roadmap.rows, "val/acc1")
-    assert all(axis.has(value) for row in roadmap.rows if not row.is_collapsed for value in row.finished_values.values())
+    assert all(
+        axis.has(value)
+        for row in roadmap.rows
+        if not row.is_collapsed
+        for value in row.finished_values.values()
+    )
     assert axis.low > 50
     assert axis_of([], "val/acc1") == Scale(0.0, 1.0) or axis_of([], "val/acc1").high <= 100
 
@@ -211,5 +242,8 @@ def test_a_figure_of_more_steps_than_anybody_looks_through_says_what_it_leaves_o
     monkeypatch.setattr(picture, "_MOST_ROWS", 2)
     texts = "".join(ElementTree.fromstring(render(roadmap, "svg")).itertext())
     assert f"The first 2 of {len(roadmap.rows)} variants" in texts
-    assert (roadmap.rows[2].variant.name in whole, roadmap.rows[2].variant.name in texts) == (True, False)
+    assert (roadmap.rows[2].variant.name in whole, roadmap.rows[2].variant.name in texts) == (
+        True,
+        False,
+    )
     assert "The first" not in whole

@@ -8,7 +8,15 @@ from invented import HEAD, ROAD, digest, records, roadmap_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap
 from orchestrator.planning.plan import trials_of
-from orchestrator.report.words import caveats, cells, columns, decided_text, notes, outcome_text, value_text
+from orchestrator.report.words import (
+    caveats,
+    cells,
+    columns,
+    decided_text,
+    notes,
+    outcome_text,
+    value_text,
+)
 from orchestrator.stats.power import detectable_difference, typical_std
 
 HEALTHY = {
@@ -26,8 +34,16 @@ def row(roadmap: Roadmap, name: str) -> StepRow:
 
 def test_every_step_is_held_against_the_last_healthy_one_and_the_baseline(tmp_path: Path) -> None:
     roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"causal": COLLAPSED, "additive": COLLAPSED})
-    versus = {row.variant.name: row.delta_previous and row.delta_previous.versus for row in roadmap.rows}
-    assert versus == {"baseline": None, "rmsnorm": "baseline", "causal": "rmsnorm", "additive": "rmsnorm", "last": "rmsnorm"}
+    versus = {
+        row.variant.name: row.delta_previous and row.delta_previous.versus for row in roadmap.rows
+    }
+    assert versus == {
+        "baseline": None,
+        "rmsnorm": "baseline",
+        "causal": "rmsnorm",
+        "additive": "rmsnorm",
+        "last": "rmsnorm",
+    }
     last = row(roadmap, "last").delta_baseline
     assert last is not None
     assert (last.versus, last.effect.mean) == ("baseline", pytest.approx(5 + 1 / 3))
@@ -45,7 +61,9 @@ def test_a_step_where_some_seeds_collapsed_has_no_mean_over_both(tmp_path: Path)
 
 
 @pytest.mark.parametrize("end", [("collapsed", 10.0), "diverged"])
-def test_the_effect_of_a_mixed_step_has_no_p_value_and_says_why(tmp_path: Path, end: object) -> None:
+def test_the_effect_of_a_mixed_step_has_no_p_value_and_says_why(
+    tmp_path: Path, end: object
+) -> None:
     roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"causal": [68.0, end, 70.0]})  # type: ignore[list-item]
     delta = row(roadmap, "causal").delta_previous
     assert delta is not None
@@ -58,7 +76,11 @@ def test_the_effect_of_a_mixed_step_has_no_p_value_and_says_why(tmp_path: Path, 
 def test_a_step_that_diverged_with_every_seed_has_no_value_but_is_there(tmp_path: Path) -> None:
     roadmap = roadmap_of(spec_of(tmp_path), HEALTHY | {"causal": ["diverged"] * 3})
     causal = row(roadmap, "causal")
-    assert (causal.summary, causal.delta_previous, dict(causal.outcomes)) == (None, None, {"diverged": 3})
+    assert (causal.summary, causal.delta_previous, dict(causal.outcomes)) == (
+        None,
+        None,
+        {"diverged": 3},
+    )
     assert "diverged" in cells(roadmap, causal)
     assert "causal-seed0" in roadmap.causes
 
@@ -91,7 +113,12 @@ steps:
     side:
       slower_baseline: {on: baseline, change: {train.lr: 1e-3}}
 """
-    ends = {"baseline": [70.0, 71.0], "rmsnorm": [80.0, 81.0], "slower": [82.0, 84.0], "slower_baseline": [73.0, 75.0]}
+    ends = {
+        "baseline": [70.0, 71.0],
+        "rmsnorm": [80.0, 81.0],
+        "slower": [82.0, 84.0],
+        "slower_baseline": [73.0, 75.0],
+    }
     delta = row(roadmap_of(spec_of(tmp_path, body, 2), ends), "slower_baseline").delta_previous
     assert delta is not None
     assert (delta.versus, delta.effect.mean) == ("baseline", 3.5)
@@ -114,13 +141,18 @@ def test_an_undecided_step_says_how_many_seeds_would_probably_do(tmp_path: Path)
     assert delta is not None
     assert delta.seeds_needed is not None
     assert decided_text(delta) == f"no, ~{delta.seeds_needed} seeds"
-    decided = row(roadmap_of(spec_of(tmp_path), HEALTHY | {"rmsnorm": [80.0, 81.1, 82.0]}), "rmsnorm").delta_previous
+    decided = row(
+        roadmap_of(spec_of(tmp_path), HEALTHY | {"rmsnorm": [80.0, 81.1, 82.0]}), "rmsnorm"
+    ).delta_previous
     assert decided_text(decided) == "yes"
 
 
 def test_spreads_that_differ_much_are_pointed_out(tmp_path: Path) -> None:
     ends = HEALTHY | {"rmsnorm": [50.0, 70.0, 90.0]}
-    assert "spreads differ" in row(roadmap_of(spec_of(tmp_path), ends), "rmsnorm").delta_previous.caveat  # type: ignore[union-attr]
+    assert (
+        "spreads differ"
+        in row(roadmap_of(spec_of(tmp_path), ends), "rmsnorm").delta_previous.caveat
+    )  # type: ignore[union-attr]
 
 
 def test_the_best_epoch_is_reported_only_where_the_spec_asks_for_it(tmp_path: Path) -> None:
@@ -131,7 +163,10 @@ def test_the_best_epoch_is_reported_only_where_the_spec_asks_for_it(tmp_path: Pa
 
 
 def test_reused_trials_are_counted_once_in_the_cost(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, "design: [roadmap, one_factor]\nsteps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]")
+    spec = spec_of(
+        tmp_path,
+        "design: [roadmap, one_factor]\nsteps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]",
+    )
     ends = HEALTHY | {"only.rmsnorm": HEALTHY["rmsnorm"]}
     shared = records(ends, lambda trial: f"{trial.sweep}/trials/{trial.fingerprint}")
     roadmap = build_roadmap(spec, trials_of(spec, digest), shared)
@@ -146,7 +181,19 @@ def test_json_has_the_agreed_keys_and_survives_a_round_trip(tmp_path: Path) -> N
     value = json.loads(json.dumps(roadmap_of(spec_of(tmp_path, body), HEALTHY).to_json()))
     assert {"sweep", "metric", "steps"} <= value.keys()
     baseline, step = value["steps"]
-    agreed = {"name", "regime", "side", "changes", "seeds", "mean", "std", "ci95", "values", "delta_previous", "delta_baseline"}
+    agreed = {
+        "name",
+        "regime",
+        "side",
+        "changes",
+        "seeds",
+        "mean",
+        "std",
+        "ci95",
+        "values",
+        "delta_previous",
+        "delta_baseline",
+    }
     assert agreed | {"outcomes", "params", "flops", "train_seconds", "reference"} <= step.keys()
     assert {"mean", "ci95", "p_value", "versus"} <= step["delta_previous"].keys()
     assert (baseline["name"], baseline["delta_previous"]) == ("baseline", None)

@@ -62,7 +62,9 @@ class Runs:
                 path = f"/runs/{trial.sweep}/trials/{trial.directory_name}"
                 self.ended.setdefault(trial.fingerprint, record(end, path))
 
-    def known(self, spec: SweepSpec, folder: Path = Path("nowhere"), *, keeps: bool = False) -> SweepSpec:
+    def known(
+        self, spec: SweepSpec, folder: Path = Path("nowhere"), *, keeps: bool = False
+    ) -> SweepSpec:
         def trials(
             variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
         ) -> list[tuple[TrialSpec, TrialRecord]]:
@@ -73,10 +75,17 @@ class Runs:
         return with_searches(spec, trials, Suggestions(folder, keeps=keeps))
 
     def to_do(self, spec: SweepSpec) -> list[TrialSpec]:
-        return [trial for trial in trials_of(self.known(spec), digest) if trial.fingerprint not in self.ended]
+        return [
+            trial
+            for trial in trials_of(self.known(spec), digest)
+            if trial.fingerprint not in self.ended
+        ]
 
     def run_all(
-        self, spec: SweepSpec, order: Callable[[list[TrialSpec]], list[TrialSpec]] = list, at_once: int = 99
+        self,
+        spec: SweepSpec,
+        order: Callable[[list[TrialSpec]], list[TrialSpec]] = list,
+        at_once: int = 99,
     ) -> SweepSpec:
         while todo := self.to_do(spec):
             before = len(self.ended)
@@ -87,7 +96,9 @@ class Runs:
 
     def plan(self, spec: SweepSpec, **choice: Any) -> Plan:
         known = self.known(spec)
-        return make_plan(known, trials_of(known, digest, **choice), self, later_trials(known, **choice))
+        return make_plan(
+            known, trials_of(known, digest, **choice), self, later_trials(known, **choice)
+        )
 
     def report(self, spec: SweepSpec) -> Roadmap:
         known = self.known(spec)
@@ -108,7 +119,9 @@ def problems(tmp_path: Path, body: str, head: str = HEAD, seeds: int = 3) -> lis
     return [f"{it.line}:{it.column}: {it.message}" for it in caught.value.problems]
 
 
-def test_a_search_goes_in_generations_and_the_road_ends_before_it_until_it_is_done(tmp_path: Path) -> None:
+def test_a_search_goes_in_generations_and_the_road_ends_before_it_until_it_is_done(
+    tmp_path: Path,
+) -> None:
     spec, runs = spec_of(tmp_path, SEARCHED), Runs()
     base = [f"baseline-seed{seed}" for seed in range(3)]
     first = [f"swiglu@{number}-seed1000" for number in (1, 2, 3)]
@@ -120,7 +133,9 @@ def test_a_search_goes_in_generations_and_the_road_ends_before_it_until_it_is_do
     runs.run(runs.to_do(spec))
     assert names(runs.to_do(spec)) == ["swiglu@7-seed1000"]
     runs.run(runs.to_do(spec))
-    assert names(runs.to_do(spec)) == [f"{step}-seed{seed}" for step in ("swiglu", "rope") for seed in range(3)]
+    assert names(runs.to_do(spec)) == [
+        f"{step}-seed{seed}" for step in ("swiglu", "rope") for seed in range(3)
+    ]
 
 
 def test_the_best_value_becomes_part_of_the_step_and_of_all_behind_it(tmp_path: Path) -> None:
@@ -138,7 +153,9 @@ def test_the_best_value_becomes_part_of_the_step_and_of_all_behind_it(tmp_path: 
     assert runs.to_do(known) == []
 
 
-def test_what_is_tried_depends_on_results_alone_not_on_their_order_or_how_many_run_at_once(tmp_path: Path) -> None:
+def test_what_is_tried_depends_on_results_alone_not_on_their_order_or_how_many_run_at_once(
+    tmp_path: Path,
+) -> None:
     spec = spec_of(tmp_path, SEARCHED.replace("trials: 7", "trials: 12"))
     whole = Runs().run_all(spec)
     backwards = Runs().run_all(spec, lambda trials: trials[::-1], at_once=1)
@@ -149,8 +166,12 @@ def test_what_is_tried_depends_on_results_alone_not_on_their_order_or_how_many_r
     assert values_of(otherwise)[6:] != values_of(whole)[6:], "Optuna's model has something to go by"
 
 
-def test_what_was_there_without_the_search_is_tried_first_and_no_point_twice(tmp_path: Path) -> None:
-    points = values_of(Runs().run_all(spec_of(tmp_path, SEARCHED.replace("trials: 7", "trials: 40"))))
+def test_what_was_there_without_the_search_is_tried_first_and_no_point_twice(
+    tmp_path: Path,
+) -> None:
+    points = values_of(
+        Runs().run_all(spec_of(tmp_path, SEARCHED.replace("trials: 7", "trials: 40")))
+    )
     assert points[0] == {"train.lr": 2e-3, "train.weight_decay": 0.05}
     assert len({point_key(point) for point in points}) == 40
     assert all(5e-4 <= point["train.lr"] <= 5e-2 for point in points)
@@ -182,11 +203,15 @@ def test_another_step_or_regime_draws_other_points(tmp_path: Path) -> None:
     assert values_of(known, 0)[1:] != values_of(known, 1)[1:]
 
 
-def test_suggestions_are_kept_so_that_another_optuna_changes_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggestions_are_kept_so_that_another_optuna_changes_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec, runs, folder = spec_of(tmp_path, SEARCHED), Runs(), tmp_path / "searches"
     kept = values_of(runs.known(spec, folder, keeps=True))
     [path] = folder.glob("swiglu-*.json")
-    monkeypatch.setattr("orchestrator.planning.search._asked", lambda *_: pytest.fail("it was suggested before"))
+    monkeypatch.setattr(
+        "orchestrator.planning.search._asked", lambda *_: pytest.fail("it was suggested before")
+    )
     assert values_of(runs.known(spec, folder)) == kept
     path.write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
@@ -197,14 +222,20 @@ def test_suggestions_are_kept_so_that_another_optuna_changes_no_search(tmp_path:
     assert not path.exists(), "only the holder of the lease writes"
 
 
-def test_a_space_that_can_be_counted_is_tried_once_through_and_a_grid_is_all_of_it(tmp_path: Path) -> None:
+def test_a_space_that_can_be_counted_is_tried_once_through_and_a_grid_is_all_of_it(
+    tmp_path: Path,
+) -> None:
     few = SEARCHED.replace(LR, "train.lr: [1e-3, 2e-3]").replace("trials: 7", "trials: 50")
     known = Runs().run_all(spec_of(tmp_path, few))
-    assert [tuple(point.values()) for point in values_of(known)] == [(lr, wd) for lr in (1e-3, 2e-3) for wd in (0.0, 0.05, 0.1)]
+    assert [tuple(point.values()) for point in values_of(known)] == [
+        (lr, wd) for lr in (1e-3, 2e-3) for wd in (0.0, 0.05, 0.1)
+    ]
     assert known.searches[0].goal == 6
     spaces = "model.depth: {low: 1, high: 3}, train.lr: {low: 1e-3, high: 4e-3, step: 1e-3}"
     grid = (
-        SEARCHED.replace(LR, spaces).replace(", train.weight_decay: [0.0, 0.05, 0.1]", "").replace("trials: 7", "sampler: grid")
+        SEARCHED.replace(LR, spaces)
+        .replace(", train.weight_decay: [0.0, 0.05, 0.1]", "")
+        .replace("trials: 7", "sampler: grid")
     )
     points = [tuple(point.values()) for point in values_of(Runs().run_all(spec_of(tmp_path, grid)))]
     assert points == [(depth, lr) for depth in (1, 2, 3) for lr in (1e-3, 2e-3, 3e-3, 4e-3)]
@@ -220,8 +251,13 @@ def test_whole_numbers_are_whole_where_the_setting_is(tmp_path: Path) -> None:
 
 
 def test_a_step_need_not_reach_the_other_end(tmp_path: Path) -> None:
-    spaces = "model.depth: {low: 1, high: 8, step: 3}, train.weight_decay: {low: 0, high: 1, step: 0.3}, " + LR
-    body = SEARCHED.replace(LR + ", train.weight_decay: [0.0, 0.05, 0.1]", spaces).replace("trials: 7", "trials: 30")
+    spaces = (
+        "model.depth: {low: 1, high: 8, step: 3}, train.weight_decay: {low: 0, high: 1, step: 0.3}, "
+        + LR
+    )
+    body = SEARCHED.replace(LR + ", train.weight_decay: [0.0, 0.05, 0.1]", spaces).replace(
+        "trials: 7", "trials: 30"
+    )
     points = values_of(Runs().run_all(spec_of(tmp_path, body)))
     assert {point["model.depth"] for point in points} == {1, 4, 7}
     assert {point["train.weight_decay"] for point in points} == {0.0, 0.3, 0.6, 0.9}
@@ -234,7 +270,9 @@ steps:
     change: {model.attention: causal}
     search: {space: {train.soft_mask: [null, {schedule: linear, epochs: 2}, {schedule: linear, epochs: 4}]}, trials: 2}
 """
-    known = Runs(lambda trial: 60.0 if trial.config.train.soft_mask else 50.0).run_all(spec_of(tmp_path, body))
+    known = Runs(lambda trial: 60.0 if trial.config.train.soft_mask else 50.0).run_all(
+        spec_of(tmp_path, body)
+    )
     assert known.searches[0].chosen.values["train.soft_mask"]["schedule"] == "linear"  # type: ignore[union-attr]
 
 
@@ -242,7 +280,14 @@ steps:
 def test_the_metric_says_which_is_best_over_all_seeds_and_of_equals_the_first_is_taken(
     tmp_path: Path, mode: str, best: int
 ) -> None:
-    ends = {(1, 100): 80.0, (1, 101): 90.0, (2, 100): 85.0, (2, 101): 81.0, (3, 100): 90.0, (3, 101): 80.0}
+    ends = {
+        (1, 100): 80.0,
+        (1, 101): 90.0,
+        (2, 100): 85.0,
+        (2, 101): 81.0,
+        (3, 100): 90.0,
+        (3, 101): 80.0,
+    }
 
     def end_of(trial: TrialSpec) -> TrialRecord | None:
         number = int(trial.variant.partition("@")[2] or 0)
@@ -250,7 +295,12 @@ def test_the_metric_says_which_is_best_over_all_seeds_and_of_equals_the_first_is
         return record(value) if mode == "max" else replace(record(value), result=loss(value))
 
     def loss(value: float) -> Mapping[str, Any]:
-        return {"outcome": "finished", "metrics": {"val/loss": value}, "best": {"val/loss": value}, "seconds": 1.0}
+        return {
+            "outcome": "finished",
+            "metrics": {"val/loss": value},
+            "best": {"val/loss": value},
+            "seconds": 1.0,
+        }
 
     body = SEARCHED.replace("trials: 7", "trials: 3\n      seeds: [100, 101]")
     body += "metric: {name: val/loss, mode: min}" if mode == "min" else ""
@@ -272,18 +322,26 @@ def test_a_point_that_diverged_or_collapsed_is_told_as_bad_and_never_chosen(tmp_
     [search] = known.searches
     outcomes = [point.outcome for point in search.tried]
     assert {"diverged", "collapsed", "finished"} <= set(outcomes)
-    assert outcomes[12:].count("finished") > outcomes[:12].count("finished"), "it keeps away from them"
+    assert outcomes[12:].count("finished") > outcomes[:12].count("finished"), (
+        "it keeps away from them"
+    )
     assert search.chosen
     assert search.chosen.outcome == "finished"
 
 
-def test_where_nothing_trains_the_first_is_taken_and_a_step_that_expects_a_collapse_compares_those(tmp_path: Path) -> None:
-    known = Runs(lambda trial: "diverged" if trial.is_of_search else 50.0).run_all(spec_of(tmp_path, SEARCHED))
+def test_where_nothing_trains_the_first_is_taken_and_a_step_that_expects_a_collapse_compares_those(
+    tmp_path: Path,
+) -> None:
+    known = Runs(lambda trial: "diverged" if trial.is_of_search else 50.0).run_all(
+        spec_of(tmp_path, SEARCHED)
+    )
     assert known.searches[0].chosen == known.searches[0].tried[0]
     assert known.unknown == []
     spec = spec_of(tmp_path, SEARCHED.replace("    search:", "    expect: collapse\n    search:"))
     known = Runs(lambda trial: ("collapsed", float(by_lr(trial)))).run_all(spec)  # type: ignore[arg-type]
-    assert known.searches[0].chosen == max(known.searches[0].tried, key=lambda point: point.mean or 0.0)
+    assert known.searches[0].chosen == max(
+        known.searches[0].tried, key=lambda point: point.mean or 0.0
+    )
 
 
 @pytest.mark.parametrize("outcome", ["failed", "out_of_memory", "timed_out"])
@@ -297,8 +355,13 @@ def test_a_trial_that_failed_holds_the_search_up_and_is_named(tmp_path: Path, ou
     assert [p.trial.name for p in plan.trials if p.action is Action.RETRY] == ["swiglu@2-seed1000"]
     assert names(plan.to_train(retry_failed=True)) == ["swiglu@2-seed1000"]
     text = render(runs.report(spec), "table").decode()
-    assert "waits for swiglu@2-seed1000, which failed: `orchestrator resume` tries again" in " ".join(text.split())
-    runs.ended = {key: value for key, value in runs.ended.items() if value.outcome != Outcome(outcome)}
+    assert (
+        "waits for swiglu@2-seed1000, which failed: `orchestrator resume` tries again"
+        in " ".join(text.split())
+    )
+    runs.ended = {
+        key: value for key, value in runs.ended.items() if value.outcome != Outcome(outcome)
+    }
     runs.end_of = by_lr
     assert runs.run_all(spec).searches[0].chosen
 
@@ -311,7 +374,11 @@ def test_the_plan_counts_what_follows(tmp_path: Path) -> None:
     assert len(plan.later) == 4 + 2 * 3
     assert plan.estimate.trials == 16
     shown = plan.to_json()
-    assert (shown["later"], shown["searches"][0]["goal"], shown["searches"][0]["chosen"]) == (10, 7, None)
+    assert (shown["later"], shown["searches"][0]["goal"], shown["searches"][0]["chosen"]) == (
+        10,
+        7,
+        None,
+    )
     runs.run_all(spec)
     plan = runs.plan(spec)
     assert (len(plan.trials), plan.later, plan.estimate.trials) == (16, (), 0)
@@ -320,14 +387,21 @@ def test_the_plan_counts_what_follows(tmp_path: Path) -> None:
 def test_only_and_seeds_pick_steps_and_the_searches_that_they_wait_for(tmp_path: Path) -> None:
     spec, runs = spec_of(tmp_path, SEARCHED), Runs()
     first = [f"swiglu@{number}-seed1000" for number in (1, 2, 3)]
-    assert names(p.trial for p in runs.plan(spec, only=["baseline"], seeds=[1]).trials) == ["baseline-seed1"]
+    assert names(p.trial for p in runs.plan(spec, only=["baseline"], seeds=[1]).trials) == [
+        "baseline-seed1"
+    ]
     for step in ("swiglu", "rope"):
         plan = runs.plan(spec, only=[step], seeds=[1])
         assert names(p.trial for p in plan.trials) == first
-        assert names(plan.later) == [f"swiglu@{number}-seed1000" for number in (4, 5, 6, 7)] + [f"{step}-seed1"]
+        assert names(plan.later) == [f"swiglu@{number}-seed1000" for number in (4, 5, 6, 7)] + [
+            f"{step}-seed1"
+        ]
     runs.run_all(spec)
     tried = [f"swiglu@{number}-seed1000" for number in range(1, 8)]
-    assert names(p.trial for p in runs.plan(spec, only=["rope"], seeds=[1]).trials) == [*tried, "rope-seed1"]
+    assert names(p.trial for p in runs.plan(spec, only=["rope"], seeds=[1]).trials) == [
+        *tried,
+        "rope-seed1",
+    ]
 
 
 def test_only_the_searches_that_a_step_builds_on_are_asked_for(tmp_path: Path) -> None:
@@ -353,13 +427,21 @@ steps:
         "rope": ["baseline", "swiglu"],
     }.items():
         trials = [planned.trial for planned in runs.plan(spec, only=[only]).trials]
-        assert list(dict.fromkeys(t.variant.partition("@")[0] for t in trials if t.is_of_search)) == searched
+        assert (
+            list(dict.fromkeys(t.variant.partition("@")[0] for t in trials if t.is_of_search))
+            == searched
+        )
 
 
 def test_seeds_are_added_to_steps_and_never_to_searches(tmp_path: Path) -> None:
     head = HEAD.replace("[{seeds}]", "{{start: 2, max: 4, until: decided}}")
     noise = [0.0, 3.0, -2.0, 1.0]
-    runs = Runs(lambda trial: float(by_lr(trial)) + (0 if trial.is_of_search else noise[trial.seed] * trial.config.model.depth))  # type: ignore[arg-type]
+    runs = Runs(
+        lambda trial: (
+            float(by_lr(trial))
+            + (0 if trial.is_of_search else noise[trial.seed] * trial.config.model.depth)
+        )
+    )  # type: ignore[arg-type]
     known = runs.run_all(spec_of(tmp_path, SEARCHED, head=head))
     more = more_seeds(known, digest, runs)
     assert more.keys() <= {"baseline", "swiglu", "rope"}
@@ -411,7 +493,10 @@ steps:
 
 
 def test_cells_of_other_designs_take_what_was_found_on_the_road(tmp_path: Path) -> None:
-    spec, runs = spec_of(tmp_path, "design: [roadmap, one_factor, leave_one_out]" + SEARCHED), Runs()
+    spec, runs = (
+        spec_of(tmp_path, "design: [roadmap, one_factor, leave_one_out]" + SEARCHED),
+        Runs(),
+    )
     assert {variant.name for variant in runs.known(spec).unknown} == {
         "swiglu",
         "rope",
@@ -429,11 +514,17 @@ def test_cells_of_other_designs_take_what_was_found_on_the_road(tmp_path: Path) 
     assert variants["without.swiglu"].config.train.lr == 2e-3
 
 
-def test_the_report_works_before_during_and_after_and_never_counts_the_search(tmp_path: Path) -> None:
+def test_the_report_works_before_during_and_after_and_never_counts_the_search(
+    tmp_path: Path,
+) -> None:
     spec, runs = spec_of(tmp_path, SEARCHED), Runs()
     runs.run(runs.to_do(spec))
     during = runs.report(spec)
-    assert [(row.variant.name, len(row.values)) for row in during.rows] == [("baseline", 3), ("swiglu", 0), ("rope", 0)]
+    assert [(row.variant.name, len(row.values)) for row in during.rows] == [
+        ("baseline", 3),
+        ("swiglu", 0),
+        ("rope", 0),
+    ]
     text = " ".join(render(during, "table").decode().split())
     assert "swiglu: its search has tried 3 of 7 combinations" in text
     assert "Steps without figures wait for a search" in text
@@ -456,7 +547,11 @@ def test_the_report_works_before_during_and_after_and_never_counts_the_search(tm
     }
     assert len(swiglu["search"]["trials"]) == 7
     assert swiglu["seeds"] == [0, 1, 2]
-    assert (shown["train_seconds"], shown["search_seconds"], shown["steps"][0]["search"]) == (18.0, 14.0, None)
+    assert (shown["train_seconds"], shown["search_seconds"], shown["steps"][0]["search"]) == (
+        18.0,
+        14.0,
+        None,
+    )
 
 
 @pytest.mark.parametrize("form", ["table", "json", "html", "md", "latex", "svg", "png"])
@@ -477,15 +572,28 @@ def test_a_value_beyond_which_nothing_was_tried_is_said_to_be_one(tmp_path: Path
 
 def test_the_page_draws_what_was_tried_over_each_setting(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, SEARCHED)
-    runs = Runs(lambda trial: "diverged" if trial.is_of_search and trial.config.train.lr > 2e-2 else by_lr(trial))
+    runs = Runs(
+        lambda trial: (
+            "diverged" if trial.is_of_search and trial.config.train.lr > 2e-2 else by_lr(trial)
+        )
+    )
     chosen = runs.run_all(spec).searches[0].chosen
     assert chosen
     page = render(runs.report(spec), "html").decode()
     for key in ("train.lr", "train.weight_decay"):
-        drawing = page[page.index(f'aria-label="swiglu: val/acc1 over {key}"') :].partition("</svg>")[0]
+        drawing = page[page.index(f'aria-label="swiglu: val/acc1 over {key}"') :].partition(
+            "</svg>"
+        )[0]
         assert drawing.count("<circle") == 7
-        assert drawing.count('class="tried ill"') == sum(point.mean is None for point in runs.known(spec).searches[0].tried) > 0
-        assert f"swiglu@{chosen.variant.name.partition('@')[2]}: " in drawing.partition('class="tried chosen"')[2]
+        assert (
+            drawing.count('class="tried ill"')
+            == sum(point.mean is None for point in runs.known(spec).searches[0].tried)
+            > 0
+        )
+        assert (
+            f"swiglu@{chosen.variant.name.partition('@')[2]}: "
+            in drawing.partition('class="tried chosen"')[2]
+        )
 
 
 def test_a_step_that_is_tuned_against_one_that_is_not_is_warned_of(tmp_path: Path) -> None:
@@ -495,19 +603,30 @@ def test_a_step_that_is_tuned_against_one_that_is_not_is_warned_of(tmp_path: Pat
             it.code: it.message for it in warnings_of(spec)
         }
 
-    assert "looks for train.lr, train.weight_decay and 'baseline'" in found(SEARCHED)["tuned-unequally"]
+    assert (
+        "looks for train.lr, train.weight_decay and 'baseline'"
+        in found(SEARCHED)["tuned-unequally"]
+    )
     assert "confounded-step" not in found(SEARCHED)
     same = f"search: {{space: {{{LR}, train.weight_decay: [0.0, 0.05, 0.1]}}, trials: 7}}"
     assert "tuned-unequally" not in found(same + SEARCHED)
     shorter = found(same.replace("7", "4") + SEARCHED)["tuned-unequally"]
     assert "tries 7 combinations and 'baseline', which it is held against, 4" in shorter
-    overwritten = found(same + SEARCHED + "    regimes: {}\n  - {name: slow, change: {train.lr: 1e-4}}")
-    assert "step 'slow' sets train.lr, which 'swiglu' looks for" in overwritten["search-overwritten"]
-    warning = next(it for it in warnings_of(spec_of(tmp_path, SEARCHED)) if it.code == "tuned-unequally")
+    overwritten = found(
+        same + SEARCHED + "    regimes: {}\n  - {name: slow, change: {train.lr: 1e-4}}"
+    )
+    assert (
+        "step 'slow' sets train.lr, which 'swiglu' looks for" in overwritten["search-overwritten"]
+    )
+    warning = next(
+        it for it in warnings_of(spec_of(tmp_path, SEARCHED)) if it.code == "tuned-unequally"
+    )
     assert "tuned-unequally" not in found(warning.control + SEARCHED), "the control resolves it"
 
 
-def test_what_a_search_found_may_not_go_with_a_later_step_which_is_told_at_that_step(tmp_path: Path) -> None:
+def test_what_a_search_found_may_not_go_with_a_later_step_which_is_told_at_that_step(
+    tmp_path: Path,
+) -> None:
     body = """
 steps:
   - name: depth
@@ -520,32 +639,61 @@ steps:
         runs.run_all(spec)
 
 
-def test_in_mlflow_a_search_stands_beside_its_step_and_what_was_searched_is_a_param_of_its_trials(tmp_path: Path) -> None:
+def test_in_mlflow_a_search_stands_beside_its_step_and_what_was_searched_is_a_param_of_its_trials(
+    tmp_path: Path,
+) -> None:
     spec, runs = spec_of(tmp_path, SEARCHED), Runs()
     before = shape.parents_in_order(runs.known(spec))
     known = runs.run_all(spec)
     parents = shape.parents_in_order(known)
-    assert [name for _, name in parents.values()] == ["0 baseline", "1 swiglu: search", "1 swiglu", "2 rope"]
-    assert {label: name for label, (_, name) in before.items()} == {label: name for label, (_, name) in parents.items()}
+    assert [name for _, name in parents.values()] == [
+        "0 baseline",
+        "1 swiglu: search",
+        "1 swiglu",
+        "2 rope",
+    ]
+    assert {label: name for label, (_, name) in before.items()} == {
+        label: name for label, (_, name) in parents.items()
+    }
     search, swiglu = parents["swiglu: search"][0], parents["swiglu"][0]
     assert shape.params_of(known, search)["train.lr"] == "searched"
     assert shape.params_of(known, swiglu)["train.lr"] == str(swiglu.changes["train.lr"])
     [*trials] = known.searches[0].trials
     shown = [shape.trial_params(known, trial, "swiglu") for trial in trials]
-    assert [params["train.lr"] for params in shown] == [str(trial.config.train.lr) for trial in trials]
+    assert [params["train.lr"] for params in shown] == [
+        str(trial.config.train.lr) for trial in trials
+    ]
     assert {shape.trial_tags(trial, {})["sweep.kind"] for trial in trials} == {"search"}
-    assert shown[0].keys() == shape.trial_params(known, trials_of(known, digest)[0], "baseline").keys(), "comparable"
+    assert (
+        shown[0].keys() == shape.trial_params(known, trials_of(known, digest)[0], "baseline").keys()
+    ), "comparable"
 
 
 MISTAKES = [
-    ("train.lr: {low: 5e-4", "train.rl: {low: 5e-4", "13:15: there is no setting 'train.rl'; did you mean 'train.lr'?"),
+    (
+        "train.lr: {low: 5e-4",
+        "train.rl: {low: 5e-4",
+        "13:15: there is no setting 'train.rl'; did you mean 'train.lr'?",
+    ),
     ("low: 5e-4", "low: 5e-1", "13:25: low 0.5 is not below high 0.05"),
     ("low: 5e-4", "low: 0", "13:25: log needs a low end above 0, found 0"),
-    (f"{LR}, train.weight_decay: [0.0, 0.05, 0.1]", "", "13:14: steps.0.search.space: it should have at least one item"),
-    ("trials: 7", "trials: 0", "14:15: steps.0.search.trials: it should be greater than 0, found 0"),
+    (
+        f"{LR}, train.weight_decay: [0.0, 0.05, 0.1]",
+        "",
+        "13:14: steps.0.search.space: it should have at least one item",
+    ),
+    (
+        "trials: 7",
+        "trials: 0",
+        "14:15: steps.0.search.trials: it should be greater than 0, found 0",
+    ),
     ("trials: 7", "sampler: tpe", "13:7: key 'trials' is missing: how many combinations are tried"),
     ("trials: 7", "trails: 7", "unknown key 'trails'"),
-    ("trials: 7", "trials: 7\n      sampler: grid", "a grid tries every combination: leave out 'trials'"),
+    (
+        "trials: 7",
+        "trials: 7\n      sampler: grid",
+        "a grid tries every combination: leave out 'trials'",
+    ),
     ("trials: 7", "sampler: grid", "14:16: a grid must be countable"),
     ("trials: 7", "trials: 7\n      seeds: [7, 2]", "15:18: seed 2 is one of the report's"),
     ("trials: 7", "trials: 7\n      seeds: [7, 7]", "15:18: seed 7 is given twice"),
@@ -561,14 +709,26 @@ MISTAKES = [
         "'model.feed_forward' is searched",
     ),
     ("train.weight_decay: [0.0, 0.05, 0.1]", "model.depth: {low: 1, high: 2.5}", "found 2.5"),
-    ("train.weight_decay: [0.0, 0.05, 0.1]", "model.depth: {low: 1, high: 2, step: 0.5}", "its steps must be whole"),
+    (
+        "train.weight_decay: [0.0, 0.05, 0.1]",
+        "model.depth: {low: 1, high: 2, step: 0.5}",
+        "its steps must be whole",
+    ),
     ("name: swiglu", "name: swiglu@3", "'swiglu@3' cannot be a name"),
-    ("steps:", "design: one_factor\nsteps:", "a step searches on the road, and this sweep has none"),
+    (
+        "steps:",
+        "design: one_factor\nsteps:",
+        "a step searches on the road, and this sweep has none",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("right", "wrong", "message"), MISTAKES, ids=[message for _, _, message in MISTAKES])
-def test_a_mistake_is_told_once_with_its_place(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"), MISTAKES, ids=[message for _, _, message in MISTAKES]
+)
+def test_a_mistake_is_told_once_with_its_place(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
     assert right in SEARCHED
     found = problems(tmp_path, SEARCHED.replace(right, wrong))
     assert len(found) == 1, found
@@ -585,6 +745,9 @@ def test_a_number_is_rounded_to_what_can_be_read_and_stays_inside(tmp_path: Path
     assert search.rounded("train.lr", 0.00123456789) == 0.001235
     assert search.rounded("train.lr", 5e-2 - 1e-12) == 5e-2
     narrow = replace(
-        search, schema=search.schema.model_copy(update={"space": {"train.lr": SpaceSchema(low=1.0001, high=1.0009)}})
+        search,
+        schema=search.schema.model_copy(
+            update={"space": {"train.lr": SpaceSchema(low=1.0001, high=1.0009)}}
+        ),
     )
     assert narrow.rounded("train.lr", 1.00051234) == 1.0005123

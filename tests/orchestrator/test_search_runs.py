@@ -25,7 +25,11 @@ LR = {"train.lr": {"low": 1e-3, "high": 3e-2, "log": True}}
 SEARCHED: dict[str, Any] = {
     "search": {"space": LR, "trials": 3, "at_once": 2},
     "steps": [
-        {"name": "swiglu", "change": {"model.feed_forward": "swiglu"}, "search": {"space": LR, "trials": 3, "at_once": 2}},
+        {
+            "name": "swiglu",
+            "change": {"model.feed_forward": "swiglu"},
+            "search": {"space": LR, "trials": 3, "at_once": 2},
+        },
         {"name": "rms", "change": {"model.norm": "rmsnorm"}},
     ],
 }
@@ -61,7 +65,9 @@ def stopping_after(count: int) -> Callable[[TrialQueue], None]:
 
 
 def names(store: Path) -> list[str]:
-    return sorted(path.parent.name.rpartition("-")[0] for path in store.glob("tiny/trials/*/result.json"))
+    return sorted(
+        path.parent.name.rpartition("-")[0] for path in store.glob("tiny/trials/*/result.json")
+    )
 
 
 def test_one_command_searches_builds_on_what_it_finds_and_again_does_nothing(
@@ -81,7 +87,10 @@ def test_one_command_searches_builds_on_what_it_finds_and_again_does_nothing(
     files = {path: path.stat().st_mtime_ns for path in store_path.glob("tiny/trials/*/*")}
     assert "9 done" in cli("run", spec, "--store", store_path, *LOCAL).out
     assert {path: path.stat().st_mtime_ns for path in store_path.glob("tiny/trials/*/*")} == files
-    assert [trial["name"] for trial in cli("status", spec, "--store", store_path, "--json").json["trials"]] == TRIALS
+    assert [
+        trial["name"]
+        for trial in cli("status", spec, "--store", store_path, "--json").json["trials"]
+    ] == TRIALS
 
 
 def test_a_search_that_is_stopped_after_any_trial_tries_and_ends_as_one_that_never_was(
@@ -105,17 +114,25 @@ def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
     spec = write_spec(steps=[{"name": "head", "search": search}])
     stopped = cli("run", spec, "--store", store_path, *LOCAL)
     assert stopped.code == 1
-    assert "waits for head@2-seed1000, which failed: `orchestrator resume` tries again" in " ".join(stopped.out.split())
+    assert "waits for head@2-seed1000, which failed: `orchestrator resume` tries again" in " ".join(
+        stopped.out.split()
+    )
     plan = cli("plan", spec, "--store", store_path, "--json").json
     assert plan["searches"][0]["held_up_by"] == ["head@2-seed1000"]
-    assert {trial["name"]: trial["action"] for trial in plan["trials"]}["head@2-seed1000"] == "retry"
+    assert {trial["name"]: trial["action"] for trial in plan["trials"]}[
+        "head@2-seed1000"
+    ] == "retry"
     [result] = store_path.glob("tiny/trials/head@1-*/result.json")
     [failed] = store_path.glob("tiny/trials/head@2-*")
     failed.joinpath("result.json").write_bytes(result.read_bytes())  # as if it had worked
     resumed = cli("resume", spec, "--store", store_path, *LOCAL)
     assert resumed.code == 0, resumed.out
     head = cli("report", spec, "--store", store_path, "--format", "json").json["steps"][1]
-    assert (head["changes"], head["seeds"], head["reused"]) == ({"model.num_classes": 10}, [0], 1), "the same as the baseline"
+    assert (head["changes"], head["seeds"], head["reused"]) == (
+        {"model.num_classes": 10},
+        [0],
+        1,
+    ), "the same as the baseline"
 
 
 def test_what_a_search_finds_and_a_later_step_cannot_take_ends_the_run_with_the_steps_line(
@@ -129,19 +146,29 @@ def test_what_a_search_finds_and_a_later_step_cannot_take_ends_the_run_with_the_
         run(write_spec(steps=steps), tmp_path / "runs")
 
 
-def test_seeds_that_results_ask_for_are_trained_by_the_same_command(cli: Cli, write_spec: WriteSpec, store_path: Path) -> None:
+def test_seeds_that_results_ask_for_are_trained_by_the_same_command(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
     spec = write_spec(
-        seeds={"start": 2, "max": 3, "until": "decided"}, steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}]
+        seeds={"start": 2, "max": 3, "until": "decided"},
+        steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}],
     )
     finished = cli("run", spec, "--store", store_path, *LOCAL)
     assert finished.out.count("trials: ") == 1, "one plan, one start of the executor"
-    assert names(store_path) == [f"{name}-seed{seed}" for name in ("baseline", "rms") for seed in range(3)]
+    assert names(store_path) == [
+        f"{name}-seed{seed}" for name in ("baseline", "rms") for seed in range(3)
+    ]
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_on_ray_generations_are_trained_by_warm_workers_and_are_in_mlflow_with_what_was_searched(
-    process: Process, write_spec: WriteSpec, store_path: Path, tmp_path: Path, bits_of: BitsOf, new_mlflow: Callable[..., str]
+    process: Process,
+    write_spec: WriteSpec,
+    store_path: Path,
+    tmp_path: Path,
+    bits_of: BitsOf,
+    new_mlflow: Callable[..., str],
 ) -> None:
     from mlflow import MlflowClient
 
@@ -152,7 +179,11 @@ def test_on_ray_generations_are_trained_by_warm_workers_and_are_in_mlflow_with_w
     assert driver.returncode == 0, err
     run(spec, tmp_path / "local")
     assert bits_of(store_path / "tiny") == bits_of(tmp_path / "local" / "tiny")
-    attempts = [event for path in store_path.glob("tiny/trials/*/attempts.jsonl") for event in read_json_lines(path)]
+    attempts = [
+        event
+        for path in store_path.glob("tiny/trials/*/attempts.jsonl")
+        for event in read_json_lines(path)
+    ]
     assert len({event["pid"] for event in attempts if "pid" in event}) <= 2
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
@@ -161,6 +192,16 @@ def test_on_ray_generations_are_trained_by_warm_workers_and_are_in_mlflow_with_w
     assert parent.info.status == "FINISHED"
     assert "found by a search of 3 combinations" in parent.data.tags["mlflow.note.content"]
     below = [it for it in runs if it.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert {it.info.run_name for it in below} == {f"swiglu@{number}-seed1000" for number in (1, 2, 3)}
+    assert {it.info.run_name for it in below} == {
+        f"swiglu@{number}-seed1000" for number in (1, 2, 3)
+    }
     assert len({it.data.params["train.lr"] for it in below}) == 3
-    assert set(by_name) == {*TRIALS, "0 baseline", "0 baseline: search", "1 swiglu", "1 swiglu: search", "2 rms", "roadmap"}
+    assert set(by_name) == {
+        *TRIALS,
+        "0 baseline",
+        "0 baseline: search",
+        "1 swiglu",
+        "1 swiglu: search",
+        "2 rms",
+        "roadmap",
+    }

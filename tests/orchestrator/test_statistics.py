@@ -25,7 +25,9 @@ from orchestrator.stats.inference import (
 )
 from orchestrator.stats.power import SEEDS_LIMIT, detectable_difference, seeds_needed, typical_std
 
-differences_lists = st.lists(st.floats(-100, 100).map(lambda x: round(x, 2)), min_size=2, max_size=8)
+differences_lists = st.lists(
+    st.floats(-100, 100).map(lambda x: round(x, 2)), min_size=2, max_size=8
+)
 
 
 def _calibration() -> ModuleType:
@@ -57,7 +59,11 @@ def test_sign_flips_are_scipys_permutation_test(differences: list[float]) -> Non
     from scipy import stats
 
     result = stats.permutation_test(
-        (np.array(differences),), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+        (np.array(differences),),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=np.inf,
+        alternative="two-sided",
     )
     assert sign_flip_p_value(differences) == pytest.approx(result.pvalue)
 
@@ -87,8 +93,12 @@ def test_a_single_pair_claims_nothing_but_its_difference() -> None:
     assert (effect.mean, effect.ci95, effect.p_value, effect.std) == (2.5, None, None, None)
 
 
-@pytest.mark.parametrize(("differences", "p_value"), [([1.0] * 3, 0.25), ([1.0] * 8, 2 / 2**8), ([0.0] * 5, 1.0)])
-def test_without_spread_the_sign_flip_test_takes_over(differences: list[float], p_value: float) -> None:
+@pytest.mark.parametrize(
+    ("differences", "p_value"), [([1.0] * 3, 0.25), ([1.0] * 8, 2 / 2**8), ([0.0] * 5, 1.0)]
+)
+def test_without_spread_the_sign_flip_test_takes_over(
+    differences: list[float], p_value: float
+) -> None:
     effect = effect_of(differences)
     assert effect is not None
     assert effect.ci95 is None
@@ -102,20 +112,32 @@ def test_equal_values_up_to_rounding_have_no_spread() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.01, None, 0.04, 0.03]) == [
+        pytest.approx(0.03),
+        None,
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+    ]
     assert holm([]) == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_between_no_correction_and_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
+def test_holm_is_between_no_correction_and_bonferroni_and_keeps_the_order(
+    p_values: list[float],
+) -> None:
     adjusted = [p for p in holm(p_values) if p is not None]
-    assert all(p <= q <= min(1.0, p * len(p_values)) + 1e-12 for p, q in zip(p_values, adjusted, strict=True))
+    assert all(
+        p <= q <= min(1.0, p * len(p_values)) + 1e-12
+        for p, q in zip(p_values, adjusted, strict=True)
+    )
     assert [x for _, x in sorted(zip(p_values, adjusted, strict=True))] == sorted(adjusted)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 @pytest.mark.parametrize("index", range(6))
-def test_a_thousand_sweeps_without_effects_give_at_most_the_nominal_rate_of_false_findings(index: int, seeds: int) -> None:
+def test_a_thousand_sweeps_without_effects_give_at_most_the_nominal_rate_of_false_findings(
+    index: int, seeds: int
+) -> None:
     calibration = _calibration()
     noise = list(calibration.NOISES)[index]
     figures = calibration.calibrate(noise, seeds, 1000, np.random.default_rng(index))
@@ -125,8 +147,12 @@ def test_a_thousand_sweeps_without_effects_give_at_most_the_nominal_rate_of_fals
 
 
 @pytest.mark.parametrize(("start", "most"), [(3, 12), (5, 10), (3, 8)])
-def test_adding_seeds_until_decided_keeps_the_error_rate_that_stopping_naively_breaks(start: int, most: int) -> None:
-    figures = _calibration().calibrate_adaptive(AdaptiveSchema(start=start, max=most), 1000, np.random.default_rng(start))
+def test_adding_seeds_until_decided_keeps_the_error_rate_that_stopping_naively_breaks(
+    start: int, most: int
+) -> None:
+    figures = _calibration().calibrate_adaptive(
+        AdaptiveSchema(start=start, max=most), 1000, np.random.default_rng(start)
+    )
     assert figures.false_findings <= LEVEL + 3 * (LEVEL * (1 - LEVEL) / 1000) ** 0.5
     assert figures.uncorrected > figures.false_findings + 0.01
     assert figures.coverage >= 1 - LEVEL
@@ -157,10 +183,15 @@ def test_the_simulation_would_notice_intervals_that_are_too_short() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "steps"), [(3, 1), (5, 4), (8, 9)])
-def test_the_detectable_difference_is_found_in_eight_of_ten_simulated_sweeps(seeds: int, steps: int) -> None:
+def test_the_detectable_difference_is_found_in_eight_of_ten_simulated_sweeps(
+    seeds: int, steps: int
+) -> None:
     difference = detectable_difference(2.0, seeds, steps)
     assert difference is not None
-    found = paired_p_values(np.random.default_rng(1).normal(difference, 2.0, size=(20_000, seeds))) < LEVEL / steps
+    found = (
+        paired_p_values(np.random.default_rng(1).normal(difference, 2.0, size=(20_000, seeds)))
+        < LEVEL / steps
+    )
     assert found.mean() == pytest.approx(0.8, abs=0.012)
 
 
@@ -181,10 +212,14 @@ def test_seeds_needed_gives_up_openly() -> None:
 
 
 def test_the_typical_spread_is_not_that_of_the_one_step_that_limps() -> None:
-    effects = [effect_of(d) for d in ([1.0, 2.0, 3.0], [0.0, 1.0, 2.0], [0.0, 50.0, 100.0], [1.0, 900.0])]
+    effects = [
+        effect_of(d) for d in ([1.0, 2.0, 3.0], [0.0, 1.0, 2.0], [0.0, 50.0, 100.0], [1.0, 900.0])
+    ]
     assert typical_std([effect for effect in effects if effect]) == pytest.approx(1.0)
 
 
 def test_holm_over_many_sweeps_is_holm_of_each() -> None:
     p_values = np.random.default_rng(0).uniform(size=(5, 7))
-    assert [holm(list(row)) for row in p_values] == [pytest.approx(list(row)) for row in holm_adjusted(p_values)]
+    assert [holm(list(row)) for row in p_values] == [
+        pytest.approx(list(row)) for row in holm_adjusted(p_values)
+    ]

@@ -16,7 +16,10 @@ from orchestrator.trial import Outcome, State, TrialSpec
 
 @pytest.fixture
 def sweep(make_sweep: Callable[..., Any]) -> Any:
-    return make_sweep(steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}], regimes={"deep": {"model.depth": 2}})
+    return make_sweep(
+        steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}],
+        regimes={"deep": {"model.depth": 2}},
+    )
 
 
 @pytest.fixture
@@ -35,7 +38,9 @@ def directory(sweep: Any, trial: TrialSpec) -> TrialDirectory:
 RESULT = {"metrics": {"val/acc1": 50.0}, "seconds": 2.0}
 
 
-def test_a_trial_is_read_back_as_it_was_written(directory: TrialDirectory, trial: TrialSpec) -> None:
+def test_a_trial_is_read_back_as_it_was_written(
+    directory: TrialDirectory, trial: TrialSpec
+) -> None:
     assert directory.read_trial() == trial
     content = json.loads((directory.path / "trial.json").read_bytes())
     assert content["provenance"] == {"git_commit": "abc"}
@@ -51,12 +56,16 @@ def test_every_trial_has_one_folder_of_its_own_whatever_its_regime(sweep: Any) -
         assert folder.name == f"deep--{trial.variant}-seed0-{trial.fingerprint[:8]}"
 
 
-def test_a_trial_without_attempts_is_pending(sweep: Any, trial: TrialSpec, directory: TrialDirectory) -> None:
+def test_a_trial_without_attempts_is_pending(
+    sweep: Any, trial: TrialSpec, directory: TrialDirectory
+) -> None:
     assert directory.record().state is State.PENDING
     assert sweep.store.record(replace(trial, seed=7)).state is State.PENDING
 
 
-def test_a_trial_under_way_is_running_while_its_driver_lives_and_interrupted_after(directory: TrialDirectory) -> None:
+def test_a_trial_under_way_is_running_while_its_driver_lives_and_interrupted_after(
+    directory: TrialDirectory,
+) -> None:
     assert directory.start_attempt("mine", {"host": "here"}) == 1
     assert [line["event"] for line in directory.newest_attempt("mine")] == ["start"]
     assert directory.newest_attempt("other") == []
@@ -67,12 +76,23 @@ def test_a_trial_under_way_is_running_while_its_driver_lives_and_interrupted_aft
 
 @pytest.mark.parametrize(
     ("outcome", "state"),
-    [(Outcome.LOST, State.INTERRUPTED), (Outcome.FAILED, State.FAILED), (Outcome.OUT_OF_MEMORY, State.FAILED)],
+    [
+        (Outcome.LOST, State.INTERRUPTED),
+        (Outcome.FAILED, State.FAILED),
+        (Outcome.OUT_OF_MEMORY, State.FAILED),
+    ],
 )
-def test_without_a_result_the_last_attempt_decides(directory: TrialDirectory, outcome: Outcome, state: State) -> None:
+def test_without_a_result_the_last_attempt_decides(
+    directory: TrialDirectory, outcome: Outcome, state: State
+) -> None:
     directory.end_attempt(directory.start_attempt("mine", {}), outcome, "because", "Traceback ...")
     record = directory.record("mine")
-    assert (record.state, record.outcome, record.cause, record.attempts) == (state, outcome, "because", 1)
+    assert (record.state, record.outcome, record.cause, record.attempts) == (
+        state,
+        outcome,
+        "because",
+        1,
+    )
     directory.start_attempt("mine", {})
     assert directory.record("mine").state is State.RUNNING
     assert directory.record("mine").attempts == 2
@@ -122,7 +142,10 @@ def test_replaying_an_iteration_adds_nothing(directory: TrialDirectory) -> None:
         log({"loss": 1.0, "epoch": 1.0}, 3)
         log({"loss": 0.5, "epoch": 2.0}, 6)
         log({"loss": 0.5, "epoch": 2.0}, 6)
-    assert [(line["iteration"], line["metrics"]["loss"]) for line in directory.metrics()] == [(3, 1.0), (6, 0.5)]
+    assert [(line["iteration"], line["metrics"]["loss"]) for line in directory.metrics()] == [
+        (3, 1.0),
+        (6, 0.5),
+    ]
     assert directory.record().iteration == 6
     assert directory.record().epoch == 2.0
 
@@ -161,7 +184,9 @@ def test_metrics_that_cannot_be_written_are_a_store_error(directory: TrialDirect
         log({"loss": 1.0}, 1)
 
 
-def test_the_same_training_is_found_anywhere_in_the_store(sweep: Any, trial: TrialSpec, directory: TrialDirectory) -> None:
+def test_the_same_training_is_found_anywhere_in_the_store(
+    sweep: Any, trial: TrialSpec, directory: TrialDirectory
+) -> None:
     directory.start_attempt("mine", {})
     directory.write_result(Outcome.FINISHED, RESULT)
     elsewhere = replace(trial, sweep="another", variant="renamed")
@@ -182,7 +207,9 @@ def test_a_trials_own_result_comes_before_another_of_the_same_training(
     assert Store(sweep.store.root).record(trial).path == str(other)
 
 
-def test_a_result_without_its_trial_is_no_result_of_another(sweep: Any, trial: TrialSpec, directory: TrialDirectory) -> None:
+def test_a_result_without_its_trial_is_no_result_of_another(
+    sweep: Any, trial: TrialSpec, directory: TrialDirectory
+) -> None:
     directory.write_result(Outcome.FINISHED, RESULT)
     (directory.path / "trial.json").unlink()
     assert sweep.store.record(replace(trial, sweep="another")).state is State.PENDING
@@ -195,7 +222,10 @@ def test_the_spec_is_kept_byte_for_byte(sweep: Any) -> None:
 
 def test_an_unknown_sweep_is_answered_with_the_nearest(sweep: Any, tmp_path: Path) -> None:
     sweep.store.submit("tiny", b"")
-    with pytest.raises(UsageError, match=r"'tin' is neither a file nor a sweep in the store at .*; did you mean 'tiny'\?"):
+    with pytest.raises(
+        UsageError,
+        match=r"'tin' is neither a file nor a sweep in the store at .*; did you mean 'tiny'\?",
+    ):
         sweep.store.spec_path("tin")
     with pytest.raises(UsageError, match="the store is empty"):
         Store(tmp_path / "nowhere").spec_path("tiny")
@@ -203,13 +233,20 @@ def test_an_unknown_sweep_is_answered_with_the_nearest(sweep: Any, tmp_path: Pat
 
 def test_preparing_leaves_nothing_behind_but_the_folder(tmp_path: Path) -> None:
     Store(tmp_path / "a" / "b").prepare("tiny")
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/b", "a/b/tiny", "a/b/tiny/trials"]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        "a",
+        "a/b",
+        "a/b/tiny",
+        "a/b/tiny/trials",
+    ]
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
 def test_a_store_that_cannot_be_written_says_so_and_what_to_do(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"cannot write the store at .*; choose another with --store") as caught:
+    with pytest.raises(
+        StoreError, match=r"cannot write the store at .*; choose another with --store"
+    ) as caught:
         Store(tmp_path / place).prepare("tiny")
     assert caught.value.exit_code == 3
 
@@ -223,7 +260,9 @@ def test_a_store_that_cannot_be_written_says_so_and_what_to_do(tmp_path: Path, p
         ("metrics.jsonl", "nonsense\n"),
     ],
 )
-def test_a_damaged_file_is_a_store_error_that_names_it(directory: TrialDirectory, file: str, content: str) -> None:
+def test_a_damaged_file_is_a_store_error_that_names_it(
+    directory: TrialDirectory, file: str, content: str
+) -> None:
     (directory.path / file).write_text(content)
     with pytest.raises(StoreError, match=file):
         directory.record()
@@ -235,10 +274,14 @@ def test_a_result_of_a_newer_version_is_neither_read_wrongly_nor_overwritten(
     spec, local = write_spec(), ("--store", store_path, "--executor", "local", "--no-tracking")
     assert cli("run", spec, *local).code == 0
     [result] = store_path.glob("tiny/trials/*/result.json")
-    result.write_text(json.dumps(json.loads(result.read_bytes()) | {"outcome": "enlightened", "format": 9}))
+    result.write_text(
+        json.dumps(json.loads(result.read_bytes()) | {"outcome": "enlightened", "format": 9})
+    )
     newer = result.read_bytes()
     for command in (("run", spec, *local), ("status", spec, "--store", store_path)):
         refused = cli(*command)
         assert refused.code == 3
-        assert "has the outcome 'enlightened', which this version does not know" in " ".join(refused.err.split())
+        assert "has the outcome 'enlightened', which this version does not know" in " ".join(
+            refused.err.split()
+        )
     assert result.read_bytes() == newer

@@ -20,7 +20,9 @@ BLOCKS = re.findall(r"^```(yaml|text)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILIN
 FIRST = BLOCKS[0][1]
 
 
-needs_the_papers_recipe = pytest.mark.skipif("mixup" not in TrainConfig.model_fields, reason="train.mixup is not a setting yet")
+needs_the_papers_recipe = pytest.mark.skipif(
+    "mixup" not in TrainConfig.model_fields, reason="train.mixup is not a setting yet"
+)
 
 
 def whole(block: str) -> str:
@@ -34,11 +36,15 @@ def whole(block: str) -> str:
 
 
 EXAMPLES = [
-    (index, text) for index, (kind, text) in enumerate(BLOCKS) if kind == "yaml" and [*BLOCKS, ("", "")][index + 1][0] != "text"
+    (index, text)
+    for index, (kind, text) in enumerate(BLOCKS)
+    if kind == "yaml" and [*BLOCKS, ("", "")][index + 1][0] != "text"
 ]
 
 
-@pytest.mark.parametrize("text", [text for _, text in EXAMPLES], ids=[f"block {index}" for index, _ in EXAMPLES])
+@pytest.mark.parametrize(
+    "text", [text for _, text in EXAMPLES], ids=[f"block {index}" for index, _ in EXAMPLES]
+)
 def test_an_example_is_a_spec_that_plans(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_text(whole(text))
     for module in ("foreign_model/mixer.py", "own_training/charlm.py"):
@@ -46,7 +52,9 @@ def test_an_example_is_a_spec_that_plans(tmp_path: Path, text: str) -> None:
     spec = load_spec(tmp_path / "sweep.yaml")
     assert [*trials_of(spec, lambda data: "digest"), *later_trials(spec)]
     if "_recipe_only" in text or "_on_baseline" in text:
-        assert not {"confounded-step", "one-sided-recipe"} & {warning.code for warning in warnings_of(spec)}
+        assert not {"confounded-step", "one-sided-recipe"} & {
+            warning.code for warning in warnings_of(spec)
+        }
 
 
 def test_examples_of_mistakes_get_the_messages_that_are_shown(tmp_path: Path) -> None:
@@ -56,7 +64,9 @@ def test_examples_of_mistakes_get_the_messages_that_are_shown(tmp_path: Path) ->
         (tmp_path / "sweep.yaml").write_text(block)
         with pytest.raises(SpecError) as caught:
             load_spec(tmp_path / "sweep.yaml")
-        assert [f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems] == messages.splitlines()
+        assert [
+            f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems
+        ] == messages.splitlines()
 
 
 def test_every_key_and_design_is_in_the_text() -> None:
@@ -80,16 +90,32 @@ def test_every_warning_is_in_the_text() -> None:
 @needs_the_papers_recipe
 def test_the_papers_sweeps_plan_with_the_published_sizes(name: str) -> None:
     spec = load_spec(SWEEPS / name)
-    sizes = {v.regime: parameter_count(v.config.model) for v in spec.variants if v.config.model.position == "learned+rope"}
+    sizes = {
+        v.regime: parameter_count(v.config.model)
+        for v in spec.variants
+        if v.config.model.position == "learned+rope"
+    }
     assert sizes == {"tiny": 5_701_096, "base": 86_502_376}
-    assert all(trial.config.train.batch_size == 4096 for trial in trials_of(spec, lambda data: "absent"))
+    assert all(
+        trial.config.train.batch_size == 4096 for trial in trials_of(spec, lambda data: "absent")
+    )
 
 
 @needs_the_papers_recipe
 def test_the_published_roadmap_has_the_papers_figures() -> None:
     spec = load_spec(SWEEPS / "llamafy_imagenet.yaml")
     published = {v.label: v.reference["value"] for v in spec.variants if v.reference}
-    names = ("baseline", "swiglu", "rmsnorm", "causal_mask", "modified_causal_mask", "ps_cls", "rope", "rope_lpe", "augmentation")
+    names = (
+        "baseline",
+        "swiglu",
+        "rmsnorm",
+        "causal_mask",
+        "modified_causal_mask",
+        "ps_cls",
+        "rope",
+        "rope_lpe",
+        "augmentation",
+    )
     tiny = (73.8, 74.3, 74.5, 0.1, 72.5, 71.9, 72.6, 73.2, 74.3, 75.0)
     base = (81.5, 82.0, 81.7, 0.1, 80.4, 80.6, 81.2, 81.2, 81.3, 81.6)
     for regime, values in (("tiny", tiny), ("base", base)):
@@ -98,14 +124,26 @@ def test_the_published_roadmap_has_the_papers_figures() -> None:
 
 @needs_the_papers_recipe
 def test_the_papers_three_confounds_are_found_as_published_and_gone_with_the_controls() -> None:
-    found = {warning.code: warning for warning in warnings_of(load_spec(SWEEPS / "llamafy_imagenet.yaml"))}
+    found = {
+        warning.code: warning
+        for warning in warnings_of(load_spec(SWEEPS / "llamafy_imagenet.yaml"))
+    }
     assert found.keys() == {"few-seeds", "best-epoch", "one-sided-recipe", "confounded-step"}
-    messages = [warning.message for warning in warnings_of(load_spec(SWEEPS / "llamafy_imagenet.yaml"))]
-    assert any("'augmentation' retunes the recipe (train.mixup, train.cutmix)" in message for message in messages)
-    assert (
-        "'soft_mask' changes architecture (train.soft_mask) and recipe (train.warmup_epochs)" in found["confounded-step"].message
+    messages = [
+        warning.message for warning in warnings_of(load_spec(SWEEPS / "llamafy_imagenet.yaml"))
+    ]
+    assert any(
+        "'augmentation' retunes the recipe (train.mixup, train.cutmix)" in message
+        for message in messages
     )
-    assert "on: augmentation, regimes: {tiny: {train.warmup_epochs: 5}}" in found["confounded-step"].control
+    assert (
+        "'soft_mask' changes architecture (train.soft_mask) and recipe (train.warmup_epochs)"
+        in found["confounded-step"].message
+    )
+    assert (
+        "on: augmentation, regimes: {tiny: {train.warmup_epochs: 5}}"
+        in found["confounded-step"].control
+    )
     controlled = load_spec(SWEEPS / "llamafy_imagenet_controls.yaml")
     assert {warning.code for warning in warnings_of(controlled)} == {"few-seeds"}
 

@@ -44,7 +44,9 @@ def mirror_to(zoo: Path) -> MakeMirror:
 
     def make(uri: str, **options: Any) -> MlflowMirror:
         spec = load_spec(zoo / "zoo.yaml")
-        return MlflowMirror(uri, spec, trials_of(spec, dataset_digest), Store(zoo / "runs"), **options)
+        return MlflowMirror(
+            uri, spec, trials_of(spec, dataset_digest), Store(zoo / "runs"), **options
+        )
 
     return make
 
@@ -55,7 +57,9 @@ def content(zoo: Path) -> Content:
 
     def read(uri: str) -> dict[str, Any]:
         database = sqlite3.connect(uri.removeprefix("sqlite:///"))
-        names = dict(database.execute("SELECT run_uuid, name FROM runs WHERE lifecycle_stage = 'active'"))
+        names = dict(
+            database.execute("SELECT run_uuid, name FROM runs WHERE lifecycle_stage = 'active'")
+        )
         runs = {name: _run(database, run_id, names) for run_id, name in names.items()}
         assert len(runs) == len(names), f"two runs of one name: {sorted(names.values())}"
         for run_id, name in names.items():
@@ -109,19 +113,32 @@ def test_every_trial_has_one_run_below_the_run_of_its_variant(
     assert runs["broken-seed0"]["status"] == "FAILED"
     assert "ValueError" in runs["broken-seed0"]["tags"]["sweep.cause"]
     assert runs["broken-seed0"]["tags"]["sweep.host"] == socket.gethostname()
-    assert {runs[name]["tags"]["sweep.outcome"] for name in ROAD} == {"2 finished", "2 collapsed", "2 diverged", "2 failed"}
+    assert {runs[name]["tags"]["sweep.outcome"] for name in ROAD} == {
+        "2 finished",
+        "2 collapsed",
+        "2 diverged",
+        "2 failed",
+    }
     assert runs["3 broken"]["status"] == "FAILED"
 
 
-def test_curves_params_and_artifacts_are_those_of_the_store(mirror_to: MakeMirror, content: Content, zoo: Path, uri: str) -> None:
+def test_curves_params_and_artifacts_are_those_of_the_store(
+    mirror_to: MakeMirror, content: Content, zoo: Path, uri: str
+) -> None:
     mirror_to(uri).sync()
     for name, run in content(uri).items():
         if run["parent"] is None:
             continue
         [folder] = (zoo / "runs" / "zoo" / "trials").glob(f"{name}-*")
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] if run["metrics"] else []
+        lines = (
+            [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+            if run["metrics"]
+            else []
+        )
         expected = sorted(
-            (key, line["iteration"], value, int(line["time"] * 1000)) for line in lines for key, value in line["metrics"].items()
+            (key, line["iteration"], value, int(line["time"] * 1000))
+            for line in lines
+            for key, value in line["metrics"].items()
         )
         assert run["metrics"] == expected
         assert run["artifacts"]["trial.json"] == (folder / "trial.json").read_bytes()
@@ -130,7 +147,9 @@ def test_curves_params_and_artifacts_are_those_of_the_store(mirror_to: MakeMirro
             assert run["artifacts"]["result.json"] == (folder / "result.json").read_bytes()
         else:
             assert b"ValueError" in run["artifacts"]["traceback-attempt1.txt"]
-        assert run["datasets"] == [("digits", dataset_digest(DataConfig(name="digits")).removeprefix("sha256:")[:16])]
+        assert run["datasets"] == [
+            ("digits", dataset_digest(DataConfig(name="digits")).removeprefix("sha256:")[:16])
+        ]
         assert run["params"].keys() == {
             "step",
             "variant",
@@ -141,18 +160,33 @@ def test_curves_params_and_artifacts_are_those_of_the_store(mirror_to: MakeMirro
             "train.lr",
             "model.num_classes",
         }
-        assert run["params"]["model.norm"] == ("layernorm" if name.startswith("baseline") else "rmsnorm")
+        assert run["params"]["model.norm"] == (
+            "layernorm" if name.startswith("baseline") else "rmsnorm"
+        )
 
 
-def test_a_variant_shows_its_mean_and_what_the_step_did(mirror_to: MakeMirror, content: Content, uri: str, zoo: Path) -> None:
+def test_a_variant_shows_its_mean_and_what_the_step_did(
+    mirror_to: MakeMirror, content: Content, uri: str, zoo: Path
+) -> None:
     mirror_to(uri).sync()
     runs = content(uri)
-    finals = [[runs[f"{name}-seed{seed}"]["latest"]["val/acc1"] for seed in (0, 1)] for name in ("baseline", "rmsnorm")]
+    finals = [
+        [runs[f"{name}-seed{seed}"]["latest"]["val/acc1"] for seed in (0, 1)]
+        for name in ("baseline", "rmsnorm")
+    ]
     means = [sum(pair) / 2 for pair in finals]
     latest = runs["1 rmsnorm"]["latest"]
     assert latest["val/acc1"] == pytest.approx(means[1])
-    assert latest["delta_previous/mean"] == latest["delta_baseline/mean"] == pytest.approx(means[1] - means[0])
-    effects = {f"delta_{against}/{part}" for against in ("previous", "baseline") for part in ("ci95_low", "ci95_high", "p_value")}
+    assert (
+        latest["delta_previous/mean"]
+        == latest["delta_baseline/mean"]
+        == pytest.approx(means[1] - means[0])
+    )
+    effects = {
+        f"delta_{against}/{part}"
+        for against in ("previous", "baseline")
+        for part in ("ci95_low", "ci95_high", "p_value")
+    }
     assert latest.keys() >= {
         "val/acc1_std",
         "val/acc1_ci95_low",
@@ -161,10 +195,18 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(mirror_to: MakeMirror, c
         "variant/train_seconds",
         *effects,
     }
-    assert latest["delta_previous/ci95_low"] < latest["delta_previous/mean"] < latest["delta_previous/ci95_high"]
+    assert (
+        latest["delta_previous/ci95_low"]
+        < latest["delta_previous/mean"]
+        < latest["delta_previous/ci95_high"]
+    )
     assert runs["1 rmsnorm"]["tags"]["sweep.versus_previous"] == "baseline"
     assert runs["1 rmsnorm"]["status"] == "FINISHED"
-    assert runs["3 broken"]["latest"].keys() == runs["2a too_fast"]["latest"].keys() == {"variant/params", "variant/flops"}
+    assert (
+        runs["3 broken"]["latest"].keys()
+        == runs["2a too_fast"]["latest"].keys()
+        == {"variant/params", "variant/flops"}
+    )
 
 
 def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
@@ -173,7 +215,10 @@ def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
     mirror_to(uri).sync()
     files = content(uri)["roadmap"]["artifacts"]
     assert files["sweep.yaml"] == (zoo / "zoo.yaml").read_bytes()
-    assert files.keys() == {"sweep.yaml", *(f"roadmap.{form}" for form in ("html", "json", "md", "png", "svg"))}
+    assert files.keys() == {
+        "sweep.yaml",
+        *(f"roadmap.{form}" for form in ("html", "json", "md", "png", "svg")),
+    }
     experiment = MlflowClient(uri).get_experiment_by_name("zoo")
     assert experiment is not None
     page = experiment.tags["mlflow.note.content"]
@@ -183,7 +228,9 @@ def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
 
 
 @pytest.mark.parametrize("forgotten", ["nothing", "the mirror", "the run ids too"])
-def test_writing_twice_adds_nothing(mirror_to: MakeMirror, content: Content, uri: str, zoo: Path, forgotten: str) -> None:
+def test_writing_twice_adds_nothing(
+    mirror_to: MakeMirror, content: Content, uri: str, zoo: Path, forgotten: str
+) -> None:
     mirror = mirror_to(uri)
     mirror.sync()
     expected = content(uri)
@@ -226,19 +273,39 @@ class Crashed(Exception):
 
 
 WRITES = {
-    MlflowClient: ["create_experiment", "delete_run", "set_experiment_tag", "set_tag", "update_run"],
+    MlflowClient: [
+        "create_experiment",
+        "delete_run",
+        "set_experiment_tag",
+        "set_tag",
+        "update_run",
+    ],
     sqlite.Sqlite: ["create_run", "write", "end", "add_file", "add_text", "add_dataset"],
 }
 """Every method that the mirror writes by."""
 WRITES_TO_A_SERVER = {
-    MlflowClient: [*WRITES[MlflowClient], "create_run", "log_batch", "log_inputs", "log_artifact", "log_text", "set_terminated"]
+    MlflowClient: [
+        *WRITES[MlflowClient],
+        "create_run",
+        "log_batch",
+        "log_inputs",
+        "log_artifact",
+        "log_text",
+        "set_terminated",
+    ]
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("writes", [WRITES, WRITES_TO_A_SERVER], ids=["straight", "by MLflow's client"])
+@pytest.mark.parametrize(
+    "writes", [WRITES, WRITES_TO_A_SERVER], ids=["straight", "by MLflow's client"]
+)
 def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repair(
-    content: Content, new_mlflow: NewMlflow, monkeypatch: pytest.MonkeyPatch, zoo: Path, writes: dict[type, list[str]]
+    content: Content,
+    new_mlflow: NewMlflow,
+    monkeypatch: pytest.MonkeyPatch,
+    zoo: Path,
+    writes: dict[type, list[str]],
 ) -> None:
     monkeypatch.setattr(report, "_FILES", {"roadmap.md": "md"})  # figures take a second each
     if writes is WRITES_TO_A_SERVER:
@@ -277,13 +344,21 @@ def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repai
         else:
             break
         found = content(uri)
-        wrong += [f"died after write {last}: {name}" for name in expected if found.get(name) != expected[name]]
-        wrong += [f"died after write {last}: {name} should not be" for name in found.keys() - expected]
+        wrong += [
+            f"died after write {last}: {name}"
+            for name in expected
+            if found.get(name) != expected[name]
+        ]
+        wrong += [
+            f"died after write {last}: {name} should not be" for name in found.keys() - expected
+        ]
     assert last > 20
     assert not wrong
 
 
-def test_deleted_runs_and_experiments_come_back(mirror_to: MakeMirror, content: Content, uri: str) -> None:
+def test_deleted_runs_and_experiments_come_back(
+    mirror_to: MakeMirror, content: Content, uri: str
+) -> None:
     mirror_to(uri).sync()
     expected = content(uri)
     client = MlflowClient(uri)
@@ -309,15 +384,21 @@ def test_an_experiment_that_a_slow_server_made_after_all_is_taken(
         MlflowClient(uri).delete_experiment("1")
     real, not_yet = MlflowClient.get_experiment_by_name, [None]
     monkeypatch.setattr(
-        MlflowClient, "get_experiment_by_name", lambda client, name: not_yet.pop() if not_yet else real(client, name)
+        MlflowClient,
+        "get_experiment_by_name",
+        lambda client, name: not_yet.pop() if not_yet else real(client, name),
     )
     mirror_to(uri).sync()
     assert not_yet == []
     assert content(uri) == expected
 
 
-def test_one_trial_more_asks_no_more_however_many_there_are(zoo: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (zoo / "zoo.yaml").write_text((zoo / "zoo.yaml").read_text().replace("seeds:\n- 0\n- 1\n", f"seeds: {list(range(40))}\n"))
+def test_one_trial_more_asks_no_more_however_many_there_are(
+    zoo: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (zoo / "zoo.yaml").write_text(
+        (zoo / "zoo.yaml").read_text().replace("seeds:\n- 0\n- 1\n", f"seeds: {list(range(40))}\n")
+    )
     spec, store = load_spec(zoo / "zoo.yaml"), Store(zoo / "runs")
     trials = trials_of(spec, lambda data: "sha256:0", only=["baseline"])  # none that is there
     [trained] = zoo.glob("runs/zoo/trials/baseline-seed0-*")
@@ -327,7 +408,9 @@ def test_one_trial_more_asks_no_more_however_many_there_are(zoo: Path, uri: str,
     mirror.sync(trials[:3])
     asked: list[object] = []
     real = Store.record
-    monkeypatch.setattr(Store, "record", lambda *arguments: asked.append(arguments) or real(*arguments))
+    monkeypatch.setattr(
+        Store, "record", lambda *arguments: asked.append(arguments) or real(*arguments)
+    )
     assert mirror._experiment is not None
     assert isinstance(mirror._experiment._api, sqlite.Sqlite)
     mirror._experiment._api._database.set_trace_callback(asked.append)
@@ -340,7 +423,9 @@ def test_one_trial_more_asks_no_more_however_many_there_are(zoo: Path, uri: str,
     assert 10 < counts[0] < 100
 
 
-def test_the_run_of_each_trial_is_written_beside_the_trials(mirror_to: MakeMirror, zoo: Path, uri: str) -> None:
+def test_the_run_of_each_trial_is_written_beside_the_trials(
+    mirror_to: MakeMirror, zoo: Path, uri: str
+) -> None:
     store = Store(zoo / "runs")
     assert mlflow_run_ids(store, "zoo") == {}
     mirror = mirror_to(uri)
@@ -350,23 +435,35 @@ def test_the_run_of_each_trial_is_written_beside_the_trials(mirror_to: MakeMirro
     assert len(set(found.values())) == len(found)
 
 
-def test_of_a_trial_that_lost_files_mlflow_shows_the_others(mirror_to: MakeMirror, content: Content, zoo: Path, uri: str) -> None:
-    for file, name in (("trial.json", "baseline"), ("attempts.jsonl", "rmsnorm"), ("metrics.jsonl", "causal")):
+def test_of_a_trial_that_lost_files_mlflow_shows_the_others(
+    mirror_to: MakeMirror, content: Content, zoo: Path, uri: str
+) -> None:
+    for file, name in (
+        ("trial.json", "baseline"),
+        ("attempts.jsonl", "rmsnorm"),
+        ("metrics.jsonl", "causal"),
+    ):
         [folder] = zoo.glob(f"runs/zoo/trials/{name}-seed0-*")
         (folder / file).unlink()
     mirror_to(uri).sync()
     runs = content(uri)
-    assert all(runs[f"{name}-seed0"]["status"] == "FINISHED" for name in ("baseline", "rmsnorm", "causal"))
+    assert all(
+        runs[f"{name}-seed0"]["status"] == "FINISHED" for name in ("baseline", "rmsnorm", "causal")
+    )
 
 
-def test_a_trial_that_was_never_begun_has_no_run(mirror_to: MakeMirror, content: Content, zoo: Path, uri: str) -> None:
+def test_a_trial_that_was_never_begun_has_no_run(
+    mirror_to: MakeMirror, content: Content, zoo: Path, uri: str
+) -> None:
     for folder in (zoo / "runs" / "zoo" / "trials").glob("rmsnorm-*"):
         shutil.rmtree(folder)
     mirror_to(uri).sync()
     assert not [name for name in content(uri) if name.startswith("rmsnorm")]
 
 
-def test_a_trial_reused_from_another_sweep_has_a_run_in_both(uri: str, zoo: Path, content: Content) -> None:
+def test_a_trial_reused_from_another_sweep_has_a_run_in_both(
+    uri: str, zoo: Path, content: Content
+) -> None:
     text = (zoo / "zoo.yaml").read_text().replace("name: zoo", "name: copy")
     (zoo / "copy.yaml").write_text(text)
     store = Store(zoo / "runs")
@@ -381,14 +478,21 @@ def test_a_trial_reused_from_another_sweep_has_a_run_in_both(uri: str, zoo: Path
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
         counts[name] = Counter(run.data.tags.get("sweep.outcome", "roadmap") for run in runs)
-    assert counts["zoo"] - counts["copy"] == {"failed": 2, "2 failed": 1}  # a failure is nothing to reuse
+    assert counts["zoo"] - counts["copy"] == {
+        "failed": 2,
+        "2 failed": 1,
+    }  # a failure is nothing to reuse
     assert not counts["copy"] - counts["zoo"]
 
 
 @pytest.mark.slow
-def test_a_server_that_is_down_is_a_tracking_error_within_seconds(mirror_to: MakeMirror, uri: str) -> None:
+def test_a_server_that_is_down_is_a_tracking_error_within_seconds(
+    mirror_to: MakeMirror, uri: str
+) -> None:
     started = time.monotonic()
-    with pytest.raises(TrackingError, match=r"cannot write to MLflow at http://127\.0\.0\.1:9: ") as caught:
+    with pytest.raises(
+        TrackingError, match=r"cannot write to MLflow at http://127\.0\.0\.1:9: "
+    ) as caught:
         mirror_to("http://user:secret@127.0.0.1:9").sync()
     assert time.monotonic() - started < 60
     assert "secret" not in str(caught.value)
@@ -397,7 +501,9 @@ def test_a_server_that_is_down_is_a_tracking_error_within_seconds(mirror_to: Mak
 
 
 @pytest.mark.parametrize("uri", ["sqlite:////proc/nowhere/mlflow.db", "nonsense://x"])
-def test_a_place_that_cannot_be_written_is_a_tracking_error(mirror_to: MakeMirror, uri: str) -> None:
+def test_a_place_that_cannot_be_written_is_a_tracking_error(
+    mirror_to: MakeMirror, uri: str
+) -> None:
     with pytest.raises(TrackingError, match="cannot write to MLflow at"):
         mirror_to(uri).sync()
 
@@ -409,7 +515,9 @@ def test_the_default_place_is_in_the_store(zoo: Path) -> None:
 def test_outcomes_of_the_zoo_are_as_the_tests_assume(zoo: Path) -> None:
     spec = load_spec(zoo / "zoo.yaml")
     store = Store(zoo / "runs")
-    outcomes = {trial.variant: store.record(trial).outcome for trial in trials_of(spec, dataset_digest)}
+    outcomes = {
+        trial.variant: store.record(trial).outcome for trial in trials_of(spec, dataset_digest)
+    }
     assert outcomes == {
         "baseline": Outcome.FINISHED,
         "rmsnorm": Outcome.FINISHED,
@@ -444,21 +552,33 @@ def test_an_edited_sweep_shows_what_a_new_one_would_and_keeps_what_was_trained_b
     mirror_to(rebuilt := new_mlflow("rebuilt.db")).sync()
     found, expected = content(uri), content(rebuilt)
     earlier = {name: run for name, run in found.items() if run["parent"] == "earlier trials"}
-    shown = {name: run for name, run in found.items() if name not in earlier and name != "earlier trials"}
+    shown = {
+        name: run for name, run in found.items() if name not in earlier and name != "earlier trials"
+    }
     superfluous = {"model.num_classes"} if edit == "a step less" else set()
-    for run in shown.values():  # of a trial that is asked for as before, a param that nothing changes any more stays
-        run["params"] = {key: value for key, value in run["params"].items() if key not in superfluous}
+    for run in (
+        shown.values()
+    ):  # of a trial that is asked for as before, a param that nothing changes any more stays
+        run["params"] = {
+            key: value for key, value in run["params"].items() if key not in superfluous
+        }
     assert shown == expected
     assert earlier.keys() == {name for name in before if "-seed" in name} - expected.keys()
     assert all(run["metrics"] == before[name]["metrics"] for name, run in earlier.items())
     (zoo / "zoo.yaml").write_text(text)
     mirror_to(uri).sync()
     again = content(uri)
-    assert {name: run["parent"] for name, run in again.items()} == {name: run["parent"] for name, run in before.items()}
-    assert {name: run["latest"] for name, run in again.items()} == {name: run["latest"] for name, run in before.items()}
+    assert {name: run["parent"] for name, run in again.items()} == {
+        name: run["parent"] for name, run in before.items()
+    }
+    assert {name: run["latest"] for name, run in again.items()} == {
+        name: run["latest"] for name, run in before.items()
+    }
 
 
-def test_runs_that_were_deleted_by_hand_are_left_alone_on_request(mirror_to: MakeMirror, content: Content, uri: str) -> None:
+def test_runs_that_were_deleted_by_hand_are_left_alone_on_request(
+    mirror_to: MakeMirror, content: Content, uri: str
+) -> None:
     mirror_to(uri).sync()
     expected = content(uri)
     gone = ["rmsnorm-seed0", "2 causal", "roadmap"]
@@ -483,7 +603,9 @@ def test_a_run_that_is_deleted_by_hand_while_the_sweep_runs_stays_so_and_stops_n
     attempts.write_text(lines[0])
     live.sync(live.trials)
     [experiment] = MlflowClient(uri).search_experiments(filter_string="name = 'zoo'")
-    [run] = MlflowClient(uri).search_runs([experiment.experiment_id], "attributes.run_name = 'rmsnorm-seed0'")
+    [run] = MlflowClient(uri).search_runs(
+        [experiment.experiment_id], "attributes.run_name = 'rmsnorm-seed0'"
+    )
     MlflowClient(uri).delete_run(run.info.run_id)
     attempts.write_text("".join(lines))
     with pytest.raises(TrackingError):
@@ -512,7 +634,11 @@ def test_sync_restores_what_was_deleted_unless_it_is_told_not_to(
 
 
 def test_a_run_that_was_made_twice_because_an_answer_got_lost_is_there_once(
-    mirror_to: MakeMirror, content: Content, uri: str, monkeypatch: pytest.MonkeyPatch, new_mlflow: NewMlflow
+    mirror_to: MakeMirror,
+    content: Content,
+    uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    new_mlflow: NewMlflow,
 ) -> None:
     mirror_to(expected := new_mlflow("calm.db")).sync()
     real = MlflowClient.create_run
@@ -528,18 +654,24 @@ def test_a_run_that_was_made_twice_because_an_answer_got_lost_is_there_once(
     assert content(uri) == content(expected)
 
 
-def test_a_param_that_mlflow_would_refuse_stops_nothing(mirror_to: MakeMirror, content: Content, uri: str) -> None:
+def test_a_param_that_mlflow_would_refuse_stops_nothing(
+    mirror_to: MakeMirror, content: Content, uri: str
+) -> None:
     mirror_to(uri).sync()
     expected = content(uri)
     client = MlflowClient(uri)
     [experiment] = client.search_experiments(filter_string="name = 'zoo'")
     for name, run in expected.items():
         if name in ("0 baseline", "causal-seed1"):  # as an older version would have written it
-            [found] = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+            [found] = client.search_runs(
+                [experiment.experiment_id], f"attributes.run_name = '{name}'"
+            )
             client.set_tag(found.info.run_id, "sweep.replaced", "true")
             client.delete_run(found.info.run_id)
             tags = run["tags"] | ({"sweep.state": "running 1"} if run["parent"] else {})
-            made = client.create_run(experiment.experiment_id, run["start"], tags=tags, run_name=name)
+            made = client.create_run(
+                experiment.experiment_id, run["start"], tags=tags, run_name=name
+            )
             client.log_param(made.info.run_id, "step", "another")
     mirror_to(uri).sync()
     assert content(uri) == expected

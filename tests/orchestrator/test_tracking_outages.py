@@ -26,7 +26,9 @@ from orchestrator.tracking.background import BackgroundMirror
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated"),  # mlflow's server under starlette 1
+    pytest.mark.filterwarnings(
+        "ignore:starlette.middleware.wsgi is deprecated"
+    ),  # mlflow's server under starlette 1
 ]
 
 
@@ -78,7 +80,9 @@ class Server:
         """Answer, also those that have been waiting and are gone."""
         self.mood = "well"
         self._door.set()
-        while any(thread.name.endswith("(process_request_thread)") for thread in threading.enumerate()):
+        while any(
+            thread.name.endswith("(process_request_thread)") for thread in threading.enumerate()
+        ):
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -118,9 +122,13 @@ def mirror_to(zoo: Path) -> Callable[[str], MlflowMirror]:
 def shown(database: str) -> dict[str, Any]:
     """The curves of each active run by its name; a name that is there twice is an error."""
     connection = sqlite3.connect(database.removeprefix("sqlite:///"))
-    names = connection.execute("SELECT run_uuid, name FROM runs WHERE lifecycle_stage = 'active'").fetchall()
+    names = connection.execute(
+        "SELECT run_uuid, name FROM runs WHERE lifecycle_stage = 'active'"
+    ).fetchall()
     points = "SELECT key, step, value, timestamp FROM metrics WHERE run_uuid = ?"
-    found = {name: sorted(connection.execute(points, [run_id]).fetchall()) for run_id, name in names}
+    found = {
+        name: sorted(connection.execute(points, [run_id]).fetchall()) for run_id, name in names
+    }
     connection.close()
     assert len(found) == len(names), f"two runs of one name: {sorted(name for _, name in names)}"
     return found
@@ -128,7 +136,12 @@ def shown(database: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mood", ["broken", "hanging"])
 def test_a_server_that_is_out_of_order_is_caught_up_when_it_comes_back(
-    mood: str, server: Server, database: str, mirror_to: Any, new_mlflow: Any, wait_until: Callable[..., None]
+    mood: str,
+    server: Server,
+    database: str,
+    mirror_to: Any,
+    new_mlflow: Any,
+    wait_until: Callable[..., None],
 ) -> None:
     mirror_to(calm := new_mlflow("calm.db")).sync()
     said = io.StringIO()
@@ -140,7 +153,9 @@ def test_a_server_that_is_out_of_order_is_caught_up_when_it_comes_back(
     assert said.getvalue() == ""
 
 
-def test_an_answer_that_gets_lost_makes_nothing_twice(server: Server, database: str, mirror_to: Any, new_mlflow: Any) -> None:
+def test_an_answer_that_gets_lost_makes_nothing_twice(
+    server: Server, database: str, mirror_to: Any, new_mlflow: Any
+) -> None:
     mirror_to(calm := new_mlflow("calm.db")).sync()
     server.mood = "forgetful"
     said = io.StringIO()
@@ -165,11 +180,17 @@ def test_a_sweep_does_not_wait_for_a_server_that_is_out_of_order(
         run_locally(queue)
         ends.append(time.monotonic())
 
-    ending = run_sweep(Job(sweep.spec, sweep.store, timed, server.uri), Console(file=said, width=1000))
+    ending = run_sweep(
+        Job(sweep.spec, sweep.store, timed, server.uri), Console(file=said, width=1000)
+    )
     assert time.monotonic() - ends[0] < 30, "the patience, not the minutes of a server"
     assert not ending.has_failures
     assert not ending.plan.to_train(retry_failed=False)
-    assert "No trial is affected; `orchestrator sync` brings the view up to date." in said.getvalue()
+    assert (
+        "No trial is affected; `orchestrator sync` brings the view up to date." in said.getvalue()
+    )
     server.well_again()
     MlflowMirror(server.uri, sweep.spec, sweep.trials, sweep.store).sync()
-    assert {name for name in shown(database) if "seed" in name} == {f"baseline-seed{seed}" for seed in (0, 1, 2)}
+    assert {name for name in shown(database) if "seed" in name} == {
+        f"baseline-seed{seed}" for seed in (0, 1, 2)
+    }

@@ -18,7 +18,11 @@ from orchestrator.tracking.server import free_port
 
 pytestmark = pytest.mark.slow
 
-DATABASE_PASSWORD, USER_PASSWORD, S3_SECRET = "of-the-database", "of-the-user-12345", "of-the-bucket"
+DATABASE_PASSWORD, USER_PASSWORD, S3_SECRET = (
+    "of-the-database",
+    "of-the-user-12345",
+    "of-the-bucket",
+)
 BUCKET = "mlflow"
 
 
@@ -34,7 +38,9 @@ class Servers:
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """The address of a new database; PostgreSQL refuses to be run by root."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(at).parent for at in [shutil.which("initdb")] if at]
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
+        Path(at).parent for at in [shutil.which("initdb")] if at
+    ]
     if not found:
         pytest.skip("PostgreSQL is not installed (on Debian: apt-get install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
@@ -51,7 +57,13 @@ def postgres() -> Iterator[str]:
 
     port = free_port()
     try:
-        call("initdb", "--username=mlflow", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--no-sync")
+        call(
+            "initdb",
+            "--username=mlflow",
+            f"--pwfile={folder / 'password'}",
+            "--auth=scram-sha-256",
+            "--no-sync",
+        )
         call(
             "pg_ctl",
             "start",
@@ -85,7 +97,9 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def servers(postgres: str, s3: str, tmp_path: Path, wait_until: Callable[..., None]) -> Iterator[Servers]:
+def servers(
+    postgres: str, s3: str, tmp_path: Path, wait_until: Callable[..., None]
+) -> Iterator[Servers]:
     port = free_port()
     (tmp_path / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\nadmin_username = researcher\n"
@@ -97,13 +111,28 @@ def servers(postgres: str, s3: str, tmp_path: Path, wait_until: Callable[..., No
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "of-the-cookies",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--backend-store-uri", postgres]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--app-name",
+        "basic-auth",
+        "--backend-store-uri",
+        postgres,
+    ]
     command += ["--default-artifact-root", f"s3://{BUCKET}/runs", "--no-serve-artifacts"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
     try:
-        wait_until(lambda: _answers(port), f"the server answers; it says why not in {tmp_path / 'server.log'}", server)
+        wait_until(
+            lambda: _answers(port),
+            f"the server answers; it says why not in {tmp_path / 'server.log'}",
+            server,
+        )
         yield Servers(postgres, f"http://127.0.0.1:{port}", s3)
     finally:
         if server.poll() is None:
@@ -135,11 +164,24 @@ def _objects(address: str) -> dict[str, bytes]:
     return {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
 
 
-TABLES = ("runs", "tags", "params", "metrics", "latest_metrics", "datasets", "inputs", "experiment_tags")
+TABLES = (
+    "runs",
+    "tags",
+    "params",
+    "metrics",
+    "latest_metrics",
+    "datasets",
+    "inputs",
+    "experiment_tags",
+)
 
 
 def test_a_teams_server_shows_the_sweep_and_no_password_is_written_anywhere(
-    servers: Servers, zoo: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    servers: Servers,
+    zoo: Path,
+    cli: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from mlflow import MlflowClient
 
@@ -153,7 +195,9 @@ def test_a_teams_server_shows_the_sweep_and_no_password_is_written_anywhere(
     said.append(sync(servers.tracking))
     assert said[-1].code == 0, said[-1].err
     assert sorted(row[1] for row in _rows(servers.database, "runs") if "seed" in row[1]) == sorted(
-        f"{variant}-seed{seed}" for variant in ("baseline", "rmsnorm", "causal", "too_fast", "broken") for seed in (0, 1)
+        f"{variant}-seed{seed}"
+        for variant in ("baseline", "rmsnorm", "causal", "too_fast", "broken")
+        for seed in (0, 1)
     )
     stored = _objects(servers.s3)
     for path in zoo.glob("runs/zoo/trials/*/trial.json"):
@@ -167,15 +211,25 @@ def test_a_teams_server_shows_the_sweep_and_no_password_is_written_anywhere(
 
     shared = tmp_path / "shared by all"
     MlflowClient(servers.tracking).create_experiment("copy", shared.as_uri())
-    (zoo / "copy.yaml").write_text((zoo / "zoo.yaml").read_text().replace("name: zoo", "name: copy"))
+    (zoo / "copy.yaml").write_text(
+        (zoo / "zoo.yaml").read_text().replace("name: zoo", "name: copy")
+    )
     said.append(sync(servers.tracking, "copy"))
     assert said[-1].code == 0, said[-1].err
     assert len(list(shared.glob("*/artifacts/result.json"))) == 8
     assert list(shared.glob("*/artifacts/roadmap.html"))
     assert len(_objects(servers.s3)) == len(stored)
 
-    contents = [path.read_bytes() for folder in (zoo, shared) for path in folder.rglob("*") if path.is_file()]
-    contents += [*stored.values(), repr([_rows(servers.database, table) for table in TABLES]).encode()]
+    contents = [
+        path.read_bytes()
+        for folder in (zoo, shared)
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    contents += [
+        *stored.values(),
+        repr([_rows(servers.database, table) for table in TABLES]).encode(),
+    ]
     contents += [f"{one.out}{one.err}".encode() for one in said]
     for secret in (DATABASE_PASSWORD, USER_PASSWORD, S3_SECRET):
         assert not [content for content in contents if secret.encode() in content]

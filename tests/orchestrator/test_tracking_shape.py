@@ -22,7 +22,11 @@ def spec_of(write_spec: Callable[..., Path]) -> MakeSpec:
 def test_names_sort_as_the_road_reads(spec_of: MakeSpec) -> None:
     side = {f"wide{index}": {"model.embed_dim": 64 + 32 * index} for index in range(2)}
     steps = [
-        {"name": f"lr{index}", "change": {"train.lr": 0.02 + index / 100}, "side": side if index == 1 else {}}
+        {
+            "name": f"lr{index}",
+            "change": {"train.lr": 0.02 + index / 100},
+            "side": side if index == 1 else {},
+        }
         for index in range(10)
     ]
     names = list(road_names(spec_of(steps=steps).variants).values())
@@ -33,7 +37,11 @@ def test_names_sort_as_the_road_reads(spec_of: MakeSpec) -> None:
 
 def test_each_regime_counts_its_own_road(spec_of: MakeSpec) -> None:
     regimes = {"small": {"model.embed_dim": 32}, "large": {"model.embed_dim": 64}}
-    names = road_names(spec_of(steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}], regimes=regimes).variants)
+    names = road_names(
+        spec_of(
+            steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}], regimes=regimes
+        ).variants
+    )
     assert names == {
         "small/baseline": "small/0 baseline",
         "small/rms": "small/1 rms",
@@ -46,7 +54,11 @@ def test_params_are_the_step_and_what_any_step_changes(spec_of: MakeSpec) -> Non
     soft = {"schedule": "linear", "epochs": 1}
     spec = spec_of(
         steps=[
-            {"name": "rms", "change": {"model.norm": "rmsnorm"}, "side": {"fast": {"train.lr": 0.5}}},
+            {
+                "name": "rms",
+                "change": {"model.norm": "rmsnorm"},
+                "side": {"fast": {"train.lr": 0.5}},
+            },
             {"name": "soft", "change": {"model.attention": "causal", "train.soft_mask": soft}},
         ]
     )
@@ -58,14 +70,18 @@ def test_params_are_the_step_and_what_any_step_changes(spec_of: MakeSpec) -> Non
         "soft": "soft",
     }
     assert {frozenset(params) for params in shown.values()} == {
-        frozenset({"step", "variant", "model.norm", "train.lr", "model.attention", "train.soft_mask"})
+        frozenset(
+            {"step", "variant", "model.norm", "train.lr", "model.attention", "train.soft_mask"}
+        )
     }
     assert shown["fast"]["train.lr"] == "0.5"
     assert shown["baseline"]["train.soft_mask"] == "none"
     assert json.loads(shown["soft"]["train.soft_mask"]).items() >= soft.items()
 
 
-def test_a_long_value_is_cut_and_not_refused(spec_of: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_value_is_cut_and_not_refused(
+    spec_of: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = spec_of(steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}])
     baseline = spec.variants[0]
     monkeypatch.setattr("orchestrator.tracking.shape.setting_at", lambda *_: "x" * 10_000)
@@ -75,8 +91,14 @@ def test_a_long_value_is_cut_and_not_refused(spec_of: MakeSpec, monkeypatch: pyt
 
 
 def test_tags_say_where_and_how_it_ended() -> None:
-    events = [{"event": "start", "host": "a", "device": "x"}, {"event": "end"}, {"event": "start", "host": "b", "device": "y"}]
-    record = TrialRecord(State.FAILED, outcome=Outcome.FAILED, cause="no " * 5_000, attempts=2, iteration=7)
+    events = [
+        {"event": "start", "host": "a", "device": "x"},
+        {"event": "end"},
+        {"event": "start", "host": "b", "device": "y"},
+    ]
+    record = TrialRecord(
+        State.FAILED, outcome=Outcome.FAILED, cause="no " * 5_000, attempts=2, iteration=7
+    )
     tags = state_tags(record, events, state_of(record, 99))
     assert (tags["sweep.host"], tags["sweep.device"], tags["sweep.attempts"]) == ("a, b", "y", "2")
     assert (tags["sweep.outcome"], tags["sweep.iteration"]) == ("failed", "7")

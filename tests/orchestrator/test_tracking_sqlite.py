@@ -29,16 +29,28 @@ CLOCKS = {"creation_time", "last_update_time", "deleted_time"}
 def tables(uri: str) -> dict[str, list[Any]]:
     """All rows of all tables, with names in the place of random ids."""
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
-        names = {run_id: f"<{name} {stage}>" for run_id, name, stage in rows(database, "run_uuid, name, lifecycle_stage", "runs")}
-        names |= {dataset: f"<dataset {digest}>" for dataset, digest in rows(database, "dataset_uuid, digest", "datasets")}
+        names = {
+            run_id: f"<{name} {stage}>"
+            for run_id, name, stage in rows(database, "run_uuid, name, lifecycle_stage", "runs")
+        }
+        names |= {
+            dataset: f"<dataset {digest}>"
+            for dataset, digest in rows(database, "dataset_uuid, digest", "datasets")
+        }
         ends = rows(database, "input_uuid, source_id, destination_id", "inputs")
         names |= {used: f"<{names[source]} in {names[run_id]}>" for used, source, run_id in ends}
         random = re.compile("|".join(names) or "none")
         found = {}
         for (table,) in rows(database, "name", "sqlite_master WHERE type = 'table'"):
-            columns = [name for _, name, *_ in database.execute(f"PRAGMA table_info({table})") if name not in CLOCKS]
+            columns = [
+                name
+                for _, name, *_ in database.execute(f"PRAGMA table_info({table})")
+                if name not in CLOCKS
+            ]
             content = rows(database, ", ".join(f'"{name}"' for name in columns), table)
-            found[table] = sorted((tuple(_named(value, random, names) for value in row) for row in content), key=repr)
+            found[table] = sorted(
+                (tuple(_named(value, random, names) for value in row) for row in content), key=repr
+            )
     return found
 
 
@@ -57,7 +69,10 @@ def ways(new_mlflow: NewMlflow, store_path: Path) -> dict[str, Api]:
     for name, way in {"straight": connect, "mlflow": Api}.items():
         uri = new_mlflow(f"{name}.db")
         found[uri] = way(uri)
-        assert found[uri].client.create_experiment("mine", (store_path / "files of both").as_uri()) == "1"
+        assert (
+            found[uri].client.create_experiment("mine", (store_path / "files of both").as_uri())
+            == "1"
+        )
     assert [type(api) for api in found.values()] == [Sqlite, Api]
     return found
 
@@ -67,7 +82,11 @@ def told(call: Callable[..., Any], *arguments: Any) -> Any:
     try:
         call(*arguments)
     except Exception as error:  # noqa: BLE001
-        return type(error).__name__, getattr(error, "error_code", ""), re.sub("[0-9a-f]{32}", "<id>", str(error))
+        return (
+            type(error).__name__,
+            getattr(error, "error_code", ""),
+            re.sub("[0-9a-f]{32}", "<id>", str(error)),
+        )
     return "nothing"
 
 
@@ -75,8 +94,32 @@ def curve(steps: int) -> list[Point]:
     return [Point("c", step / 7, step, 10 * step) for step in range(steps)]
 
 
-KEYS = ["plain", "a/b.c-d_e", "with space", "ünicode", "twice//", "../up", "semi;colon", "", "x" * 250, "x" * 251]
-VALUES: list[Any] = [0.5, 3, -0.0, math.nan, math.inf, -math.inf, 1e308, 5e-324, True, None, "1", 10**400]
+KEYS = [
+    "plain",
+    "a/b.c-d_e",
+    "with space",
+    "ünicode",
+    "twice//",
+    "../up",
+    "semi;colon",
+    "",
+    "x" * 250,
+    "x" * 251,
+]
+VALUES: list[Any] = [
+    0.5,
+    3,
+    -0.0,
+    math.nan,
+    math.inf,
+    -math.inf,
+    1e308,
+    5e-324,
+    True,
+    None,
+    "1",
+    10**400,
+]
 WRITES: dict[str, tuple[Any, Any, Any]] = {
     **{f"metric {key}": ([Point(key, 1.0, 1, 1)], {}, {}) for key in KEYS},
     **{f"param {key}": ([], {key: "1"}, {}) for key in KEYS},
@@ -96,7 +139,12 @@ WRITES: dict[str, tuple[Any, Any, Any]] = {
     "tags changed": ([], {}, {"plain": "2", "other": ""}),
     "a name by its tag": ([], {}, {"mlflow.runName": "another"}),
 }
-DATASETS = [("digits", "01", "{}"), ("digits", "01", "[]"), ("digits", "02", "{}"), ("digits", "4" * 37, "{}")]
+DATASETS = [
+    ("digits", "01", "{}"),
+    ("digits", "01", "[]"),
+    ("digits", "02", "{}"),
+    ("digits", "4" * 37, "{}"),
+]
 DATASETS += [("digits", "05", "x" * 65536), ("x" * 501, "06", "{}")]
 NEW_RUNS = [
     ("x" * 251, {}),
@@ -108,17 +156,33 @@ NEW_RUNS = [
 
 def everything_tried_on(api: Api) -> dict[str, Any]:
     """What every call says: of a run as it should be, of one that was deleted, of one that never was."""
-    usual = api.create_run("1", "usual", 1000, {"sweep.kind": "trial", "mlflow.parentRunId": "nobody"})
+    usual = api.create_run(
+        "1", "usual", 1000, {"sweep.kind": "trial", "mlflow.parentRunId": "nobody"}
+    )
     said = {}
     for state, run in {"active": usual, "deleted": usual, "unknown": "0" * 32}.items():
         if state == "deleted":
             api.client.delete_run(run)
-        said |= {f"{state}: {name}": told(api.write, run, *arguments) for name, arguments in WRITES.items()}
-        said |= {f"{state}: {status}": told(api.end, run, status, 123) for status in ("FAILED", "KILLED", "BROKEN")}
-        said |= {f"{state}: dataset {index}": told(api.add_dataset, run, *what) for index, what in enumerate(DATASETS)}
+        said |= {
+            f"{state}: {name}": told(api.write, run, *arguments)
+            for name, arguments in WRITES.items()
+        }
+        said |= {
+            f"{state}: {status}": told(api.end, run, status, 123)
+            for status in ("FAILED", "KILLED", "BROKEN")
+        }
+        said |= {
+            f"{state}: dataset {index}": told(api.add_dataset, run, *what)
+            for index, what in enumerate(DATASETS)
+        }
         said |= {f"{state}: text": told(api.add_text, run, "ünicode", "words.txt")}
-    said |= {f"new run: {name}": told(api.create_run, "1", name, 1000, tags) for name, tags in NEW_RUNS}
-    said |= {f"new run in {experiment}": told(api.create_run, experiment, "x", 1000, {}) for experiment in ("77", "nonsense")}
+    said |= {
+        f"new run: {name}": told(api.create_run, "1", name, 1000, tags) for name, tags in NEW_RUNS
+    }
+    said |= {
+        f"new run in {experiment}": told(api.create_run, experiment, "x", 1000, {})
+        for experiment in ("77", "nonsense")
+    }
     api.client.delete_experiment("1")
     return said | {"new run in a deleted one": told(api.create_run, "1", "x", 1000, {})}
 
@@ -127,7 +191,12 @@ def test_every_call_leaves_and_says_what_mlflow_would(ways: dict[str, Api]) -> N
     straight, through = map(everything_tried_on, ways.values())
     assert straight == through
     refused = {name for name, answer in through.items() if answer != "nothing"}
-    assert {"active: metric ../up", "active: a param changed", "active: BROKEN", "new run in a deleted one"} <= refused
+    assert {
+        "active: metric ../up",
+        "active: a param changed",
+        "active: BROKEN",
+        "new run in a deleted one",
+    } <= refused
     assert not {"active: metric with space", "active: value nan", "active: tags changed"} & refused
     assert {name for name in through if name.startswith("deleted")} - refused == {"deleted: text"}
     straight_tables, through_tables = map(tables, ways)
@@ -141,11 +210,20 @@ def test_what_was_written_straight_is_read_alike(ways: dict[str, Api]) -> None:
     for start, name in enumerate(("one", "two", "gone")):
         run = api.create_run("1", name, start, {"a": "b"})
         points = [Point("curve", float(step), step, step) for step in range(3)]
-        api.write(run, [*points, Point("huge", -math.inf, 1, 1), Point("odd", math.nan, 1, 1)], {"p": "1"}, {"a": "c"})
+        api.write(
+            run,
+            [*points, Point("huge", -math.inf, 1, 1), Point("odd", math.nan, 1, 1)],
+            {"p": "1"},
+            {"a": "c"},
+        )
     api.end(run, "FINISHED", 5)
     api.client.delete_run(run)
     assert repr(list(api.runs("1"))) == repr(list(Api(uri).runs("1")))  # no number equals itself
-    assert [(found.name, found.is_deleted) for found in api.runs("1")] == [("gone", True), ("two", False), ("one", False)]
+    assert [(found.name, found.is_deleted) for found in api.runs("1")] == [
+        ("gone", True),
+        ("two", False),
+        ("one", False),
+    ]
 
 
 def test_files_are_where_mlflow_looks_for_them(ways: dict[str, Api], tmp_path: Path) -> None:
@@ -155,7 +233,10 @@ def test_files_are_where_mlflow_looks_for_them(ways: dict[str, Api], tmp_path: P
         api.add_file(run, tmp_path / "about.json")
         api.add_text(run, "old", "text.txt")
         api.add_text(run, "new", "text.txt")
-        assert [(file.path, file.file_size) for file in api.client.list_artifacts(run)] == [("about.json", 2), ("text.txt", 3)]
+        assert [(file.path, file.file_size) for file in api.client.list_artifacts(run)] == [
+            ("about.json", 2),
+            ("text.txt", 3),
+        ]
         assert Path(api.client.download_artifacts(run, "text.txt")).read_text() == "new"
 
 
@@ -198,7 +279,11 @@ def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
     zoo: Path, new_mlflow: NewMlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in zoo.glob("runs/zoo/trials/rmsnorm-*/metrics.jsonl"):
-        path.write_text(path.read_text().replace('"epoch": 1.0', '"epoch": 1.0, "val/odd": NaN, "val/huge": Infinity'))
+        path.write_text(
+            path.read_text().replace(
+                '"epoch": 1.0', '"epoch": 1.0, "val/odd": NaN, "val/huge": Infinity'
+            )
+        )
     monkeypatch.setattr(report, "_FILES", {"roadmap.md": "md"})  # figures take a second each
     spec = load_spec(zoo / "zoo.yaml")
 
@@ -212,13 +297,25 @@ def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
         [run] = client.search_runs(["1"], "attributes.run_name = 'causal-seed0'")
         client.delete_run(run.info.run_id)
         live.sync()
-        MlflowMirror(uri, spec, [trial for trial in live.trials if trial.seed == 0], Store(zoo / "runs")).sync()
+        MlflowMirror(
+            uri, spec, [trial for trial in live.trials if trial.seed == 0], Store(zoo / "runs")
+        ).sync()
         live.sync()
         files = zoo / "runs" / "mlartifacts" / "zoo"
-        found = {str(path.relative_to(files)): path.read_bytes() for path in files.rglob("*") if path.is_file()}
+        found = {
+            str(path.relative_to(files)): path.read_bytes()
+            for path in files.rglob("*")
+            if path.is_file()
+        }
         shutil.rmtree(files)
-        names = {run.info.run_id: f"{run.info.run_name} " for run in client.search_runs(["1"], run_view_type=3)}
-        return {f"{names[path.partition('/')[0]]}{path.partition('/')[2]}": content for path, content in found.items()}
+        names = {
+            run.info.run_id: f"{run.info.run_name} "
+            for run in client.search_runs(["1"], run_view_type=3)
+        }
+        return {
+            f"{names[path.partition('/')[0]]}{path.partition('/')[2]}": content
+            for path, content in found.items()
+        }
 
     straight_files = sweep_to(straight := new_mlflow("straight.db"))
     with monkeypatch.context() as other:

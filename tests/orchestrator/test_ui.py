@@ -50,22 +50,32 @@ def test_it_opens_on_the_sweep_that_was_shown_last_or_on_the_one_named(tmp_path:
     assert page_of(store, "older", "sqlite:///here").startswith("/#/experiments/4/runs?")
     assert page_of(store, None, "http://me:secret@server").startswith("/#/experiments/9/runs?")
     assert page_of(store, None, "sqlite:///empty") == ""
-    with pytest.raises(UsageError, match="does not show 'older' yet; `orchestrator sync older` changes that"):
+    with pytest.raises(
+        UsageError, match="does not show 'older' yet; `orchestrator sync older` changes that"
+    ):
         page_of(store, "older", "http://server")
 
 
 def test_a_server_elsewhere_is_named_and_not_served_again(zoo: Path, cli: CommandLine) -> None:
     mirrored(zoo / "runs", "far", "http://server:5000", "3", when=1)
     finished = cli("ui", "--store", zoo / "runs", "--tracking-uri", "http://server:5000/")
-    assert (finished.code, "MLflow is served there: http://server:5000\n" in finished.out) == (0, True)
+    assert (finished.code, "MLflow is served there: http://server:5000\n" in finished.out) == (
+        0,
+        True,
+    )
     finished = cli("ui", "--store", zoo / "runs", "--tracking-uri", "http://server:5000")
     assert "http://server:5000/#/experiments/3/runs?" in finished.out
 
 
-def test_a_port_that_is_taken_is_told(cli: CommandLine, new_mlflow: Callable[..., str], store_path: Path, taken: int) -> None:
+def test_a_port_that_is_taken_is_told(
+    cli: CommandLine, new_mlflow: Callable[..., str], store_path: Path, taken: int
+) -> None:
     new_mlflow()
     finished = cli("ui", "--store", store_path, "--port", taken)
-    assert (finished.code, f"port {taken} of 127.0.0.1 cannot be used (Address already in use)" in finished.err) == (2, True)
+    assert (
+        finished.code,
+        f"port {taken} of 127.0.0.1 cannot be used (Address already in use)" in finished.err,
+    ) == (2, True)
 
 
 @pytest.mark.slow
@@ -80,12 +90,22 @@ def test_the_page_that_it_names_is_the_sweep_and_ends_with_it(
     page = urlsplit(said.split()[2])
     assert page.hostname == "127.0.0.1"
     address = f"http://{page.netloc}"
-    assert not any("mlflow.db" in word for one in psutil.Process(driver.pid).children() for word in one.cmdline())
+    assert not any(
+        "mlflow.db" in word
+        for one in psutil.Process(driver.pid).children()
+        for word in one.cmdline()
+    )
     with urllib.request.urlopen(f"{address}/", timeout=30) as response:
         assert "MLflow" in response.read().decode()
     experiment = page.fragment.split("/")[2]
-    with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/get?experiment_id={experiment}", timeout=30) as response:
-        assert json.load(response)["experiment"]["name"] == MlflowClient(uri).get_experiment(experiment).name == "zoo"
+    with urllib.request.urlopen(
+        f"{address}/api/2.0/mlflow/experiments/get?experiment_id={experiment}", timeout=30
+    ) as response:
+        assert (
+            json.load(response)["experiment"]["name"]
+            == MlflowClient(uri).get_experiment(experiment).name
+            == "zoo"
+        )
     driver.send_signal(signal.SIGINT)
     assert driver.wait(60) == 0
     with pytest.raises(OSError, match="refused"):

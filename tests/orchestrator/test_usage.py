@@ -45,4 +45,6 @@ def test_a_trials_curves_have_it_and_its_result_does_not(make_sweep: Callable[..
     assert "system/process_memory_megabytes" in first["metrics"]
     assert "system/gpu_0_memory_usage_megabytes" not in first["metrics"], "it trained on the CPU"
     result = read_json(directory.result_path)
-    assert not [name for name in (*result["metrics"], *result["best"]) if name.startswith("system/")]
+    assert not [
+        name for name in (*result["metrics"], *result["best"]) if name.startswith("system/")
+    ]

@@ -62,11 +62,18 @@ def make_bench(make_sweep: Callable[..., Any]) -> Iterator[MakeBench]:
         lease.__exit__(None, None, None)
 
 
-def test_finished_with_result_metrics_checkpoint_and_a_closed_attempt(make_bench: MakeBench) -> None:
+def test_finished_with_result_metrics_checkpoint_and_a_closed_attempt(
+    make_bench: MakeBench,
+) -> None:
     bench = make_bench()
     assert bench.run() is Outcome.FINISHED
     record = bench.directory.record()
-    assert (record.state, record.outcome, record.iteration, record.epoch) == (State.DONE, Outcome.FINISHED, 6, 2.0)
+    assert (record.state, record.outcome, record.iteration, record.epoch) == (
+        State.DONE,
+        Outcome.FINISHED,
+        6,
+        2.0,
+    )
     assert record.result is not None
     lines = list(bench.directory.metrics())
     assert [line["iteration"] for line in lines] == [3, 6]
@@ -76,14 +83,19 @@ def test_finished_with_result_metrics_checkpoint_and_a_closed_attempt(make_bench
     assert record.result["params"] > 0
     assert 0 < record.result["seconds"] < 60
     assert record.result["peak_memory_bytes"] > 0
-    assert [(event["event"], event.get("outcome")) for event in bench.events] == [("start", None), ("end", "finished")]
+    assert [(event["event"], event.get("outcome")) for event in bench.events] == [
+        ("start", None),
+        ("end", "finished"),
+    ]
     assert bench.events[0]["pid"] == os.getpid()
     assert bench.events[0]["host"]
     assert (bench.directory.path / "checkpoint.pt").exists()
 
 
 def test_collapsed_where_the_output_cannot_depend_on_the_image(make_bench: MakeBench) -> None:
-    bench = make_bench(**{"baseline.model.attention": "causal", "baseline.model.mask_form": "additive"})
+    bench = make_bench(
+        **{"baseline.model.attention": "causal", "baseline.model.mask_form": "additive"}
+    )
     assert bench.run() is Outcome.COLLAPSED
     assert bench.directory.record().state is State.DONE
 
@@ -111,7 +123,9 @@ def test_failed_keeps_cause_and_traceback(make_bench: MakeBench) -> None:
     assert "in load" in bench.events[-1]["traceback"]
 
 
-def test_failed_where_somebodys_code_wants_to_end_the_process(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_where_somebodys_code_wants_to_end_the_process(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = make_bench()
     monkeypatch.setattr("numpy.loadtxt", lambda *arguments, **options: sys.exit("no digits here"))
     assert bench.run() is Outcome.FAILED
@@ -119,12 +133,16 @@ def test_failed_where_somebodys_code_wants_to_end_the_process(make_bench: MakeBe
 
 
 def test_out_of_memory_where_the_machine_has_not_enough(make_bench: MakeBench) -> None:
-    bench = make_bench(**{"baseline.model.embed_dim": 4_000_000, "baseline.model.position": "none"})  # matrices of 190 TB
+    bench = make_bench(
+        **{"baseline.model.embed_dim": 4_000_000, "baseline.model.position": "none"}
+    )  # matrices of 190 TB
     assert bench.run() is Outcome.OUT_OF_MEMORY
     assert bench.directory.record().state is State.FAILED
 
 
-def test_a_failure_is_no_obstacle_to_the_next_attempt(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_no_obstacle_to_the_next_attempt(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = make_bench()
     with monkeypatch.context() as broken:
         broken.setattr("numpy.loadtxt", lambda *arguments, **options: 1 / 0)
@@ -135,7 +153,9 @@ def test_a_failure_is_no_obstacle_to_the_next_attempt(make_bench: MakeBench, mon
 
 
 def test_lost_by_stop_saves_and_goes_on_to_the_same_bits(
-    make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    make_bench: MakeBench,
+    bits_of: Callable[[Path], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     undisturbed = make_bench()
     undisturbed.run()
@@ -164,7 +184,9 @@ def stop_at_look(bench: Bench, monkeypatch: pytest.MonkeyPatch, look: int) -> No
             bench.lease.ask_workers_to_stop()
         return float(tick)
 
-    monkeypatch.setattr("orchestrator.running.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
+    monkeypatch.setattr(
+        "orchestrator.running.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time)
+    )
 
 
 def test_lost_where_the_process_is_about_to_be_taken_away_with_everything_saved(
@@ -197,7 +219,9 @@ def test_lost_where_no_driver_stands_behind_it_any_more(
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
-def test_a_driver_whose_clock_differs_still_stands_behind_it(make_bench: MakeBench, seconds: int) -> None:
+def test_a_driver_whose_clock_differs_still_stands_behind_it(
+    make_bench: MakeBench, seconds: int
+) -> None:
     bench = make_bench()
     path = bench.sweep.path / "lease.json"
     holder = json.loads(path.read_bytes())
@@ -205,7 +229,9 @@ def test_a_driver_whose_clock_differs_still_stands_behind_it(make_bench: MakeBen
     assert bench.run() is Outcome.FINISHED
 
 
-def test_a_superseded_attempt_writes_nothing_more(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_superseded_attempt_writes_nothing_more(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = make_bench()
     ticks = iter(range(1_000_000))
     content: dict[str, bytes] = {}
@@ -217,7 +243,9 @@ def test_a_superseded_attempt_writes_nothing_more(make_bench: MakeBench, monkeyp
             content.update(bench.content)
         return float(tick)
 
-    monkeypatch.setattr("orchestrator.running.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time))
+    monkeypatch.setattr(
+        "orchestrator.running.worker.time", SimpleNamespace(monotonic=monotonic, time=time.time)
+    )
     assert bench.run() is Outcome.LOST
     assert content
     assert bench.content == content
@@ -226,7 +254,10 @@ def test_a_superseded_attempt_writes_nothing_more(make_bench: MakeBench, monkeyp
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_a_disk_that_is_full_at_any_write_is_a_store_error_and_costs_nothing_but_time(
-    make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, number: int
+    make_bench: MakeBench,
+    bits_of: Callable[[Path], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
 ) -> None:
     undisturbed = make_bench()
     undisturbed.run()
@@ -252,7 +283,10 @@ def test_a_disk_that_is_full_at_any_write_is_a_store_error_and_costs_nothing_but
             works += 2
     assert outcome is Outcome.FINISHED
     assert len(messages) > 5
-    assert all(str(bench.directory.path) in message and os.strerror(number) in message for message in messages)
+    assert all(
+        str(bench.directory.path) in message and os.strerror(number) in message
+        for message in messages
+    )
     assert bits_of(bench.sweep.path) == bits_of(undisturbed.sweep.path)
 
 
@@ -266,11 +300,15 @@ class Killed(BaseException):
 
 
 def test_the_end_of_the_process_at_any_write_costs_nothing_but_time(
-    make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    make_bench: MakeBench,
+    bits_of: Callable[[Path], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     undisturbed = make_bench()
     undisturbed.run()
-    expected = {key: value | {"attempts": 1} for key, value in bits_of(undisturbed.sweep.path).items()}
+    expected = {
+        key: value | {"attempts": 1} for key, value in bits_of(undisturbed.sweep.path).items()
+    }
     real = os.fsync
     for works in range(0, 60, 5):
         bench = make_bench(f"killed{works}")
@@ -288,7 +326,11 @@ def test_the_end_of_the_process_at_any_write_costs_nothing_but_time(
         try:
             outcome = bench.run()
         except Killed:
-            assert bench.directory.record(bench.lease.session).state in (State.PENDING, State.RUNNING, State.DONE)
+            assert bench.directory.record(bench.lease.session).state in (
+                State.PENDING,
+                State.RUNNING,
+                State.DONE,
+            )
             outcome = bench.run()
         assert outcome is Outcome.FINISHED
         found = {key: value | {"attempts": 1} for key, value in bits_of(bench.sweep.path).items()}
@@ -302,7 +344,9 @@ def test_a_folder_without_a_trial_is_a_store_error(make_bench: MakeBench) -> Non
         bench.run()
 
 
-def test_a_checkpoint_of_other_settings_is_a_failure_and_not_mixed_in(make_bench: MakeBench) -> None:
+def test_a_checkpoint_of_other_settings_is_a_failure_and_not_mixed_in(
+    make_bench: MakeBench,
+) -> None:
     bench, other = make_bench(), make_bench("other", **{"baseline.train.lr": 0.5})
     other.run()
     for name in ("checkpoint.pt", "checkpoint.sha256"):
@@ -323,7 +367,9 @@ def test_a_worker_that_trained_others_before_gives_the_same_bits(
 
 
 @pytest.mark.slow
-def test_a_trial_that_hangs_is_ended_at_its_time_limit_and_shows_where_it_stood(make_bench: MakeBench) -> None:
+def test_a_trial_that_hangs_is_ended_at_its_time_limit_and_shows_where_it_stood(
+    make_bench: MakeBench,
+) -> None:
     bench = make_bench(resources={"time_limit": 2.0})
     # stuck in C code that holds the interpreter's lock: no thread of Python could end this
     hang = "import ctypes, sys, pathlib, orchestrator.running.worker as w; "

@@ -32,7 +32,9 @@ class _ActorManager(RayActorManager):
     def _actor_start_failed(self, tracked_actor: TrackedActor, exception: Exception) -> None:
         super()._actor_start_failed(tracked_actor, _known_to_tune(exception))
 
-    def _actor_task_failed(self, tracked_actor_task: TrackedActorTask, exception: Exception) -> None:
+    def _actor_task_failed(
+        self, tracked_actor_task: TrackedActorTask, exception: Exception
+    ) -> None:
         super()._actor_task_failed(tracked_actor_task, _known_to_tune(exception))
 
 
@@ -55,7 +57,9 @@ def where_it_could_not_start(error: Exception | None) -> tuple[str, str] | None:
     if not isinstance(error, RayActorError) or not error.actor_init_failed:
         return None
     actor = ray._private.state.actors(error.actor_id)
-    return actor["Address"]["NodeID"], f"cannot start a worker: {str(error).strip().splitlines()[-1]}"
+    return actor["Address"][
+        "NodeID"
+    ], f"cannot start a worker: {str(error).strip().splitlines()[-1]}"
 
 
 def make_tune_understand() -> None:

@@ -72,7 +72,11 @@ class Cluster:
         """Those that may run trials at this moment."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._nodes = tuple(
-                ClusterNode(node["NodeID"], f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})", node["Resources"])
+                ClusterNode(
+                    node["NodeID"],
+                    f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})",
+                    node["Resources"],
+                )
                 for node in ray.nodes()  # type: ignore[no-untyped-call]
                 if node["Alive"] and node["NodeID"] not in self._left_out
                 if node["Resources"].get("CPU") or node["Resources"].get("GPU")
@@ -107,11 +111,19 @@ class Cluster:
         """What is wrong where a trial can never run."""
         if self._is_own and not self.nodes and not self._left_out:
             return ClusterError("Ray died on this machine; give the same command to go on")
-        if self._may_grow or not (problem := shortage(trials, [node.capacity for node in self.nodes], self._where)):
+        if self._may_grow or not (
+            problem := shortage(trials, [node.capacity for node in self.nodes], self._where)
+        ):
             return None
         if self._left_out:
-            return ClusterError(f"{problem}; left out: {'; '.join(self._left_out.values())}. What to do: {_HINT}")
-        hint = "name a larger cluster with --address" if self._is_own else "add a node that has as much"
+            return ClusterError(
+                f"{problem}; left out: {'; '.join(self._left_out.values())}. What to do: {_HINT}"
+            )
+        hint = (
+            "name a larger cluster with --address"
+            if self._is_own
+            else "add a node that has as much"
+        )
         return ClusterError(f"{problem}; lower 'resources' in the spec, or {hint}")
 
     def check_store(self, root: Path) -> None:
@@ -122,13 +134,19 @@ class Cluster:
         write_whole(root / f".driver-{token}", token.encode())
         try:
             ask = [(node, _use_store.options(scheduling_strategy=_on(node))) for node in self.nodes]
-            asked = [(node, task.remote(root, token, node.id, NUMERICS_VERSION)) for node, task in ask]
-            answers = {node.name: self._problem(node, answer, root, token) for node, answer in asked}
+            asked = [
+                (node, task.remote(root, token, node.id, NUMERICS_VERSION)) for node, task in ask
+            ]
+            answers = {
+                node.name: self._problem(node, answer, root, token) for node, answer in asked
+            }
         finally:
             for path in root.glob(f".*-{token}*"):
                 path.unlink(missing_ok=True)
         if problems := [f"node {name} {problem}" for name, problem in answers.items() if problem]:
-            raise ClusterError(f"not every node can train here: {'; '.join(problems)}. What to do: {_HINT}")
+            raise ClusterError(
+                f"not every node can train here: {'; '.join(problems)}. What to do: {_HINT}"
+            )
 
     def wait_for(self, work: Callable[[], object]) -> None:
         """Do `work` in a thread and wait for it. Raises `ClusterError` when the head is gone: calls to it hang then, until Ray
@@ -151,7 +169,9 @@ class Cluster:
             except OSError as error:
                 if time.monotonic() - heard > _HEAD_SILENCE_SECONDS:
                     hint = f"{'' if self._is_own else 'start it again, and '}give the same command to go on"
-                    raise ClusterError(f"the head of Ray on {self._where} does not answer any more; {hint}") from error
+                    raise ClusterError(
+                        f"the head of Ray on {self._where} does not answer any more; {hint}"
+                    ) from error
         done.result()
 
     def disconnect(self) -> None:
@@ -216,7 +236,11 @@ def what_is_wrong_here(trial: Path, session: str, numerics_version: int) -> str 
     root, holder = trial.parents[2], read_lease(trial.parents[1])
     if problem := _other_version(numerics_version):
         return problem
-    if not (trial / "trial.json").exists() or holder is None or (holder.session != session and not holder.is_alive):
+    if (
+        not (trial / "trial.json").exists()
+        or holder is None
+        or (holder.session != session and not holder.is_alive)
+    ):
         return f"does not see the store: its {root} is not there, or is another one"
     return None if os.access(trial, os.W_OK) else f"cannot write the store at {root}"
 
@@ -232,7 +256,9 @@ def _has_autoscaler() -> bool:
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
     names = [node.ray_node_type_name for node in status.active_nodes + status.idle_nodes]
     gcs = ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
-    of_version_1 = json.loads(gcs.internal_kv_get(b"__autoscaling_status", None) or "{}").get("autoscaler_report", {})
+    of_version_1 = json.loads(gcs.internal_kv_get(b"__autoscaling_status", None) or "{}").get(
+        "autoscaler_report", {}
+    )
     names += (of_version_1.get("node_type_mapping") or {}).values()
     return not all(name.startswith("node_") for name in names)
 
@@ -241,7 +267,9 @@ def _connect(address: str | None) -> None:
     local = address is None
     where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
     if address and address.startswith("ray://"):
-        raise ClusterError(f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`")
+        raise ClusterError(
+            f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`"
+        )
     try:
         _knock(address)
         on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -252,21 +280,31 @@ def _connect(address: str | None) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself and would end the driver before anything is saved
+        signal.signal(
+            signal.SIGTERM, on_sigterm
+        )  # Ray takes it for itself and would end the driver before anything is saved
         # For every dead process Ray prints a page and Tune a traceback; what it means for the trial is on the screen already
         ray._private.worker._worker_logs_enabled = False
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         asks_for_token = "token" in f"{error} {error.__context__}"
-        hint = "; it asks for a token: copy ~/.ray/auth_token of the node where it was started" if asks_for_token else ""
+        hint = (
+            "; it asks for a token: copy ~/.ray/auth_token of the node where it was started"
+            if asks_for_token
+            else ""
+        )
         raise ClusterError(f"cannot reach {where}: {' '.join(str(error).split())}{hint}") from error
 
 
 def _knock(address: str | None) -> None:
     """Raise `OSError` at once where nobody listens any more: Ray itself would try for minutes, and then end the process."""
     if address == "auto":
-        last_started = Path(gettempdir(), "ray", "ray_current_cluster")  # where `ray start` leaves the address for `auto` to find
-        address = os.environ.get("RAY_ADDRESS") or (last_started.read_text() if last_started.exists() else None)
+        last_started = Path(
+            gettempdir(), "ray", "ray_current_cluster"
+        )  # where `ray start` leaves the address for `auto` to find
+        address = os.environ.get("RAY_ADDRESS") or (
+            last_started.read_text() if last_started.exists() else None
+        )
     host, _, port = (address or "").strip().rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()

@@ -47,12 +47,22 @@ class Span:
         trial = TrialDirectory(path).read_trial()
         self.host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         amounts = demand(trial.resources)
-        options = {"num_cpus": amounts.get("CPU", 0), "num_gpus": amounts.get("GPU", 0), "memory": amounts.get("memory")}
+        options = {
+            "num_cpus": amounts.get("CPU", 0),
+            "num_gpus": amounts.get("GPU", 0),
+            "memory": amounts.get("memory"),
+        }
         group = ray.util.get_current_placement_group()
         assert group is not None, "a worker is in the placement group of its trial"
-        places = [PlacementGroupSchedulingStrategy(group, index) for index in range(1, trial.resources.nodes)]
+        places = [
+            PlacementGroupSchedulingStrategy(group, index)
+            for index in range(1, trial.resources.nodes)
+        ]
         deputy: Any = ray.remote(_Deputy)  # which mypy takes for a class
-        self._deputies = [deputy.options(scheduling_strategy=place, **options).remote(path, trial) for place in places]
+        self._deputies = [
+            deputy.options(scheduling_strategy=place, **options).remote(path, trial)
+            for place in places
+        ]
         self._ends: list[Any] = []
         try:
             self.names: Sequence[str] = self._check(session, numerics_version)
@@ -62,7 +72,9 @@ class Span:
 
     def _check(self, session: str, numerics_version: int) -> list[str]:
         """What the nodes are called that all can train it."""
-        asked = [deputy.what_is_wrong.remote(session, numerics_version) for deputy in self._deputies]
+        asked = [
+            deputy.what_is_wrong.remote(session, numerics_version) for deputy in self._deputies
+        ]
         try:
             answers = ray.get(asked, timeout=_ANSWER_SECONDS)
         except ray.exceptions.RayActorError as error:
@@ -76,7 +88,10 @@ class Span:
 
     def start(self, meeting_point: "MeetingPoint", follow: "Callable[[Ranks], None]") -> None:
         """Return when all processes are there; see `OtherNodes`."""
-        started = [deputy.start.remote(node, meeting_point, follow) for node, deputy in enumerate(self._deputies, 1)]
+        started = [
+            deputy.start.remote(node, meeting_point, follow)
+            for node, deputy in enumerate(self._deputies, 1)
+        ]
         for error in map(_answer, started):
             if error:
                 raise error
@@ -86,7 +101,9 @@ class Span:
         """What has befallen a node; where one is about to be taken away, the trial is told to leave."""
         from orchestrator.running import worker
 
-        ended, self._ends = ray.wait(self._ends, num_returns=len(self._ends), timeout=0) if self._ends else ([], [])
+        ended, self._ends = (
+            ray.wait(self._ends, num_returns=len(self._ends), timeout=0) if self._ends else ([], [])
+        )
         for error in map(_answer, ended):
             if error:
                 return error
@@ -106,7 +123,9 @@ def span_of(path: Path, session: str, numerics_version: int, nodes: int) -> Span
     try:
         return Span(path, session, numerics_version) if nodes > 1 else None
     except ray.exceptions.RayError:
-        os._exit(0)  # with its places on all nodes; nothing has happened to the trial but that it was lost
+        os._exit(
+            0
+        )  # with its places on all nodes; nothing has happened to the trial but that it was lost
 
 
 def _answer(reference: Any) -> Exception | None:
@@ -134,15 +153,25 @@ class _Deputy:
     def what_is_wrong(self, session: str, numerics_version: int) -> tuple[str, str, str | None]:
         """The node's id, its name, and what keeps it from training."""
         node_id = ray.get_runtime_context().get_node_id()
-        return node_id, socket.gethostname(), what_is_wrong_here(self._path, session, numerics_version)
+        return (
+            node_id,
+            socket.gethostname(),
+            what_is_wrong_here(self._path, session, numerics_version),
+        )
 
-    def start(self, node: int, meeting_point: "MeetingPoint", follow: "Callable[[Ranks], None]") -> Exception | None:
+    def start(
+        self, node: int, meeting_point: "MeetingPoint", follow: "Callable[[Ranks], None]"
+    ) -> Exception | None:
         """Return when they are there, or what kept them from it."""
         from orchestrator.running import worker
 
         try:
-            self._stack.enter_context(memory_limit(self._trial.resources.memory, TrialDirectory(self._path)))
-            self._followers = worker.start_followers(self._path, self._trial, node, meeting_point, follow)
+            self._stack.enter_context(
+                memory_limit(self._trial.resources.memory, TrialDirectory(self._path))
+            )
+            self._followers = worker.start_followers(
+                self._path, self._trial, node, meeting_point, follow
+            )
         except Exception as error:  # noqa: BLE001  the leader raises it
             return error
         return None
@@ -151,7 +180,9 @@ class _Deputy:
         """Return what befell one of them; none where this node is about to be taken away."""
         from orchestrator.running.worker import LOOK_SECONDS
 
-        threading.Thread(target=leave_when_draining, args=(self._leave,), name="drain", daemon=True).start()
+        threading.Thread(
+            target=leave_when_draining, args=(self._leave,), name="drain", daemon=True
+        ).start()
         while not self._leave.wait(LOOK_SECONDS):
             if failure := self._followers.look():
                 return failure

@@ -27,7 +27,12 @@ from ray.tune.search import SearchAlgorithm
 
 from illama.config import NUMERICS_VERSION
 from orchestrator.errors import OrchestratorError, StoreError
-from orchestrator.executors.ray.actors import KilledForMemory, error_of, make_tune_understand, where_it_could_not_start
+from orchestrator.executors.ray.actors import (
+    KilledForMemory,
+    error_of,
+    make_tune_understand,
+    where_it_could_not_start,
+)
 from orchestrator.executors.ray.cluster import Cluster, leave_when_draining
 from orchestrator.executors.ray.span import CannotTrain, span_of
 from orchestrator.planning.capacity import demand
@@ -81,7 +86,9 @@ class _WarmWorker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        from orchestrator.running import worker  # only where trials run: the driver never needs torch
+        from orchestrator.running import (
+            worker,
+        )  # only where trials run: the driver never needs torch
 
         path, session = Path(self._trial["path"]), self._trial["session"]
         others = None
@@ -95,8 +102,12 @@ class _WarmWorker(tune.Trainable):
             return {"error": f"{error} (on node {socket.gethostname()})", "done": True}
         finally:
             self._is_training = False
-        if worker.leave.is_set() or (others and outcome in (None, Outcome.LOST)):  # places on several nodes go all at once
-            os._exit(0)  # the trial's last word is in the store; this process, on its way out, must not be given another
+        if worker.leave.is_set() or (
+            others and outcome in (None, Outcome.LOST)
+        ):  # places on several nodes go all at once
+            os._exit(
+                0
+            )  # the trial's last word is in the store; this process, on its way out, must not be given another
         return {"outcome": str(outcome), "done": True} if outcome else {"done": True}
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
@@ -118,7 +129,13 @@ class _TuneTrial(Trial):
     statistics of its results, and a snapshot that nobody reads.
     """
 
-    def __init__(self, experiment: "Experiment", config: dict[str, Any], resources: Resources, labels: dict[str, str]) -> None:
+    def __init__(
+        self,
+        experiment: "Experiment",
+        config: dict[str, Any],
+        resources: Resources,
+        labels: dict[str, str],
+    ) -> None:
         bundles = [demand(resources)] * resources.nodes
         where: dict[str, Any] = {"strategy": "STRICT_SPREAD"} if resources.nodes > 1 else {}
         where |= {"bundle_label_selector": [labels] * resources.nodes} if labels else {}
@@ -178,7 +195,11 @@ class _QueueSearch(SearchAlgorithm):
             return None
         self._stuck_since = None
         path = str(self._queue.store.directory(trial).path)
-        config = {"path": path, "session": self._queue.session, "numerics_version": NUMERICS_VERSION}
+        config = {
+            "path": path,
+            "session": self._queue.session,
+            "numerics_version": NUMERICS_VERSION,
+        }
         config["nodes"] = trial.resources.nodes
         offered = _TuneTrial(self._experiment, config, trial.resources, self._cluster.placement)
         self._trials[offered.trial_id] = trial
@@ -208,12 +229,16 @@ class _QueueSearch(SearchAlgorithm):
         """In each of its steps Tune asks for trials until there is none, and only then looks for a place for them."""
         self._actors, self._has_settled = actors, True
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         trial = self._trials.pop(trial_id)
         if trial_id in self._withdrawn:
             self._queue.give_back(trial)
             return
-        self._left_places += not self._actors.num_pending_actors  # else one that waits takes the place
+        self._left_places += (
+            not self._actors.num_pending_actors
+        )  # else one that waits takes the place
         self._has_left_since_asked = True
         result = result or {}
         if "cannot_train" in result:
@@ -232,7 +257,10 @@ class _QueueSearch(SearchAlgorithm):
             self._withdrawn.add(trial_id)
         if isinstance(error, KilledForMemory):
             try:
-                write_whole(self._queue.store.directory(self._trials[trial_id]).memory_path, str(error).encode())
+                write_whole(
+                    self._queue.store.directory(self._trials[trial_id]).memory_path,
+                    str(error).encode(),
+                )
             except OSError as failure:
                 self._give_up(StoreError(f"cannot write {failure.filename}: {failure.strerror}"))
 
@@ -250,7 +278,9 @@ class _QueueSearch(SearchAlgorithm):
             return
         self._stuck_since = self._stuck_since or time.monotonic()
         patience = _PATIENCE_SECONDS if self._cluster.may_recover else 0.0
-        if time.monotonic() - self._stuck_since >= patience and (error := self._cluster.shortage(self._queue.waiting)):
+        if time.monotonic() - self._stuck_since >= patience and (
+            error := self._cluster.shortage(self._queue.waiting)
+        ):
             self._give_up(error)
 
     def _give_up(self, error: OrchestratorError) -> None:
@@ -294,13 +324,17 @@ def _tuner(searcher: _QueueSearch, scratch: str) -> tune.Tuner:
     make_tune_understand()
     return tune.Tuner(
         _WarmWorker,
-        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=_OneAtATime(searcher), reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=_OneAtATime(searcher), reuse_actors=True
+        ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=scratch,
             verbose=0,
             callbacks=[_Silence()],
             failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_at_end=False, checkpoint_frequency=0
+            ),
         ),
     )

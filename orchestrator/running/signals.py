@@ -1,0 +1,50 @@
+"""What the signals that end a process do to a sweep: everything is saved first."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+from orchestrator.running.queue import TrialQueue
+from orchestrator.store.lease import Lease
+
+
+@contextmanager
+def graceful_stop(
+    queue: TrialQueue, lease: Lease, interrupted: threading.Event, console: Console
+) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once."""
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            # the terminal is gone: one more word to it would raise, before anything is saved
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in terminals:
+                os.dup2(nowhere, descriptor)
+        if interrupted.is_set():
+            if number == signal.SIGHUP:  # a shell that is closed says so, and then the kernel again
+                return
+            raise KeyboardInterrupt
+        interrupted.set()
+        queue.stop()
+        lease.ask_workers_to_stop()
+        console.print(
+            f"\n{signal.Signals(number).name}: saving checkpoints; once more stops at once",
+            style="yellow",
+        )
+
+    stops = [signal.SIGINT, signal.SIGTERM]
+    # SIGHUP says that the terminal was closed; nohup asks not to care
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        stops.append(signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
