@@ -4,14 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.analysis.rows import (
-    StepEffect,
-    StepRow,
-    corrected,
-    effect_against,
-    effect_to_json,
-    row_to_json,
-)
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.effects import StepEffect, effect_to_json
+from orchestrator.analysis.rows import StepRow, row_to_json
 from orchestrator.spec.schema import DesignSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.contrasts import (
@@ -133,7 +128,7 @@ def _section(
             )
         left_out += _left_out(design.name, found)
     of_design = [row for row in rows if row.variant.design == design.name]
-    return Section(design.name, of_design, _corrected_by_kind(lines), left_out)
+    return Section(design.name, of_design, lines, left_out)
 
 
 def _against_one(
@@ -218,20 +213,6 @@ def _contrast_line(regime: str, contrast: Contrast, versus: str, decimals: int) 
     kind = MAIN if len(contrast.factors) == 1 else INTERACTION
     delta = StepEffect(contrast.effect, versus, decimals=decimals) if contrast.effect else None
     return EffectLine(regime, kind, " × ".join(contrast.factors), delta, contrast.caveat)
-
-
-def _corrected_by_kind(lines: Sequence[EffectLine]) -> list[EffectLine]:
-    """Holm's correction, for main effects and for interactions apart: they answer different questions. Places get none: they
-    show where the averages come from.
-    """
-    result = list(lines)
-    for kind in (MAIN, INTERACTION):
-        chosen = [index for index, line in enumerate(lines) if line.kind == kind]
-        for index, delta in zip(
-            chosen, corrected([lines[index].delta for index in chosen]), strict=True
-        ):
-            result[index] = replace(lines[index], delta=delta)
-    return result
 
 
 def _left_out(design: str, rows: Sequence[StepRow]) -> list[str]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.spec.document import Document, Location
-from orchestrator.spec.schema import SideSchema, StepSchema, SweepSchema
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.step_schema import SideSchema, StepSchema
 
 _RESERVED = ("only.", "without.", "factorial.", "order1.")
 """How the cells of other designs begin."""

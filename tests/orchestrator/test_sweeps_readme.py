@@ -10,7 +10,8 @@ from illama.config import TrainConfig
 from illama.cost import parameter_count
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
-from orchestrator.spec.schema import DesignSchema, SearchSchema, SweepSchema
+from orchestrator.spec.schema import DesignSchema, SweepSchema
+from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import warnings_of
 
