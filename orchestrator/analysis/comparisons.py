@@ -7,7 +7,7 @@ decide nothing.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.analysis.decimals import decimals_of_effect
@@ -112,7 +112,7 @@ def _equivalence_of(here: StepRow, there: StepRow) -> float | None:
     return equivalence_p_value(effect, matters) if effect else None
 
 
-def _ended_on_both(here: StepRow, there: StepRow) -> Collection[int]:
+def _ended_on_both(here: StepRow, there: StepRow) -> set[int]:
     return set(here.ended) & set(there.ended)
 
 
@@ -127,7 +127,8 @@ def _to_come(here: StepRow, there: StepRow) -> tuple[int, int] | None:
 
 
 def _sides(here: StepRow, there: StepRow) -> Sides:
-    return frozenset(tuple(sorted(row.fingerprints.values())) for row in (here, there))
+    sides = frozenset(tuple(sorted(row.fingerprints.values())) for row in (here, there))
+    return frozenset() if () in sides else sides
 
 
 def _improvement(here: StepRow, there: StepRow) -> float | None:

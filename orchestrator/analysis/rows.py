@@ -53,7 +53,7 @@ class StepRow:
     """How many trials trained to the end without recording the metric; an older version did not know it yet."""
     also: Mapping[str, "StepRow"] = field(default_factory=dict)
     """The same line by the further metrics that the report shows."""
-    metric: MetricSchema = MetricSchema()
+    metric: MetricSchema = field(default_factory=MetricSchema)
     """What it is read by, and how that is tested."""
     fingerprints: Mapping[int, str] = field(default_factory=dict)
     """Of the trials, by seed: variants that share them are one and the same."""
@@ -107,6 +107,11 @@ class StepRow:
     def ended(self) -> Collection[int]:
         """Seeds whose trials have come to an end, good or bad."""
         return [seed for seed, end in self.outcome_of.items() if end not in _TO_COME]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether trials are still to come; before a search is done, all are."""
+        return len(self.ended) < max(1, len(self.outcome_of))
 
     @property
     def bad(self) -> Mapping[int, str]:

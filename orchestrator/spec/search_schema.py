@@ -1,6 +1,5 @@
 """Keys of a `search`: the settings that a step finds for itself before it is trained."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator

@@ -27,4 +27,4 @@ def effect_between(
     paired = paired_effect(values, versus)
     if effect is None or paired is None:
         return effect
-    return replace(effect, correlation=paired.correlation, unpaired_std=paired.unpaired_std)
+    return replace(effect, correlation=paired.correlation)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,8 +66,6 @@ class Effect:
     """The two-sided p-value of the most extreme of all ways to exchange the two variants."""
     correlation: float | None = None
     """Pearson's, over the seeds that both variants have; none with fewer than three."""
-    unpaired_std: float | None = None
-    """What `std` would be if the variants' seeds had nothing in common."""
 
     @cached_property
     def sign_flip_p(self) -> float | None:
@@ -157,7 +155,7 @@ def paired_effect(
     if is_flat(spreads[0], magnitude_of(here)) or is_flat(spreads[1], magnitude_of(there)):
         return effect
     correlation = float(np.corrcoef(here, there)[0, 1])
-    return replace(effect, correlation=correlation, unpaired_std=math.hypot(*spreads))
+    return replace(effect, correlation=correlation)
 
 
 def sequential_effect(
@@ -185,7 +183,9 @@ def sequential_effect(
         effect = effect_of(part, magnitude)
         return effect.p_value if effect else None
 
-    return replace(plain, p_value=p_at_looks(p_of, looks, counting_looks(differences, looks, ended)))
+    return replace(
+        plain, p_value=p_at_looks(p_of, looks, counting_looks(differences, looks, ended))
+    )
 
 
 def counting_looks(
@@ -209,8 +209,9 @@ def p_at_looks(
 def paired_p_values(differences: Floats, magnitude: float = 1.0) -> Floats:
     """Two-sided p-values of `differences`, whose last axis runs over at least two seeds.
 
-    The paired t-test's; `magnitude` as in `effect_of`. Differences that are all the same, as two accuracies on few images may well have, have no t: there the
-    exact sign-flip test's, which for n equal differences is 2 / 2^n, and 1 where they are all 0.
+    By the paired t-test; `magnitude` as in `effect_of`. Differences that are all the same, as two
+    accuracies on few images may well have, have no t: there by the exact sign-flip test, which for
+    n equal differences gives 2 / 2^n, and 1 where they are all 0.
     """
     from scipy.special import stdtr  # the part of scipy that imports fast
 

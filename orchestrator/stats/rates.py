@@ -18,6 +18,11 @@ class Rate:
     """How they ended: `diverged`, or `1 diverged, 1 failed`."""
 
     @property
+    def share(self) -> float:
+        """0 without any trial."""
+        return self.bad / self.of if self.of else 0.0
+
+    @property
     def text(self) -> str:
         """`2 of 6 diverged`."""
         return f"{self.bad} of {self.of} {self.how}".strip()
