@@ -38,14 +38,14 @@ def effect_against(
     if effect is None and rates is None:
         return None
     to_come = _to_come(here, there)
-    if effect and rates:
-        effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
-    elif effect and to_come:
-        effect = replace(effect, p_value=None)
     p_value = equivalence = None
     if not to_come:
         p_value = _p_value(here, there, looks)
         equivalence = _equivalence(here, there, looks)
+    if effect and rates:
+        effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
+    elif effect:
+        effect = replace(effect, p_value=p_value)
     return StepEffect(
         effect,
         versus.variant.name,

@@ -84,11 +84,11 @@ def _tests(roadmap: Roadmap) -> Iterator[str]:
     if family.size == 0:
         yield "Nothing is tested here: every figure is a description."
         return
-    sentence = f"p: {TESTS[roadmap.test]}, {family_text(roadmap)}."
-    sentence += f" Below {LEVEL:g} a difference is decided: of reports without any true difference, at most about one in 20 decides any."
-    if family.looks_before:
-        sentence = sentence.partition(" Below")[0]
-    yield sentence
+    sentence = (
+        f"p: {TESTS[roadmap.test]}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
+    )
+    promise = "of reports without any true difference, at most about one in 20 decides any"
+    yield f"{sentence}." if family.looks_before else f"{sentence}: {promise}."
     if family.scope != "all tables":
         yield f"Comparisons of other designs than {family.scope} are described, not tested."
     if roadmap.test == "welch" and any(section.lines for section in roadmap.sections):

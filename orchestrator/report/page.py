@@ -83,7 +83,8 @@ def _lead(roadmap: Roadmap) -> str:
     size = roadmap.family.size
     facts += [(f"{size}", "comparisons tested and corrected together")] if size else []
     items = "".join(f"<li><b>{escape(value)}</b>{escape(what)}</li>" for value, what in facts)
-    lead = f"{escape(roadmap.metric)} {when_text(roadmap)}; what each step did, and whether that is more than chance between seeds."
+    what = "what each step did, and whether that is more than chance between seeds"
+    lead = f"{escape(roadmap.metric)} {when_text(roadmap)}; {what}."
     return f'<p class="lead">{lead}</p><ul class="facts">{items}</ul>'
 
 
