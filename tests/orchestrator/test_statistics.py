@@ -17,7 +17,6 @@ from orchestrator.stats.inference import (
     holm,
     holm_adjusted,
     paired_effect,
-    paired_p_values,
     sequential_effect,
     sign_flip_interval,
     sign_flip_p_value,
