@@ -50,7 +50,7 @@ def effect_against(
         effect,
         versus.variant.name,
         caveat="; ".join(_caveats(here, there, effect, rates, to_come)),
-        decimals=decimals_of_effect(effect, row.decimals),
+        decimals=decimals_of_effect(effect, row.usual_decimals),
         p_value=p_value,
         rates=rates,
         to_come=to_come,
