@@ -50,7 +50,7 @@ def test_residuals_of_1e_10_are_numbers_like_others(tmp_path: Path) -> None:
     assert delta.caveat == ""
     value, difference = cells(roadmap, roadmap.rows[1])[2:4]
     assert value == "2.900e-12 ± 7.42e-13"
-    assert difference == "-3.03e-10 [-3.22e-10, -2.84e-10]"
+    assert difference == "-3.03e-10 [-3.23e-10, -2.84e-10]"
 
 
 def test_a_small_difference_of_large_numbers_is_not_rounded_away(tmp_path: Path) -> None:
