@@ -82,9 +82,11 @@ def _p_values(
     """
     if rates:
         return rates.p_value, None
+    if effect is None:
+        return None, None
     matters = here.metric.matters
-    if effect is None or matters is None:
-        return effect and effect.p_value, None
+    if matters is None:
+        return effect.p_value, None
     return effect.p_value, equivalence_p_value(effect, matters)
 
 
