@@ -34,7 +34,7 @@ def problems(tmp_path: Path, body: str) -> str:
 def test_the_road_adds_each_step_to_the_one_before(tmp_path: Path) -> None:
     road = variants(spec_of(tmp_path, STEPS), "roadmap")
     assert list(road) == ["baseline", "norm", "last", "causal", "soft"]
-    assert road["soft"].cell == ("norm", "last", "causal", "soft")
+    assert road["soft"].cell.steps == ("norm", "last", "causal", "soft")
     final = road["soft"].config
     assert (final.model.norm, final.model.class_token, final.model.attention) == (
         "rmsnorm",
@@ -67,9 +67,9 @@ def test_leave_one_out_lacks_one_step_and_shows_what_it_had_before(tmp_path: Pat
 
 def test_without_a_road_the_whole_model_is_trained_too(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: leave_one_out" + STEPS)
-    assert [v.name for v in spec.variants if v.cell == ("norm", "last", "causal", "soft")] == [
-        "all_steps"
-    ]
+    assert [
+        v.name for v in spec.variants if v.cell.steps == ("norm", "last", "causal", "soft")
+    ] == ["all_steps"]
 
 
 def test_leaving_out_a_step_that_later_ones_overwrite_is_no_cell(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_factorial_has_all_combinations_that_make_sense(tmp_path: Path) -> None:
     assert set(cells) == {
         f"factorial.{norm}{rest}" for norm in "01" for rest in ("000", "100", "110", "111")
     }
-    assert cells["factorial.1110"].cell == ("norm", "last", "causal")
+    assert cells["factorial.1110"].cell.steps == ("norm", "last", "causal")
 
 
 def test_a_fraction_is_a_balanced_part(tmp_path: Path) -> None:
@@ -97,13 +97,13 @@ def test_a_fraction_is_a_balanced_part(tmp_path: Path) -> None:
     cells = variants(spec_of(tmp_path, body), "factorial")
     assert len(cells) == 4
     for step in "abc":
-        assert sum(step in variant.cell for variant in cells.values()) == 2
-    assert all("d" not in variant.cell for variant in cells.values())
+        assert sum(step in variant.cell.steps for variant in cells.values()) == 2
+    assert all("d" not in variant.cell.steps for variant in cells.values())
 
 
 def test_orders_are_others_than_the_road_and_keep_what_steps_require(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 3}]" + STEPS)
-    orders = {v.cell for v in variants(spec, "orders").values() if len(v.cell) == 4}
+    orders = {v.cell.steps for v in variants(spec, "orders").values() if len(v.cell.steps) == 4}
     assert orders == {
         ("last", "norm", "causal", "soft"),
         ("last", "causal", "norm", "soft"),
@@ -125,9 +125,9 @@ def test_orders_are_the_same_each_time_and_others_for_another_seed(tmp_path: Pat
     )
     names = [
         [
-            v.cell
+            v.cell.steps
             for v in spec_of(
-                tmp_path, f"design: {{orders: {{count: 2, seed: {s}}}}}{steps}"
+                tmp_path, f"design: {{orders: {{count: 2, balanced: false, seed: {s}}}}}{steps}"
             ).variants
         ]
         for s in (0, 0, 1)
@@ -294,6 +294,6 @@ def test_any_design_of_any_steps_names_each_variant_once_and_trains_what_its_cel
     assert len(labels) == len(set(labels))
     for variant in spec.variants:
         model, train = variant.config.model, variant.config.train
-        assert (model.norm == "rmsnorm") == ("a" in variant.cell)
-        assert (model.attention == "causal") == ("c" in variant.cell)
-        assert (train.lr == 1e-3) == ("e" in variant.cell)
+        assert (model.norm == "rmsnorm") == ("a" in variant.cell.steps)
+        assert (model.attention == "causal") == ("c" in variant.cell.steps)
+        assert (train.lr == 1e-3) == ("e" in variant.cell.steps)
