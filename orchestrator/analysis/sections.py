@@ -1,4 +1,4 @@
-"""What the designs beside the road show: each step alone, each step left out, all combinations, other orders."""
+"""Sections of the report for the designs beside the road."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class Section:
 
 
 def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
-    """A section for every design but the road; `rows` are all variants', in the order of the spec's.
+    """A section for every design but the road; `rows` are those of all variants, in order.
 
     Where seeds are added as needed, they are added to the road, so what is shown here is of the
     first ones. Without a road they are added to these cells: an effect then pays for its looks, and
@@ -75,7 +75,7 @@ def _of_seeds(row: StepRow, seeds: Sequence[int]) -> StepRow:
 def _section(
     design: Design, rows: Sequence[StepRow], counted: Sequence[StepRow], looks: Sequence[int] = ()
 ) -> Section:
-    """The design's section; `counted` are the same rows with the seeds that effects are computed from."""
+    """The design's section; `counted` are the same rows with the seeds that effects are made of."""
     of_regime: dict[str, Effects] = {}
     for regime in dict.fromkeys(row.variant.regime for row in counted):
         found = [row for row in counted if row.variant.regime == regime]

@@ -1,4 +1,4 @@
-"""The cells that the designs beside the road ask for in one regime, and which of them make sense."""
+"""Cells that the designs beside the road ask for in one regime, and which of them make sense."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class StepsOfRegime:
         self._known: dict[tuple[str, ...], AnyConfig | str] = {}
 
     def taken(self, steps: Sequence[str]) -> AnyConfig | str:
-        """The settings of the baseline with these steps taken in this order, or why they make no sense."""
+        """The settings of the baseline with these steps in order, or why they make no sense."""
         order = tuple(steps)
         if order not in self._known:
             reason = reason_against(order, self.steps)
@@ -70,7 +70,7 @@ class StepsOfRegime:
         return self._known[order]
 
     def is_step(self, order: Sequence[str]) -> bool:
-        """Whether the last of these steps makes sense behind the others and changes something there."""
+        """Whether the last step makes sense behind the others and changes something there."""
         before, after = self.taken(order[:-1]), self.taken(order)
         if isinstance(before, str) or isinstance(after, str):
             return False
@@ -140,7 +140,7 @@ def planned_cells(
 
 
 def _place(document: Document, index: int, design: Design, path: Location) -> Location:
-    """Where the file says what is wrong: in a list of designs or in the only one, in its short form or in its long one."""
+    """Place of an option in the file, whether designs are a list or one, in short form or long."""
     heads: list[Location] = [("design", index), ("design",)]
     for end in range(len(path), -1, -1):
         for head in heads:

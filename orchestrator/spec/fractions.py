@@ -1,8 +1,9 @@
-"""Balanced fractions of a two-level factorial: half, a quarter, an eighth of all combinations, as far from confounded as can be.
+"""Balanced fractions of a two-level factorial: half, a quarter, an eighth of all combinations.
 
-A regular fraction 2^(k-p) takes all combinations of k - p factors and sets each of the other p to a product of some of them.
-The price is that effects come in groups that cannot be told apart. The defining relation names the products that are the same in
-every cell; the length of its shortest word is the resolution: from 5 on main effects and two-way interactions stand alone, at 4
+A regular fraction 2^(k-p) takes all combinations of k - p factors and sets each of the other p to a
+product of some of them. The price is that effects come in groups that cannot be told apart. The
+defining relation names the products that are the same in every cell; the length of its shortest
+word is the resolution: from 5 on main effects and two-way interactions stand alone, at 4
 interactions mix with each other, at 3 with main effects.
 """
 
@@ -26,10 +27,10 @@ _GENERATORS = {
     (10, 3): ("abcd", "abef", "aceg"),
     (11, 3): ("abcde", "abcfg", "abdfh"),
 }
-"""For so many factors and halvings: the free factors, a for the first, whose products the last factors are set to.
+"""Generators by factors and halvings: free factors, `a` the first, whose product sets another.
 
-Found by looking at all choices for the longest shortest word, and the fewest of that length. With one halving it is the product
-of all free factors.
+Found by looking at all choices for the longest shortest word, and the fewest of that length. With
+one halving it is the product of all free factors.
 """
 
 Word = frozenset[int]
@@ -37,17 +38,19 @@ Word = frozenset[int]
 
 
 def cells_of(factors: int, halvings: int) -> tuple[list[tuple[bool, ...]], int]:
-    """The combinations of the best fraction, each a level for every factor, and its resolution (0 for the whole factorial).
+    """The combinations of the best fraction, each a level for every factor, and its resolution.
 
-    The combination without any factor is always among them. Raises `ValueError` where the fraction leaves fewer than the
-    resolution of 3, at which not even main effects can be told apart.
+    The combination without any factor is always among them. The whole factorial has resolution 0.
+    Raises `ValueError` where the fraction leaves a resolution below 3, at which not even main
+    effects can be told apart.
     """
     if halvings == 0:
         return [*product((False, True), repeat=factors)], 0
     generators = _generators(factors, halvings)
     if not generators:
         raise ValueError(
-            f"{factors} steps cannot be cut to 1/{2**halvings} without main effects that cannot be told apart"
+            f"{factors} steps cannot be cut to 1/{2**halvings} without main effects "
+            "that cannot be told apart"
         )
     free = factors - halvings
     resolution = min(map(len, _defining_words(generators, free)))
@@ -65,7 +68,7 @@ def fractions_for(factors: int) -> list[str]:
 
 
 def _generators(factors: int, halvings: int) -> list[Word]:
-    """The products that the last factors are set to; empty where no fraction keeps the main effects apart."""
+    """The products that set the last factors; empty where no fraction keeps main effects apart."""
     if halvings == 1:
         return [frozenset(range(factors - 1))] if factors >= 3 else []
     letters = _GENERATORS.get((factors, halvings), ())
@@ -81,7 +84,7 @@ def _defining_words(generators: Sequence[Word], free: int) -> list[Word]:
 
 
 def _completed(cell: tuple[bool, ...], generators: Sequence[Word]) -> tuple[bool, ...]:
-    """Add the factors that are set by others: on where an odd number of theirs is on, so that the empty cell stays empty."""
+    """Add the factors that others set: on where an odd number of theirs is on."""
     return (
         *cell,
         *(sum(cell[factor] for factor in generator) % 2 == 1 for generator in generators),

@@ -14,7 +14,7 @@ Order = tuple[str, ...]
 
 
 def williams_square(first: Order) -> list[Order]:
-    """The rows of a Williams square with `first` in front; for an odd size its mirror image behind it.
+    """The rows of a Williams square, `first` in front; for an odd size its mirror image behind.
 
     The first `len(first)` rows are a Latin square, and all rows together are balanced for order.
     """
@@ -26,7 +26,7 @@ def williams_square(first: Order) -> list[Order]:
 
 
 def squares(road: Order, generator: Random) -> Iterator[list[Order]]:
-    """Rows that belong together, without end: those of the road's own square, then of relabelled ones."""
+    """Rows that belong together, without end: the road's own square, then relabelled ones."""
     size = len(road)
     first = road
     for _ in count():
@@ -52,7 +52,7 @@ def places_of(orders: Sequence[Order]) -> dict[str, list[int]]:
 
 
 def most_uneven(orders: Sequence[Order]) -> int:
-    """How much more often some step stands at some place than another does; 0 where all do equally often."""
+    """How much more often one step stands at one place than another does; 0 if balanced."""
     counts = [
         found.count(place)
         for found in places_of(orders).values()
@@ -67,7 +67,7 @@ def is_balanced_for_order(orders: Sequence[Order]) -> bool:
 
 
 def _imbalance(orders: Sequence[Order]) -> tuple[int, int]:
-    """Squared counts over steps and places, and over pairs of steps: smaller where the counts are more alike."""
+    """Squared counts over places, and over pairs of steps: smaller where counts are more alike."""
     of_places = sum(
         found.count(place) ** 2 for found in places_of(orders).values() for place in set(found)
     )

@@ -1,4 +1,4 @@
-"""Main effects and two-way interactions from the cells of a factorial, and from steps in several orders.
+"""Main effects and two-way interactions from the cells of a factorial, or from several orders.
 
 Everything is computed seed by seed, so that a contrast has one value for each seed and is tested
 like any other paired effect. Pure.
@@ -18,7 +18,7 @@ from orchestrator.stats.inference import Effect, Floats, effect_of
 Values = Mapping[int, float]
 """A metric by seed."""
 Factors = tuple[str, ...]
-"""One factor for its main effect, two or more for their interaction, none for the mean of all cells."""
+"""One factor for its main effect, more for their interaction, none for the mean of all cells."""
 Columns = tuple[int, ...]
 """The same by the factors' numbers."""
 
@@ -45,7 +45,7 @@ class Contrast:
 def factorial_contrasts(
     cells: Mapping[tuple[bool, ...], Values], factors: Sequence[str], highest: int | None = None
 ) -> list[Contrast]:
-    """Main effects and two-way interactions by least squares over the cells, for each seed that all cells have.
+    """Main effects and two-way interactions by least squares, for each seed that all cells have.
 
     A main effect is what the factor does on average over the others' levels; an interaction is
     how much one factor's effect changes when the other is there. Where cells are missing, or in a
@@ -106,7 +106,7 @@ class _Aliases:
         self._free: dict[int, Floats] = {}
 
     def beyond(self, index: int, size: int) -> list[Columns]:
-        """Effects of more than `size` factors that have a part in the estimate of one by a model without them."""
+        """Effects of more than `size` factors with a part in an estimate by a model without them."""
         inside = self._count_up_to(size)
         if size not in self._parts:
             model, others = self.columns[:, :inside], self.columns[:, inside:]
@@ -148,7 +148,7 @@ class PlacedEffect:
 def order_contrasts(
     placed: Sequence[PlacedEffect], cells: Mapping[frozenset[str], Values], steps: Sequence[str]
 ) -> list[Contrast]:
-    """Each step's effect averaged over its places in the orders, and every two-way interaction that the orders can tell.
+    """Each step's effect averaged over its places, and the interactions that orders can tell.
 
     The averages count seeds that a step has at all its places. `cells` are the places by the steps
     that are there, the baseline included: interactions are fitted to them as to those of a
@@ -173,7 +173,7 @@ def _mean_by_seed(effects: Sequence[PlacedEffect]) -> dict[int, float]:
 
 
 def _estimable(matrix: Floats) -> list[bool]:
-    """For each coefficient of a linear model, whether the cells determine it: it has no part in the null space."""
+    """Whether the cells determine each coefficient of a linear model: no part in the null space."""
     _, sizes, right = np.linalg.svd(matrix, full_matrices=True)
     rank = int(np.sum(sizes > _ZERO * sizes[0]))
     return [bool(np.all(abs(right[rank:, column]) < _NO_PART)) for column in range(matrix.shape[1])]

@@ -1,4 +1,4 @@
-"""Every effect of every design stands beside the name of its own step, in every format of the report.
+"""Every effect of every design stands beside the name of its own step, in every format.
 
 Random sweeps with known effects, one known interaction and no noise. What a variant contains is
 read from its settings here, not from what the design says of it.
@@ -27,28 +27,10 @@ from orchestrator.report.page import to_html
 from orchestrator.report.terminal import roadmap_table
 from orchestrator.trial import Variant
 
-NAMES = [
-    "factorial",
-    "order1",
-    "only",
-    "without",
-    "orders",
-    "000",
-    "010",
-    "1",
-    "a",
-    "b",
-    "zeta",
-    "a.b",
-    "x-y",
-    "road",
-    "step",
-    "all_step",
-    "order2",
-    "effect",
-    "interaction",
-    "baseline2",
-]
+NAMES = (
+    *("factorial", "order1", "only", "without", "orders", "000", "010", "1", "order2", "all_step"),
+    *("a", "b", "zeta", "a.b", "x-y", "road", "step", "effect", "interaction", "baseline2"),
+)
 SETTINGS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "model.norm": ("rmsnorm", lambda config: config.model.norm == "rmsnorm"),
     "model.feed_forward": ("swiglu", lambda config: config.model.feed_forward == "swiglu"),
@@ -169,7 +151,7 @@ class Case:
     def _least_squares(
         self, cells: Sequence[Variant], healthy: Sequence[Variant], names: Sequence[str]
     ) -> float | None:
-        """The same contrast by its definition: a linear model of main effects and pairs, or of main effects."""
+        """The same contrast by a linear model of main effects and pairs, or of main effects."""
         factors = sorted({name for cell in cells for name in self.contains(cell)})
         pairs = list(combinations(factors, 2))
         have = [self.contains(cell) for cell in healthy]

@@ -1,4 +1,4 @@
-"""What the designs beside the road show, worked out by a function for each. Another design is a line here."""
+"""Effects of the designs beside the road, by a function for each. Another design is a line here."""
 
 from orchestrator.analysis.effects.factorial import factorial_effects
 from orchestrator.analysis.effects.lines import EffectsOf

@@ -17,7 +17,7 @@ from orchestrator.stats.contrasts import factorial_contrasts
 _ROMAN = {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII", 9: "IX"}
 _RESOLUTIONS = {
     3: "main effects cannot be told from interactions of two steps",
-    4: "main effects can be told from interactions of two steps, which cannot be told from each other",
+    4: "main effects can be told from interactions of two steps, but these not from each other",
     5: "main effects and interactions of two steps can be told from each other",
 }
 _TOGETHER = (
@@ -27,7 +27,7 @@ _TOGETHER = (
 
 
 def factorial_effects(design: Design, view: RegimeRows) -> Effects:
-    """Main effects and two-way interactions by least squares over the cells whose trials all finished."""
+    """Main effects and two-way interactions over the cells whose trials all finished."""
     rows = view.of_design(design.name)
     if not rows:
         return Effects()

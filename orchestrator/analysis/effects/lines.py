@@ -14,7 +14,7 @@ MAIN, INTERACTION, PLACE = "effect", "interaction", "place"
 
 @dataclass(frozen=True)
 class EffectLine:
-    """One effect of a design. Its p-value is not corrected here: that is for all tables together."""
+    """One effect of a design. Its p-value is corrected later, together with all other tables."""
 
     regime: str
     kind: str
@@ -31,7 +31,7 @@ class EffectLine:
 
     @property
     def is_tested(self) -> bool:
-        """Whether it is tested; effects at places are described, to show where averages come from."""
+        """Whether it is tested; effects at places only show what averages are made of."""
         return self.kind != PLACE
 
     @property
@@ -131,7 +131,9 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
         first = lacking[0]
         where = first.variant.label if len(lacking) == 1 else counted(len(lacking), "cell")
         ends = sorted({end_of_trial(row, seed) for row in lacking})
-        found.append(f"seed {seed}: {' or '.join(ends)} in {where}, so that no effect counts it")
+        found.append(
+            f"seed {seed}: {' or '.join(ends)} in {where}, and left out of all averages over it"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Effects of steps that were taken in several orders: averages over their places, interactions, and each place."""
+"""Effects of steps in several orders: averages over their places, interactions, and each place."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -24,7 +24,7 @@ def effects_left_out(design: Design, view: RegimeRows) -> Effects:
 def _line(
     view: RegimeRows, having: StepRow | None, lacking: StepRow | None, of_cell: StepRow
 ) -> EffectLine:
-    """The row that has the step minus the row that lacks it; `of_cell` is the design's own of the two."""
+    """The row that has the step minus the row that lacks it; `of_cell` is the design's own."""
     steps = (of_cell.variant.step,)
     if having is None or lacking is None:
         return EffectLine(view.regime, MAIN, steps, None, "all steps together make no sense")

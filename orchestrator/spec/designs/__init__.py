@@ -1,4 +1,4 @@
-"""The designs that a spec may ask for, by name. Another one is a file with a subclass of `Design`, and a line here.
+"""Designs that a spec may ask for, by name. Another one is a file and a line here.
 
 What its cells show is worked out in `orchestrator.analysis.effects`, which has a table of its own.
 """
@@ -55,7 +55,8 @@ def has_road(designs: Sequence[Design]) -> bool:
 def read_design(value: Any) -> Any:
     """The design that a spec writes as `roadmap`, `{orders: 3}` or `{factorial: {fraction: 1/2}}`.
 
-    Raises `ValidationError` where there is no such design, or an option is wrong, and `ValueError` where it has no such option.
+    Raises `ValidationError` where there is no such design or an option has a wrong value, and
+    `ValueError` where the design has no such option.
     """
     options = _long_form(value)
     if not isinstance(options, Mapping):
@@ -79,7 +80,10 @@ def _check_options(kind: type[Design], options: Mapping[Any, Any]) -> None:
 
 
 def _long_form(value: Any) -> Any:
-    """The design as a mapping of its name and options. Raises `ValueError` where it has no option for the short form."""
+    """The design as a mapping of its name and options.
+
+    Raises `ValueError` where the design has no short form.
+    """
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, Mapping) or len(value) != 1 or "name" in value:

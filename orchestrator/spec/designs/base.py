@@ -1,4 +1,4 @@
-"""What every design has: a name, options, a title and an explanation for the report, and cells made from steps."""
+"""Base of all designs: a name, options, words for the report, and cells made from steps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ALL_STEPS = "all_steps"
 
 
 class DesignError(ValueError):
-    """A design that asks for something that does not exist; `path` leads to the option that is wrong."""
+    """A design that asks for what does not exist; `path` leads to the option that is wrong."""
 
     def __init__(self, message: str, *path: str | int) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class PlannedCell:
     follows: str
     """The variant that it is held against."""
     about: str
-    """The step that its effect is of: the one that it adds, or the one that it lacks; the baseline where it has none."""
+    """The step that it adds, or that it lacks; the baseline where it has no step."""
     lacks: bool = False
     """Whether it differs from `follows` by lacking the step that it is about."""
     adds_one: bool = False
@@ -65,7 +65,7 @@ class Ground:
     has_road: bool
     """Whether the sweep trains the road, too."""
     is_step: Callable[[Sequence[str]], bool]
-    """Whether the last of these steps, taken in this order, makes sense behind the others and changes something there."""
+    """Whether the last of these steps makes sense behind the others and changes something there."""
 
     @property
     def full(self) -> str:
@@ -74,7 +74,7 @@ class Ground:
 
 
 class Design(Settings):
-    """One way from the steps of a spec to cells. Its fields beside `name` are the options that a spec may give."""
+    """One way from the steps of a spec to cells. Fields beside `name` are options of the spec."""
 
     name: str
     """Its key in `DESIGNS`."""
@@ -95,9 +95,9 @@ class Design(Settings):
     """Whether each of its effects is the difference between two cells."""
 
     def cells(self, ground: Ground) -> list[PlannedCell]:
-        """The cells that it asks for. Raises `DesignError` with a message for the user where they cannot be made."""
+        """The cells that it asks for. Raises `DesignError`, for the user, where there are none."""
         raise NotImplementedError
 
     def shortfall(self, cells: Sequence[PlannedCell]) -> tuple[str, str] | None:
-        """Name and reason of what the design asks for and its cells lack; None where they lack nothing."""
+        """Name and reason of what is asked for and not among the cells; None where nothing is."""
         return None

@@ -12,7 +12,7 @@ CELLS_LIMIT = 256
 
 
 class Factorial(Design):
-    """All combinations of the steps, each named by a digit for each step in the order of the road."""
+    """All combinations of the steps, named by a digit for each step in the order of the road."""
 
     steps: list[str] = []
     """These steps alone; all steps by default."""
@@ -32,7 +32,10 @@ class Factorial(Design):
         return FRACTIONS[self.fraction]
 
     def cells(self, ground: Ground) -> list[PlannedCell]:
-        """A cell for each combination. Raises `DesignError` where steps are unknown, too many or too few."""
+        """A cell for each combination.
+
+        Raises `DesignError` where steps are unknown, too many or too few.
+        """
         factors = self._factors(ground)
         self._check_counts(len(factors))
         combinations, _ = cells_of(len(factors), self.halvings)
@@ -46,7 +49,10 @@ class Factorial(Design):
         return cells
 
     def _factors(self, ground: Ground) -> list[str]:
-        """The steps that are combined, in the order of the road; those that change nothing in a regime are no factors there."""
+        """The steps that are combined, in the order of the road.
+
+        A step that changes nothing in a regime is no factor there.
+        """
         for index, step in enumerate(self.steps):
             if step not in ground.all_steps:
                 hint = did_you_mean_one_of(step, list(ground.all_steps))
@@ -66,7 +72,7 @@ class Factorial(Design):
         possible = fractions_for(factors)
         if self.fraction not in possible:
             raise DesignError(
-                f"factorial: {factors} steps cannot be cut to {self.fraction} without main effects that cannot be told "
-                f"apart; possible: {', '.join(possible)}",
+                f"factorial: {factors} steps cannot be cut to {self.fraction} without main effects "
+                f"that cannot be told apart; possible: {', '.join(possible)}",
                 "fraction",
             )

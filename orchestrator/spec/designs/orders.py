@@ -15,7 +15,7 @@ from orchestrator.trial import Cell, Place
 _DRAWS = 300
 """How often a new order is looked for before there are taken to be no more."""
 _POOL = 40
-"""Orders that are drawn to choose balanced ones from, whatever number is asked for: more orders keep the first ones."""
+"""Orders that are drawn to choose from. Fixed, so that asking for more keeps the first ones."""
 
 
 class Orders(Design):
@@ -26,13 +26,14 @@ class Orders(Design):
     seed: int = Field(default=0, ge=0)
     """Which orders are taken."""
     balanced: bool = True
-    """Whether every step stands at every place, and before every other, as equally often as can be."""
+    """Whether steps are spread evenly over the places, and over which comes before which."""
 
     title: ClassVar[str] = "The road in other orders"
     explanation: ClassVar[str] = (
-        "Main effect: the step's effect averaged over its places in the orders. Interaction: how much each step's effect "
-        "grows when the other is there, as far as these orders can tell and three steps at once do nothing more. "
-        "The intervals hold for these orders alone: they say nothing of orders that were not taken."
+        "Main effect: the step's effect averaged over its places in the orders. Interaction: how "
+        "much each step's effect grows when the other is there, as far as these orders can tell "
+        "and three steps at once do nothing more. The intervals hold for these orders alone: they "
+        "say nothing of orders that were not taken."
     )
     names: ClassVar[str | None] = r"order\d+\."
     short_option: ClassVar[str | None] = "count"
@@ -64,9 +65,10 @@ class Orders(Design):
         return list(islice(_drawn(ground, Random(self.seed)), self.count))
 
     def _balanced(self, ground: Ground) -> list[Order]:
-        """Rows of Latin squares where every order makes sense, and otherwise the most balanced of many draws.
+        """Rows of Latin squares where all orders make sense, and otherwise the most balanced draws.
 
-        The road is the first row of the first square. Where the sweep does not train it, it is the first of these orders.
+        The road is the first row of the first square. Where the sweep does not train it, it is the
+        first of these orders.
         """
         if len(ground.steps) < 2:
             return []
@@ -85,7 +87,7 @@ class Orders(Design):
 
 
 def _blocks(ground: Ground, generator: Random, pool: int) -> Iterator[list[Order]]:
-    """Orders to choose from, one block after the other: squares as long as all of their rows make sense, then draws."""
+    """Orders to choose from: squares as long as all of their rows make sense, then draws."""
     for block in islice(squares(ground.steps, generator), _DRAWS):
         if not all(_makes_sense(order, ground) for order in block):
             break
@@ -108,7 +110,7 @@ def _drawn(ground: Ground, generator: Random) -> Iterator[Order]:
 
 
 def _drawn_order(ground: Ground, generator: Random) -> Order | None:
-    """Take the next step at random among those that make sense and change something; None where that leads nowhere."""
+    """An order whose steps are drawn from those that make sense; None where that leads nowhere."""
     order: Order = ()
     while len(order) < len(ground.steps):
         left = [step for step in ground.steps if step not in order]

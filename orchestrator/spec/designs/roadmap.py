@@ -6,7 +6,7 @@ from orchestrator.spec.designs.base import Design, Ground, PlannedCell
 
 
 class Roadmap(Design):
-    """Each step on top of the one before. Its variants are made where side steps and searches are known."""
+    """Each step on top of the one before, with side steps and searches."""
 
     title: ClassVar[str] = "Roadmap"
     explanation: ClassVar[str] = "What each step does to the steps before it."
