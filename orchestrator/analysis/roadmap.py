@@ -15,7 +15,7 @@ from orchestrator.analysis.rows import (
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.metrics import METRICS, Mode
-from orchestrator.spec.designs import SkippedCell
+from orchestrator.spec.designs import SkippedCell, has_road
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -111,10 +111,10 @@ def build_roadmap(
         make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric)
         for variant in variants
     ]
-    has_road = any(design.name == "roadmap" for design in spec.schema.design)
+    on_road = has_road(spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
     road = with_effects(
-        [row for row in rows if row.variant.design == "roadmap" or not has_road], looks
+        [row for row in rows if row.variant.design == "roadmap" or not on_road], looks
     )
     reported = [(trial, record) for trial, record in records if not trial.is_of_search]
     costs = {
@@ -135,7 +135,7 @@ def build_roadmap(
             if record.cause and _ended_badly(record)
         },
         epoch=metric.epoch,
-        sections=sections_of(spec, rows),
+        sections=_corrected_sections(sections_of(spec, rows)),
         searches=spec.searches,
         is_whole=not spec.unknown,
         warnings=warnings_of(spec),
@@ -178,6 +178,19 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
         replace(row, delta_previous=one, delta_baseline=other)
         for row, one, other in zip(result, previous, against_baseline, strict=True)
     ]
+
+
+def _corrected_sections(sections: Sequence[Section]) -> list[Section]:
+    """The sections with p-values corrected over the tested lines of each."""
+    result = []
+    for section in sections:
+        deltas = corrected([line.delta if line.is_tested else None for line in section.lines])
+        lines = [
+            replace(line, delta=delta) if delta else line
+            for line, delta in zip(section.lines, deltas, strict=True)
+        ]
+        result.append(replace(section, lines=lines))
+    return result
 
 
 def _reference_by(

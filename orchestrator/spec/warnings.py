@@ -137,7 +137,7 @@ def _one_sided_recipe(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning
     recipe = {
         key: value for key, value in _own_changes(spec, variant).items() if aspect_of(key) == RECIPE
     }
-    before = set(variant.cell[:-1])
+    before = set(variant.cell.steps[:-1])
     others = [
         other for other in spec.variants if other.regime == variant.regime and other.name in before
     ]

@@ -10,7 +10,8 @@ from illama.config import TrainConfig
 from illama.cost import parameter_count
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
-from orchestrator.spec.schema import DesignSchema, SearchSchema, SweepSchema
+from orchestrator.spec.designs import DESIGNS
+from orchestrator.spec.schema import SearchSchema, SweepSchema
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import warnings_of
 
@@ -74,8 +75,10 @@ def test_every_key_and_design_is_in_the_text() -> None:
         assert f"`{key}`" in TEXT, key
     for key in SearchSchema.model_fields:
         assert f"| `{key}` |" in TEXT, key
-    for name in DesignSchema.model_fields["name"].annotation.__args__:  # type: ignore[union-attr]
+    for name, design in DESIGNS.items():
         assert f"| `{name}` |" in TEXT, name
+        for option in design.model_fields.keys() - {"name"}:
+            assert f"`{option}`" in TEXT or f"{{{option}:" in TEXT, option
 
 
 def test_every_warning_is_in_the_text() -> None:
