@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
-from orchestrator.analysis.rows import (
-    StepEffect,
-    StepRow,
-    corrected,
-    effect_against,
-    make_row,
-    row_to_json,
-)
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.family import Family, Rules, with_family
+from orchestrator.analysis.regimes import RegimeDifference, differences_between_regimes
+from orchestrator.analysis.rows import StepRow, make_row, row_to_json
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.metrics import METRICS, Mode
@@ -20,7 +18,6 @@ from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
-from orchestrator.stats.power import detectable_difference, typical_std
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 __all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
@@ -55,8 +52,14 @@ class Roadmap:
     """Whether every step is known; not before the searches are done that they wait for."""
     warnings: Sequence[SpecWarning] = ()
     skipped: Sequence[SkippedCell] = ()
-    detectable: float | None = None
-    """The difference that so many seeds find in 8 of 10 sweeps, in the metric's unit; none where no spread is known."""
+    family: Family = field(default_factory=Family)
+    """The comparisons that are tested and corrected together."""
+    regimes: Sequence[RegimeDifference] = ()
+    """How the steps' effects in other regimes differ from those in the first."""
+    test: str = "paired"
+    """How differences are tested: `paired`, `welch` or `sign_flip`."""
+    matters: float | None = None
+    """Smallest difference of interest, where the spec names one."""
     total_seconds: float = 0.0
     """Of training, each trial counted once; without the searches'."""
     total_gpu_seconds: float = 0.0
@@ -64,6 +67,13 @@ class Roadmap:
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
     """The modules beside it that its models and data are made by."""
+
+    @property
+    def detectable(self) -> float | None:
+        """Median over the road's steps of the difference that each detects; none where no spread is known."""
+        found = [row.delta_previous for row in self.rows if row.delta_previous and row.is_healthy]
+        values = [delta.detectable.value for delta in found if delta.detectable]
+        return median(values) if values else None
 
     def to_json(self) -> dict[str, Any]:
         """The form of `report --format json`."""
@@ -81,6 +91,10 @@ class Roadmap:
             "skipped": [vars(cell) for cell in self.skipped],
             "warnings": [warning.to_json() for warning in self.warnings],
             "causes": dict(self.causes),
+            "family": self.family.to_json(),
+            "test": self.test,
+            "matters": self.matters,
+            "regimes": [difference.to_json() for difference in self.regimes],
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
@@ -96,8 +110,12 @@ def build_roadmap(
     trials: Sequence[TrialSpec],
     record_of: Callable[[TrialSpec], TrialRecord],
     metric: MetricSchema | None = None,
+    earlier_looks: int = 0,
 ) -> Roadmap:
-    """Read the records of the spec's trials and compute every effect, by the sweep's own metric or another one."""
+    """Read the records of the spec's trials and compute every effect, by the sweep's own metric or another one.
+
+    `earlier_looks` counts the different lists of seeds that the spec named before and whose figures were shown.
+    """
     records = [(trial, record_of(trial)) for trial in trials]
     by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
     for trial, record in records:
@@ -116,6 +134,8 @@ def build_roadmap(
     road = with_effects(
         [row for row in rows if row.variant.design == "roadmap" or not on_road], looks
     )
+    rules = Rules(metric, looks, earlier_looks, spec.schema.family)
+    road, sections, family = with_family(road, sections_of(spec, rows), rules)
     reported = [(trial, record) for trial, record in records if not trial.is_of_search]
     costs = {
         r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None
@@ -135,12 +155,15 @@ def build_roadmap(
             if record.cause and _ended_badly(record)
         },
         epoch=metric.epoch,
-        sections=_corrected_sections(sections_of(spec, rows)),
+        sections=sections,
         searches=spec.searches,
         is_whole=not spec.unknown,
         warnings=warnings_of(spec),
         skipped=spec.skipped,
-        detectable=_detectable(road, spec.schema.most_seeds, len(looks)),
+        family=family,
+        regimes=differences_between_regimes(road, looks),
+        test=metric.test,
+        matters=metric.matters,
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
@@ -157,39 +180,25 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
     """
     result: list[StepRow] = []
     baseline = healthy = versus = None
+    before = step = ""
     of_regime: dict[str, StepRow] = {}
     for row in rows:
         if row.variant.follows is None:
             baseline = healthy = row
+            step = row.variant.name
             of_regime = {}
         else:
             if not row.variant.side and row.variant.design == "roadmap":
                 versus, healthy = healthy, row if row.is_healthy else healthy
+                before, step = step, row.variant.name
             own_ground = row.variant.on or (
                 row.variant.follows if row.variant.design != "roadmap" else None
             )
             ground = of_regime.get(own_ground) if own_ground else versus
             row = _against(row, ground, baseline, looks)
+            row = replace(row, before=before if row.variant.design == "roadmap" else "")
         of_regime[row.variant.name] = row
         result.append(row)
-    previous = corrected([row.delta_previous for row in result])
-    against_baseline = corrected([row.delta_baseline for row in result])
-    return [
-        replace(row, delta_previous=one, delta_baseline=other)
-        for row, one, other in zip(result, previous, against_baseline, strict=True)
-    ]
-
-
-def _corrected_sections(sections: Sequence[Section]) -> list[Section]:
-    """The sections with p-values corrected over the tested lines of each."""
-    result = []
-    for section in sections:
-        deltas = corrected([line.delta if line.is_tested else None for line in section.lines])
-        lines = [
-            replace(line, delta=delta) if delta else line
-            for line, delta in zip(section.lines, deltas, strict=True)
-        ]
-        result.append(replace(section, lines=lines))
     return result
 
 
@@ -238,14 +247,11 @@ def other_metric(
     if mode not in (None, known):
         raise UsageError(f"--mode {mode} would call a worse {name} an improvement")
     also = [other for other in dict.fromkeys((own.name, *own.also)) if other != name]
-    return MetricSchema(name=name, mode=known, epoch=own.epoch, also=also)
-
-
-def _detectable(rows: Sequence[StepRow], seeds: int, looks: int) -> float | None:
-    effects = [row.delta_previous.effect for row in rows if row.delta_previous and row.is_healthy]
-    std = typical_std(effects)
-    steps = sum(row.variant.follows is not None for row in rows)
-    return detectable_difference(std, seeds, max(1, steps) * max(1, looks)) if std else None
+    is_own = name == own.name  # what matters is in the unit of the sweep's own metric
+    matters = own.matters if is_own else None
+    return MetricSchema(
+        name=name, mode=known, epoch=own.epoch, also=also, test=own.test, matters=matters
+    )
 
 
 def _ended_badly(record: TrialRecord) -> bool:

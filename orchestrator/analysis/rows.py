@@ -1,43 +1,20 @@
 """One line of the report: what the trials of a variant came to, with nothing averaged away."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from illama.cost import size_of
-from orchestrator.metrics import decimals_of, value_of
+from orchestrator.analysis.decimals import decimals_of_values
+from orchestrator.analysis.effects import StepEffect, effect_to_json
+from orchestrator.metrics import value_of
 from orchestrator.spec.schema import MetricSchema
-from orchestrator.stats.inference import (
-    LEVEL,
-    Effect,
-    Summary,
-    holm,
-    paired_effect,
-    sequential_effect,
-    summarise,
-)
-from orchestrator.stats.power import seeds_needed
+from orchestrator.stats.inference import Summary, summarise
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
-_SPREADS_DIFFER = 4.0
-"""Ratio of two standard deviations from which on the report warns; by chance alone it is rare from 5 seeds on."""
-
-
-@dataclass(frozen=True)
-class StepEffect:
-    """A difference to another variant, and to which."""
-
-    effect: Effect
-    versus: str
-    adjusted_p_value: float | None = None
-    """Corrected by Holm over all steps of the sweep."""
-    seeds_needed: int | None = None
-    """Where it is not decided: how many seeds would probably decide it; none where 200 would not."""
-    caveat: str = ""
-    """What a reader must know before believing it."""
-    decimals: int = 2
-    """That people are shown of it."""
+_TO_COME = (State.PENDING, State.RUNNING, State.INTERRUPTED, Outcome.LOST)
+"""How a trial stands that has not ended yet."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +53,12 @@ class StepRow:
     """How many trials trained to the end without recording the metric; an older version did not know it yet."""
     also: Mapping[str, "StepRow"] = field(default_factory=dict)
     """The same line by the further metrics that the report shows."""
+    metric: MetricSchema = field(default_factory=MetricSchema)
+    """What it is read by, and how that is tested."""
+    fingerprints: Mapping[int, str] = field(default_factory=dict)
+    """Of the trials, by seed: variants that share them are one and the same."""
+    before: str = ""
+    """The step before on the road; of a side step, before the one that it stands beside."""
 
     @property
     def finished_values(self) -> Mapping[int, float]:
@@ -121,6 +104,31 @@ class StepRow:
         return ", ".join(f"{count} {name}" for name, count in sorted(self._ended_otherwise.items()))
 
     @property
+    def ended(self) -> Collection[int]:
+        """Seeds whose trials have come to an end, good or bad."""
+        return [seed for seed, end in self.outcome_of.items() if end not in _TO_COME]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether trials are still to come; before a search is done, all are."""
+        return len(self.ended) < max(1, len(self.outcome_of))
+
+    @property
+    def bad(self) -> Mapping[int, str]:
+        """How those ended that did not train as they should, by seed."""
+        return {
+            seed: self.outcome_of[seed]
+            for seed in self.ended
+            if self.outcome_of[seed] != Outcome.FINISHED
+        }
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all trials that have ended trained to the end, and all alike: a mean describes them."""
+        ends = {self.outcome_of[seed] for seed in self.ended}
+        return len(ends) <= 1 and ends <= {Outcome.FINISHED, Outcome.COLLAPSED}
+
+    @property
     def _has_finished(self) -> bool:
         return Outcome.FINISHED in self.outcome_of.values()
 
@@ -138,14 +146,13 @@ def make_row(
     variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema
 ) -> StepRow:
     """The row of a variant from the records of its trials, by seed."""
-    row = _row_by(metric.name, metric.epoch, variant, trials)
-    return replace(
-        row, also={name: _row_by(name, metric.epoch, variant, trials) for name in metric.also}
-    )
+    row = _row_by(metric, variant, trials)
+    others = [metric.model_copy(update={"name": name, "also": []}) for name in metric.also]
+    return replace(row, also={other.name: _row_by(other, variant, trials) for other in others})
 
 
 def _row_by(
-    metric: str, epoch: str, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]
+    metric: MetricSchema, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]
 ) -> StepRow:
     done = {
         seed: record.result for seed, (_, record) in trials.items() if record.result is not None
@@ -159,11 +166,11 @@ def _row_by(
         {
             seed: value
             for seed, result in to_the_end.items()
-            if (value := value_of(result, metric, when)) is not None
+            if (value := value_of(result, metric.name, when)) is not None
         }
         for when in ("last", "best")
     )
-    values = best if epoch == "best" else last
+    values = best if metric.epoch == "best" else last
     outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
     params, flops = size_of(variant.config)
     if params is None:
@@ -174,12 +181,13 @@ def _row_by(
     finished = [
         seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED
     ] or values
+    summary = summarise([values[seed] for seed in finished if seed in values])
     return StepRow(
         variant=variant,
         values=values,
         last_values=last,
         best_values=best,
-        summary=summarise([values[seed] for seed in finished if seed in values]),
+        summary=summary,
         outcomes=dict(Counter(outcome_of.values())),
         outcome_of=outcome_of,
         params=params,
@@ -194,82 +202,41 @@ def _row_by(
             record.state is State.DONE and record.is_of_another(trial)
             for trial, record in trials.values()
         ),
-        decimals=decimals_of(metric, [*values.values()]),
+        decimals=decimals_of_values(metric.name, [*values.values()], summary),
         unrecorded=len(to_the_end) - len(values),
+        metric=metric,
+        fingerprints={seed: trial.fingerprint for seed, (trial, _) in trials.items()},
     )
 
 
-def effect_against(
-    row: StepRow, versus: StepRow | None, looks: Sequence[int] = ()
-) -> StepEffect | None:
-    """The paired difference to another row, with what a reader must know of it; none where they share no seed.
+def of_seeds(row: StepRow, seeds: Collection[int]) -> StepRow:
+    """The row as if it had no other seeds."""
 
-    Where some trials collapsed or diverged, the difference of the others is shown without interval and p-value: which trials
-    survive is itself an effect of the step. `looks` are those of seeds that are added as needed.
-    """
-    effect = _paired(row, versus, looks) if versus else None
-    if effect is None or versus is None:
-        return None
-    caveats = []
-    for one in (row, versus):
-        if one.is_mixed:
-            whose = "" if one is row else f"{one.variant.name}: "
-            caveats.append(f"{whose}only seeds that finished; {one.mixture}")
-            effect = Effect(effect.mean, None, None, effect.pairs, effect.std)
-    wanted = (min if looks else max)(len(row.outcome_of), len(versus.outcome_of))
-    if effect.pairs < wanted and not caveats:
-        caveats.append(f"over {effect.pairs} of {wanted} seeds")
-    if effect.std == 0.0 and effect.p_value is not None:
-        caveats.append("the same difference for every seed: no interval, p by sign flips")
-    if effect.p_value is not None and not row.is_collapsed:
-        caveats += _spreads_differ(row, versus)
-    return StepEffect(effect, versus.variant.name, caveat="; ".join(caveats), decimals=row.decimals)
+    def part(of_row: Mapping[int, Any]) -> dict[int, Any]:
+        return {seed: what for seed, what in of_row.items() if seed in seeds}
 
-
-def _paired(row: StepRow, versus: StepRow, looks: Sequence[int]) -> Effect | None:
-    values, others = row.compared_values, versus.compared_values
-    if not looks:
-        return paired_effect(values, others)
-    return sequential_effect(
-        {seed: values[seed] - others[seed] for seed in values.keys() & others.keys()}, looks
+    outcome_of = part(row.outcome_of)
+    return replace(
+        row,
+        values=part(row.values),
+        outcome_of=outcome_of,
+        outcomes=dict(Counter(outcome_of.values())),
+        fingerprints=part(row.fingerprints),
     )
-
-
-def _spreads_differ(row: StepRow, versus: StepRow) -> list[str]:
-    """The known limit of the t-test (`benchmarks/results/calibration.md`)."""
-    spreads = [
-        one.summary.std
-        for one in (row, versus)
-        if one.summary and one.summary.std and len(one.compared_values) > 2
-    ]
-    if len(spreads) == 2 and max(spreads) > _SPREADS_DIFFER * min(spreads):
-        return [
-            f"spreads differ ({spreads[0]:.2g} here, {spreads[1]:.2g} there): p may be too small if one is skewed"
-        ]
-    return []
-
-
-def corrected(deltas: Sequence[StepEffect | None]) -> list[StepEffect | None]:
-    """Holm's correction over the effects that have a p-value, and the seeds that the undecided ones need."""
-    p_values = holm([delta.effect.p_value if delta else None for delta in deltas])
-    family = sum(p is not None for p in p_values)
-    return [delta and _judged(delta, p, family) for delta, p in zip(deltas, p_values, strict=True)]
-
-
-def _judged(delta: StepEffect, p_value: float | None, family: int) -> StepEffect:
-    effect = delta.effect
-    is_open = p_value is not None and p_value >= LEVEL and effect.std is not None
-    needed = seeds_needed(effect.mean, effect.std or 0.0, family) if is_open else None
-    return replace(delta, adjusted_p_value=p_value, seeds_needed=needed)
 
 
 def _outcome(record: TrialRecord) -> str:
     return str(record.outcome if record.state in (State.DONE, State.FAILED) else record.state)
 
 
+_OF_PREVIOUS = ("verdict", "test", "detectable", "correlation", "rates")
+"""What a step's own line repeats of its effect on the step before."""
+
+
 def row_to_json(row: StepRow) -> dict[str, Any]:
     """The form of a step in `report --format json`."""
     variant, summary = row.variant, row.summary
+    previous = effect_to_json(row.delta_previous)
     best, last = (
         summarise([values[seed] for seed in row.compared_values if seed in values])
         for values in (row.best_values, row.last_values)
@@ -290,8 +257,9 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "mixed": row.is_mixed,
         "last_epoch_mean": last.mean if last else None,
         "best_epoch_mean": best.mean if best else None,
-        "delta_previous": effect_to_json(row.delta_previous),
+        "delta_previous": previous,
         "delta_baseline": effect_to_json(row.delta_baseline),
+        **{key: previous and previous[key] for key in _OF_PREVIOUS},
         "outcomes": dict(row.outcomes),
         "outcome_of": {str(seed): outcome for seed, outcome in row.outcome_of.items()},
         "expects_collapse": variant.expects_collapse,
@@ -319,23 +287,4 @@ def _described(row: StepRow) -> dict[str, Any]:
         "ci95": summary.ci95 if summary else None,
         "values": {str(seed): value for seed, value in row.values.items()},
         **{name: delta and {key: delta[key] for key in told} for name, delta in deltas.items()},
-    }
-
-
-def effect_to_json(delta: StepEffect | None) -> dict[str, Any] | None:
-    """The form of an effect in `report --format json`; `p_value` is corrected."""
-    if delta is None:
-        return None
-    effect = delta.effect
-    return {
-        "mean": effect.mean,
-        "ci95": effect.ci95,
-        "p_value": delta.adjusted_p_value,
-        "versus": delta.versus,
-        "p_value_uncorrected": effect.p_value,
-        "p_value_sign_flip": effect.sign_flip_p,
-        "pairs": effect.pairs,
-        "std": effect.std,
-        "seeds_needed": delta.seeds_needed,
-        "caveat": delta.caveat,
     }

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.analysis.effects import EFFECTS
-from orchestrator.analysis.effects.lines import (
+from orchestrator.analysis.design_effects import EFFECTS
+from orchestrator.analysis.design_effects.lines import (
     INTERACTION,
     MAIN,
     PLACE,

@@ -9,10 +9,11 @@ measures it.
 from collections.abc import Callable, Mapping, Sequence
 
 from illama.config import DataConfig, ForeignData
-from orchestrator.analysis.roadmap import StepRow, build_roadmap
+from orchestrator.analysis.family import Rules, with_family
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.analysis.rows import StepRow
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.stats.inference import LEVEL
 from orchestrator.trial import TrialRecord, TrialSpec
 
 
@@ -29,7 +30,7 @@ def more_seeds(
     for look, following in zip(adaptive.looks, adaptive.looks[1:], strict=False):
         wanted = {label: range(adaptive.start, count) for label, count in counts.items()}
         trials = trials_of(spec, dataset_digest, more_seeds=wanted)
-        rows = build_roadmap(spec, trials, record_of).rows
+        rows = _judged(spec, build_roadmap(spec, trials, record_of), adaptive.looks)
         by_label = {row.variant.label: row for row in rows}
         for row in rows:
             other = by_label.get(_other_label(row))
@@ -49,18 +50,21 @@ def _other_label(row: StepRow) -> str:
     return f"{row.variant.regime}/{versus}" if row.variant.regime else versus
 
 
+def _judged(spec: SweepSpec, roadmap: Roadmap, looks: Sequence[int]) -> Sequence[StepRow]:
+    """The rows with p-values that are corrected over what is known so far.
+
+    More comparisons never lower a p-value, so a step that is open now stays open; one that is decided now may open again.
+    """
+    rules = Rules(spec.schema.metric, looks, designs=spec.schema.family, counts_to_come=False)
+    return with_family(roadmap.rows, roadmap.sections, rules)[0]
+
+
 def _is_open(row: StepRow) -> bool:
-    """A step with collapsed and finished trials has no p-value; more seeds would not give it one."""
-    p = row.delta_previous.adjusted_p_value if row.delta_previous else None
-    return p is not None and p >= LEVEL
+    """A step of which some trials did not train as they should is not settled by more seeds."""
+    delta = row.delta_previous
+    return delta is not None and delta.verdict == "open" and delta.rates is None
 
 
 def _is_done(row: StepRow, look: int) -> bool:
     """Whether every trial of this look has ended."""
-    ended = set(row.values) | {
-        seed for seed, outcome in row.outcome_of.items() if outcome not in _NOT_ENDED
-    }
-    return set(range(look)) <= ended
-
-
-_NOT_ENDED = ("pending", "running", "interrupted", "lost")
+    return set(range(look)) <= set(row.ended)

@@ -7,9 +7,11 @@ from typing import Any
 
 from illama.cost import size_of
 from orchestrator.errors import counted
+from orchestrator.spec.designs import has_road
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.stats.inference import paired_effect
-from orchestrator.stats.power import detectable_difference, typical_std
+from orchestrator.stats.comparison import effect_between
+from orchestrator.stats.inference import Effect
+from orchestrator.stats.power import detectable_difference, typical_spread
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 Known = tuple[TrialSpec, TrialRecord]
@@ -33,9 +35,13 @@ class Estimate:
     price: float | None = None
     """Of what is left, in the currency of the spec's `cost`."""
     spread: float | None = None
-    """Typical standard deviation of the paired differences between steps, from the trials that are done; the metric's unit."""
+    """Typical standard deviation of the differences between steps, from the trials that are done; the metric's unit."""
     detectable_difference: float | None = None
-    """The difference that the seeds find in 8 of 10 sweeps, in the metric's unit; none before a spread is known."""
+    """The difference that the seeds find with 80 % power, in the metric's unit; none before a spread is known."""
+    detectable_range: tuple[float, float] | None = None
+    """The same for the steadiest and the most spread step, with what few seeds leave open."""
+    comparisons: int = 1
+    """That the report will test at most, and correct for."""
     detectable_in_stds: float | None = None
     """The same in units of the spread, which needs no trial; none with a single seed."""
 
@@ -57,22 +63,50 @@ def estimate_of(spec: SweepSpec, left: Sequence[Known], known: Sequence[Known]) 
             sum(rate * flops * trial.resources.gpus_in_all for trial, flops in flops_left) / 3600
         )
     price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
-    spread = typical_std([effect for effect in _effects(spec, known) if effect])
-    steps = max(
-        1, sum(variant.design == "roadmap" and variant.follows is not None for variant in spec.road)
-    )
+    spread = typical_spread([effect for effect in _effects(spec, known) if effect])
+    comparisons = max(1, comparisons_of(spec, [trial for trial, _ in known]))
     looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
-    in_stds = detectable_difference(1.0, spec.schema.most_seeds, steps * looks)
+    in_stds = None
+    if spec.schema.metric.test != "sign_flip":
+        in_stds = detectable_difference(1.0, spec.schema.most_seeds, comparisons * looks)
+    found = spread if in_stds else None
     return Estimate(
         trials=len(left),
         train_seconds=seconds,
         basis=basis,
         gpu_hours=gpu_hours,
         price=gpu_hours * price if gpu_hours is not None and price is not None else None,
-        spread=spread,
-        detectable_difference=in_stds * spread if in_stds and spread else None,
+        spread=spread.value if spread else None,
+        detectable_difference=in_stds * found.value if in_stds and found else None,
+        detectable_range=(in_stds * found.range[0], in_stds * found.range[1])
+        if in_stds and found
+        else None,
+        comparisons=comparisons,
         detectable_in_stds=in_stds,
     )
+
+
+def comparisons_of(spec: SweepSpec, trials: Sequence[TrialSpec]) -> int:
+    """How many comparisons the report's family will have: pairs of variants, each pair once, and averages over cells."""
+    fingerprints = {(trial.regime, trial.variant): trial.fingerprint for trial in reversed(trials)}
+    designs = [design for design in spec.schema.design if _is_tested(spec, design.name)]
+    on_road = has_road(spec.schema.design)
+    of_pairs = {
+        design.name for design in spec.schema.design if design.is_road or design.compares_two_cells
+    }
+    pairs = set()
+    for variant in spec.road:
+        is_pair = not on_road or variant.design in of_pairs
+        if variant.follows and is_pair and _is_tested(spec, variant.design):
+            names = ((variant.regime, variant.name), (variant.regime, variant.follows))
+            sides = frozenset(fingerprints.get(name, "/".join(name)) for name in names)
+            pairs |= {sides} if len(sides) == 2 else set()
+    averages = sum(design.averages(len(spec.schema.steps)) for design in designs)
+    return len(pairs) + averages * len({variant.regime for variant in spec.road})
+
+
+def _is_tested(spec: SweepSpec, design: str) -> bool:
+    return spec.schema.family is None or design in spec.schema.family
 
 
 def _seconds_per_flop(spec: SweepSpec, known: Sequence[Known]) -> tuple[float | None, str]:
@@ -110,8 +144,8 @@ def _flops_left(spec: SweepSpec, trial: TrialSpec, record: TrialRecord) -> float
     return _flops(spec, trial) * (1 - trial.reached(record.epoch) / trial.config.train.epochs)
 
 
-def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Any]:
-    """Paired differences along the road, between steps that finished."""
+def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Effect | None]:
+    """Differences along the road, between steps that finished."""
     name = spec.schema.metric.name
     values: dict[tuple[str, str], dict[int, float]] = {}
     for trial, record in known:
@@ -119,8 +153,10 @@ def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Any]:
             values.setdefault((trial.regime, trial.variant), {})[trial.seed] = record.metrics[name]
     nothing: Mapping[int, float] = {}
     return [
-        paired_effect(
-            values.get((v.regime, v.name), nothing), values.get((v.regime, v.follows), nothing)
+        effect_between(
+            values.get((v.regime, v.name), nothing),
+            values.get((v.regime, v.follows), nothing),
+            spec.schema.metric.test,
         )
         for v in spec.variants
         if v.follows is not None and v.design == "roadmap"

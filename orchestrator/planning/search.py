@@ -20,7 +20,8 @@ from orchestrator.errors import StoreError, UsageError
 from orchestrator.fingerprint import canonical_json
 from orchestrator.metrics import value_of
 from orchestrator.pruning import Pruning, thresholds
-from orchestrator.spec.schema import MetricSchema, SpaceSchema
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Search, Tried, Values, point_key
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.files import read_json, write_json

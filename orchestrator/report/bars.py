@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from orchestrator.analysis.roadmap import Roadmap, StepRow
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow
 from orchestrator.metrics import METRICS
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.words import change_text, delta_text, number_text, outcome_text, p_text
-from orchestrator.stats.inference import LEVEL
 from orchestrator.trial import Outcome
 
 
@@ -66,9 +66,8 @@ def references_of(rows: Sequence[StepRow]) -> list[float]:
 def tone(roadmap: Roadmap, row: StepRow) -> str:
     """`better`, `worse` or `open`: what the report may say of the step's effect."""
     delta = row.delta_previous
-    if delta is None or delta.adjusted_p_value is None or delta.adjusted_p_value >= LEVEL:
-        return "open"
-    return "better" if (delta.effect.mean > 0) == (roadmap.mode == "max") else "worse"
+    claim = delta.verdict if delta else None
+    return claim if claim in ("better", "worse") else "open"
 
 
 def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> str:
@@ -158,7 +157,8 @@ def _numbers(roadmap: Roadmap, row: StepRow) -> str:
     delta = row.delta_previous
     chip = ""
     if delta:
-        text = number_text(delta.effect.mean, delta.decimals, "+")
+        text = number_text(delta.effect.mean, delta.decimals, "+") if delta.effect else "rates"
+        text += f" vs {escape(delta.versus)}" if delta.versus != row.before else ""
         p = f", p {p_text(delta)}" if p_text(delta) else ""
         title = escape(
             f"{delta_text(delta)} against {delta.versus}{p}. {delta.caveat}".strip(), quote=True
@@ -174,7 +174,7 @@ def _caption(roadmap: Roadmap, rows: Sequence[StepRow], axis: Scale, shows_refer
     parts = [
         f"{escape(roadmap.metric)}: bars are means, lines 95 % intervals of the mean, dots single seeds. {start} dashed line "
         "is the baseline.",
-        'Differences are to the last step before whose trials all finished: <span class="chip better">better</span> '
+        'Differences are to the step before, or to what stands behind vs: <span class="chip better">better</span> '
         '<span class="chip worse">worse</span> <span class="chip open">not decided</span>.',
     ]
     if any(row.variant.side for row in rows):

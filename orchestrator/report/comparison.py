@@ -1,25 +1,26 @@
 """Two sweeps, or two regimes of one, side by side: the same step here and there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.analysis.roadmap import Roadmap, with_effects
-from orchestrator.analysis.rows import (
-    StepEffect,
-    StepRow,
-    corrected,
-    effect_against,
-    effect_to_json,
-    row_to_json,
-)
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.decimals import decimals_of_effect
+from orchestrator.analysis.effects import StepEffect, effect_to_json
+from orchestrator.analysis.family import Family, Rules, judged
+from orchestrator.analysis.regimes import Step, difference_of_effects
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow, of_seeds, row_to_json
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text, pipe_table
+from orchestrator.report.notes import TESTS
 from orchestrator.report.words import Column, delta_text, number_text, p_text, value_text
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.stats.equivalence import equivalence_p_value
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Pair:
     left: StepRow | None
     right: StepRow | None
     difference: StepEffect | None = None
-    """Right minus left, paired by seed; corrected over all steps of the comparison."""
+    """Right minus left."""
+    of_effects: StepEffect | None = None
+    """The step's effect on the right minus its effect on the left."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Comparison:
     left: Selection
     right: Selection
     pairs: Sequence[Pair]
+    family: Family
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -62,6 +66,7 @@ class Comparison:
                 "left": row_to_json(pair.left) if pair.left else None,
                 "right": row_to_json(pair.right) if pair.right else None,
                 "difference": effect_to_json(pair.difference),
+                "difference_of_effects": effect_to_json(pair.of_effects),
             }
             for pair in self.pairs
         ]
@@ -69,6 +74,7 @@ class Comparison:
             "left": self.left.name,
             "right": self.right.name,
             "metric": self.left.metric,
+            "family": self.family.to_json(),
             "steps": steps,
         }
 
@@ -86,9 +92,7 @@ def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
         raise UsageError(f"'{roadmap.sweep}' has several regimes; name one of {choices}")
     rows = [row for row in roadmap.rows if row.variant.regime == (regime or regimes[0])]
     name = f"{roadmap.sweep}:{regime}" if regime else roadmap.sweep
-    return Selection(
-        name, roadmap.metric, roadmap.epoch, with_effects(rows, roadmap.looks), roadmap.looks
-    )
+    return Selection(name, roadmap.metric, roadmap.epoch, rows, roadmap.looks)
 
 
 def compare(left: Selection, right: Selection) -> Comparison:
@@ -99,20 +103,73 @@ def compare(left: Selection, right: Selection) -> Comparison:
         )
         raise UsageError(f"{found}: they cannot be compared")
     here, there = ({row.variant.name: row for row in selection.rows} for selection in (left, right))
-    pairs = [Pair(name, here.get(name), there.get(name)) for name in {**here, **there}]
     looks = max(
         left.looks, right.looks, key=len
     )  # where one of them stopped when something was decided, that is paid for
-    differences = [
-        effect_against(pair.right, pair.left, looks) if pair.right and pair.left else None
-        for pair in pairs
+    pairs = [
+        Pair(
+            name,
+            here.get(name),
+            there.get(name),
+            _difference(here.get(name), there.get(name), left.name, looks),
+            _of_effects(name, here, there, left.name, looks),
+        )
+        for name in {**here, **there}
     ]
-    judged = corrected([delta and replace(delta, versus=left.name) for delta in differences])
-    return Comparison(
-        left,
-        right,
-        [replace(pair, difference=delta) for pair, delta in zip(pairs, judged, strict=True)],
+    tested = [delta for pair in pairs for delta in (pair.difference, pair.of_effects)]
+    metric = next((row.metric for row in right.rows), MetricSchema())
+    judged_deltas, size = judged(tested, 0, Rules(metric, looks))
+    deltas = iter(judged_deltas)
+    pairs = [replace(pair, difference=next(deltas), of_effects=next(deltas)) for pair in pairs]
+    return Comparison(left, right, pairs, Family(size, "all that this table tests"))
+
+
+def _difference(
+    left: StepRow | None, right: StepRow | None, versus: str, looks: Sequence[int]
+) -> StepEffect | None:
+    """The level of a step in both; none where only one has it."""
+    delta = effect_against(right, left, looks) if left and right else None
+    return delta and replace(delta, versus=versus)
+
+
+def _of_effects(
+    name: str,
+    left: Mapping[str, StepRow],
+    right: Mapping[str, StepRow],
+    versus: str,
+    looks: Sequence[int],
+) -> StepEffect | None:
+    """What the step does more on the right; none where it is held against different steps, or is still to come.
+
+    With seeds that were added, over the first look's seeds, which nothing selected.
+    """
+    one, other = _step(name, right), _step(name, left)
+    if one is None or other is None:
+        return None
+    if looks:
+        one, other = _of_first_look(one, looks[0]), _of_first_look(other, looks[0])
+    if any(row is None or row.is_waiting for row in (*one, *other)):
+        return None
+    effect = difference_of_effects(one, other)
+    if effect is None:
+        return None
+    decimals = decimals_of_effect(effect, one[0].decimals)
+    matters = one[0].metric.matters
+    equivalence = None if matters is None else equivalence_p_value(effect, matters)
+    return StepEffect(
+        effect, versus, decimals=decimals, p_value=effect.p_value, equivalence=equivalence
     )
+
+
+def _step(name: str, rows: Mapping[str, StepRow]) -> Step | None:
+    row = rows.get(name)
+    versus = row.delta_previous.versus if row and row.delta_previous else None
+    return (row, rows.get(versus)) if row and versus else None
+
+
+def _of_first_look(step: Step, seeds: int) -> Step:
+    row, ground = step
+    return of_seeds(row, range(seeds)), ground and of_seeds(ground, range(seeds))
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
@@ -146,6 +203,8 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("Δ", is_number=True, rank=4, name=f"Δ in {right}"),
         Column(f"{right} − {left} [95 % CI]", is_number=True, rank=1),
         Column("p (Holm)", is_number=True, rank=2),
+        Column("Δ − Δ [95 % CI]", is_number=True, rank=6),
+        Column("p (Holm)", is_number=True, rank=7, name="p of Δ − Δ"),
     ]
 
 
@@ -156,29 +215,40 @@ def _title(comparison: Comparison) -> str:
 def _caveats(comparison: Comparison) -> list[str]:
     """What stands behind the stars."""
     return [
-        f"* {p.step}: {p.difference.caveat}"
-        for p in comparison.pairs
-        if p.difference and p.difference.caveat
+        f"* {pair.step}: {delta.caveat}"
+        for pair in comparison.pairs
+        for delta in (pair.difference, pair.of_effects)
+        if delta and delta.caveat
     ]
 
 
 def _note(comparison: Comparison) -> str:
     difference = f"{comparison.right.name} − {comparison.left.name}"
-    return f"Δ is to the step before in the same road; {difference} is paired by seed, p corrected over all steps (Holm)."
+    rows = comparison.right.rows
+    test = TESTS[rows[0].metric.test if rows else "paired"]
+    return (
+        f"Δ is the step's effect in its own road; {difference} is the step's level on the right minus that on the left, and "
+        f"Δ − Δ its effect there minus its effect here. p: {test}, corrected (Holm) over {comparison.family.text}. "
+        "Held fixed: these data, these splits, these recipes."
+    )
 
 
 def pair_cells(pair: Pair) -> list[str]:
     """One line."""
     one = _value_and_delta(pair.left)
     other = _value_and_delta(pair.right)
-    return [pair.step, *one, *other, delta_text(pair.difference), p_text(pair.difference)]
+    level, effects = pair.difference, pair.of_effects
+    between = [delta_text(level), p_text(level), delta_text(effects), p_text(effects)]
+    return [pair.step, *one, *other, *between]
 
 
 def _value_and_delta(row: StepRow | None) -> list[str]:
     if row is None:
         return ["", ""]
     delta = row.delta_previous
-    return [value_text(row), number_text(delta.effect.mean, delta.decimals, "+") if delta else ""]
+    effect = delta.effect if delta else None
+    shown = number_text(effect.mean, delta.decimals, "+") if delta and effect else ""
+    return [value_text(row), shown]
 
 
 def split_reference(reference: str, exists: Callable[[str], bool]) -> tuple[str, str]:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from orchestrator.analysis.effects.lines import place_text
+from orchestrator.analysis.design_effects.lines import place_text
+from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
-from orchestrator.analysis.rows import StepEffect
 from orchestrator.analysis.sections import EffectLine
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.words import decided_text, delta_text, number_text, p_text, step_name
-from orchestrator.stats.inference import LEVEL
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ def lines_of_road(roadmap: Roadmap) -> list[ForestLine]:
     """The effect of every step against the last healthy step before it."""
     lines = []
     for row in roadmap.rows:
-        if row.delta_previous:
+        if row.delta_previous and row.delta_previous.effect:
             label = f"{step_name(row)} vs {row.delta_previous.versus}"
             lines.append(ForestLine(label, row.delta_previous, "", row.is_collapsed))
     return lines
@@ -58,7 +57,8 @@ def place_strips(lines: Sequence[EffectLine]) -> str:
     for line in lines:
         [step] = line.steps
         of_step.setdefault(f"{line.regime}/{step}" if line.regime else step, []).append(line)
-    axis = scale_around([0.0, *(line.delta.effect.mean for line in lines if line.delta)])
+    means = [line.delta.effect.mean for line in lines if line.delta and line.delta.effect]
+    axis = scale_around([0.0, *means])
     grid, head = _grid_and_head(axis)
     body = "\n".join(_strip(label, places, axis, grid) for label, places in of_step.items())
     caption = "A point for each place of the step in some order, filled for the road's; pointed at, it tells its place."
@@ -66,8 +66,12 @@ def place_strips(lines: Sequence[EffectLine]) -> str:
 
 
 def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> str:
-    found = [(place.delta, place) for place in places if place.delta]
-    means = [delta.effect.mean for delta, _ in found]
+    found = [
+        (place.delta, place.delta.effect, place)
+        for place in places
+        if place.delta and place.delta.effect
+    ]
+    means = [effect.mean for _, effect, _ in found]
     marks, numbers = "", "–"
     if means:
         left, right = axis.percent(min(means)), axis.percent(max(means))
@@ -77,11 +81,11 @@ def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> 
                 number_text(end, found[0][0].decimals, "+") for end in (min(means), max(means))
             )
         )
-    for delta, line in sorted(found, key=lambda item: _is_on_road(item[1])):
+    for delta, effect, line in sorted(found, key=lambda item: _is_on_road(item[2])):
         kind = "point road-place" if _is_on_road(line) else "point"
         where = place_text(line.place) if line.place else ""
         title = escape(f"{where}: {delta_text(delta)} {line.note}".strip(), quote=True)
-        marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(delta.effect.mean):.2f}%"></span>'
+        marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(effect.mean):.2f}%"></span>'
     return (
         f'<div class="row"><div class="name">{escape(label)}</div><div class="track">{grid}{marks}</div>'
         f'<div class="numbers"><span class="value">{numbers}</span></div></div>'
@@ -106,7 +110,11 @@ def _grid_and_head(axis: Scale) -> tuple[str, str]:
 
 def _axis(lines: Sequence[ForestLine]) -> Scale:
     """Wide enough for all effects, but not for intervals many times as wide as any effect."""
-    shown = [line.delta.effect for line in lines if line.delta and not line.off_scale]
+    shown = [
+        line.delta.effect
+        for line in lines
+        if line.delta and line.delta.effect and not line.off_scale
+    ]
     means = [effect.mean for effect in shown]
     widest = 2.5 * max(map(abs, means), default=1.0) or 1.0
     ends = [end for effect in shown if effect.ci95 for end in effect.ci95 if abs(end) <= widest]
@@ -130,6 +138,8 @@ def _row(line: ForestLine, axis: Scale, grid: str, mode: str) -> str:
 
 def _marks(delta: StepEffect, axis: Scale) -> str:
     effect, marks = delta.effect, ""
+    if effect is None:
+        return ""
     if effect.ci95 and effect.ci95[0] <= axis.high and effect.ci95[1] >= axis.low:
         left, right = (axis.percent(end) for end in effect.ci95)
         open_ends = " open-left" * (effect.ci95[0] < axis.low) + " open-right" * (
@@ -146,6 +156,6 @@ def _marks(delta: StepEffect, axis: Scale) -> str:
 
 
 def _tone(delta: StepEffect, mode: str) -> str:
-    if delta.adjusted_p_value is None or delta.adjusted_p_value >= LEVEL:
+    if not delta.is_decided or delta.effect is None:
         return "open"
     return "better" if (delta.effect.mean > 0) == (mode == "max") else "worse"

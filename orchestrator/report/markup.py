@@ -4,8 +4,16 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
-from orchestrator.report.tables import HEADINGS, kinds_of, line_cells
-from orchestrator.report.words import Column, caveats, cells, columns, notes
+from orchestrator.report.notes import caveats, notes
+from orchestrator.report.tables import (
+    HEADINGS,
+    REGIMES,
+    kinds_of,
+    line_cells,
+    regime_cells,
+    regime_columns,
+)
+from orchestrator.report.words import Column, cells, columns
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -25,7 +33,8 @@ _LATEX |= {
     "–": "--",
     "<": r"$<$",
 }
-_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}"}
+_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
+_LATEX |= {"†": r"$^\dagger$"}
 
 
 def to_markdown(roadmap: Roadmap) -> str:
@@ -46,6 +55,9 @@ def to_markdown(roadmap: Roadmap) -> str:
                 "",
             ]
         parts += [f"Left out: {markdown_text(reason)}\n" for reason in section.left_out]
+    if roadmap.regimes:
+        between = [regime_cells(difference) for difference in roadmap.regimes]
+        parts += [f"## {REGIMES}", "", *pipe_table(regime_columns(roadmap), between), ""]
     if roadmap.warnings:
         parts += ["## Warnings", ""]
     for warning in roadmap.warnings:
@@ -60,17 +72,34 @@ def to_markdown(roadmap: Roadmap) -> str:
 
 
 def to_latex(roadmap: Roadmap) -> str:
-    """A `tabular` for the booktabs package for the road and for each other design, notes as comments."""
+    """A `tabular` for the booktabs package for the road and for each other design, the notes in small print below.
+
+    Why trials failed stands in comments: what an error says is no text for a paper.
+    """
     parts = [r"% needs \usepackage{booktabs}"]
-    parts += [
-        f"% {' '.join(note.split())}" for note in _all_notes(roadmap)
-    ]  # what an error says may have several lines
-    parts += _tabular(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows])
+    parts += [f"% {trial}: {' '.join(cause.split())}" for trial, cause in roadmap.causes.items()]
+    parts += _tabular(
+        columns(roadmap), [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
+    )
     for section in roadmap.sections:
         for title, lines in kinds_of(section):
             parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
             parts += _tabular(HEADINGS, [line_cells(line) for line in lines])
-    return "\n".join([*parts, ""])
+    if roadmap.regimes:
+        parts += ["", f"% {REGIMES.replace('%', 'percent')}"]
+        between = [regime_cells(difference) for difference in roadmap.regimes]
+        parts += _tabular(regime_columns(roadmap), between)
+    small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
+    parts += ["", r"\begin{flushleft}\footnotesize"]
+    parts += [f"{_latex_text(' '.join(note.split()))}\\par" for note in small_print]
+    return "\n".join([*parts, r"\end{flushleft}", ""])
+
+
+def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
+    """A star beside an interval is read as significance in a paper."""
+    if at_start:
+        return [text.replace("*", "†", 1) for text in texts]
+    return [f"{text[:-1]}†" if text.endswith("*") else text for text in texts]
 
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:

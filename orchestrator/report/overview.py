@@ -135,9 +135,15 @@ def _estimate_text(plan: Plan) -> str:
         found = (
             f"{estimate.detectable_in_stds:.2g} times the spread of the differences between seeds"
         )
-        if estimate.detectable_difference is not None:
-            found = f"{estimate.detectable_difference:.2g} (spread of the differences so far {estimate.spread:.2g})"
-        lines.append(f"differences of about {found} are found in 8 of 10 such sweeps")
+        if estimate.detectable_difference is not None and estimate.detectable_range is not None:
+            low, high = estimate.detectable_range
+            found = (
+                f"{estimate.detectable_difference:.2g}, by step and luck {low:.2g} to {high:.2g},"
+            )
+        lines.append(
+            f"80 % power: true differences of about {found} are found in 8 of 10 such sweeps, "
+            f"corrected over {counted(estimate.comparisons, 'comparison')}"
+        )
     return "\n".join(lines)
 
 

@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from orchestrator.analysis.roadmap import Roadmap, StepRow
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.report.bars import roadmap_figure
 from orchestrator.report.curves import learning_curves
 from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
+from orchestrator.report.notes import caveats, family_text, notes
 from orchestrator.report.reproduction import origins_of
 from orchestrator.report.style import STYLE
-from orchestrator.report.tables import kinds_of
+from orchestrator.report.tables import REGIMES, kinds_of, regime_cells, regime_columns
 from orchestrator.report.tried import search_figures
 from orchestrator.report.words import (
     Column,
-    caveats,
     cells,
     columns,
-    notes,
     seed_counts,
     seeds_text,
     when_text,
@@ -36,6 +36,9 @@ def to_html(roadmap: Roadmap) -> str:
     ]
     for section in roadmap.sections:
         parts += _section(roadmap, section)
+    if roadmap.regimes:
+        lines = [regime_cells(difference) for difference in roadmap.regimes]
+        parts += [f"<h2>{escape(REGIMES)}</h2>", _html_table(regime_columns(roadmap), lines)]
     if tried := search_figures(roadmap):
         parts += ["<h2>What was searched</h2>", tried]
     parts += [
@@ -77,15 +80,11 @@ def _lead(roadmap: Roadmap) -> str:
         if roadmap.total_gpu_seconds
         else []
     )
-    facts += (
-        [(f"{roadmap.detectable:.2g}", "difference found in 8 of 10 such sweeps")]
-        if roadmap.detectable
-        else []
-    )
+    size = roadmap.family.size
+    facts += [(f"{size}", "comparisons tested and corrected together")] if size else []
     items = "".join(f"<li><b>{escape(value)}</b>{escape(what)}</li>" for value, what in facts)
-    lead = (
-        f"{escape(roadmap.metric)} {when_text(roadmap)}; what each step did, and how sure that is."
-    )
+    what = "what each step did, and whether that is more than chance between seeds"
+    lead = f"{escape(roadmap.metric)} {when_text(roadmap)}; {what}."
     return f'<p class="lead">{lead}</p><ul class="facts">{items}</ul>'
 
 
@@ -94,8 +93,8 @@ def _effects(roadmap: Roadmap) -> Iterator[str]:
     if lines:
         yield "<h2>What each step did</h2>"
         yield (
-            '<p class="lead">Differences paired by seed, with 95 % intervals; filled where they can be told from noise after '
-            "correction over all steps.</p>"
+            '<p class="lead">Differences with 95 % intervals, each for itself; filled where they are decided, '
+            f"{escape(family_text(roadmap))}.</p>"
         )
         yield forest(lines, roadmap.mode)
 

@@ -82,7 +82,7 @@ def _draw(ax: Any, roadmap: Roadmap, regime: str, rows: Sequence[StepRow]) -> No
         end = axis.high + 0.015 * span
         value = number_text(row.summary.mean, row.decimals) if row.summary else "–"
         ax.text(end, place, value, va="center", color=_INK, fontweight="bold", clip_on=False)
-        if delta:
+        if delta and delta.effect:
             ax.text(
                 end + 0.11 * span,
                 place,

@@ -1,7 +1,9 @@
 """The tables of the designs beside the road, as words that every format shares."""
 
+from orchestrator.analysis.regimes import RegimeDifference
+from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import INTERACTION, MAIN, PLACE, EffectLine, Section
-from orchestrator.report.words import Column, delta_text, p_text
+from orchestrator.report.words import Column, delta_text, number_text, p_text
 
 HEADINGS = (
     Column("effect of"),
@@ -9,6 +11,7 @@ HEADINGS = (
     Column("p (Holm)", is_number=True, rank=2),
     Column("note", wraps=True),
 )
+REGIMES = "How much the effects differ between regimes (described, not tested)"
 KINDS = {MAIN: "Effects", INTERACTION: "Interactions", PLACE: "At each place"}
 
 
@@ -27,7 +30,34 @@ def line_cells(line: EffectLine) -> list[str]:
     notes = [line.note, line.delta.caveat if line.delta else ""]
     return [
         label,
-        delta_text(line.delta).rstrip("*"),
+        _difference(line),
         p_text(line.delta),
         "; ".join(filter(None, notes)),
     ]
+
+
+def _difference(line: EffectLine) -> str:
+    """With what it is held against, unless it is an average."""
+    is_pair = line.delta is not None and bool(line.delta.sides)
+    return delta_text(line.delta, "" if is_pair else None).rstrip("*")
+
+
+def regime_columns(roadmap: Roadmap) -> list[Column]:
+    """Headings of the differences between regimes."""
+    first = roadmap.regimes[0].versus_regime if roadmap.regimes else ""
+    return [
+        Column("step"),
+        Column("regime"),
+        Column(f"Δ there − Δ in {first} [95 % CI]", is_number=True, name="Δ − Δ"),
+    ]
+
+
+def regime_cells(difference: RegimeDifference) -> list[str]:
+    """One line of that table."""
+    effect = difference.effect
+    mean, *ends = (
+        number_text(value, difference.decimals, "+")
+        for value in (effect.mean, *(effect.ci95 or ()))
+    )
+    interval = f" [{', '.join(ends)}]" if ends else ""
+    return [difference.step, difference.regime, mean + interval]

@@ -3,11 +3,13 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.analysis.roadmap import Roadmap, StepRow
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.report.fitting import FittedTable
-from orchestrator.report.tables import HEADINGS, line_cells
-from orchestrator.report.words import caveats, cells, columns, notes
+from orchestrator.report.notes import caveats, notes
+from orchestrator.report.tables import HEADINGS, REGIMES, line_cells, regime_cells, regime_columns
+from orchestrator.report.words import cells, columns
 from orchestrator.trial import Outcome
 
 
@@ -18,6 +20,9 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
     causes = [Text(f"{trial}: {cause}", style="red") for trial, cause in roadmap.causes.items()]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]
+    if roadmap.regimes:
+        lines = [regime_cells(difference) for difference in roadmap.regimes]
+        sections += [FittedTable(REGIMES, regime_columns(roadmap), lines), Text("")]
     return Group(
         table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
     )

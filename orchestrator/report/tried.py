@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.words import setting_text
-from orchestrator.spec.schema import SpaceSchema
+from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.trial import Outcome
 

@@ -1,18 +1,18 @@
 """The roadmap as words: the columns that every format of the report shares."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.analysis.roadmap import Roadmap, StepEffect, StepRow
-from orchestrator.errors import counted
-from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search
-from orchestrator.stats.inference import LEVEL
-from orchestrator.stats.power import SEEDS_LIMIT
 from orchestrator.trial import Outcome
 
-_IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their folders or name another --store, and run again"
+_MOST_DECIMALS = 6
+"""A number that needs more is written with a power of ten."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,10 @@ def columns(roadmap: Roadmap) -> list[Column]:
         Column("step"),
         Column("change", wraps=True),
         Column(f"{roadmap.metric} (n={seed_counts(roadmap)})", is_number=True),
-        Column("Δ to the step before [95 % CI]", is_number=True, rank=1, name="Δ"),
+        Column("Δ [95 % CI]", is_number=True, rank=1, name="Δ"),
         Column("p (Holm)", is_number=True, rank=2),
-        Column("decided", rank=3),
+        Column("decided" if roadmap.matters is None else "verdict", rank=3),
+        *([] if roadmap.matters is None else [Column("P(better)", is_number=True, rank=10)]),
         *(column for metric in roadmap.also for column in _columns_of(metric, roadmap)),
         Column("outcome", rank=4),
         Column("params", is_number=True, rank=7),
@@ -76,9 +77,9 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
         step_name(row),
         change_text(row.variant.changes),
         value_text(row),
-        delta_text(delta, row),
+        delta_text(delta, row.before),
         p_text(delta),
-        decided_text(delta),
+        *_claim(roadmap, delta),
         *(text for metric in roadmap.also for text in _described(metric, row, roadmap)),
         outcome_text(row),
         "" if row.params is None else f"{row.params:,}",
@@ -93,13 +94,14 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
 def _described(metric: str, row: StepRow, roadmap: Roadmap) -> Iterator[str]:
     """The row by another metric. How its trials ended is told of the row itself, and not again."""
     other = row.also[metric]
+    delta = other.delta_previous
     fewer = (
         f" ({len(other.values)} of {len(row.values)})"
         if len(other.values) < len(row.values)
         else ""
     )
     yield _mean_text(other) + fewer if other.summary else ""
-    yield delta_text(replace(other.delta_previous, caveat="")) if other.delta_previous else ""
+    yield delta_text(replace(delta, caveat="", rates=None)) if delta else ""
     if _has_references(roadmap, metric):
         yield _reference_text(row, metric)
 
@@ -125,6 +127,15 @@ def value_text(row: StepRow) -> str:
     return f"{_mean_text(row)}{missing}"
 
 
+def _claim(roadmap: Roadmap, delta: StepEffect | None) -> list[str]:
+    """`yes` or `no`; where the spec says what matters, the verdict and the chance of a better seed."""
+    if roadmap.matters is None:
+        return [decided_text(delta)]
+    chance = delta.improvement if delta and delta.verdict else None
+    verdict = delta.verdict if delta else None
+    return [verdict or "", "" if chance is None else f"{chance:.2f}"]
+
+
 def _mean_text(row: StepRow) -> str:
     if row.summary is None:
         return "–"
@@ -135,22 +146,37 @@ def _mean_text(row: StepRow) -> str:
 
 
 def number_text(value: float, decimals: int, sign: str = "") -> str:
-    """`93.67`; with `sign` "+" also a plus is shown."""
-    return f"{value:{sign}.{decimals}f}"
+    """`93.67`, or `3.1e-10` where more decimals than anybody reads are needed; with `sign` "+" also a plus is shown.
+
+    Negative decimals round before the point, in a power of ten.
+    """
+    if 0 <= decimals <= _MOST_DECIMALS:
+        return f"{value:{sign}z.{decimals}f}"
+    if value == 0:
+        return "0"
+    digits = max(0, decimals + math.floor(math.log10(abs(value))))
+    return f"{value:{sign}.{digits}e}"
 
 
-def delta_text(delta: StepEffect | None, row: StepRow | None = None) -> str:
-    """The paired difference, its interval, and against which step where that is not the one right before `row`."""
+def delta_text(delta: StepEffect | None, before: str | None = None) -> str:
+    """The difference, its interval, and against which step where that is not the one `before`.
+
+    Without `before` nothing is said of that. Where some trials did not train as they should, how many stands beside it.
+    """
     if delta is None:
         return ""
     effect = delta.effect
-    mean, *ends = (
-        number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ()))
-    )
-    interval = f" [{', '.join(ends)}]" if ends else ""
-    versus = f" vs {delta.versus}" if row and delta.versus != row.variant.follows else ""
+    parts = []
+    if effect:
+        mean, *ends = (
+            number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ()))
+        )
+        parts.append(mean + (f" [{', '.join(ends)}]" if ends else ""))
+    if delta.rates:
+        parts.append(delta.rates.text)
+    versus = "" if before is None or delta.versus == before else f" vs {delta.versus}"
     mark = "*" if delta.caveat else ""
-    return f"{mean}{interval}{versus}{mark}"
+    return f"{'; '.join(parts)}{versus}{mark}"
 
 
 def p_text(delta: StepEffect | None) -> str:
@@ -162,14 +188,10 @@ def p_text(delta: StepEffect | None) -> str:
 
 
 def decided_text(delta: StepEffect | None) -> str:
-    """Whether the effect can be told from noise, and else how many seeds would probably do."""
+    """Whether the effect can be told from the chance between seeds."""
     if delta is None or delta.adjusted_p_value is None:
         return ""
-    if delta.adjusted_p_value < LEVEL:
-        return "yes"
-    if delta.seeds_needed is None:
-        return "no" if delta.effect.mean == 0 else f"no, >{SEEDS_LIMIT} seeds"
-    return f"no, ~{max(delta.seeds_needed, delta.effect.pairs + 1)} seeds"
+    return "yes" if delta.is_decided else "no"
 
 
 def flops_text(flops: int) -> str:
@@ -196,78 +218,12 @@ def outcome_text(row: StepRow) -> str:
     return text
 
 
-def caveats(roadmap: Roadmap) -> list[str]:
-    """What stands behind the stars in the column of differences."""
-    return [
-        f"* {step_name(row)}: {row.delta_previous.caveat}"
-        for row in roadmap.rows
-        if row.delta_previous and row.delta_previous.caveat
-    ]
-
-
 def when_text(roadmap: Roadmap) -> str:
     """When the metric was read."""
     if roadmap.epoch == "best":
         return "at the epoch that validates best"
     is_own = any(row.variant.config.model is None for row in roadmap.rows)
     return "at the end of training" if is_own else "at the last epoch"
-
-
-def notes(roadmap: Roadmap) -> Sequence[str]:
-    """What a reader must know to read the table right."""
-    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
-    lines = [
-        f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; train s is summed over them.",
-        "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
-        "beside, controls against the step they change. The interval is for each effect alone; p is a paired t-test, corrected "
-        "over all steps (Holm): of sweeps without any effect, at most about one in 20 shows one. Exact sign-flip p-values are in "
-        'the JSON. Where a step is not decided, "~n seeds" says how many in all would probably decide it.',
-        "Trials that collapsed, diverged or were pruned are never part of a mean with finished ones; where a step has both, its "
-        "effect has no p-value.",
-    ]
-    if roadmap.looks:
-        looks = ", ".join(map(str, roadmap.looks))
-        lines.append(
-            f"Seeds were added until a step was decided, with looks at {looks} seeds: p-values are multiplied by the number of "
-            "looks and intervals widened for them, so that stopping early is paid for."
-        )
-    if roadmap.detectable is not None:
-        seeds = f"up to {roadmap.looks[-1]}" if roadmap.looks else len(roadmap.seeds)
-        lines.append(
-            f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps."
-        )
-    lines += [
-        *_metric_notes(roadmap),
-        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
-    ]
-    if not roadmap.is_whole:
-        lines.append(
-            "Steps without figures wait for a search: what it finds is not yet among their settings."
-        )
-    sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
-    return lines + [f"reference: {source}" for source in sorted(sources)]
-
-
-def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
-    """What is said by which metric, and what is not."""
-    if roadmap.metric != roadmap.own_metric:
-        yield (
-            f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
-            "metrics and picks one finds more than is there."
-        )
-    if roadmap.also:
-        yield (
-            f"p and decided are of {roadmap.metric} alone. {', '.join(roadmap.also)}: described, not tested, each interval for "
-            "itself."
-        )
-    for metric in (roadmap.metric, *roadmap.also):
-        rows = [row if metric == roadmap.metric else row.also[metric] for row in roadmap.rows]
-        if count := sum(row.unrecorded for row in rows):
-            what = f"{metric} is missing in {counted(count, 'trial')}"
-            is_ours = metric in METRICS and not metric.startswith(AVERAGED)
-            yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
-        if metric in METRICS and METRICS[metric].is_of_machine:
-            yield f"{metric} depends on the machine and on what else ran there."
 
 
 def search_text(search: Search, metric: str = "") -> str:

@@ -18,8 +18,8 @@ from orchestrator.spec.designs import (
 )
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.relations import reason_against
-from orchestrator.spec.schema import StepSchema
 from orchestrator.spec.search_space import setting_at
+from orchestrator.spec.step_schema import StepSchema
 from orchestrator.trial import Cell
 
 

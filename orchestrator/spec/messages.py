@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import did_you_mean, did_you_mean_one_of
 from orchestrator.spec.document import Document, Location
-from orchestrator.spec.schema import MISSING_CHANGE
+from orchestrator.spec.step_schema import MISSING_CHANGE
 
 _LONGEST_FOUND = 100
 """Letters of a wrong value that a message repeats."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.spec.designs import ALL_STEPS, DESIGNS, has_road
 from orchestrator.spec.document import Document, Location
-from orchestrator.spec.schema import SideSchema, StepSchema, SweepSchema
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.step_schema import SideSchema, StepSchema
 
 _RESERVED = re.compile("|".join(design.names for design in DESIGNS.values() if design.names))
 """How the names of the designs' cells begin."""

@@ -1,36 +1,31 @@
-"""What may stand in a spec: the keys, their types and their meaning. `sweeps/README.md` shows each by example."""
+"""Keys of a sweep, their types and their meaning. `sweeps/README.md` shows each by example."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
-    ByteSize,
     Field,
     PositiveFloat,
     PositiveInt,
-    StringConstraints,
-    TypeAdapter,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from illama.config import RuntimeConfig, Settings
 from orchestrator.metrics import METRICS, Mode
-from orchestrator.spec.designs import Design, read_design
-
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*$", max_length=80)
-]
-"""Letters, digits, `_`, `.` and single `-`: it becomes part of a file's name."""
-
-Changes = dict[str, Any]
-"""Dotted settings and their new values, such as `{model.norm: rmsnorm}`."""
-
-MISSING_CHANGE = "missing_change"
-"""Type of the error about a step that says nowhere what it changes; it is told at the step's name."""
+from orchestrator.spec.designs import DESIGNS, Design, read_design
+from orchestrator.spec.search_schema import SearchSchema
+from orchestrator.spec.step_schema import (
+    Changes,
+    Name,
+    ReferenceSchema,
+    ResourcesSchema,
+    StepSchema,
+    by_regime,
+)
+from orchestrator.stats.inference import Test
 
 
 class MetricSchema(Settings):
@@ -45,6 +40,12 @@ class MetricSchema(Settings):
     warns."""
     also: list[str] = []
     """Further metrics that the report shows beside it: described, never tested."""
+    test: Test = "paired"
+    """Test of a difference, declared before looking. `paired`: the t-test of differences by seed.
+    `welch`: the t-test of independent samples, for seeds that two steps share in name alone.
+    `sign_flip`: the exact test of differences by seed, which assumes no distribution."""
+    matters: PositiveFloat | None = None
+    """Smallest difference of interest, in the metric's unit: smaller ones are equivalent."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,42 +60,6 @@ class MetricSchema(Settings):
         return self
 
 
-def _gigabytes(value: Any) -> Any:
-    """`500MB` as 0.5; numbers are GB already."""
-    if not isinstance(value, str):
-        return value
-    if not re.fullmatch(r"\d+(\.\d+)? *[kmgt]i?b", value, re.IGNORECASE):
-        raise ValueError(
-            f"memory should be in GB, or have a unit as in 500MB and 2GiB, found '{value}'"
-        )
-    return TypeAdapter(ByteSize).validate_python(value) / 1e9
-
-
-class ResourcesSchema(Settings):
-    """What one trial occupies while it runs."""
-
-    nodes: PositiveInt = 1
-    """Machines that it is spread over; the rest is of each of them. More than one needs `--executor ray`."""
-    cpus: PositiveFloat = 1
-    """CPU cores; torch uses as many threads."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs; a fraction shares one."""
-    time_limit: PositiveFloat | None = None
-    """Seconds that one attempt may take; a trial that hangs is ended then, and tried again by `resume`."""
-    memory: Annotated[PositiveFloat, BeforeValidator(_gigabytes)] | None = None
-    """GB of the host's memory, or with a unit: `500MB`, `2GiB`. Ray places the trial by it; a trial that takes more is ended as
-    out of memory, and goes again with half the micro-batch."""
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole_or_a_share_of_one(cls, value: float) -> float:
-        if value > 1 and not value.is_integer():
-            raise ValueError(
-                "gpus above 1 should be a whole number: a trial shares one GPU or has several"
-            )
-        return value
-
-
 class CostSchema(Settings):
     """What is known of the hardware, for estimates before any trial is done."""
 
@@ -106,182 +71,10 @@ class CostSchema(Settings):
     """In whatever currency."""
 
 
-class ReferenceSchema(Settings):
-    """A published figure, shown beside ours."""
-
-    value: float
-    """Of the sweep's metric; the metric's own name, such as `val/acc1`, may stand for `value`."""
-    source: str
-    """Where it was published."""
-    of: str = ""
-    """The metric that `value` is of, where it was named."""
-    also: dict[str, float] = {}
-    """Figures of further metrics from the same source, by their names."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _metric_names(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        named = [key for key in value if key in METRICS]
-        rest = {key: item for key, item in value.items() if key not in METRICS}
-        first = (
-            {"value": value[named[0]], "of": named.pop(0)} if named and "value" not in value else {}
-        )
-        return {**rest, **first, **({"also": {key: value[key] for key in named}} if named else {})}
-
-    def by_metric(self, own: str) -> dict[str, float]:
-        """All figures; `own` is the sweep's metric."""
-        return {self.of or own: self.value, **self.also}
-
-
-def _by_regime(value: Any) -> Any:
-    """One reference for all regimes goes by the empty name."""
-    if isinstance(value, Mapping) and {"value", "source", *METRICS} & set(value):
-        return {"": value}
-    return value
-
-
-class SpaceSchema(Settings):
-    """Where one setting is looked for: between two ends, or among choices."""
-
-    low: float | None = None
-    high: float | None = None
-    """Ends that belong to the space; of a setting that is a whole number, only whole ones are tried."""
-    log: bool = False
-    """Even in the logarithm."""
-    step: PositiveFloat | None = None
-    """Between two neighbours, from `low` on."""
-    choices: list[Any] | None = None
-    """One of these; a list alone stands for it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"choices": value} if isinstance(value, list) else value
-
-    @model_validator(mode="after")
-    def _is_a_space(self) -> Self:
-        if self.choices is not None:
-            if self.model_fields_set != {"choices"}:
-                raise ValueError(
-                    "a list of choices has no ends: give either the list or low and high"
-                )
-            if len(self.choices) < 2 or any(
-                choice in self.choices[:i] for i, choice in enumerate(self.choices)
-            ):
-                raise ValueError(
-                    f"a search needs at least two choices, each once, found {self.choices}"
-                )
-        elif self.low is None or self.high is None:
-            raise ValueError(
-                "a setting is looked for in a list, or between `low` and `high`: {low: 1e-4, high: 1e-2, log: true}"
-            )
-        elif self.low >= self.high:
-            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"log needs a low end above 0, found {self.low:g}")
-        elif self.step is not None and self.log:
-            raise ValueError("step has no meaning with log: leave one of them out")
-        elif self.step is not None and self.step > self.high - self.low:
-            raise ValueError(f"step {self.step:g} leads beyond high {self.high:g}")
-        return self
-
-
-class PruneSchema(Settings):
-    """When a combination is stopped early: Optuna's `PercentilePruner`, held against the generations before alone."""
-
-    after: PositiveInt
-    """Epochs that each is given; at the end of this one and of each behind it but the last, its best so far is looked at."""
-    percentile: Annotated[float, Field(gt=0, lt=100)] = 50
-    """The best so many percent of those that finished before say what is good enough: 50 is their median, 75 more patient."""
-
-
-class SearchSchema(Settings):
-    """Settings that a step finds for itself before it is trained with the sweep's seeds."""
-
-    space: Annotated[dict[str, SpaceSchema], Field(min_length=1)]
-    """Dotted settings and where each is looked for."""
-    trials: PositiveInt | None = None
-    """How many combinations are tried; of a grid all."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000]
-    """Of the search alone: what is chosen by a seed flatters it. The mean over them is compared."""
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """`tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
-    at_once: PositiveInt = 4
-    """A generation: combinations that are suggested together, knowing only those of the generations before."""
-    prune: PruneSchema | None = None
-    """Stop early what is worse than most before it."""
-
-    @model_validator(mode="after")
-    def _has_an_end(self) -> Self:
-        if self.sampler == "grid" and self.trials is not None:
-            raise ValueError(
-                "a grid tries every combination: leave out 'trials', or take sampler tpe or random"
-            )
-        if self.sampler != "grid" and self.trials is None:
-            raise ValueError("key 'trials' is missing: how many combinations are tried")
-        return self
-
-
-class SideSchema(Settings):
-    """An alternative beside a step: measured and reported, but the road does not go on from it."""
-
-    change: Changes = {}
-    """On top of the step it stands beside, or of the step that `on` names; may be left out where `regimes` has one."""
-    on: Name | None = None
-    """The step, or `baseline`, that the change is made to instead: a control. Its effect is taken against that step."""
-    expect: Literal["collapse"] | None = None
-    """A collapse that is part of the claim."""
-    reference: dict[str, ReferenceSchema] = {}
-    """A published figure: `{value: 75.0, source: ...}`, or one for each regime by its name."""
-    regimes: dict[Name, Changes] = {}
-    """Further changes in these regimes only."""
-    resources: ResourcesSchema | None = None
-    """Instead of the sweep's."""
-    search: SearchSchema | None = None
-    """Further settings, which it finds for itself."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        """`{model.mask_form: additive}` is short for `{change: {model.mask_form: additive}}`."""
-        if isinstance(value, Mapping) and value and not set(value) & set(cls.model_fields):
-            return {"change": value}
-        return value
-
-    @model_validator(mode="after")
-    def _changes_something(self) -> Self:
-        if "change" not in self.model_fields_set and not self.regimes and not self.search:
-            raise PydanticCustomError(MISSING_CHANGE, "key 'change' is missing")
-        return self
-
-    @field_validator("reference", mode="before")
-    @classmethod
-    def _one_for_all_regimes(cls, value: Any) -> Any:
-        return _by_regime(value)
-
-
-class StepSchema(SideSchema):
-    """A rung of the roadmap."""
-
-    name: Name
-    """Unique within the sweep."""
-    change: Changes = {}
-    """On top of the step before; may be left out where `regimes` has one."""
-    on: None = None
-    """Of side steps only: the road is one."""
-    side: dict[Name, SideSchema] = {}
-    """Alternatives beside this step, by name."""
-    requires: list[Name] = []
-    """Steps without which this one makes no sense; cells of a design that lack one are skipped."""
-    conflicts: list[Name] = []
-    """Steps that this one cannot stand beside; cells with both are skipped."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return value
+def _known_design(name: str) -> str:
+    if name not in DESIGNS:
+        raise ValueError(f"there is no design '{name}'; allowed: {', '.join(DESIGNS)}")
+    return name
 
 
 AnyDesign = Annotated[Design, BeforeValidator(read_design)]
@@ -336,6 +129,11 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """The road, in order."""
     design: Annotated[list[AnyDesign], Field(min_length=1)] = [read_design("roadmap")]
     """One design or a list of them; cells that coincide are trained once."""
+    family: (
+        Annotated[list[Annotated[str, AfterValidator(_known_design)]], Field(min_length=1)] | None
+    ) = None
+    """Designs whose comparisons are tested and corrected together; `all`, the default, are those
+    of every table. What other designs show is then described."""
     regimes: dict[Name, Changes] = {}
     """The same road from other baselines, by name."""
     recipes: dict[Name, Changes] = {}
@@ -359,7 +157,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     @field_validator("reference", mode="before")
     @classmethod
     def _one_for_all_regimes(cls, value: Any) -> Any:
-        return _by_regime(value)
+        return by_regime(value)
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -375,6 +173,13 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     @classmethod
     def _only_the_long_form(cls, value: Any) -> Any:
         return value if isinstance(value, Mapping) else None
+
+    @field_validator("family", mode="before")
+    @classmethod
+    def _all_or_some(cls, value: Any) -> Any:
+        if value == "all":
+            return None
+        return [value] if isinstance(value, str) else value
 
     @field_validator("design", mode="before")
     @classmethod

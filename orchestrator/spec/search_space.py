@@ -14,7 +14,8 @@ from orchestrator.metrics import METRICS
 from orchestrator.pruning import FEWEST, Curve
 from orchestrator.spec.changes import Changer, GroupSettings, laid_over, tried
 from orchestrator.spec.document import Document, Location
-from orchestrator.spec.schema import SearchSchema, SpaceSchema, SweepSchema
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.search_schema import SearchSchema, SpaceSchema
 from orchestrator.trial import Outcome, TrialSpec, Variant
 
 SEARCH = "search"

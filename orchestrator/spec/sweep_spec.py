@@ -17,8 +17,9 @@ from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.messages import add_validation_problems
-from orchestrator.spec.schema import ReferenceSchema, SweepSchema
+from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_space import Search, Values
+from orchestrator.spec.step_schema import ReferenceSchema
 from orchestrator.spec.variants import Variants, variants_of
 from orchestrator.trial import Variant
 
@@ -100,6 +101,7 @@ def load_spec(path: Path) -> SweepSpec:
     made = variants_of(schema, document)
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
+    _check_family(schema, document)
     document.raise_problems()
     spec = SweepSpec(
         path,
@@ -151,6 +153,15 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
             )
 
 
+def _check_family(schema: SweepSchema, document: Document) -> None:
+    """Note designs of the family that the sweep does not have: a typo would leave nothing to test."""
+    designs = [design.name for design in schema.design]
+    for index, name in enumerate(schema.family or ()):
+        if name not in designs:
+            message = f"this sweep has no design '{name}', it has {', '.join(designs)}"
+            document.add_problem(("family", index), message)
+
+
 def _check_references(schema: SweepSchema, document: Document) -> None:
     """What was published is of metrics that the report shows."""
     own = schema.metric.name
@@ -184,7 +195,7 @@ def _records(variant: Variant, metric: str) -> bool:
     )
 
 
-_EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []))
+_EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []), ("family", []))
 _PLACEHOLDERS = {"name": "placeholder", "seeds": [0], "baseline": {}}
 
 

@@ -18,15 +18,15 @@ from orchestrator.spec.changes import (
 from orchestrator.spec.designs import BASELINE, SkippedCell, has_road
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.relations import check_spec
-from orchestrator.spec.schema import (
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.search_schema import SearchSchema
+from orchestrator.spec.search_space import Search, Values, check_search
+from orchestrator.spec.step_schema import (
     ReferenceSchema,
     ResourcesSchema,
-    SearchSchema,
     SideSchema,
     StepSchema,
-    SweepSchema,
 )
-from orchestrator.spec.search_space import Search, Values, check_search
 from orchestrator.spec.user_training import check_own_training
 from orchestrator.trial import Cell, Place, Resources, Variant
 

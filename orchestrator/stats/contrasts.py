@@ -23,6 +23,8 @@ Columns = tuple[int, ...]
 """The same by the factors' numbers."""
 
 _ZERO = 1e-9
+_ROUNDING = 1e-13
+"""Share of the largest value that sums over hundreds of cells leave of a coefficient that is zero."""
 _NO_PART = 1e-7
 _MOST_EFFECTS = 4096
 """Interactions of more and more factors are looked at for aliases until they are so many."""
@@ -63,7 +65,7 @@ def factorial_contrasts(
     simple = np.stack(columns, axis=1)
     full = np.stack([*columns, *(levels[:, a] * levels[:, b] for a, b in pairs)], axis=1)
     is_told, is_told_simply = _estimable(full), _estimable(simple)
-    solved, solved_simply = np.linalg.pinv(full) @ metric, np.linalg.pinv(simple) @ metric
+    solved, solved_simply = (_solved(model, metric) for model in (full, simple))
     aliases = _aliases_of(tuple(cells), highest or len(factors))
     contrasts = []
     for index, names in enumerate(_effects_of_interest(factors), start=1):
@@ -170,6 +172,13 @@ def _mean_by_seed(effects: Sequence[PlacedEffect]) -> dict[int, float]:
         return {}
     seeds = set.intersection(*(set(effect.differences) for effect in effects))
     return {seed: fmean(effect.differences[seed] for effect in effects) for seed in sorted(seeds)}
+
+
+def _solved(model: Floats, metric: Floats) -> Floats:
+    """Coefficients by least squares; what rounding leaves of a zero is zero."""
+    solved = np.linalg.pinv(model) @ metric
+    solved[abs(solved) < _ROUNDING * abs(metric).max()] = 0.0
+    return np.asarray(solved)
 
 
 def _estimable(matrix: Floats) -> list[bool]:

@@ -1,37 +1,38 @@
-"""Means, paired effects and corrected p-values. Pure; scipy does the distributions.
+"""Means, effects of single differences by seed, and corrected p-values. Pure; scipy does the distributions.
 
-Why a t-test and not an exact sign-flip test: flipping the signs of n paired differences cannot give a p-value below 2 / 2^n, so
-with the seeds that people can afford (3: 0.25, 5: 0.06, 8: 0.008) it says "not decided" whatever was measured, the more so after
-a correction over ten steps. The paired t-test can decide with 3 seeds; its price is the assumption that differences are roughly
-normal. `benchmarks/calibration.py` measures what that price is: the rate of false findings stays at most nominal for normal,
-heavy-tailed, skewed and coarsely rounded metrics; it does not where one of two steps is both far more spread and skewed. Both
-p-values are in the JSON report, and where all differences are the same, so that there is no t, the sign-flip test takes over.
+Why a t-test and not an exact sign-flip test by default: flipping the signs of n paired differences cannot give a p-value below
+2 / 2^n, so with the seeds that people can afford (3: 0.25, 5: 0.06, 8: 0.008) it says "not decided" whatever was measured, the
+more so after a correction over many comparisons. The paired t-test can decide with 3 seeds; its price is the assumption that
+differences are roughly normal. `benchmarks/calibration.py` measures what that price is. A spec may declare the other test
+(`metric.test`), and where all differences are the same, so that there is no t, the sign-flip test takes over.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from statistics import fmean, stdev
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Test = Literal["paired", "welch", "sign_flip"]
+"""How two variants are compared."""
 
 CONFIDENCE = 0.95
 LEVEL = 0.05
-"""A step is decided where its corrected p-value is below this."""
+"""A difference is decided where its corrected p-value is below this."""
 _ROUNDING = 1e-9
-"""Relative size of what is left of two equal values after floating-point arithmetic."""
+"""Size of what is left of two equal values after arithmetic, relative to these values."""
 _EXACT_FLIPS = 16
 """Up to this many pairs all 2^n flips are looked at."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one variant over its seeds."""
+    """Mean and spread of one variant over its seeds."""
 
     mean: float
     std: float | None
@@ -42,22 +43,33 @@ class Summary:
 
 @dataclass(frozen=True)
 class Effect:
-    """The difference between two variants, paired by seed."""
+    """The difference between two variants."""
 
     mean: float
     ci95: tuple[float, float] | None
-    """Student's interval of the mean difference, for this effect alone; none with a single pair or without spread."""
+    """Interval of the mean difference, for this effect alone; none with a single seed or without
+    spread, and with few seeds where signs are flipped."""
     p_value: float | None
-    """Two-sided: the paired t-test's, or, without spread, the sign-flip test's; none with a single pair."""
+    """Two-sided p-value of `test`; none with a single seed."""
     pairs: int
+    """Seeds that both variants have; of independent samples, of the smaller one."""
     std: float | None = None
-    """Sample standard deviation of the differences; none with a single pair."""
+    """Sample standard deviation of a difference; none with a single seed."""
     differences: tuple[float, ...] = field(default=(), repr=False)
-    """What it is the mean of, one for each pair."""
+    """What it is the mean of, one for each seed; empty for independent samples."""
+    test: Test = "paired"
+    standard_error: float = 0.0
+    """Of the mean difference; 0 without spread."""
+    freedom: float = 0.0
+    """Degrees of freedom of `std`."""
+    least_p: float = 1.0
+    """The two-sided p-value of the most extreme of all ways to exchange the two variants."""
+    correlation: float | None = None
+    """Pearson's, over the seeds that both variants have; none with fewer than three."""
 
     @cached_property
     def sign_flip_p(self) -> float | None:
-        """Of the exact sign-flip test; none with a single pair."""
+        """p-value of the exact sign-flip test; none with a single pair or independent samples."""
         return sign_flip_p_value(self.differences) if len(self.differences) > 1 else None
 
 
@@ -69,68 +81,146 @@ def summarise(values: Sequence[float]) -> Summary | None:
     if len(values) == 1:
         return Summary(mean, None, None)
     std = stdev(values)
-    if std <= _ROUNDING * max(1.0, abs(mean)):  # all the same: nothing is known about the spread
+    if is_flat(std, magnitude_of(values)):  # nothing is known about the spread
         return Summary(mean, 0.0, None)
     half = float(half_width(np.asarray(values)))
     return Summary(mean, std, (mean - half, mean + half))
 
 
-def paired_effect(values: Mapping[int, float], versus: Mapping[int, float]) -> Effect | None:
-    """`values` minus `versus` over the seeds that both have; none where they share no seed."""
-    return effect_of(
-        [values[seed] - versus[seed] for seed in sorted(values.keys() & versus.keys())]
-    )
+def magnitude_of(*groups: Sequence[float]) -> float:
+    """The largest absolute value: rounding is relative to it."""
+    return max((abs(value) for values in groups for value in values), default=0.0)
 
 
-def effect_of(differences: Sequence[float]) -> Effect | None:
-    """The effect that one difference for each seed shows; none without differences."""
-    summary = summarise(differences)
-    if summary is None:
+def is_flat(std: float, magnitude: float) -> bool:
+    """Whether a spread is no more than what rounding leaves of equal values."""
+    return std <= _ROUNDING * magnitude
+
+
+def effect_of(
+    differences: Sequence[float],
+    magnitude: float = 1.0,
+    test: Test = "paired",
+    confidence: float = CONFIDENCE,
+) -> Effect | None:
+    """The effect that one difference for each seed shows; none without differences.
+
+    `magnitude` is that of the values that were subtracted: what is left of equal ones is relative to it.
+    """
+    if not differences:
         return None
-    if len(differences) == 1:
-        return Effect(summary.mean, None, None, 1, differences=tuple(differences))
+    mean, count = fmean(differences), len(differences)
+    effect = Effect(mean, None, None, count, differences=tuple(differences), test=test)
+    if count == 1:
+        return effect
+    std = stdev(differences)
+    least_p = smallest_sign_flip_p(count)
+    if is_flat(std, max(magnitude, abs(mean))):
+        p_value = 1.0 if abs(mean) <= _ROUNDING * magnitude else least_p
+        return replace(effect, p_value=p_value, std=0.0, freedom=count - 1, least_p=least_p)
     array = np.asarray(differences)
-    p_value = float(paired_p_values(array))
-    return Effect(
-        summary.mean, summary.ci95, p_value, len(differences), summary.std, tuple(differences)
+    interval: tuple[float, float] | None
+    if test == "sign_flip":
+        p_value = sign_flip_p_value(differences)
+        interval = sign_flip_interval(differences, confidence)
+    else:
+        p_value = float(paired_p_values(array, magnitude))
+        half = float(half_width(array, confidence))
+        interval = (mean - half, mean + half)
+    return replace(
+        effect,
+        ci95=interval,
+        p_value=p_value,
+        std=std,
+        standard_error=std / math.sqrt(count),
+        freedom=count - 1,
+        least_p=least_p,
     )
 
 
-def sequential_effect(differences: Mapping[int, float], looks: Sequence[int]) -> Effect | None:
+def paired_effect(
+    values: Mapping[int, float],
+    versus: Mapping[int, float],
+    test: Test = "paired",
+    confidence: float = CONFIDENCE,
+) -> Effect | None:
+    """`values` minus `versus` over the seeds that both have; none where they share no seed."""
+    seeds = sorted(values.keys() & versus.keys())
+    here, there = [values[seed] for seed in seeds], [versus[seed] for seed in seeds]
+    differences = [one - other for one, other in zip(here, there, strict=True)]
+    effect = effect_of(differences, magnitude_of(here, there), test, confidence)
+    if effect is None or len(seeds) < 3:
+        return effect
+    spreads = stdev(here), stdev(there)
+    if is_flat(spreads[0], magnitude_of(here)) or is_flat(spreads[1], magnitude_of(there)):
+        return effect
+    correlation = float(np.corrcoef(here, there)[0, 1])
+    return replace(effect, correlation=correlation)
+
+
+def sequential_effect(
+    differences: Mapping[int, float],
+    looks: Sequence[int],
+    ended: Collection[int] | None = None,
+    magnitude: float = 1.0,
+) -> Effect | None:
     """The effect of differences by seed that are looked at more than once: at the first 3 seeds, then at 6, then at 12, say.
 
     The p-value is the smallest of all looks so far times the number of looks that are planned, and the interval has the
-    confidence that Bonferroni asks for: whenever one stops, for whatever reason, the error rate is kept.
+    confidence that Bonferroni asks for: whenever one stops, for whatever reason, the error rate is kept. A look is at the seeds
+    below its number, also where some of them came to nothing, and it counts once all of them are in `ended`; without that, once
+    there is any seed beyond the look before it.
     """
-    plain = effect_of([differences[seed] for seed in sorted(differences)])
+    confidence = 1 - (1 - CONFIDENCE) / len(looks)
+    plain = effect_of(
+        [differences[seed] for seed in sorted(differences)], magnitude, confidence=confidence
+    )
     if plain is None or plain.std is None:
         return plain
-    of_looks = [
-        [differences[seed] for seed in sorted(differences) if seed < look]
-        for look in looks
-        if look <= max(differences) + 1
-    ]
-    p_values = [float(paired_p_values(np.asarray(part))) for part in of_looks if len(part) > 1]
-    p_value = min(1.0, len(looks) * min(p_values)) if p_values else None
-    half = float(half_width(np.asarray([*differences.values()]), 1 - (1 - CONFIDENCE) / len(looks)))
-    interval = (plain.mean - half, plain.mean + half) if plain.std else None
-    return replace(plain, p_value=p_value, ci95=interval)
+
+    def p_of(look: int) -> float | None:
+        part = [differences[seed] for seed in sorted(differences) if seed < look]
+        effect = effect_of(part, magnitude)
+        return effect.p_value if effect else None
+
+    return replace(
+        plain, p_value=p_at_looks(p_of, looks, counting_looks(differences, looks, ended))
+    )
 
 
-def paired_p_values(differences: Floats) -> Floats:
+def counting_looks(
+    seeds: Collection[int], looks: Sequence[int], ended: Collection[int] | None = None
+) -> list[int]:
+    """The looks that have taken place: see `sequential_effect`."""
+    if ended is not None:
+        return [look for look in looks if set(range(look)) <= set(ended)]
+    before = (0, *looks)
+    return [look for look, last in zip(looks, before, strict=False) if max(seeds) >= last]
+
+
+def p_at_looks(
+    p_of: Callable[[int], float | None], planned: Sequence[int], taken: Sequence[int]
+) -> float | None:
+    """The smallest p-value of the looks taken, times the number of looks planned (Bonferroni)."""
+    found = [p for look in taken if (p := p_of(look)) is not None]
+    return min(1.0, len(planned) * min(found)) if found else None
+
+
+def paired_p_values(differences: Floats, magnitude: float = 1.0) -> Floats:
     """Two-sided p-values of `differences`, whose last axis runs over at least two seeds.
 
-    The paired t-test's. Differences that are all the same, as two accuracies on few images may well have, have no t: there the
-    exact sign-flip test's, which for n equal differences is 2 / 2^n, and 1 where they are all 0.
+    By the paired t-test; `magnitude` as in `effect_of`. Differences that are all the same, as two
+    accuracies on few images may well have, have no t: there by the exact sign-flip test, which for
+    n equal differences gives 2 / 2^n, and 1 where they are all 0.
     """
     from scipy.special import stdtr  # the part of scipy that imports fast
 
     count = differences.shape[-1]
     mean, std = differences.mean(-1), differences.std(-1, ddof=1)
-    is_flat = std <= _ROUNDING * np.maximum(1.0, abs(mean))
-    t = mean / (np.where(is_flat, 1.0, std) / math.sqrt(count))
-    flat_p = np.where(abs(mean) <= _ROUNDING, 1.0, smallest_sign_flip_p(count))
-    return np.asarray(np.where(is_flat, flat_p, 2.0 * stdtr(count - 1, -abs(t))))
+    has_no_spread = std <= _ROUNDING * np.maximum(magnitude, abs(mean))
+    t = mean / (np.where(has_no_spread, 1.0, std) / math.sqrt(count))
+    flat_p = np.where(abs(mean) <= _ROUNDING * magnitude, 1.0, smallest_sign_flip_p(count))
+    return np.asarray(np.where(has_no_spread, flat_p, 2.0 * stdtr(count - 1, -abs(t))))
 
 
 def half_width(values: Floats, confidence: float = CONFIDENCE) -> Floats:
@@ -148,14 +238,53 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
     Exact where exchanging the two variants changes nothing in distribution. Beyond 16 pairs 65,536 flips are drawn, always the
     same ones.
     """
-    array, count = np.asarray(differences, dtype=np.float64), len(differences)
+    array, observed = np.asarray(differences, dtype=np.float64), abs(math.fsum(differences))
+    slack = _ROUNDING * float(abs(array).sum())  # equal sums with what rounding leaves of them
+    sums = _signs(len(differences)) @ array
+    return _share(abs(sums) >= observed - slack, len(differences))
+
+
+def sign_flip_p_of_greater(differences: Sequence[float]) -> float:
+    """The same one-sided: small where the differences are above 0."""
+    array, observed = np.asarray(differences, dtype=np.float64), math.fsum(differences)
+    slack = _ROUNDING * float(abs(array).sum())
+    sums = _signs(len(differences)) @ array
+    return _share(sums >= observed - slack, len(differences))
+
+
+def sign_flip_interval(
+    differences: Sequence[float], confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
+    """The shifts of all differences that the two-sided sign-flip test does not reject.
+
+    A shift is rejected from below where too few flips of signs give as large a sum, which is so where too few means over
+    the flipped differences are below it: the ends are order statistics of these means. None with so few pairs that no
+    shift is ever rejected.
+    """
+    count = len(differences)
+    array = np.asarray(differences, dtype=np.float64)
+    flipped = _signs(count) < 0
+    flipped = flipped[flipped.any(-1)]
+    means = np.sort(flipped @ array / flipped.sum(-1))
+    rejected = math.floor((1 - confidence) / 2 * 2 ** min(count, _EXACT_FLIPS))
+    if rejected < 1:
+        return None
+    return float(means[rejected - 1]), float(means[-rejected])
+
+
+def _share(is_extreme: npt.NDArray[np.bool_], count: int) -> float:
+    """Of all flips, or, where they are drawn, with the one that changes nothing."""
     if count <= _EXACT_FLIPS:
-        patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
-        return float(np.mean(_at_least(abs((1 - 2 * patterns) @ array), abs(array.sum()))))
-    return float(
-        (1 + np.sum(_at_least(abs(_drawn_signs(count) @ array), abs(array.sum()))))
-        / 2**_EXACT_FLIPS
-    )
+        return float(np.mean(is_extreme))
+    return float((1 + np.sum(is_extreme)) / 2**_EXACT_FLIPS)
+
+
+def _signs(count: int) -> Floats:
+    """A row for each way to flip the signs."""
+    if count > _EXACT_FLIPS:
+        return _drawn_signs(count)
+    patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
+    return np.asarray(1.0 - 2.0 * patterns)
 
 
 @lru_cache(1)  # tens of megabytes; the steps of a sweep mostly have the same number of seeds
@@ -190,8 +319,3 @@ def holm_adjusted(p_values: Floats) -> Floats:
 def smallest_sign_flip_p(seeds: int) -> float:
     """The least two-sided p-value that an exact sign-flip test of that many pairs can give."""
     return min(1.0, math.ldexp(2.0, -seeds))
-
-
-def _at_least(sums: Floats, observed: Any) -> Any:
-    """Whether sums reach the observed one, equal ones with what rounding leaves of them."""
-    return sums >= observed - _ROUNDING * max(1.0, observed)

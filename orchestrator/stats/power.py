@@ -1,13 +1,16 @@
-"""How much can so many seeds show? Detectable differences before a sweep, and the seeds that an undecided step still needs. Pure.
+"""What so many seeds can show: the differences they detect, and the seeds that a difference which matters needs. Pure.
 
-Everything here is about the paired t-test at the level that Holm's correction asks of the smallest of `steps` p-values, so that
-what is promised holds for the step that is hardest to show.
+Everything here is about a t-test at the level that Bonferroni's correction asks for over the report's family, so that what is
+promised holds for the comparison that is hardest to show. A spread that was measured with few seeds is itself uncertain, and too
+small more often than not: it is corrected (c4), and each figure comes with the range that an 80 % interval of the spread gives.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from statistics import median
+from typing import Any
 
 from orchestrator.stats.inference import LEVEL, Effect
 
@@ -15,60 +18,162 @@ POWER = 0.8
 """Chance to find a difference that is there."""
 SEEDS_LIMIT = 200
 """More seeds than this are not worth a number."""
+_RANGE = 0.8
+"""Confidence of the interval of a spread."""
 
 
-def detectable_difference(std: float, seeds: int, steps: int = 1) -> float | None:
-    """The smallest true difference that is found in 8 of 10 sweeps; none with a single seed.
+@dataclass(frozen=True)
+class Ranged:
+    """A figure that rests on a measured spread, and what it may be as well."""
 
-    `std` is the standard deviation of the paired differences, in the metric's unit, as is the result.
-    """
-    return None if seeds < 2 else std * _detectable_in_stds(seeds, steps)
+    value: float
+    range: tuple[float, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `report --format json`."""
+        return {"value": self.value, "range": list(self.range)}
 
 
-def seeds_needed(difference: float, std: float, steps: int = 1) -> int | None:
-    """The fewest seeds that find a true `difference` in 8 of 10 sweeps; none where `SEEDS_LIMIT` are too few.
+@dataclass(frozen=True)
+class Prospect:
+    """Chance to find a difference that is just large enough to matter."""
 
-    What was measured is not what is true: a guide for the next run, not a promise. Without any spread it is the number from which
-    on as many equal differences are significant by sign flips.
-    """
-    if difference == 0:
+    power: Ranged
+    seeds: tuple[int | None, int | None]
+    """Seeds that find it in 8 of 10 sweeps, from the lower to the upper end of the spread; none
+    for more than `SEEDS_LIMIT`."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation of a difference, as one pair of variants shows it."""
+
+    std: float
+    """Sample standard deviation."""
+    freedom: float
+    """Degrees of freedom that it has."""
+    seeds: int
+    """Seeds that it was measured with."""
+
+    @property
+    def likely(self) -> float:
+        """Without the bias that a sample standard deviation has (c4)."""
+        ratio = math.exp(math.lgamma((self.freedom + 1) / 2) - math.lgamma(self.freedom / 2))
+        return self.std / (math.sqrt(2 / self.freedom) * ratio)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The chi-square interval that holds the true one in 8 of 10 cases."""
+        from scipy.special import chdtri
+
+        tail = (1 - _RANGE) / 2
+        scaled = self.std * math.sqrt(self.freedom)
+        low, high = chdtri(self.freedom, tail), chdtri(self.freedom, 1 - tail)
+        return scaled / math.sqrt(low), scaled / math.sqrt(high)
+
+    def freedom_of(self, seeds: int) -> float:
+        """Degrees of freedom that so many seeds would have."""
+        return self.freedom * (seeds - 1) / (self.seeds - 1)
+
+
+def spread_of(effect: Effect) -> Spread | None:
+    """What an effect says of the spread; none without spread, and where signs are flipped instead of taking a t."""
+    if not effect.std or effect.test == "sign_flip":
         return None
-    if std == 0:
-        return 1 + math.ceil(math.log2(steps / LEVEL))
-    wanted = abs(difference) / std
-    if _detectable_in_stds(SEEDS_LIMIT, steps) > wanted:
+    return Spread(effect.std, effect.freedom, effect.pairs)
+
+
+def detectable(spread: Spread, seeds: int, comparisons: int) -> Ranged:
+    """The true difference that `seeds` find in 8 of 10 sweeps where as many `comparisons` share the error."""
+    unit = _in_stds(spread.freedom_of(seeds), seeds, LEVEL / comparisons)
+    low, high = spread.range
+    return Ranged(spread.likely * unit, (low * unit, high * unit))
+
+
+def prospect(spread: Spread, matters: float, seeds: int, comparisons: int) -> Prospect:
+    """How a true difference of `matters` would fare."""
+    low, high = spread.range
+    freedom, level = spread.freedom_of(seeds), LEVEL / comparisons
+
+    def power(std: float) -> float:
+        return _power(freedom, matters * math.sqrt(seeds) / std, level)
+
+    def needed(std: float) -> int | None:
+        return seeds_needed(matters / std, spread, level)
+
+    found = Ranged(power(spread.likely), (power(high), power(low)))
+    return Prospect(found, (needed(low), needed(high)))
+
+
+def seeds_needed(in_stds: float, spread: Spread, level: float) -> int | None:
+    """The fewest seeds that find a difference, in units of the true spread; none where `SEEDS_LIMIT` are too few."""
+
+    def suffice(seeds: int) -> bool:
+        return _in_stds(spread.freedom_of(seeds), seeds, level) <= in_stds
+
+    if not suffice(SEEDS_LIMIT):
         return None
     low, high = 2, SEEDS_LIMIT
     while low < high:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if _detectable_in_stds(middle, steps) <= wanted else (middle + 1, high)
-        )
+        if suffice(middle):
+            high = middle
+        else:
+            low = middle + 1
     return low
 
 
-def typical_std(effects: Sequence[Effect]) -> float | None:
-    """The median spread of the effects' paired differences, of those that have three pairs or more and differ at all.
+def detectable_difference(std: float, seeds: int, comparisons: int = 1) -> float | None:
+    """The smallest true difference that a paired t-test finds in 8 of 10 sweeps, where the true spread is known; none with a
+    single seed.
 
-    The median: one step that limps, with ten times the spread of the others, says nothing about the rest.
+    `std` is the standard deviation of the paired differences, in the metric's unit, as is the result.
     """
-    spreads = [effect.std for effect in effects if effect.std and effect.pairs >= 3]
-    return median(spreads) if spreads else None
+    return None if seeds < 2 else std * _in_stds(seeds - 1, seeds, LEVEL / comparisons)
+
+
+def typical_spread(effects: Sequence[Effect]) -> Ranged | None:
+    """The median spread of the effects that have three pairs or more and differ at all, and the range of all their spreads.
+
+    The median: one step that limps, with ten times the spread of the others, says nothing about the rest. The range goes from
+    the lower end of the steadiest step to the upper end of the one that spreads most.
+    """
+    spreads = [spread for effect in effects if effect.pairs >= 3 and (spread := spread_of(effect))]
+    if not spreads:
+        return None
+    ranges = [spread.range for spread in spreads]
+    return Ranged(
+        median(spread.likely for spread in spreads),
+        (min(low for low, _ in ranges), max(high for _, high in ranges)),
+    )
+
+
+def _in_stds(freedom: float, seeds: int, level: float) -> float:
+    return _noncentrality(freedom, level) / math.sqrt(seeds)
 
 
 @cache
-def _detectable_in_stds(seeds: int, steps: int) -> float:
-    """Of the paired t-test, by bisection on the noncentral t distribution."""
-    from scipy.special import nctdtr, stdtrit
-
-    freedom = seeds - 1
-    critical = float(stdtrit(freedom, 1 - LEVEL / (2 * steps)))
-    low, high = 0.0, 2 * (critical + 10)
+def _noncentrality(freedom: float, level: float) -> float:
+    """Of the noncentral t distribution that the test finds in 8 of 10 cases, by bisection."""
+    low, high = 0.0, 2 * (_critical(freedom, level) + 10)
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (
-            (middle, high)
-            if 1 - float(nctdtr(freedom, middle, critical)) < POWER
-            else (low, middle)
-        )
-    return high / math.sqrt(seeds)
+        if _power(freedom, middle, level) < POWER:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _power(freedom: float, noncentrality: float, level: float) -> float:
+    """Chance to find a difference in its own direction."""
+    from scipy.special import nctdtr
+
+    return 1 - float(nctdtr(freedom, noncentrality, _critical(freedom, level)))
+
+
+@cache
+def _critical(freedom: float, level: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 1 - level / 2))

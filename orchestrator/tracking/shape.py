@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from illama.config import AnyConfig
-from orchestrator.analysis.rows import StepEffect, StepRow
+from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.rows import StepRow
 from orchestrator.report.words import change_text
 from orchestrator.spec.search_space import SEARCH, Search, setting_at
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -199,9 +200,15 @@ def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
 def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
     if delta is None:
         return {}
-    low, high = delta.effect.ci95 or (None, None)
+    effect = delta.effect
+    low, high = (effect.ci95 if effect else None) or (None, None)
     p_value = delta.adjusted_p_value if is_whole else None
-    found = {"mean": delta.effect.mean, "ci95_low": low, "ci95_high": high, "p_value": p_value}
+    found = {
+        "mean": effect.mean if effect else None,
+        "ci95_low": low,
+        "ci95_high": high,
+        "p_value": p_value,
+    }
     return {f"{name}/{part}": value for part, value in found.items()}
 
 

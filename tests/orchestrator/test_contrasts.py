@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from orchestrator.analysis.effects.contrast_lines import contrast_line, named
+from orchestrator.analysis.design_effects.contrast_lines import contrast_line, named
 from orchestrator.spec.fractions import cells_of
 from orchestrator.stats.contrasts import Contrast, factorial_contrasts, order_contrasts
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import End, digest, roadmap_of, spec_of
 
-from orchestrator.analysis.effects import EFFECTS
+from orchestrator.analysis.design_effects import EFFECTS
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.designs import DESIGNS, Design, Ground, PlannedCell

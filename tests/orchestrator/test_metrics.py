@@ -18,7 +18,8 @@ from orchestrator.planning.plan import trials_of
 from orchestrator.planning.search import _reached
 from orchestrator.report.bars import axis_of
 from orchestrator.report.formats import render
-from orchestrator.report.words import cells, columns, notes
+from orchestrator.report.notes import notes
+from orchestrator.report.words import cells, columns
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.shape import summary_of

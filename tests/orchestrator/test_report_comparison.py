@@ -87,7 +87,7 @@ def test_stars_are_explained_in_markdown_too(tmp_path: Path) -> None:
     text = comparison_markdown(two_regimes(tmp_path))
     assert "| +10.00\\* |" in text
     assert "\n\\* baseline: the same difference for every seed" in text
-    assert "is paired by seed" in text
+    assert "paired t-tests (differences by seed" in text
 
 
 def test_seeds_that_were_added_until_something_was_decided_are_paid_for(tmp_path: Path) -> None:

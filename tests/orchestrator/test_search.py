@@ -19,7 +19,7 @@ from orchestrator.planning.representative import representative
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.pruning import Pruning
 from orchestrator.report.formats import render
-from orchestrator.spec.schema import SpaceSchema
+from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Values, point_key
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import warnings_of

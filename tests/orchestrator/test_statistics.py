@@ -17,13 +17,12 @@ from orchestrator.stats.inference import (
     holm,
     holm_adjusted,
     paired_effect,
-    paired_p_values,
     sequential_effect,
+    sign_flip_interval,
     sign_flip_p_value,
     smallest_sign_flip_p,
     summarise,
 )
-from orchestrator.stats.power import SEEDS_LIMIT, detectable_difference, seeds_needed, typical_std
 
 differences_lists = st.lists(
     st.floats(-100, 100).map(lambda x: round(x, 2)), min_size=2, max_size=8
@@ -182,40 +181,65 @@ def test_the_simulation_would_notice_intervals_that_are_too_short() -> None:
     assert np.mean(abs(values.mean(-1)) <= half_width(values, 0.90)) < 0.92
 
 
-@pytest.mark.parametrize(("seeds", "steps"), [(3, 1), (5, 4), (8, 9)])
-def test_the_detectable_difference_is_found_in_eight_of_ten_simulated_sweeps(
-    seeds: int, steps: int
-) -> None:
-    difference = detectable_difference(2.0, seeds, steps)
-    assert difference is not None
-    found = (
-        paired_p_values(np.random.default_rng(1).normal(difference, 2.0, size=(20_000, seeds)))
-        < LEVEL / steps
-    )
-    assert found.mean() == pytest.approx(0.8, abs=0.012)
+@pytest.mark.parametrize("values", [[3e-10, 3.3e-10, 2.9e-10], [3e-5, 3.1e-5, 2.8e-5]])
+def test_small_numbers_have_a_spread_like_others(values: list[float]) -> None:
+    """An absolute tolerance would call the residuals of a PDE all the same."""
+    summary = summarise(values)
+    assert summary is not None
+    assert summary.std == pytest.approx(np.std(values, ddof=1))
+    better = [value / 100 for value in values]
+    effect = paired_effect(dict(enumerate(values)), dict(enumerate(better)))
+    assert effect is not None
+    assert effect.p_value < 0.01  # type: ignore[operator]
 
 
-def test_seeds_needed_are_the_fewest_that_detect_the_difference() -> None:
-    needed = seeds_needed(1.0, 1.2, steps=6)
-    assert needed is not None
-    at, below = detectable_difference(1.2, needed, 6), detectable_difference(1.2, needed - 1, 6)
-    assert at is not None
-    assert below is not None
-    assert at <= 1.0 < below
+def test_what_rounding_leaves_of_large_equal_values_is_no_effect() -> None:
+    here = {0: 1e9 + 0.1, 1: 1e9 + 0.3, 2: 1e9 + 0.7}
+    there = {seed: value + 1e-7 * (seed - 1) for seed, value in here.items()}
+    effect = paired_effect(here, there)
+    assert effect is not None
+    assert (effect.std, effect.p_value, effect.ci95) == (0.0, 1.0, None)
 
 
-def test_seeds_needed_gives_up_openly() -> None:
-    assert seeds_needed(0.0, 1.0) is None
-    assert detectable_difference(1.0, SEEDS_LIMIT) > 0.05  # type: ignore[operator]
-    assert seeds_needed(0.05, 1.0) is None
-    assert detectable_difference(1.0, 1) is None
+def test_the_sign_flip_interval_holds_the_shifts_that_the_test_does_not_reject() -> None:
+    differences = [0.3, 1.2, -0.2, 0.9, 0.5, 1.6, 0.1]
+    low, high = sign_flip_interval(differences)  # type: ignore[misc]
+
+    def p_of(shift: float) -> float:
+        return sign_flip_p_value([one - shift for one in differences])
+
+    assert p_of(low + 1e-6) > LEVEL > p_of(low - 1e-6)
+    assert p_of(high - 1e-6) > LEVEL > p_of(high + 1e-6)
+    assert sign_flip_interval(differences[:5]) is None  # 2 / 2^5 is above 5 %
 
 
-def test_the_typical_spread_is_not_that_of_the_one_step_that_limps() -> None:
-    effects = [
-        effect_of(d) for d in ([1.0, 2.0, 3.0], [0.0, 1.0, 2.0], [0.0, 50.0, 100.0], [1.0, 900.0])
-    ]
-    assert typical_std([effect for effect in effects if effect]) == pytest.approx(1.0)
+def test_signs_are_flipped_where_the_spec_says_so() -> None:
+    differences = [0.3, 1.2, 0.2, 0.9, 0.5, 1.6, 0.1]
+    effect = effect_of(differences, test="sign_flip")
+    assert effect is not None
+    assert effect.p_value == 2 / 2**7
+    assert effect.ci95 == sign_flip_interval(differences)
+
+
+def test_a_look_that_lost_its_last_seed_counts() -> None:
+    """The interval is from eleven seeds, and so is one of the p-values."""
+    values = [0.7, 1.9, 0.4, 1.6, 0.2, 1.1, 0.9, 1.4, 0.8, 1.3, 1.0]
+    differences, looks = dict(enumerate(values)), (3, 6, 12)
+    effect = sequential_effect(differences, looks, ended=range(12))
+    assert effect is not None
+    at = [effect_of(values[:count]) for count in (3, 6, 11)]
+    assert effect.p_value == 3 * min(one.p_value for one in at)  # type: ignore[union-attr, type-var, operator]
+    assert effect.p_value == 3 * at[2].p_value  # type: ignore[union-attr, operator]
+    assert sequential_effect(differences, looks).p_value == effect.p_value  # type: ignore[union-attr]
+    waiting = sequential_effect(differences, looks, ended=range(11))
+    assert waiting.p_value == 3 * at[1].p_value  # type: ignore[union-attr, operator]
+
+
+def test_the_correlation_over_seeds_is_pearsons() -> None:
+    here, there = [71.2, 70.4, 73.0, 72.2], [70.1, 70.3, 71.0, 72.0]
+    effect = paired_effect(dict(enumerate(here)), dict(enumerate(there)))
+    assert effect is not None
+    assert effect.correlation == pytest.approx(np.corrcoef(here, there)[0, 1])
 
 
 def test_holm_over_many_sweeps_is_holm_of_each() -> None:

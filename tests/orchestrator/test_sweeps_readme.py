@@ -11,7 +11,8 @@ from illama.cost import parameter_count
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
 from orchestrator.spec.designs import DESIGNS
-from orchestrator.spec.schema import SearchSchema, SweepSchema
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import warnings_of
 

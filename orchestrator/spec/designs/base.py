@@ -98,6 +98,10 @@ class Design(Settings):
         """The cells that it asks for. Raises `DesignError`, for the user, where there are none."""
         raise NotImplementedError
 
+    def averages(self, steps: int) -> int:
+        """How many effects and interactions it tests that are averages over cells."""
+        return 0
+
     def shortfall(self, cells: Sequence[PlannedCell]) -> tuple[str, str] | None:
         """Name and reason of what is asked for and not among the cells; None where nothing is."""
         return None

@@ -31,6 +31,11 @@ class Factorial(Design):
         """How often the combinations are halved."""
         return FRACTIONS[self.fraction]
 
+    def averages(self, steps: int) -> int:
+        """An effect for each step and an interaction for each two of them."""
+        count = len(self.steps) or steps
+        return count * (count + 1) // 2
+
     def cells(self, ground: Ground) -> list[PlannedCell]:
         """A cell for each combination.
 

@@ -38,6 +38,10 @@ class Orders(Design):
     names: ClassVar[str | None] = r"order\d+\."
     short_option: ClassVar[str | None] = "count"
 
+    def averages(self, steps: int) -> int:
+        """An effect for each step and an interaction for each two of them."""
+        return steps * (steps + 1) // 2
+
     def cells(self, ground: Ground) -> list[PlannedCell]:
         """A cell for each place of each order."""
         cells: list[PlannedCell] = []

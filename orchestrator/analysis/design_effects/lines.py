@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.analysis.rows import StepEffect, StepRow, effect_to_json
+from orchestrator.analysis.effects import StepEffect, effect_to_json
+from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
 from orchestrator.spec.designs import Design
 from orchestrator.trial import Place, Variant

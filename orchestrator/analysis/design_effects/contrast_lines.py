@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.effects.lines import INTERACTION, MAIN, EffectLine, coverage
-from orchestrator.analysis.rows import StepEffect
+from orchestrator.analysis.design_effects.lines import INTERACTION, MAIN, EffectLine, coverage
+from orchestrator.analysis.effects import StepEffect
 from orchestrator.stats.contrasts import Contrast, Factors
 
 _MOST_NAMED = 3

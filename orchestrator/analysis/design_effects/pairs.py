@@ -1,7 +1,8 @@
 """Effects that are each the difference between two cells: a step alone, and a step left out."""
 
-from orchestrator.analysis.effects.lines import MAIN, EffectLine, Effects, RegimeRows, end_of
-from orchestrator.analysis.rows import StepRow, effect_against
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.design_effects.lines import MAIN, EffectLine, Effects, RegimeRows, end_of
+from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.designs import Design
 
 

@@ -1,7 +1,7 @@
 """Main effects and interactions of a factorial, whole or in part."""
 
-from orchestrator.analysis.effects.contrast_lines import contrast_line
-from orchestrator.analysis.effects.lines import (
+from orchestrator.analysis.design_effects.contrast_lines import contrast_line
+from orchestrator.analysis.design_effects.lines import (
     Effects,
     RegimeRows,
     counts,

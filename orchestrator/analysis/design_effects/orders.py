@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.analysis.effects.contrast_lines import contrast_line
-from orchestrator.analysis.effects.lines import (
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.design_effects.contrast_lines import contrast_line
+from orchestrator.analysis.design_effects.lines import (
     INTERACTION,
     MAIN,
     PLACE,
@@ -17,7 +18,7 @@ from orchestrator.analysis.effects.lines import (
     seeds_asked,
     seeds_left_out,
 )
-from orchestrator.analysis.rows import StepRow, effect_against
+from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.designs import Design
 from orchestrator.spec.latin_squares import (
     Order,

@@ -1,0 +1,177 @@
+"""One variant held against another: their means where all trials trained alike, and else how many trained at all.
+
+A trial that failed or diverged is not missing at random: which trials survive is itself an effect. So a mean over the survivors
+is shown, and never tested; Fisher's test of how many trained as they should stands in its place. Figures that are still to come
+decide nothing.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.analysis.decimals import decimals_of_effect
+from orchestrator.analysis.effects import Sides, StepEffect
+from orchestrator.analysis.rows import StepRow, of_seeds
+from orchestrator.stats.comparison import effect_between
+from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
+from orchestrator.stats.inference import CONFIDENCE, Effect, counting_looks, p_at_looks
+from orchestrator.stats.rates import Rate, Rates
+
+
+def effect_against(
+    row: StepRow, versus: StepRow | None, looks: Sequence[int] = ()
+) -> StepEffect | None:
+    """The difference to another row, with what a reader must know of it; none where nothing of it has ended.
+
+    `looks` are those of seeds that are added as needed: then both rows count the seeds that both have, each look has its
+    p-value, by whichever test fits what it saw, and all looks are paid for.
+    """
+    if versus is None:
+        return None
+    here, there = _paired_rows(row, versus) if looks else (row, versus)
+    confidence = 1 - (1 - CONFIDENCE) / len(looks) if looks else CONFIDENCE
+    effect = effect_between(
+        here.compared_values, there.compared_values, row.metric.test, confidence
+    )
+    rates = rates_of(here, there)
+    if effect is None and rates is None:
+        return None
+    to_come = _to_come(here, there)
+    p_value = equivalence = None
+    if not to_come:
+        p_value = _p_value(here, there, looks)
+        equivalence = _equivalence(here, there, looks)
+    if effect and rates:
+        effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
+    elif effect:
+        effect = replace(effect, p_value=p_value)
+    return StepEffect(
+        effect,
+        versus.variant.name,
+        caveat="; ".join(_caveats(here, there, effect, rates, to_come)),
+        decimals=decimals_of_effect(effect, row.decimals),
+        p_value=p_value,
+        rates=rates,
+        to_come=to_come,
+        sides=_sides(here, there),
+        equivalence=equivalence,
+        improvement=_improvement(here, there),
+    )
+
+
+def rates_of(here: StepRow, there: StepRow) -> Rates | None:
+    """How many trials did not train as they should; none where the means of both sides describe all of them."""
+    if (here.is_uniform and there.is_uniform) or not here.ended or not there.ended:
+        return None
+    return Rates(_rate(here), _rate(there))
+
+
+def _paired_rows(row: StepRow, versus: StepRow) -> tuple[StepRow, StepRow]:
+    seeds = row.outcome_of.keys() & versus.outcome_of.keys()
+    return of_seeds(row, seeds), of_seeds(versus, seeds)
+
+
+def _p_value(here: StepRow, there: StepRow, looks: Sequence[int]) -> float | None:
+    """What stands in the family for this comparison, before correction."""
+    if not looks:
+        return _p_of(here, there)
+
+    def p_of(look: int) -> float | None:
+        return _p_of(of_seeds(here, range(look)), of_seeds(there, range(look)))
+
+    return p_at_looks(p_of, looks, counting_looks((), looks, _ended_on_both(here, there)))
+
+
+def _p_of(here: StepRow, there: StepRow) -> float | None:
+    rates = rates_of(here, there)
+    if rates:
+        return rates.p_value
+    effect = effect_between(here.compared_values, there.compared_values, here.metric.test)
+    return effect.p_value if effect else None
+
+
+def _equivalence(here: StepRow, there: StepRow, looks: Sequence[int]) -> float | None:
+    if here.metric.matters is None:
+        return None
+    if not looks:
+        return _equivalence_of(here, there)
+
+    def p_of(look: int) -> float | None:
+        return _equivalence_of(of_seeds(here, range(look)), of_seeds(there, range(look)))
+
+    return p_at_looks(p_of, looks, counting_looks((), looks, _ended_on_both(here, there)))
+
+
+def _equivalence_of(here: StepRow, there: StepRow) -> float | None:
+    """Survivors show nothing about being the same."""
+    matters = here.metric.matters
+    if matters is None or rates_of(here, there):
+        return None
+    effect = effect_between(here.compared_values, there.compared_values, here.metric.test)
+    return equivalence_p_value(effect, matters) if effect else None
+
+
+def _ended_on_both(here: StepRow, there: StepRow) -> set[int]:
+    return set(here.ended) & set(there.ended)
+
+
+def _to_come(here: StepRow, there: StepRow) -> tuple[int, int] | None:
+    """Seeds that are through on both sides, and how many are asked for on both; none where nothing is to come."""
+    asked = here.outcome_of.keys() & there.outcome_of.keys()
+    through = _ended_on_both(here, there)
+    is_complete = asked <= through
+    if here.metric.test == "welch":  # every seed of either side counts
+        is_complete = all(len(row.ended) == len(row.outcome_of) for row in (here, there))
+    return None if is_complete else (len(through), len(asked))
+
+
+def _sides(here: StepRow, there: StepRow) -> Sides:
+    sides = frozenset(tuple(sorted(row.fingerprints.values())) for row in (here, there))
+    return frozenset() if () in sides else sides
+
+
+def _improvement(here: StepRow, there: StepRow) -> float | None:
+    """Chance of a better seed. A trial that did not train as it should is behind all that did, and ties with its like."""
+    sign = 1.0 if here.metric.mode == "max" else -1.0
+    if here.is_uniform and there.is_uniform:
+        scores = [[sign * value for value in row.values.values()] for row in (here, there)]
+    else:
+        scores = [
+            [sign * value for value in row.finished_values.values()] + [-math.inf] * len(row.bad)
+            for row in (here, there)
+        ]
+    return probability_of_improvement(*scores)
+
+
+def _caveats(
+    here: StepRow,
+    there: StepRow,
+    effect: Effect | None,
+    rates: Rates | None,
+    to_come: tuple[int, int] | None,
+) -> list[str]:
+    if to_come:
+        so_far = f"{to_come[0]} of {to_come[1]} seeds so far"
+        return [so_far, rates.text] if rates else [so_far]
+    if rates:
+        survivors = ["only seeds that finished"] if effect else []
+        return [*survivors, f"{rates.text}: p is of that, by Fisher's exact test"]
+    assert effect is not None
+    caveats = []
+    wanted = max(len(here.outcome_of), len(there.outcome_of))
+    if effect.pairs < wanted:
+        caveats.append(f"over {effect.pairs} of {wanted} seeds")
+    if effect.std == 0.0 and effect.test == "welch":
+        caveats.append("no spread on either side: no interval, p by permutation")
+    elif effect.std == 0.0:
+        caveats.append("the same difference for every seed: no interval, p by sign flips")
+    return caveats
+
+
+def _rate(row: StepRow) -> Rate:
+    kinds = Counter(row.bad.values())
+    names = [
+        name if len(kinds) == 1 else f"{count} {name}" for name, count in sorted(kinds.items())
+    ]
+    return Rate(len(row.bad), len(row.ended), ", ".join(names))

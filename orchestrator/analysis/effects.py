@@ -1,0 +1,110 @@
+"""Difference between two variants as the report has it: what was measured, and what may be said of it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.stats.inference import LEVEL, Effect
+from orchestrator.stats.power import Prospect, Ranged
+from orchestrator.stats.rates import Rate, Rates
+
+Verdict = Literal["better", "worse", "equivalent", "open"]
+"""Claim about a tested comparison.
+
+`better` and `worse`: there is a difference in that direction, by the corrected p-value; of rates, fewer or more trials that did
+not train as they should. `equivalent`: the difference is smaller than what matters, by two one-sided tests that are corrected
+over the family on their own; it says so even where a difference is found. `open`: neither can be said.
+"""
+Sides = frozenset[tuple[str, ...]]
+"""Fingerprints of the trials on each side of a comparison; one alone where a thing is held against itself."""
+
+
+@dataclass(frozen=True)
+class StepEffect:
+    """Difference to another variant, and to which."""
+
+    effect: Effect | None
+    """Difference of the means; none where no trial to compare trained to the end."""
+    versus: str
+    adjusted_p_value: float | None = None
+    """What decides: corrected over the report's family. None where nothing is tested."""
+    caveat: str = ""
+    """What a reader must know before believing it."""
+    decimals: int = 2
+    """That people are shown of it."""
+    p_value: float | None = None
+    """Of the test that stands for the comparison in the family, before correction: of the means, or
+    of the rates. None while trials are still to come."""
+    rates: Rates | None = None
+    """Where some trials did not train as they should: how many on each side."""
+    to_come: tuple[int, int] | None = None
+    """Seeds that both sides have so far, and of how many, while some are still to come."""
+    sides: Sides = frozenset()
+    """Which trials it compares; empty for an average over cells."""
+    equivalence: float | None = None
+    """p-value of being smaller than what matters, with its price for looks, before correction."""
+    improvement: float | None = None
+    """Chance that a new seed of this variant beats a new one of the other, as the seeds show it."""
+    verdict: Verdict | None = None
+    """None where nothing is tested."""
+    detectable: Ranged | None = None
+    prospect: Prospect | None = None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a difference is found."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
+
+    @property
+    def is_of_itself(self) -> bool:
+        """Whether both sides are the same trials, so that there is nothing to compare."""
+        return len(self.sides) == 1
+
+
+def effect_to_json(delta: StepEffect | None) -> dict[str, Any] | None:
+    """The form of an effect in `report --format json`; `p_value` is corrected and decides."""
+    if delta is None:
+        return None
+    effect = delta.effect
+    prospect = delta.prospect
+    return {
+        "mean": effect.mean if effect else None,
+        "ci95": effect.ci95 if effect else None,
+        "p_value": delta.adjusted_p_value,
+        "versus": delta.versus,
+        "p_value_uncorrected": delta.p_value,
+        "p_value_sign_flip": effect.sign_flip_p if effect else None,
+        "pairs": effect.pairs if effect else 0,
+        "std": effect.std if effect else None,
+        "test": test_name(delta),
+        "verdict": delta.verdict,
+        "correlation": effect.correlation if effect else None,
+        "rates": rates_to_json(delta.rates),
+        "detectable": delta.detectable and delta.detectable.to_json(),
+        "power_at_matters": prospect and prospect.power.to_json(),
+        "seeds_for_matters": list(prospect.seeds) if prospect else None,
+        "equivalence_p_value_uncorrected": delta.equivalence,
+        "probability_of_improvement": delta.improvement,
+        "caveat": delta.caveat,
+    }
+
+
+def test_name(delta: StepEffect) -> str | None:
+    """`paired`, `welch`, `sign_flip`, or `fisher` where Fisher's exact test took their place."""
+    if delta.rates:
+        return "fisher"
+    return delta.effect.test if delta.effect else None
+
+
+def rates_to_json(rates: Rates | None) -> dict[str, Any] | None:
+    """The form of two rates in `report --format json`."""
+    if rates is None:
+        return None
+    return {
+        "here": _rate_to_json(rates.here),
+        "there": _rate_to_json(rates.there),
+        "p_value_uncorrected": rates.p_value,
+    }
+
+
+def _rate_to_json(rate: Rate) -> dict[str, Any]:
+    return {"bad": rate.bad, "of": rate.of, "ci95": list(rate.ci95)}

@@ -1,0 +1,231 @@
+"""The family of a report: every comparison that any of its tables tests, corrected together by Holm's method.
+
+Why all tables together, and not one table after the other: a road whose first step is undecided would bar the other designs if
+they had to wait for it, and a reader looks at any table and takes the one finding that is there, whichever question it answers.
+So the promise is about the report: of sweeps without any effect, at most one in 20 shows one in any table.
+
+The same trials held against the same in two tables are one comparison, with one p-value; a thing held against itself is none.
+Comparisons whose trials are still to come are counted already, so that what is decided does not depend on which come first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.analysis.decimals import decimals_of_effect
+from orchestrator.analysis.effects import Sides, StepEffect, Verdict
+from orchestrator.analysis.rows import StepRow
+from orchestrator.analysis.sections import PLACE, EffectLine, Section
+from orchestrator.errors import counted
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.stats.equivalence import equivalence_p_value
+from orchestrator.stats.inference import LEVEL, effect_of, holm
+from orchestrator.stats.power import detectable, prospect, spread_of
+
+Key = tuple[Sides, float] | int
+"""What makes two comparisons one: the same trials and the same p-value; a number stands alone."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Comparisons that share one error of 5 %."""
+
+    size: int = 0
+    scope: str = "all tables"
+    """Tables that it is over, or designs."""
+    looks_before: int = 0
+    """How often figures were looked at with other seeds before."""
+
+    @property
+    def text(self) -> str:
+        """`23 comparisons: all tables of this report`."""
+        where = f"{self.scope} of this report" if self.scope == "all tables" else self.scope
+        return f"{counted(self.size, 'comparison')}: {where}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `report --format json`."""
+        return {"size": self.size, "scope": self.scope, "looks_before": self.looks_before}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the spec says of testing, and what happened before."""
+
+    metric: MetricSchema
+    looks: Sequence[int] = ()
+    """Numbers of seeds at which comparisons are looked at, where seeds are added as needed."""
+    looks_before: int = 0
+    designs: Sequence[str] | None = None
+    """Those whose comparisons are tested; none for all."""
+
+    counts_to_come: bool = True
+    """Whether comparisons hold their place in the family before their trials have ended."""
+
+    def tests(self, design: str) -> bool:
+        """Whether the comparisons of a design are tested, or only described."""
+        return self.designs is None or design in self.designs
+
+
+def with_family(
+    rows: Sequence[StepRow], sections: Sequence[Section], rules: Rules
+) -> tuple[list[StepRow], list[Section], Family]:
+    """Every table with corrected p-values and verdicts, whatever they had before."""
+    lines = [(section, line) for section in sections for line in section.lines]
+    deltas = [row.delta_previous if rules.tests(row.variant.design) else None for row in rows]
+    deltas += [
+        _ready(line, _rows_behind(section, line, rows), rules)
+        if rules.tests(section.design) and line.kind != PLACE
+        else None
+        for section, line in lines
+    ]
+    found, size = judged(deltas, _not_begun(rows, rules), rules)
+    of_rows, of_lines = found[: len(rows)], iter(found[len(rows) :])
+    result = [
+        replace(row, delta_previous=delta or _described(row.delta_previous))
+        for row, delta in zip(rows, of_rows, strict=True)
+    ]
+    judged_sections = [
+        replace(
+            section,
+            lines=[
+                replace(line, delta=next(of_lines) or _described(line.delta))
+                for line in section.lines
+            ],
+        )
+        for section in sections
+    ]
+    scope = "all tables" if rules.designs is None else ", ".join(rules.designs)
+    return result, judged_sections, Family(size, scope, rules.looks_before)
+
+
+def judged(
+    deltas: Sequence[StepEffect | None], not_begun: int, rules: Rules
+) -> tuple[list[StepEffect | None], int]:
+    """Comparisons with corrected p-values, verdicts and power, and how many they are.
+
+    `not_begun` counts comparisons of which nothing is there yet. Each holds its place in the family with p = 1.
+    """
+    keys = {
+        index: _key(index, delta)
+        for index, delta in enumerate(deltas)
+        if _is_one(delta, rules.counts_to_come)
+    }
+    family = {key: delta for index, key in keys.items() if (delta := deltas[index])}
+    size = len(family) + not_begun
+    differ = _corrected(family, lambda delta: delta.p_value, not_begun, rules)
+    equal = _corrected(family, lambda delta: delta.equivalence, not_begun, rules)
+    result: list[StepEffect | None] = []
+    for index, delta in enumerate(deltas):
+        key = keys.get(index)
+        if delta is None or key is None or delta.p_value is None:
+            result.append(delta and _described(delta))
+        else:
+            delta = replace(delta, adjusted_p_value=differ[key])
+            verdict = verdict_of(delta, equal[key], rules.metric.mode)
+            result.append(_with_power(replace(delta, verdict=verdict), size, rules))
+    return result, size
+
+
+def verdict_of(delta: StepEffect, equivalence: float, mode: str) -> Verdict:
+    """What may be claimed; `equivalence` is the corrected p-value of being smaller than what matters."""
+    if equivalence < LEVEL:
+        return "equivalent"
+    if not delta.is_decided:
+        return "open"
+    rates, mean = delta.rates, delta.effect.mean if delta.effect else 0.0
+    if rates and rates.here.share != rates.there.share:
+        return "better" if rates.here.share < rates.there.share else "worse"
+    return "better" if (mean > 0) == (mode == "max") else "worse"
+
+
+def _key(index: int, delta: StepEffect | None) -> Key:
+    if delta is None or not delta.sides:
+        return index
+    return delta.sides, round(-1.0 if delta.p_value is None else delta.p_value, 12)
+
+
+def _is_one(delta: StepEffect | None, counts_to_come: bool) -> bool:
+    """Whether there is, or will be, something to test."""
+    if delta is None or delta.is_of_itself:
+        return False
+    return delta.p_value is not None or (counts_to_come and delta.to_come is not None)
+
+
+def _corrected(
+    family: Mapping[Key, StepEffect],
+    p_of: Callable[[StepEffect], float | None],
+    not_begun: int,
+    rules: Rules,
+) -> dict[Key, float]:
+    """Holm's correction; each look before doubles a p-value, and what has none yet counts with 1."""
+    price = 2.0**rules.looks_before
+    p_values = [1.0 if (p := p_of(delta)) is None else p for delta in family.values()]
+    paid = [min(1.0, price * p) for p in p_values] + [1.0] * not_begun
+    return {key: float(p or 0.0) for key, p in zip(family, holm(paid), strict=False)}
+
+
+def _with_power(delta: StepEffect, size: int, rules: Rules) -> StepEffect:
+    spread = spread_of(delta.effect) if delta.effect else None
+    if spread is None or delta.rates:
+        return delta
+    looks = rules.looks if delta.sides else ()
+    seeds = looks[-1] if looks else spread.seeds
+    comparisons = size * max(1, len(looks)) * 2**rules.looks_before
+    matters = rules.metric.matters
+    return replace(
+        delta,
+        detectable=detectable(spread, seeds, comparisons),
+        prospect=None if matters is None else prospect(spread, matters, seeds, comparisons),
+    )
+
+
+def _described(delta: StepEffect | None) -> StepEffect | None:
+    """Without anything that is decided."""
+    return delta and replace(delta, adjusted_p_value=None, verdict=None)
+
+
+def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEffect | None:
+    """A line's effect with all that the family needs; an average over cells has one value for each seed.
+
+    An average is not tested while trials behind it are to come, nor where some failed: it is over the seeds of the others.
+    """
+    delta = line.delta
+    if delta is None or delta.sides or delta.effect is None:
+        return delta
+    effect, test = delta.effect, rules.metric.test
+    if test == "sign_flip":
+        effect = effect_of(effect.differences, test=test) or effect
+    decimals = decimals_of_effect(effect, delta.decimals)
+    delta = replace(delta, effect=effect, decimals=decimals)
+    waiting = [row for row in behind if row.is_waiting]
+    if waiting:
+        seeds = len(waiting[0].outcome_of)
+        caveat = f"over {effect.pairs} of {seeds} seeds so far"
+        return replace(delta, caveat=caveat, to_come=(effect.pairs, seeds))
+    failed = [row.variant.name for row in behind if row.is_healthy and row.bad]
+    if failed:
+        why = f"not tested: trials of {', '.join(failed)} failed"
+        return replace(delta, caveat="; ".join(filter(None, (delta.caveat, why))))
+    matters = rules.metric.matters
+    equivalence = None if matters is None else equivalence_p_value(effect, matters)
+    return replace(delta, p_value=effect.p_value, equivalence=equivalence)
+
+
+def _rows_behind(section: Section, line: EffectLine, rows: Sequence[StepRow]) -> Sequence[StepRow]:
+    """The cells that an average is over; orders count the road as one of them."""
+    cells = [*section.rows]
+    if section.design == "orders":
+        cells += [row for row in rows if row.variant.design == "roadmap" and not row.variant.side]
+    return [row for row in cells if row.variant.regime == line.regime]
+
+
+def _not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
+    """Comparisons of the road, and of cells without one, of which no trial has ended yet."""
+    if not rules.counts_to_come or not any(row.is_waiting for row in rows):
+        return 0
+    return sum(
+        row.delta_previous is None
+        and row.variant.follows is not None
+        and rules.tests(row.variant.design)
+        for row in rows
+    )

@@ -1,0 +1,240 @@
+"""What a reader must know to read the report's tables right, one plain sentence for each thing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+
+from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow
+from orchestrator.errors import counted
+from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.report.words import number_text, search_text, seeds_text, step_name, when_text
+from orchestrator.stats.inference import LEVEL
+from orchestrator.stats.power import SEEDS_LIMIT
+
+TESTS: Mapping[str, str] = {
+    "paired": "paired t-tests (differences by seed, taken to be about normal)",
+    "welch": "Welch's t-tests (the seeds of two steps as independent samples, each about normal)",
+    "sign_flip": "exact sign-flip tests of the differences by seed",
+}
+_IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their folders or name another --store, and run again"
+
+
+def caveats(roadmap: Roadmap) -> list[str]:
+    """What stands behind the stars in the column of differences."""
+    return [
+        f"* {step_name(row)}: {row.delta_previous.caveat}"
+        for row in roadmap.rows
+        if row.delta_previous and row.delta_previous.caveat
+    ]
+
+
+def notes(roadmap: Roadmap) -> Sequence[str]:
+    """All that the tables do not say themselves."""
+    sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
+    return [
+        _table(roadmap),
+        _differences(roadmap),
+        *_tests(roadmap),
+        *_looks(roadmap),
+        *_missing(roadmap),
+        *_matters(roadmap),
+        *_power(roadmap),
+        *_pairing(roadmap),
+        *_limits(roadmap),
+        *_metrics(roadmap),
+        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
+        *_searches_to_come(roadmap),
+        *(f"reference: {source}" for source in sorted(sources)),
+    ]
+
+
+def family_text(roadmap: Roadmap) -> str:
+    """`corrected (Holm) over 23 comparisons: all tables of this report`."""
+    return f"corrected (Holm) over {roadmap.family.text}"
+
+
+def deltas_of(roadmap: Roadmap) -> list[tuple[StepRow, StepEffect]]:
+    """The road's tested comparisons, or without a road the cells'."""
+    return [
+        (row, row.delta_previous)
+        for row in roadmap.rows
+        if row.delta_previous and row.delta_previous.verdict
+    ]
+
+
+def _table(roadmap: Roadmap) -> str:
+    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
+    return (
+        f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; "
+        "train s is summed over them."
+    )
+
+
+def _differences(roadmap: Roadmap) -> str:
+    ground = "Δ is the difference to the step before on the road"
+    if any(row.variant.side and not row.variant.on for row in roadmap.rows):
+        ground += " (of a side step, └, to the step before the one that it stands beside)"
+    how = "independent samples" if roadmap.test == "welch" else "paired by seed"
+    return f"{ground}, or to what stands behind 'vs'; {how}. Each interval is for its own Δ alone."
+
+
+def _tests(roadmap: Roadmap) -> Iterator[str]:
+    family = roadmap.family
+    if family.size == 0:
+        yield "Nothing is tested here: every figure is a description."
+        return
+    sentence = (
+        f"p: {TESTS[roadmap.test]}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
+    )
+    promise = "of reports without any true difference, at most about one in 20 decides any"
+    yield f"{sentence}." if family.looks_before else f"{sentence}: {promise}."
+    if family.scope != "all tables":
+        yield f"Comparisons of other designs than {family.scope} are described, not tested."
+    if roadmap.test == "welch" and any(section.lines for section in roadmap.sections):
+        yield "Averages over the cells of a design have one value for each seed and are tested as such, not by Welch's test."
+
+
+def _looks(roadmap: Roadmap) -> Iterator[str]:
+    if roadmap.looks:
+        looks = ", ".join(map(str, roadmap.looks))
+        yield (
+            f"Seeds were added until a step was settled, with looks at {looks} seeds: its p-value is the smallest of the looks "
+            "times their planned number, and its interval is wider for them, so that stopping early is paid for."
+        )
+    count = roadmap.family.looks_before
+    if count:
+        highest = 100 * LEVEL * (2 - 0.5**count)
+        yield (
+            f"The seeds were changed after {counted(count, 'look')} at these figures; p-values are multiplied by {2**count} for "
+            f"it. The first look was at the full level: of sweeps without effects up to {highest:.3g} % show one at some look."
+        )
+
+
+def _missing(roadmap: Roadmap) -> Iterator[str]:
+    deltas = [row.delta_previous for row in roadmap.rows if row.delta_previous]
+    if any(delta.rates for delta in deltas):
+        yield (
+            "Trials that failed, diverged, collapsed or were stopped are not missing by chance. Where not all trials of a "
+            "comparison trained alike, p is Fisher's exact test of how many finished on each side; the mean of the others is "
+            "shown and not tested."
+        )
+    if any(row.is_waiting for row in roadmap.rows):
+        yield (
+            "Trials are still to come. Their comparisons have no p yet and count in the correction as if they had found nothing."
+        )
+
+
+def _matters(roadmap: Roadmap) -> Iterator[str]:
+    if roadmap.matters is None:
+        return
+    tests = "sign-flip tests" if roadmap.test == "sign_flip" else "t-tests"
+    yield (
+        f"Differences below {roadmap.matters:g} do not matter, says the spec. better, worse: a difference is decided, of "
+        f"whatever size. equivalent: it is smaller than {roadmap.matters:g} (two one-sided {tests} at {LEVEL:g}, corrected by "
+        "Holm over the same family on their own). open: neither is shown. P(better): how often a seed of the step beats a seed "
+        "of the other."
+    )
+    still_open = [_prospect(row, delta) for row, delta in deltas_of(roadmap)]
+    if any(still_open):
+        yield f"Power for a true difference of {roadmap.matters:g}: {'; '.join(filter(None, still_open))}."
+
+
+def _prospect(row: StepRow, delta: StepEffect) -> str:
+    """`rope 34 % (20 to 51 %), 80 % takes 12 to 40 seeds`, of a step that is open."""
+    if delta.verdict != "open" or delta.prospect is None:
+        return ""
+    power, (low, high) = delta.prospect.power, delta.prospect.seeds
+    likely, *ends = (f"{100 * share:.0f}" for share in (power.value, *power.range))
+    seeds = f"{low} to {high}" if high else f"{low} to more than {SEEDS_LIMIT}"
+    if low is None:
+        seeds = f"more than {SEEDS_LIMIT}"
+    elif low == high:
+        seeds = f"{low}"
+    return f"{row.variant.label} {likely} % ({' to '.join(ends)} %), 80 % takes {seeds} seeds"
+
+
+def _power(roadmap: Roadmap) -> Iterator[str]:
+    """How much each step could have shown: the steadiest and the most spread one stand for all."""
+    found = [
+        (delta.detectable.value, row, delta)
+        for row, delta in deltas_of(roadmap)
+        if delta.detectable and not row.is_collapsed
+    ]
+    if not found:
+        return
+    ends = [
+        min(found, key=lambda one: one[0]),
+        max(found, key=lambda one: one[0]),
+    ]
+    texts = []
+    for value, row, delta in ends[: 1 if len(found) == 1 else 2]:
+        assert delta.detectable is not None
+        low, high = (number_text(end, delta.decimals) for end in delta.detectable.range)
+        texts.append(
+            f"{number_text(value, delta.decimals)} at {row.variant.label} ({low} to {high})"
+        )
+    yield (
+        f"Differences found with 80 % power in a sweep of these seeds and comparisons: from {' to '.join(texts)}; in brackets, "
+        "what the spread over so few seeds leaves open. Each step's own is in the JSON (detectable)."
+        if len(texts) > 1
+        else f"Difference found with 80 % power in a sweep of these seeds and comparisons: {texts[0]}; in brackets, what the "
+        "spread over so few seeds leaves open."
+    )
+
+
+def _pairing(roadmap: Roadmap) -> Iterator[str]:
+    effects = [delta.effect for _, delta in deltas_of(roadmap) if delta.effect]
+    known = [effect for effect in effects if effect.correlation is not None]
+    if not known:
+        return
+    correlation = median(effect.correlation for effect in known if effect.correlation is not None)
+    lost = sum(effect.correlation is not None and effect.correlation < 0 for effect in known)
+    yield (
+        f"Pairing: the median correlation over seeds of two compared steps is {correlation:+.2f}; for {lost} of "
+        f"{counted(len(known), 'comparison')} the differences by seed spread more than those of unrelated seeds would."
+    )
+
+
+def _limits(roadmap: Roadmap) -> Iterator[str]:
+    """What is held fixed, and what so few seeds cannot show."""
+    searched = ", and one search for each step that searches" if roadmap.searches else ""
+    luck = "; what is the luck of a search counts as the step's" if roadmap.searches else ""
+    yield (
+        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone{luck}."
+    )
+    counts = [len(row.ended) for row in roadmap.rows if row.ended]
+    if counts:
+        fewest = min(counts)
+        share = 100 * (1 - 0.05 ** (1 / fewest))
+        yield (
+            f"{counted(fewest, 'seed')}: a behaviour that fewer than {share:.0f} % of seeds show may not appear among them "
+            "(95 %), and then no figure here knows of it."
+        )
+
+
+def _metrics(roadmap: Roadmap) -> Iterator[str]:
+    """What is said by which metric, and what is not."""
+    if roadmap.metric != roadmap.own_metric:
+        yield (
+            f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
+            "metrics and picks one finds more than is there."
+        )
+    if roadmap.also:
+        yield (
+            f"p and what is decided are of {roadmap.metric} alone. {', '.join(roadmap.also)}: described, not tested, each "
+            "interval for itself."
+        )
+    for metric in (roadmap.metric, *roadmap.also):
+        rows = [row if metric == roadmap.metric else row.also[metric] for row in roadmap.rows]
+        if count := sum(row.unrecorded for row in rows):
+            what = f"{metric} is missing in {counted(count, 'trial')}"
+            is_ours = metric in METRICS and not metric.startswith(AVERAGED)
+            yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
+        if metric in METRICS and METRICS[metric].is_of_machine:
+            yield f"{metric} depends on the machine and on what else ran there."
+
+
+def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:
+    if not roadmap.is_whole:
+        yield "Steps without figures wait for a search: what it finds is not yet among their settings."

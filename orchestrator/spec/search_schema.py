@@ -1,0 +1,89 @@
+"""Keys of a `search`: the settings that a step finds for itself before it is trained."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from illama.config import Settings
+
+
+class SpaceSchema(Settings):
+    """Where one setting is looked for: between two ends, or among choices."""
+
+    low: float | None = None
+    high: float | None = None
+    """Ends that belong to the space; of a setting that is a whole number, only whole ones are tried."""
+    log: bool = False
+    """Even in the logarithm."""
+    step: PositiveFloat | None = None
+    """Between two neighbours, from `low` on."""
+    choices: list[Any] | None = None
+    """One of these; a list alone stands for it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"choices": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _is_a_space(self) -> Self:
+        if self.choices is not None:
+            if self.model_fields_set != {"choices"}:
+                raise ValueError(
+                    "a list of choices has no ends: give either the list or low and high"
+                )
+            if len(self.choices) < 2 or any(
+                choice in self.choices[:i] for i, choice in enumerate(self.choices)
+            ):
+                raise ValueError(
+                    f"a search needs at least two choices, each once, found {self.choices}"
+                )
+        elif self.low is None or self.high is None:
+            raise ValueError(
+                "a setting is looked for in a list, or between `low` and `high`: {low: 1e-4, high: 1e-2, log: true}"
+            )
+        elif self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"log needs a low end above 0, found {self.low:g}")
+        elif self.step is not None and self.log:
+            raise ValueError("step has no meaning with log: leave one of them out")
+        elif self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"step {self.step:g} leads beyond high {self.high:g}")
+        return self
+
+
+class PruneSchema(Settings):
+    """When a combination is stopped early: Optuna's `PercentilePruner`, held against the generations before alone."""
+
+    after: PositiveInt
+    """Epochs that each is given; at the end of this one and of each behind it but the last, its best so far is looked at."""
+    percentile: Annotated[float, Field(gt=0, lt=100)] = 50
+    """The best so many percent of those that finished before say what is good enough: 50 is their median, 75 more patient."""
+
+
+class SearchSchema(Settings):
+    """Settings that a step finds for itself before it is trained with the sweep's seeds."""
+
+    space: Annotated[dict[str, SpaceSchema], Field(min_length=1)]
+    """Dotted settings and where each is looked for."""
+    trials: PositiveInt | None = None
+    """How many combinations are tried; of a grid all."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000]
+    """Of the search alone: what is chosen by a seed flatters it. The mean over them is compared."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """`tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
+    at_once: PositiveInt = 4
+    """A generation: combinations that are suggested together, knowing only those of the generations before."""
+    prune: PruneSchema | None = None
+    """Stop early what is worse than most before it."""
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if self.sampler == "grid" and self.trials is not None:
+            raise ValueError(
+                "a grid tries every combination: leave out 'trials', or take sampler tpe or random"
+            )
+        if self.sampler != "grid" and self.trials is None:
+            raise ValueError("key 'trials' is missing: how many combinations are tried")
+        return self

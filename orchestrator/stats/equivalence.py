@@ -1,0 +1,38 @@
+"""Is a difference too small to matter, and how often does one variant beat the other? Pure."""
+
+from collections.abc import Sequence
+
+from orchestrator.stats.inference import Effect, sign_flip_p_of_greater
+
+
+def equivalence_p_value(effect: Effect, matters: float) -> float | None:
+    """The larger p-value of two one-sided tests (Schuirmann 1987): that the difference is above -`matters`, and below it.
+
+    Small where the difference is shown to lie between both. None with a single seed. By t, or by
+    flips of signs where these are the effect's test. Without spread every difference lies on the
+    same side of both ends, and the most extreme of all exchanges says how sure that is.
+    """
+    if effect.std is None:
+        return None
+    if effect.std == 0:
+        return effect.least_p / 2 if abs(effect.mean) < matters else 1.0
+    if effect.test == "sign_flip":
+        return max(
+            sign_flip_p_of_greater([matters + one for one in effect.differences]),
+            sign_flip_p_of_greater([matters - one for one in effect.differences]),
+        )
+    from scipy.special import stdtr
+
+    distance = (matters - abs(effect.mean)) / effect.standard_error
+    return float(stdtr(effect.freedom, -distance))
+
+
+def probability_of_improvement(here: Sequence[float], there: Sequence[float]) -> float | None:
+    """Share of all pairs of one value of each in which `here` is larger, ties by half; none without values.
+
+    It estimates the chance that a new seed of one beats a new seed of the other.
+    """
+    if not here or not there:
+        return None
+    wins = sum((one > other) + (one == other) / 2 for one in here for other in there)
+    return wins / (len(here) * len(there))
