@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.analysis.drift import drift_in_results
 from orchestrator.analysis.rows import (
     StepEffect,
     StepRow,
@@ -21,6 +22,7 @@ from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
 from orchestrator.stats.power import detectable_difference, typical_std
+from orchestrator.store.declarations import Declaration
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 __all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
@@ -60,6 +62,10 @@ class Roadmap:
     total_seconds: float = 0.0
     """Of training, each trial counted once; without the searches'."""
     total_gpu_seconds: float = 0.0
+    looks_before: int = 0
+    """Other declarations of seeds whose results were looked at before this one (`store.looks`)."""
+    declaration: Declaration | None = None
+    """What was decided before the first result was there; none where nobody asked the store."""
     spec_text: str = ""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +87,8 @@ class Roadmap:
             "skipped": [vars(cell) for cell in self.skipped],
             "warnings": [warning.to_json() for warning in self.warnings],
             "causes": dict(self.causes),
+            "looks_before": self.looks_before,
+            "declared": self.declaration and self.declaration.to_json(),
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
@@ -120,6 +128,7 @@ def build_roadmap(
     costs = {
         r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None
     }
+    warnings = warnings_of(spec)
     return Roadmap(
         sweep=spec.name,
         metric=metric.name,
@@ -138,7 +147,7 @@ def build_roadmap(
         sections=sections_of(spec, rows),
         searches=spec.searches,
         is_whole=not spec.unknown,
-        warnings=warnings_of(spec),
+        warnings=[*warnings, *drift_in_results(road, records, spec.schema.tolerance, warnings)],
         skipped=spec.skipped,
         detectable=_detectable(road, spec.schema.most_seeds, len(looks)),
         total_seconds=sum(seconds for seconds, _ in costs.values()),

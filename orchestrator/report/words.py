@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.analysis.roadmap import Roadmap, StepEffect, StepRow
 from orchestrator.errors import counted
 from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.report.declaration import declaration_text
 from orchestrator.spec.search_space import Search
 from orchestrator.stats.inference import LEVEL
 from orchestrator.stats.power import SEEDS_LIMIT
@@ -244,6 +245,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         lines.append(
             "Steps without figures wait for a search: what it finds is not yet among their settings."
         )
+    lines += filter(None, [declaration_text(roadmap.declaration)])
     sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
     return lines + [f"reference: {source}" for source in sorted(sources)]
 

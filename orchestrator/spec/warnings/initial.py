@@ -28,7 +28,7 @@ def pretrained_step(spec: SweepSpec, variant: Variant) -> Found:
     ground = variant_named(spec, variant.regime, ground_of(variant))
     if not changes or ground is None or not isinstance(variant.config, Config):
         return
-    if _is_resolved(spec, variant, changes):
+    if variant.on or _is_resolved(spec, variant, changes):
         return
     before = _file_of(ground) or "a draw"
     after = _file_of(variant) or "a draw"

@@ -92,7 +92,7 @@ def _architecture_before(spec: SweepSpec, variant: Variant) -> list[str]:
 def batch_without_rate(spec: SweepSpec, variant: Variant) -> Found:
     """Another batch size at the learning rate that suited the old one."""
     ground = variant_named(spec, variant.regime, ground_of(variant))
-    if ground is None or not _changes_batch_alone(spec, variant):
+    if ground is None or variant.on or not _changes_batch_alone(spec, variant):
         return
     before, after = (setting_at(one.config, _BATCH) for one in (ground, variant))
     rate = setting_at(variant.config, _RATE)
@@ -122,9 +122,7 @@ def _with_rate(spec: SweepSpec, variant: Variant, rate: float) -> str:
     """The same step at another learning rate, to stand beside it."""
     changes = new_changes(spec, variant) if variant.side else {}
     regime = regime_of(spec, variant, {_BATCH: None})
-    return side_step(
-        f"{variant.name}_scaled_lr", {**changes, _RATE: rate}, variant.on or "", regime
-    )
+    return side_step(f"{variant.name}_scaled_lr", {**changes, _RATE: rate}, regime=regime)
 
 
 def _is_positive(value: object) -> bool:
@@ -137,7 +135,7 @@ def _has_rate_beside(spec: SweepSpec, variant: Variant) -> bool:
     return any(
         side.side
         and (side.regime, side.step) == (variant.regime, variant.step)
-        and side.on in (None, variant.on or variant.follows)
+        and side.on in (None, variant.follows)
         and setting_at(side.config, _BATCH) == size
         and _RATE in side.changes
         for side in spec.variants

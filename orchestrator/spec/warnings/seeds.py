@@ -85,5 +85,6 @@ def _seeds_text(schema: SweepSchema, number: int) -> str:
 
 def _searches(schema: SweepSchema) -> list[list[int]]:
     """The seeds of every search, which the report may not have."""
-    asked = [schema, *schema.steps, *(side for step in schema.steps for side in step.side.values())]
-    return [one.search.seeds for one in asked if one.search]
+    sides = [side for step in schema.steps for side in step.side.values()]
+    searches = [schema.search, *(one.search for one in (*schema.steps, *sides))]
+    return [search.seeds for search in searches if search is not None]
