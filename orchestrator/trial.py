@@ -44,6 +44,10 @@ SAVED = "checkpoint saved"
 """How the cause ends of an attempt that was asked to stop, and did."""
 
 
+SEARCHED = "@"
+"""In the name of a variant that a search tries: it stands in no name of a spec."""
+
+
 class State(StrEnum):
     """Where a trial stands, as its files say."""
 
@@ -168,8 +172,8 @@ class TrialSpec:
 
     @property
     def is_of_search(self) -> bool:
-        """Whether a search asks for it, whose figures are no part of the report: `@` stands in no name of a spec."""
-        return "@" in self.variant
+        """Whether a search asks for it, whose figures are no part of the report."""
+        return SEARCHED in self.variant
 
     @property
     def with_half_the_memory(self) -> Self | None:

@@ -217,7 +217,9 @@ def test_a_failed_trial_is_told_of_by_all_effects_that_lack_its_seed(tmp_path: P
     ends["factorial.111"][1] = "failed"
     ends["factorial.011"][2] = ends["factorial.001"][2] = None
     [section] = roadmap_of(spec, ends).sections
-    assert {line.delta and line.delta.caveat for line in section.lines} == {"over 1 of 3 seeds so far"}
+    assert {line.delta and line.delta.caveat for line in section.lines} == {
+        "over 1 of 3 seeds so far"
+    }
     assert section.left_out == [
         "seed 1: failed in factorial.111, and left out of all averages over it",
         "seed 2: pending in 2 cells, and left out of all averages over it",
