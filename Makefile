@@ -2,19 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-fast dev check format bench clean
+.PHONY: run test test-fast test-oldest-ray dev check format bench clean
 
 run: ## The main job: train the iLLaMA roadmap on digits, minutes on a laptop
-	$(PYTHON) -m venv .venv && $(BIN)/pip install -e . && $(BIN)/orchestrator run sweeps/llamafy.yaml
+	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e . && $(BIN)/orchestrator run sweeps/llamafy.yaml
 
 test: ## Every test
-	$(PYTHON) -m venv .venv && $(BIN)/pip install -e '.[test]' && $(BIN)/pytest
+	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e '.[test]' && $(BIN)/pytest
 
 test-fast: ## Without the slow ones
 	$(BIN)/pytest -m "not slow"
 
+test-oldest-ray: ## A sweep on the oldest Ray that is allowed, beside the packages that are installed
+	.ci/oldest-ray
+
 dev: ## Everything for working on the code, with the checks run before each commit
-	$(PYTHON) -m venv .venv && $(BIN)/pip install -e '.[dev]' && $(BIN)/pre-commit install
+	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e '.[dev]' && $(BIN)/pre-commit install
 
 check: ## Style and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

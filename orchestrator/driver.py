@@ -13,12 +13,14 @@ from rich.text import Text
 from illama.config import Config, DataConfig, ForeignData
 from illama.data.datasets import data_directory, dataset_digest
 from illama.weights.initial import identified, init_path
+from orchestrator.analysis import history
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
 from orchestrator.errors import OrchestratorError, UsageError, counted
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning.adaptive import more_seeds
 from orchestrator.planning.capacity import shortage, this_machine
+from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
 from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
 from orchestrator.planning.representative import (
     Representative,
@@ -169,26 +171,43 @@ def plan_sweep(
                 "resources-here", f"{problem}; it needs a cluster that has as much: --address", 0
             )
         )
+    warnings += chosen_by_the_same_seeds(trials, store)
     return replace(plan, warnings=(*warnings, *plan.warnings))
 
 
 def report_sweep(
-    spec: SweepSpec, store: Store, metric: str | None = None, mode: Mode | None = None
+    spec: SweepSpec,
+    store: Store,
+    metric: str | None = None,
+    mode: Mode | None = None,
+    *,
+    shown_by: str = "",
 ) -> Roadmap:
     """The roadmap as the store has it now, by the sweep's own metric or another that its trials recorded.
 
-    Raises `UsageError` where they did not, or where `mode` has to say which direction is better.
+    `shown_by` is the command that shows it to somebody: that is a look, which the store remembers.
+    Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which direction is better.
     """
     spec, trials = known_sweep(spec, store)
-    record_of = Store(store.root).record
-    if metric is None:
-        if mode:
-            raise UsageError("--mode says which direction of --metric is better: name that, too")
-        return build_roadmap(spec, trials, record_of)
-    results = (result for trial in trials if (result := record_of(trial).result))
-    return build_roadmap(
-        spec, trials, record_of, other_metric(spec.schema.metric, metric, mode, results)
+    fresh = Store(store.root)
+    records = [(trial, fresh.record(trial)) for trial in trials]
+    chosen = spec.schema.metric
+    if metric is not None:
+        results = (record.result for _, record in records if record.result)
+        chosen = other_metric(chosen, metric, mode, results)
+    elif mode:
+        raise UsageError("--mode says which direction of --metric is better: name that, too")
+    by_name = {trial.name: record for trial, record in records}
+    looks = history.looks_before(spec, store, chosen.name)
+    roadmap = build_roadmap(spec, trials, lambda trial: by_name[trial.name], chosen, looks)
+    roadmap = replace(
+        roadmap,
+        warnings=[*chosen_by_the_same_seeds(trials, fresh), *roadmap.warnings],
     )
+    roadmap = history.with_declaration(roadmap, spec, store, records)
+    if shown_by:
+        history.looked_at(roadmap, spec, store, records, shown_by)
+    return roadmap
 
 
 def mirror_of(
@@ -258,6 +277,7 @@ def run_sweep(job: Job, console: Console) -> Ending:
         ):  # seconds, after another host was
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
+        history.submitted(spec, store)
         plan = _plan_now(job, known if not spec.searches else None)
         _say_plan(plan, console)
         todo = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=job.retry_failed)]

@@ -44,6 +44,10 @@ SAVED = "checkpoint saved"
 """How the cause ends of an attempt that was asked to stop, and did."""
 
 
+SEARCHED = "@"
+"""In the name of a variant that a search tries: it stands in no name of a spec."""
+
+
 class State(StrEnum):
     """Where a trial stands, as its files say."""
 
@@ -79,6 +83,28 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a step is taken: in which order, and as which step of it."""
+
+    order: int
+    """0 for the road, 1 for the first of the other orders."""
+    position: int
+    """From 1."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The steps that a variant contains, and where its design puts it."""
+
+    steps: tuple[str, ...] = ()
+    """In the order in which they were taken; a side step has those of the road up to it."""
+    levels: Mapping[str, bool] = field(default_factory=dict)
+    """For each factor of a factorial, in the order of the road, whether the cell has it; empty in other designs."""
+    place: Place | None = None
+    """Place of the last step, for the steps of the road and of other orders; None in other designs."""
+
+
+@dataclass(frozen=True)
 class Variant:
     """The resolved settings of a step, before the seed."""
 
@@ -102,8 +128,8 @@ class Variant:
     """Where the spec speaks of it."""
     design: str = "roadmap"
     """That it belongs to; the baseline counts as the roadmap's."""
-    cell: tuple[str, ...] = ()
-    """The steps that it has, in the order in which they were taken; side steps have those of the road up to them."""
+    cell: Cell = Cell()
+    """The steps that it contains; none for the baseline."""
     on: str | None = None
     """Of a side step that is a control: the variant that it changes, and that its effect is taken against."""
     is_known: bool = True
@@ -140,9 +166,14 @@ class TrialSpec:
         return f"{prefix}{self.variant}-seed{self.seed}"
 
     @property
+    def variant_label(self) -> str:
+        """The variant's name within the sweep, regime in front."""
+        return f"{self.regime}/{self.variant}" if self.regime else self.variant
+
+    @property
     def is_of_search(self) -> bool:
-        """Whether a search asks for it, whose figures are no part of the report: `@` stands in no name of a spec."""
-        return "@" in self.variant
+        """Whether a search asks for it, whose figures are no part of the report."""
+        return SEARCHED in self.variant
 
     @property
     def with_half_the_memory(self) -> Self | None:

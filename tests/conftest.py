@@ -25,6 +25,33 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+UNMARKED_CPU_SECONDS = 5.0
+"""CPU time that a test may take before it must be marked slow; wall-clock would depend on the load."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that is slow and not marked so."""
+    started = _cpu_seconds()
+    yield
+    taken = _cpu_seconds() - started
+    if taken > UNMARKED_CPU_SECONDS and not item.get_closest_marker("slow"):
+        pytest.fail(f"took {taken:.1f} s of CPU: mark it slow, or make it faster", pytrace=False)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 TINY: dict[str, Any] = {
     "name": "tiny",
     "seeds": [0],

@@ -201,11 +201,12 @@ def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEff
     waiting = [row for row in behind if row.is_waiting]
     if waiting:
         seeds = len(waiting[0].outcome_of)
-        caveat = f"{effect.pairs} of {seeds} seeds so far"
+        caveat = f"over {effect.pairs} of {seeds} seeds so far"
         return replace(delta, caveat=caveat, to_come=(effect.pairs, seeds))
     failed = [row.variant.name for row in behind if row.is_healthy and row.bad]
     if failed:
-        return replace(delta, caveat=f"not tested: trials of {', '.join(failed)} failed")
+        why = f"not tested: trials of {', '.join(failed)} failed"
+        return replace(delta, caveat="; ".join(filter(None, (delta.caveat, why))))
     matters = rules.metric.matters
     equivalence = None if matters is None else equivalence_p_value(effect, matters)
     return replace(delta, p_value=effect.p_value, equivalence=equivalence)

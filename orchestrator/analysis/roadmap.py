@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.drift import drift_in_results
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.family import Family, Rules, with_family
 from orchestrator.analysis.regimes import RegimeDifference, differences_between_regimes
@@ -13,11 +14,12 @@ from orchestrator.analysis.rows import StepRow, make_row, row_to_json
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.metrics import METRICS, Mode
-from orchestrator.spec.designs import SkippedCell
+from orchestrator.spec.designs import SkippedCell, has_road
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
+from orchestrator.store.declarations import Declaration
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 __all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
@@ -63,6 +65,8 @@ class Roadmap:
     total_seconds: float = 0.0
     """Of training, each trial counted once; without the searches'."""
     total_gpu_seconds: float = 0.0
+    declaration: Declaration | None = None
+    """What was decided before the first result was there; none where nobody asked the store."""
     spec_text: str = ""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -95,6 +99,7 @@ class Roadmap:
             "test": self.test,
             "matters": self.matters,
             "regimes": [difference.to_json() for difference in self.regimes],
+            "declared": self.declaration and self.declaration.to_json(),
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
@@ -129,10 +134,10 @@ def build_roadmap(
         make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric)
         for variant in variants
     ]
-    has_road = any(design.name == "roadmap" for design in spec.schema.design)
+    on_road = has_road(spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
     road = with_effects(
-        [row for row in rows if row.variant.design == "roadmap" or not has_road], looks
+        [row for row in rows if row.variant.design == "roadmap" or not on_road], looks
     )
     rules = Rules(metric, looks, earlier_looks, spec.schema.family)
     road, sections, family = with_family(road, sections_of(spec, rows), rules)
@@ -140,6 +145,7 @@ def build_roadmap(
     costs = {
         r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None
     }
+    warnings = warnings_of(spec)
     return Roadmap(
         sweep=spec.name,
         metric=metric.name,
@@ -158,7 +164,7 @@ def build_roadmap(
         sections=sections,
         searches=spec.searches,
         is_whole=not spec.unknown,
-        warnings=warnings_of(spec),
+        warnings=[*warnings, *drift_in_results(road, records, spec.schema.tolerance, warnings)],
         skipped=spec.skipped,
         family=family,
         regimes=differences_between_regimes(road, looks),

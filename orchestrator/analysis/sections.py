@@ -1,59 +1,31 @@
-"""What the designs beside the road show: each step alone, each step left out, all combinations, other orders."""
+"""Sections of the report for the designs beside the road."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.analysis.comparisons import effect_against
-from orchestrator.analysis.effects import StepEffect, effect_to_json
-from orchestrator.analysis.rows import StepRow, row_to_json
-from orchestrator.spec.schema import DesignSchema
-from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.stats.contrasts import (
-    Contrast,
-    PlacedEffect,
-    Values,
-    factorial_contrasts,
-    order_contrasts,
+from orchestrator.analysis.design_effects import EFFECTS
+from orchestrator.analysis.design_effects.lines import (
+    INTERACTION,
+    MAIN,
+    PLACE,
+    EffectLine,
+    Effects,
+    RegimeRows,
 )
+from orchestrator.analysis.rows import StepRow, row_to_json
+from orchestrator.spec.designs import Design
+from orchestrator.spec.sweep_spec import SweepSpec
 
-TITLES = {
-    "one_factor": "Each step alone",
-    "leave_one_out": "The final model without each step",
-    "factorial": "All combinations",
-    "orders": "The road in other orders",
-}
-_EXPLANATIONS = {
-    "one_factor": "What the step does to the baseline when nothing else is changed.",
-    "leave_one_out": "What the final model owes to the step: the final model minus the same model without it.",
-    "factorial": "Main effect: what the step does on average over the others being there or not. Interaction: how much the first "
-    "step's effect grows when the second is there.",
-    "orders": "Main effect: the step's effect averaged over its places in the orders. Interaction: how much each step's effect "
-    "grows when the other is there, as far as these orders can tell and three steps at once do nothing more.",
-}
-_SINGLE = ("one_factor", "leave_one_out")
-"""Designs whose effects are each between two cells."""
-MAIN, INTERACTION, PLACE = "effect", "interaction", "place"
-
-
-@dataclass(frozen=True)
-class EffectLine:
-    """One effect of a design."""
-
-    regime: str
-    kind: str
-    """`effect`, `interaction`, or `place` for a step's effect at one place of one order."""
-    label: str
-    delta: StepEffect | None
-    note: str = ""
-    """What it assumes, or why there is none."""
-    place: str = ""
-    """Of a place: which of which order; its label begins with the step."""
-
-    @property
-    def step(self) -> str:
-        """Of a place: the step that is taken there."""
-        return self.label.removesuffix(f", {self.place}")
+__all__ = [
+    "INTERACTION",
+    "MAIN",
+    "PLACE",
+    "EffectLine",
+    "Section",
+    "section_to_json",
+    "sections_of",
+]
 
 
 @dataclass(frozen=True)
@@ -64,33 +36,28 @@ class Section:
     rows: Sequence[StepRow]
     lines: Sequence[EffectLine]
     left_out: Sequence[str] = ()
-    """Variants that no effect could be computed from, and why."""
-
-    @property
-    def title(self) -> str:
-        """In words."""
-        return TITLES[self.design]
-
-    @property
-    def explanation(self) -> str:
-        """How to read it."""
-        return _EXPLANATIONS[self.design]
+    """Variants, seeds and effects that are not in it, and why."""
+    title: str = ""
+    """Heading of the section."""
+    explanation: str = ""
+    """How to read it, and what holds for these cells."""
 
 
 def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
-    """One for every design but the road; `rows` are all variants', in the order of the spec's.
+    """A section for every design but the road; `rows` are those of all variants, in order.
 
-    Where seeds are added as needed, they are added to the road, so what is shown here is of the first ones. Without a road they
-    are added to these cells: an effect then pays for its looks, and averages over many cells still keep to the first seeds.
+    Where seeds are added as needed, they are added to the road, so what is shown here is of the
+    first ones. Without a road they are added to these cells: an effect then pays for its looks, and
+    averages over many cells still keep to the first seeds.
     """
-    designs = [design for design in spec.schema.design if design.name != "roadmap"]
+    designs = [design for design in spec.schema.design if not design.is_road]
     adaptive = spec.schema.adaptive
     if adaptive is None:
         return [_section(design, rows, rows) for design in designs]
     looks = adaptive.looks if len(designs) == len(spec.schema.design) else ()
     first = [_of_seeds(row, spec.schema.seeds) for row in rows]
     return [
-        _section(design, rows, rows if looks and design.name in _SINGLE else first, looks)
+        _section(design, rows, rows if looks and design.compares_two_cells else first, looks)
         for design in designs
     ]
 
@@ -106,160 +73,42 @@ def _of_seeds(row: StepRow, seeds: Sequence[int]) -> StepRow:
 
 
 def _section(
-    design: DesignSchema,
-    rows: Sequence[StepRow],
-    counted: Sequence[StepRow],
-    looks: Sequence[int] = (),
+    design: Design, rows: Sequence[StepRow], counted: Sequence[StepRow], looks: Sequence[int] = ()
 ) -> Section:
-    """`counted` are the same rows with the seeds that effects are computed from."""
-    lines: list[EffectLine] = []
-    left_out: list[str] = []
+    """The design's section; `counted` are the same rows with the seeds that effects are made of."""
+    of_regime: dict[str, Effects] = {}
     for regime in dict.fromkeys(row.variant.regime for row in counted):
         found = [row for row in counted if row.variant.regime == regime]
-        if design.name in _SINGLE:
-            lines += _against_one(design.name, regime, found, looks)
-        elif design.name == "factorial":
-            lines += _factorial(design, regime, found)
-        else:
-            of_orders = _orders(regime, found)
-            lines += [line for line in of_orders if line.delta or line.kind != INTERACTION]
-            left_out += _untold(
-                [line.label for line in of_orders if line.kind == INTERACTION and not line.delta]
-            )
-        left_out += _left_out(design.name, found)
-    of_design = [row for row in rows if row.variant.design == design.name]
-    return Section(design.name, of_design, lines, left_out)
-
-
-def _against_one(
-    design: str, regime: str, rows: Sequence[StepRow], looks: Sequence[int]
-) -> list[EffectLine]:
-    by_name = {row.variant.name: row for row in rows}
-    lines = []
-    for row in rows:
-        if row.variant.design == design:
-            other = by_name.get(row.variant.follows or "")
-            if other is None:
-                lines.append(
-                    EffectLine(
-                        regime, MAIN, row.variant.step, None, "all steps together make no sense"
-                    )
-                )
-                continue
-            pair = (row, other) if design == "one_factor" else (other, row)
-            delta = effect_against(*pair, looks)
-            lines.append(EffectLine(regime, MAIN, row.variant.step, delta, _end_of(row)))
-    return lines
-
-
-def _factorial(design: DesignSchema, regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
-    road = list(dict.fromkeys(name for row in rows for name in row.variant.cell))
-    factors = [name for name in road if name in design.steps] if design.steps else road
-    cells = {
-        tuple(digit == "1" for digit in row.variant.name.removeprefix("factorial.")): row.values
-        for row in rows
-        if row.variant.design == "factorial" and _counts(row)
-    }
-    return [
-        _contrast_line(regime, contrast, "factorial", rows[0].decimals)
-        for contrast in factorial_contrasts(cells, factors)
-    ]
-
-
-def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
-    by_name = {row.variant.name: row for row in rows}
-    lines: list[EffectLine] = []
-    placed: list[PlacedEffect] = []
-    cells: dict[frozenset[str], Values] = {}
-    for row in rows:
-        before = by_name.get(row.variant.follows or "")
-        is_on_road = _is_on_road(row)
-        if not (row.variant.design == "orders" or is_on_road):
-            continue
-        if _counts(row):
-            cells[frozenset(row.variant.cell)] = row.values
-        if before is None:
-            continue
-        delta = effect_against(row, before)
-        if _counts(row) and _counts(before):
-            shared = row.values.keys() & before.values.keys()
-            differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
-            placed.append(PlacedEffect(row.variant.step, differences))
-        order = (
-            "the road"
-            if is_on_road
-            else row.variant.name.partition(".")[0].replace("order", "order ")
-        )
-        place = f"step {len(row.variant.cell)} of {order}"
-        note = _end_of(row) or _end_of(before)
-        lines.append(EffectLine(regime, PLACE, f"{row.variant.step}, {place}", delta, note, place))
-    steps = list(dict.fromkeys(line.step for line in placed))
-    contrasts = order_contrasts(placed, cells, steps)
-    return [
-        *(_contrast_line(regime, contrast, "orders", rows[0].decimals) for contrast in contrasts),
-        *lines,
-    ]
-
-
-def _untold(pairs: Sequence[str]) -> list[str]:
-    return (
-        [f"interactions that these orders cannot tell from others: {', '.join(pairs)}"]
-        if pairs
-        else []
+        of_regime[regime] = EFFECTS[design.name](design, RegimeRows(regime, found, looks))
+    effects = of_regime.values()
+    return Section(
+        design=design.name,
+        rows=[row for row in rows if row.variant.design == design.name],
+        lines=[line for one in effects for line in one.lines],
+        left_out=[reason for one in effects for reason in one.left_out],
+        title=design.title,
+        explanation=" ".join([design.explanation, *_remarks(of_regime)]),
     )
 
 
-def _contrast_line(regime: str, contrast: Contrast, versus: str, decimals: int) -> EffectLine:
-    kind = MAIN if len(contrast.factors) == 1 else INTERACTION
-    delta = StepEffect(contrast.effect, versus, decimals=decimals) if contrast.effect else None
-    return EffectLine(regime, kind, " × ".join(contrast.factors), delta, contrast.caveat)
-
-
-def _left_out(design: str, rows: Sequence[StepRow]) -> list[str]:
-    """Averages over cells would hide these."""
-    if design not in ("factorial", "orders"):
-        return []
-    counted = [
-        row
-        for row in rows
-        if row.variant.design == design or (design == "orders" and _is_on_road(row))
-    ]
+def _remarks(of_regime: dict[str, Effects]) -> list[str]:
+    """What holds in all regimes once, and what holds in some of them with their names."""
+    regimes: dict[str, list[str]] = {}
+    for regime, effects in of_regime.items():
+        for remark in effects.remarks:
+            regimes.setdefault(remark, []).append(regime)
     return [
-        f"{row.variant.label}: {_end_of(row) or ('no trial recorded it' if row.unrecorded else 'no trial is done')}"
-        for row in counted
-        if not _counts(row)
+        remark if len(where) == len(of_regime) else f"{', '.join(where)}: {remark}"
+        for remark, where in regimes.items()
     ]
-
-
-def _counts(row: StepRow) -> bool:
-    """Whether averages may have it among them."""
-    return row.is_healthy and bool(row.values)
-
-
-def _is_on_road(row: StepRow) -> bool:
-    return row.variant.design == "roadmap" and not row.variant.side
-
-
-def _end_of(row: StepRow) -> str:
-    if row.is_mixed:
-        return f"{row.mixture}, {len(row.finished_values)} finished"
-    return f"all {row.mixture}" if row.mixture else ""
 
 
 def section_to_json(section: Section) -> dict[str, Any]:
     """The form of a design in `report --format json`."""
     return {
         "design": section.design,
+        "explanation": section.explanation,
         "rows": [row_to_json(row) for row in section.rows],
-        "effects": [
-            {
-                "regime": line.regime,
-                "kind": line.kind,
-                "label": line.label,
-                "note": line.note,
-                **(effect_to_json(line.delta) or {}),
-            }
-            for line in section.lines
-        ],
+        "effects": [line.to_json() for line in section.lines],
         "left_out": list(section.left_out),
     }

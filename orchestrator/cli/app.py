@@ -230,7 +230,8 @@ def report(
     form = form or _format_of(output)
     if form is Format.PNG and output is None:
         raise UsageError("a PNG does not go to a terminal; name a file with --output")
-    roadmap = report_sweep(load_sweep(spec, store), open_store(store), metric, mode)
+    loaded = load_sweep(spec, store)
+    roadmap = report_sweep(loaded, open_store(store), metric, mode, shown_by="report")
     if form is Format.TABLE and output is None:
         _print_roadmap(roadmap)
         return
@@ -344,7 +345,7 @@ def _run(
             soft_wrap=True,
         )
         raise typer.Exit(130)
-    _print_roadmap(report_sweep(spec, where))
+    _print_roadmap(report_sweep(spec, where, shown_by="run"))
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
         again = escape(shlex.join([str(spec.path), *elsewhere]))

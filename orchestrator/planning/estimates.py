@@ -7,6 +7,7 @@ from typing import Any
 
 from illama.cost import size_of
 from orchestrator.errors import counted
+from orchestrator.spec.designs import has_road
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.inference import Effect
@@ -89,19 +90,18 @@ def comparisons_of(spec: SweepSpec, trials: Sequence[TrialSpec]) -> int:
     """How many comparisons the report's family will have: pairs of variants, each pair once, and averages over cells."""
     fingerprints = {(trial.regime, trial.variant): trial.fingerprint for trial in reversed(trials)}
     designs = [design for design in spec.schema.design if _is_tested(spec, design.name)]
-    has_road = any(design.name == "roadmap" for design in spec.schema.design)
+    on_road = has_road(spec.schema.design)
+    of_pairs = {
+        design.name for design in spec.schema.design if design.is_road or design.compares_two_cells
+    }
     pairs = set()
     for variant in spec.road:
-        is_pair = not has_road or variant.design in ("roadmap", "one_factor", "leave_one_out")
+        is_pair = not on_road or variant.design in of_pairs
         if variant.follows and is_pair and _is_tested(spec, variant.design):
             names = ((variant.regime, variant.name), (variant.regime, variant.follows))
             sides = frozenset(fingerprints.get(name, "/".join(name)) for name in names)
             pairs |= {sides} if len(sides) == 2 else set()
-    averages = 0
-    for design in designs:
-        steps = len(design.steps or spec.schema.steps)
-        if design.name in ("factorial", "orders"):
-            averages += steps * (steps + 1) // 2  # effects and two-way interactions
+    averages = sum(design.averages(len(spec.schema.steps)) for design in designs)
     return len(pairs) + averages * len({variant.regime for variant in spec.road})
 
 

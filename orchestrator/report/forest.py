@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from orchestrator.analysis.design_effects.lines import place_text
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import EffectLine
@@ -54,9 +55,8 @@ def place_strips(lines: Sequence[EffectLine]) -> str:
     """A row for each step with its effect at every place that it has in some order: whether the place matters, at a glance."""
     of_step: dict[str, list[EffectLine]] = {}
     for line in lines:
-        of_step.setdefault(f"{line.regime}/{line.step}" if line.regime else line.step, []).append(
-            line
-        )
+        [step] = line.steps
+        of_step.setdefault(f"{line.regime}/{step}" if line.regime else step, []).append(line)
     means = [line.delta.effect.mean for line in lines if line.delta and line.delta.effect]
     axis = scale_around([0.0, *means])
     grid, head = _grid_and_head(axis)
@@ -81,14 +81,19 @@ def _strip(label: str, places: Sequence[EffectLine], axis: Scale, grid: str) -> 
                 number_text(end, found[0][0].decimals, "+") for end in (min(means), max(means))
             )
         )
-    for delta, effect, place in sorted(found, key=lambda item: item[2].place.endswith("the road")):
-        kind = "point road-place" if place.place.endswith("the road") else "point"
-        title = escape(f"{place.place}: {delta_text(delta)} {place.note}".strip(), quote=True)
+    for delta, effect, line in sorted(found, key=lambda item: _is_on_road(item[2])):
+        kind = "point road-place" if _is_on_road(line) else "point"
+        where = place_text(line.place) if line.place else ""
+        title = escape(f"{where}: {delta_text(delta)} {line.note}".strip(), quote=True)
         marks += f'<span class="{kind}" title="{title}" style="left:{axis.percent(effect.mean):.2f}%"></span>'
     return (
         f'<div class="row"><div class="name">{escape(label)}</div><div class="track">{grid}{marks}</div>'
         f'<div class="numbers"><span class="value">{numbers}</span></div></div>'
     )
+
+
+def _is_on_road(line: EffectLine) -> bool:
+    return line.place is not None and line.place.order == 0
 
 
 def _grid_and_head(axis: Scale) -> tuple[str, str]:

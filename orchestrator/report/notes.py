@@ -8,6 +8,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
 from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.report.declaration import declaration_text
 from orchestrator.report.words import number_text, search_text, seeds_text, step_name, when_text
 from orchestrator.stats.inference import LEVEL
 from orchestrator.stats.power import SEEDS_LIMIT
@@ -45,6 +46,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         *_metrics(roadmap),
         *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
         *_searches_to_come(roadmap),
+        *filter(None, [declaration_text(roadmap.declaration)]),
         *(f"reference: {source}" for source in sorted(sources)),
     ]
 

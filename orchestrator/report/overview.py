@@ -29,7 +29,7 @@ def plan_table(plan: Plan) -> RenderableType:
     lines = []
     for group in _by_variant(plan.trials):
         trial = group[0].trial
-        label = trial.name.rpartition("-seed")[0]
+        label = trial.variant_label
         params, flops = size_of(trial.config)
         costs = [] if params is None or flops is None else [f"{params:,}", flops_text(flops)]
         lines.append(

@@ -1,48 +1,78 @@
-"""Balanced fractions of a two-level factorial: half, a quarter, an eighth of all combinations, as far from confounded as can be.
+"""Balanced fractions of a two-level factorial: half, a quarter, an eighth of all combinations.
 
-A regular fraction 2^(k-p) takes all combinations of k - p factors and sets each of the other p to a product of some of them.
-The price is that effects come in groups that cannot be told apart; the resolution is the length of the shortest word of the
-defining relation: from 5 on main effects and two-way interactions stand alone, at 4 interactions mix with each other, at 3 with
-main effects.
+A regular fraction 2^(k-p) takes all combinations of k - p factors and sets each of the other p to a
+product of some of them. The price is that effects come in groups that cannot be told apart. The
+defining relation names the products that are the same in every cell; the length of its shortest
+word is the resolution: from 5 on main effects and two-way interactions stand alone, at 4
+interactions mix with each other, at 3 with main effects.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations, product
+from collections.abc import Sequence
+from itertools import product
 
 FRACTIONS = {"1": 0, "1/2": 1, "1/4": 2, "1/8": 3}
-"""What may be asked for, and how many factors are then set by others."""
+"""Fractions that may be asked for, and how many factors are then set by others."""
+
+_GENERATORS = {
+    (5, 2): ("ab", "ac"),
+    (6, 2): ("abc", "abd"),
+    (7, 2): ("abc", "abde"),
+    (8, 2): ("abcd", "abef"),
+    (9, 2): ("abcde", "abcfg"),
+    (10, 2): ("abcde", "abcfgh"),
+    (6, 3): ("ab", "ac", "bc"),
+    (7, 3): ("abc", "abd", "acd"),
+    (8, 3): ("abc", "abd", "acde"),
+    (9, 3): ("abc", "abde", "acdf"),
+    (10, 3): ("abcd", "abef", "aceg"),
+    (11, 3): ("abcde", "abcfg", "abdfh"),
+}
+"""Generators by factors and halvings: free factors, `a` the first, whose product sets another.
+
+Found by looking at all choices for the longest shortest word, and the fewest of that length. With
+one halving it is the product of all free factors.
+"""
 
 Word = frozenset[int]
 """Factors whose product is the same in every cell."""
 
 
 def cells_of(factors: int, halvings: int) -> tuple[list[tuple[bool, ...]], int]:
-    """The combinations of the best fraction, each a level for every factor, and its resolution (0 for the whole factorial).
+    """The combinations of the best fraction, each a level for every factor, and its resolution.
 
-    The combination without any factor is always among them. Raises `ValueError` where the fraction leaves fewer than the
-    resolution of 3, at which not even main effects can be told apart.
+    The combination without any factor is always among them. The whole factorial has resolution 0.
+    Raises `ValueError` where the fraction leaves a resolution below 3, at which not even main
+    effects can be told apart.
     """
-    free = factors - halvings
     if halvings == 0:
         return [*product((False, True), repeat=factors)], 0
-    best: tuple[int, int, Sequence[Word]] | None = None
-    for generators in combinations(list(_products(free)), halvings):
-        words = _defining_words(generators, free)
-        shortest = min(map(len, words))
-        rank = (shortest, -sum(len(word) == shortest for word in words))
-        if best is None or rank > best[:2]:
-            best = (*rank, generators)
-    if best is None or best[0] < 3:
+    generators = _generators(factors, halvings)
+    if not generators:
         raise ValueError(
-            f"{factors} steps cannot be cut to 1/{2**halvings} without main effects that cannot be told apart"
+            f"{factors} steps cannot be cut to 1/{2**halvings} without main effects "
+            "that cannot be told apart"
         )
-    return [_completed(cell, best[2]) for cell in product((False, True), repeat=free)], best[0]
+    free = factors - halvings
+    resolution = min(map(len, _defining_words(generators, free)))
+    cells = [_completed(cell, generators) for cell in product((False, True), repeat=free)]
+    return cells, resolution
 
 
-def _products(free: int) -> Iterator[Word]:
-    """Sets of at least two free factors: what another factor can be set to."""
-    for size in range(2, free + 1):
-        yield from map(frozenset, combinations(range(free), size))
+def fractions_for(factors: int) -> list[str]:
+    """The fractions that so many factors can be cut to; the whole is always one of them."""
+    return [
+        name
+        for name, halvings in FRACTIONS.items()
+        if halvings == 0 or _generators(factors, halvings)
+    ]
+
+
+def _generators(factors: int, halvings: int) -> list[Word]:
+    """The products that set the last factors; empty where no fraction keeps main effects apart."""
+    if halvings == 1:
+        return [frozenset(range(factors - 1))] if factors >= 3 else []
+    letters = _GENERATORS.get((factors, halvings), ())
+    return [frozenset(ord(letter) - ord("a") for letter in word) for word in letters]
 
 
 def _defining_words(generators: Sequence[Word], free: int) -> list[Word]:
@@ -54,7 +84,7 @@ def _defining_words(generators: Sequence[Word], free: int) -> list[Word]:
 
 
 def _completed(cell: tuple[bool, ...], generators: Sequence[Word]) -> tuple[bool, ...]:
-    """Add the factors that are set by others: on where an odd number of theirs is on, so that the empty cell stays empty."""
+    """Add the factors that others set: on where an odd number of theirs is on."""
     return (
         *cell,
         *(sum(cell[factor] for factor in generator) % 2 == 1 for generator in generators),

@@ -1,14 +1,16 @@
 """What the names in a spec say about each other: unique steps, and steps that require or exclude one another."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import did_you_mean_one_of
+from orchestrator.spec.designs import ALL_STEPS, DESIGNS, has_road
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.step_schema import SideSchema, StepSchema
 
-_RESERVED = ("only.", "without.", "factorial.", "order1.")
-"""How the cells of other designs begin."""
+_RESERVED = re.compile("|".join(design.names for design in DESIGNS.values() if design.names))
+"""How the names of the designs' cells begin."""
 
 
 def check_spec(schema: SweepSchema, document: Document, baseline: str) -> None:
@@ -16,6 +18,7 @@ def check_spec(schema: SweepSchema, document: Document, baseline: str) -> None:
     _check_names(schema, document, baseline)
     _check_regimes(schema, document)
     _check_relations(schema, document)
+    _check_designs(schema, document)
 
 
 def reason_against(cell: Sequence[str], steps: Mapping[str, StepSchema]) -> str | None:
@@ -44,7 +47,7 @@ def _check_names(schema: SweepSchema, document: Document, baseline: str) -> None
                     location,
                     f"'{baseline}' is the name of the configuration before any step; choose another",
                 )
-            elif name.startswith(_RESERVED) or name == "all_steps":
+            elif _RESERVED.match(name) or name == ALL_STEPS:
                 document.add_problem(
                     location, f"'{name}' looks like a cell of a design; choose another name"
                 )
@@ -88,7 +91,7 @@ def _check_regimes(schema: SweepSchema, document: Document) -> None:
 
 def _check_relations(schema: SweepSchema, document: Document) -> None:
     names = [step.name for step in schema.steps]
-    has_road = any(design.name == "roadmap" for design in schema.design)
+    on_road = has_road(schema.design)
     for index, step in enumerate(schema.steps):
         for key in ("requires", "conflicts"):
             for place, other in enumerate(getattr(step, key)):
@@ -96,13 +99,22 @@ def _check_relations(schema: SweepSchema, document: Document) -> None:
                 if other not in names or other == step.name:
                     hint = did_you_mean_one_of(other, [name for name in names if name != step.name])
                     document.add_problem(location, f"there is no other step '{other}'{hint}")
-                elif has_road and key == "requires" and other not in names[:index]:
+                elif on_road and key == "requires" and other not in names[:index]:
                     document.add_problem(
                         location,
                         f"step '{step.name}' requires '{other}', which comes later on the road",
                     )
-                elif has_road and key == "conflicts" and other in names[:index]:
+                elif on_road and key == "conflicts" and other in names[:index]:
                     document.add_problem(
                         location,
                         f"step '{step.name}' conflicts with '{other}', which is on the road before it",
                     )
+
+
+def _check_designs(schema: SweepSchema, document: Document) -> None:
+    """Each design is asked for once: the cells of two of a kind would have the same names."""
+    names = [design.name for design in schema.design]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            message = f"design {name} is there already; its cells would have the same names"
+            document.add_problem(("design", index), message)

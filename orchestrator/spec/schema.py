@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from illama.config import RuntimeConfig, Settings
 from orchestrator.metrics import METRICS, Mode
+from orchestrator.spec.designs import DESIGNS, Design, read_design
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.step_schema import (
     Changes,
@@ -17,8 +26,6 @@ from orchestrator.spec.step_schema import (
     by_regime,
 )
 from orchestrator.stats.inference import Test
-
-DesignName = Literal["roadmap", "one_factor", "leave_one_out", "factorial", "orders"]
 
 
 class MetricSchema(Settings):
@@ -64,45 +71,14 @@ class CostSchema(Settings):
     """In whatever currency."""
 
 
-class DesignSchema(Settings):
-    """How steps become variants."""
+def _known_design(name: str) -> str:
+    if name not in DESIGNS:
+        raise ValueError(f"there is no design '{name}'; allowed: {', '.join(DESIGNS)}")
+    return name
 
-    name: DesignName
-    """`roadmap`: each step on top of the one before. `one_factor`: each step alone on the baseline. `leave_one_out`: all steps
-    but one. `factorial`: all combinations. `orders`: the roadmap in other orders."""
-    steps: list[Name] = []
-    """Of `factorial`: these alone; by default all steps."""
-    fraction: Literal["1", "1/2", "1/4", "1/8"] = "1"
-    """Of `factorial`: a balanced part of all combinations."""
-    count: PositiveInt = 3
-    """Of `orders`: how many others; `{orders: 3}` for short."""
-    seed: int = Field(default=0, ge=0)
-    """Of `orders`: which ones are drawn."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        """`roadmap`, `{orders: 3}` and `{factorial: {fraction: 1/2}}`."""
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
-            [(name, options)] = value.items()
-            return (
-                {"name": name, **options}
-                if isinstance(options, Mapping)
-                else {"name": name, "count": options}
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _options_fit(self) -> Self:
-        allowed = {"factorial": {"steps", "fraction"}, "orders": {"count", "seed"}}.get(
-            self.name, set()
-        )
-        if stray := self.model_fields_set - allowed - {"name"}:
-            options = ", ".join(sorted(allowed)) or "no options"
-            raise ValueError(f"design {self.name} has no option '{min(stray)}'; it takes {options}")
-        return self
+AnyDesign = Annotated[Design, BeforeValidator(read_design)]
+"""One of `DESIGNS`, with its options."""
 
 
 class AdaptiveSchema(Settings):
@@ -151,9 +127,11 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Settings that the baseline finds for itself, in each regime and recipe."""
     steps: list[StepSchema] = []
     """The road, in order."""
-    design: Annotated[list[DesignSchema], Field(min_length=1)] = [DesignSchema(name="roadmap")]
+    design: Annotated[list[AnyDesign], Field(min_length=1)] = [read_design("roadmap")]
     """One design or a list of them; cells that coincide are trained once."""
-    family: Annotated[list[DesignName], Field(min_length=1)] | None = None
+    family: (
+        Annotated[list[Annotated[str, AfterValidator(_known_design)]], Field(min_length=1)] | None
+    ) = None
     """Designs whose comparisons are tested and corrected together; `all`, the default, are those
     of every table. What other designs show is then described."""
     regimes: dict[Name, Changes] = {}

@@ -134,7 +134,10 @@ class Search:
     def is_needed_by(self, variant: Variant) -> bool:
         """Whether the variant has what is found here among its settings; cells of other designs wait for the whole road."""
         own = self.variant
-        builds_on = variant.design != own.design or variant.cell[: len(own.cell)] == own.cell
+        builds_on = (
+            variant.design != own.design
+            or variant.cell.steps[: len(own.cell.steps)] == own.cell.steps
+        )
         return variant.regime == own.regime and (
             variant.name == own.name or (not own.side and builds_on)
         )

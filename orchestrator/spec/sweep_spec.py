@@ -14,12 +14,13 @@ from illama.config.imports import import_from, sources
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY
 from orchestrator.spec.changes import is_own_training
-from orchestrator.spec.designs import SkippedCell, Variants, variants_of
+from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.messages import add_validation_problems
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.step_schema import ReferenceSchema
+from orchestrator.spec.variants import Variants, variants_of
 from orchestrator.trial import Variant
 
 

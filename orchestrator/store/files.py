@@ -68,6 +68,27 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield parse_json(path, line, f"line {number}: ")
 
 
+def readable_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that nothing depends on: those that cannot be read are left out."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return
+    for line in content.split(b"\n")[:-1]:
+        try:
+            yield parse_json(path, line)
+        except StoreError:
+            continue
+
+
+def append_if_writable(path: Path, value: Mapping[str, Any]) -> None:
+    """As `append_json_line`; nothing where the folder is not there or cannot be written."""
+    try:
+        append_json_line(path, value)
+    except OSError:
+        return
+
+
 def parse_json(path: Path, text: bytes, where: str = "") -> dict[str, Any]:
     """One JSON object out of `path`. Raises `StoreError` where the file is damaged; `where` in it is for the message."""
     try:

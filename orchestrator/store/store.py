@@ -2,6 +2,8 @@
 
     <root>/<sweep>/sweep.yaml                 the spec as last submitted, byte for byte
     <root>/<sweep>/lease.json                 who is at work on the sweep (`orchestrator.store.lease`)
+    <root>/<sweep>/declarations.jsonl         each version of the spec, and when it was submitted first
+    <root>/<sweep>/looks.jsonl                seeds whose results were shown in full, each declaration once
     <root>/<sweep>/trials/<trial>-<8 hex>/
         trial.json        what to do, and where it came from
         attempts.jsonl    a line when an attempt starts, a line when it ends
@@ -31,7 +33,7 @@ from orchestrator.store.files import (
     write_json,
     write_whole,
 )
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import SEARCHED, Outcome, State, TrialRecord, TrialSpec
 
 RESULT_FORMAT = 1
 _TAIL_BYTES = 16_384
@@ -336,6 +338,14 @@ class Store:
             if done and _fingerprint_of(path) == trial.fingerprint:
                 return done
         return own.record(live_session, trial.pruning)
+
+    def searched_as(self, trial: TrialSpec) -> list[str]:
+        """The trials of searches, in any sweep, that are the same training: `sweep/variant@3-seed0`."""
+        return [
+            f"{path.parent.parent.name}/{path.name.rpartition('-')[0]}"
+            for path in self._directories.get(trial.fingerprint[:8], [])
+            if SEARCHED in path.name and _fingerprint_of(path) == trial.fingerprint
+        ]
 
     @cached_property
     def _directories(self) -> dict[str, list[Path]]:

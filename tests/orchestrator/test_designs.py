@@ -1,16 +1,21 @@
 """From steps to variants: every design, what each variant is, and which cells make no sense."""
 
+from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented import digest, spec_of
+from invented import End, digest, roadmap_of, spec_of
 
+from orchestrator.analysis.design_effects import EFFECTS
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import trials_of
+from orchestrator.spec.designs import DESIGNS, Design, Ground, PlannedCell
+from orchestrator.spec.latin_squares import is_balanced_for_order, most_uneven
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.trial import Variant
+from orchestrator.trial import Cell, Place, Variant
 
 STEPS = """
 steps:
@@ -34,7 +39,7 @@ def problems(tmp_path: Path, body: str) -> str:
 def test_the_road_adds_each_step_to_the_one_before(tmp_path: Path) -> None:
     road = variants(spec_of(tmp_path, STEPS), "roadmap")
     assert list(road) == ["baseline", "norm", "last", "causal", "soft"]
-    assert road["soft"].cell == ("norm", "last", "causal", "soft")
+    assert road["soft"].cell.steps == ("norm", "last", "causal", "soft")
     final = road["soft"].config
     assert (final.model.norm, final.model.class_token, final.model.attention) == (
         "rmsnorm",
@@ -67,9 +72,9 @@ def test_leave_one_out_lacks_one_step_and_shows_what_it_had_before(tmp_path: Pat
 
 def test_without_a_road_the_whole_model_is_trained_too(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: leave_one_out" + STEPS)
-    assert [v.name for v in spec.variants if v.cell == ("norm", "last", "causal", "soft")] == [
-        "all_steps"
-    ]
+    assert [
+        v.name for v in spec.variants if v.cell.steps == ("norm", "last", "causal", "soft")
+    ] == ["all_steps"]
 
 
 def test_leaving_out_a_step_that_later_ones_overwrite_is_no_cell(tmp_path: Path) -> None:
@@ -87,7 +92,7 @@ def test_factorial_has_all_combinations_that_make_sense(tmp_path: Path) -> None:
     assert set(cells) == {
         f"factorial.{norm}{rest}" for norm in "01" for rest in ("000", "100", "110", "111")
     }
-    assert cells["factorial.1110"].cell == ("norm", "last", "causal")
+    assert cells["factorial.1110"].cell.steps == ("norm", "last", "causal")
 
 
 def test_a_fraction_is_a_balanced_part(tmp_path: Path) -> None:
@@ -97,13 +102,13 @@ def test_a_fraction_is_a_balanced_part(tmp_path: Path) -> None:
     cells = variants(spec_of(tmp_path, body), "factorial")
     assert len(cells) == 4
     for step in "abc":
-        assert sum(step in variant.cell for variant in cells.values()) == 2
-    assert all("d" not in variant.cell for variant in cells.values())
+        assert sum(step in variant.cell.steps for variant in cells.values()) == 2
+    assert all("d" not in variant.cell.steps for variant in cells.values())
 
 
 def test_orders_are_others_than_the_road_and_keep_what_steps_require(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 3}]" + STEPS)
-    orders = {v.cell for v in variants(spec, "orders").values() if len(v.cell) == 4}
+    orders = {v.cell.steps for v in variants(spec, "orders").values() if len(v.cell.steps) == 4}
     assert orders == {
         ("last", "norm", "causal", "soft"),
         ("last", "causal", "norm", "soft"),
@@ -125,15 +130,124 @@ def test_orders_are_the_same_each_time_and_others_for_another_seed(tmp_path: Pat
     )
     names = [
         [
-            v.cell
+            v.cell.steps
             for v in spec_of(
-                tmp_path, f"design: {{orders: {{count: 2, seed: {s}}}}}{steps}"
+                tmp_path, f"design: {{orders: {{count: 2, balanced: false, seed: {s}}}}}{steps}"
             ).variants
         ]
         for s in (0, 0, 1)
     ]
     assert names[0] == names[1]
     assert names[0] != names[2]
+
+
+FREE_STEPS = """
+steps:
+  - {name: a, change: {model.norm: rmsnorm}}
+  - {name: b, change: {model.feed_forward: swiglu}}
+  - {name: c, change: {model.position: rope}}
+  - {name: d, change: {train.lr: 1e-3}}
+"""
+
+
+def orders_of(spec: SweepSpec) -> list[tuple[str, ...]]:
+    """The orders that go through all steps, the road's first where the sweep trains it."""
+    return [
+        variant.cell.steps
+        for variant in spec.variants
+        if variant.cell.place and variant.cell.place.position == len(spec.schema.steps)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_as_many_orders_as_steps_are_a_latin_square_with_the_road_in_it(
+    tmp_path: Path, seed: int
+) -> None:
+    spec = spec_of(
+        tmp_path, f"design: [roadmap, {{orders: {{count: 3, seed: {seed}}}}}]" + FREE_STEPS
+    )
+    orders = orders_of(spec)
+    assert orders[:2] == [("a", "b", "c", "d"), ("d", "c", "b", "a")]
+    assert all(len({order[place] for order in orders}) == 4 for place in range(4))
+    assert is_balanced_for_order(orders)
+
+
+def test_asking_for_more_orders_keeps_the_first_ones(tmp_path: Path) -> None:
+    for steps in (FREE_STEPS, STEPS.replace("requires: [last]", "requires: [norm]")):
+        few, many = (
+            orders_of(spec_of(tmp_path, f"design: [roadmap, {{orders: {count}}}]" + steps))
+            for count in (2, 9)
+        )
+        assert many[:3] == few
+        assert len(set(many)) == len(many)
+
+
+def test_without_a_road_its_order_is_the_first(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: {orders: 4}" + FREE_STEPS)
+    assert orders_of(spec)[0] == ("a", "b", "c", "d")
+    assert most_uneven(orders_of(spec)) == 0
+    assert {variant.cell.place.order for variant in spec.variants if variant.cell.place} == {
+        *(1, 2, 3, 4)
+    }
+
+
+def test_orders_that_do_not_exist_are_told_of(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, {orders: 9}]" + STEPS)
+    assert [(cell.name, cell.reason) for cell in spec.skipped] == [
+        ("order4 to order9", "only 3 other orders that make sense could be found")
+    ]
+
+
+def test_a_step_that_changes_nothing_in_a_regime_is_no_factor_there(tmp_path: Path) -> None:
+    body = "design: {factorial: {steps: [slower, norm]}}\nregimes: {one: {}, two: {}}\nsteps:\n"
+    body += "- {name: slower, regimes: {one: {train.lr: 1e-3}}}\n"
+    body += "- {name: norm, change: {model.norm: rmsnorm}}\n"
+    spec = spec_of(tmp_path, body)
+    factors = {v.regime: tuple(v.cell.levels) for v in variants(spec, "factorial").values()}
+    assert factors == {"one": ("slower", "norm"), "two": ("norm",)}
+
+
+def test_cells_know_their_steps_levels_and_places(tmp_path: Path) -> None:
+    designs = "design: [roadmap, factorial, leave_one_out, {orders: 1}]"
+    found = {v.name: v.cell for v in spec_of(tmp_path, designs + FREE_STEPS).variants}
+    assert found["baseline"] == Cell()
+    assert found["b"] == Cell(("a", "b"), place=Place(0, 2))
+    levels = {"a": False, "b": True, "c": False, "d": True}
+    assert found["factorial.0101"] == Cell(("b", "d"), levels)
+    assert found["without.c"] == Cell(("a", "b", "d"))
+    assert found["order1.c"] == Cell(("d", "c"), place=Place(1, 2))
+
+
+class Pairs(Design):
+    """A design of a test: each step with the one behind it."""
+
+    title: ClassVar[str] = "Pairs"
+    explanation: ClassVar[str] = "What two neighbours do together."
+
+    def cells(self, ground: Ground) -> list[PlannedCell]:
+        return [
+            PlannedCell(self.name, f"pair.{one}", Cell((one, other)), "baseline", one)
+            for one, other in pairwise(ground.steps)
+        ]
+
+
+def test_another_design_is_a_class_and_a_line_in_each_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DESIGNS, "pairs", Pairs)
+    monkeypatch.setitem(EFFECTS, "pairs", EFFECTS["one_factor"])
+    spec = spec_of(tmp_path, "design: [roadmap, pairs]" + FREE_STEPS)
+    assert list(variants(spec, "pairs")) == ["pair.a", "pair.b", "pair.c"]
+    ends: dict[str, list[End | None]] = {
+        v.name: [50.0 + len(v.cell.steps), 51.0 + len(v.cell.steps)] for v in spec.variants
+    }
+    [section] = roadmap_of(spec, ends).sections
+    assert section.title == "Pairs"
+    assert [line.delta and line.delta.effect.mean for line in section.lines] == [2.0] * 3
+
+
+def test_every_design_beside_the_road_has_its_effects() -> None:
+    assert {name for name, design in DESIGNS.items() if not design.is_road} == EFFECTS.keys()
 
 
 def test_coinciding_cells_have_one_fingerprint(tmp_path: Path) -> None:
@@ -226,8 +340,44 @@ steps:
         ),
         (
             "design: {factorial: {steps: [x]}}\nsteps: [{name: a, change: {train.lr: 1}}]",
-            "factorial: there is no step 'x'",
+            "factorial: there is no step 'x' on the road; allowed: a",
         ),
+        (
+            "design: [roadmap, {factorial: {steps: [norm, lats]}}]" + STEPS,
+            "sweep.yaml:8:46: factorial: there is no step 'lats' on the road; did you mean 'last'?",
+        ),
+        (
+            "design:\n- {name: factorial, steps: [norm, norm]}" + STEPS,
+            "sweep.yaml:9:35: factorial: step 'norm' is named twice",
+        ),
+        (
+            "design: {factorial: {fraction: 1/8}}" + STEPS.replace("requires", "conflicts"),
+            "4 steps cannot be cut to 1/8 without main effects that cannot be told apart; "
+            "possible: 1, 1/2",
+        ),
+        (
+            "design: {factorial: {fraction: 1/3}}",
+            "design.0.fraction cannot be '1/3'; allowed: 1, 1/2, 1/4, 1/8",
+        ),
+        (
+            "design: {factorial: {fractoin: 1/2}}",
+            "design factorial has no option 'fractoin'; it takes fraction, steps; "
+            "did you mean 'fraction'?",
+        ),
+        (
+            "design: {factorial: 3}",
+            "design factorial: 3 is no mapping of options; it takes fraction",
+        ),
+        ("design: {orders: none}", "design.0.count: it should be a valid integer, found 'none'"),
+        ("design: {orders: {balanced: maybe}}", "design.0.balanced: it should be a valid boolean"),
+        ("design: [roadmap, {ordres: 3}]", "design.1.name cannot be 'ordres'; allowed: roadmap"),
+        ("design: [3]", "design.0: it should be"),
+        ("design: [{steps: [a]}]", "design.0.name cannot be 'steps'"),
+        (
+            "design: [{orders: 1}, {orders: 2}]" + STEPS,
+            "design orders is there already; its cells would have the same names",
+        ),
+        ("steps: [{name: order12.a, change: {train.lr: 1}}]", "looks like a cell of a design"),
         (
             "design: {factorial: {fraction: 1/4}}" + STEPS.replace("requires", "conflicts"),
             "cannot be told apart",
@@ -294,6 +444,6 @@ def test_any_design_of_any_steps_names_each_variant_once_and_trains_what_its_cel
     assert len(labels) == len(set(labels))
     for variant in spec.variants:
         model, train = variant.config.model, variant.config.train
-        assert (model.norm == "rmsnorm") == ("a" in variant.cell)
-        assert (model.attention == "causal") == ("c" in variant.cell)
-        assert (train.lr == 1e-3) == ("e" in variant.cell)
+        assert (model.norm == "rmsnorm") == ("a" in variant.cell.steps)
+        assert (model.attention == "causal") == ("c" in variant.cell.steps)
+        assert (train.lr == 1e-3) == ("e" in variant.cell.steps)

@@ -264,7 +264,7 @@ def test_averages_over_a_design_leave_out_cells_that_lack_the_metric(tmp_path: P
     body = "metric: {name: train/loss}\ndesign: factorial\nsteps:\n" + BODY.partition("steps:\n")[2]
     spec = spec_of(tmp_path, re.sub(r"    reference.*\n", "", body))
     lacking = "factorial.010"
-    ends = {variant.name: [70.0 + len(variant.cell), 71.0, 73.0] for variant in spec.variants}
+    ends = {variant.name: [70.0 + len(variant.cell.steps), 71.0, 73.0] for variant in spec.variants}
     [section] = build_roadmap(
         spec, trials_of(spec, digest), without("train/loss", (lacking,), ends)
     ).sections

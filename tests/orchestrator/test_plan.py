@@ -45,7 +45,7 @@ def read(tmp_path: Path, text: str) -> dict[str, Any]:
     return value
 
 
-def pasted(tmp_path: Path, body: str, step: str, control: str, seeds: int = 6) -> SweepSpec:
+def pasted(tmp_path: Path, body: str, step: str, control: str, seeds: int = 9) -> SweepSpec:
     """The spec with the control of a warning beside a step, as a reader would paste it."""
     value = yaml.safe_load(body)
     for candidate in value["steps"]:
@@ -204,7 +204,7 @@ BIGGER = "steps: [{name: swiglu, change: {model.feed_forward: swiglu, model.mult
 def test_architecture_and_recipe_at_once_are_found_and_the_control_resolves_it(
     tmp_path: Path,
 ) -> None:
-    warning = only(spec_of(tmp_path, BOTH, 6), "confounded-step")
+    warning = only(spec_of(tmp_path, BOTH, 9), "confounded-step")
     assert warning.line == len(HEAD.splitlines()) + 1
     assert "architecture (model.norm) and recipe (train.lr)" in warning.message
     assert read(tmp_path, warning.control) == {
@@ -216,54 +216,54 @@ def test_architecture_and_recipe_at_once_are_found_and_the_control_resolves_it(
 def test_a_recipe_retuned_on_one_side_only_is_found_and_the_control_resolves_it(
     tmp_path: Path,
 ) -> None:
-    warning = only(spec_of(tmp_path, RETUNED, 6), "one-sided-recipe")
+    warning = only(spec_of(tmp_path, RETUNED, 9), "one-sided-recipe")
     assert "after the architecture has changed (norm)" in warning.message
     assert codes(pasted(tmp_path, RETUNED, "retuned", warning.control)) == []
 
 
 def test_a_recipe_tuned_before_the_architecture_changes_is_on_both_sides(tmp_path: Path) -> None:
     body = "steps: [{name: retuned, change: {train.lr: 1e-3}}, {name: norm, change: {model.norm: rmsnorm}}]"
-    assert codes(spec_of(tmp_path, body, 6)) == []
+    assert codes(spec_of(tmp_path, body, 9)) == []
 
 
 def test_a_drift_in_size_is_found_and_the_control_resolves_it(tmp_path: Path) -> None:
-    warning = only(spec_of(tmp_path, BIGGER, 6), "size-drift")
+    warning = only(spec_of(tmp_path, BIGGER, 9), "size-drift")
     assert "parameters" in warning.message
-    assert "size-drift" not in codes(spec_of(tmp_path, "tolerance: 0.5\n" + BIGGER, 6))
+    assert "size-drift" not in codes(spec_of(tmp_path, "tolerance: 0.5\n" + BIGGER, 9))
     assert warning.control
     assert codes(pasted(tmp_path, BIGGER, "swiglu", warning.control)) == []
 
 
 def test_a_wider_network_gets_the_old_one_at_its_width_as_control(tmp_path: Path) -> None:
     body = "steps: [{name: wider, change: {model.embed_dim: 72, model.norm: rmsnorm}}]"
-    warning = only(spec_of(tmp_path, body, 6), "size-drift")
+    warning = only(spec_of(tmp_path, body, 9), "size-drift")
     assert read(tmp_path, warning.control)["side"] == {
         "wider_size_only": {"on": "baseline", "change": {"model.embed_dim": 72}}
     }
     assert codes(pasted(tmp_path, body, "wider", warning.control)) == []
     size_alone = "steps: [{name: wider, change: {model.embed_dim: 72}}]"
-    assert only(spec_of(tmp_path, size_alone, 6), "size-drift").control == ""
+    assert only(spec_of(tmp_path, size_alone, 9), "size-drift").control == ""
 
 
 def test_a_step_that_changes_the_images_is_measured_on_others(tmp_path: Path) -> None:
     body = "steps: [{name: more_data, change: {data.val_fraction: 0.1}}, {name: norm, change: {model.norm: rmsnorm}}]"
-    warning = only(spec_of(tmp_path, body, 6), "other-images")
+    warning = only(spec_of(tmp_path, body, 9), "other-images")
     assert "'more_data' changes data.val_fraction" in warning.message
 
 
 def test_reading_the_best_epoch_is_warned_of(tmp_path: Path) -> None:
-    warning = only(spec_of(tmp_path, "metric: {epoch: best}\n" + NORM, 6), "best-epoch")
+    warning = only(spec_of(tmp_path, "metric: {epoch: best}\n" + NORM, 9), "best-epoch")
     assert warning.line == len(HEAD.splitlines()) + 1
-    assert "best-epoch" not in codes(spec_of(tmp_path, warning.control + "\n" + NORM, 6))
+    assert "best-epoch" not in codes(spec_of(tmp_path, warning.control + "\n" + NORM, 9))
 
 
 def test_a_clean_road_has_no_warnings(tmp_path: Path) -> None:
     body = "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: rope, change: {model.position: learned+rope}}]"
-    assert codes(spec_of(tmp_path, body, 6)) == []
+    assert codes(spec_of(tmp_path, body, 9)) == []
 
 
 def test_each_warning_is_given_once_for_all_regimes(tmp_path: Path) -> None:
-    assert codes(spec_of(tmp_path, "regimes: {one: {}, two: {train.epochs: 7}}\n" + BOTH, 6)) == [
+    assert codes(spec_of(tmp_path, "regimes: {one: {}, two: {train.epochs: 7}}\n" + BOTH, 9)) == [
         "confounded-step"
     ]
 

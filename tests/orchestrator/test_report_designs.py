@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from invented import End, roadmap_of, spec_of
 
-from orchestrator.analysis.sections import Section
+from orchestrator.analysis.sections import INTERACTION, MAIN, PLACE, Section
+from orchestrator.report.markup import to_latex, to_markdown
 from orchestrator.report.page import to_html
 from orchestrator.spec.fractions import cells_of
 from orchestrator.stats.contrasts import PlacedEffect, factorial_contrasts, order_contrasts
@@ -40,7 +41,8 @@ def section_of(tmp_path: Path, design: str, sick: tuple[str, ...] = ()) -> Secti
     spec = spec_of(tmp_path, f"design: [roadmap, {design}]" + STEPS)
     ends: dict[str, list[End | None]] = {
         v.name: [
-            ("collapsed", 10.0) if v.name in sick else value(v.cell, seed) for seed in range(3)
+            ("collapsed", 10.0) if v.name in sick else value(v.cell.steps, seed)
+            for seed in range(3)
         ]
         for v in spec.variants
     }
@@ -99,7 +101,7 @@ def test_a_collapsed_cell_is_left_out_by_name(tmp_path: Path) -> None:
 def test_a_place_of_the_road_that_an_average_lacks_is_told_too(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 2}]" + STEPS)
     ends: dict[str, list[End | None]] = {
-        v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants
+        v.name: [value(v.cell.steps, seed) for seed in range(3)] for v in spec.variants
     }
     road = roadmap_of(spec, ends | {"b": [("collapsed", 10.0), *ends["b"][1:]]})
     assert "b: 1 collapsed, 2 finished" in road.sections[0].left_out
@@ -116,8 +118,12 @@ def test_a_fraction_says_what_it_cannot_tell_apart() -> None:
     }
     contrasts = factorial_contrasts(values, names)
     assert resolution == 3
-    assert [c.caveat for c in contrasts[:3]] == ["if there are no interactions"] * 3
-    assert all(c.effect is None and "cannot be told" in c.caveat for c in contrasts[3:])
+    assert [c.aliases[0] for c in contrasts[:3]] == [("b", "c"), ("a", "c"), ("a", "b")]
+    assert [(c.effect, c.aliases) for c in contrasts[3:]] == [
+        (None, (("c",),)),
+        (None, (("b",),)),
+        (None, (("a",),)),
+    ]
 
 
 def test_a_fraction_of_resolution_5_gives_all_interactions() -> None:
@@ -130,17 +136,116 @@ def test_a_fraction_of_resolution_5_gives_all_interactions() -> None:
     assert found[("b", "e")].mean == pytest.approx(1.5)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("factors", "halvings"), [(3, 1), (4, 1), (5, 2), (6, 2), (7, 3)])
-def test_fractions_are_balanced(factors: int, halvings: int) -> None:
-    cells, _ = cells_of(factors, halvings)
-    levels = np.array(cells) * 2 - 1
-    assert len(set(cells)) == len(cells) == 2 ** (factors - halvings)
-    assert tuple([False] * factors) in cells
+FOUR_STEPS = STEPS + "  - {name: d, change: {train.lr: 1e-3}}\n"
+
+
+def test_a_fraction_names_the_interaction_that_an_effect_may_be(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, {factorial: {fraction: 1/2}}]" + FOUR_STEPS)
+    ends: dict[str, list[End | None]] = {
+        v.name: [50.0 + 4 * ({"b", "c", "d"} <= set(v.cell.steps)) + seed for seed in range(3)]
+        for v in spec.variants
+    }
+    roadmap = roadmap_of(spec, ends)
+    [section] = roadmap.sections
+    line = section.lines[0]
+    assert (line.label, line.note) == ("a", "together with b × c × d")
+    assert line.delta is not None
+    assert abs(line.delta.effect.mean) == pytest.approx(1.0)
+    assert "This is 1/2 of all combinations of 4 steps, of resolution IV" in section.explanation
+    for text in (
+        to_markdown(roadmap),
+        to_latex(roadmap).replace(r"$\times$", "×"),
+        to_html(roadmap),
+    ):
+        assert "together with b × c × d" in text
+        assert "resolution IV" in text
+
+
+def test_what_holds_in_some_regimes_alone_is_told_with_their_names(tmp_path: Path) -> None:
+    body = "design: {factorial: {fraction: 1/2}}\nregimes: {one: {}, two: {}}" + FOUR_STEPS
+    body = body.replace("d, change: {train.lr: 1e-3}", "d, regimes: {one: {train.lr: 1e-3}}")
+    [section] = roadmap_of(spec_of(tmp_path, body), {}).sections
     assert (
-        levels.T @ levels == len(cells) * np.eye(factors)
-    ).all()  # every factor on in half, every pair together in a quarter
-    with pytest.raises(ValueError, match="cannot be told apart"):
-        cells_of(3, 2)
+        "one: This is 1/2 of all combinations of 4 steps, of resolution IV" in section.explanation
+    )
+    assert (
+        "two: This is 1/2 of all combinations of 3 steps, of resolution III" in section.explanation
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (
+            3,
+            "Balanced over these 4 orders: every step stands at every place equally often, and every",
+        ),
+        (
+            1,
+            "As balanced over the places as 2 orders can be: a at 1, 4; b at 2, 3; c at 2, 3; d at 1, 4",
+        ),
+    ],
+)
+def test_orders_say_how_balanced_they_are_and_what_the_interval_is_for(
+    tmp_path: Path, count: int, expected: str
+) -> None:
+    spec = spec_of(tmp_path, f"design: [roadmap, {{orders: {count}}}]" + FOUR_STEPS)
+    [section] = roadmap_of(spec, {}).sections
+    assert expected in section.explanation
+    assert "The intervals hold for these orders alone" in section.explanation
+
+
+def test_orders_that_are_not_balanced_say_where_the_steps_stand(tmp_path: Path) -> None:
+    steps = FOUR_STEPS.replace("c, change", "c, requires: [a, b], change")
+    spec = spec_of(tmp_path, "design: [roadmap, {orders: 3}]" + steps)
+    [section] = roadmap_of(spec, {}).sections
+    assert "Not as balanced over the places as 4 orders can be: a at 1, " in section.explanation
+    assert "not every step comes before every other as often as behind it" in section.explanation
+
+
+def test_an_average_that_lacks_a_place_says_so(tmp_path: Path) -> None:
+    section = section_of(tmp_path, "{orders: 2}", sick=("order1.c",))
+    notes = {line.label: line.note for line in section.lines if line.kind == MAIN}
+    assert notes["c"] == "over 2 of 3 places"
+
+
+def test_a_failed_trial_is_told_of_by_all_effects_that_lack_its_seed(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: factorial" + STEPS)
+    ends: dict[str, list[End | None]] = {
+        v.name: [value(v.cell.steps, seed) for seed in range(3)] for v in spec.variants
+    }
+    ends["factorial.111"][1] = "failed"
+    ends["factorial.011"][2] = ends["factorial.001"][2] = None
+    [section] = roadmap_of(spec, ends).sections
+    assert {line.delta and line.delta.caveat for line in section.lines} == {
+        "over 1 of 3 seeds so far"
+    }
+    assert section.left_out == [
+        "seed 1: failed in factorial.111, and left out of all averages over it",
+        "seed 2: pending in 2 cells, and left out of all averages over it",
+    ]
+
+
+def test_lines_know_the_two_variants_that_they_are_the_difference_of(tmp_path: Path) -> None:
+    for design, expected in (
+        ("one_factor", ("only.a", "baseline")),
+        ("leave_one_out", ("c", "without.a")),
+    ):
+        pair = section_of(tmp_path, design).lines[0].pair
+        assert pair is not None
+        assert (pair[0].name, pair[1].name) == expected
+    assert section_of(tmp_path, "factorial").lines[0].pair is None
+
+
+def test_effects_at_places_are_described_and_all_others_tested(tmp_path: Path) -> None:
+    lines = section_of(tmp_path, "{orders: 2}").lines
+    assert {(line.kind, line.is_tested) for line in lines} == {
+        *((MAIN, True), (INTERACTION, True), (PLACE, False))
+    }
+    assert all(
+        line.delta is None or (line.delta.adjusted_p_value is None) != line.is_tested
+        for line in lines
+    )
 
 
 def test_interactions_of_sweeps_without_any_are_found_at_most_at_the_nominal_rate() -> None:
@@ -169,7 +274,7 @@ def test_seeds_that_a_place_lacks_count_nowhere() -> None:
         frozenset("b"): {0: 2.0},
     }
     cells[frozenset("ab")] = {0: 7.0, 1: 9.0}
-    main, interaction = order_contrasts(placed, cells, ("a", "b"))
+    main, _, interaction = order_contrasts(placed, cells, ("a", "b"))
     assert (main.effect.mean, main.effect.pairs) == (3.0, 1)  # type: ignore[union-attr]
     assert interaction.factors == ("a", "b")
     assert (interaction.effect.mean, interaction.effect.pairs) == (pytest.approx(4.0), 1)  # type: ignore[union-attr]
@@ -187,7 +292,9 @@ def test_what_another_step_does_on_the_way_is_not_taken_for_an_interaction() -> 
     }
     found = {contrast.factors: contrast for contrast in order_contrasts([], cells, ("a", "b", "c"))}
     assert {
-        pair: contrast.effect and round(contrast.effect.mean, 9) for pair, contrast in found.items()
+        pair: contrast.effect and round(contrast.effect.mean, 9)
+        for pair, contrast in found.items()
+        if len(pair) == 2
     } == {
         ("a", "b"): 10.0,
         ("a", "c"): 0.0,
@@ -195,8 +302,9 @@ def test_what_another_step_does_on_the_way_is_not_taken_for_an_interaction() -> 
     }
     few = {cell: values for cell, values in cells.items() if cell in _prefixes("acb")}
     assert all(
-        contrast.effect is None and contrast.caveat
+        contrast.effect is None and contrast.aliases
         for contrast in order_contrasts([], few, ("a", "b", "c"))
+        if len(contrast.factors) == 2
     )
 
 
@@ -207,7 +315,7 @@ def _prefixes(order: str) -> list[frozenset[str]]:
 def test_the_page_shows_each_step_at_every_place_that_has_a_figure(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 2}]" + STEPS)
     ends: dict[str, list[End | None]] = {
-        v.name: [value(v.cell, seed) for seed in range(3)] for v in spec.variants
+        v.name: [value(v.cell.steps, seed) for seed in range(3)] for v in spec.variants
     }
     ends[next(v.name for v in spec.variants if v.design == "orders" and v.step == "c")] = [
         "diverged"

@@ -10,7 +10,8 @@ from illama.config import TrainConfig
 from illama.cost import parameter_count
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
-from orchestrator.spec.schema import DesignSchema, SweepSchema
+from orchestrator.spec.designs import DESIGNS
+from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import warnings_of
@@ -75,16 +76,18 @@ def test_every_key_and_design_is_in_the_text() -> None:
         assert f"`{key}`" in TEXT, key
     for key in SearchSchema.model_fields:
         assert f"| `{key}` |" in TEXT, key
-    for name in DesignSchema.model_fields["name"].annotation.__args__:  # type: ignore[union-attr]
+    for name, design in DESIGNS.items():
         assert f"| `{name}` |" in TEXT, name
+        for option in design.model_fields.keys() - {"name"}:
+            assert f"`{option}`" in TEXT or f"{{{option}:" in TEXT, option
 
 
 def test_every_warning_is_in_the_text() -> None:
-    source = (SWEEPS.parent / "orchestrator" / "spec" / "warnings.py").read_text()
-    codes = set(re.findall(r'SpecWarning\("([a-z-]+)"', source))
-    assert len(codes) == 8
-    for code in [*codes, "data-absent"]:
-        assert f"| `{code}` |" in TEXT
+    sources = [path.read_text() for path in (SWEEPS.parent / "orchestrator").rglob("*.py")]
+    codes = set(re.findall(r'SpecWarning\(\s*"([a-z-]+)"', "\n".join(sources)))
+    assert {"few-seeds", "size-drift", "data-absent"} <= codes
+    for code in codes - {"resources-here"}:
+        assert f"| `{code}` |" in TEXT, code
 
 
 @pytest.mark.parametrize("name", [path.name for path in SWEEPS.glob("*_imagenet*.yaml")])
@@ -129,7 +132,13 @@ def test_the_papers_three_confounds_are_found_as_published_and_gone_with_the_con
         warning.code: warning
         for warning in warnings_of(load_spec(SWEEPS / "llamafy_imagenet.yaml"))
     }
-    assert found.keys() == {"few-seeds", "best-epoch", "one-sided-recipe", "confounded-step"}
+    assert found.keys() == {
+        "few-seeds",
+        "best-epoch",
+        "one-sided-recipe",
+        "confounded-step",
+        "other-targets",
+    }
     messages = [
         warning.message for warning in warnings_of(load_spec(SWEEPS / "llamafy_imagenet.yaml"))
     ]
@@ -146,7 +155,7 @@ def test_the_papers_three_confounds_are_found_as_published_and_gone_with_the_con
         in found["confounded-step"].control
     )
     controlled = load_spec(SWEEPS / "llamafy_imagenet_controls.yaml")
-    assert {warning.code for warning in warnings_of(controlled)} == {"few-seeds"}
+    assert {warning.code for warning in warnings_of(controlled)} == {"few-seeds", "other-targets"}
 
 
 def test_every_file_of_the_folder_is_in_the_text() -> None:

@@ -1,26 +1,26 @@
 """From the steps of a spec to the variants that are trained: the roadmap and the other designs, in every regime and recipe."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from illama.config import AnyConfig, resolve
 from orchestrator.errors import did_you_mean_one_of
+from orchestrator.spec.cells import MadeCell, StepsOfRegime, planned_cells
 from orchestrator.spec.changes import (
     Changer,
     GroupSettings,
     is_own_training,
     laid_over,
-    same_science,
     tried,
 )
-from orchestrator.spec.design_cells import Attempt, Cell, cells_of_design
+from orchestrator.spec.designs import BASELINE, SkippedCell, has_road
 from orchestrator.spec.document import Document, Location
-from orchestrator.spec.relations import check_spec, reason_against
+from orchestrator.spec.relations import check_spec
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_schema import SearchSchema
-from orchestrator.spec.search_space import Search, Values, check_search, setting_at
+from orchestrator.spec.search_space import Search, Values, check_search
 from orchestrator.spec.step_schema import (
     ReferenceSchema,
     ResourcesSchema,
@@ -28,21 +28,7 @@ from orchestrator.spec.step_schema import (
     StepSchema,
 )
 from orchestrator.spec.user_training import check_own_training
-from orchestrator.trial import Resources, Variant
-
-BASELINE = "baseline"
-ALL_STEPS = "all_steps"
-"""The variant with every step, where no roadmap ends in it."""
-
-
-@dataclass(frozen=True)
-class SkippedCell:
-    """A cell of a design that is not trained."""
-
-    design: str
-    regime: str
-    name: str
-    reason: str
+from orchestrator.trial import Cell, Place, Resources, Variant
 
 
 @dataclass
@@ -114,13 +100,12 @@ class _Regime:
         baseline = self._searched(baseline, self.schema.search, settings, ("search",), None)
         config, self.settings_after[BASELINE] = baseline.config, settings
         yield baseline
-        has_road = any(design.name == "roadmap" for design in self.schema.design)
-        if has_road:
+        if has_road(self.schema.design):
             yield from self._road(settings, config)
         else:
             self._refuse_searches()
         if not self.document.problems:
-            yield from self._cells(settings, has_road=has_road)
+            yield from self._cells(settings)
 
     def _refuse_searches(self) -> None:
         """Cells take what was found on the road."""
@@ -141,7 +126,7 @@ class _Regime:
 
     def _road(self, baseline: GroupSettings, config: AnyConfig) -> Iterator[Variant]:
         settings, previous = dict(baseline), BASELINE
-        cell: tuple[str, ...] = ()
+        taken: tuple[str, ...] = ()
         for index, step in enumerate(self.schema.steps):
             here: Location = ("steps", index)
             changes = self._changes(step, here)
@@ -157,7 +142,7 @@ class _Regime:
                 after is None
             ):  # go on as if the step were not there, to find what is wrong with the others
                 continue
-            cell = (*cell, step.name)
+            taken = (*taken, step.name)
             variant = self._variant(
                 step.name,
                 after,
@@ -165,12 +150,12 @@ class _Regime:
                 step=step,
                 follows=previous,
                 changes=changes,
-                cell=cell,
+                cell=Cell(taken, place=Place(0, len(taken))),
             )
             variant = self._searched(variant, step.search, settings, (*here, "search"), previous)
             self.settings_after[step.name] = dict(settings)
             yield variant
-            yield from self._sides(step, here, previous, variant.changes, cell)
+            yield from self._sides(step, here, previous, variant.changes, taken)
             config, previous = variant.config, step.name
 
     def _changed(
@@ -223,7 +208,7 @@ class _Regime:
         here: Location,
         previous: str,
         step_changes: Mapping[str, Any],
-        cell: tuple[str, ...],
+        taken: tuple[str, ...],
     ) -> Iterator[Variant]:
         for name, side in step.side.items():
             location = (*here, "side", name)
@@ -252,13 +237,6 @@ class _Regime:
                 follows, shown = (
                     (side.on, changes) if side.on else (previous, {**step_changes, **changes})
                 )
-                cell = (
-                    cell
-                    if side.on is None
-                    else (*cell[: cell.index(side.on) + 1],)
-                    if side.on in cell
-                    else ()
-                )
                 variant = self._variant(
                     name,
                     config,
@@ -267,7 +245,7 @@ class _Regime:
                     rung=step.name,
                     follows=follows,
                     changes=shown,
-                    cell=cell,
+                    cell=Cell(_taken_up_to(side.on, taken)),
                     on=side.on,
                 )
                 yield self._searched(variant, side.search, settings, (*location, "search"), ground)
@@ -276,87 +254,51 @@ class _Regime:
         """What the step's search has found on the road."""
         return self.found.get(f"{self.name}/{step}" if self.name else step, {})
 
-    def _cells(self, settings: GroupSettings, *, has_road: bool) -> Iterator[Variant]:
+    def _cells(self, settings: GroupSettings) -> Iterator[Variant]:
         """The cells of all designs but the roadmap; those that make no sense are skipped."""
-        steps = {step.name: step for step in self.schema.steps}
-        changes = {
-            name: self._changes(step, ("steps", i)) for i, (name, step) in enumerate(steps.items())
-        }
-        changes = {
-            name: {**made, **self._found_by(name)}
-            for name, made in changes.items()
-            if made or steps[name].search
-        }
-        others = [
-            (index, design)
-            for index, design in enumerate(self.schema.design)
-            if design.name != "roadmap"
-        ]
-        if not others or self.document.problems:
+        if all(design.is_road for design in self.schema.design):
             return
-
-        def attempt(cell: Sequence[str]) -> AnyConfig | str:
-            return reason_against(cell, steps) or tried(settings, [changes[name] for name in cell])
-
-        cells: list[Cell] = []
-        full = list(changes)[-1] if has_road and changes else ALL_STEPS
-        if not has_road and any(design.name == "leave_one_out" for _, design in others):
-            cells.append(Cell("all_steps", ALL_STEPS, tuple(changes), BASELINE))
-        for index, design in others:
-            try:
-                cells += cells_of_design(design, list(changes), full, attempt)
-            except ValueError as error:
-                place: Location = ("design", index)
-                self.document.add_problem(
-                    place if self.document.has(place) else ("design",), str(error)
-                )
-        yield from self._made(cells, changes, attempt)
-
-    def _made(
-        self, cells: Sequence[Cell], changes: Mapping[str, Mapping[str, Any]], attempt: Attempt
-    ) -> Iterator[Variant]:
-        """A variant for each cell that makes sense; a step that is in none of them is a problem of the spec."""
-        made: set[str] = set()
-        reasons: dict[str, str] = {}
         steps = {step.name: step for step in self.schema.steps}
-        index_of = {name: index for index, name in enumerate(steps)}
-        final = attempt(tuple(changes))
-        for cell in cells:
-            config = attempt(cell.steps)
-            if (
-                not isinstance(config, str)
-                and cell.left_out
-                and not isinstance(final, str)
-                and same_science(config, final)
-            ):
-                config = f"later steps overwrite all that {cell.left_out} changes"
-            if isinstance(config, str):
-                self.skipped.append(SkippedCell(cell.design, self.name, cell.name, config))
-                if not reason_against(cell.steps, steps):
-                    reasons |= {name: config for name in cell.steps}
-                continue
-            made |= set(cell.steps)
-            shown = {key: value for name in cell.shown for key, value in changes[name].items()}
-            if cell.left_out:
-                shown = {key: setting_at(config, key) for key in changes[cell.left_out]}
-            rung = cell.left_out or (cell.steps[-1] if cell.steps else BASELINE)
-            location: Location = (
-                ("steps", index_of[rung], "name") if rung in index_of else ("baseline",)
-            )
-            variant = self._variant(
-                cell.name,
-                config,
-                location,
-                rung=rung,
-                follows=cell.follows,
-                changes=shown,
-                cell=cell.steps,
-                design=cell.design,
-            )
-            yield replace(variant, is_known=not self.unknown & {BASELINE, *steps})
-        for name in () if self.is_checked else reasons.keys() - made - self.settings_after.keys():
-            message = f"step '{name}' fits in no cell of the design: {reasons[name]}"
-            self.document.add_problem(("steps", index_of[name], "change"), message, at_key=True)
+        changes: dict[str, Mapping[str, Any]] = {}
+        for index, (name, step) in enumerate(steps.items()):
+            own = self._changes(step, ("steps", index))
+            if own or step.search:
+                changes[name] = {**own, **self._found_by(name)}
+        if self.document.problems:
+            return
+        regime = StepsOfRegime(self.name, settings, steps, changes)
+        planned, lacking = planned_cells(self.schema.design, regime, self.document)
+        cells = regime.cells(planned)
+        self.skipped += [*cells.skipped, *lacking]
+        for cell in cells.made:
+            yield replace(self._cell(cell), is_known=not self.unknown & {BASELINE, *steps})
+        self._refuse_homeless(cells.homeless)
+
+    def _cell(self, cell: MadeCell) -> Variant:
+        planned = cell.planned
+        names = [step.name for step in self.schema.steps]
+        location: Location = ("baseline",)
+        if planned.about in names:
+            location = ("steps", names.index(planned.about), "name")
+        return self._variant(
+            planned.name,
+            cell.config,
+            location,
+            rung=planned.about,
+            follows=planned.follows,
+            changes=cell.changes,
+            cell=planned.cell,
+            design=planned.design,
+        )
+
+    def _refuse_homeless(self, homeless: Mapping[str, str]) -> None:
+        """A step that is in no cell, and not on the road either, is a problem of the spec."""
+        if self.is_checked:
+            return
+        names = [step.name for step in self.schema.steps]
+        for name in homeless.keys() - self.settings_after.keys():
+            message = f"step '{name}' fits in no cell of the design: {homeless[name]}"
+            self.document.add_problem(("steps", names.index(name), "change"), message, at_key=True)
 
     def _variant(
         self,
@@ -368,7 +310,7 @@ class _Regime:
         rung: str | None = None,
         follows: str | None = None,
         changes: Mapping[str, Any] | None = None,
-        cell: tuple[str, ...] = (),
+        cell: Cell | None = None,
         design: str = "roadmap",
         on: str | None = None,
     ) -> Variant:
@@ -390,9 +332,16 @@ class _Regime:
             reference=_published(reference, self.schema.metric.name) if reference else None,
             line=self.document.line(location),
             design=design,
-            cell=cell,
+            cell=cell or Cell(),
             on=on,
         )
+
+
+def _taken_up_to(ground: str | None, taken: tuple[str, ...]) -> tuple[str, ...]:
+    """The steps that a side step has: those of its rung, or, for a control, those of the step that it changes."""
+    if ground is None:
+        return taken
+    return taken[: taken.index(ground) + 1] if ground in taken else ()
 
 
 def _published(reference: ReferenceSchema, metric: str) -> dict[str, Any]:

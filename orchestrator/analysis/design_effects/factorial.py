@@ -1,0 +1,59 @@
+"""Main effects and interactions of a factorial, whole or in part."""
+
+from orchestrator.analysis.design_effects.contrast_lines import contrast_line
+from orchestrator.analysis.design_effects.lines import (
+    Effects,
+    RegimeRows,
+    counts,
+    rows_left_out,
+    seeds_asked,
+    seeds_left_out,
+)
+from orchestrator.spec.designs import Design
+from orchestrator.spec.designs.factorial import Factorial
+from orchestrator.spec.fractions import cells_of
+from orchestrator.stats.contrasts import factorial_contrasts
+
+_ROMAN = {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII", 9: "IX"}
+_RESOLUTIONS = {
+    3: "main effects cannot be told from interactions of two steps",
+    4: "main effects can be told from interactions of two steps, but these not from each other",
+    5: "main effects and interactions of two steps can be told from each other",
+}
+_TOGETHER = (
+    "An effect together with others is the sum of its own and of parts of theirs: it is its own "
+    "only if they are nothing."
+)
+
+
+def factorial_effects(design: Design, view: RegimeRows) -> Effects:
+    """Main effects and two-way interactions over the cells whose trials all finished."""
+    rows = view.of_design(design.name)
+    if not rows:
+        return Effects()
+    factors = tuple(rows[0].variant.cell.levels)
+    cells = {
+        tuple(row.variant.cell.levels[factor] for factor in factors): row.values
+        for row in rows
+        if counts(row)
+    }
+    seeds = len(seeds_asked(rows))
+    contrasts = factorial_contrasts(cells, factors)
+    lines = [
+        contrast_line(view.regime, design.name, contrast, seeds, rows[0].decimals)
+        for contrast in contrasts
+    ]
+    remarks = _resolution(design, len(factors))
+    if any(contrast.effect and contrast.aliases for contrast in contrasts):
+        remarks.append(_TOGETHER)
+    return Effects(lines, rows_left_out(rows) + seeds_left_out(rows), remarks)
+
+
+def _resolution(design: Design, factors: int) -> list[str]:
+    """What the fraction can tell apart."""
+    if not isinstance(design, Factorial) or design.fraction == "1":
+        return []
+    _, resolution = cells_of(factors, design.halvings)
+    meaning = _RESOLUTIONS[min(resolution, max(_RESOLUTIONS))]
+    fraction = f"This is {design.fraction} of all combinations of {factors} steps"
+    return [f"{fraction}, of resolution {_ROMAN[resolution]}: {meaning}."]

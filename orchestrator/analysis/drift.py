@@ -1,0 +1,98 @@
+"""Sizes and lengths that only results tell: of the user's own training, once its trials say so."""
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.analysis.rows import StepRow
+from orchestrator.spec.warnings import SpecWarning
+from orchestrator.trial import TrialRecord, TrialSpec
+
+Records = Sequence[tuple[TrialSpec, TrialRecord]]
+
+
+def drift_in_results(
+    rows: Sequence[StepRow], records: Records, tolerance: float, known: Sequence[SpecWarning]
+) -> list[SpecWarning]:
+    """Steps whose trials say that they are larger or longer than the step before.
+
+    `known` is what the plan has warned of: it is not told twice.
+    """
+    by_label = {row.variant.label: row for row in rows}
+    iterations = _iterations(records)
+    found: list[SpecWarning] = []
+    for row in rows:
+        ground, step = (_beside(row, by_label, name) for name in _names(row))
+        if row.variant.config.model is not None or row.variant.on or ground is None:
+            continue
+        if row.variant.side and step is not None:
+            ground = _nearer(row, step, ground, tolerance)
+        drifts = [*_size_drift(row, ground, tolerance)]
+        drifts += _compute_drift(row, ground, iterations, tolerance)
+        found += [warning for warning in drifts if not _is_told(warning, row, known)]
+    return found
+
+
+def _is_told(warning: SpecWarning, row: StepRow, known: Sequence[SpecWarning]) -> bool:
+    start = f"step '{row.variant.name}' "
+    return any(one.code == warning.code and one.message.startswith(start) for one in known)
+
+
+def _names(row: StepRow) -> tuple[str, str]:
+    """What it is held against, and the step that it stands beside."""
+    return row.variant.follows or "", row.variant.step
+
+
+def _beside(row: StepRow, by_label: dict[str, StepRow], name: str) -> StepRow | None:
+    regime = row.variant.regime
+    return by_label.get(f"{regime}/{name}" if regime else name)
+
+
+def _nearer(row: StepRow, step: StepRow, ground: StepRow, tolerance: float) -> StepRow:
+    """The step where a side step is as large as that, which is told; else what it is held against."""
+    return ground if list(_sizes(row, step, tolerance)) else step
+
+
+def _sizes(row: StepRow, ground: StepRow, tolerance: float) -> Iterator[str]:
+    sizes = {
+        "parameters": (ground.params, row.params),
+        "FLOPs": (ground.flops, row.flops),
+    }
+    for what, (before, after) in sizes.items():
+        if before and after and abs(after / before - 1) > tolerance:
+            yield f"{after / before - 1:+.1%} {what}"
+
+
+def _size_drift(row: StepRow, ground: StepRow, tolerance: float) -> Iterator[SpecWarning]:
+    sizes = " and ".join(_sizes(row, ground, tolerance))
+    if sizes:
+        message = (
+            f"step '{row.variant.name}' has {sizes} against {ground.variant.label}, as its trials "
+            "say: size alone may explain its effect; set the same size on both sides beside it"
+        )
+        yield SpecWarning("size-drift", message, row.variant.line)
+
+
+def _compute_drift(
+    row: StepRow, ground: StepRow, iterations: dict[str, list[int]], tolerance: float
+) -> Iterator[SpecWarning]:
+    """Trainings that are all longer, or all shorter, than all of the other side."""
+    after, before = (iterations.get(one.variant.label, []) for one in (row, ground))
+    if not after or not before or max(min(after), min(before)) <= min(max(after), max(before)):
+        return
+    ratio = (sum(after) / len(after)) / (sum(before) / len(before))
+    if abs(ratio - 1) > tolerance:
+        message = (
+            f"step '{row.variant.name}' trained {ratio:.3g} times as many iterations as "
+            f"{ground.variant.label}: compute alone may explain its effect; train both as long"
+        )
+        yield SpecWarning("compute-drift", message, row.variant.line)
+
+
+def _iterations(records: Records) -> dict[str, list[int]]:
+    """Of the trials that came to an end, by variant."""
+    found: dict[str, list[int]] = {}
+    for trial, record in records:
+        iterations = record.result.get("iterations") if record.result else None
+        if isinstance(iterations, int) and iterations > 0:
+            label = f"{trial.regime}/{trial.variant}" if trial.regime else trial.variant
+            found.setdefault(label, []).append(iterations)
+    return found

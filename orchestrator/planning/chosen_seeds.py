@@ -1,0 +1,28 @@
+"""Seeds that a report shares with the search by which its settings may have been chosen."""
+
+from collections.abc import Sequence
+
+from orchestrator.spec.warnings import SpecWarning
+from orchestrator.store.store import Store
+from orchestrator.trial import TrialSpec
+
+
+def chosen_by_the_same_seeds(trials: Sequence[TrialSpec], store: Store) -> list[SpecWarning]:
+    """A warning where trials of the report have been trials of a search, anywhere in the store."""
+    shared = {
+        trial.name: searched
+        for trial in trials
+        if not trial.is_of_search and (searched := store.searched_as(trial))
+    }
+    if not shared:
+        return []
+    name, searched = next(iter(shared.items()))
+    more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
+    message = (
+        f"trial {name} is also a trial of a search ({searched[0]}){more}: if its settings were "
+        "chosen there, the same seed flatters them in the report; report with seeds that no search "
+        "has seen"
+    )
+    seeds = sorted({trial.seed for trial in trials if not trial.is_of_search})
+    fresh = list(range(max(seeds) + 1, max(seeds) + 1 + len(seeds)))
+    return [SpecWarning("seeds-chosen-by", message, 0, f"seeds: {fresh}")]

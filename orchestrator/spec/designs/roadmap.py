@@ -1,0 +1,17 @@
+"""The roadmap: each step on top of the one before."""
+
+from typing import ClassVar
+
+from orchestrator.spec.designs.base import Design, Ground, PlannedCell
+
+
+class Roadmap(Design):
+    """Each step on top of the one before, with side steps and searches."""
+
+    title: ClassVar[str] = "Roadmap"
+    explanation: ClassVar[str] = "What each step does to the steps before it."
+    is_road: ClassVar[bool] = True
+
+    def cells(self, ground: Ground) -> list[PlannedCell]:
+        """None: `orchestrator.spec.variants` walks the road."""
+        return []

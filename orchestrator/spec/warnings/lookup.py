@@ -1,0 +1,112 @@
+"""Questions that several warnings ask of a spec."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.spec.search_space import Search
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.trial import Variant
+
+ARCHITECTURE, RECIPE, DATA = "architecture", "recipe", "data"
+_MASK_SCHEDULE = "train.soft_mask"
+"""A training setting that acts on the network: it belongs to the architecture's side."""
+
+
+def aspect_of(key: str) -> str:
+    """What a setting is about: `architecture`, `recipe` or `data`."""
+    if key.startswith(("model.", f"{_MASK_SCHEDULE}.")) or key == _MASK_SCHEDULE:
+        return ARCHITECTURE
+    return DATA if key.startswith("data.") else RECIPE
+
+
+def is_user_training(variant: Variant) -> bool:
+    """Whether a function of the user trains it: which setting is architecture, nobody says."""
+    return variant.config.model is None
+
+
+def ground_of(variant: Variant) -> str:
+    """The variant that its change is made to, and that its effect is mostly taken against."""
+    return variant.on or variant.follows or ""
+
+
+def variant_named(spec: SweepSpec, regime: str, name: str) -> Variant | None:
+    """A variant of a regime by its name."""
+    return next(
+        (variant for variant in spec.variants if (variant.regime, variant.name) == (regime, name)),
+        None,
+    )
+
+
+def search_of(spec: SweepSpec, regime: str, name: str) -> Search | None:
+    """The search of a variant, where it has one."""
+    for search in spec.searches:
+        if (search.variant.regime, search.variant.name) == (regime, name):
+            return search
+    return None
+
+
+def road_of(spec: SweepSpec, regime: str) -> list[Variant]:
+    """The baseline and the steps of one regime in their order, without side steps."""
+    return [
+        variant
+        for variant in spec.variants
+        if variant.regime == regime and variant.design == "roadmap" and not variant.side
+    ]
+
+
+def own_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
+    """What the spec says that it changes, without what it finds by a search of its own."""
+    search = search_of(spec, variant.regime, variant.name)
+    found = search.schema.space if search else {}
+    return {key: value for key, value in variant.changes.items() if key not in found}
+
+
+def new_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
+    """`own_changes` without those that a side step has from the step that it stands beside.
+
+    What there is to say of these is said of that step.
+    """
+    changes = own_changes(spec, variant)
+    step = variant_named(spec, variant.regime, variant.step)
+    if not variant.side or variant.on or step is None:
+        return changes
+    return {
+        key: value
+        for key, value in changes.items()
+        if key not in step.changes or step.changes[key] != value
+    }
+
+
+def regime_of(spec: SweepSpec, variant: Variant, changes: Mapping[str, Any]) -> str:
+    """The regime that the step makes these changes in, where not in all."""
+    step = next((step for step in spec.schema.steps if step.name == variant.name), None)
+    parts = [
+        part
+        for part in variant.regime.split(".")
+        if step and step.regimes.get(part, {}).keys() & changes.keys()
+    ]
+    return parts[0] if parts else ""
+
+
+def where(spec: SweepSpec, variant: Variant) -> str:
+    """` in regime tiny`, where the step is another one in each."""
+    regime = regime_of(spec, variant, variant.changes)
+    return f" in regime {regime}" if regime else ""
+
+
+def line_of(key: str, spec: SweepSpec) -> int:
+    """Where a key of the whole spec stands; 0 where it does not."""
+    lines = spec.content.decode("utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if re.match(rf"{key}\s*:", line):
+            return number
+    return 0
+
+
+def steps_that(steps: Iterable[Variant], verb: str) -> str:
+    """`step 'a' changes`, `steps 'a', 'b' and 'c' change`, each name once."""
+    *first, last = [f"'{name}'" for name in dict.fromkeys(step.name for step in steps)]
+    if not first:
+        return f"step {last} {verb}s"
+    return f"steps {', '.join(first)} and {last} {verb}"

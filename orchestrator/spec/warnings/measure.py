@@ -1,0 +1,101 @@
+"""Metrics that flatter, or that measure something else on the two sides of a step."""
+
+from collections.abc import Sequence
+
+from illama.config import Config
+from orchestrator.metrics import AVERAGED
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings.lookup import line_of, new_changes, steps_that
+from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
+from orchestrator.trial import Variant
+
+_TRAINING_LOSS = "train/loss"
+_TARGETS = ("train.label_smoothing", "train.mixup", "train.cutmix")
+"""Settings that soften what the training loss is measured against."""
+_AVERAGE = "train.ema"
+
+
+@of_sweep
+def best_epoch(spec: SweepSpec) -> Found:
+    """A metric that is a maximum over the images that it reports on."""
+    metric = spec.schema.metric
+    if metric.epoch != "best":
+        return
+    message = (
+        f"{metric.name} is read at the epoch that validates best: a maximum over the very images "
+        "that it reports on, which flatters every step and most of all the noisy ones"
+    )
+    also = f", also: [{', '.join(metric.also)}]" if metric.also else ""
+    control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last{also}}}"
+    yield SpecWarning("best-epoch", message, line_of("metric", spec), control)
+
+
+@of_sweep
+def other_targets(spec: SweepSpec) -> Found:
+    """Training losses that are measured against other targets on the two sides of a step."""
+    if _TRAINING_LOSS not in _shown(spec):
+        return
+    steps = _changing(spec, _TARGETS)
+    if not steps:
+        return
+    message = (
+        f"{steps_that(steps, 'change')} {_keys(spec, steps, _TARGETS)}: {_TRAINING_LOSS} is then "
+        "measured against other targets, and its change says nothing about the network; go by "
+        "val/loss, whose targets stay"
+    )
+    yield SpecWarning("other-targets", message, steps[0].line, _instead(spec))
+
+
+@of_sweep
+def other_average(spec: SweepSpec) -> Found:
+    """Figures of averaged weights, where a step changes how they are averaged."""
+    shown = [name for name in _shown(spec) if name.startswith(AVERAGED)]
+    steps = _changing(spec, (_AVERAGE,))
+    if not shown or not steps:
+        return
+    plain = shown[0].replace(AVERAGED, "val/")
+    message = (
+        f"{steps_that(steps, 'change')} {_AVERAGE}, and {', '.join(shown)} is of the averaged "
+        f"weights: its change mixes what the averaging does with what the network "
+        f"learned; show {plain} beside it, of the weights themselves"
+    )
+    yield SpecWarning("other-average", message, steps[0].line, _beside(spec, plain))
+
+
+def _shown(spec: SweepSpec) -> list[str]:
+    return [spec.schema.metric.name, *spec.schema.metric.also]
+
+
+def _changing(spec: SweepSpec, keys: Sequence[str]) -> list[Variant]:
+    """Steps of our own training that change one of these settings."""
+    return [
+        variant
+        for variant in spec.variants
+        if isinstance(variant.config, Config)
+        and variant.design == "roadmap"
+        and variant.follows is not None
+        and new_changes(spec, variant).keys() & set(keys)
+    ]
+
+
+def _keys(spec: SweepSpec, steps: Sequence[Variant], keys: Sequence[str]) -> str:
+    changed = {key for step in steps for key in new_changes(spec, step)}
+    return ", ".join(key for key in keys if key in changed)
+
+
+def _instead(spec: SweepSpec) -> str:
+    """The metrics with the validation loss in the training loss's place."""
+    names = ["val/loss" if name == _TRAINING_LOSS else name for name in _shown(spec)]
+    return _metric(spec, list(dict.fromkeys(names)))
+
+
+def _beside(spec: SweepSpec, name: str) -> str:
+    """The metrics with one more; none where it is there already."""
+    return "" if name in _shown(spec) else _metric(spec, [*_shown(spec), name])
+
+
+def _metric(spec: SweepSpec, names: Sequence[str]) -> str:
+    metric = spec.schema.metric
+    epoch = f", epoch: {metric.epoch}" if metric.epoch != "last" else ""
+    also = f", also: [{', '.join(names[1:])}]" if names[1:] else ""
+    return f"metric: {{name: {names[0]}, mode: {metric.mode}{epoch}{also}}}"

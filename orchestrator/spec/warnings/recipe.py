@@ -1,0 +1,142 @@
+"""Recipes that change together with something else, or on one side of a comparison alone."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from illama.config import Config
+from orchestrator.spec.search_space import setting_at
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings.controls import has_control, side_step
+from orchestrator.spec.warnings.lookup import (
+    ARCHITECTURE,
+    DATA,
+    RECIPE,
+    aspect_of,
+    ground_of,
+    is_user_training,
+    new_changes,
+    own_changes,
+    regime_of,
+    search_of,
+    variant_named,
+    where,
+)
+from orchestrator.spec.warnings.registry import Found, SpecWarning, of_step
+from orchestrator.trial import Variant
+
+_BATCH, _RATE = "train.batch_size", "train.lr"
+
+
+@of_step
+def confounded_step(spec: SweepSpec, variant: Variant) -> Found:
+    """A step that changes two things at once, without a side step that changes one of them."""
+    parts: dict[str, dict[str, Any]] = {}
+    if is_user_training(variant):
+        return
+    for key, value in own_changes(spec, variant).items():
+        parts.setdefault(aspect_of(key), {})[key] = value
+    ground = ground_of(variant)
+    is_resolved = any(has_control(spec, variant, ground, part) for part in parts.values())
+    if len(parts) < 2 or is_resolved:
+        return
+    what = " and ".join(f"{aspect} ({', '.join(part)})" for aspect, part in parts.items())
+    message = (
+        f"step '{variant.name}' changes {what} at once{where(spec, variant)}: its effect belongs "
+        "to neither alone"
+    )
+    chosen = RECIPE if RECIPE in parts else DATA
+    regime = regime_of(spec, variant, parts[chosen])
+    control = side_step(f"{variant.name}_{chosen}_only", parts[chosen], ground, regime)
+    yield SpecWarning("confounded-step", message, variant.line, control)
+
+
+@of_step
+def one_sided_recipe(spec: SweepSpec, variant: Variant) -> Found:
+    """A recipe that is retuned after the architecture has changed, which the old one never gets."""
+    recipe = _recipe_changes(spec, variant)
+    changed = _architecture_before(spec, variant)
+    if is_user_training(variant) or variant.side or not recipe or not changed:
+        return
+    if has_control(spec, variant, "baseline", recipe):
+        return
+    keys = ", ".join(recipe)
+    message = (
+        f"step '{variant.name}' retunes the recipe ({keys}) after the architecture has changed "
+        f"({', '.join(changed)}){where(spec, variant)}: the baseline never gets it, so the whole "
+        "road's gain mixes both"
+    )
+    regime = regime_of(spec, variant, recipe)
+    control = side_step(f"{variant.name}_on_baseline", recipe, "baseline", regime)
+    yield SpecWarning("one-sided-recipe", message, variant.line, control)
+
+
+def _recipe_changes(spec: SweepSpec, variant: Variant) -> Mapping[str, Any]:
+    changes = own_changes(spec, variant)
+    return {key: value for key, value in changes.items() if aspect_of(key) == RECIPE}
+
+
+def _architecture_before(spec: SweepSpec, variant: Variant) -> list[str]:
+    """The steps before that changed the architecture."""
+    before = set(variant.cell.steps[:-1])
+    return [
+        other.name
+        for other in spec.variants
+        if other.regime == variant.regime
+        and other.name in before
+        and any(aspect_of(key) == ARCHITECTURE for key in other.changes)
+    ]
+
+
+@of_step
+def batch_without_rate(spec: SweepSpec, variant: Variant) -> Found:
+    """Another batch size at the learning rate that suited the old one."""
+    ground = variant_named(spec, variant.regime, ground_of(variant))
+    if ground is None or variant.on or not _changes_batch_alone(spec, variant):
+        return
+    before, after = (setting_at(one.config, _BATCH) for one in (ground, variant))
+    rate = setting_at(variant.config, _RATE)
+    known = all(_is_positive(value) for value in (before, after, rate))
+    if not known or before == after or _has_rate_beside(spec, variant):
+        return
+    message = (
+        f"step '{variant.name}' changes the batch from {before} to {after} and keeps the learning "
+        f"rate of {rate:g}: its effect mixes the batch with a rate that was chosen for another, "
+        f"and an epoch has {before / after:.3g} times as many updates"
+    )
+    # For Adam the rate goes with the root of the batch; a user training's optimiser is not known.
+    scaled = float(f"{rate * math.sqrt(after / before):.2g}")
+    is_ours = isinstance(variant.config, Config)
+    control = _with_rate(spec, variant, scaled) if is_ours and scaled != rate else ""
+    yield SpecWarning("batch-without-rate", message, variant.line, control)
+
+
+def _changes_batch_alone(spec: SweepSpec, variant: Variant) -> bool:
+    changes = new_changes(spec, variant)
+    search = search_of(spec, variant.regime, variant.name)
+    searched = search.schema.space if search else {}
+    return _BATCH in changes and _RATE not in {**changes, **searched}
+
+
+def _with_rate(spec: SweepSpec, variant: Variant, rate: float) -> str:
+    """The same step at another learning rate, to stand beside it."""
+    changes = new_changes(spec, variant) if variant.side else {}
+    regime = regime_of(spec, variant, {_BATCH: None})
+    return side_step(f"{variant.name}_scaled_lr", {**changes, _RATE: rate}, regime=regime)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
+
+
+def _has_rate_beside(spec: SweepSpec, variant: Variant) -> bool:
+    """Whether the same batch stands beside it at another learning rate."""
+    size = setting_at(variant.config, _BATCH)
+    return any(
+        side.side
+        and (side.regime, side.step) == (variant.regime, variant.step)
+        and side.on in (None, variant.follows)
+        and setting_at(side.config, _BATCH) == size
+        and _RATE in side.changes
+        for side in spec.variants
+    )

@@ -1,0 +1,100 @@
+"""Settings that are searched for: on one side alone, with another effort, or in vain."""
+
+from orchestrator.spec.search_space import Search
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings.controls import on_one_line
+from orchestrator.spec.warnings.lookup import (
+    RECIPE,
+    aspect_of,
+    ground_of,
+    own_changes,
+    road_of,
+    search_of,
+    steps_that,
+)
+from orchestrator.spec.warnings.registry import Found, SpecWarning, of_step, of_sweep
+from orchestrator.trial import Variant
+
+
+@of_step
+def tuned_unequally(spec: SweepSpec, variant: Variant) -> Found:
+    """A step that is tuned against one that is not, or not with the same effort."""
+    search = search_of(spec, variant.regime, variant.name)
+    ground = ground_of(variant)
+    what = _more_effort(search, search_of(spec, variant.regime, ground), ground) if search else ""
+    if search is None or not what:
+        return
+    place = "the top level" if ground == "baseline" else f"step '{ground}'"
+    message = (
+        f"step '{variant.name}' {what}: tuning one side alone favours it; give {place} the same "
+        "search"
+    )
+    yield SpecWarning("tuned-unequally", message, search.line, _as_yaml(search))
+
+
+def _more_effort(search: Search, other: Search | None, ground: str) -> str:
+    """What a step does to find its settings that its ground does not do; empty where both do."""
+    space = other.schema.space if other else {}
+    alone = [key for key in search.schema.space if key not in space]
+    against = f"'{ground}', which it is held against"
+    if alone:
+        return f"looks for {', '.join(alone)} and {against}, does not"
+    assert other is not None
+    if other.goal < search.goal:
+        return f"tries {search.goal} combinations and {against}, {other.goal}"
+    if other.schema.prune != search.schema.prune:
+        return f"stops combinations early by another rule than {against}"
+    return ""
+
+
+@of_sweep
+def tuned_before(spec: SweepSpec) -> Found:
+    """Steps that take over a recipe which was found for the step before them, or the baseline."""
+    for search in spec.searches:
+        if search.variant.side:
+            continue
+        for key in search.schema.space:
+            heirs = _heirs(spec, search, key) if aspect_of(key) == RECIPE else []
+            if not heirs:
+                continue
+            verb = "takes" if len(heirs) == 1 else "take"
+            message = (
+                f"'{search.variant.name}' looks for {key}, and {steps_that(heirs, 'inherit')} what "
+                f"it finds: a setting that was tuned for '{search.variant.name}' favours it; give "
+                f"each step that {verb} it over the same search"
+            )
+            yield SpecWarning("tuned-before", message, heirs[0].line, _as_yaml(search))
+
+
+def _heirs(spec: SweepSpec, search: Search, key: str) -> list[Variant]:
+    """The steps behind a search that have its setting without looking for it themselves."""
+    regime = search.variant.regime
+    road = road_of(spec, regime)
+    names = [step.name for step in road]
+    heirs = []
+    for step in road[names.index(search.variant.name) + 1 :]:
+        own = search_of(spec, regime, step.name)
+        if key in own_changes(spec, step) or (own and key in own.schema.space):
+            break
+        heirs.append(step)
+    return heirs
+
+
+@of_sweep
+def search_overwritten(spec: SweepSpec) -> Found:
+    """What a search finds, and a later step of the road sets to something else."""
+    for search in spec.searches:
+        road = road_of(spec, search.variant.regime)
+        names = [step.name for step in road]
+        place = names.index(search.variant.name) if search.variant.name in names else len(road)
+        for step in road[place + 1 :]:
+            for key in own_changes(spec, step).keys() & search.schema.space.keys():
+                message = (
+                    f"step '{step.name}' sets {key}, which '{search.variant.name}' looks for: what "
+                    "it finds is lost there"
+                )
+                yield SpecWarning("search-overwritten", message, step.line)
+
+
+def _as_yaml(search: Search) -> str:
+    return f"search: {on_one_line(search.schema.model_dump(exclude_unset=True))}"

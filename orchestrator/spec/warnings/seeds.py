@@ -1,0 +1,90 @@
+"""Whether there are seeds enough for what the report is to decide."""
+
+from itertools import count
+
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings.lookup import line_of
+from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
+from orchestrator.stats.inference import LEVEL, smallest_sign_flip_p
+
+
+@of_sweep
+def few_seeds(spec: SweepSpec) -> Found:
+    """Seeds with which the exact test could decide nothing, whatever came out."""
+    seeds, comparisons = spec.schema.most_seeds, _comparisons(spec)
+    if seeds == 1:
+        message = (
+            "with 1 seed no step can be told from noise: there is neither an interval nor a p-value"
+        )
+    elif smallest_sign_flip_p(seeds) * _tests(spec.schema, seeds, comparisons) < LEVEL:
+        return
+    else:
+        message = _too_few(spec.schema, seeds, comparisons)
+    control = _seeds_text(spec.schema, _fewest(spec.schema, comparisons))
+    yield SpecWarning("few-seeds", message, line_of("seeds", spec), control)
+
+
+def _too_few(schema: SweepSchema, seeds: int, comparisons: int) -> str:
+    smallest = smallest_sign_flip_p(seeds)
+    asked = ""
+    if smallest < LEVEL:
+        tests = _tests(schema, seeds, comparisons)
+        asked = f", and {_what_is_corrected(schema, seeds, comparisons)} it takes p < "
+        asked += f"{LEVEL / tests:.2g}"
+    return (
+        f"with {seeds} seeds an exact sign-flip test cannot go below p = {smallest:.3g}{asked}: no "
+        "step can be told from noise without further assumptions; the t-test that the report uses "
+        "can, if differences between seeds are about normal. With "
+        f"{_fewest(schema, comparisons)} seeds the exact test can, too"
+    )
+
+
+def _what_is_corrected(schema: SweepSchema, seeds: int, comparisons: int) -> str:
+    text = f"over {comparisons} comparison{'s' * (comparisons != 1)}"
+    looks = _looks(schema, seeds)
+    return f"{text} with {looks} looks each" if looks > 1 else text
+
+
+def _comparisons(spec: SweepSpec) -> int:
+    """How many p-values are corrected for each other, at least."""
+    effects = [variant for variant in spec.variants if variant.follows is not None]
+    road = [variant for variant in effects if variant.design == "roadmap"]
+    return max(1, len(road or effects))
+
+
+def _tests(schema: SweepSchema, seeds: int, comparisons: int) -> int:
+    return comparisons * _looks(schema, seeds)
+
+
+def _looks(schema: SweepSchema, seeds: int) -> int:
+    """How often each step is looked at; more than once where seeds are added as needed."""
+    if schema.adaptive is None:
+        return 1
+    return len(schema.adaptive.model_copy(update={"max": seeds}).looks)
+
+
+def _fewest(schema: SweepSchema, comparisons: int) -> int:
+    """The number of seeds from which on the exact test can decide a step, however many it is."""
+    return next(
+        seeds
+        for seeds in count(2)
+        if smallest_sign_flip_p(seeds) * _tests(schema, seeds, comparisons) < LEVEL
+    )
+
+
+def _seeds_text(schema: SweepSchema, number: int) -> str:
+    """So many seeds, those that the spec has already among them."""
+    if schema.adaptive is not None:
+        return f"seeds: {{start: {schema.adaptive.start}, max: {number}}}"
+    taken = {seed for search in _searches(schema) for seed in search}
+    later = (seed for seed in count(max(schema.seeds) + 1) if seed not in taken)
+    seeds = [*schema.seeds, *(next(later) for _ in range(number - len(schema.seeds)))]
+    return f"seeds: {seeds}"
+
+
+def _searches(schema: SweepSchema) -> list[list[int]]:
+    """The seeds of every search, which the report may not have."""
+    sides = [side for step in schema.steps for side in step.side.values()]
+    searches = [schema.search, *(one.search for one in (*schema.steps, *sides))]
+    return [search.seeds for search in searches if search is not None]

@@ -1,0 +1,118 @@
+"""Networks of another size: parameters or FLOPs are a rival explanation of any effect."""
+
+from collections.abc import Mapping, Sequence
+
+from illama.config import ModelConfig
+from illama.cost import macs, parameter_count
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings.controls import side_step
+from orchestrator.spec.warnings.lookup import variant_named
+from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
+from orchestrator.trial import Variant
+
+_UNITS = (64, 32, 16, 8, 4, 2, 1)
+"""What SwiGLU's width may be rounded to instead."""
+
+
+@of_sweep
+def size_drift(spec: SweepSpec) -> Found:
+    """Steps with more or fewer parameters or FLOPs than before, each told once for all regimes."""
+    by_step: dict[str, list[Variant]] = {}
+    for variant in spec.variants:
+        if _drifts_for_itself(spec, variant):
+            by_step.setdefault(variant.name, []).append(variant)
+    for drifting in by_step.values():
+        yield _told(spec, drifting)
+
+
+def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
+    """Whether its size differs from that of the step before, and no other step is the cause."""
+    tolerance = spec.schema.tolerance
+    ground = _ground(spec, variant)
+    if variant.design != "roadmap" or ground is None or variant.on:
+        return False  # a control's size is its author's choice
+    if not drifts(ground, variant, tolerance):
+        return False
+    step = variant_named(spec, variant.regime, variant.step)
+    if variant.side and step is not None and not drifts(step, variant, tolerance):
+        return False  # as large as the step that it stands beside, which is told
+    beside = [
+        side
+        for side in spec.variants
+        if side.side and (side.regime, side.step) == (variant.regime, variant.step)
+    ]
+    return not any(_resolves(side, variant, ground, tolerance) for side in beside)
+
+
+def _told(spec: SweepSpec, drifting: Sequence[Variant]) -> SpecWarning:
+    """One warning about a step, with its sizes in every regime."""
+    parts = []
+    for variant in drifting:
+        ground = _ground(spec, variant)
+        assert ground is not None
+        beyond = drifts(ground, variant, spec.schema.tolerance)
+        sizes = " and ".join(f"{drift:+.1%} {what}" for what, drift in beyond.items())
+        regime = f" in regime {variant.regime}" if variant.regime else ""
+        parts.append(f"{sizes} against {ground.name}{regime}")
+    first = drifting[0]
+    ground = _ground(spec, first)
+    assert ground is not None
+    message = f"step '{first.name}' has {', '.join(parts)}: size alone may explain its effect"
+    control = _control(first, ground, spec.schema.tolerance)
+    return SpecWarning("size-drift", message, first.line, control)
+
+
+def _ground(spec: SweepSpec, variant: Variant) -> Variant | None:
+    return variant_named(spec, variant.regime, variant.follows or "")
+
+
+def drifts(ground: Variant, variant: Variant, tolerance: float) -> Mapping[str, float]:
+    """By which share the sizes differ, of those that differ by more than the tolerance."""
+    before, after = ground.config.model, variant.config.model
+    if before is None or after is None:
+        return {}
+    sizes = {"parameters": parameter_count, "FLOPs": macs}
+    # The user's own network may have no parameters at all.
+    shares = {what: size(after) / max(1, size(before)) - 1 for what, size in sizes.items()}
+    return {what: share for what, share in shares.items() if abs(share) > tolerance}
+
+
+def _resolves(side: Variant, variant: Variant, ground: Variant, tolerance: float) -> bool:
+    """Whether it is the same step at the ground's size, or the ground at the step's."""
+    if side.on is None:
+        return not drifts(ground, side, tolerance)
+    return side.on == ground.name and "parameters" not in drifts(variant, side, tolerance)
+
+
+def _control(variant: Variant, ground: Variant, tolerance: float) -> str:
+    """The step with SwiGLU rounded to the old size, else the ground at the new width.
+
+    Nothing where neither comes near, or where size is all that the step changes.
+    """
+    model, before = variant.config.model, ground.config.model
+    if not isinstance(model, ModelConfig) or not isinstance(before, ModelConfig):
+        return ""  # which setting of the user's network is its size, nobody says
+    wanted = parameter_count(before)
+    if model.feed_forward == "swiglu":
+        counts = {
+            unit: parameter_count(model.model_copy(update={"multiple_of": unit})) for unit in _UNITS
+        }
+        unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))
+        if abs(counts[unit] / wanted - 1) <= tolerance:
+            return side_step(f"{variant.name}_same_size", {"model.multiple_of": unit})
+    width = _width_of_size(before, parameter_count(model), tolerance)
+    change = {"model.embed_dim": width}
+    if width is None or change == dict(variant.changes):
+        return ""
+    return side_step(f"{variant.name}_size_only", change, ground.name)
+
+
+def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | None:
+    """The width at which the network has about so many parameters, if any whole width does."""
+    unit = 2 * model.num_heads  # rotary embeddings need heads of even width
+    widths = range(unit, 2 * model.embed_dim + 1, unit)
+    counts = {
+        width: parameter_count(model.model_copy(update={"embed_dim": width})) for width in widths
+    }
+    width = min(counts, key=lambda width: abs(counts[width] - params))
+    return width if abs(counts[width] / params - 1) <= tolerance else None

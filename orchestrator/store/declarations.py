@@ -1,0 +1,128 @@
+"""Specs as they were submitted, and when: `<sweep>/declarations.jsonl`, a line for each version.
+
+With the time of the first result it tells what was decided before anybody could look. As with
+`looks`, nothing fails where the store cannot be written or a line is damaged.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import StoreError
+from orchestrator.store.files import append_if_writable, read_json, readable_lines
+
+
+@dataclass(frozen=True)
+class Version:
+    """A spec when it was submitted first."""
+
+    sha256: str
+    """Of its bytes."""
+    time: float
+    parts: Mapping[str, str]
+    """Digests of what decides what is tested (`metric`, `seeds`, `steps` ...), by name."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What was decided before the first result was there, as far as the store knows."""
+
+    spec_sha256: str
+    """Of the spec as reported."""
+    at: float | None
+    """When it was submitted first; none where it never was, or an older version took no note."""
+    first_result_at: float | None
+    """When the first result was there; none where there is none yet."""
+    before_first_result: bool
+    """Whether a spec that tests the same was submitted before."""
+    versions: int
+    """How many specs were submitted under the sweep's name."""
+    changed: tuple[str, ...] = ()
+    """Parts that differ from what was submitted last before the first result."""
+    is_known_before: bool = True
+    """Whether any version before the first result is known, where there is a result."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `report --format json`."""
+        return {
+            "spec_sha256": self.spec_sha256,
+            "at": iso_time(self.at),
+            "first_result_at": iso_time(self.first_result_at),
+            "before_first_result": self.before_first_result,
+            "versions": self.versions,
+            "changed": list(self.changed),
+        }
+
+
+def iso_time(time: float | None) -> str | None:
+    """`2026-03-01T14:05:09+00:00`."""
+    return None if time is None else datetime.fromtimestamp(int(time), UTC).isoformat()
+
+
+def digest_of(content: bytes) -> str:
+    """Of a spec's bytes."""
+    return sha256(content).hexdigest()
+
+
+def declare(sweep_path: Path, content: bytes, parts: Mapping[str, str], time: float) -> None:
+    """Note that a spec was submitted, unless the same bytes were before."""
+    digest = digest_of(content)
+    if digest not in {version.sha256 for version in versions_of(sweep_path)}:
+        line = {"spec_sha256": digest, "time": time, "parts": dict(parts)}
+        append_if_writable(_path(sweep_path), line)
+
+
+def versions_of(sweep_path: Path) -> list[Version]:
+    """Every version of the spec that was submitted, in order."""
+    versions = map(_version_of, readable_lines(_path(sweep_path)))
+    return [version for version in versions if version is not None]
+
+
+def declaration_of(
+    sweep_path: Path, content: bytes, parts: Mapping[str, str], other_results: Iterable[float]
+) -> Declaration:
+    """What the store knows of when the spec was decided.
+
+    `other_results` are the times of results that the report has from other sweeps.
+    """
+    digest, versions = digest_of(content), versions_of(sweep_path)
+    first = min([*_result_times(sweep_path), *other_results], default=None)
+    before = [version for version in versions if first is None or version.time < first]
+    known = next((version for version in versions if version.sha256 == digest), None)
+    last = dict(before[-1].parts) if before else {}
+    changed = [name for name in {**last, **parts} if before and last.get(name) != parts.get(name)]
+    return Declaration(
+        spec_sha256=digest,
+        at=known.time if known else None,
+        first_result_at=first,
+        before_first_result=any(dict(version.parts) == dict(parts) for version in before),
+        versions=len(versions),
+        changed=tuple(changed),
+        is_known_before=bool(before),
+    )
+
+
+def _path(sweep_path: Path) -> Path:
+    return sweep_path / "declarations.jsonl"
+
+
+def _result_times(sweep_path: Path) -> Iterator[float]:
+    """When each result of the sweep was written, also of trials that its spec no longer has."""
+    for path in sorted(sweep_path.glob("trials/*/result.json")):
+        try:
+            time = read_json(path).get("time")
+        except (OSError, StoreError):  # told where the trial is read
+            continue
+        if isinstance(time, int | float):
+            yield float(time)
+
+
+def _version_of(line: Mapping[str, Any]) -> Version | None:
+    """The version that a line describes; none where a part of it is missing."""
+    digest, time, parts = (line.get(key) for key in ("spec_sha256", "time", "parts"))
+    if not isinstance(digest, str) or not isinstance(time, int | float):
+        return None
+    return Version(digest, float(time), parts) if isinstance(parts, dict) else None
