@@ -122,18 +122,8 @@ def build_roadmap(
     `earlier_looks` counts the different lists of seeds that the spec named before and whose figures were shown.
     """
     records = [(trial, record_of(trial)) for trial in trials]
-    by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
-    for trial, record in records:
-        by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
     own, metric = spec.schema.metric, metric or spec.schema.metric
-    variants = [
-        replace(variant, reference=_reference_by(metric.name, own.name, variant.reference))
-        for variant in spec.road
-    ]
-    rows = [
-        make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric)
-        for variant in variants
-    ]
+    rows = _rows_of(spec, records, metric)
     on_road = has_road(spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
     road = with_effects(
@@ -177,6 +167,24 @@ def build_roadmap(
             name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()
         },
     )
+
+
+def _rows_of(
+    spec: SweepSpec, records: Sequence[tuple[TrialSpec, TrialRecord]], metric: MetricSchema
+) -> list[StepRow]:
+    """The rows of all variants of all designs, without their effects."""
+    by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
+    for trial, record in records:
+        by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
+    own = spec.schema.metric.name
+    variants = [
+        replace(variant, reference=_reference_by(metric.name, own, variant.reference))
+        for variant in spec.road
+    ]
+    return [
+        make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric)
+        for variant in variants
+    ]
 
 
 def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[StepRow]:
