@@ -26,7 +26,8 @@ from orchestrator.spec.schema import (
     StepSchema,
     SweepSchema,
 )
-from orchestrator.spec.search_space import Search, Values, check_search, setting_at
+from orchestrator.spec.search_checks import check_search
+from orchestrator.spec.search_space import Search, Values, setting_at
 from orchestrator.spec.user_training import check_own_training
 from orchestrator.trial import Resources, Variant
 
