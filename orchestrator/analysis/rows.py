@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from illama.cost import size_of
+from orchestrator.analysis.search_luck import summary_over_repeats, with_search_luck
 from orchestrator.metrics import decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import (
@@ -179,7 +180,9 @@ def _row_by(
         values=values,
         last_values=last,
         best_values=best,
-        summary=summarise([values[seed] for seed in finished if seed in values]),
+        summary=summary_over_repeats(
+            variant, {seed: values[seed] for seed in finished if seed in values}
+        ),
         outcomes=dict(Counter(outcome_of.values())),
         outcome_of=outcome_of,
         params=params,
@@ -210,15 +213,17 @@ def effect_against(
     effect = _paired(row, versus, looks) if versus else None
     if effect is None or versus is None:
         return None
-    caveats = []
+    differences = _differences(row, versus)
+    effect, luck = with_search_luck(effect, row.variant, versus.variant, differences)
+    caveats = [luck] if luck else []
     for one in (row, versus):
         if one.is_mixed:
             whose = "" if one is row else f"{one.variant.name}: "
             caveats.append(f"{whose}only seeds that finished; {one.mixture}")
             effect = Effect(effect.mean, None, None, effect.pairs, effect.std)
     wanted = (min if looks else max)(len(row.outcome_of), len(versus.outcome_of))
-    if effect.pairs < wanted and not caveats:
-        caveats.append(f"over {effect.pairs} of {wanted} seeds")
+    if len(differences) < wanted and not (row.is_mixed or versus.is_mixed):
+        caveats.append(f"over {len(differences)} of {wanted} seeds")
     if effect.std == 0.0 and effect.p_value is not None:
         caveats.append("the same difference for every seed: no interval, p by sign flips")
     if effect.p_value is not None and not row.is_collapsed:
@@ -227,12 +232,14 @@ def effect_against(
 
 
 def _paired(row: StepRow, versus: StepRow, looks: Sequence[int]) -> Effect | None:
-    values, others = row.compared_values, versus.compared_values
     if not looks:
-        return paired_effect(values, others)
-    return sequential_effect(
-        {seed: values[seed] - others[seed] for seed in values.keys() & others.keys()}, looks
-    )
+        return paired_effect(row.compared_values, versus.compared_values)
+    return sequential_effect(_differences(row, versus), looks)
+
+
+def _differences(row: StepRow, versus: StepRow) -> dict[int, float]:
+    values, others = row.compared_values, versus.compared_values
+    return {seed: values[seed] - others[seed] for seed in values.keys() & others.keys()}
 
 
 def _spreads_differ(row: StepRow, versus: StepRow) -> list[str]:

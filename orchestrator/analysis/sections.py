@@ -12,6 +12,7 @@ from orchestrator.analysis.rows import (
     effect_to_json,
     row_to_json,
 )
+from orchestrator.analysis.search_luck import by_repeat, contrast_luck, repeats_of
 from orchestrator.spec.schema import DesignSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.contrasts import (
@@ -160,19 +161,23 @@ def _against_one(
 def _factorial(design: DesignSchema, regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
     road = list(dict.fromkeys(name for row in rows for name in row.variant.cell))
     factors = [name for name in road if name in design.steps] if design.steps else road
+    repeats = repeats_of(*(row.variant for row in rows))
     cells = {
-        tuple(digit == "1" for digit in row.variant.name.removeprefix("factorial.")): row.values
+        tuple(digit == "1" for digit in row.variant.name.removeprefix("factorial.")): by_repeat(
+            row.values, repeats
+        )
         for row in rows
         if row.variant.design == "factorial" and _counts(row)
     }
     return [
-        _contrast_line(regime, contrast, "factorial", rows[0].decimals)
+        _contrast_line(regime, contrast, "factorial", rows)
         for contrast in factorial_contrasts(cells, factors)
     ]
 
 
 def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
     by_name = {row.variant.name: row for row in rows}
+    repeats = repeats_of(*(row.variant for row in rows))
     lines: list[EffectLine] = []
     placed: list[PlacedEffect] = []
     cells: dict[frozenset[str], Values] = {}
@@ -182,14 +187,14 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
         if not (row.variant.design == "orders" or is_on_road):
             continue
         if _counts(row):
-            cells[frozenset(row.variant.cell)] = row.values
+            cells[frozenset(row.variant.cell)] = by_repeat(row.values, repeats)
         if before is None:
             continue
         delta = effect_against(row, before)
         if _counts(row) and _counts(before):
             shared = row.values.keys() & before.values.keys()
             differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
-            placed.append(PlacedEffect(row.variant.step, differences))
+            placed.append(PlacedEffect(row.variant.step, by_repeat(differences, repeats)))
         order = (
             "the road"
             if is_on_road
@@ -201,7 +206,7 @@ def _orders(regime: str, rows: Sequence[StepRow]) -> list[EffectLine]:
     steps = list(dict.fromkeys(line.step for line in placed))
     contrasts = order_contrasts(placed, cells, steps)
     return [
-        *(_contrast_line(regime, contrast, "orders", rows[0].decimals) for contrast in contrasts),
+        *(_contrast_line(regime, contrast, "orders", rows) for contrast in contrasts),
         *lines,
     ]
 
@@ -214,10 +219,18 @@ def _untold(pairs: Sequence[str]) -> list[str]:
     )
 
 
-def _contrast_line(regime: str, contrast: Contrast, versus: str, decimals: int) -> EffectLine:
+def _contrast_line(
+    regime: str, contrast: Contrast, versus: str, rows: Sequence[StepRow]
+) -> EffectLine:
     kind = MAIN if len(contrast.factors) == 1 else INTERACTION
-    delta = StepEffect(contrast.effect, versus, decimals=decimals) if contrast.effect else None
-    return EffectLine(regime, kind, " × ".join(contrast.factors), delta, contrast.caveat)
+    delta, notes = None, [contrast.caveat]
+    if contrast.effect:
+        variants = [row.variant for row in rows]
+        effect, luck = contrast_luck(contrast.effect, contrast.factors, variants)
+        delta = StepEffect(effect, versus, decimals=rows[0].decimals)
+        notes.append(luck)
+    note = "; ".join(filter(None, notes))
+    return EffectLine(regime, kind, " × ".join(contrast.factors), delta, note)
 
 
 def _corrected_by_kind(lines: Sequence[EffectLine]) -> list[EffectLine]:

@@ -100,9 +100,7 @@ def _found(done: Mapping[tuple[str, int], Search], repeats: int) -> list[dict[st
 def _followed(search: Search, spec: SweepSpec, trials: Trials, suggestions: Suggestions) -> Search:
     """The search with its trials so far; those of one generation more where all that are known have ended."""
     identity = _identity(search, spec, trials)
-    points = suggestions.known(search, identity) or _known_before(
-        search, spec, trials, suggestions
-    )
+    points = suggestions.known(search, identity) or _known_before(search, spec, trials, suggestions)
     tried: list[Tried] = []
     while len(tried) < search.goal and all(point.has_ended for point in tried):
         if len(points) <= len(tried):

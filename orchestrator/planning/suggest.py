@@ -67,8 +67,7 @@ def _drawn(search: Search, stream: str, seen: set[str]) -> Iterator[Values]:
         if number > _DRAWS + 2 * len(seen):
             return
         yield {
-            key: _at(search, key, _share(f"{stream}/{key}/{number}"))
-            for key in search.schema.space
+            key: _at(search, key, _share(f"{stream}/{key}/{number}")) for key in search.schema.space
         }
 
 

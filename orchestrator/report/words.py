@@ -168,7 +168,8 @@ def decided_text(delta: StepEffect | None) -> str:
     if delta.adjusted_p_value < LEVEL:
         return "yes"
     if delta.seeds_needed is None:
-        return "no" if delta.effect.mean == 0 else f"no, >{SEEDS_LIMIT} seeds"
+        is_unknown = delta.effect.mean == 0 or delta.effect.std is None
+        return "no" if is_unknown else f"no, >{SEEDS_LIMIT} seeds"
     return f"no, ~{max(delta.seeds_needed, delta.effect.pairs + 1)} seeds"
 
 
@@ -238,7 +239,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         )
     lines += [
         *_metric_notes(roadmap),
-        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
+        *_search_notes(roadmap),
     ]
     if not roadmap.is_whole:
         lines.append(
@@ -246,6 +247,23 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         )
     sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
     return lines + [f"reference: {source}" for source in sorted(sources)]
+
+
+def _search_notes(roadmap: Roadmap) -> Iterator[str]:
+    """What was found, and whose luck is in the figures."""
+    repeats = max((search.schema.repeats for search in roadmap.searches), default=0)
+    if repeats == 1:
+        yield (
+            "Settings were searched once, so figures are conditional on one search: where two steps have settings from different "
+            "searches, their difference is shown and not tested, for no number of seeds has the luck of a search in it."
+        )
+    elif repeats:
+        yield (
+            f"Settings were searched {repeats} times, and each seed is trained with what one of the searches found, in turn: where "
+            f"two steps have settings from different searches, their difference is the mean over {repeats} searches, and its "
+            "interval is between these."
+        )
+    yield from (search_text(search, roadmap.own_metric) for search in roadmap.searches)
 
 
 def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
@@ -273,20 +291,21 @@ def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
 def search_text(search: Search, metric: str = "") -> str:
     """How far a search is, or what it found; `metric` where figures are wanted, too."""
     if search.chosen is None:
-        text = f"{search.label}: its search has tried {search_state(search)}"
+        text = f"{search.title}: its search has tried {search_state(search)}"
         if search.held_up_by:
             return f"{text}, and waits for {', '.join(search.held_up_by)}, which failed: `orchestrator resume` tries again"
         return text if search.variant.is_known else f"{text}: it waits for a search before it"
     tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
     tried += f" {', '.join(map(str, search.schema.seeds))}"
     tried += f", {search.pruned} of them stopped early" if search.pruned else ""
-    text = f"{search.label}: {change_text(search.chosen.values)} found by a search of {tried}"
+    text = f"{search.title}: {change_text(search.chosen.values)} found by a search of {tried}"
     if not metric:
         return text
     mean = (
         "no trial of which finished"
         if search.chosen.mean is None
-        else f"where it reached {metric} {search.chosen.mean:.4g}"
+        else f"where it reached {metric} {search.chosen.mean:.4g}, the best of {search.goal} by these very"
+        " seeds and so too good on average"
     )
     seconds = f"{search.seconds:.1f} s of training"
     beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""

@@ -68,9 +68,7 @@ def _together(alike: Sequence[Variant]) -> Variant:
         return replace(first, is_known=False)
     if not first.found_by:
         return first
-    changes = {
-        key: _in_turn([variant.changes[key] for variant in alike]) for key in first.changes
-    }
+    changes = {key: _in_turn([variant.changes[key] for variant in alike]) for key in first.changes}
     return replace(first, changes=changes, repeated=tuple(alike))
 
 

@@ -77,6 +77,12 @@ class Search:
         return search_name(self.variant_name(1))
 
     @property
+    def title(self) -> str:
+        """The label, and which search of several it is."""
+        which = f", search {self.repeat + 1}" if self.schema.repeats > 1 else ""
+        return f"{self.label}{which}"
+
+    @property
     def key(self) -> tuple[str, int]:
         """What no other search of the sweep has: the label and the repeat."""
         return self.label, self.repeat
@@ -236,6 +242,17 @@ class Search:
         return outcome is Outcome.FINISHED or (
             outcome is Outcome.COLLAPSED and self.variant.expects_collapse
         )
+
+
+def searches_to_json(searches: Sequence[Search]) -> dict[str, Any]:
+    """The first search of each variant by its label, with the others in `repeated`."""
+    result: dict[str, Any] = {}
+    for search in searches:
+        if search.repeat == 0:
+            result[search.label] = {**search.to_json(), "repeated": []}
+        else:
+            result[search.label]["repeated"].append(search.to_json())
+    return result
 
 
 def _tried_to_json(point: Tried) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def _tuned_unequally(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]
 
 def _search_overwritten(spec: SweepSpec) -> Iterator[SpecWarning]:
     """What a search finds, and a later step of the road sets to something else."""
-    for search in spec.searches:
+    for search in (search for search in spec.searches if search.repeat == 0):
         regime = [
             step
             for step in spec.variants
