@@ -144,14 +144,19 @@ def _study(
     """A study that knows all that was told, and the spaces to ask it for."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of what may make it slower
     spaces = {key: _distribution(optuna.distributions, search, key) for key in search.schema.space}
     trials = [_frozen(optuna.trial, search, spaces, point) for point in told]
     name = stream if sampler.is_sequence else f"{stream}/{len(told)}"
     seed = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
     options = dict(sampler.options)
     if sampler.starts_from_results:
-        options["source_trials"] = trials
+        numbers = {
+            key: space for key, space in spaces.items() if search.schema.space[key].choices is None
+        }
+        options["source_trials"] = [
+            _frozen(optuna.trial, search, numbers, point._replace(pruned_at=None)) for point in told
+        ]
     if sampler.is_sequence and not trials:  # Optuna takes its dimensions from a trial that is done
         anywhere = next(_drawn(search, stream, set()))
         trials = [_frozen(optuna.trial, search, spaces, Told(anywhere, 0.0))]
@@ -164,8 +169,8 @@ def _study(
 
 
 def _frozen(kinds: Any, search: Search, spaces: Mapping[str, Any], point: Told) -> Any:
-    """A trial of Optuna's that is over; `kinds` is `optuna.trial`."""
-    params = {key: _encoded(search.schema.space[key], value) for key, value in point.values.items()}
+    """A trial of Optuna's that is over, with the settings that `spaces` has; `kinds` is `optuna.trial`."""
+    params = {key: _encoded(search.schema.space[key], point.values[key]) for key in spaces}
     how: dict[str, Any] = {"value": point.gain}
     if point.pruned_at is not None:
         how = {

@@ -259,9 +259,9 @@ def _search_notes(roadmap: Roadmap) -> Iterator[str]:
         )
     elif repeats:
         yield (
-            f"Settings were searched {repeats} times, and each seed is trained with what one of the searches found, in turn: where "
-            f"two steps have settings from different searches, their difference is the mean over {repeats} searches, and its "
-            "interval is between these."
+            f"Settings were searched {repeats} times, and each seed is trained with what one of the searches found, in turn. "
+            f"Where two steps have settings from different searches, their difference is the mean over {repeats} searches, with "
+            "the interval between these."
         )
     yield from (search_text(search, roadmap.own_metric) for search in roadmap.searches)
 

@@ -50,7 +50,7 @@ SAMPLERS: dict[str, Sampler] = {
     "cmaes": Sampler(
         "CmaEsSampler",
         {"warn_independent_sampling": False},
-        begins_with=FIRST_AT_RANDOM,
+        begins_with=10,  # of the best tenth it makes the distribution that it draws from
         starts_from_results=True,
         needs="cmaes",
         fewest_numbers=2,
