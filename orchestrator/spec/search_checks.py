@@ -127,8 +127,10 @@ def _check_repeats(
 
 def _searches(sweep: SweepSchema) -> Iterator[SearchSchema]:
     """All searches that a sweep asks for, in the order of the spec."""
-    parts = [sweep, *(part for step in sweep.steps for part in (step, *step.side.values()))]
-    return (part.search for part in parts if part.search)
+    found = [sweep.search]
+    for step in sweep.steps:
+        found += [step.search, *(side.search for side in step.side.values())]
+    return (search for search in found if search)
 
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
