@@ -10,6 +10,7 @@ from illama.config import TrainConfig
 from illama.cost import parameter_count
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
+from orchestrator.spec.samplers import SAMPLERS
 from orchestrator.spec.schema import DesignSchema, SearchSchema, SweepSchema
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import warnings_of
@@ -74,6 +75,8 @@ def test_every_key_and_design_is_in_the_text() -> None:
         assert f"`{key}`" in TEXT, key
     for key in SearchSchema.model_fields:
         assert f"| `{key}` |" in TEXT, key
+    for name in SAMPLERS:
+        assert f"| `{name}` |" in TEXT, name
     for name in DesignSchema.model_fields["name"].annotation.__args__:  # type: ignore[union-attr]
         assert f"| `{name}` |" in TEXT, name
 
