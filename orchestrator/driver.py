@@ -139,6 +139,9 @@ def known_sweep(
 
 def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     """Where it starts from a file: with the digest of it. Raises `UsageError` where neither file nor digest is there."""
+    if variant.repeated:
+        repeated = tuple(_with_known_weights(one, spec) for one in variant.repeated)
+        return replace(repeated[0], changes=variant.changes, repeated=repeated)
     if not isinstance(variant.config, Config):
         return variant
     try:

@@ -134,11 +134,24 @@ class Variant:
     """Of a side step that is a control: the variant that it changes, and that its effect is taken against."""
     is_known: bool = True
     """Not before the searches are done that it or what it builds on needs; until then, its settings lack what they find."""
+    found_by: Mapping[str, str] = field(default_factory=dict)
+    """Settings that a search found, and the label of the variant whose search it was."""
+    repeated: tuple["Variant", ...] = ()
+    """The same variant as each repeat of the searches settles it; empty where nothing of it was searched, or once."""
 
     @property
     def label(self) -> str:
         """The name within the sweep, regime in front."""
         return f"{self.regime}/{self.name}" if self.regime else self.name
+
+    @property
+    def search_repeats(self) -> int | None:
+        """How often its settings were searched; none where no search had a part in them."""
+        return (len(self.repeated) or 1) if self.found_by else None
+
+    def of_seed(self, seed: int) -> "Variant":
+        """The variant as it is trained with a seed: seed s with what repeat s modulo their number found."""
+        return self.repeated[seed % len(self.repeated)] if self.repeated else self
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ ONLY_IMPORTED_BY = {
     "mlflow": {
         f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
     },
-    "optuna": {"orchestrator.planning.search"},
+    "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
     "matplotlib": {"orchestrator.report.picture"},
 }

@@ -16,7 +16,7 @@ from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import SkippedCell, has_road
 from orchestrator.spec.schema import MetricSchema
-from orchestrator.spec.search_space import Search
+from orchestrator.spec.search_space import Search, searches_to_json
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
 from orchestrator.store.declarations import Declaration
@@ -81,7 +81,7 @@ class Roadmap:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `report --format json`."""
-        searches = {search.label: search.to_json() for search in self.searches}
+        searches = searches_to_json(self.searches)
         return {
             "sweep": self.sweep,
             "metric": self.metric,

@@ -8,6 +8,7 @@ from typing import Any
 from illama.cost import size_of
 from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
+from orchestrator.analysis.search_luck import summary_over_repeats
 from orchestrator.metrics import value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
@@ -181,7 +182,9 @@ def _row_by(
     finished = [
         seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED
     ] or values
-    summary = summarise([values[seed] for seed in finished if seed in values])
+    summary = summary_over_repeats(
+        variant, {seed: values[seed] for seed in finished if seed in values}
+    )
     return StepRow(
         variant=variant,
         values=values,

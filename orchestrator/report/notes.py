@@ -44,7 +44,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         *_pairing(roadmap),
         *_limits(roadmap),
         *_metrics(roadmap),
-        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
+        *_searches(roadmap),
         *_searches_to_come(roadmap),
         *filter(None, [declaration_text(roadmap.declaration)]),
         *(f"reference: {source}" for source in sorted(sources)),
@@ -235,6 +235,23 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
             yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
         if metric in METRICS and METRICS[metric].is_of_machine:
             yield f"{metric} depends on the machine and on what else ran there."
+
+
+def _searches(roadmap: Roadmap) -> Iterator[str]:
+    """What was found, and whose luck is in the figures."""
+    repeats = max((search.schema.repeats for search in roadmap.searches), default=0)
+    if repeats == 1:
+        yield (
+            "Settings were searched once, so figures are conditional on one search: where two steps have settings from different "
+            "searches, their difference is shown and not tested, for no number of seeds has the luck of a search in it."
+        )
+    elif repeats:
+        yield (
+            f"Settings were searched {repeats} times, and each seed is trained with what one of the searches found, in turn. "
+            f"Where two steps have settings from different searches, their difference is the mean over {repeats} searches, with "
+            "the interval between these."
+        )
+    yield from (search_text(search, roadmap.own_metric) for search in roadmap.searches)
 
 
 def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:

@@ -17,6 +17,7 @@ from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.messages import add_validation_problems
+from orchestrator.spec.repeats import merged, with_origins
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.step_schema import ReferenceSchema
@@ -64,17 +65,26 @@ class SweepSpec:
         """Those that wait for a search."""
         return [variant for variant in self.road if not variant.is_known]
 
-    def with_found(self, found: Mapping[str, Values]) -> Self:
-        """With what searches have found, by the labels of their variants; what builds on it is known then.
+    @property
+    def repeats(self) -> int:
+        """How often searches are done, all of them alike."""
+        return max((search.schema.repeats for search in self.searches), default=1)
+
+    def with_found(self, found: Sequence[Mapping[str, Values]]) -> Self:
+        """With what searches have found, for each repeat by the labels of their variants; what builds on it is known then.
 
         Raises `SpecError` where a step does not go with it.
         """
         assert self.document is not None
-        made = variants_of(self.schema, self.document, found)
-        self.document.raise_problems()
-        return self._with(made)
+        roads = []
+        for values in found:
+            made = variants_of(self.schema, self.document, values)
+            self.document.raise_problems()
+            roads.append(with_origins(made, values))
+        return self._with(roads)
 
-    def _with(self, made: Variants) -> Self:
+    def _with(self, roads: Sequence[Variants]) -> Self:
+        made = merged(roads)
         return replace(
             self,
             variants=tuple(variant for variant in made.variants if variant.is_known),
@@ -111,7 +121,8 @@ def load_spec(path: Path) -> SweepSpec:
         code=_code_of(made.variants, path.parent),
         document=document,
     )
-    return spec._with(made)
+    repeats = max((search.schema.repeats for search in made.searches), default=1)
+    return spec._with([made] * repeats)
 
 
 def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
