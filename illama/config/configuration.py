@@ -40,11 +40,12 @@ NUMERICS_VERSION = 3
 
 def _ours_or(foreign_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
     """One of two groups of settings, and the errors of that one alone."""
+    told = {name for name, field in foreign_kind.model_fields.items() if field.is_required()}
 
     def validate(value: Any, both: ValidatorFunctionWrapHandler) -> Settings:
         if isinstance(value, foreign_kind | ours):
             return value
-        is_foreign = isinstance(value, Mapping) and foreign_kind.model_fields.keys() <= value.keys()
+        is_foreign = isinstance(value, Mapping) and told <= value.keys()
         return (foreign_kind if is_foreign else ours).model_validate(value)
 
     return WrapValidator(validate)
