@@ -187,7 +187,7 @@ def report_sweep(
         return build_roadmap(spec, trials, record_of)
     results = (result for trial in trials if (result := record_of(trial).result))
     return build_roadmap(
-        spec, trials, record_of, other_metric(spec.schema.metric, metric, mode, results)
+        spec, trials, record_of, other_metric(spec.reported_metric, metric, mode, results)
     )
 
 

@@ -14,7 +14,7 @@ from orchestrator.analysis.rows import (
 )
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
-from orchestrator.metrics import METRICS, Mode
+from orchestrator.metrics import METRICS, Mode, reported_name
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search
@@ -40,7 +40,10 @@ class Roadmap:
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why trials failed or diverged, by trial."""
     own_metric: str = ""
-    """The sweep's, by which searches and seeds were decided; mostly `metric`."""
+    """The sweep's, of the test part where there is one; mostly `metric`."""
+    chosen_by: str = ""
+    """The one by which searches, best epochs and seeds were decided: the sweep's, of the validation
+    images."""
     also: Sequence[str] = ()
     """Further metrics, described beside it."""
     epoch: str = "last"
@@ -72,6 +75,7 @@ class Roadmap:
             "sweep": self.sweep,
             "metric": self.metric,
             "own_metric": self.own_metric,
+            "chosen_by": self.chosen_by,
             "also": list(self.also),
             "epoch": self.epoch,
             "steps": [
@@ -102,9 +106,9 @@ def build_roadmap(
     by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
     for trial, record in records:
         by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
-    own, metric = spec.schema.metric, metric or spec.schema.metric
+    own, metric = spec.reported_metric, metric or spec.reported_metric
     variants = [
-        replace(variant, reference=_reference_by(metric.name, own.name, variant.reference))
+        replace(variant, reference=_reference_by(metric, spec, variant.reference))
         for variant in spec.road
     ]
     rows = [
@@ -125,6 +129,7 @@ def build_roadmap(
         metric=metric.name,
         mode=metric.mode,
         own_metric=own.name,
+        chosen_by=spec.schema.metric.name,
         also=metric.also,
         seeds=sorted({trial.seed for trial, _ in reported}),
         looks=looks,
@@ -181,15 +186,23 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
 
 
 def _reference_by(
-    metric: str, own: str, reference: Mapping[str, Any] | None
+    metric: MetricSchema, spec: SweepSpec, reference: Mapping[str, Any] | None
 ) -> Mapping[str, Any] | None:
-    """What was published of the metric that is reported; none where nothing was."""
-    if reference is None or metric == own:
-        return reference
-    figures = {own: reference["value"], **reference.get("also", {})}
-    if metric not in figures:
+    """Figures that were published of the metrics that are reported; none where there are none.
+
+    A published figure of the validation metric stands beside ours of the test part, too.
+    """
+    if reference is None:
         return None
-    return {"value": figures.pop(metric), "source": reference["source"], "also": figures}
+    figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
+    shown = {metric.name, *metric.also}
+    for name in list(figures):
+        tested = reported_name(name, has_test_part=spec.has_test_part)
+        if tested in shown and tested not in figures:
+            figures[tested] = figures.pop(name)
+    if metric.name not in figures:
+        return None
+    return {"value": figures.pop(metric.name), "source": reference["source"], "also": figures}
 
 
 def _against(

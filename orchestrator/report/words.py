@@ -238,7 +238,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         )
     lines += [
         *_metric_notes(roadmap),
-        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
+        *(search_text(search, roadmap.chosen_by) for search in roadmap.searches),
     ]
     if not roadmap.is_whole:
         lines.append(
@@ -254,6 +254,11 @@ def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
         yield (
             f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
             "metrics and picks one finds more than is there."
+        )
+    elif roadmap.metric != roadmap.chosen_by:
+        yield (
+            f"Whatever was chosen (by searches, at best epochs, in adding seeds) was chosen by "
+            f"{roadmap.chosen_by}; {roadmap.metric} is of images that nothing was chosen by."
         )
     if roadmap.also:
         yield (

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from illama.config import ModelConfig
+from illama.config import DataConfig, ForeignData, ModelConfig
 from illama.cost import macs, parameter_count
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -48,6 +48,7 @@ def warnings_of(spec: SweepSpec) -> list[SpecWarning]:
         spec, variants=spec.road
     )  # also what is not known yet: all but what searches find is
     found = [*_few_seeds(spec), *_best_epoch(spec), *_search_overwritten(spec)]
+    found += _chosen_on_report_images(spec)
     for variant in spec.variants:
         if variant.design == "roadmap" and variant.follows is not None:
             if (
@@ -86,7 +87,7 @@ def _few_seeds(spec: SweepSpec) -> Iterator[SpecWarning]:
 
 def _best_epoch(spec: SweepSpec) -> Iterator[SpecWarning]:
     metric = spec.schema.metric
-    if metric.epoch == "best":
+    if metric.epoch == "best" and not spec.has_test_part:
         message = (
             f"{metric.name} is read at the epoch that validates best: a maximum over the very images that it reports on, "
             "which flatters every step and most of all the noisy ones"
@@ -94,6 +95,44 @@ def _best_epoch(spec: SweepSpec) -> Iterator[SpecWarning]:
         also = f", also: [{', '.join(metric.also)}]" if metric.also else ""
         control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last{also}}}"
         yield SpecWarning("best-epoch", message, _line_of("metric", spec), control)
+
+
+def _chosen_on_report_images(spec: SweepSpec) -> Iterator[SpecWarning]:
+    """Choices made by the images that the report counts: what was chosen looks better on them.
+
+    How many seeds are added is no such choice: every look at the figures is paid for.
+    """
+    data = [variant.config.data for variant in spec.road]
+    if spec.has_test_part or None in data:  # of a user training nobody knows the images
+        return
+    chosen = {search.line: "the settings that a search finds" for search in spec.searches[:1]}
+    if spec.schema.metric.epoch == "best":
+        chosen[_line_of("metric", spec)] = "the best epoch"
+    if not chosen:
+        return
+    message = (
+        f"{spec.schema.metric.name} chooses {' and '.join(chosen.values())} on the very images that "
+        "the report counts, which flatters what is chosen: hold out a test part, which the report "
+        "then reads instead"
+    )
+    without = next(part for part in data if part is not None and not part.has_test)
+    control = _test_part_of(without)
+    yield SpecWarning("chosen-on-report-images", message, min(chosen), control)
+
+
+def _test_part_of(data: DataConfig | ForeignData) -> str:
+    """YAML that gives such data a test part; nothing where a function has to return one."""
+    if isinstance(data, ForeignData):
+        return ""
+    settings: dict[str, Any] = {"name": data.name}
+    if data.name == "image_folder":
+        settings |= {"folder": data.folder, "test": "official"}
+    elif data.name in ("digits", "synthetic"):
+        settings |= {"val_fraction": data.val_fraction, "test_fraction": 0.2}
+    else:
+        settings |= {"val_fraction": 0.1, "test": "official"}
+    text = yaml.safe_dump(settings, default_flow_style=True, sort_keys=False).strip()
+    return f"baseline:\n  data: {text}"
 
 
 def _confounded(spec: SweepSpec, variant: Variant) -> Iterator[SpecWarning]:
