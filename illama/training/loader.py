@@ -83,7 +83,7 @@ class MemoryLoader:
         data = load(config.data, config.model, runtime.data_dir)
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
         self.images, self.labels = self._place(data.train_images), self._place(data.train_labels)
-        self.parts = ("val", "test") if data.has_test else ("val",)
+        self.parts: Sequence[str] = ("val", "test") if data.has_test else ("val",)
         self.images_digest = data.digest_of(self.parts[-1])
         self._held_out = {part: self._place_share(*data.part(part)) for part in self.parts}
         self.mean, self.std = (
@@ -132,7 +132,7 @@ class FolderLoader:
         check_shape(config.data, config.model, (3, size, size), len(found.classes))
         self.train = found.parts["train"]
         self._held_out = {part: found.parts[part] for part in found.parts if part != "train"}
-        self.parts = tuple(self._held_out)
+        self.parts: Sequence[str] = tuple(self._held_out)
         self.images_digest = self._held_out[self.parts[-1]].digest
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
         self.count = len(self.train)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from orchestrator.analysis.images import ci95_with_images, image_chances, images_to_json
 from orchestrator.analysis.rows import (
     StepEffect,
     StepRow,
@@ -20,6 +22,7 @@ from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
+from orchestrator.stats.images import ImageChance
 from orchestrator.stats.power import detectable_difference, typical_std
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
@@ -78,9 +81,7 @@ class Roadmap:
             "chosen_by": self.chosen_by,
             "also": list(self.also),
             "epoch": self.epoch,
-            "steps": [
-                row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows
-            ],
+            "steps": [self._step_to_json(row, searches) for row in self.rows],
             "designs": [section_to_json(section) for section in self.sections],
             "skipped": [vars(cell) for cell in self.skipped],
             "warnings": [warning.to_json() for warning in self.warnings],
@@ -93,6 +94,20 @@ class Roadmap:
             ],
             "search_seconds": sum(search.seconds for search in self.searches),
         }
+
+    def _step_to_json(self, row: StepRow, searches: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        label, described = row.variant.label, row_to_json(row)
+        chance = self.image_chances.get(label)
+        wider = ci95_with_images(row.delta_previous, chance, len(self.looks))
+        delta = images_to_json(described["delta_previous"], wider, chance)
+        return described | {"delta_previous": delta, "search": searches.get(label)}
+
+    @cached_property
+    def image_chances(self) -> Mapping[str, ImageChance]:
+        """Chance that lies in the held-out images, by the label of each row whose effect has it;
+        read from the trials' files when it is looked at.
+        """
+        return image_chances(self.rows, self.metric, self.epoch)
 
 
 def build_roadmap(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap, StepEffect, StepRow
 from orchestrator.errors import counted
 from orchestrator.metrics import AVERAGED, METRICS
@@ -236,6 +237,8 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         lines.append(
             f"With {seeds} seeds, differences of about {roadmap.detectable:.2g} are found in 8 of 10 such sweeps."
         )
+    if held_for := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
+        lines.append(held_for)
     lines += [
         *_metric_notes(roadmap),
         *(search_text(search, roadmap.chosen_by) for search in roadmap.searches),
