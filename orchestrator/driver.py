@@ -194,7 +194,7 @@ def report_sweep(
     spec, trials = known_sweep(spec, store)
     fresh = Store(store.root)
     records = [(trial, fresh.record(trial)) for trial in trials]
-    chosen = spec.schema.metric
+    chosen = spec.reported_metric
     if metric is not None:
         results = (record.result for _, record in records if record.result)
         chosen = other_metric(chosen, metric, mode, results)

@@ -29,14 +29,18 @@ _EVALUATED = {
     "loss": Metric("min", 4),
     "ece": Metric("min", 4),
 }
-AVERAGED = "val_ema/"
+_REPORTED = {"val/": "test/", "val_ema/": "test_ema/"}
+"""Metrics that are chosen by, and the same of the images for the report alone."""
+AVERAGED = ("val_ema/", "test_ema/")
 """Metrics of the weights' moving average, which only `train.ema` keeps."""
+FOR_REPORT = tuple(_REPORTED.values())
+"""Metrics of the test part, which nothing is chosen by."""
 PEAK_MEMORY = "memory/peak_gb"
 """Known when a training has ended; no curve has it."""
 METRICS: Mapping[str, Metric] = {
     **{
         f"{prefix}{name}": metric
-        for prefix in ("val/", AVERAGED)
+        for prefix in (*_REPORTED, *FOR_REPORT)
         for name, metric in _EVALUATED.items()
     },
     "train/loss": Metric("min", 4),
@@ -45,6 +49,14 @@ METRICS: Mapping[str, Metric] = {
     PEAK_MEMORY: Metric("min", 3, is_of_machine=True),
 }
 """By the names under which the store and MLflow have them."""
+
+
+def reported_name(metric: str, *, has_test_part: bool) -> str:
+    """Metric that a report reads where a sweep's searches, best epochs and seeds go by `metric`:
+    with a test part the same metric of that, `test/acc1` for `val/acc1`.
+    """
+    group, slash, measure = metric.partition("/")
+    return f"{_REPORTED.get(group + slash, group + slash)}{measure}" if has_test_part else metric
 
 
 def value_of(result: Mapping[str, Any], metric: str, epoch: str = "last") -> float | None:

@@ -90,6 +90,8 @@ class ForeignData(Settings):
     shape: tuple[int, int, int]
     """Of one image: channels, height, width."""
     num_classes: int
+    has_test: bool = False
+    """Whether there are images for the report alone."""
 
     def __hash__(self) -> int:
         return hash(self.content)
@@ -212,26 +214,21 @@ def described_data(
     name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None
 ) -> ForeignData:
     """Load the images once to see what they are. Raises `ForeignError`."""
-    content, shape, num_classes = _described(
-        function, identity_of(function), json.dumps(options), data_dir
-    )
-    return ForeignData(
-        name=name,
-        function=function,
-        options=dict(options),
-        content=content,
-        shape=shape,
-        num_classes=num_classes,
-    )
+    found = _described(function, identity_of(function), json.dumps(options), data_dir)
+    return ForeignData(name=name, function=function, options=dict(options), **found)
 
 
 @cache
-def _described(
-    function: str, code: str, options: str, data_dir: Path | None
-) -> tuple[str, tuple[int, int, int], int]:
+def _described(function: str, code: str, options: str, data_dir: Path | None) -> Mapping[str, Any]:
+    """What `ForeignData` says of the images themselves."""
     with blaming(function):
         data = _loaded(function, json.loads(options), data_dir)
-    return data.digest, data.shape, data.num_classes
+    return {
+        "content": data.digest,
+        "shape": data.shape,
+        "num_classes": data.num_classes,
+        "has_test": data.has_test,
+    }
 
 
 def load_images(data: ForeignData, data_dir: Path | None) -> "Dataset":

@@ -71,7 +71,7 @@ def _pictures(config: Config, data_dir: Path | None) -> Pixels:
     from illama.data.transforms import for_validation, read_image
 
     assert isinstance(config.data, DataConfig)
-    _, listing, _ = image_folder.read(data_directory(data_dir) / config.data.folder)
+    listing = image_folder.read(data_directory(data_dir) / config.data.folder).parts["val"]
     examples = range(min(EXAMPLES, len(listing)))
     pictures = [
         for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
@@ -205,6 +206,8 @@ def _limits(roadmap: Roadmap) -> Iterator[str]:
     yield (
         f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone{luck}."
     )
+    if sentence := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
+        yield sentence
     counts = [len(row.ended) for row in roadmap.rows if row.ended]
     if counts:
         fewest = min(counts)
@@ -221,6 +224,11 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
         yield (
             f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
             "metrics and picks one finds more than is there."
+        )
+    elif roadmap.metric != roadmap.chosen_by:
+        yield (
+            "Whatever was chosen (by searches, at best epochs, in adding seeds) was chosen by "
+            f"{roadmap.chosen_by}; {roadmap.metric} is of images that nothing was chosen by."
         )
     if roadmap.also:
         yield (
@@ -251,7 +259,7 @@ def _searches(roadmap: Roadmap) -> Iterator[str]:
             f"Where two steps have settings from different searches, their difference is the mean over {repeats} searches, with "
             "the interval between these."
         )
-    yield from (search_text(search, roadmap.own_metric) for search in roadmap.searches)
+    yield from (search_text(search, roadmap.chosen_by) for search in roadmap.searches)
 
 
 def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:

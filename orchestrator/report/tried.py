@@ -34,12 +34,12 @@ def search_figures(roadmap: Roadmap) -> str:
         search for search in roadmap.searches if any(point.has_ended for point in search.tried)
     ]
     drawings = "".join(
-        _drawing(search, key, values, roadmap.own_metric)
+        _drawing(search, key, values, roadmap.chosen_by)
         for search in begun
         for key in search.schema.space
     )
     text = (
-        f"{roadmap.own_metric} of each combination, the mean over the search's seeds. Green was chosen,"
+        f"{roadmap.chosen_by} of each combination, the mean over the search's seeds. Green was chosen,"
         " and as the best of all flatters itself here; hollow did not train"
     )
     text += (

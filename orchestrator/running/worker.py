@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from illama.config import ForeignConfig, RuntimeConfig
@@ -22,6 +23,7 @@ from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ran
 from illama.training.results import (
     NodeLost as NodeLost,
 )  # executors have it from here: only the worker knows torch
+from illama.training.results import Predictions as FoundPredictions
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import StoreError
 from orchestrator.metrics import value_of
@@ -29,6 +31,7 @@ from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.limits import limits
 from orchestrator.running.usage import UsageMeter
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
+from orchestrator.store.predictions import Predictions, write_predictions
 from orchestrator.store.store import MetricsLog, TrialDirectory, epoch_of
 from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
 
@@ -178,6 +181,8 @@ def _train(
         message = f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: "
         message += "return that, or change 'metric'"
         return _end(directory, number, Outcome.FAILED, message)
+    if result.predictions:
+        _keep(directory, result.predictions)
     return _finish(
         directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to
     )
@@ -242,6 +247,12 @@ def _result_content(result: TrainResult) -> Mapping[str, Any]:
         "peak_memory_bytes": result.peak_memory_bytes,
         **({"flops": result.flops} if result.flops is not None else {}),
     }
+
+
+def _keep(directory: TrialDirectory, found: FoundPredictions) -> None:
+    """Write which images the final network got right."""
+    is_correct = np.frombuffer(found.hits.encode(), np.uint8) == ord("1")
+    write_predictions(directory.path, Predictions(found.part, found.images, is_correct))
 
 
 def _finish(

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import import_from, sources
 from orchestrator.errors import did_you_mean_one_of
-from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY
+from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
 from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.messages import add_validation_problems
 from orchestrator.spec.repeats import merged, with_origins
-from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.schema import MetricSchema, SweepSchema
 from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.step_schema import ReferenceSchema
 from orchestrator.spec.variants import Variants, variants_of
@@ -64,6 +64,23 @@ class SweepSpec:
     def unknown(self) -> list[Variant]:
         """Those that wait for a search."""
         return [variant for variant in self.road if not variant.is_known]
+
+    @property
+    def has_test_part(self) -> bool:
+        """Whether the data of every variant have images for the report alone."""
+        parts = [variant.config.data for variant in self.road]
+        return all(data is not None and data.has_test for data in parts)
+
+    @property
+    def reported_metric(self) -> MetricSchema:
+        """Metric that the report reads: `test/acc1` for `val/acc1` where there is a test part.
+
+        Searches, early stopping, the best epoch and added seeds go by `schema.metric`.
+        """
+        metric, has_test_part = self.schema.metric, self.has_test_part
+        name = reported_name(metric.name, has_test_part=has_test_part)
+        also = [reported_name(other, has_test_part=has_test_part) for other in metric.also]
+        return metric.model_copy(update={"name": name, "also": also})
 
     @property
     def repeats(self) -> int:
@@ -150,6 +167,12 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
             document.add_problem(place, f"{name} is there already; each metric is shown once")
         elif is_own_training(schema.baseline):
             continue
+        elif name.startswith(FOR_REPORT):
+            document.add_problem(
+                place,
+                f"{name} is for the report alone, which reads it by itself where the data have a "
+                f"test part (data.test_fraction): write {name.replace('test', 'val', 1)}",
+            )
         elif name not in METRICS:
             document.add_problem(
                 place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}"

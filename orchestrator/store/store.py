@@ -9,6 +9,7 @@
         attempts.jsonl    a line when an attempt starts, a line when it ends
         metrics.jsonl     append-only, keyed by iteration
         checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
+        predictions.bin   which held-out images the final network got right (`orchestrator.store.predictions`)
         result.json       written once, last, whole
 
 A trial's state is derived from these files and kept nowhere else.

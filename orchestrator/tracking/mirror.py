@@ -164,7 +164,7 @@ class MlflowMirror:
                 shape.has_ended([self._record(one)]) for one in reversed(siblings)
             ):  # the last is mostly the last to end
                 records = {one.seed: (one, self._record(one)) for one in siblings}
-                row = make_row(variant, records, self._spec.schema.metric)
+                row = make_row(variant, records, self._spec.reported_metric)
                 self._summarise(
                     experiment, row, [record for _, record in records.values()], is_whole=False
                 )

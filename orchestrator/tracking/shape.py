@@ -140,7 +140,7 @@ def has_ended(records: Sequence[TrialRecord]) -> bool:
 
 def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
-    variant, metric = row.variant, spec.schema.metric.name
+    variant, metric = row.variant, spec.reported_metric.name
     metrics: dict[str, float | None] = {}
     if (
         row.summary

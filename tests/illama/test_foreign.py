@@ -206,6 +206,45 @@ def test_a_function_that_gives_no_images_is_refused(data: str, expected: str) ->
     assert caught.value.group == "data"
 
 
+def test_data_may_come_with_images_for_the_report_alone(folder: Path) -> None:
+    source = (
+        IMAGES
+        + """
+def six(test: int = 3):
+    images, labels, val_images, val_labels = load()
+    return images, labels, val_images, val_labels, images[:test], labels[:test]
+
+def made():
+    arrays = six()
+    return checked(arrays[:4]).with_test(*arrays[4:])
+"""
+    )
+    (folder / "images.py").write_text("from illama.dataset import checked\n" + source)
+    import_from(folder)
+    four, six, other, made = (
+        resolve(settings({"name": "net:create"}, data)).data
+        for data in (
+            {"name": "images:load"},
+            {"name": "images:six"},
+            {"name": "images:six", "test": 4},
+            {"name": "images:made"},
+        )
+    )
+    assert [data.has_test for data in (four, six, other, made)] == [False, True, True, True]
+    assert len({data.content for data in (four, six, other)}) == 3
+    assert made.content == six.content
+    stored = Config.model_validate(
+        {"model": resolve(settings({"name": "net:create"})).model, "data": old_form(four)}
+        | {"train": {"epochs": 1, "batch_size": 4, "lr": 1e-3}}
+    )
+    assert stored.data == four
+
+
+def old_form(data: ForeignData) -> dict[str, Any]:
+    """As versions wrote it that knew no test part."""
+    return data.model_dump(exclude={"has_test"})
+
+
 @pytest.mark.parametrize("key", ["drop_path", "dropout", "layer_decay"])
 def test_what_acts_inside_our_own_networks_is_refused(key: str) -> None:
     with pytest.raises(

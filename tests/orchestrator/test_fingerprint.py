@@ -51,6 +51,8 @@ OTHER_VALUES: dict[str, Any] = {
     "model.class_token": "last",
     "data.name": "synthetic",
     "data.val_fraction": 0.5,
+    "data.test_fraction": 0.2,
+    "data.test": "official",
     "data.folder": "flowers",
     "train.epochs": 11,
     "train.batch_size": 32,
@@ -93,6 +95,7 @@ FOLDER = {"data.name": "image_folder"}
 LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
 COMPANY: dict[str, dict[str, Any]] = {
     "data.folder": FOLDER,
+    "data.test": FOLDER,
     "train.random_resized_crop": FOLDER,
     "train.aa": FOLDER,
     "train.transforms": {**FOLDER, "train.random_resized_crop": True},
@@ -113,7 +116,12 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "mask_form": "multiplicative",
         "class_token": "first",
     },
-    "DataConfig": {"val_fraction": 0.25, "folder": "imagenet"},
+    "DataConfig": {
+        "val_fraction": 0.25,
+        "test_fraction": 0.0,
+        "test": "none",
+        "folder": "imagenet",
+    },
     "SoftMaskConfig": {"rate": 1.0},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {

@@ -298,7 +298,7 @@ def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None
         checkpoint_dir=tmp_path / "out",
     )
     classifier, pixels = load_classifier(tmp_path / "out", tmp_path)
-    seen, _ = next(make_loader(config, runtime, torch.device("cpu")).validation())
+    seen, _ = next(make_loader(config, runtime, torch.device("cpu")).held_out("val"))
     with torch.no_grad():
         assert torch.equal(
             classifier(torch.from_numpy(pixels)), classifier.network(seen[: len(pixels)])
