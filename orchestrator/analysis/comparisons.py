@@ -44,9 +44,11 @@ def effect_against(
     to_come = _to_come(here, there)
     is_tested = not is_of_one_search(here.variant, there.variant)
     p_value = equivalence = None
-    if not to_come and is_tested:
-        p_value = _p_value(here, there, looks)
-        equivalence = _equivalence(here, there, looks)
+    may_be_tested = is_tested and not to_come
+    if may_be_tested and looks:
+        p_value, equivalence = _p_values_at_looks(here, there, looks)
+    elif may_be_tested:
+        p_value, equivalence = _p_values(here, effect, rates)
     if effect and rates:
         effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
     elif effect:
@@ -55,7 +57,7 @@ def effect_against(
         effect,
         versus.variant.name,
         caveat="; ".join(_caveats(here, there, effect, rates, to_come)),
-        decimals=decimals_of_effect(effect, row.decimals),
+        decimals=decimals_of_effect(effect, row.usual_decimals),
         p_value=p_value,
         rates=rates,
         to_come=to_come if is_tested else None,
@@ -89,44 +91,37 @@ def _paired_rows(row: StepRow, versus: StepRow) -> tuple[StepRow, StepRow]:
     return of_seeds(row, seeds), of_seeds(versus, seeds)
 
 
-def _p_value(here: StepRow, there: StepRow, looks: Sequence[int]) -> float | None:
-    """What stands in the family for this comparison, before correction."""
-    if not looks:
-        return _p_of(here, there)
+def _p_values(
+    here: StepRow, effect: Effect | None, rates: Rates | None
+) -> tuple[float | None, float | None]:
+    """What stands in the family for this comparison, and that of being equivalent; before correction.
 
-    def p_of(look: int) -> float | None:
-        return _p_of(of_seeds(here, range(look)), of_seeds(there, range(look)))
-
-    return p_at_looks(p_of, looks, counting_looks((), looks, _ended_on_both(here, there)))
-
-
-def _p_of(here: StepRow, there: StepRow) -> float | None:
-    rates = rates_of(here, there)
+    Survivors show nothing about being the same.
+    """
     if rates:
-        return rates.p_value
-    effect = _effect(here, there)
-    return effect.p_value if effect else None
-
-
-def _equivalence(here: StepRow, there: StepRow, looks: Sequence[int]) -> float | None:
-    if here.metric.matters is None:
-        return None
-    if not looks:
-        return _equivalence_of(here, there)
-
-    def p_of(look: int) -> float | None:
-        return _equivalence_of(of_seeds(here, range(look)), of_seeds(there, range(look)))
-
-    return p_at_looks(p_of, looks, counting_looks((), looks, _ended_on_both(here, there)))
-
-
-def _equivalence_of(here: StepRow, there: StepRow) -> float | None:
-    """Survivors show nothing about being the same."""
+        return rates.p_value, None
+    if effect is None:
+        return None, None
     matters = here.metric.matters
-    if matters is None or rates_of(here, there):
-        return None
-    effect = _effect(here, there)
-    return equivalence_p_value(effect, matters) if effect else None
+    if matters is None:
+        return effect.p_value, None
+    return effect.p_value, equivalence_p_value(effect, matters)
+
+
+def _p_values_at_looks(
+    here: StepRow, there: StepRow, looks: Sequence[int]
+) -> tuple[float | None, float | None]:
+    """The same where the figures are looked at more than once; each look goes by what it saw."""
+    found = {}
+    taken = counting_looks((), looks, _ended_on_both(here, there))
+    for look in taken:
+        one, other = of_seeds(here, range(look)), of_seeds(there, range(look))
+        effect = _effect(one, other)
+        found[look] = _p_values(one, effect, rates_of(one, other))
+    return (
+        p_at_looks(lambda look: found[look][0], looks, taken),
+        p_at_looks(lambda look: found[look][1], looks, taken),
+    )
 
 
 def _ended_on_both(here: StepRow, there: StepRow) -> set[int]:

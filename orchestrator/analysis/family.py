@@ -78,7 +78,8 @@ def with_family(
         else None
         for section, line in lines
     ]
-    found, size = judged(deltas, _not_begun(rows, rules), rules)
+    not_begun = _rows_not_begun(rows, rules) + _lines_not_begun(rows, sections, rules)
+    found, size = judged(deltas, not_begun, rules)
     of_rows, of_lines = found[: len(rows)], iter(found[len(rows) :])
     result = [
         replace(row, delta_previous=delta or _described(row.delta_previous))
@@ -223,7 +224,7 @@ def _rows_behind(section: Section, line: EffectLine, rows: Sequence[StepRow]) ->
     return [row for row in cells if row.variant.regime == line.regime]
 
 
-def _not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
+def _rows_not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
     """Comparisons of the road, and of cells without one, of which no trial has ended yet."""
     if not rules.counts_to_come or not any(row.is_waiting for row in rows):
         return 0
@@ -232,4 +233,19 @@ def _not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
         and row.variant.follows is not None
         and rules.tests(row.variant.design)
         for row in rows
+    )
+
+
+def _lines_not_begun(rows: Sequence[StepRow], sections: Sequence[Section], rules: Rules) -> int:
+    """The same of the other designs' lines. One that says why it has no effect will have none."""
+    if not rules.counts_to_come:
+        return 0
+    return sum(
+        line.delta is None
+        and line.kind != PLACE
+        and not line.note
+        and any(row.is_waiting for row in _rows_behind(section, line, rows))
+        for section in sections
+        if rules.tests(section.design)
+        for line in section.lines
     )

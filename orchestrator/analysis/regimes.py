@@ -51,7 +51,7 @@ def differences_between_regimes(
                 (one, _ground(one, by_place)), (other, _ground(other, by_place)), looks
             )
             if effect:
-                decimals = decimals_of_effect(effect, row.decimals)
+                decimals = decimals_of_effect(effect, row.usual_decimals)
                 found.append(RegimeDifference(name, regime, first, effect, decimals))
     return found
 

@@ -9,7 +9,7 @@ from illama.cost import size_of
 from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
 from orchestrator.analysis.search_luck import summary_over_repeats
-from orchestrator.metrics import value_of
+from orchestrator.metrics import decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
@@ -60,6 +60,11 @@ class StepRow:
     """Of the trials, by seed: variants that share them are one and the same."""
     before: str = ""
     """The step before on the road; of a side step, before the one that it stands beside."""
+
+    @property
+    def usual_decimals(self) -> int:
+        """That the metric is shown with, whatever its spread."""
+        return decimals_of(self.metric.name, [*self.values.values()])
 
     @property
     def finished_values(self) -> Mapping[int, float]:

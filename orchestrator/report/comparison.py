@@ -153,7 +153,7 @@ def _of_effects(
     effect = difference_of_effects(one, other)
     if effect is None:
         return None
-    decimals = decimals_of_effect(effect, one[0].decimals)
+    decimals = decimals_of_effect(effect, one[0].usual_decimals)
     matters = one[0].metric.matters
     equivalence = None if matters is None else equivalence_p_value(effect, matters)
     return StepEffect(

@@ -8,6 +8,7 @@ from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
+    REGIMES_NOTE,
     kinds_of,
     line_cells,
     regime_cells,
@@ -57,7 +58,14 @@ def to_markdown(roadmap: Roadmap) -> str:
         parts += [f"Left out: {markdown_text(reason)}\n" for reason in section.left_out]
     if roadmap.regimes:
         between = [regime_cells(difference) for difference in roadmap.regimes]
-        parts += [f"## {REGIMES}", "", *pipe_table(regime_columns(roadmap), between), ""]
+        parts += [
+            f"## {REGIMES}",
+            "",
+            REGIMES_NOTE,
+            "",
+            *pipe_table(regime_columns(roadmap), between),
+            "",
+        ]
     if roadmap.warnings:
         parts += ["## Warnings", ""]
     for warning in roadmap.warnings:
@@ -86,7 +94,7 @@ def to_latex(roadmap: Roadmap) -> str:
             parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
             parts += _tabular(HEADINGS, [line_cells(line) for line in lines])
     if roadmap.regimes:
-        parts += ["", f"% {REGIMES.replace('%', 'percent')}"]
+        parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
         between = [regime_cells(difference) for difference in roadmap.regimes]
         parts += _tabular(regime_columns(roadmap), between)
     small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]

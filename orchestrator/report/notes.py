@@ -77,7 +77,7 @@ def _table(roadmap: Roadmap) -> str:
 def _differences(roadmap: Roadmap) -> str:
     ground = "Δ is the difference to the step before on the road"
     if any(row.variant.side and not row.variant.on for row in roadmap.rows):
-        ground += " (of a side step, └, to the step before the one that it stands beside)"
+        ground += " (of a side step to the step before the one that it stands beside)"
     how = "independent samples" if roadmap.test == "welch" else "paired by seed"
     return f"{ground}, or to what stands behind 'vs'; {how}. Each interval is for its own Δ alone."
 
@@ -122,7 +122,8 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
             "comparison trained alike, p is Fisher's exact test of how many finished on each side; the mean of the others is "
             "shown and not tested."
         )
-    if any(row.is_waiting for row in roadmap.rows):
+    cells = [row for section in roadmap.sections for row in section.rows]
+    if any(row.is_waiting for row in (*roadmap.rows, *cells)):
         yield (
             "Trials are still to come. Their comparisons have no p yet and count in the correction as if they had found nothing."
         )

@@ -12,7 +12,7 @@ from orchestrator.report.forest import forest, lines_of_road, lines_of_section, 
 from orchestrator.report.notes import caveats, family_text, notes
 from orchestrator.report.reproduction import origins_of
 from orchestrator.report.style import STYLE
-from orchestrator.report.tables import REGIMES, kinds_of, regime_cells, regime_columns
+from orchestrator.report.tables import REGIMES, REGIMES_NOTE, kinds_of, regime_cells, regime_columns
 from orchestrator.report.tried import search_figures
 from orchestrator.report.words import (
     Column,
@@ -38,7 +38,10 @@ def to_html(roadmap: Roadmap) -> str:
         parts += _section(roadmap, section)
     if roadmap.regimes:
         lines = [regime_cells(difference) for difference in roadmap.regimes]
-        parts += [f"<h2>{escape(REGIMES)}</h2>", _html_table(regime_columns(roadmap), lines)]
+        parts += [
+            f'<h2>{REGIMES}</h2><p class="lead">{REGIMES_NOTE}</p>',
+            _html_table(regime_columns(roadmap), lines),
+        ]
     if tried := search_figures(roadmap):
         parts += ["<h2>What was searched</h2>", tried]
     parts += [

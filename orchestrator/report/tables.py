@@ -11,7 +11,8 @@ HEADINGS = (
     Column("p (Holm)", is_number=True, rank=2),
     Column("note", wraps=True),
 )
-REGIMES = "How much the effects differ between regimes (described, not tested)"
+REGIMES = "Effects by regime"
+REGIMES_NOTE = "How much more a step does in a regime than in the first one: described, not tested."
 KINDS = {MAIN: "Effects", INTERACTION: "Interactions", PLACE: "At each place"}
 
 

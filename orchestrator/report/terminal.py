@@ -8,7 +8,14 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.notes import caveats, notes
-from orchestrator.report.tables import HEADINGS, REGIMES, line_cells, regime_cells, regime_columns
+from orchestrator.report.tables import (
+    HEADINGS,
+    REGIMES,
+    REGIMES_NOTE,
+    line_cells,
+    regime_cells,
+    regime_columns,
+)
 from orchestrator.report.words import cells, columns
 from orchestrator.trial import Outcome
 
@@ -22,7 +29,8 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
     sections = [part for section in roadmap.sections for part in _section(section)]
     if roadmap.regimes:
         lines = [regime_cells(difference) for difference in roadmap.regimes]
-        sections += [FittedTable(REGIMES, regime_columns(roadmap), lines), Text("")]
+        sections += [FittedTable(REGIMES, regime_columns(roadmap), lines)]
+        sections += [Text(REGIMES_NOTE, style="dim"), Text("")]
     return Group(
         table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
     )

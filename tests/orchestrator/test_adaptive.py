@@ -165,3 +165,54 @@ def test_without_a_road_each_cell_counts_like_a_step_and_pays_for_its_looks(tmp_
     in_table = {row.variant.step: row.delta_previous for row in roadmap.rows}
     for step in ("clear", "unclear"):
         assert shown[step].effect == in_table[step].effect  # type: ignore[union-attr]
+
+
+def test_a_step_that_is_too_small_to_matter_is_settled(tmp_path: Path) -> None:
+    head = HEAD.replace("[{seeds}]", "{{start: 3, max: 12, until: decided}}")
+    ends: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "clear": CLEAR,
+        "unclear": [90.02, 91.0, 92.0],
+    }
+    assert wanted(spec_of(tmp_path, STEPS, head=head), ends) == {
+        "clear": [3, 4, 5],
+        "unclear": [3, 4, 5],
+    }
+    matters = "metric: {matters: 1.0}" + STEPS
+    assert wanted(spec_of(tmp_path, matters, head=head), ends) == {}
+
+
+def test_what_is_still_to_come_does_not_ask_for_seeds(tmp_path: Path) -> None:
+    """`unclear` has not ended, so `clear` is judged by what is known, and is decided."""
+    ends: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "clear": [90.0, 92.0, 91.0],
+        "unclear": [91.0, None, None],
+    }
+    spec = adaptive(tmp_path)
+    [_, clear, _] = build_roadmap(spec, trials_of(spec, digest), records(ends)).rows
+    delta = clear.delta_previous
+    assert delta is not None
+    assert delta.adjusted_p_value == pytest.approx(2 * delta.p_value)  # type: ignore[operator]
+    assert wanted(spec, ends) == {}
+
+
+def test_a_look_that_lost_its_last_seed_is_over(tmp_path: Path) -> None:
+    ends: dict[str, list[End | None]] = {
+        "baseline": BASELINE,
+        "clear": [*CLEAR, 90.0, 90.5, 91.0],
+        "unclear": [*UNCLEAR, 91.0, 89.5, "failed"],
+    }
+    spec = adaptive(tmp_path)
+    more = more_seeds(spec, digest, records(ends))
+    assert {label: list(seeds) for label, seeds in more.items()} == {
+        "clear": [3, 4, 5],
+        "unclear": [3, 4, 5],
+    }
+    rows = build_roadmap(spec, trials_of(spec, digest, more_seeds=more), records(ends)).rows
+    delta = rows[-1].delta_previous
+    assert delta is not None
+    assert delta.to_come is None
+    assert delta.rates is not None
+    assert delta.rates.text == "1 of 6 failed against 0 of 6"
+    assert delta.p_value is not None
