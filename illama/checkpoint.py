@@ -26,6 +26,9 @@ CURRENT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 DIGESTS = "checkpoint.sha256"
 
+_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed")]
+"""What was found out about a network of others. It is none of its settings, and another version may count otherwise."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -109,7 +112,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     changed = _flat(
         json.loads(config.model_dump_json(exclude_defaults=True))
     ).keys()  # others may be younger than the file
-    labels = ["model.name"]  # what the preset stands for is compared in full
+    labels = ["model.name", *_MEASURED]  # what the preset stands for is compared in full
     labels += (
         ["train.init.checkpoint"] if here.get("train.init.sha256") else []
     )  # a path: the content is compared

@@ -30,8 +30,9 @@ from pydantic import (
 from illama.config import functions as foreign
 from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import ForeignError
+from illama.config.networks import described_model
 from illama.config.settings import Settings, explain
-from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig
+from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig, parse_rand_augment
 
 __all__ = [
     "NUMERICS_VERSION",
@@ -59,7 +60,7 @@ __all__ = [
     "with_preset",
 ]
 
-NUMERICS_VERSION = 3
+NUMERICS_VERSION = 4
 """Raised whenever the same settings and seed would give other numbers than before; `numerics_version` says in which trainings."""
 
 
@@ -283,11 +284,25 @@ AnyConfig = Config | ForeignConfig
 def numerics_version(config: AnyConfig) -> int:
     """The last version that changed the numbers of such a training: part of its fingerprint and of its checkpoints.
 
-    3 draws dropout on the device, and makes the pictures of image folders exactly as timm and torchvision do.
+    3 draws dropout on the device, and makes the pictures of image folders exactly as timm and torchvision do. 4 keeps from weight
+    decay what a network of others says (`no_weight_decay`), jitters no colours under `train.transforms: timm` without `train.aa`,
+    and draws RandAugment's magnitudes of `mstd` above 100 as timm does.
     """
     if isinstance(config, ForeignConfig):
         return 2
-    return 3 if config.train.dropout or config.data.name == "image_folder" else 2
+    folder = config.data.name == "image_folder"
+    if isinstance(config.model, ForeignModel) and config.model.undecayed:
+        return 4
+    if folder and _has_other_pictures(config.train):
+        return 4
+    return 3 if config.train.dropout or folder else 2
+
+
+def _has_other_pictures(train: TrainConfig) -> bool:
+    """Whether version 4 changed the training pictures of a folder."""
+    if train.transforms == "timm":
+        return train.aa is None
+    return train.aa is not None and parse_rand_augment(train.aa).is_uniform
 
 
 _DIGITS: dict[str, Any] = {"img_size": 8, "patch_size": 2, "in_chans": 1, "num_classes": 10}
@@ -384,7 +399,7 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
                 if isinstance(data, ForeignData)
                 else foreign.image_shape(data.name, options)
             )
-            parts["model"] = foreign.described_model(*functions["model"], options, *images)
+            parts["model"] = described_model(*functions["model"], options, *images)
     return Config(**parts, train=checked.train, seed=checked.seed)
 
 
