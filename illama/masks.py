@@ -8,7 +8,7 @@ A kind of mask is one line of `KINDS`, and its name in `illama.config.AttentionK
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn

@@ -47,12 +47,19 @@ METRICS: Mapping[str, Metric] = {
 """By the names under which the store and MLflow have them."""
 
 
-def value_of(result: Mapping[str, Any], metric: str, epoch: str = "last") -> float | None:
-    """What a trial's result says of a metric at the `last` or the `best` epoch; none where it was not recorded."""
+KEPT_BEST: tuple[str, Mode] = ("val/acc1", "max")
+"""By which a training keeps the metrics of its best epoch in its result, whatever its sweep compares."""
+
+
+def value_of(result: Mapping[str, Any], metric: str) -> float | None:
+    """What a trial's result says of a metric at the last epoch; none where it was not recorded.
+
+    `orchestrator.store.best_epoch` knows the best one.
+    """
     if metric == PEAK_MEMORY:
         peak = result.get("peak_memory_bytes")
         return None if peak is None else peak / 1e9
-    value: float | None = result.get("best" if epoch == "best" else "metrics", {}).get(metric)
+    value: float | None = result.get("metrics", {}).get(metric)
     return value
 
 

@@ -1,8 +1,9 @@
 """One line of the report: what the trials of a variant came to, with nothing averaged away."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from illama.cost import size_of
@@ -18,10 +19,13 @@ from orchestrator.stats.inference import (
     summarise,
 )
 from orchestrator.stats.power import seeds_needed
+from orchestrator.store.best_epoch import BestEpochs
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _SPREADS_DIFFER = 4.0
 """Ratio of two standard deviations from which on the report warns; by chance alone it is rare from 5 seeds on."""
+
+ValuesBySeed = Callable[[], Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class StepRow:
     """
     last_values: Mapping[int, float]
     """The metric at the last epoch."""
-    best_values: Mapping[int, float]
-    """The metric at the epoch that was best on the validation set: what papers often print, and biased upwards."""
+    read_best: ValuesBySeed = field(repr=False, compare=False)
+    """Reads `best_values`, which costs reading the trials' curves."""
     summary: Summary | None
     """Of all values where the trials ended alike; of the finished ones alone where some collapsed, diverged or were pruned."""
     outcomes: Mapping[str, int]
@@ -76,6 +80,11 @@ class StepRow:
     """How many trials trained to the end without recording the metric; an older version did not know it yet."""
     also: Mapping[str, "StepRow"] = field(default_factory=dict)
     """The same line by the further metrics that the report shows."""
+
+    @property
+    def best_values(self) -> Mapping[int, float]:
+        """The metric at the epoch that was best by the report's metric: what papers often print, and biased upwards."""
+        return self.read_best()
 
     @property
     def finished_values(self) -> Mapping[int, float]:
@@ -138,14 +147,26 @@ def make_row(
     variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema
 ) -> StepRow:
     """The row of a variant from the records of its trials, by seed."""
-    row = _row_by(metric.name, metric.epoch, variant, trials)
-    return replace(
-        row, also={name: _row_by(name, metric.epoch, variant, trials) for name in metric.also}
+    to_the_end = {
+        seed: record
+        for seed, (_, record) in trials.items()
+        if record.result is not None
+        and record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+    }
+    best = BestEpochs(to_the_end, metric.name, metric.mode)
+    row, *others = (
+        _row_by(name, metric.epoch, variant, trials, partial(best.values, name))
+        for name in (metric.name, *metric.also)
     )
+    return replace(row, also=dict(zip(metric.also, others, strict=True)))
 
 
 def _row_by(
-    metric: str, epoch: str, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]
+    metric: str,
+    epoch: str,
+    variant: Variant,
+    trials: Mapping[int, tuple[TrialSpec, TrialRecord]],
+    read_best: ValuesBySeed,
 ) -> StepRow:
     done = {
         seed: record.result for seed, (_, record) in trials.items() if record.result is not None
@@ -155,15 +176,12 @@ def _row_by(
         for s, result in done.items()
         if result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
     }
-    last, best = (
-        {
-            seed: value
-            for seed, result in to_the_end.items()
-            if (value := value_of(result, metric, when)) is not None
-        }
-        for when in ("last", "best")
-    )
-    values = best if epoch == "best" else last
+    last = {
+        seed: value
+        for seed, result in to_the_end.items()
+        if (value := value_of(result, metric)) is not None
+    }
+    values = read_best() if epoch == "best" else last
     outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
     params, flops = size_of(variant.config)
     if params is None:
@@ -178,7 +196,7 @@ def _row_by(
         variant=variant,
         values=values,
         last_values=last,
-        best_values=best,
+        read_best=read_best,
         summary=summarise([values[seed] for seed in finished if seed in values]),
         outcomes=dict(Counter(outcome_of.values())),
         outcome_of=outcome_of,

@@ -20,10 +20,10 @@ from illama.config import (
     ForeignModel,
     RuntimeConfig,
     explain,
+    networks,
     numerics_version,
     resolve,
 )
-from illama.config import networks
 from illama.config.imports import import_from
 from illama.cost import macs, parameter_count
 from illama.data.datasets import dataset_digest, load
