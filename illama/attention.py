@@ -63,8 +63,8 @@ def dense_attention(
 ) -> Tensor:
     """Attention written out as the formulas say, with its N x N matrix. q: (B, H, R, C); k, v: (B, H, N, C).
 
-    `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every other. It may be finer than v, whose
-    type the result has. Returns (B, H, R, C).
+    `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every
+    other. It may be finer than v, whose type the result has. Returns (B, H, R, C).
     """
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))  # (B, H, R, N)
     if matrix is None:

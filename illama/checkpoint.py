@@ -26,8 +26,12 @@ CURRENT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 DIGESTS = "checkpoint.sha256"
 
+_AVERAGE = ("average", "model_ema", "state_dict_ema")
+"""Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
 _MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed")]
-"""What was found out about a network of others. It is none of its settings, and another version may count otherwise."""
+"""What was found out about a network of others: none of its settings, and another version may count
+otherwise.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +86,24 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "config" not in state:
         raise ValueError(f"{path} is no checkpoint of this trainer: it holds no settings")
     return state
+
+
+def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False) -> Any:
+    """The weights in what a file holds, or their moving average: ours, or the authors' and timm's
+    under their names.
+
+    A file may be the weights themselves. Raises `ValueError` where the average is asked for and
+    there is none in `where`.
+    """
+    if not use_ema:
+        return content.get("model", content)
+    average = next((content[name] for name in _AVERAGE if name in content), None)
+    if average is None:
+        raise ValueError(
+            f"{where} holds no moving average of the weights (EMA): it was trained without train.ema; "
+            "leave out use_ema"
+        )
+    return average
 
 
 def content_of(path: Path, what: str) -> Any:

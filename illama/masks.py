@@ -3,7 +3,8 @@
 A mask is a matrix S over (query i, key j) of the N tokens of an image. It enters attention in one of two ways, which are
 different models (see `illama.attention`): multiplied onto the softmax's output, or as log S added to the softmax's input.
 
-A kind of mask is one line of `KINDS`, and its name in `illama.config.AttentionKind`, which settings are checked against.
+A kind of mask is one line of `KINDS`, and its name in `illama.config.configuration.AttentionKind`,
+which settings are checked against without torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Visible = Callable[[Tensor, Tensor], Tensor]
-"""Takes the numbers of queries (N, 1) and of keys (1, N); returns which keys each query may see, bool, (N, N)."""
+"""Takes the numbers of queries (N, 1) and keys (1, N); returns who sees whom, (N, N)."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class MaskKind:
 
     visible: Visible
     open_rows: int | None = None
-    """Of a mask that is causal but for this many first rows, which see all: attention under it needs no N x N matrix (0 or 1).
-    None for any other shape, which always has its matrix."""
+    """Of a mask that is causal but for this many first rows (0 or 1), which see all: attention
+    under it needs no N x N matrix. None for any other shape, which always has its matrix."""
 
 
 KINDS: Mapping[str, MaskKind] = {
@@ -32,7 +33,8 @@ KINDS: Mapping[str, MaskKind] = {
     "causal": MaskKind(lambda query, key: key <= query, open_rows=0),
     "modified_causal": MaskKind(lambda query, key: (key <= query) | (query == 0), open_rows=1),
 }
-"""By the names of `model.attention`. `modified_causal` is causal with the first row open (paper, section 3.3, Figure 2)."""
+"""By the names of `model.attention`. `modified_causal` is causal with the first row open (paper,
+section 3.3, Figure 2)."""
 
 
 def kind_of(attention: str) -> MaskKind:
@@ -54,7 +56,7 @@ def visible(attention: str, tokens: int) -> Tensor:
 
 
 def soften(visible: Tensor, alpha: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """S = alpha * B + (1 - alpha) * C with B all ones and C the mask (paper, equation 2). Returns the same shape.
+    """S = alpha * B + (1 - alpha) * C with B all ones and C the mask (paper, equation 2).
 
     alpha 1 is bidirectional attention, alpha 0 the mask itself.
     """
@@ -101,12 +103,14 @@ class Mask(nn.Module):
         self.matrix.copy_(soft.log() if self.additive else soft)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow a module to another device; of another type only to float64, for alpha must not be rounded with the weights."""
+        """Follow a module to another device; of other types only to float64, for alpha must not be
+        rounded with the weights.
+        """
         moved = fn(self.matrix)
         self._compute(moved.device, exact(moved.dtype))
         return self
 
 
 def exact(dtype: torch.dtype) -> torch.dtype:
-    """The type of what is computed once and held beside weights of `dtype`: never coarser than float32."""
+    """The type of constants beside weights of `dtype`: never coarser than float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32

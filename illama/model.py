@@ -165,7 +165,9 @@ class VisionTransformer(nn.Module):
         init_weights(self, seed)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the weights; the rotations are computed afresh, for rounded with the weights they would turn too far."""
+        """Move or cast the weights; rotations are computed afresh, for they must not be rounded
+        with them.
+        """
         super()._apply(fn, recurse)
         if self.rotation is not None:
             finely = rotations(self.config, exact(self.rotation.dtype))
@@ -174,7 +176,7 @@ class VisionTransformer(nn.Module):
 
     @property
     def macs_per_image(self) -> int:
-        """Multiply-accumulates as the paper counts them, with all tokens of the last block; inside a function of others as well."""
+        """Multiply-accumulates as the paper counts them, with all tokens of the last block."""
         return macs(self.config)
 
     def set_soft_mask_rate(self, alpha: float) -> None:

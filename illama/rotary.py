@@ -8,8 +8,9 @@ from illama.cost import tokens
 
 
 def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Cosine and sine for each position and pair of channels: (N, C / 2, 2), C channels of a head. On the CPU, so that every
-    device gets the same bits.
+    """Cosine and sine for each position and pair of channels: (N, C / 2, 2), C channels of a head.
+
+    They are on the CPU, so that every device gets the same bits.
 
     `rope`: positions follow the sequence, the class token included, and the frequencies are theta^(-2k / C) (the released code).
     `rope2d`: the first half of the pairs turns with the patch's row, the other with its column, each with theta^(-4k / C); the
@@ -38,7 +39,7 @@ def _angles_of_places(config: ModelConfig, head_dim: int, dtype: torch.dtype) ->
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbouring channels (0, 1), (2, 3), ... as complex numbers, as finely as `rotation` is given.
+    """Turn neighbouring channels (0, 1), (2, 3), ... as complex numbers, as fine as `rotation` is.
 
     x: (..., N, C); returns its shape and type.
     """

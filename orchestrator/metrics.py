@@ -48,7 +48,8 @@ METRICS: Mapping[str, Metric] = {
 
 
 KEPT_BEST: tuple[str, Mode] = ("val/acc1", "max")
-"""By which a training keeps the metrics of its best epoch in its result, whatever its sweep compares."""
+"""By which a training keeps the metrics of its best epoch in its result, whatever its sweep
+compares."""
 
 
 def value_of(result: Mapping[str, Any], metric: str) -> float | None:

@@ -284,9 +284,10 @@ AnyConfig = Config | ForeignConfig
 def numerics_version(config: AnyConfig) -> int:
     """The last version that changed the numbers of such a training: part of its fingerprint and of its checkpoints.
 
-    3 draws dropout on the device, and makes the pictures of image folders exactly as timm and torchvision do. 4 keeps from weight
-    decay what a network of others says (`no_weight_decay`), jitters no colours under `train.transforms: timm` without `train.aa`,
-    and draws RandAugment's magnitudes of `mstd` above 100 as timm does.
+    3 draws dropout on the device, and makes the pictures of image folders exactly as timm and
+    torchvision do. 4 keeps from weight decay what a network of others says (`no_weight_decay`),
+    jitters no colours under `train.transforms: timm` without `train.aa`, and draws RandAugment's
+    magnitudes of `mstd` above 100 as timm does.
     """
     if isinstance(config, ForeignConfig):
         return 2

@@ -5,8 +5,8 @@
     train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
 
 What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
-and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. `illama.config.networks` builds the networks,
-`illama.training.user_training` runs a training.
+and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. `illama.config.networks` builds the
+networks, `illama.training.user_training` runs a training.
 """
 
 import inspect

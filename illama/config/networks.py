@@ -1,4 +1,5 @@
-"""Networks that a function of somebody else builds: built once to see what they are, and again for each training.
+"""Networks that a function of somebody else builds: once to see what they are, and for each
+training.
 
 Imports torch only where a network is built.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 NO_DECAY = frozenset({"pos_embed", "cls_token"})
-"""Names of parameters that weight decay leaves alone, wherever in a network they are (paper, Table 12)."""
+"""Names of parameters that weight decay leaves alone, anywhere in a network (paper, Table 12)."""
 _BATCH = 2
 """Images that a network is tried with: one alone would be too few for a batch normalisation."""
 
@@ -34,7 +35,11 @@ def described_model(
     shape: tuple[int, int, int],
     num_classes: int | None,
 ) -> ForeignModel:
-    """Build the network once, without memory where it can be, and see what a batch of images becomes. Raises `ForeignError`."""
+    """Build the network once, without memory where it can be, and see what a batch of images
+    becomes.
+
+    Raises `ForeignError`.
+    """
     code = identity_of(function)
     measured = _measured(function, code, json.dumps(options), shape, num_classes)
     return ForeignModel(name=name, function=function, code=code, options=dict(options), **measured)
@@ -49,7 +54,8 @@ def _measured(
     try:
         with torch.device("meta"), blaming(function):
             return _tried(function, json.loads(options), shape, num_classes)
-    except ForeignError:  # many a network cannot be built without numbers; what is wrong with it shows with them as well
+    except ForeignError:
+        # many a network cannot be built without numbers; what is wrong with it shows with them too
         with blaming(function):
             return _tried(function, json.loads(options), shape, num_classes)
 
@@ -57,7 +63,10 @@ def _measured(
 def _tried(
     function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
 ) -> Mapping[str, Any]:
-    """What `ForeignModel` has of a network: its fields that are measured. Ours say their `macs_per_image` themselves."""
+    """What `ForeignModel` has of a network: its fields that are measured.
+
+    Ours say their `macs_per_image` themselves.
+    """
     import torch
 
     from illama.randomness import generators_kept
@@ -87,9 +96,9 @@ def _tried(
 
 @contextmanager
 def _counted() -> Iterator[Any]:
-    """Count what is computed inside, with gradients: without, torch takes shortcuts that it does not count.
-
-    Nor does it count the fused attention of the CPU, so attention is written out, whose products it counts on every device.
+    """Count what is computed inside, with gradients: without, torch takes shortcuts that it does
+    not count. Nor does it count the fused attention of the CPU, so attention is written out: its
+    products are counted on every device.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -99,9 +108,9 @@ def _counted() -> Iterator[Any]:
 
 
 def kept_from_decay(network: "nn.Module") -> frozenset[str]:
-    """Parameters that weight decay leaves alone by name: those called as in `NO_DECAY`, and what `no_weight_decay()` returns.
-
-    That method is timm's, of the whole network or of any module inside of it, whose names are its own.
+    """Parameters that weight decay leaves alone by name: those called as in `NO_DECAY`, and what
+    `no_weight_decay()` returns. That method is timm's, of the whole network or of any module
+    inside of it, whose names are its own.
     """
     names = {name for name, _ in network.named_parameters() if name.rpartition(".")[2] in NO_DECAY}
     for path, module in network.named_modules():
@@ -112,7 +121,9 @@ def kept_from_decay(network: "nn.Module") -> frozenset[str]:
 
 
 def _undecayed(network: "nn.Module") -> tuple[str, ...]:
-    """Those of them that decayed before numerics version 4, which looked at the names in `NO_DECAY` alone, and only at the top."""
+    """Those of them that decayed before numerics version 4: it looked at the names in `NO_DECAY`
+    alone, and at those of the outermost module.
+    """
     kept = kept_from_decay(network) - NO_DECAY
     return tuple(
         name
@@ -124,7 +135,8 @@ def _undecayed(network: "nn.Module") -> tuple[str, ...]:
 def build(model: ForeignModel, seed: int) -> "nn.Module":
     """The network, its first values drawn from the global generators under `seed`.
 
-    Raises `ForeignError` where the code is not that of the plan; what the function raises passes through.
+    Raises `ForeignError` where the code is not that of the plan; what the function raises passes
+    through.
     """
     import torch  # noqa: F401  so that its generator is seeded, too
 

@@ -94,8 +94,9 @@ class TrainConfig(Settings):
     random_resized_crop: bool = False
     """Image folders: cut 8 to 100 % of the area, 3/4 to 4/3 as wide as high, and resize it."""
     aa: str | None = None
-    """Image folders: RandAugment in timm's spelling, such as `rand-m9-mstd0.5-inc1`. `m` is the magnitude, `n` how many operations,
-    `mstd` the magnitude's deviation (above 100: drawn evenly from 0 to `m`), `inc1` those operations that grow with it."""
+    """Image folders: RandAugment in timm's spelling, such as `rand-m9-mstd0.5-inc1`. `m` is the
+    magnitude, `n` how many operations, `mstd` the magnitude's deviation (above 100: drawn evenly
+    from 0 to `m`); with `inc1` a larger magnitude changes more, whatever the operation."""
     transforms: Literal["own", "timm"] = "own"
     """Image folders: whose code makes the training pictures. `timm`'s are the paper's; `own` ones need Pillow alone and equal
     them in distribution (`illama.data.transforms`)."""
@@ -168,11 +169,14 @@ class RandAugment(NamedTuple):
     deviation: float
     """Of the magnitude, which is drawn for each operation."""
     increasing: bool
-    """Whether a larger magnitude changes more, for every operation; without, some of them change less."""
+    """Whether a larger magnitude changes more for every operation; else some of them change
+    less."""
 
     @property
     def is_uniform(self) -> bool:
-        """Whether a magnitude is drawn evenly from 0 to `magnitude`: timm's meaning of deviations above 100."""
+        """Whether it is drawn evenly from 0 to `magnitude`: timm's meaning of deviations above
+        100.
+        """
         return self.deviation > 100
 
 
@@ -186,9 +190,8 @@ _RAND_AUGMENT = {
 
 
 def parse_rand_augment(policy: str) -> RandAugment:
-    """Read a policy such as `rand-m9-mstd0.5-inc1`: its parts in any order, of which only the magnitude must be there.
-
-    Raises `ValueError` when it is not of that form.
+    """Read a policy such as `rand-m9-mstd0.5-inc1`: its parts in any order, of which only the
+    magnitude must be there. Raises `ValueError` when it is not of that form.
     """
     kind, *parts = policy.split("-")
     if kind != "rand":
@@ -212,5 +215,6 @@ def parse_rand_augment(policy: str) -> RandAugment:
 
 def _not_rand_augment(policy: str, why: str) -> ValueError:
     return ValueError(
-        f"train.aa is {policy!r}: {why}; expected the form rand-m9-mstd0.5-inc1: rand, and m, n, mstd and inc1 in any order"
+        f"train.aa is {policy!r}: {why}; expected the form rand-m9-mstd0.5-inc1: rand, and m, n, "
+        "mstd and inc1 in any order"
     )

@@ -36,7 +36,7 @@ def _pipeline(size: int, aa: str | None, hflip: float) -> Any:
     return create_transform(
         size,
         is_training=True,
-        color_jitter=None,  # the released arguments have 0.4, which timm leaves out beside RandAugment
+        color_jitter=None,  # the released 0.4 does nothing beside RandAugment, which it always has
         auto_augment=aa,
         hflip=hflip,
         interpolation="bicubic",

@@ -1,8 +1,9 @@
 """From an image file to a training or validation picture, with Pillow and numpy.
 
-The training picture: a random resized crop, a mirror image with probability `hflip`, RandAugment. RandAugment follows timm's
-`rand-m<magnitude>-n<count>-mstd<deviation>-inc1`, with or without `inc1`, in its set of operations, their ranges, the probability
-1/2 of each, and its numbers' distributions; the draws themselves are our own, so pictures are equal in distribution and not one
+The training picture: a random resized crop, a mirror image with probability `hflip`, RandAugment.
+RandAugment follows timm's `rand-m<magnitude>-n<count>-mstd<deviation>-inc1`, with or without
+`inc1`, in its set of operations, their ranges, the probability 1/2 of each, and its numbers'
+distributions; the draws themselves are our own, so pictures are equal in distribution and not one
 by one.
 """
 
@@ -202,5 +203,5 @@ NOT_INCREASING: tuple[Operation, ...] = (
     _enhance_to(ImageEnhance.Sharpness),
     *OPERATIONS[11:],
 )
-"""Those of timm's RandAugment without `inc1`: a larger magnitude posterizes and solarizes less, and goes from less to more colour,
-contrast, brightness and sharpness than the picture has."""
+"""Those of timm's RandAugment without `inc1`: a larger magnitude posterizes and solarizes less,
+and goes from less to more colour, contrast, brightness and sharpness than the picture has."""

@@ -116,10 +116,12 @@ class Learner:
         return total
 
     def _fill_gradients(self) -> None:
-        """Give every process a gradient, of zeros, for what any other has one for; what nobody used keeps none.
+        """Give every process a gradient, of zeros, for what any other has one for; what nobody
+        used keeps none.
 
-        A network of others may use a parameter for some images alone, as a mixture of experts or an early exit does: processes
-        that add up different parameters would add one to another. Ours use all of theirs for every image.
+        A network of others may use a parameter for some images alone, as a mixture of experts or
+        an early exit does: processes that add up different parameters would add one to another.
+        Ours use all of theirs for every image.
         """
         if self.ranks.size == 1 or not isinstance(self.config.model, ForeignModel):
             return

@@ -83,7 +83,9 @@ class StepRow:
 
     @property
     def best_values(self) -> Mapping[int, float]:
-        """The metric at the epoch that was best by the report's metric: what papers often print, and biased upwards."""
+        """The metric at the epoch that was best by the report's metric: what papers often print,
+        and biased upwards.
+        """
         return self.read_best()
 
     @property

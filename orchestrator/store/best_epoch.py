@@ -1,6 +1,7 @@
 """The epoch at which a trial was best, by whatever metric and direction a report goes by.
 
-A training is the same whatever its sweep compares, so that it cannot know; its curve has every epoch.
+A training is the same whatever its sweep compares, so that it cannot know; its curve has every
+epoch.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,9 @@ class BestEpochs:
         }
 
     def values(self, name: str) -> Mapping[int, float]:
-        """The metric `name` at the epoch that is best by the one that all trials are held against, of those that recorded it."""
+        """The metric `name` at the epoch that is best by the one that all trials are held against,
+        of those that recorded it.
+        """
         if name == PEAK_MEMORY:  # of the whole training
             peaks = {s: value_of(record.result or {}, name) for s, record in self._records.items()}
             return {seed: peak for seed, peak in peaks.items() if peak is not None}

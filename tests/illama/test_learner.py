@@ -100,7 +100,7 @@ import torch
 from torch import nn
 
 class Experts(nn.Module):
-    \"\"\"Each image goes to one of two experts, by the brightness of its left half; a third one is never asked.\"\"\"
+    \"\"\"Sends an image to an expert by the brightness of its left half; a third is never asked.\"\"\"
     def __init__(self):
         super().__init__()
         self.experts = nn.ModuleList(nn.Linear(64, 10) for _ in range(3))
@@ -152,7 +152,9 @@ def uneven(tmp_path: Path) -> Iterator[Callable[[str], Config]]:
 
 
 class WithAnother(Ranks):
-    """One of two processes; the other one has a gradient of ones for every parameter but those in `lacks`."""
+    """One of two processes; the other one has a gradient of ones for every parameter but those in
+    `lacks`.
+    """
 
     def __init__(self, lacks: set[int]) -> None:
         super().__init__(0, 2)

@@ -17,7 +17,8 @@ from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import TrialRecord, TrialSpec
 
 CURVE = [(60.0, 1.5, 4.0), (75.0, 0.75, 3.0), (75.0, 1.25, 2.5), (70.0, 0.75, 1.0)]
-"""val/acc1, val/loss and train/loss by epoch: accuracy and loss are best at others, and each twice."""
+"""val/acc1, val/loss and train/loss by epoch: accuracy and loss are best at others, and each
+twice."""
 ENDS = {"baseline": [70.0]}
 
 
