@@ -26,6 +26,13 @@ CURRENT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 DIGESTS = "checkpoint.sha256"
 
+_AVERAGE = ("average", "model_ema", "state_dict_ema")
+"""Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
+_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed")]
+"""What was found out about a network of others: none of its settings, and another version may count
+otherwise.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +88,24 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
+def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False) -> Any:
+    """The weights in what a file holds, or their moving average: ours, or the authors' and timm's
+    under their names.
+
+    A file may be the weights themselves. Raises `ValueError` where the average is asked for and
+    there is none in `where`.
+    """
+    if not use_ema:
+        return content.get("model", content)
+    average = next((content[name] for name in _AVERAGE if name in content), None)
+    if average is None:
+        raise ValueError(
+            f"{where} holds no moving average of the weights (EMA): it was trained without train.ema; "
+            "leave out use_ema"
+        )
+    return average
+
+
 def content_of(path: Path, what: str) -> Any:
     """What torch saved in a file: tensors and plain values alone, so that it cannot run a program.
 
@@ -109,7 +134,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     changed = _flat(
         json.loads(config.model_dump_json(exclude_defaults=True))
     ).keys()  # others may be younger than the file
-    labels = ["model.name"]  # what the preset stands for is compared in full
+    labels = ["model.name", *_MEASURED]  # what the preset stands for is compared in full
     labels += (
         ["train.init.checkpoint"] if here.get("train.init.sha256") else []
     )  # a path: the content is compared

@@ -59,12 +59,29 @@ def reported_name(metric: str, *, has_test_part: bool) -> str:
     return f"{_REPORTED.get(group + slash, group + slash)}{measure}" if has_test_part else metric
 
 
-def value_of(result: Mapping[str, Any], metric: str, epoch: str = "last") -> float | None:
-    """What a trial's result says of a metric at the `last` or the `best` epoch; none where it was not recorded."""
+def chosen_name(metric: str) -> str:
+    """Metric by which a best epoch is chosen where a report reads `metric`: of a test part the same
+    of the validation images.
+    """
+    group, slash, measure = metric.partition("/")
+    chosen = {reported: own for own, reported in _REPORTED.items()}
+    return f"{chosen.get(group + slash, group + slash)}{measure}"
+
+
+KEPT_BEST: tuple[str, Mode] = ("val/acc1", "max")
+"""By which a training keeps the metrics of its best epoch in its result, whatever its sweep
+compares."""
+
+
+def value_of(result: Mapping[str, Any], metric: str) -> float | None:
+    """What a trial's result says of a metric at the last epoch; none where it was not recorded.
+
+    `orchestrator.store.best_epoch` knows the best one.
+    """
     if metric == PEAK_MEMORY:
         peak = result.get("peak_memory_bytes")
         return None if peak is None else peak / 1e9
-    value: float | None = result.get("best" if epoch == "best" else "metrics", {}).get(metric)
+    value: float | None = result.get("metrics", {}).get(metric)
     return value
 
 

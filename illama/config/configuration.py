@@ -29,11 +29,12 @@ from illama.config.data import DataConfig
 from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import ForeignError
 from illama.config.model import PRESETS, ModelConfig, with_preset
+from illama.config.networks import described_model
 from illama.config.runtime import data_directory
 from illama.config.settings import Settings
-from illama.config.train import TrainConfig
+from illama.config.train import TrainConfig, parse_rand_augment
 
-NUMERICS_VERSION = 3
+NUMERICS_VERSION = 4
 """Raised whenever the same settings and seed would give other numbers than before;
 `numerics_version` says in which trainings."""
 
@@ -114,11 +115,25 @@ def numerics_version(config: AnyConfig) -> int:
     its checkpoints.
 
     3 draws dropout on the device, and makes the pictures of image folders exactly as timm and
-    torchvision do.
+    torchvision do. 4 keeps from weight decay what a network of others says (`no_weight_decay`),
+    jitters no colours under `train.transforms: timm` without `train.aa`, and draws RandAugment's
+    magnitudes of `mstd` above 100 as timm does.
     """
     if isinstance(config, ForeignConfig):
         return 2
-    return 3 if config.train.dropout or config.data.name == "image_folder" else 2
+    folder = config.data.name == "image_folder"
+    if isinstance(config.model, ForeignModel) and config.model.undecayed:
+        return 4
+    if folder and _has_other_pictures(config.train):
+        return 4
+    return 3 if config.train.dropout or folder else 2
+
+
+def _has_other_pictures(train: TrainConfig) -> bool:
+    """Whether version 4 changed the training pictures of a folder."""
+    if train.transforms == "timm":
+        return train.aa is None
+    return train.aa is not None and parse_rand_augment(train.aa).is_uniform
 
 
 def foreign_function(group: str, name: object) -> str | None:
@@ -188,7 +203,7 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
                 if isinstance(data, ForeignData)
                 else foreign.image_shape(data.name, options)
             )
-            parts["model"] = foreign.described_model(*functions["model"], options, *images)
+            parts["model"] = described_model(*functions["model"], options, *images)
     return Config(**parts, train=checked.train, seed=checked.seed)
 
 

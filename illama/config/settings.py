@@ -35,6 +35,8 @@ def _explain_one(problem: Any, title: str) -> str:
         return f"{path} is missing"
     if problem["type"] == "extra_forbidden":
         *sections, key = problem["loc"]
+        if owner := _owner_of(str(key), sections):
+            return f"{path} is not a setting here; {owner}.{key} is one of the section {owner}"
         known = [
             field.alias or name for name, field in _group(title, sections).model_fields.items()
         ]
@@ -43,6 +45,21 @@ def _explain_one(problem: Any, title: str) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
     return (f"{path}: " if path else "") + message + found
+
+
+_SECTIONS = {
+    "model": "ModelConfig",
+    "data": "DataConfig",
+    "train": "TrainConfig",
+    "runtime": "RuntimeConfig",
+}
+
+
+def _owner_of(key: str, sections: Iterable[str]) -> str | None:
+    """The other section that has a setting of this very name."""
+    groups = {group.__name__: group.model_fields for group in Settings.__subclasses__()}
+    owners = [section for section, name in _SECTIONS.items() if key in groups.get(name, {})]
+    return next((section for section in owners if section not in sections), None)
 
 
 def _group(title: str, sections: Iterable[str]) -> type[Settings]:

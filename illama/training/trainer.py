@@ -125,10 +125,13 @@ def _train(
         return training.result()
 
 
-def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> dict[str, float]:
+def evaluate_checkpoint(
+    path: Path, *, runtime: RuntimeConfig | None = None, use_ema: bool = False
+) -> dict[str, float]:
     """Measure the checkpoint in `path` on the validation images of its own settings, at alpha 0.
 
-    Raises `ValueError` when it is no checkpoint of this trainer, `FileNotFoundError` when there is none.
+    With `use_ema`, the moving average of its weights. Raises `ValueError` when it is no checkpoint
+    of this trainer or holds no average, `FileNotFoundError` when there is none.
     """
     runtime = runtime or RuntimeConfig()
     state = checkpoint.read(path)
@@ -137,7 +140,7 @@ def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> 
         device = pick_device(runtime)
         loader = make_loader(config, runtime, device)
         model = make_network(config.model, config.seed).to(device)
-        model.load_state_dict(state["model"])
+        model.load_state_dict(checkpoint.weights_in(state, str(path), use_ema=use_ema))
         reseed(derive(config.seed, "evaluate"))  # a network of others may draw
         with autocast(device, config.train.precision):
             return evaluate(model.eval(), loader.held_out("val"))

@@ -22,6 +22,7 @@ from orchestrator.pruning import Pruning, thresholds
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search, Tried, Values
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.best_epoch import metrics_at_best
 from orchestrator.store.files import read_json, write_json
 from orchestrator.store.store import curve_of
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
@@ -195,7 +196,10 @@ def _ending(search: Search, record: TrialRecord) -> str:
 
 
 def _reached(trial: TrialSpec, record: TrialRecord, metric: MetricSchema) -> float:
-    value = value_of(record.result or {}, metric.name, metric.epoch)
+    if metric.epoch == "best":
+        value = metrics_at_best(record, metric.name, metric.mode).get(metric.name)
+    else:
+        value = value_of(record.result or {}, metric.name)
     if value is None:
         why = "an older version trained it, or its training does not record it"
         what = f"{trial.name} has no {metric.name}, which its search goes by"

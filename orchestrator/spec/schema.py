@@ -36,8 +36,8 @@ class MetricSchema(Settings):
     mode: Mode = "max"
     """Which direction is better; known of the metrics that our trainings record."""
     epoch: Literal["last", "best"] = "last"
-    """`last`: read when training ends. `best`: at the epoch that validates best, as many papers do; biased upwards, so the plan
-    warns."""
+    """`last`: read when training ends. `best`: at the epoch, or logged iteration, at which this
+    metric was best, as many papers do; biased upwards, so the plan warns."""
     also: list[str] = []
     """Further metrics that the report shows beside it: described, never tested."""
     test: Test = "paired"
