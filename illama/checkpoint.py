@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 from illama.config import Config, numerics_version
+from illama.sealed import read_regular
 
 CURRENT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
@@ -65,19 +67,25 @@ def load(directory: Path) -> dict[str, Any] | None:
     recorded = _recorded(directory)
     for name in (CURRENT, PREVIOUS):
         path = directory / name
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
-        content = path.read_bytes()
-        if sha256(content).hexdigest() in recorded:
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(content), map_location="cpu", weights_only=True
-            )
-            return state
-        fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
-        _log.warning(
-            "%s is torn or was changed (its digest is not in %s); %s", path, DIGESTS, fallback
-        )
+        try:
+            return _state_in(path, recorded)
+        except (OSError, ValueError) as error:
+            fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
+            _log.warning("%s; %s", error, fallback)
     return None
+
+
+def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
+    """The state in a file whose digest is recorded. Raises `OSError` and `ValueError` where it cannot be gone on from."""
+    content = read_regular(path, sys.maxsize)
+    if sha256(content).hexdigest() not in recorded:
+        raise ValueError(f"{path} is torn or was changed (its digest is not in {DIGESTS})")
+    state = content_of(io.BytesIO(content), "a checkpoint", path)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is no checkpoint: it holds no settings")
+    return state
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -106,13 +114,15 @@ def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False)
     return average
 
 
-def content_of(path: Path, what: str) -> Any:
+def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -> Any:
     """What torch saved in a file: tensors and plain values alone, so that it cannot run a program.
 
-    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be is for the message.
+    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be, and its `name` where the source has
+    none, are for the message.
     """
+    path = name or source
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(source, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a damaged file can make torch raise anything
@@ -154,15 +164,21 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
 def _recorded(directory: Path) -> list[str]:
     """The digests of the files that were written whole."""
     try:
-        lines = (directory / DIGESTS).read_text("utf-8", errors="replace").splitlines()
+        lines = read_regular(directory / DIGESTS).decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
+        return []
+    except OSError as error:  # something else is in its place: no file is known to be whole
+        _log.warning("%s cannot be read (%s)", directory / DIGESTS, error.strerror)
         return []
     return list(dict.fromkeys(line.split(" ", 1)[0] for line in lines))
 
 
 def _digest(path: Path) -> str:
     """Of a file; of one that is not there, nothing that is ever recorded."""
-    return sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    try:
+        return sha256(read_regular(path, sys.maxsize)).hexdigest()
+    except OSError:
+        return ""
 
 
 def _write_digests(directory: Path, digests: list[tuple[str, str]]) -> None:

@@ -49,6 +49,7 @@ SETTINGS = {
     "illama.config.imports",
     "illama.cost",
     "illama.data.datasets",
+    "illama.sealed",
     "illama.weights.initial",
 }
 """Of `illama`: what `orchestrator` knows of it beside the worker."""

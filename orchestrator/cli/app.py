@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from orchestrator.cli import views
 from orchestrator.cli.options import (
@@ -32,6 +33,7 @@ from orchestrator.cli.options import (
     out,
 )
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.store.damage import collected
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -294,6 +296,16 @@ def main() -> None:
             stream.reconfigure(
                 errors="replace"
             )  # a terminal that has no ± or Δ shows a question mark
+    with collected() as notes:
+        try:
+            _answer()
+        finally:
+            for line in notes.lines():
+                err.print(Text(line, style="yellow"), soft_wrap=True)
+
+
+def _answer() -> None:
+    """Run the command and end with its exit code."""
     try:
         app(prog_name="orchestrator")
     except OrchestratorError as error:

@@ -22,7 +22,10 @@ def run_locally(queue: TrialQueue) -> None:
             raise UsageError(
                 f"{needs}; use --executor ray with --address, or lower resources.nodes"
             )
-    while trial := queue.next():
+    while not queue.is_finished:
+        trial = queue.next()
+        if trial is None:  # others may be trained by another sweep of the store just now
+            continue
         path = queue.store.directory(trial).path
         run = _run_apart if _has_limit(trial.resources) else _run
         queue.ended(trial, run(path, queue.session))

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 
-from orchestrator.errors import StoreError, UsageError
+from orchestrator.errors import DamagedFile, StoreError, UsageError
 from orchestrator.fingerprint import canonical_json
 from orchestrator.metrics import value_of
 from orchestrator.planning.suggest import suggested
@@ -23,7 +23,9 @@ from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search, Tried, Values
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.best_epoch import metrics_at_best
-from orchestrator.store.files import read_json, write_json
+from orchestrator.store.damage import note
+from orchestrator.store.files import load_json, write_json
+from orchestrator.store.records import PointsRecord, check
 from orchestrator.store.store import curve_of
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
@@ -47,9 +49,15 @@ class Suggestions:
     def known(self, search: Search, identity: str) -> list[Values]:
         """The points of whole generations, in order."""
         try:
-            points: list[Values] = read_json(self._path(search, identity))["points"]
+            path = self._path(search, identity)
+            found, is_sealed = load_json(path)
+            check(PointsRecord, path, found, is_sealed)
         except FileNotFoundError:
             return []
+        except DamagedFile as damage:
+            note(damage)
+            return []
+        points: list[Values] = found["points"]
         return points
 
     def keep(self, search: Search, identity: str, points: Sequence[Values]) -> None:

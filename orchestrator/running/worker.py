@@ -25,14 +25,15 @@ from illama.training.results import (
 )  # executors have it from here: only the worker knows torch
 from illama.training.results import Predictions as FoundPredictions
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
-from orchestrator.errors import StoreError
+from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.metrics import value_of
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.limits import limits
 from orchestrator.running.usage import UsageMeter
+from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
-from orchestrator.store.store import MetricsLog, TrialDirectory, epoch_of
+from orchestrator.store.store import TrialDirectory, epoch_of
 from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
 
 LOOK_SECONDS = 0.2
@@ -42,24 +43,17 @@ leave = threading.Event()
 """Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
 
 
-class Superseded(Exception):
-    """A later attempt at the same trial has begun: this one must not write any more."""
-
-
 class Watch:
     """Tells a training when to stop, for whatever reason outside of it."""
 
-    def __init__(
-        self, directory: TrialDirectory, session: str, pruning: Pruning | None = None
-    ) -> None:
-        self._directory = directory
+    def __init__(self, fence: Fence, pruning: Pruning | None = None) -> None:
+        self._fence = fence
+        self._directory = fence.directory
         self._pruning = pruning
-        self._sweep_path = directory.path.parent.parent
-        self._session = session
-        self._attempts_size = directory.attempts_path.stat().st_size
+        self._sweep_path = self._directory.path.parent.parent
         self._next_look = 0.0
         self._renewed: float | None = None
-        self._heard = 0.0
+        self._heard = time.monotonic()
         self._stop = self.pruned() is not None
 
     def pruned(self) -> TrialRecord | None:
@@ -87,18 +81,19 @@ class Watch:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            if self._directory.attempts_path.stat().st_size != self._attempts_size:
-                raise Superseded
             self._stop = self._stop or self._driver_is_gone_or_stopping(now)
+        self._fence.check()
         return self._stop or leave.is_set()
 
     def _driver_is_gone_or_stopping(self, now: float) -> bool:
-        holder = read_lease(self._sweep_path)
-        if holder is None or holder.session != self._session or holder.stopping:
+        try:
+            holder = read_lease(self._sweep_path)
+        except DamagedFile:
+            return now - self._heard > EXPIRY_SECONDS  # a driver that lives writes it again
+        if holder is None or holder.session != self._fence.session or holder.stopping:
             return True
-        if (
-            holder.renewed != self._renewed
-        ):  # that it changes tells, not what it says: clocks of hosts differ, and jump
+        # that it changes tells, not what it says: clocks of hosts differ, and jump
+        if holder.renewed != self._renewed:
             self._renewed, self._heard = holder.renewed, now
         return now - self._heard > EXPIRY_SECONDS
 
@@ -116,7 +111,7 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         number = directory.start_attempt(session, _where(trial, others))
         try:
             with limits(trial.resources, directory):
-                return _train(directory, trial, number, session, others)
+                return _train(Fence(directory, number, session), trial, others)
         except Superseded:
             return Outcome.LOST
     except OSError as error:
@@ -125,14 +120,9 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         ) from error
 
 
-def _train(
-    directory: TrialDirectory,
-    trial: TrialSpec,
-    number: int,
-    session: str,
-    others: OtherNodes | None,
-) -> Outcome | None:
-    watch = Watch(directory, session, trial.pruning)
+def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome | None:
+    directory = fence.directory
+    watch = Watch(fence, trial.pruning)
     import_from(
         directory.path.parent.parent
     )  # where the driver put the modules that the spec names
@@ -140,7 +130,7 @@ def _train(
         result = train(
             trial.config,
             runtime=_runtime_of(trial),
-            log_metrics=_with_usage(watch.judging(MetricsLog(directory))),
+            log_metrics=_with_usage(watch.judging(fence.log)),
             checkpoint_dir=directory.path,
             should_stop=watch.should_stop,
             others=others,
@@ -149,14 +139,12 @@ def _train(
         raise
     except ProcessLost as lost:
         outcome, cause = directory.vanished()  # on another node it may have been over a limit
-        _end(directory, number, outcome, str(lost) if outcome is Outcome.LOST else cause)
+        _end(fence, outcome, str(lost) if outcome is Outcome.LOST else cause)
         return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
         if pruned := watch.pruned():
-            return _end(directory, number, Outcome.PRUNED, pruned.cause)
-        return _end(
-            directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}"
-        )
+            return _end(fence, Outcome.PRUNED, pruned.cause)
+        return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
     except Diverged as diverged:
         last = directory.last_metrics()
         content = {
@@ -164,13 +152,11 @@ def _train(
             "iterations": diverged.iteration,
             "metrics": last["metrics"] if last else {},
         }
-        return _finish(directory, number, Outcome.DIVERGED, content)
+        return _finish(fence, trial, Outcome.DIVERGED, content)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
         _raise_if_store_is_full(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(
-            directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc()
-        )
+        return _end(fence, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
     came_to = _result_content(result)
     if (
         isinstance(trial.config, ForeignConfig)
@@ -180,11 +166,11 @@ def _train(
         found = ", ".join(sorted(result.final)) or "nothing"
         message = f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: "
         message += "return that, or change 'metric'"
-        return _end(directory, number, Outcome.FAILED, message)
+        return _end(fence, Outcome.FAILED, message)
     if result.predictions:
-        _keep(directory, result.predictions)
+        _keep(fence, result.predictions)
     return _finish(
-        directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to
+        fence, trial, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to
     )
 
 
@@ -249,27 +235,22 @@ def _result_content(result: TrainResult) -> Mapping[str, Any]:
     }
 
 
-def _keep(directory: TrialDirectory, found: FoundPredictions) -> None:
+def _keep(fence: Fence, found: FoundPredictions) -> None:
     """Write which images the final network got right."""
     is_correct = np.frombuffer(found.hits.encode(), np.uint8) == ord("1")
-    write_predictions(directory.path, Predictions(found.part, found.images, is_correct))
+    with fence.held():
+        write_predictions(fence.directory.path, Predictions(found.part, found.images, is_correct))
 
 
 def _finish(
-    directory: TrialDirectory, number: int, outcome: Outcome, content: Mapping[str, Any]
+    fence: Fence, trial: TrialSpec, outcome: Outcome, content: Mapping[str, Any]
 ) -> Outcome:
-    directory.write_result(outcome, {"attempts": number, **content})
-    return _end(directory, number, outcome, content.get("cause"))
+    fence.finish(outcome, content, trial.fingerprint)
+    return outcome
 
 
-def _end(
-    directory: TrialDirectory,
-    number: int,
-    outcome: Outcome,
-    cause: str | None = None,
-    trace: str | None = None,
-) -> Outcome:
-    directory.end_attempt(number, outcome, cause, trace)
+def _end(fence: Fence, outcome: Outcome, cause: str | None, trace: str | None = None) -> Outcome:
+    fence.end(outcome, cause, trace)
     return outcome
 
 
