@@ -1,8 +1,9 @@
 # One target for each intent; CI is `test` and `check`.
 PYTHON ?= python3
 BIN := .venv/bin
+SHELL := bash
 
-.PHONY: run test test-fast dev check format bench clean
+.PHONY: run test test-fast fuzz dev check format bench clean
 
 run: ## The main job: train the iLLaMA roadmap on digits, minutes on a laptop
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -e . && $(BIN)/orchestrator run sweeps/llamafy.yaml
@@ -12,6 +13,10 @@ test: ## Every test
 
 test-fast: ## Without the slow ones
 	$(BIN)/pytest -m "not slow"
+
+fuzz: ## Property tests with examples of their own, and random mutations of the shipped specs
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/orchestrator/test_{document,spec,designs,fingerprint,files,statistics}.py
+	$(BIN)/python benchmarks/spec_mutations.py --seed $$RANDOM
 
 dev: ## Everything for working on the code, with the checks run before each commit
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -e '.[dev]' && $(BIN)/pre-commit install

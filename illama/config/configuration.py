@@ -66,30 +66,34 @@ NUMERICS_VERSION = 3
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
 
 
+_Size = Annotated[PositiveInt, Field(le=1_000_000)]
+"""Far above any network: what is larger is a slip, and counting in it would take minutes."""
+
+
 class ModelConfig(Settings):
     """The network. A plain ViT and the paper's iLLaMA are two corners of this space (arXiv 2404.06773, Table 17)."""
 
     name: str
     """The preset that the other settings start from: one of `PRESETS`."""
-    img_size: PositiveInt
+    img_size: _Size
     """Height and width of the input, in pixels."""
-    patch_size: PositiveInt
+    patch_size: _Size
     """Height and width of a patch, in pixels."""
-    in_chans: PositiveInt
+    in_chans: _Size
     """Channels of the input."""
-    num_classes: PositiveInt
+    num_classes: _Size
     """Outputs of the head."""
-    embed_dim: PositiveInt
+    embed_dim: Annotated[PositiveInt, Field(le=65_536)]
     """Width of the residual stream."""
-    depth: PositiveInt
+    depth: Annotated[PositiveInt, Field(le=10_000)]
     """Number of blocks."""
-    num_heads: PositiveInt
+    num_heads: _Size
     """Attention heads; the head's width is `embed_dim / num_heads`."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """Normalisation in front of attention, feed-forward and head (paper, section 3.2)."""
     feed_forward: Literal["gelu", "swiglu"] = "gelu"
     """`gelu`: two linears, hidden width 4D. `swiglu`: three bias-free linears (paper, section 3.1)."""
-    multiple_of: PositiveInt = 256
+    multiple_of: _Size = 256
     """SwiGLU's hidden width is 2/3 of 4D rounded up to a multiple of this."""
     position: Literal["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"] = (
         "learned"

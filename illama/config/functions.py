@@ -28,7 +28,7 @@ from illama.config.imports import (
     offered,
     refuse_other_code,
 )
-from illama.config.settings import Settings
+from illama.config.settings import Settings, is_finite
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,7 +166,9 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
 
     class Options(Settings):
         model_config = ConfigDict(
-            extra="allow" if open_ended else "forbid", use_attribute_docstrings=False
+            extra="allow" if open_ended else "forbid",
+            use_attribute_docstrings=False,
+            ser_json_inf_nan="constants",
         )
 
     made: type[Settings] = create_model(target, __base__=Options, **fields)
@@ -190,9 +192,17 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, the name left out."""
+    """As JSON has them, the name left out, and defaults that are not finite: the function has them itself.
+
+    Raises `ForeignError` where a spec sets a part of such a default.
+    """
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
+    given = settings.model_dump(mode="json", by_alias=True, warnings=False, exclude_unset=True)
     del options["name"]
+    for name in [name for name, value in options.items() if not is_finite(value)]:
+        if name in given:
+            raise ForeignError(f"'{name}' has a part that is not finite by default: set that, too")
+        del options[name]
     return options
 
 

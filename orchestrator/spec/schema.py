@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from illama.config import RuntimeConfig, Settings
+from orchestrator.fingerprint import canonical_json
 from orchestrator.metrics import METRICS, Mode
 
 Name = Annotated[
@@ -27,6 +28,10 @@ Name = Annotated[
 
 Changes = dict[str, Any]
 """Dotted settings and their new values, such as `{model.norm: rmsnorm}`."""
+
+MOST_TRIALS = 10_000
+"""Of a sweep, and of its searches: planning looks at each, at a rate of some thousand a second."""
+_MOST_TRIED = 5_000
 
 MISSING_CHANGE = "missing_change"
 """Type of the error about a step that says nowhere what it changes; it is told at the step's name."""
@@ -151,7 +156,7 @@ class SpaceSchema(Settings):
     """Even in the logarithm."""
     step: PositiveFloat | None = None
     """Between two neighbours, from `low` on."""
-    choices: list[Any] | None = None
+    choices: Annotated[list[Any], Field(max_length=1000)] | None = None
     """One of these; a list alone stands for it."""
 
     @model_validator(mode="before")
@@ -166,8 +171,8 @@ class SpaceSchema(Settings):
                 raise ValueError(
                     "a list of choices has no ends: give either the list or low and high"
                 )
-            if len(self.choices) < 2 or any(
-                choice in self.choices[:i] for i, choice in enumerate(self.choices)
+            if len(self.choices) < 2 or len(set(map(canonical_json, self.choices))) < len(
+                self.choices
             ):
                 raise ValueError(
                     f"a search needs at least two choices, each once, found {self.choices}"
@@ -201,13 +206,15 @@ class SearchSchema(Settings):
 
     space: Annotated[dict[str, SpaceSchema], Field(min_length=1)]
     """Dotted settings and where each is looked for."""
-    trials: PositiveInt | None = None
+    trials: Annotated[int, Field(gt=0, le=_MOST_TRIED)] | None = None
     """How many combinations are tried; of a grid all."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1000)] = [
+        1000
+    ]
     """Of the search alone: what is chosen by a seed flatters it. The mean over them is compared."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     """`tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
-    at_once: PositiveInt = 4
+    at_once: Annotated[PositiveInt, Field(le=_MOST_TRIED)] = 4
     """A generation: combinations that are suggested together, knowing only those of the generations before."""
     prune: PruneSchema | None = None
     """Stop early what is worse than most before it."""
@@ -293,7 +300,7 @@ class DesignSchema(Settings):
     """Of `factorial`: these alone; by default all steps."""
     fraction: Literal["1", "1/2", "1/4", "1/8"] = "1"
     """Of `factorial`: a balanced part of all combinations."""
-    count: PositiveInt = 3
+    count: Annotated[PositiveInt, Field(le=1000)] = 3
     """Of `orders`: how many others; `{orders: 3}` for short."""
     seed: int = Field(default=0, ge=0)
     """Of `orders`: which ones are drawn."""
@@ -358,7 +365,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Of the sweep's folder in the store and of the MLflow experiment."""
     metric: MetricSchema = MetricSchema()
     """What the report compares."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_TRIALS)]
     """Every variant is trained once with each; `{start: 3, max: 12, until: decided}` fills in the first ones."""
     adaptive: AdaptiveSchema | None = Field(default=None, validation_alias="seeds")
     """The long form of `seeds`."""
@@ -368,7 +375,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """A published figure of the baseline, as of a step."""
     search: SearchSchema | None = None
     """Settings that the baseline finds for itself, in each regime and recipe."""
-    steps: list[StepSchema] = []
+    steps: Annotated[list[StepSchema], Field(max_length=500)] = []
     """The road, in order."""
     design: Annotated[list[DesignSchema], Field(min_length=1)] = [DesignSchema(name="roadmap")]
     """One design or a list of them; cells that coincide are trained once."""

@@ -14,7 +14,7 @@ from orchestrator.metrics import METRICS
 from orchestrator.pruning import FEWEST, Curve
 from orchestrator.spec.changes import Changer, GroupSettings, laid_over, tried
 from orchestrator.spec.document import Document, Location
-from orchestrator.spec.schema import SearchSchema, SpaceSchema, SweepSchema
+from orchestrator.spec.schema import MOST_TRIALS, SearchSchema, SpaceSchema, SweepSchema
 from orchestrator.trial import Outcome, TrialSpec, Variant
 
 SEARCH = "search"
@@ -257,6 +257,8 @@ def check_search(
     if len(document.problems) == before and schema.sampler == "grid" and search.size is None:
         message = "a grid must be countable: give every setting a list, whole numbers, or a step"
         document.add_problem((*place, "sampler"), message)
+    if len(document.problems) == before:
+        _check_count(search, document, place)
     if len(document.problems) == before and schema.prune:
         _check_prune(search, sweep.metric.name, document, (*place, "prune"))
     return len(document.problems) == before
@@ -296,6 +298,13 @@ def _check_seeds(
                 (*location, index),
                 f"seed {seed} is given twice; each seed is one trial of every combination",
             )
+
+
+def _check_count(search: Search, document: Document, place: Location) -> None:
+    count = search.goal * len(search.schema.seeds)
+    if count > MOST_TRIALS:
+        message = f"this search asks for {count:,} trials, more than {MOST_TRIALS:,}"
+        document.add_problem(place, f"{message}: narrow its space, or try fewer", at_key=True)
 
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
@@ -362,7 +371,7 @@ def _steps(space: SpaceSchema) -> int:
 
 def _contains(space: SpaceSchema, value: Any) -> bool:
     if space.choices is not None:
-        return value in space.choices
+        return canonical_json(value) in map(canonical_json, space.choices)
     low, high = _ends(space)
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         return False
