@@ -30,3 +30,17 @@ def _sign(match: re.Match[str]) -> str:
     if character < " ":
         return chr(_PICTURES + ord(character))
     return _DELETE_PICTURE if character == _DELETE else _REPLACEMENT
+
+
+def bounded(text: str, most: int) -> str:
+    """The text with its middle left out where it is longer than `most`: the end of a message says as much as its beginning."""
+    if len(text) <= most:
+        return text
+    left_out = f"\n... {len(text) - most:,} characters left out ...\n"
+    return text[: most // 2] + left_out + text[len(text) - most // 2 :]
+
+
+def shortened(text: str, most: int) -> str:
+    """The text on one line, cut where it is longer than `most`."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most]}…"

@@ -66,8 +66,8 @@ NUMERICS_VERSION = 3
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
 
 
-_Size = Annotated[PositiveInt, Field(le=1_000_000)]
-"""Far above any network: what is larger is a slip, and counting in it would take minutes."""
+_Size = Annotated[PositiveInt, Field(le=10_000_000)]
+"""Far above any network: what is larger is a slip."""
 
 
 class ModelConfig(Settings):
@@ -83,7 +83,7 @@ class ModelConfig(Settings):
     """Channels of the input."""
     num_classes: _Size
     """Outputs of the head."""
-    embed_dim: Annotated[PositiveInt, Field(le=65_536)]
+    embed_dim: _Size
     """Width of the residual stream."""
     depth: Annotated[PositiveInt, Field(le=10_000)]
     """Number of blocks."""

@@ -103,9 +103,9 @@ class ForeignTraining(Settings):
     function: str
     """`module:function`."""
     code: str
-    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
+    """As of a model."""
     options: dict[str, Any]
-    """Every setting of the function, defaults included."""
+    """As of a model."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -192,16 +192,13 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, the name left out, and defaults that are not finite: the function has them itself.
-
-    Raises `ForeignError` where a spec sets a part of such a default.
-    """
+    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `ForeignError`."""
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
-    given = settings.model_dump(mode="json", by_alias=True, warnings=False, exclude_unset=True)
     del options["name"]
+    defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
     for name in [name for name, value in options.items() if not is_finite(value)]:
-        if name in given:
-            raise ForeignError(f"'{name}' has a part that is not finite by default: set that, too")
+        if name not in defaults:
+            raise ForeignError(f"'{name}' has a part that is not finite by default: set it, too")
         del options[name]
     return options
 

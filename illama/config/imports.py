@@ -110,10 +110,21 @@ def blaming(what: str) -> Iterator[None]:
             yield
     except ForeignError:
         raise
-    except (Exception, SystemExit) as error:
-        raise ForeignError(
-            f"{what} raised {type(error).__name__}: {error}{_place(error)}"
-        ) from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise ForeignError(f"{what} raised {words_of(error)}{_place(error)}") from error
+
+
+def words_of(error: BaseException) -> str:
+    """Kind and message of an error of others, whose message may itself raise."""
+    try:
+        message = str(error)
+    except BaseException as second:
+        if isinstance(second, KeyboardInterrupt):
+            raise
+        message = "(its message cannot be had)"
+    return f"{type(error).__name__}: {message}"
 
 
 @cache

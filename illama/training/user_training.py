@@ -10,7 +10,6 @@ import inspect
 import json
 import math
 import operator
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -33,8 +32,7 @@ CHECKPOINT_FOLDER = "checkpoint"
 STATE = "own_training.json"
 """Beside it: whose checkpoint it is, and what was logged last."""
 
-_METRIC_NAME = re.compile(r"[\w\-.: ]+(/[\w\-.: ]+)*", re.ASCII)
-"""What MLflow takes."""
+_LONGEST_NAME = 250
 _SIZES = ("params", "flops")
 """No metrics: the report has columns of these names."""
 
@@ -202,14 +200,9 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
         )
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        if (
-            not isinstance(name, str)
-            or not _METRIC_NAME.fullmatch(name)
-            or ".." in name
-            or len(name) > 250
-        ):
+        if not _is_name(name):
             raise ValueError(
-                f"{who} a metric named {name!r}; allowed are letters, digits, _ - . : space, and / in between"
+                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} letters"
             )
         try:
             found[name] = value.__float__()  # not of text, as float() would
@@ -227,3 +220,13 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
                 iteration, name, found[name], "what its training logs and returns must be finite"
             )
     return found
+
+
+def _is_name(name: object) -> bool:
+    """Whether a file and a page can show it; what MLflow does not take is written otherwise there."""
+    return (
+        isinstance(name, str)
+        and bool(name.strip())
+        and len(name) <= _LONGEST_NAME
+        and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    )

@@ -330,11 +330,11 @@ class Store:
         """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
         own = self.directory(trial)
         if done := own.record_of_done(trial.pruning):
-            return done
+            return done.judged(trial)
         for path in self._directories.get(trial.fingerprint[:8], []):
             done = TrialDirectory(path).record_of_done(trial.pruning) if path != own.path else None
             if done and _fingerprint_of(path) == trial.fingerprint:
-                return done
+                return done.judged(trial)
         return own.record(live_session, trial.pruning)
 
     @cached_property

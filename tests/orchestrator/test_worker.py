@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError
+from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.worker import run_trial
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import TrialDirectory
@@ -295,8 +296,8 @@ def _is_in(descriptor: int, folder: Path) -> bool:
     return path.startswith(str(folder))
 
 
-class Killed(BaseException):
-    """What no `except Exception` sees, like the end of the process."""
+class Killed(StopAtOnce):
+    """What nobody catches, like the end of the process."""
 
 
 def test_the_end_of_the_process_at_any_write_costs_nothing_but_time(
