@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from illama.config import AnyConfig, Config, ForeignConfig, ForeignTraining, RuntimeConfig
+from orchestrator.metrics import value_of
 from orchestrator.pruning import Pruning
 
 
@@ -170,7 +171,7 @@ class TrialSpec:
     pruning: Pruning | None = None
     """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
     metric: str = ""
-    """That the sweep compares: somebody's own training that ends without it has failed. No part of what it is, either."""
+    """That the sweep compares: somebody's own training that ends without it is no result. No part of what it is, either."""
 
     @property
     def name(self) -> str:
@@ -220,6 +221,19 @@ class TrialSpec:
         if isinstance(train, ForeignTraining):
             return f"iteration {epoch:.0f}" + (f"/{train.length}" if train.length else "")
         return f"epoch {epoch:.0f}/{train.epochs}"
+
+    def lacking(self, result: Mapping[str, Any]) -> str | None:
+        """What is wrong where somebody's own training has ended without the metric that the sweep compares.
+
+        What it returned is kept: by another metric it counts, without training again.
+        """
+        if not isinstance(self.config, ForeignConfig) or not self.metric:
+            return None
+        if value_of(result, self.metric) is not None:
+            return None
+        found = ", ".join(sorted(result.get("metrics", {}))) or "nothing"
+        message = f"{self.config.train.name} returned {found}; the sweep compares {self.metric}"
+        return f"{message}: change 'metric', which needs no new training, or return that"
 
     @property
     def directory_name(self) -> str:
@@ -295,6 +309,15 @@ class TrialRecord:
     def seconds(self) -> float | None:
         """Training seconds over all attempts, where the trial is done."""
         return self.result.get("seconds") if self.result else None
+
+    def judged(self, trial: TrialSpec) -> Self:
+        """As a result of `trial`: no result where it lacks the metric that the sweep compares."""
+        lacking = (
+            trial.lacking(self.result) if self.outcome is Outcome.FINISHED and self.result else ""
+        )
+        if not lacking:
+            return self
+        return replace(self, state=State.FAILED, outcome=Outcome.FAILED, cause=lacking, result=None)
 
     def is_of_another(self, trial: TrialSpec) -> bool:
         """Whether the files are not `trial`'s own: the same training was done for another step or another sweep."""

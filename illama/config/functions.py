@@ -27,7 +27,7 @@ from illama.config.imports import (
     identity_of,
     offered,
 )
-from illama.config.settings import Settings
+from illama.config.settings import Settings, is_finite
 
 if TYPE_CHECKING:
     from illama.dataset import Dataset
@@ -103,9 +103,9 @@ class ForeignTraining(Settings):
     function: str
     """`module:function`."""
     code: str
-    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
+    """As of a model."""
     options: dict[str, Any]
-    """Every setting of the function, defaults included."""
+    """As of a model."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -166,7 +166,9 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
 
     class Options(Settings):
         model_config = ConfigDict(
-            extra="allow" if open_ended else "forbid", use_attribute_docstrings=False
+            extra="allow" if open_ended else "forbid",
+            use_attribute_docstrings=False,
+            ser_json_inf_nan="constants",
         )
 
     made: type[Settings] = create_model(target, __base__=Options, **fields)
@@ -190,9 +192,14 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, the name left out."""
+    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `ForeignError`."""
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
     del options["name"]
+    defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
+    for name in [name for name, value in options.items() if not is_finite(value)]:
+        if name not in defaults:
+            raise ForeignError(f"'{name}' has a part that is not finite by default: set it, too")
+        del options[name]
     return options
 
 

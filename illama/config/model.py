@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from illama.config.settings import Settings
 
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
+
+
+_Size = Annotated[PositiveInt, Field(le=10_000_000)]
+"""Far above any network: what is larger is a slip."""
 
 
 class ModelConfig(Settings):
@@ -17,26 +21,26 @@ class ModelConfig(Settings):
 
     name: str
     """The preset that the other settings start from: one of `PRESETS`."""
-    img_size: PositiveInt
+    img_size: _Size
     """Height and width of the input, in pixels."""
-    patch_size: PositiveInt
+    patch_size: _Size
     """Height and width of a patch, in pixels."""
-    in_chans: PositiveInt
+    in_chans: _Size
     """Channels of the input."""
-    num_classes: PositiveInt
+    num_classes: _Size
     """Outputs of the head."""
-    embed_dim: PositiveInt
+    embed_dim: _Size
     """Width of the residual stream."""
-    depth: PositiveInt
+    depth: Annotated[PositiveInt, Field(le=10_000)]
     """Number of blocks."""
-    num_heads: PositiveInt
+    num_heads: _Size
     """Attention heads; the head's width is `embed_dim / num_heads`."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """Normalisation in front of attention, feed-forward and head (paper, section 3.2)."""
     feed_forward: Literal["gelu", "swiglu"] = "gelu"
     """`gelu`: two linears, hidden width 4D. `swiglu`: three bias-free linears (paper, section
     3.1)."""
-    multiple_of: PositiveInt = 256
+    multiple_of: _Size = 256
     """SwiGLU's hidden width is 2/3 of 4D rounded up to a multiple of this."""
     position: Literal["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"] = (
         "learned"

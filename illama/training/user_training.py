@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import operator
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,8 +36,7 @@ STATE = "own_training.json"
 
 _log = logging.getLogger(__name__)
 
-_METRIC_NAME = re.compile(r"[\w\-.: ]+(/[\w\-.: ]+)*", re.ASCII)
-"""What MLflow takes."""
+_LONGEST_NAME = 250
 _SIZES = ("params", "flops")
 """No metrics: the report has columns of these names."""
 
@@ -229,14 +227,9 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
         )
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        if (
-            not isinstance(name, str)
-            or not _METRIC_NAME.fullmatch(name)
-            or ".." in name
-            or len(name) > 250
-        ):
+        if not _is_name(name):
             raise ValueError(
-                f"{who} a metric named {name!r}; allowed are letters, digits, _ - . : space, and / in between"
+                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} letters"
             )
         try:
             found[name] = value.__float__()  # not of text, as float() would
@@ -254,3 +247,13 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
                 iteration, name, found[name], "what its training logs and returns must be finite"
             )
     return found
+
+
+def _is_name(name: object) -> bool:
+    """Whether a file and a page can show it; what MLflow does not take is written otherwise there."""
+    return (
+        isinstance(name, str)
+        and bool(name.strip())
+        and len(name) <= _LONGEST_NAME
+        and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    )

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from illama.config import ForeignConfig, RuntimeConfig
-from illama.config.imports import import_from
+from illama.config import RuntimeConfig
+from illama.config.imports import import_from, words_of
 from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
 from illama.training.results import (
     NodeLost as NodeLost,
@@ -26,18 +26,22 @@ from illama.training.results import (
 from illama.training.results import Predictions as FoundPredictions
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import DamagedFile, StoreError
-from orchestrator.metrics import value_of
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.limits import limits
+from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.usage import UsageMeter
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
 from orchestrator.store.store import TrialDirectory, epoch_of
+from orchestrator.text import bounded, encodable
 from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
 
 LOOK_SECONDS = 0.2
 """How often a worker looks whether it should stop; a look costs two small reads."""
+
+_LONGEST_CAUSE, _LONGEST_TRACE = 2_000, 40_000
+"""Characters: both are read whole whenever somebody asks how a trial stands."""
 
 leave = threading.Event()
 """Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
@@ -153,25 +157,18 @@ def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome
             "metrics": last["metrics"] if last else {},
         }
         return _finish(fence, trial, Outcome.DIVERGED, content)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
+    except BaseException as error:  # whatever the user's code raises is an outcome, not our failure
+        if isinstance(error, StopAtOnce):
+            raise
         _raise_if_store_is_full(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(fence, outcome, f"{type(error).__name__}: {error}", traceback.format_exc())
-    came_to = _result_content(result)
-    if (
-        isinstance(trial.config, ForeignConfig)
-        and trial.metric
-        and value_of(came_to, trial.metric) is None
-    ):
-        found = ", ".join(sorted(result.final)) or "nothing"
-        message = f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: "
-        message += "return that, or change 'metric'"
-        return _end(fence, Outcome.FAILED, message)
+        return _end(fence, outcome, words_of(error), traceback.format_exc())
     if result.predictions:
         _keep(fence, result.predictions)
-    return _finish(
-        fence, trial, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to
-    )
+    came_to = _result_content(result)
+    outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
+    _finish(fence, trial, outcome, came_to)
+    return Outcome.FAILED if trial.lacking(came_to) else outcome
 
 
 def start_followers(
@@ -245,13 +242,21 @@ def _keep(fence: Fence, found: FoundPredictions) -> None:
 def _finish(
     fence: Fence, trial: TrialSpec, outcome: Outcome, content: Mapping[str, Any]
 ) -> Outcome:
+    content = {key: _writable(value) for key, value in content.items()}
     fence.finish(outcome, content, trial.fingerprint)
     return outcome
 
 
 def _end(fence: Fence, outcome: Outcome, cause: str | None, trace: str | None = None) -> Outcome:
-    fence.end(outcome, cause, trace)
+    cause = bounded(cause, _LONGEST_CAUSE) if cause else cause
+    trace = bounded(trace, _LONGEST_TRACE) if trace else trace
+    fence.end(outcome, _writable(cause), _writable(trace))
     return outcome
+
+
+def _writable(value: Any) -> Any:
+    """Text that any file can hold: names of files, which errors repeat, may have bytes in them that are no text."""
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from orchestrator.metrics import METRICS
 from orchestrator.pruning import FEWEST
 from orchestrator.spec.changes import Changer
 from orchestrator.spec.document import Document, Location
+from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.samplers import SAMPLERS
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_schema import SearchSchema
@@ -53,6 +54,8 @@ def check_search(
                 )
     if len(document.problems) == before:
         _check_sampler(search, document, (*place, "sampler"))
+    if len(document.problems) == before:
+        _check_count(search, document, place)
     if len(document.problems) == before and schema.prune:
         _check_prune(search, sweep.metric.name, document, (*place, "prune"))
     return len(document.problems) == before
@@ -132,6 +135,13 @@ def _searches(sweep: SweepSchema) -> Iterator[SearchSchema]:
     for step in sweep.steps:
         found += [step.search, *(side.search for side in step.side.values())]
     return (search for search in found if search)
+
+
+def _check_count(search: Search, document: Document, place: Location) -> None:
+    count = search.goal * len(search.schema.seeds) * search.schema.repeats
+    if count > MOST_TRIALS:
+        message = f"this search asks for {count:,} trials, more than {MOST_TRIALS:,}"
+        document.add_problem(place, f"{message}: narrow its space, or try fewer", at_key=True)
 
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:

@@ -324,7 +324,7 @@ def _steps(space: SpaceSchema) -> int:
 
 def _contains(space: SpaceSchema, value: Any) -> bool:
     if space.choices is not None:
-        return value in space.choices
+        return canonical_json(value) in map(canonical_json, space.choices)
     low, high = _ends(space)
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         return False

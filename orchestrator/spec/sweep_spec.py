@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import import_from, sources
-from orchestrator.errors import did_you_mean_one_of
+from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
 from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
+from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.messages import add_validation_problems
 from orchestrator.spec.repeats import merged, with_origins
 from orchestrator.spec.schema import MetricSchema, SweepSchema
@@ -23,6 +24,9 @@ from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.step_schema import ReferenceSchema
 from orchestrator.spec.variants import Variants, variants_of
 from orchestrator.trial import Variant
+
+_MOST_VARIANTS = 2_000
+"""Of the road in all regimes and recipes: each is resolved and held against others."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,9 @@ def load_spec(path: Path) -> SweepSpec:
         except ValidationError as error:
             add_validation_problems(document, error, SweepSchema, lambda location: location)
             value = _without_errors(value, error)
+    _check_count(schema, document)
     made = variants_of(schema, document)
+    _check_searches(made.searches, document)
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
     _check_family(schema, document)
@@ -155,6 +161,28 @@ def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
         for function in sorted(functions)
         for file, source in sources(function, folder).items()
     }
+
+
+def _check_count(schema: SweepSchema, document: Document) -> None:
+    """Raises `SpecError` where the road alone has more variants or trials than planning could look at."""
+    rungs = 1 + len(schema.steps) + sum(len(step.side) for step in schema.steps)
+    variants = rungs * max(1, len(schema.regimes)) * max(1, len(schema.recipes))
+    trials = variants * len(schema.seeds)
+    if variants > _MOST_VARIANTS:
+        message = f"{variants:,} variants in all regimes and recipes, more than {_MOST_VARIANTS:,}"
+        document.add_problem(("recipes",) if schema.recipes else ("regimes",), message, at_key=True)
+    elif trials > MOST_TRIALS:
+        message = f"{variants:,} variants with {len(schema.seeds):,} seeds are {trials:,} trials"
+        document.add_problem(("seeds",), f"{message}, more than {MOST_TRIALS:,}", at_key=True)
+    if max(variants / _MOST_VARIANTS, trials / MOST_TRIALS) > 1:
+        document.raise_problems()
+
+
+def _check_searches(searches: Sequence[Search], document: Document) -> None:
+    count = sum(search.goal * len(search.schema.seeds) for search in searches)
+    if count > MOST_TRIALS:
+        message = f"all searches together ask for {count:,} trials, more than {MOST_TRIALS:,}"
+        document.problems.append(Problem(max(1, searches[0].line), 1, message))
 
 
 def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:

@@ -130,7 +130,7 @@ class Store:
         own = self.directory(trial)
         try:
             if done := self.record_of_done(trial):
-                return done
+                return done.judged(trial)
         except NewerFile as newer:
             return own.record_of_newer(newer)
         return own.record(live_session, trial.pruning)

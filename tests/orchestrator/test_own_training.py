@@ -162,7 +162,7 @@ def test_a_search_and_its_pruning_work_by_iterations(
             "another",
             1,
             "failed",
-            "own:ends returned other; the sweep compares err: return that, or change 'metric'",
+            "own:ends returned other; the sweep compares err: change 'metric', which needs no new training",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError, SweepInUse
+from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.worker import run_trial
 from orchestrator.store.files import read_json
 from orchestrator.store.lease import Lease
@@ -298,8 +299,8 @@ def _is_in(descriptor: int, folder: Path) -> bool:
     return path.startswith(str(folder))
 
 
-class Killed(BaseException):
-    """What no `except Exception` sees, like the end of the process."""
+class Killed(StopAtOnce):
+    """What nobody catches, like the end of the process."""
 
 
 def test_the_end_of_the_process_at_any_write_costs_nothing_but_time(
