@@ -168,7 +168,7 @@ class VisionTransformer(nn.Module):
         """Move or cast the weights; rotations are computed afresh, for they must not be rounded
         with them.
         """
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.rotation is not None:
             finely = rotations(self.config, exact(self.rotation.dtype))
             self.rotation = finely.to(self.rotation.device)

@@ -43,7 +43,7 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
     x: (..., N, C); returns its shape and type.
     """
-    pairs = x.to(rotation.dtype).unflatten(-1, (x.shape[-1] // 2, 2))  # (..., N, C / 2, 2)
+    pairs = x.to(rotation.dtype).reshape(*x.shape[:-1], x.shape[-1] // 2, 2)  # (..., N, C / 2, 2)
     if (
         torch.compiler.is_compiling()
     ):  # the compiler fuses real numbers only; without it, complex ones take a single pass

@@ -164,8 +164,8 @@ class RandAugment(NamedTuple):
 
     magnitude: float
     """From 0 to 10."""
-    count: int
-    """Operations for each picture."""
+    operations: int
+    """For each picture."""
     deviation: float
     """Of the magnitude, which is drawn for each operation."""
     increasing: bool
@@ -209,8 +209,8 @@ def parse_rand_augment(policy: str) -> RandAugment:
             raise _not_rand_augment(policy, f"{part!r} is not {words}")
     if "m" not in found:
         raise _not_rand_augment(policy, "the magnitude is missing")
-    count, deviation = int(found.get("n", 2)), float(found.get("mstd", 0))
-    return RandAugment(float(found["m"]), count, deviation, "inc" in found)
+    operations, deviation = int(found.get("n", 2)), float(found.get("mstd", 0))
+    return RandAugment(float(found["m"]), operations, deviation, "inc" in found)
 
 
 def _not_rand_augment(policy: str, why: str) -> ValueError:

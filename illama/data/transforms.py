@@ -103,7 +103,7 @@ def rand_augment(image: Picture, policy: str, random: Random) -> Picture:
     """A few operations drawn with replacement, each applied with probability 1/2 at a magnitude between 0 and 10."""
     wanted = parse_rand_augment(policy)
     operations = OPERATIONS if wanted.increasing else NOT_INCREASING
-    for choice in random.randint(len(operations), size=wanted.count):
+    for choice in random.randint(len(operations), size=wanted.operations):
         drawn = (
             random.uniform(0, wanted.magnitude)
             if wanted.is_uniform

@@ -475,11 +475,17 @@ ATTENTION = """
 import torch
 from torch import nn
 
-class Net(nn.Module): def __init__(self, fused): super().__init__() self.fused, self.embed,
-self.qkv, self.head = fused, nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 24), nn.Linear(8, 10) def
-forward(self, images): q, k, v = self.qkv(self.embed(images).flatten(2).transpose(1, 2)).split(8,
--1) if self.fused: mixed = nn.functional.scaled_dot_product_attention(q, k, v) else: mixed = (q @
-k.transpose(-1, -2) * 8 ** -0.5).softmax(-1) @ v return self.head(mixed.mean(1))
+class Net(nn.Module):
+    def __init__(self, fused):
+        super().__init__()
+        self.fused, self.embed, self.qkv, self.head = fused, nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 24), nn.Linear(8, 10)
+    def forward(self, images):
+        q, k, v = self.qkv(self.embed(images).flatten(2).transpose(1, 2)).split(8, -1)
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = (q @ k.transpose(-1, -2) * 8 ** -0.5).softmax(-1) @ v
+        return self.head(mixed.mean(1))
 
 def create(*, fused: bool = True, by_numbers: bool = True):
     if by_numbers:
@@ -517,13 +523,20 @@ DECAY = """
 import torch
 from torch import nn
 
-class Table(nn.Module): def __init__(self): super().__init__() self.table, self.cls_token =
-nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(1, 1, 4)) self.scale =
-nn.Parameter(torch.ones(4)) def no_weight_decay(self): return {"table", "cls_token", "scale"}
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.cls_token = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(1, 1, 4))
+        self.scale = nn.Parameter(torch.ones(4))
+    def no_weight_decay(self):
+        return {"table", "cls_token", "scale"}
 
-class Net(nn.Module): def __init__(self): super().__init__() self.inner, self.head, self.pos_embed
-= Table(), nn.Linear(64, 10), nn.Parameter(torch.ones(1, 64)) def forward(self, images): return
-self.head(images.flatten(1) + self.pos_embed)
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head, self.pos_embed = Table(), nn.Linear(64, 10), nn.Parameter(torch.ones(1, 64))
+    def forward(self, images):
+        return self.head(images.flatten(1) + self.pos_embed)
 
 class Plain(Net):
     def __init__(self):
