@@ -52,6 +52,9 @@ def with_search_luck(
     if not search_luck_differs(one, other):
         return effect, ""
     repeats = repeats_of(one, other)
+    counts = {one.search_repeats, other.search_repeats} - {None}
+    if len(counts) > 1:
+        return _untested(effect, "searches that were not repeated alike")
     if repeats == 1:
         sides = "each side" if one.found_by and other.found_by else "one side"
         return _untested(effect, f"one search on {sides}")
