@@ -1,12 +1,15 @@
 """Does a search on both sides of a step that does nothing decide it? Simulated sweeps, looked at as the report does.
 
-    python benchmarks/calibration_searches.py           # prints the table, about half an hour of one core
+    python benchmarks/calibration_searches.py           # prints two tables, about ten minutes of one core
     python benchmarks/calibration_searches.py --sweeps 40   # a first impression
 
 The baseline and a placebo step look for their learning rate with the same search. A training is an invented number: a
 parabola in the logarithm of the rate, and noise by trial. What is chosen is found by the product's own `with_searches`, and
 what is printed by its `build_roadmap`. Beside that stands what a paired t-test over the report's seeds would have said,
 which knows nothing of searches: the reason why an effect between two searches is not tested unless the search is repeated.
+
+The second table is of repeated searches. Repeats are independent of each other, so that a sweep with k of them is k draws from
+the luck that the first table's sweeps had, and noise; thousands of such sweeps are tested as the report does it.
 """
 
 import argparse
@@ -25,7 +28,7 @@ from orchestrator.planning.plan import trials_of, trials_with
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.pruning import Pruning
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
-from orchestrator.stats.inference import LEVEL, paired_effect
+from orchestrator.stats.inference import LEVEL, paired_effect, paired_p_values
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 SWEEPS = 200
@@ -100,6 +103,7 @@ class Figures:
     flattery: float
     same: float
     regret: float
+    lucks: tuple[float, ...]
 
 
 SURFACES = (
@@ -108,16 +112,14 @@ SURFACES = (
     ("flat optimum", 0.5, 0.5),
     ("noisy", 2.0, 1.5),
 )
-SEEDS = {1: (5, 8, 12), 3: (6, 12), 5: (5, 10)}
-"""By the number of repeats."""
 CASES = [
     Case("nominal, one search seed", (5, 8, 12), search_seeds=1),
-    *(
-        Case(name, seeds, repeats=repeats, curve=curve, noise=noise)
-        for name, curve, noise in SURFACES
-        for repeats, seeds in SEEDS.items()
-    ),
+    *(Case(name, (5, 8, 12), curve=curve, noise=noise) for name, curve, noise in SURFACES),
+    Case("nominal", (6, 12), repeats=3),
 ]
+REPEATED = ((3, 6), (3, 12), (5, 5), (5, 10))
+"""Repeats and seeds of the second table."""
+RESAMPLED = 100_000
 
 
 class World:
@@ -219,9 +221,19 @@ def calibrate(case: Case, sweeps: int) -> list[Figures]:
             flattery=fmean(look.flattery for look in looks),
             same=fmean(look.is_same for look in looks),
             regret=fmean(look.regret for look in looks),
+            lucks=tuple(look.luck for look in looks),
         )
         for seeds, looks in zip(case.seeds, by_seeds, strict=True)
     ]
+
+
+def decided_with_repeats(row: Figures, repeats: int, seeds: int) -> float:
+    """Share of resampled sweeps that a test over the means of repeats decides."""
+    generator = np.random.default_rng(0)
+    luck = generator.choice(row.lucks, size=(RESAMPLED, repeats))
+    noise = row.case.noise * math.sqrt(2 * repeats / seeds)
+    means = luck + noise * generator.standard_normal(luck.shape)
+    return float((paired_p_values(means) < LEVEL).mean())
 
 
 HEADER = (
@@ -258,10 +270,18 @@ def main() -> None:
     arguments = parser.parse_args()
     print(HEADER)
     print(f"|{'---|' * HEADER.count(' |')}")
+    rows = []
     for case in CASES:
         if arguments.only in case.name:
             for row in calibrate(case, arguments.sweeps):
                 print(row_text(row), flush=True)
+                rows.append(row)
+    print(f"\n| response | {' | '.join(f'{k} repeats, {n} seeds' for k, n in REPEATED)} |")
+    print(f"|{'---|' * (1 + len(REPEATED))}")
+    for row in rows:
+        if row.case.repeats == 1 and row.seeds == row.case.seeds[0]:
+            shares = (f"{decided_with_repeats(row, *how):.1%}" for how in REPEATED)
+            print(f"| {row.case.name} | {' | '.join(shares)} |")
 
 
 if __name__ == "__main__":

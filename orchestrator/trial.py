@@ -148,7 +148,7 @@ class Variant:
     @property
     def search_repeats(self) -> int | None:
         """How often its settings were searched; none where no search had a part in them."""
-        return (len(self.repeated) or 1) if self.found_by else None
+        return (len(self.repeated) or 1) if self.found_by or self.repeated else None
 
     def of_seed(self, seed: int) -> "Variant":
         """The variant as it is trained with a seed: seed s with what repeat s modulo their number found."""

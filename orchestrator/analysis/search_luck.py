@@ -60,6 +60,9 @@ def luck_text(one: Variant, other: Variant) -> str:
     if not search_luck_differs(one, other):
         return ""
     repeats = repeats_of(one, other)
+    counts = {one.search_repeats, other.search_repeats} - {None}
+    if len(counts) > 1:
+        return _untested(effect, "searches that were not repeated alike")
     if repeats == 1:
         return _untested_text(
             "one search on each side"

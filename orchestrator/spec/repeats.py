@@ -67,10 +67,11 @@ def _together(alike: Sequence[Variant]) -> Variant:
     first = alike[0]
     if not all(variant.is_known for variant in alike):
         return replace(first, is_known=False)
-    if not first.found_by:
+    found_by = {key: label for variant in alike for key, label in variant.found_by.items()}
+    if not found_by and all(variant.config == first.config for variant in alike):
         return first
     changes = {key: _in_turn([variant.changes[key] for variant in alike]) for key in first.changes}
-    return replace(first, changes=changes, repeated=tuple(alike))
+    return replace(first, changes=changes, found_by=found_by, repeated=tuple(alike))
 
 
 def _in_turn(values: Sequence[Any]) -> Any:

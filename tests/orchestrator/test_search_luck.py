@@ -10,7 +10,7 @@ from invented import HEAD, digest, spec_of
 from test_search import LR, Runs, names, problems
 
 from orchestrator.analysis.roadmap import Roadmap
-from orchestrator.analysis.search_luck import by_repeat, search_luck_differs
+from orchestrator.analysis.search_luck import by_repeat, search_luck_differs, with_search_luck
 from orchestrator.planning.plan import later_trials, trials_of
 from orchestrator.report.formats import render
 from orchestrator.spec.search_schema import SearchSchema
@@ -242,3 +242,41 @@ def test_suggestions_of_repeats_are_kept_apart(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, body("trials: 6, repeats: 3"), seeds=6)
     Runs().known(spec, folder, keeps=True)
     assert len(list(folder.glob("baseline-*.json"))) == 3
+
+
+def test_sweeps_whose_searches_were_not_repeated_alike_are_compared_without_a_test(
+    tmp_path: Path,
+) -> None:
+    once, thrice = (known(tmp_path, f"trials: 6{more}")[0] for more in ("", ", repeats: 3"))
+    differences = {seed: float(seed) for seed in range(6)}
+    effect = effect_of(list(differences.values()))
+    assert effect
+    untested, caveat = with_search_luck(effect, once.variants[1], thrice.variants[1], differences)
+    assert untested.p_value is None
+    assert "conditional on searches that were not repeated alike" in caveat
+
+
+def test_a_step_that_changes_a_part_of_what_was_found_is_a_road_for_each_repeat(
+    tmp_path: Path,
+) -> None:
+    text = """
+steps:
+  - name: soft
+    change: {model.attention: causal}
+    search:
+      space: {train.soft_mask: [{schedule: linear, epochs: 2}, {schedule: cosine, epochs: 2}]}
+      trials: 2
+      repeats: 2
+  - {name: longer, change: {train.soft_mask.epochs: 4}}
+"""
+
+    def end_of(trial: TrialSpec) -> float:
+        likes = "linear" if trial.seed in (1000, 1001, 1002) else "cosine"
+        mask = trial.config.train.soft_mask
+        return 90.0 + float(mask is not None and mask.schedule == likes)
+
+    spec = Runs(end_of).run_all(spec_of(tmp_path, text, seeds=4))
+    soft, longer = spec.variants[1:]
+    for variant in (soft, longer):
+        masks = [variant.of_seed(seed).config.train.soft_mask for seed in range(4)]
+        assert [mask.schedule for mask in masks if mask] == ["linear", "cosine"] * 2

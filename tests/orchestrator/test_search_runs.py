@@ -24,12 +24,12 @@ BitsOf = Callable[[Path], dict[str, Any]]
 LOCAL = ("--executor", "local", "--no-tracking")
 LR = {"train.lr": {"low": 1e-3, "high": 3e-2, "log": True}}
 SEARCHED: dict[str, Any] = {
-    "search": {"space": LR, "trials": 3, "at_once": 2},
+    "search": {"space": LR, "trials": 3, "at_once": 2, "seeds": [1000]},
     "steps": [
         {
             "name": "swiglu",
             "change": {"model.feed_forward": "swiglu"},
-            "search": {"space": LR, "trials": 3, "at_once": 2},
+            "search": {"space": LR, "trials": 3, "at_once": 2, "seeds": [1000]},
         },
         {"name": "rms", "change": {"model.norm": "rmsnorm"}},
     ],
@@ -111,7 +111,7 @@ def test_a_search_that_is_stopped_after_any_trial_tries_and_ends_as_one_that_nev
 def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:
-    search = {"space": {"model.num_classes": [10, 3]}, "trials": 2}
+    search = {"space": {"model.num_classes": [10, 3]}, "trials": 2, "seeds": [1000]}
     spec = write_spec(steps=[{"name": "head", "search": search}])
     stopped = cli("run", spec, "--store", store_path, *LOCAL)
     assert stopped.code == 1
