@@ -14,8 +14,8 @@ from typing import Any
 
 from orchestrator.analysis.decimals import decimals_of_effect
 from orchestrator.analysis.effects import Sides, StepEffect, Verdict
-from orchestrator.analysis.rows import StepRow
-from orchestrator.analysis.sections import PLACE, EffectLine, Section
+from orchestrator.analysis.rows import StepRow, of_seeds
+from orchestrator.analysis.sections import EffectLine, Section
 from orchestrator.errors import counted
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.equivalence import equivalence_p_value
@@ -73,8 +73,8 @@ def with_family(
     lines = [(section, line) for section in sections for line in section.lines]
     deltas = [row.delta_previous if rules.tests(row.variant.design) else None for row in rows]
     deltas += [
-        _ready(line, _rows_behind(section, line, rows), rules)
-        if rules.tests(section.design) and line.kind != PLACE
+        _ready(line, _rows_behind(section, line, rows, rules), rules)
+        if rules.tests(section.design) and line.is_tested
         else None
         for section, line in lines
     ]
@@ -216,12 +216,18 @@ def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEff
     return replace(delta, p_value=effect.p_value, equivalence=equivalence)
 
 
-def _rows_behind(section: Section, line: EffectLine, rows: Sequence[StepRow]) -> Sequence[StepRow]:
-    """The cells that an average is over; orders count the road as one of them."""
+def _rows_behind(
+    section: Section, line: EffectLine, rows: Sequence[StepRow], rules: Rules
+) -> Sequence[StepRow]:
+    """The cells that an average is over; orders count the road as one of them.
+
+    Where seeds are added as needed, averages keep to the first ones.
+    """
     cells = [*section.rows]
     if section.design == "orders":
         cells += [row for row in rows if row.variant.design == "roadmap" and not row.variant.side]
-    return [row for row in cells if row.variant.regime == line.regime]
+    found = [row for row in cells if row.variant.regime == line.regime]
+    return [of_seeds(row, range(rules.looks[0])) for row in found] if rules.looks else found
 
 
 def _rows_not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
@@ -237,14 +243,13 @@ def _rows_not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
 
 
 def _lines_not_begun(rows: Sequence[StepRow], sections: Sequence[Section], rules: Rules) -> int:
-    """The same of the other designs' lines. One that says why it has no effect will have none."""
+    """The same of the other designs' lines."""
     if not rules.counts_to_come:
         return 0
     return sum(
         line.delta is None
-        and line.kind != PLACE
-        and not line.note
-        and any(row.is_waiting for row in _rows_behind(section, line, rows))
+        and line.is_tested
+        and any(row.is_waiting for row in _rows_behind(section, line, rows, rules))
         for section in sections
         if rules.tests(section.design)
         for line in section.lines

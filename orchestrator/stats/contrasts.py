@@ -13,7 +13,7 @@ from statistics import fmean
 
 import numpy as np
 
-from orchestrator.stats.inference import Effect, Floats, effect_of
+from orchestrator.stats.inference import Effect, Floats, effect_of, magnitude_of
 
 Values = Mapping[int, float]
 """A metric by seed."""
@@ -66,13 +66,17 @@ def factorial_contrasts(
     full = np.stack([*columns, *(levels[:, a] * levels[:, b] for a, b in pairs)], axis=1)
     is_told, is_told_simply = _estimable(full), _estimable(simple)
     solved, solved_simply = (_solved(model, metric) for model in (full, simple))
+    magnitude = float(abs(metric).max(initial=0.0))
     aliases = _aliases_of(tuple(cells), highest or len(factors))
     contrasts = []
     for index, names in enumerate(_effects_of_interest(factors), start=1):
         if is_told[index]:
-            effect, found = effect_of(solved[index].tolist()), aliases.beyond(index, 2)
+            effect, found = effect_of(solved[index].tolist(), magnitude), aliases.beyond(index, 2)
         elif len(names) == 1 and is_told_simply[index]:
-            effect, found = effect_of(solved_simply[index].tolist()), aliases.beyond(index, 1)
+            effect, found = (
+                effect_of(solved_simply[index].tolist(), magnitude),
+                aliases.beyond(index, 1),
+            )
         else:
             effect, found = None, aliases.within(index, len(names))
         named = tuple(tuple(factors[number] for number in alias) for alias in found)
@@ -157,8 +161,9 @@ def order_contrasts(
     factorial, so that what another step does on the way is not taken for that of the pair.
     """
     of_step = {step: [effect for effect in placed if effect.step == step] for step in steps}
+    magnitude = magnitude_of(*(list(values.values()) for values in cells.values()))
     mains = [
-        Contrast((step,), effect_of(list(_mean_by_seed(effects).values())))
+        Contrast((step,), effect_of(list(_mean_by_seed(effects).values()), magnitude))
         for step, effects in of_step.items()
     ]
     levels = {tuple(step in cell for step in steps): values for cell, values in cells.items()}
@@ -177,7 +182,7 @@ def _mean_by_seed(effects: Sequence[PlacedEffect]) -> dict[int, float]:
 def _solved(model: Floats, metric: Floats) -> Floats:
     """Coefficients by least squares; what rounding leaves of a zero is zero."""
     solved = np.linalg.pinv(model) @ metric
-    solved[abs(solved) < _ROUNDING * abs(metric).max()] = 0.0
+    solved[abs(solved) < _ROUNDING * abs(metric).max(initial=0.0)] = 0.0
     return np.asarray(solved)
 
 

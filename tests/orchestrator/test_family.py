@@ -36,7 +36,7 @@ def drawn(spec: SweepSpec, seed: int = 0, seeds: int = 5) -> dict[str, list[End 
     for variant in spec.variants:
         key = variant.config.model_dump_json()
         if key not in by_training:
-            effect = 1.5 * ("a" in variant.cell) + 0.4 * ("c" in variant.cell)
+            effect = 1.5 * ("a" in variant.cell.steps) + 0.4 * ("c" in variant.cell.steps)
             values = 80 + effect + shared + 0.4 * generator.normal(size=seeds)
             by_training[key] = [float(value) for value in values]
         ends[variant.label] = by_training[key]
@@ -132,7 +132,7 @@ def test_all_is_every_table(tmp_path: Path) -> None:
     ("family", "message"),
     [
         ("[orders]", r":\d+:10: this sweep has no design 'orders', it has roadmap"),
-        ("[road]", "cannot be 'road'; allowed: roadmap"),
+        ("[road]", "there is no design .road.; allowed: roadmap"),
         ("[]", "at least one item"),
     ],
 )
