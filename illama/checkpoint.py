@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +39,10 @@ otherwise.
 _log = logging.getLogger(__name__)
 
 
+class OtherSettings(ValueError):
+    """A checkpoint was written by a training with other settings: two must never be mixed in one."""
+
+
 def save(directory: Path, state: Mapping[str, Any]) -> None:
     """Make `state` (tensors, numbers, strings, containers of them) the newest checkpoint of `directory`, created if missing.
 
@@ -49,6 +54,8 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
     content = buffer.getvalue()
     newest, older = sha256(content).hexdigest(), _recorded(directory)
 
+    for name in (CURRENT, PREVIOUS, DIGESTS):
+        _make_way(directory / name)
     _write(directory / f"{CURRENT}.tmp", content)
     _write_digests(directory, [(newest, CURRENT), *((digest, PREVIOUS) for digest in older)])
     current, previous = directory / CURRENT, directory / PREVIOUS
@@ -134,9 +141,9 @@ def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -
 
 
 def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
-    """Raises `ValueError` when `state` was written by a training with other settings: two must never be mixed in one."""
+    """Raises `OtherSettings` when `state` was written by a training with other settings: two must never be mixed in one."""
     if state["numerics_version"] != (version := numerics_version(config)):
-        raise ValueError(
+        raise OtherSettings(
             f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: going on "
             "would mix the two; train again in an empty directory"
         )
@@ -156,7 +163,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
         if there.get(key, "missing") != here.get(key, "missing")
     ]
     if different:
-        raise ValueError(
+        raise OtherSettings(
             f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory"
         )
 
@@ -179,6 +186,12 @@ def _digest(path: Path) -> str:
         return sha256(read_regular(path, sys.maxsize)).hexdigest()
     except OSError:
         return ""
+
+
+def _make_way(path: Path) -> None:
+    """Set aside what is no file in a file's place, such as a folder: it may be somebody's."""
+    if os.path.lexists(path) and not path.is_file():
+        path.replace(path.with_name(f"{path.name}.{time.time_ns()}.damaged"))
 
 
 def _write_digests(directory: Path, digests: list[tuple[str, str]]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from illama.checkpoint import OtherSettings
 from illama.config import ForeignConfig, RuntimeConfig, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
@@ -182,7 +183,7 @@ class _Log:
         return self._seconds + time.monotonic() - self._started
 
     def _earlier(self) -> Any:
-        """What an interrupted attempt left. Raises `ValueError` where it was one with other settings."""
+        """What an interrupted attempt left. Raises `OtherSettings` where it was one with other settings."""
         try:
             state = _state_in(self._path)
         except FileNotFoundError:
@@ -191,7 +192,7 @@ class _Log:
             _log.warning("%s is damaged (%s); its figures begin anew", self._path, error)
             return {}
         if state["config"] != self._config.model_dump(mode="json"):
-            raise ValueError(
+            raise OtherSettings(
                 f"{self._path.parent} belongs to a training with other settings, code or seed (see {self._path.name}); "
                 "train in an empty directory"
             )

@@ -51,8 +51,10 @@ def repeats_that_differ(one: Variant, other: Variant) -> int:
 
 
 def is_of_one_search(one: Variant, other: Variant) -> bool:
-    """Whether a comparison has the luck of a single search in it, so that nothing may be decided."""
-    return search_luck_differs(one, other) and repeats_of(one, other) == 1
+    """Whether a comparison has a luck in it that no repeat replicates, so that nothing may be decided."""
+    return search_luck_differs(one, other) and (
+        repeats_of(one, other) == 1 or _repeats_differ(one, other)
+    )
 
 
 def luck_text(one: Variant, other: Variant) -> str:
@@ -60,16 +62,16 @@ def luck_text(one: Variant, other: Variant) -> str:
     if not search_luck_differs(one, other):
         return ""
     repeats = repeats_of(one, other)
-    counts = {one.search_repeats, other.search_repeats} - {None}
-    if len(counts) > 1:
-        return _untested(effect, "searches that were not repeated alike")
+    if _repeats_differ(one, other):
+        return _untested_text("searches that were not repeated alike")
     if repeats == 1:
-        return _untested_text(
-            "one search on each side"
-            if one.found_by and other.found_by
-            else "one search on one side"
-        )
+        sides = "each side" if one.found_by and other.found_by else "one side"
+        return _untested_text(f"one search on {sides}")
     return f"over {repeats} searches, each averaged over its seeds"
+
+
+def _repeats_differ(one: Variant, other: Variant) -> bool:
+    return len({one.search_repeats, other.search_repeats} - {None}) > 1
 
 
 def contrast_luck(

@@ -11,12 +11,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from illama.checkpoint import OtherSettings
 from illama.config import RuntimeConfig
 from illama.config.imports import import_from, words_of
 from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
@@ -130,15 +132,22 @@ def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome
     import_from(
         directory.path.parent.parent
     )  # where the driver put the modules that the spec names
+    run = partial(
+        train,
+        trial.config,
+        runtime=_runtime_of(trial),
+        log_metrics=_with_usage(watch.judging(fence.log)),
+        checkpoint_dir=directory.path,
+        should_stop=watch.should_stop,
+        others=others,
+    )
     try:
-        result = train(
-            trial.config,
-            runtime=_runtime_of(trial),
-            log_metrics=_with_usage(watch.judging(fence.log)),
-            checkpoint_dir=directory.path,
-            should_stop=watch.should_stop,
-            others=others,
-        )
+        try:
+            result = run()
+        except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
+            with fence.held():
+                directory.set_aside_checkpoints()
+            result = run()
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:

@@ -158,6 +158,13 @@ class TrialDirectory:
         if os.path.lexists(folder) and not folder.is_dir():
             set_aside(folder)
 
+    def set_aside_checkpoints(self) -> None:
+        """Give the checkpoints of another training another name: the next one begins at the beginning."""
+        for name in (*_FILES, "checkpoint"):
+            path = self.path / name
+            if os.path.lexists(path):
+                set_aside(path)
+
     def attempts(self) -> list[dict[str, Any]]:
         """The whole lines of `attempts.jsonl` that this version knows, in order."""
         events = []

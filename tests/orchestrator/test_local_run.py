@@ -397,6 +397,6 @@ def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(
         def finished(self) -> None:
             pass
 
-    with Lease(sweep.path) as lease, suppress(KeyboardInterrupt, SweepInUse):
+    with suppress(KeyboardInterrupt, SweepInUse), Lease(sweep.path) as lease:
         run_locally(TrialQueue(sweep.trials, sweep.store, lease.session, {}, [Usurper()]))
     assert len(starts) < 5
