@@ -90,19 +90,16 @@ def interval_of(delta: StepEffect | None) -> Interval | None:
 def images_sentence(
     rows: Sequence[StepRow], chances: Mapping[str, ImageChance], looks: int = 1
 ) -> str:
-    """What the intervals of a report hold for; empty where there are none."""
-    if not any(interval_of(row.delta_previous) for row in rows):
-        return ""
+    """What the images add to the chance between seeds; empty where it is not known."""
     wider = [_widening(row, chances.get(row.variant.label), looks) for row in rows]
     known = [share for share in wider if share is not None]
     if not known:
-        return "Intervals hold for these images, this split and this recipe."
+        return ""
     counts = {chance.images for chance in chances.values()}
     these = f"these {counts.pop()}" if len(counts) == 1 else "these"
     much = f"{_PERCENT * fmean(known):.0f} % wider (at most {_PERCENT * max(known):.0f} %)"
     return (
-        "Intervals cover chance between seeds, for this split and this recipe; with that of drawing "
-        f"other images like {these} they would be on average {much}."
+        f"With the chance of drawing other images like {these}, intervals would be on average {much}."
     )
 
 

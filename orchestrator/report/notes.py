@@ -202,10 +202,10 @@ def _pairing(roadmap: Roadmap) -> Iterator[str]:
 
 def _limits(roadmap: Roadmap) -> Iterator[str]:
     """What is held fixed, and what so few seeds cannot show."""
-    searched = ", and one search for each step that searches" if roadmap.searches else ""
-    luck = "; what is the luck of a search counts as the step's" if roadmap.searches else ""
+    is_searched_once = any(search.schema.repeats == 1 for search in roadmap.searches)
+    searched = ", what one search found" if is_searched_once else ""
     yield (
-        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone{luck}."
+        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone."
     )
     if sentence := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
         yield sentence

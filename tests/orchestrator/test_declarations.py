@@ -11,7 +11,7 @@ from test_looks import NORM, finish
 
 from orchestrator.driver import report_sweep
 from orchestrator.report.declaration import declaration_text
-from orchestrator.report.words import notes
+from orchestrator.report.notes import notes
 from orchestrator.spec.declared import declared_parts
 from orchestrator.store.declarations import Declaration, declaration_of, declare, versions_of
 from orchestrator.store.store import Store

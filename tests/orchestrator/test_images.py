@@ -11,7 +11,7 @@ from invented import digest, records, spec_of
 from orchestrator.analysis.images import chance_between, image_chances, images_sentence
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
-from orchestrator.report.words import notes
+from orchestrator.report.notes import notes
 from orchestrator.stats.images import (
     Marks,
     disagreement,
@@ -158,7 +158,7 @@ def test_the_report_says_how_much_wider_intervals_would_be(tmp_path: Path) -> No
     assert delta["mean"] == pytest.approx((wide_low + wide_high) / 2)
     assert delta["images"] == IMAGES
     assert 0 < delta["disagreement_between_seeds"] < delta["disagreement"] < 1
-    [sentence] = [line for line in notes(roadmap) if line.startswith("Intervals")]
+    [sentence] = [line for line in notes(roadmap) if line.startswith("With the chance of drawing other images")]
     assert f"other images like these {IMAGES} they would be on average" in sentence
 
 
@@ -195,7 +195,7 @@ def test_nothing_is_said_of_an_effect_whose_images_are_not_known(
     }
     assert {name for name, interval in told.items() if interval} == left
     if not left:
-        assert "Intervals hold for these images, this split and this recipe." in notes(roadmap)
+        assert not any("other images" in note for note in notes(roadmap))
 
 
 def test_marks_are_those_of_accuracies_at_the_end(tmp_path: Path) -> None:

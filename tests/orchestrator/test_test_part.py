@@ -12,7 +12,7 @@ from orchestrator.errors import SpecError
 from orchestrator.metrics import METRICS, decimals_of, reported_name
 from orchestrator.planning import adaptive
 from orchestrator.planning.plan import trials_of
-from orchestrator.report.words import notes
+from orchestrator.report.notes import notes
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.spec.warnings import warnings_of
