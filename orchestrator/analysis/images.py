@@ -93,10 +93,13 @@ def images_sentence(
         return "Intervals hold for these images, this split and this recipe."
     counts = {chance.images for chance in chances.values()}
     these = f"these {counts.pop()}" if len(counts) == 1 else "these"
-    much = f"{_PERCENT * fmean(known):.0f} % wider (at most {_PERCENT * max(known):.0f} %)"
+    most = f"{_PERCENT * max(known):.0f} %"
+    much = f"on average {_PERCENT * fmean(known):.0f} % wider (at most {most})"
+    if most == "0 %":
+        much = "no wider"
     return (
         "Intervals cover chance between seeds, for this split and this recipe; with that of drawing "
-        f"other images like {these} they would be on average {much}."
+        f"other images like {these} they would be {much}."
     )
 
 

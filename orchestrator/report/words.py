@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap, StepEffect, StepRow
 from orchestrator.errors import counted
-from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS
 from orchestrator.spec.search_space import Search
 from orchestrator.stats.inference import LEVEL
 from orchestrator.stats.power import SEEDS_LIMIT
@@ -216,7 +216,8 @@ def when_text(roadmap: Roadmap) -> str:
 
 def notes(roadmap: Roadmap) -> Sequence[str]:
     """What a reader must know to read the table right."""
-    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
+    is_flattered = roadmap.epoch == "best" and not roadmap.metric.startswith(FOR_REPORT)
+    when = when_text(roadmap) + (" (biased upwards)" if is_flattered else "")
     lines = [
         f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; train s is summed over them.",
         "Δ is paired by seed against the last step before whose trials all finished; side steps (└) like the step they stand "
@@ -260,8 +261,8 @@ def _metric_notes(roadmap: Roadmap) -> Iterator[str]:
         )
     elif roadmap.metric != roadmap.chosen_by:
         yield (
-            f"Whatever was chosen (by searches, at best epochs, in adding seeds) was chosen by "
-            f"{roadmap.chosen_by}; {roadmap.metric} is of images that nothing was chosen by."
+            f"Searches, best epochs and added seeds go by {roadmap.chosen_by}; {roadmap.metric} is "
+            "of images that nothing was chosen by."
         )
     if roadmap.also:
         yield (

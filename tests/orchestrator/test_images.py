@@ -208,6 +208,15 @@ def test_marks_are_those_of_accuracies_at_the_end(tmp_path: Path) -> None:
     assert chance_between(step, baseline, "val/acc5") is None
 
 
+def test_images_that_do_not_matter_are_said_not_to(tmp_path: Path) -> None:
+    roadmap = report(tmp_path)
+    none = {
+        label: replace(chance, std_error=0.0) for label, chance in roadmap.image_chances.items()
+    }
+    sentence = images_sentence(roadmap.rows, none)
+    assert sentence.endswith(f"other images like these {IMAGES} they would be no wider.")
+
+
 def test_without_intervals_nothing_is_said_of_them(tmp_path: Path) -> None:
     roadmap = report(tmp_path)
     assert images_sentence(roadmap.rows[:1], roadmap.image_chances) == ""
