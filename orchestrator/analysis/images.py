@@ -97,10 +97,11 @@ def images_sentence(
         return ""
     counts = {chance.images for chance in chances.values()}
     these = f"these {counts.pop()}" if len(counts) == 1 else "these"
-    much = f"{_PERCENT * fmean(known):.0f} % wider (at most {_PERCENT * max(known):.0f} %)"
-    return (
-        f"With the chance of drawing other images like {these}, intervals would be on average {much}."
-    )
+    most = f"{_PERCENT * max(known):.0f} %"
+    much = f"on average {_PERCENT * fmean(known):.0f} % wider (at most {most})"
+    if most == "0 %":
+        much = "no wider"
+    return f"With the chance of drawing other images like {these}, intervals would be {much}."
 
 
 def _widening(row: StepRow, chance: ImageChance | None, looks: int) -> float | None:

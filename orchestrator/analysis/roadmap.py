@@ -235,8 +235,8 @@ def _reference_by(
 
     A published figure of the validation metric stands beside ours of the test part, too.
     """
-    if reference is None:
-        return None
+    if reference is None or metric.name == spec.schema.metric.name:
+        return reference
     figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
     shown = {metric.name, *metric.also}
     for name in list(figures):

@@ -8,7 +8,7 @@ from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
-from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS
 from orchestrator.report.declaration import declaration_text
 from orchestrator.report.words import number_text, search_text, seeds_text, step_name, when_text
 from orchestrator.stats.inference import LEVEL
@@ -67,7 +67,8 @@ def deltas_of(roadmap: Roadmap) -> list[tuple[StepRow, StepEffect]]:
 
 
 def _table(roadmap: Roadmap) -> str:
-    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
+    is_flattered = roadmap.epoch == "best" and not roadmap.metric.startswith(FOR_REPORT)
+    when = when_text(roadmap) + (" (biased upwards)" if is_flattered else "")
     return (
         f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; "
         "train s is summed over them."
@@ -228,8 +229,8 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
         )
     elif roadmap.metric != roadmap.chosen_by:
         yield (
-            "Whatever was chosen (by searches, at best epochs, in adding seeds) was chosen by "
-            f"{roadmap.chosen_by}; {roadmap.metric} is of images that nothing was chosen by."
+            f"Searches, best epochs and added seeds go by {roadmap.chosen_by}; {roadmap.metric} is of images that nothing "
+            "was chosen by."
         )
     if roadmap.also:
         yield (

@@ -158,8 +158,12 @@ def test_the_report_says_how_much_wider_intervals_would_be(tmp_path: Path) -> No
     assert delta["mean"] == pytest.approx((wide_low + wide_high) / 2)
     assert delta["images"] == IMAGES
     assert 0 < delta["disagreement_between_seeds"] < delta["disagreement"] < 1
-    [sentence] = [line for line in notes(roadmap) if line.startswith("With the chance of drawing other images")]
-    assert f"other images like these {IMAGES}, intervals would be on average" in sentence
+    [sentence] = [
+        line
+        for line in notes(roadmap)
+        if line.startswith("With the chance of drawing other images")
+    ]
+    assert f"other images like these {IMAGES}, intervals would be" in sentence
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,15 @@ def test_marks_are_those_of_accuracies_at_the_end(tmp_path: Path) -> None:
     baseline, step, _ = roadmap.rows
     assert chance_between(step, baseline, "val/acc1") == roadmap.image_chances["rmsnorm"]
     assert chance_between(step, baseline, "val/acc5") is None
+
+
+def test_images_that_do_not_matter_are_said_not_to(tmp_path: Path) -> None:
+    roadmap = report(tmp_path)
+    none = {
+        label: replace(chance, std_error=0.0) for label, chance in roadmap.image_chances.items()
+    }
+    sentence = images_sentence(roadmap.rows, none)
+    assert sentence.endswith(f"other images like these {IMAGES} they would be no wider.")
 
 
 def test_without_intervals_nothing_is_said_of_them(tmp_path: Path) -> None:

@@ -110,8 +110,10 @@ def test_the_best_epoch_is_chosen_by_validation_and_read_on_the_test_part(tmp_pa
     metric = "metric: {name: val/acc1, epoch: best, also: [val/ece]}\n"
     spec = with_test(tmp_path, metric + BODY)
     assert values(report(spec)) == [70.0 + 1 - 8, 71.0 + 1 - 8, 72.0 + 1 - 8]
+    assert "biased upwards" not in "\n".join(notes(report(spec)))
     assert not {"best-epoch", "chosen-on-report-images"} & {*codes(spec)}
     without = with_test(tmp_path, metric + BODY, "val_fraction: 0.3")
+    assert "biased upwards" in "\n".join(notes(report(without)))
     assert {"best-epoch", "chosen-on-report-images"} <= {*codes(without)}
 
 
