@@ -1,8 +1,9 @@
 # One target for each intent; CI is `test` and `check`.
 PYTHON ?= python3
 BIN := .venv/bin
+SHELL := bash
 
-.PHONY: run test test-fast test-oldest-ray dev check format bench clean
+.PHONY: run test test-fast test-oldest-ray fuzz dev check format bench clean
 
 run: ## The main job: train the iLLaMA roadmap on digits, minutes on a laptop
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e . && $(BIN)/orchestrator run sweeps/llamafy.yaml
@@ -15,6 +16,10 @@ test-fast: ## Without the slow ones
 
 test-oldest-ray: ## A sweep on the oldest Ray that is allowed, beside the packages that are installed
 	.ci/oldest-ray
+
+fuzz: ## Property tests with examples of their own, and random mutations of the shipped specs
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/orchestrator/test_{document,spec,designs,fingerprint,files,statistics}.py
+	$(BIN)/python benchmarks/spec_mutations.py --seed $$RANDOM
 
 dev: ## Everything for working on the code, with the checks run before each commit
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e '.[dev]' && $(BIN)/pre-commit install

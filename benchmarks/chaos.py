@@ -35,7 +35,8 @@ from faults import (
 )
 
 from orchestrator.errors import counted
-from orchestrator.store.files import read_json, read_json_lines
+from orchestrator.store.files import read_json
+from orchestrator.store.store import TrialDirectory
 
 UNSTABLE = ("time/", "system/")
 """Metrics of the machine, not of the training."""
@@ -159,7 +160,7 @@ def _begun_again(store: Path, attempts_when_done: dict[str, int]) -> list[str]:
     for result in store.glob("*/trials/*/result.json"):
         name = result.parent.name
         attempts = sum(
-            line["event"] == "start" for line in read_json_lines(result.parent / "attempts.jsonl")
+            line["event"] == "start" for line in TrialDirectory(result.parent).attempts()
         )
         if attempts > attempts_when_done.setdefault(name, attempts):
             problems.append(f"{name} was done and began attempt {attempts}")
@@ -192,7 +193,7 @@ def _result(directory: Path) -> dict[str, Any]:
 def _curve(directory: Path) -> Sequence[tuple[int, Any]]:
     return [
         (line["iteration"], _without_times(line["metrics"]))
-        for line in read_json_lines(directory / "metrics.jsonl")
+        for line in TrialDirectory(directory).metrics()
     ]
 
 
@@ -225,7 +226,7 @@ def _tracking_problems(place: Surroundings) -> Iterator[str]:
         directory = directories[
             f"{run.info.run_name.replace('/', '--')}-{run.data.tags['sweep.fingerprint'][:8]}"
         ]
-        written = [line["iteration"] for line in read_json_lines(directory / "metrics.jsonl")]
+        written = [line["iteration"] for line in TrialDirectory(directory).metrics()]
         shown = sorted(
             point.step for point in client.get_metric_history(run.info.run_id, "train/loss")
         )

@@ -18,15 +18,18 @@ def create_model(
     name: str,
     *,
     checkpoint_path: str | Path | None = None,
+    use_ema: bool = False,
     soft_mask_rate: float = 0.0,
     **overrides: Any,
 ) -> "VisionTransformer":
     """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and load weights if asked to.
 
-    `checkpoint_path` names a checkpoint of this package's trainer, or a file that the paper's authors released; learned positions
-    of another resolution are interpolated. `soft_mask_rate` is alpha: 0 is the mask, 1 none.
-    Raises `ValueError` for an unknown name or setting and for weights that do not fit, `FileNotFoundError` for a missing file.
+    `checkpoint_path` names a checkpoint of this package's trainer, or a file that the paper's
+    authors released; learned positions of another resolution are interpolated. With `use_ema` its
+    moving average of the weights is taken, which `val_ema/...` is measured on. `soft_mask_rate` is
+    alpha: 0 is the mask, 1 none. Raises `ValueError` for an unknown name or setting, for weights
+    that do not fit or were trained as another network, `FileNotFoundError` for a missing file.
     """
     from illama.weights.pretrained import build  # torch takes seconds to import
 
-    return build(name, checkpoint_path, soft_mask_rate, overrides)
+    return build(name, checkpoint_path, use_ema, soft_mask_rate, overrides)

@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="runtime.KEY=VALUE",
         help="how to run it, such as runtime.data_dir=images",
     )
+    evaluate.add_argument(
+        "--use-ema",
+        action="store_true",
+        help="measure the moving average of the weights, which train.ema keeps",
+    )
     _add_runtime(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -167,7 +172,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     path = (
         options.checkpoint / "checkpoint.pt" if options.checkpoint.is_dir() else options.checkpoint
     )
-    print(json.dumps(evaluate_checkpoint(path, runtime=runtime), indent=2))
+    print(json.dumps(evaluate_checkpoint(path, runtime=runtime, use_ema=options.use_ema), indent=2))
     return 0
 
 
@@ -178,6 +183,11 @@ def _describe(options: argparse.Namespace) -> int:
     if strange := sorted(settings.keys() - set(allowed)):
         raise ValueError(
             f"{strange[0]} says nothing about this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}"
+            + (
+                f"; did you mean model.{strange[0]}?"
+                if strange[0] in ModelConfig.model_fields
+                else ""
+            )
         )
     model: ModelConfig | ForeignModel | None
     if is_foreign:

@@ -41,15 +41,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL
     if mask is None and not few:
         return F.scaled_dot_product_attention(q[:, :, rows], k, v)
     if mask is not None and mask.additive and not few:
-        if rows == ALL and mask.attention == "causal" and not mask.soft:
+        if rows == ALL and mask.open_rows == 0 and not mask.soft:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return F.scaled_dot_product_attention(
             q[:, :, rows], k, v, attn_mask=mask.matrix[rows].to(q.dtype)
         )
-    if mask is not None and not mask.additive and rows == ALL and _better_without_matrix(q):
-        return multiplicative_attention(
-            q, k, v, mask.rate, first_row_open=mask.attention == "modified_causal"
-        )
+    without_matrix = mask is not None and not mask.additive and mask.open_rows is not None
+    if mask is not None and without_matrix and rows == ALL and _better_without_matrix(q):
+        return multiplicative_attention(q, k, v, mask.rate, first_row_open=mask.open_rows == 1)
     return dense_attention(
         q[:, :, rows],
         k,
@@ -64,14 +63,15 @@ def dense_attention(
 ) -> Tensor:
     """Attention written out as the formulas say, with its N x N matrix. q: (B, H, R, C); k, v: (B, H, N, C).
 
-    `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every other. Returns (B, H, R, C).
+    `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every
+    other. It may be finer than v, whose type the result has. Returns (B, H, R, C).
     """
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))  # (B, H, R, N)
     if matrix is None:
         return torch.matmul(scores.softmax(dim=-1), v)
     if additive:
-        return torch.matmul((scores + matrix).softmax(dim=-1), v)
-    return torch.matmul(scores.softmax(dim=-1) * matrix, v)
+        return torch.matmul((scores + matrix).softmax(dim=-1).to(v.dtype), v)
+    return torch.matmul((scores.softmax(dim=-1) * matrix).to(v.dtype), v)
 
 
 def _better_without_matrix(q: Tensor) -> bool:

@@ -13,6 +13,8 @@ import json
 import logging
 import os
 import re
+import sys
+import time
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,12 +23,24 @@ from typing import Any
 import torch
 
 from illama.config import Config, numerics_version
+from illama.sealed import read_regular
 
 CURRENT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 DIGESTS = "checkpoint.sha256"
 
+_AVERAGE = ("average", "model_ema", "state_dict_ema")
+"""Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
+_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed")]
+"""What was found out about a network of others: none of its settings, and another version may count
+otherwise.
+"""
+
 _log = logging.getLogger(__name__)
+
+
+class OtherSettings(ValueError):
+    """A checkpoint was written by a training with other settings: two must never be mixed in one."""
 
 
 def save(directory: Path, state: Mapping[str, Any]) -> None:
@@ -40,6 +54,8 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
     content = buffer.getvalue()
     newest, older = sha256(content).hexdigest(), _recorded(directory)
 
+    for name in (CURRENT, PREVIOUS, DIGESTS):
+        _make_way(directory / name)
     _write(directory / f"{CURRENT}.tmp", content)
     _write_digests(directory, [(newest, CURRENT), *((digest, PREVIOUS) for digest in older)])
     current, previous = directory / CURRENT, directory / PREVIOUS
@@ -58,19 +74,25 @@ def load(directory: Path) -> dict[str, Any] | None:
     recorded = _recorded(directory)
     for name in (CURRENT, PREVIOUS):
         path = directory / name
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
-        content = path.read_bytes()
-        if sha256(content).hexdigest() in recorded:
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(content), map_location="cpu", weights_only=True
-            )
-            return state
-        fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
-        _log.warning(
-            "%s is torn or was changed (its digest is not in %s); %s", path, DIGESTS, fallback
-        )
+        try:
+            return _state_in(path, recorded)
+        except (OSError, ValueError) as error:
+            fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
+            _log.warning("%s; %s", error, fallback)
     return None
+
+
+def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
+    """The state in a file whose digest is recorded. Raises `OSError` and `ValueError` where it cannot be gone on from."""
+    content = read_regular(path, sys.maxsize)
+    if sha256(content).hexdigest() not in recorded:
+        raise ValueError(f"{path} is torn or was changed (its digest is not in {DIGESTS})")
+    state = content_of(io.BytesIO(content), "a checkpoint", path)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is no checkpoint: it holds no settings")
+    return state
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -81,13 +103,33 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
-def content_of(path: Path, what: str) -> Any:
+def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False) -> Any:
+    """The weights in what a file holds, or their moving average: ours, or the authors' and timm's
+    under their names.
+
+    A file may be the weights themselves. Raises `ValueError` where the average is asked for and
+    there is none in `where`.
+    """
+    if not use_ema:
+        return content.get("model", content)
+    average = next((content[name] for name in _AVERAGE if name in content), None)
+    if average is None:
+        raise ValueError(
+            f"{where} holds no moving average of the weights (EMA): it was trained without train.ema; "
+            "leave out use_ema"
+        )
+    return average
+
+
+def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -> Any:
     """What torch saved in a file: tensors and plain values alone, so that it cannot run a program.
 
-    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be is for the message.
+    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be, and its `name` where the source has
+    none, are for the message.
     """
+    path = name or source
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(source, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a damaged file can make torch raise anything
@@ -99,9 +141,9 @@ def content_of(path: Path, what: str) -> Any:
 
 
 def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
-    """Raises `ValueError` when `state` was written by a training with other settings: two must never be mixed in one."""
+    """Raises `OtherSettings` when `state` was written by a training with other settings: two must never be mixed in one."""
     if state["numerics_version"] != (version := numerics_version(config)):
-        raise ValueError(
+        raise OtherSettings(
             f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: going on "
             "would mix the two; train again in an empty directory"
         )
@@ -109,7 +151,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     changed = _flat(
         json.loads(config.model_dump_json(exclude_defaults=True))
     ).keys()  # others may be younger than the file
-    labels = ["model.name"]  # what the preset stands for is compared in full
+    labels = ["model.name", *_MEASURED]  # what the preset stands for is compared in full
     labels += (
         ["train.init.checkpoint"] if here.get("train.init.sha256") else []
     )  # a path: the content is compared
@@ -121,7 +163,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
         if there.get(key, "missing") != here.get(key, "missing")
     ]
     if different:
-        raise ValueError(
+        raise OtherSettings(
             f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory"
         )
 
@@ -129,15 +171,27 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
 def _recorded(directory: Path) -> list[str]:
     """The digests of the files that were written whole."""
     try:
-        lines = (directory / DIGESTS).read_text("utf-8", errors="replace").splitlines()
+        lines = read_regular(directory / DIGESTS).decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
+        return []
+    except OSError as error:  # something else is in its place: no file is known to be whole
+        _log.warning("%s cannot be read (%s)", directory / DIGESTS, error.strerror)
         return []
     return list(dict.fromkeys(line.split(" ", 1)[0] for line in lines))
 
 
 def _digest(path: Path) -> str:
     """Of a file; of one that is not there, nothing that is ever recorded."""
-    return sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    try:
+        return sha256(read_regular(path, sys.maxsize)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _make_way(path: Path) -> None:
+    """Set aside what is no file in a file's place, such as a folder: it may be somebody's."""
+    if os.path.lexists(path) and not path.is_file():
+        path.replace(path.with_name(f"{path.name}.{time.time_ns()}.damaged"))
 
 
 def _write_digests(directory: Path, digests: list[tuple[str, str]]) -> None:

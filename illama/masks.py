@@ -2,31 +2,65 @@
 
 A mask is a matrix S over (query i, key j) of the N tokens of an image. It enters attention in one of two ways, which are
 different models (see `illama.attention`): multiplied onto the softmax's output, or as log S added to the softmax's input.
+
+A kind of mask is one line of `KINDS`, and its name in `illama.config.model.AttentionKind`,
+which settings are checked against without torch.
 """
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+
+Visible = Callable[[Tensor, Tensor], Tensor]
+"""Takes the numbers of queries (N, 1) and keys (1, N); returns who sees whom, (N, N)."""
+
+
+@dataclass(frozen=True)
+class MaskKind:
+    """Who sees whom in one kind of attention."""
+
+    visible: Visible
+    open_rows: int | None = None
+    """Of a mask that is causal but for this many first rows (0 or 1), which see all: attention
+    under it needs no N x N matrix. None for any other shape, which always has its matrix."""
+
+
+KINDS: Mapping[str, MaskKind] = {
+    "bidirectional": MaskKind(lambda query, key: (query == query) & (key == key)),
+    "causal": MaskKind(lambda query, key: key <= query, open_rows=0),
+    "modified_causal": MaskKind(lambda query, key: (key <= query) | (query == 0), open_rows=1),
+}
+"""By the names of `model.attention`. `modified_causal` is causal with the first row open (paper,
+section 3.3, Figure 2)."""
+
+
+def kind_of(attention: str) -> MaskKind:
+    """The kind of mask that `attention` names. Raises `ValueError` for another name."""
+    if attention not in KINDS:
+        raise ValueError(
+            f"there is no attention mask {attention!r}; allowed are {', '.join(KINDS)}"
+        )
+    return KINDS[attention]
 
 
 def visible(attention: str, tokens: int) -> Tensor:
     """Which keys each query may see. Returns bool, (tokens, tokens), True where key j is visible to query i.
 
-    `bidirectional`: all. `causal`: j <= i. `modified_causal`: causal with the first row open (paper, section 3.3, Figure 2).
+    Raises `ValueError` for a name that is not in `KINDS`.
     """
-    if attention == "bidirectional":
-        return torch.ones(tokens, tokens, dtype=torch.bool)
-    mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    if attention == "modified_causal":
-        mask[0] = True
-    return mask
+    numbers = torch.arange(tokens)
+    return kind_of(attention).visible(numbers[:, None], numbers[None, :])
 
 
-def soften(visible: Tensor, alpha: float) -> Tensor:
-    """S = alpha * B + (1 - alpha) * C with B all ones and C the mask (paper, equation 2). Returns float32, same shape.
+def soften(visible: Tensor, alpha: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """S = alpha * B + (1 - alpha) * C with B all ones and C the mask (paper, equation 2).
 
     alpha 1 is bidirectional attention, alpha 0 the mask itself.
     """
-    return alpha + (1 - alpha) * visible.to(torch.float32)
+    return alpha + (1 - alpha) * visible.to(dtype)
 
 
 class Mask(nn.Module):
@@ -40,18 +74,43 @@ class Mask(nn.Module):
 
     def __init__(self, attention: str, mask_form: str, tokens: int) -> None:
         super().__init__()
-        self.attention = attention
+        self.attention, self.tokens = attention, tokens
+        self.open_rows = kind_of(attention).open_rows
         self.additive = mask_form == "additive"
-        self.register_buffer("matrix", torch.empty(tokens, tokens), persistent=False)
-        self.register_buffer("visible", visible(attention, tokens), persistent=False)
-        self.register_buffer("rate", torch.zeros((), dtype=torch.float64), persistent=False)
-        self.set_alpha(0.0)
+        self.alpha = 0.0
+        device = torch.get_default_device()
+        self._compute(device, torch.float32)
+
+    def _compute(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Make the buffers afresh."""
+        with torch.device("cpu"):
+            seen = visible(self.attention, self.tokens)
+        self.register_buffer("visible", seen.to(device), persistent=False)
+        shape = self.tokens, self.tokens
+        matrix = torch.empty(shape, dtype=dtype, device=device)
+        self.register_buffer("matrix", matrix, persistent=False)
+        rate = torch.zeros((), dtype=torch.float64, device=device)
+        self.register_buffer("rate", rate, persistent=False)
+        self.set_alpha(self.alpha)
 
     def set_alpha(self, alpha: float) -> None:
         """Blend the mask with full attention, in place: a compiled network sees the same tensor with other values."""
-        self.soft = alpha > 0
+        self.alpha, self.soft = alpha, alpha > 0
         self.rate.fill_(alpha)
         soft = soften(
-            self.visible, alpha
+            self.visible, alpha, self.matrix.dtype
         )  # on the mask's device: with one from the CPU, a GPU would be waited for each time
         self.matrix.copy_(soft.log() if self.additive else soft)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Follow a module to another device; of other types only to float64, for alpha must not be
+        rounded with the weights.
+        """
+        moved = fn(self.matrix)
+        self._compute(moved.device, exact(moved.dtype))
+        return self
+
+
+def exact(dtype: torch.dtype) -> torch.dtype:
+    """The type of constants beside weights of `dtype`: never coarser than float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

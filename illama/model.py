@@ -5,7 +5,8 @@ Shapes: B images, P patches, N tokens (patches and class token), R tokens that a
 a head.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 
 from illama.attention import ALL, attend
 from illama.config import ForeignModel, ModelConfig
-from illama.config.functions import build
-from illama.cost import hidden_width, tokens
+from illama.config.networks import build
+from illama.cost import hidden_width, macs, tokens
 from illama.drop import Drop, drop_elements
-from illama.masks import Mask
+from illama.masks import Mask, exact
 from illama.randomness import derive
 from illama.rotary import rotate, rotations
 
@@ -45,8 +46,9 @@ class PatchEmbed(nn.Module):
         p = self.patch_size
         batch, channels, height, width = images.shape
         grid = images.reshape(batch, channels, height // p, p, width // p, p)
+        count = (height // p) * (width // p)  # written out: of no image, it cannot be inferred
         patches = grid.permute(0, 2, 4, 1, 3, 5).reshape(
-            batch, -1, channels * p * p
+            batch, count, channels * p * p
         )  # (B, P, channels * p * p)
         return F.linear(patches, torch.flatten(self.proj.weight, 1), self.proj.bias)
 
@@ -152,12 +154,30 @@ class VisionTransformer(nn.Module):
         self.norm = make_norm(config)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
 
-        rotated = "rope" in config.position
-        self.register_buffer("rotation", rotations(config) if rotated else None, persistent=False)
+        self.register_buffer("rotation", None, persistent=False)
+        if "rope" in config.position:
+            self.rotation = rotations(config).to(torch.get_default_device())
         kinds = dict.fromkeys(kind for kind in config.attentions if kind != "bidirectional")
         self.masks = nn.ModuleDict({kind: Mask(kind, config.mask_form, count) for kind in kinds})
         self.soft_mask_rate = 0.0
-        init_weights(self, int(torch.randint(2**31, ())) if seed is None else seed)
+        if seed is None:
+            seed = int(torch.randint(2**31, (), device="cpu"))
+        init_weights(self, seed)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the weights; rotations are computed afresh, for they must not be rounded
+        with them.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.rotation is not None:
+            finely = rotations(self.config, exact(self.rotation.dtype))
+            self.rotation = finely.to(self.rotation.device)
+        return self
+
+    @property
+    def macs_per_image(self) -> int:
+        """Multiply-accumulates as the paper counts them, with all tokens of the last block."""
+        return macs(self.config)
 
     def set_soft_mask_rate(self, alpha: float) -> None:
         """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks of `config.attention`.
@@ -240,8 +260,10 @@ def init_weights(model: VisionTransformer, seed: int) -> None:
     that share a tensor and a seed also share its first values, and a comparison between them is not one of luck at the start.
     """
     for name, parameter in model.named_parameters():
-        generator = torch.Generator().manual_seed(derive(seed, "init", name))
-        value = torch.empty(parameter.shape)
+        if parameter.is_meta:  # it has no values
+            continue
+        generator = torch.Generator("cpu").manual_seed(derive(seed, "init", name))
+        value = torch.empty(parameter.shape, device="cpu")
         if name.startswith("patch_embed"):
             bound = model.patch_embed.proj.weight[0].numel() ** -0.5
             value.uniform_(-bound, bound, generator=generator)

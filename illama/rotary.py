@@ -7,37 +7,43 @@ from illama.config import ModelConfig
 from illama.cost import tokens
 
 
-def rotations(config: ModelConfig) -> Tensor:
+def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor:
     """Cosine and sine for each position and pair of channels: (N, C / 2, 2), C channels of a head.
+
+    They are on the CPU, so that every device gets the same bits.
 
     `rope`: positions follow the sequence, the class token included, and the frequencies are theta^(-2k / C) (the released code).
     `rope2d`: the first half of the pairs turns with the patch's row, the other with its column, each with theta^(-4k / C); the
     class token, which stands nowhere, is not turned.
     """
     head_dim = config.embed_dim // config.num_heads
-    if "2d" not in config.position:
-        angles = torch.outer(
-            torch.arange(tokens(config), dtype=torch.float32),
-            _frequencies(config.rope_theta, head_dim),
-        )
-    else:
-        side = config.img_size // config.patch_size
-        place = torch.outer(
-            torch.arange(side, dtype=torch.float32), _frequencies(config.rope_theta, head_dim // 2)
-        )
-        angles = torch.cat(
-            (place.repeat_interleave(side, 0), place.repeat(side, 1)), dim=1
-        )  # (P, C / 2)
-        still = torch.zeros(tokens(config) - len(angles), head_dim // 2)
-        angles = torch.cat(
-            (still, angles) if config.class_token == "first" else (angles, still)
-        )  # (N, C / 2)
-    return torch.stack((angles.cos(), angles.sin()), dim=-1)
+    with torch.device("cpu"):
+        if "2d" in config.position:
+            angles = _angles_of_places(config, head_dim, dtype)  # (N, C / 2)
+        else:
+            positions = torch.arange(tokens(config), dtype=dtype)
+            angles = torch.outer(positions, _frequencies(config.rope_theta, head_dim, dtype))
+        return torch.stack((angles.cos(), angles.sin()), dim=-1)
+
+
+def _angles_of_places(config: ModelConfig, head_dim: int, dtype: torch.dtype) -> Tensor:
+    """Angles by row and column: (N, C / 2), 0 for a class token."""
+    side = config.img_size // config.patch_size
+    frequencies = _frequencies(config.rope_theta, head_dim // 2, dtype)
+    place = torch.outer(torch.arange(side, dtype=dtype), frequencies)  # (side, C / 4)
+    angles = torch.cat(
+        (place.repeat_interleave(side, 0), place.repeat(side, 1)), dim=1
+    )  # (P, C / 2)
+    still = torch.zeros(tokens(config) - len(angles), head_dim // 2, dtype=dtype)
+    return torch.cat((still, angles) if config.class_token == "first" else (angles, still))
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbouring channels (0, 1), (2, 3), ... as complex numbers. x: (..., N, C); returns its shape and type."""
-    pairs = x.float().reshape(*x.shape[:-1], -1, 2)  # (..., N, C / 2, 2)
+    """Turn neighbouring channels (0, 1), (2, 3), ... as complex numbers, as fine as `rotation` is.
+
+    x: (..., N, C); returns its shape and type.
+    """
+    pairs = x.to(rotation.dtype).reshape(*x.shape[:-1], x.shape[-1] // 2, 2)  # (..., N, C / 2, 2)
     if (
         torch.compiler.is_compiling()
     ):  # the compiler fuses real numbers only; without it, complex ones take a single pass
@@ -50,5 +56,5 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     )
 
 
-def _frequencies(theta: float, channels: int) -> Tensor:
-    return theta ** (-torch.arange(0, channels, 2, dtype=torch.float32) / channels)
+def _frequencies(theta: float, channels: int, dtype: torch.dtype) -> Tensor:
+    return theta ** (-torch.arange(0, channels, 2, dtype=dtype) / channels)

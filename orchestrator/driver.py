@@ -139,6 +139,9 @@ def known_sweep(
 
 def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     """Where it starts from a file: with the digest of it. Raises `UsageError` where neither file nor digest is there."""
+    if variant.repeated:
+        repeated = tuple(_with_known_weights(one, spec) for one in variant.repeated)
+        return replace(repeated[0], changes=variant.changes, repeated=repeated)
     if not isinstance(variant.config, Config):
         return variant
     try:
@@ -191,7 +194,7 @@ def report_sweep(
     spec, trials = known_sweep(spec, store)
     fresh = Store(store.root)
     records = [(trial, fresh.record(trial)) for trial in trials]
-    chosen = spec.schema.metric
+    chosen = spec.reported_metric
     if metric is not None:
         results = (record.result for _, record in records if record.result)
         chosen = other_metric(chosen, metric, mode, results)

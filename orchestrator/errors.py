@@ -4,7 +4,9 @@
     ├── SpecError         2   the spec is wrong; holds every problem of the file, each with its place
     ├── UsageError        2   the command line asks for something that is not there
     ├── StoreError        3   the store cannot be read or written
-    │   └── SweepInUse    3   another driver is at work on this sweep
+    │   ├── SweepInUse    3   another driver is at work on this sweep
+    │   ├── DamagedFile   3   a file of the store is not whole; mostly it counts as not there
+    │   └── NewerFile     3   a file of the store was written by a newer version
     ├── TrackingError     3   the tracking server cannot be reached
     └── ClusterError      3   the cluster cannot be reached, or can never run a trial
 
@@ -14,6 +16,7 @@ A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -59,6 +62,24 @@ class StoreError(OrchestratorError):
 
 class SweepInUse(StoreError):
     """Another driver holds the sweep's lease."""
+
+
+class DamagedFile(StoreError):
+    """A file of the store is not whole, or something else is in its place."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        hint = "restore it, or remove it: all goes on as if it had not been written yet"
+        super().__init__(f"{path} is damaged ({why}); {hint}")
+
+
+class NewerFile(StoreError):
+    """A file of the store was written by a newer version: it is neither read wrongly nor overwritten."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        hint = "was it written by a newer one? Update this one, or choose another --store"
+        super().__init__(f"{path} has {what}, which this version does not know; {hint}")
 
 
 class TrackingError(OrchestratorError):

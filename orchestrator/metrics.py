@@ -29,14 +29,18 @@ _EVALUATED = {
     "loss": Metric("min", 4),
     "ece": Metric("min", 4),
 }
-AVERAGED = "val_ema/"
+_REPORTED = {"val/": "test/", "val_ema/": "test_ema/"}
+"""Metrics that are chosen by, and the same of the images for the report alone."""
+AVERAGED = ("val_ema/", "test_ema/")
 """Metrics of the weights' moving average, which only `train.ema` keeps."""
+FOR_REPORT = tuple(_REPORTED.values())
+"""Metrics of the test part, which nothing is chosen by."""
 PEAK_MEMORY = "memory/peak_gb"
 """Known when a training has ended; no curve has it."""
 METRICS: Mapping[str, Metric] = {
     **{
         f"{prefix}{name}": metric
-        for prefix in ("val/", AVERAGED)
+        for prefix in (*_REPORTED, *FOR_REPORT)
         for name, metric in _EVALUATED.items()
     },
     "train/loss": Metric("min", 4),
@@ -47,12 +51,37 @@ METRICS: Mapping[str, Metric] = {
 """By the names under which the store and MLflow have them."""
 
 
-def value_of(result: Mapping[str, Any], metric: str, epoch: str = "last") -> float | None:
-    """What a trial's result says of a metric at the `last` or the `best` epoch; none where it was not recorded."""
+def reported_name(metric: str, *, has_test_part: bool) -> str:
+    """Metric that a report reads where a sweep's searches, best epochs and seeds go by `metric`:
+    with a test part the same metric of that, `test/acc1` for `val/acc1`.
+    """
+    group, slash, measure = metric.partition("/")
+    return f"{_REPORTED.get(group + slash, group + slash)}{measure}" if has_test_part else metric
+
+
+def chosen_name(metric: str) -> str:
+    """Metric by which a best epoch is chosen where a report reads `metric`: of a test part the same
+    of the validation images.
+    """
+    group, slash, measure = metric.partition("/")
+    chosen = {reported: own for own, reported in _REPORTED.items()}
+    return f"{chosen.get(group + slash, group + slash)}{measure}"
+
+
+KEPT_BEST: tuple[str, Mode] = ("val/acc1", "max")
+"""By which a training keeps the metrics of its best epoch in its result, whatever its sweep
+compares."""
+
+
+def value_of(result: Mapping[str, Any], metric: str) -> float | None:
+    """What a trial's result says of a metric at the last epoch; none where it was not recorded.
+
+    `orchestrator.store.best_epoch` knows the best one.
+    """
     if metric == PEAK_MEMORY:
         peak = result.get("peak_memory_bytes")
         return None if peak is None else peak / 1e9
-    value: float | None = result.get("best" if epoch == "best" else "metrics", {}).get(metric)
+    value: float | None = result.get("metrics", {}).get(metric)
     return value
 
 

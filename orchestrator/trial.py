@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from illama.config import AnyConfig, Config, ForeignConfig, ForeignTraining, RuntimeConfig
+from orchestrator.metrics import value_of
 from orchestrator.pruning import Pruning
 
 
@@ -134,11 +135,24 @@ class Variant:
     """Of a side step that is a control: the variant that it changes, and that its effect is taken against."""
     is_known: bool = True
     """Not before the searches are done that it or what it builds on needs; until then, its settings lack what they find."""
+    found_by: Mapping[str, str] = field(default_factory=dict)
+    """Settings that a search found, and the label of the variant whose search it was."""
+    repeated: tuple["Variant", ...] = ()
+    """The same variant as each repeat of the searches settles it; empty where nothing of it was searched, or once."""
 
     @property
     def label(self) -> str:
         """The name within the sweep, regime in front."""
         return f"{self.regime}/{self.name}" if self.regime else self.name
+
+    @property
+    def search_repeats(self) -> int | None:
+        """How often its settings were searched; none where no search had a part in them."""
+        return (len(self.repeated) or 1) if self.found_by or self.repeated else None
+
+    def of_seed(self, seed: int) -> "Variant":
+        """The variant as it is trained with a seed: seed s with what repeat s modulo their number found."""
+        return self.repeated[seed % len(self.repeated)] if self.repeated else self
 
 
 @dataclass(frozen=True)
@@ -157,7 +171,7 @@ class TrialSpec:
     pruning: Pruning | None = None
     """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
     metric: str = ""
-    """That the sweep compares: somebody's own training that ends without it has failed. No part of what it is, either."""
+    """That the sweep compares: somebody's own training that ends without it is no result. No part of what it is, either."""
 
     @property
     def name(self) -> str:
@@ -207,6 +221,19 @@ class TrialSpec:
         if isinstance(train, ForeignTraining):
             return f"iteration {epoch:.0f}" + (f"/{train.length}" if train.length else "")
         return f"epoch {epoch:.0f}/{train.epochs}"
+
+    def lacking(self, result: Mapping[str, Any]) -> str | None:
+        """What is wrong where somebody's own training has ended without the metric that the sweep compares.
+
+        What it returned is kept: by another metric it counts, without training again.
+        """
+        if not isinstance(self.config, ForeignConfig) or not self.metric:
+            return None
+        if value_of(result, self.metric) is not None:
+            return None
+        found = ", ".join(sorted(result.get("metrics", {}))) or "nothing"
+        message = f"{self.config.train.name} returned {found}; the sweep compares {self.metric}"
+        return f"{message}: change 'metric', which needs no new training, or return that"
 
     @property
     def directory_name(self) -> str:
@@ -282,6 +309,15 @@ class TrialRecord:
     def seconds(self) -> float | None:
         """Training seconds over all attempts, where the trial is done."""
         return self.result.get("seconds") if self.result else None
+
+    def judged(self, trial: TrialSpec) -> Self:
+        """As a result of `trial`: no result where it lacks the metric that the sweep compares."""
+        lacking = (
+            trial.lacking(self.result) if self.outcome is Outcome.FINISHED and self.result else ""
+        )
+        if not lacking:
+            return self
+        return replace(self, state=State.FAILED, outcome=Outcome.FAILED, cause=lacking, result=None)
 
     def is_of_another(self, trial: TrialSpec) -> bool:
         """Whether the files are not `trial`'s own: the same training was done for another step or another sweep."""

@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
     from orchestrator.store.store import Store
     from orchestrator.trial import TrialSpec
+
+# the same examples in every run; `make fuzz` draws others
+settings.register_profile("fixed", derandomize=True, database=None)
+settings.register_profile("fuzz", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 # a test run in the background, or under nohup, is told to ignore these, and would hand that on to the commands that it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)

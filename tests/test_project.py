@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
-NOUNS = "errors trial fingerprint metrics pruning"
+NOUNS = "errors text trial fingerprint metrics pruning"
 MAY_IMPORT = {
     "stats": NOUNS,
     "spec": f"{NOUNS} stats",
@@ -39,7 +39,7 @@ ONLY_IMPORTED_BY = {
     "mlflow": {
         f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
     },
-    "optuna": {"orchestrator.planning.search"},
+    "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
     "matplotlib": {"orchestrator.report.picture"},
 }
@@ -49,6 +49,7 @@ SETTINGS = {
     "illama.config.imports",
     "illama.cost",
     "illama.data.datasets",
+    "illama.sealed",
     "illama.weights.initial",
 }
 """Of `illama`: what `orchestrator` knows of it beside the worker."""

@@ -5,8 +5,8 @@
     train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
 
 What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
-and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. Imports torch only where a network is built;
-`illama.training.user_training` runs a training.
+and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. `illama.config.networks` builds the
+networks, `illama.training.user_training` runs a training.
 """
 
 import inspect
@@ -26,13 +26,10 @@ from illama.config.imports import (
     function_of,
     identity_of,
     offered,
-    refuse_other_code,
 )
-from illama.config.settings import Settings
+from illama.config.settings import Settings, is_finite
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from illama.dataset import Dataset
 
 _ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "illama.trainings"}
@@ -43,8 +40,6 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
-_BATCH = 2
-"""Images that a network is tried with: one alone would be too few for a batch normalisation."""
 
 
 class ForeignModel(Settings):
@@ -64,6 +59,9 @@ class ForeignModel(Settings):
     """Multiply-accumulates of one image's way forward, counted by torch."""
     masked: bool
     """Whether it has a method `set_soft_mask_rate(alpha)`."""
+    undecayed: tuple[str, ...] = ()
+    """Parameters that weight decay left alone by their name alone from numerics version 4 on
+    (`illama.config.networks.kept_from_decay`)."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -90,6 +88,8 @@ class ForeignData(Settings):
     shape: tuple[int, int, int]
     """Of one image: channels, height, width."""
     num_classes: int
+    has_test: bool = False
+    """Whether there are images for the report alone."""
 
     def __hash__(self) -> int:
         return hash(self.content)
@@ -103,9 +103,9 @@ class ForeignTraining(Settings):
     function: str
     """`module:function`."""
     code: str
-    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
+    """As of a model."""
     options: dict[str, Any]
-    """Every setting of the function, defaults included."""
+    """As of a model."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -166,7 +166,9 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
 
     class Options(Settings):
         model_config = ConfigDict(
-            extra="allow" if open_ended else "forbid", use_attribute_docstrings=False
+            extra="allow" if open_ended else "forbid",
+            use_attribute_docstrings=False,
+            ser_json_inf_nan="constants",
         )
 
     made: type[Settings] = create_model(target, __base__=Options, **fields)
@@ -190,9 +192,14 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, the name left out."""
+    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `ForeignError`."""
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
     del options["name"]
+    defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
+    for name in [name for name, value in options.items() if not is_finite(value)]:
+        if name not in defaults:
+            raise ForeignError(f"'{name}' has a part that is not finite by default: set it, too")
+        del options[name]
     return options
 
 
@@ -212,26 +219,21 @@ def described_data(
     name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None
 ) -> ForeignData:
     """Load the images once to see what they are. Raises `ForeignError`."""
-    content, shape, num_classes = _described(
-        function, identity_of(function), json.dumps(options), data_dir
-    )
-    return ForeignData(
-        name=name,
-        function=function,
-        options=dict(options),
-        content=content,
-        shape=shape,
-        num_classes=num_classes,
-    )
+    found = _described(function, identity_of(function), json.dumps(options), data_dir)
+    return ForeignData(name=name, function=function, options=dict(options), **found)
 
 
 @cache
-def _described(
-    function: str, code: str, options: str, data_dir: Path | None
-) -> tuple[str, tuple[int, int, int], int]:
+def _described(function: str, code: str, options: str, data_dir: Path | None) -> Mapping[str, Any]:
+    """What `ForeignData` says of the images themselves."""
     with blaming(function):
         data = _loaded(function, json.loads(options), data_dir)
-    return data.digest, data.shape, data.num_classes
+    return {
+        "content": data.digest,
+        "shape": data.shape,
+        "num_classes": data.num_classes,
+        "has_test": data.has_test,
+    }
 
 
 def load_images(data: ForeignData, data_dir: Path | None) -> "Dataset":
@@ -290,95 +292,6 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
             f"data {data} takes the size of its images from {needs}, which this function has not"
         )
     return _SHAPES[data]
-
-
-def described_model(
-    name: str,
-    function: str,
-    options: Mapping[str, Any],
-    shape: tuple[int, int, int],
-    num_classes: int | None,
-) -> ForeignModel:
-    """Build the network once, without memory where it can be, and see what a batch of images becomes. Raises `ForeignError`."""
-    code = identity_of(function)
-    params, macs, masked = _measured(function, code, json.dumps(options), shape, num_classes)
-    return ForeignModel(
-        name=name,
-        function=function,
-        code=code,
-        options=dict(options),
-        params=params,
-        macs=macs,
-        masked=masked,
-    )
-
-
-@cache
-def _measured(
-    function: str, code: str, options: str, shape: tuple[int, int, int], num_classes: int | None
-) -> tuple[int, int, bool]:
-    import torch
-
-    try:
-        with torch.device("meta"), blaming(function):
-            return _tried(function, json.loads(options), shape, num_classes)
-    except ForeignError:  # many a network cannot be built without numbers; what is wrong with it shows with them as well
-        with blaming(function):
-            return _tried(function, json.loads(options), shape, num_classes)
-
-
-def _tried(
-    function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
-) -> tuple[int, int, bool]:
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from illama.randomness import generators_kept
-
-    with generators_kept(seed=0):
-        network = _network(function, options).eval()
-        with FlopCounterMode(
-            display=False
-        ) as counter:  # with gradients: without, torch takes shortcuts that it does not count
-            logits = network(torch.zeros(_BATCH, *shape))
-    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if (
-        not isinstance(found, tuple)
-        or len(found) != 2
-        or found[0] != _BATCH
-        or num_classes not in (None, found[1])
-    ):
-        wanted = f"logits of shape ({_BATCH}, {num_classes or 'classes'})"
-        raise ForeignError(
-            f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}"
-        )
-    params = sum(parameter.numel() for parameter in network.parameters())
-    return params, counter.get_total_flops() // (2 * _BATCH), hasattr(network, "set_soft_mask_rate")
-
-
-def build(model: ForeignModel, seed: int) -> "nn.Module":
-    """The network, its first values drawn from the global generators under `seed`.
-
-    Raises `ForeignError` where the code is not that of the plan; what the function raises passes through.
-    """
-    import torch  # noqa: F401  so that its generator is seeded, too
-
-    from illama.randomness import derive, generators_kept
-
-    refuse_other_code(model.function, model.code)
-    with generators_kept(derive(seed, "init")):
-        return _network(model.function, model.options)
-
-
-def _network(function: str, options: Mapping[str, Any]) -> "nn.Module":
-    from torch import nn
-
-    network = function_of(function)(**arguments_of("model", function, options))
-    if not isinstance(network, nn.Module):
-        raise ForeignError(
-            f"{function} returned {type(network).__name__}; expected a torch.nn.Module"
-        )
-    return network
 
 
 def described_training(name: str, function: str, options: Mapping[str, Any]) -> ForeignTraining:

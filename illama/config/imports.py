@@ -1,5 +1,8 @@
 """Functions that others wrote, named `module:function`: found, imported, and identified by their source.
 
+Their folder comes behind the standard library and what is installed: a `statistics.py` or a `torch.py` in it must not become
+what we and our libraries import by that name. Where the code of others means such a file, its name is refused.
+
 Importing a module runs it. What it prints goes to stderr, what it raises becomes a `ForeignError` that names the line.
 """
 
@@ -13,6 +16,7 @@ from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points, packages_distributions, version
 from importlib.util import resolve_name
 from operator import attrgetter
@@ -35,25 +39,67 @@ class _Imported:
     """What this process knows of the modules beside a spec."""
 
     folder: Path | None = None
+    is_open: bool = False
+    """Whether modules are taken from there."""
+    is_on_path: bool = False
+    """Whether we put it there."""
     modules: set[str] = set()
 
 
-def import_from(folder: Path, *, lazily: bool = False) -> None:
-    """Look for modules in `folder` first from now on, and forget those that were imported from there, or from another, before.
+class _Beside:
+    """Finds modules beside the spec before others of their name that are not installed, such as those on PYTHONPATH."""
 
-    `lazily` leaves Python's path alone until a function is asked for: a folder of which nothing is wanted must not offer its own
-    `random.py`, say, to a library. Otherwise a process that is started before anything is imported inherits the path.
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        folder = _Imported.folder
+        if path is not None or not folder or not _Imported.is_open or not any(_files(folder, name)):
+            return None
+        return None if _owner(name) else PathFinder.find_spec(name, [str(folder)])
+
+
+def _owner(name: str) -> str | None:
+    """Whose the name of a module is, where it is taken."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return f"Python's own '{top}'"
+    if top in _OURS:
+        return f"this program's own '{top}'"
+    spec = PathFinder.find_spec(top, [entry for entry in sys.path if _is_installed(entry)])
+    return f"the installed '{top}'" if spec and spec.origin else None
+
+
+def _is_installed(entry: str) -> bool:
+    return Path(entry).name in ("site-packages", "dist-packages")
+
+
+def import_from(folder: Path, *, lazily: bool = False) -> None:
+    """Look for modules in `folder`, too, from now on, and forget those that were imported from there, or from another, before.
+
+    `lazily` leaves Python alone until a function is asked for. Otherwise a process that is started before anything is imported
+    inherits the path.
     """
-    if _Imported.folder and str(_Imported.folder) in sys.path:
+    if _Imported.is_on_path and str(_Imported.folder) in sys.path:
         sys.path.remove(str(_Imported.folder))
     for name in _Imported.modules:
         sys.modules.pop(name, None)
     _Imported.folder, _Imported.modules = folder.resolve(), set()
+    _Imported.is_open = _Imported.is_on_path = False
     if not lazily:
-        sys.path.insert(0, str(_Imported.folder))
+        _open(_Imported.folder)
     importlib.invalidate_caches()
     function_of.cache_clear()
     identity_of.cache_clear()
+
+
+def _open(folder: Path) -> None:
+    """Take modules from `folder`: behind what is installed, before what else is on the path."""
+    _Imported.is_open = True
+    if str(folder) not in sys.path:
+        places = [index for index, entry in enumerate(sys.path) if _is_installed(entry)]
+        sys.path.insert(places[-1] + 1 if places else len(sys.path), str(folder))
+        _Imported.is_on_path = True
+    if _Beside not in sys.meta_path:
+        sys.meta_path.insert(0, _Beside)
 
 
 @contextmanager
@@ -64,10 +110,21 @@ def blaming(what: str) -> Iterator[None]:
             yield
     except ForeignError:
         raise
-    except (Exception, SystemExit) as error:
-        raise ForeignError(
-            f"{what} raised {type(error).__name__}: {error}{_place(error)}"
-        ) from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise ForeignError(f"{what} raised {words_of(error)}{_place(error)}") from error
+
+
+def words_of(error: BaseException) -> str:
+    """Kind and message of an error of others, whose message may itself raise."""
+    try:
+        message = str(error)
+    except BaseException as second:
+        if isinstance(second, KeyboardInterrupt):
+            raise
+        message = "(its message cannot be had)"
+    return f"{type(error).__name__}: {message}"
 
 
 @cache
@@ -143,6 +200,10 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
     while waiting:
         name = waiting.pop()
         for path in _files(root, name):
+            if root == _Imported.folder and (owner := _owner(name)):
+                raise ForeignError(
+                    f"{path.name} beside the spec has the name of {owner}, and {target} imports it; give it another name"
+                )
             relative = path.relative_to(root).as_posix()
             if relative not in found:
                 found[relative] = path.read_bytes()
@@ -154,8 +215,8 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
 
 def _module(name: str) -> ModuleType:
     folder = _Imported.folder
-    if folder and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    if folder:
+        _open(folder)
     before, no_bytecode = set(sys.modules), sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # the folder is not ours
     try:
@@ -163,7 +224,7 @@ def _module(name: str) -> ModuleType:
             module = importlib.import_module(name)
         if folder and list(_files(folder, name.partition(".")[0])) and _root(module) != folder:
             raise ForeignError(
-                f"module '{name}' beside the spec is hidden by {module.__file__}; give it another name"
+                f"module '{name}' beside the spec is hidden by {_owner(name) or module.__file__}; give it another name"
             )
         return module
     except ForeignError as error:

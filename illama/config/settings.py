@@ -1,10 +1,12 @@
 """What all groups of settings have in common, and how their mistakes are told. Knows no torch."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Settings(BaseModel):
@@ -13,6 +15,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would take `true` for 1 wherever a number is wanted."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if _has_bool(value) and _is_of_numbers(kind):
+            raise PydanticCustomError("number_type", "Input should be a number")
+        return value
 
 
 def explain(error: ValidationError) -> str:
@@ -35,6 +46,8 @@ def _explain_one(problem: Any, title: str) -> str:
         return f"{path} is missing"
     if problem["type"] == "extra_forbidden":
         *sections, key = problem["loc"]
+        if owner := _owner_of(str(key), sections):
+            return f"{path} is not a setting here; {owner}.{key} is one of the section {owner}"
         known = [
             field.alias or name for name, field in _group(title, sections).model_fields.items()
         ]
@@ -43,6 +56,21 @@ def _explain_one(problem: Any, title: str) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
     return (f"{path}: " if path else "") + message + found
+
+
+_SECTIONS = {
+    "model": "ModelConfig",
+    "data": "DataConfig",
+    "train": "TrainConfig",
+    "runtime": "RuntimeConfig",
+}
+
+
+def _owner_of(key: str, sections: Iterable[str]) -> str | None:
+    """The other section that has a setting of this very name."""
+    groups = {group.__name__: group.model_fields for group in Settings.__subclasses__()}
+    owners = [section for section, name in _SECTIONS.items() if key in groups.get(name, {})]
+    return next((section for section in owners if section not in sections), None)
 
 
 def _group(title: str, sections: Iterable[str]) -> type[Settings]:
@@ -58,3 +86,33 @@ def _group(title: str, sections: Iterable[str]) -> type[Settings]:
             if isinstance(kind, type) and issubclass(kind, Settings)
         )
     return group
+
+
+def is_finite(value: Any) -> bool:
+    """Whether no number in it, at any depth, is infinite or NaN: JSON has none of them."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _has_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, list | tuple) and any(map(_has_bool, value))
+    )
+
+
+def _is_of_numbers(kind: Any) -> bool:
+    """Whether `kind` has numbers in it, and nothing that `true` could be meant for."""
+    kinds = set(_simple_kinds(kind))
+    return bool(kinds & {int, float}) and kinds <= {int, float, type(None)}
+
+
+def _simple_kinds(kind: Any) -> Iterable[Any]:
+    """The types that an annotation is made of, lists and tuples taken apart."""
+    parts = getattr(kind, "__metadata__", None) is not None and get_args(kind)[:1]
+    parts = parts or get_args(kind)
+    if not parts:
+        return [kind]
+    return [simple for part in parts if part is not ... for simple in _simple_kinds(part)]

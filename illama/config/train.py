@@ -1,7 +1,7 @@
 """The training recipe as settings, with the paper's names. Knows no torch."""
 
 import re
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import (
     Field,
@@ -94,7 +94,9 @@ class TrainConfig(Settings):
     random_resized_crop: bool = False
     """Image folders: cut 8 to 100 % of the area, 3/4 to 4/3 as wide as high, and resize it."""
     aa: str | None = None
-    """Image folders: RandAugment in timm's spelling, such as `rand-m9-mstd0.5-inc1`."""
+    """Image folders: RandAugment in timm's spelling, such as `rand-m9-mstd0.5-inc1`. `m` is the
+    magnitude, `n` how many operations, `mstd` the magnitude's deviation (above 100: drawn evenly
+    from 0 to `m`); with `inc1` a larger magnitude changes more, whatever the operation."""
     transforms: Literal["own", "timm"] = "own"
     """Image folders: whose code makes the training pictures. `timm`'s are the paper's; `own` ones need Pillow alone and equal
     them in distribution (`illama.data.transforms`)."""
@@ -157,15 +159,62 @@ class TrainConfig(Settings):
         return aa
 
 
-def parse_rand_augment(policy: str) -> tuple[float, int, float]:
-    """Magnitude, number of operations and the magnitude's deviation of `rand-m9-mstd0.5-inc1`.
+class RandAugment(NamedTuple):
+    """A policy of RandAugment, as timm reads it."""
 
-    Raises `ValueError` when it is not of that form.
+    magnitude: float
+    """From 0 to 10."""
+    operations: int
+    """For each picture."""
+    deviation: float
+    """Of the magnitude, which is drawn for each operation."""
+    increasing: bool
+    """Whether a larger magnitude changes more for every operation; else some of them change
+    less."""
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether it is drawn evenly from 0 to `magnitude`: timm's meaning of deviations above
+        100.
+        """
+        return self.deviation > 100
+
+
+_RAND_AUGMENT = {
+    "m": (r"\d+(\.\d+)?", "m and a magnitude"),
+    "n": (r"[1-9]\d*", "n and how many operations"),
+    "mstd": (r"\d+(\.\d+)?", "mstd and a deviation"),
+    "inc": ("1", "inc1; timm takes any other number for 1 as well: leave it out"),
+}
+"""The parts of a policy: what follows each, and the same in words."""
+
+
+def parse_rand_augment(policy: str) -> RandAugment:
+    """Read a policy such as `rand-m9-mstd0.5-inc1`: its parts in any order, of which only the
+    magnitude must be there. Raises `ValueError` when it is not of that form.
     """
-    match = re.fullmatch(r"rand-m(\d+(?:\.\d+)?)(?:-n(\d+))?(?:-mstd(\d+(?:\.\d+)?))?-inc1", policy)
-    if match is None:
-        raise ValueError(
-            f"train.aa is {policy!r}; expected the form rand-m9-mstd0.5-inc1, with -n2 after the magnitude at will"
-        )
-    magnitude, count, deviation = match.groups()
-    return float(magnitude), int(count or 2), float(deviation or 0)
+    kind, *parts = policy.split("-")
+    if kind != "rand":
+        raise _not_rand_augment(policy, f"{kind!r} is not rand")
+    found: dict[str, str] = {}
+    for part in parts:
+        name = part.rstrip("0123456789.")
+        if name not in _RAND_AUGMENT:
+            raise _not_rand_augment(policy, f"{part!r} is no part of it")
+        if name in found:
+            raise _not_rand_augment(policy, f"{name} is there twice")
+        pattern, words = _RAND_AUGMENT[name]
+        found[name] = part[len(name) :]
+        if not re.fullmatch(pattern, found[name]):
+            raise _not_rand_augment(policy, f"{part!r} is not {words}")
+    if "m" not in found:
+        raise _not_rand_augment(policy, "the magnitude is missing")
+    operations, deviation = int(found.get("n", 2)), float(found.get("mstd", 0))
+    return RandAugment(float(found["m"]), operations, deviation, "inc" in found)
+
+
+def _not_rand_augment(policy: str, why: str) -> ValueError:
+    return ValueError(
+        f"train.aa is {policy!r}: {why}; expected the form rand-m9-mstd0.5-inc1: rand, and m, n, "
+        "mstd and inc1 in any order"
+    )

@@ -26,36 +26,54 @@ SYNTHETIC_NOISE = 2.0
 def load(
     data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data_dir: Path | None = None
 ) -> Dataset:
-    """The images of `data`, split: the split is the same for every seed. For all but `image_folder`, which is read as it is used.
+    """The images of `data`, split: the split is the same for every seed.
 
-    Raises `ValueError` when `model` does not take images of this shape or has another number of classes, `FileNotFoundError` when
-    the published files are not in `data_dir`.
+    For all but `image_folder`, which is read as it is used. Raises `ValueError` when `model` does
+    not take images of this shape or has another number of classes, or when a part has no images,
+    and `FileNotFoundError` when the published files are not in `data_dir`.
     """
     if isinstance(data, ForeignData):
         dataset = load_images(data, data_directory(data_dir))
-        check_shape(data, model, dataset.shape, dataset.num_classes)
-        return dataset
-    split: tuple[Images, Labels, Images, Labels]
-    if data.name.startswith("cifar"):
-        split, num_classes = (
-            cifar.read(data.name, data_directory(data_dir)),
-            cifar.NUM_CLASSES[data.name],
-        )
+    elif data.name.startswith("cifar"):
+        dataset = _cifar(data, data_directory(data_dir))
     else:
-        images, labels, num_classes = _digits() if data.name == "digits" else _synthetic(model)
-        held_out = _held_out(labels, data.val_fraction)
-        split = images[~held_out], labels[~held_out], images[held_out], labels[held_out]
-    dataset = Dataset.of(*split, num_classes)
-    check_shape(data, model, dataset.shape, num_classes)
+        dataset = _one_pool(data, model)
+    check_shape(data, model, dataset.shape, dataset.num_classes)
     return dataset
 
 
-def dataset_digest(data: DataConfig | ForeignData | None, data_dir: Path | None = None) -> str:
-    """What a trial's fingerprint says about its images.
+def _cifar(data: DataConfig, directory: Path) -> Dataset:
+    """The published test images are those of the test part where one is asked for, and otherwise
+    those of validation.
+    """
+    images, labels, test_images, test_labels = cifar.read(data.name, directory)
+    num_classes = cifar.NUM_CLASSES[data.name]
+    if not data.has_test:
+        return Dataset.of(images, labels, test_images, test_labels, num_classes)
+    val = _held_out(data, "val_fraction", labels)
+    dataset = Dataset.of(images[~val], labels[~val], images[val], labels[val], num_classes)
+    return dataset.with_test(test_images, test_labels)
 
-    The SHA-256 of the files they are read from; of an image folder, which may be large, that of the names and sizes of its files;
-    of synthetic images the recipe they are made by; of images that somebody else loads, those themselves; of somebody's own
-    training nothing, for nobody knows what it reads. Raises `FileNotFoundError` when the files are not in `data_dir`.
+
+def _one_pool(data: DataConfig, model: ModelConfig | ForeignModel) -> Dataset:
+    """Images that come in one piece, split by us."""
+    images, labels, num_classes = _digits() if data.name == "digits" else _synthetic(model)
+    val = _held_out(data, "val_fraction", labels)
+    if not data.has_test:
+        return Dataset.of(images[~val], labels[~val], images[val], labels[val], num_classes)
+    test = _held_out(data, "test_fraction", labels, from_the_end=True)
+    train = ~(val | test)
+    dataset = Dataset.of(images[train], labels[train], images[val], labels[val], num_classes)
+    return dataset.with_test(images[test], labels[test])
+
+
+def dataset_digest(data: DataConfig | ForeignData | None, data_dir: Path | None = None) -> str:
+    """What a trial's fingerprint says about its images, those of the test part included.
+
+    The SHA-256 of the files they are read from; of an image folder, which may be large, that of the
+    names and sizes of its files; of synthetic images the recipe they are made by; of images that
+    somebody else loads, those themselves; of somebody's own training nothing, for nobody knows what
+    it reads. Raises `FileNotFoundError` when the files are not in `data_dir`.
     """
     if data is None:
         return ""
@@ -66,7 +84,8 @@ def dataset_digest(data: DataConfig | ForeignData | None, data_dir: Path | None 
     if data.name == "synthetic":
         return f"synthetic:{SYNTHETIC_IMAGES} images, noise {SYNTHETIC_NOISE}"
     if data.name == "image_folder":
-        return f"names-and-sizes:{image_folder.digest(data_directory(data_dir) / data.folder)}"
+        folder = data_directory(data_dir) / data.folder
+        return f"names-and-sizes:{image_folder.digest(folder, test=data.has_test)}"
     digests = [_file_digest(path) for path in cifar.files(data.name, data_directory(data_dir))]
     return f"sha256:{sha256(''.join(digests).encode()).hexdigest()}"
 
@@ -136,12 +155,26 @@ def _synthetic(model: ModelConfig | ForeignModel) -> tuple[Images, Labels, int]:
     return (templates[labels] + noise).astype(np.float32), labels, model.num_classes
 
 
-def _held_out(labels: Labels, fraction: float) -> npt.NDArray[np.bool_]:
-    """Which images are for validation: the same share of every class, picked by a digest of the image's number."""
+def _held_out(
+    data: DataConfig, setting: str, labels: Labels, *, from_the_end: bool = False
+) -> npt.NDArray[np.bool_]:
+    """Marks of the images that a fraction of `data` holds out: the same share of every class.
+
+    The order within a class is that of a digest of the images' numbers. Validation images are its
+    first ones and test images its last ones, so that neither depends on the share of the other.
+    Raises `ValueError` where there would be none.
+    """
+    fraction = getattr(data, setting)
     held_out = np.zeros(len(labels), dtype=np.bool_)
     for label in np.unique(labels):
         members = sorted(
             np.flatnonzero(labels == label), key=lambda index: blake2b(b"%d" % index).digest()
         )
+        if from_the_end:
+            members.reverse()
         held_out[members[: round(fraction * len(members))]] = True
+    if not held_out.any():
+        raise ValueError(
+            f"data.{setting} {fraction:g} of {data.name} holds out no image: it should be larger"
+        )
     return held_out

@@ -1,10 +1,12 @@
-"""Images in folders as ImageNet has them: `train/<class>/<image>` and `val/<class>/<image>`. Listing and digest; no torch.
+"""Images in folders as ImageNet has them: `train/<class>/<image>`, and `val` and perhaps `test`.
 
-Images may lie deeper below their class; links are followed; what is hidden (its name begins with a dot) is not seen.
+Listing and digest; no torch. Images may lie deeper below their class; links are followed; what is
+hidden (its name begins with a dot) is not seen.
 """
 
 import os
 from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +20,7 @@ PARTS = ("train", "val")
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one part, `train` or `val`: a million of them in a few arrays, which worker processes share."""
+    """The images of one part: a million of them in a few arrays, which worker processes share."""
 
     folder: Path
     names: bytes
@@ -36,33 +38,54 @@ class Listing:
         start = self.ends[index - 1] if index else 0
         return self.folder / os.fsdecode(self.names[start : self.ends[index]])
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the images' names and labels, wherever the folder lies."""
+        found = sha256(self.names)
+        for numbers in (self.ends, self.labels):
+            found.update(numbers.astype("<i8").tobytes())
+        return f"names:{found.hexdigest()}"
 
-def read(folder: Path) -> tuple[Listing, Listing, list[str]]:
-    """Training images, validation images and class names.
 
-    Raises `FileNotFoundError` when a part is missing and `ValueError` naming the class that is empty or in one part only.
+@dataclass(frozen=True)
+class ImageFolder:
+    """The parts of an image folder, and the names of its classes."""
+
+    parts: Mapping[str, Listing]
+    """`train`, `val` and, where it was asked for, `test`."""
+    classes: Sequence[str]
+
+
+def read(folder: Path, *, test: bool = False) -> ImageFolder:
+    """Training and validation images, with `test` also the test images, and class names.
+
+    Raises `FileNotFoundError` when a part is missing and `ValueError` naming the class that is
+    empty or in one part only.
     """
-    train, val = (_classes(folder / part) for part in PARTS)
-    if strangers := sorted(val - train):
-        raise ValueError(
-            f"{folder / 'val' / strangers[0]} is a class that {folder / 'train'} does not have"
-        )
-    if missing := sorted(train - val):
-        raise ValueError(
-            f"{folder / 'val'} has no folder for the class {missing[0]} of {folder / 'train'}"
-        )
+    wanted = (*PARTS, "test") if test else PARTS
+    classes = {part: _classes(folder / part) for part in wanted}
+    train = classes.pop("train")
+    for part, found in classes.items():
+        if strangers := sorted(found - train):
+            raise ValueError(
+                f"{folder / part / strangers[0]} is a class that {folder / 'train'} does not have"
+            )
+        if missing := sorted(train - found):
+            raise ValueError(
+                f"{folder / part} has no folder for the class {missing[0]} of {folder / 'train'}"
+            )
     names = sorted(train)
-    return _listing(folder / "train", names), _listing(folder / "val", names), names
+    return ImageFolder({part: _listing(folder / part, names) for part in wanted}, names)
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 over the name and size of every image, in order: cheap for a million of them, and any other set has another one.
+def digest(folder: Path, *, test: bool = False) -> str:
+    """SHA-256 over the name and size of every image, in order: cheap for a million of them, and any
+    other set has another one.
 
     Raises as `read` does.
     """
     found = sha256()
-    train, val, _ = read(folder)
-    for part, listing in zip(PARTS, (train, val), strict=True):
+    for part, listing in read(folder, test=test).parts.items():
         for index in range(len(listing)):
             path = listing.path(index)
             found.update(
@@ -74,9 +97,11 @@ def digest(folder: Path) -> str:
 
 def _classes(part: Path) -> set[str]:
     if not part.is_dir():
+        what = "train/<class>/<image> and val/<class>/<image>"
+        if part.name == "test":
+            what += ", and with data.test: official also test/<class>/<image>"
         raise FileNotFoundError(
-            f"{part} is not there: an image folder has train/<class>/<image> and val/<class>/<image>; check data.folder and "
-            "data_dir"
+            f"{part} is not there: an image folder has {what}; check data.folder and data_dir"
         )
     classes = {
         entry.name

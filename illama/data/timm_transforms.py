@@ -20,9 +20,8 @@ except (
     ) from error
 
 # Its own calls Pillow, which since version 13 refuses to keep no bit: one picture in 650 would end the paper's training.
-auto_augment.NAME_TO_OP["PosterizeIncreasing"] = lambda image, bits_to_keep, **_: posterize(
-    image, bits_to_keep
-)
+for _name in ("Posterize", "PosterizeIncreasing"):
+    auto_augment.NAME_TO_OP[_name] = lambda image, bits_to_keep, **_: posterize(image, bits_to_keep)
 
 
 def view(image: Picture, size: int, train: TrainConfig, seed: int) -> Tensor:
@@ -37,7 +36,7 @@ def _pipeline(size: int, aa: str | None, hflip: float) -> Any:
     return create_transform(
         size,
         is_training=True,
-        color_jitter=0.4,
+        color_jitter=None,  # the released 0.4 does nothing beside RandAugment, which it always has
         auto_augment=aa,
         hflip=hflip,
         interpolation="bicubic",

@@ -1,8 +1,10 @@
 """From an image file to a training or validation picture, with Pillow and numpy.
 
-The training picture: a random resized crop, a mirror image with probability `hflip`, RandAugment. RandAugment follows timm's
-`rand-m<magnitude>-n<count>-mstd<deviation>-inc1` in its set of operations, their ranges, the probability 1/2 of each, and its
-numbers' distributions; the draws themselves are our own, so pictures are equal in distribution and not one by one.
+The training picture: a random resized crop, a mirror image with probability `hflip`, RandAugment.
+RandAugment follows timm's `rand-m<magnitude>-n<count>-mstd<deviation>-inc1`, with or without
+`inc1`, in its set of operations, their ranges, the probability 1/2 of each, and its numbers'
+distributions; the draws themselves are our own, so pictures are equal in distribution and not one
+by one.
 """
 
 import math
@@ -99,12 +101,18 @@ def for_training(image: Picture, size: int, train: TrainConfig, random: Random) 
 
 def rand_augment(image: Picture, policy: str, random: Random) -> Picture:
     """A few operations drawn with replacement, each applied with probability 1/2 at a magnitude between 0 and 10."""
-    mean, count, deviation = parse_rand_augment(policy)
-    for choice in random.randint(len(OPERATIONS), size=count):
-        level = float(np.clip(random.normal(mean, deviation), 0, 10)) / 10
+    wanted = parse_rand_augment(policy)
+    operations = OPERATIONS if wanted.increasing else NOT_INCREASING
+    for choice in random.randint(len(operations), size=wanted.operations):
+        drawn = (
+            random.uniform(0, wanted.magnitude)
+            if wanted.is_uniform
+            else random.normal(wanted.magnitude, wanted.deviation)
+        )
+        level = float(np.clip(drawn, 0, 10)) / 10
         sign = 1 if random.random_sample() < 0.5 else -1
         if random.random_sample() < 0.5:
-            image = OPERATIONS[choice](image, level, sign)
+            image = operations[choice](image, level, sign)
     return image
 
 
@@ -122,9 +130,7 @@ def _crop_box(width: int, height: int, random: Random) -> tuple[int, int, int, i
     return left, top, left + w, top + h
 
 
-def _affine(
-    matrix: Callable[[Picture, float], tuple[float, ...]],
-) -> Callable[[Picture, float, int], Picture]:
+def _affine(matrix: Callable[[Picture, float], tuple[float, ...]]) -> "Operation":
     def apply(image: Picture, level: float, sign: int) -> Picture:
         coefficients = matrix(image, sign * level)
         return image.transform(
@@ -138,8 +144,16 @@ def _affine(
     return apply
 
 
-def _enhance(kind: type) -> Callable[[Picture, float, int], Picture]:
+Operation = Callable[[Picture, float, int], Picture]
+"""(picture, magnitude 0 to 1, sign) to picture."""
+
+
+def _enhance(kind: type) -> Operation:
     return lambda image, level, sign: kind(image).enhance(max(0.1, 1 + sign * 0.9 * level))
+
+
+def _enhance_to(kind: type) -> Operation:
+    return lambda image, level, sign: kind(image).enhance(0.1 + 1.8 * level)
 
 
 def _rotate(image: Picture, level: float, sign: int) -> Picture:
@@ -159,7 +173,7 @@ def _solarize_add(image: Picture, level: float, sign: int) -> Picture:
     )
 
 
-OPERATIONS: tuple[Callable[[Picture, float, int], Picture], ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     lambda image, level, sign: ImageOps.autocontrast(image),
     lambda image, level, sign: ImageOps.equalize(image),
     lambda image, level, sign: ImageOps.invert(image),
@@ -176,4 +190,18 @@ OPERATIONS: tuple[Callable[[Picture, float, int], Picture], ...] = (
     _affine(lambda image, level: (1, 0, 0.45 * level * image.width, 0, 1, 0)),  # shift in x
     _affine(lambda image, level: (1, 0, 0, 0, 1, 0.45 * level * image.height)),  # shift in y
 )
-"""Those of timm's increasing RandAugment: (picture, magnitude 0 to 1, sign) to picture; a larger magnitude changes more."""
+"""Those of timm's increasing RandAugment: a larger magnitude changes more."""
+
+NOT_INCREASING: tuple[Operation, ...] = (
+    *OPERATIONS[:4],
+    lambda image, level, sign: posterize(image, int(4 * level)),
+    lambda image, level, sign: ImageOps.solarize(image, min(256, int(256 * level))),
+    _solarize_add,
+    _enhance_to(ImageEnhance.Color),
+    _enhance_to(ImageEnhance.Contrast),
+    _enhance_to(ImageEnhance.Brightness),
+    _enhance_to(ImageEnhance.Sharpness),
+    *OPERATIONS[11:],
+)
+"""Those of timm's RandAugment without `inc1`: a larger magnitude posterizes and solarizes less,
+and goes from less to more colour, contrast, brightness and sharpness than the picture has."""

@@ -1,9 +1,11 @@
-"""Loss, accuracy and calibration on the validation images, and whether the output depends on the image at all."""
+"""Loss, accuracy and calibration on held-out images, and whether the output depends on the image."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,9 +28,18 @@ def evaluate(
 
 
 @torch.no_grad()
-def tally(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> "Tally":
-    """What `evaluate` counts, of images that may be a part of all."""
+def tally(
+    model: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    keep_hits: bool = False,
+) -> "Tally":
+    """Sums that `evaluate` is made from, over images that may be a part of all.
+
+    With `keep_hits` also which of them were classified correctly.
+    """
     counted = Tally()
+    correct: list[Tensor] = []
     for images, labels in batches:
         logits = model(images).double()  # (B, classes)
         hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
@@ -37,6 +48,10 @@ def tally(model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Ten
         counted.top5 += int(hits.sum())
         counted.spread.add(logits)
         counted.calibration.add(logits, hits[:, 0])
+        if keep_hits:
+            correct.append(hits[:, 0])
+    if correct:
+        counted.hits = torch.cat(correct).cpu().numpy()
     return counted
 
 
@@ -94,14 +109,18 @@ class Tally:
     top5: int = 0
     spread: LogitSpread = field(default_factory=LogitSpread)
     calibration: CalibrationGap = field(default_factory=CalibrationGap)
+    hits: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    """Marks of the images that were classified correctly, in order; only where they were asked
+    for."""
 
     def merge(self, other: "Tally") -> None:
-        """Take in what was counted of other images."""
+        """Take in what was counted of other images, those that follow in order."""
         self.loss += other.loss
         self.top1 += other.top1
         self.top5 += other.top5
         self.spread.merge(other.spread)
         self.calibration.merge(other.calibration)
+        self.hits = np.concatenate([self.hits, other.hits])
 
     def metrics(self) -> dict[str, float]:
         """`loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes where there are fewer than five),

@@ -108,11 +108,31 @@ class Learner:
             )
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             total += value.detach()
+        self._fill_gradients()
         gradients = [
             parameter.grad for parameter in self.model.parameters() if parameter.grad is not None
         ]
         self.ranks.add_up([*gradients, total])
         return total
+
+    def _fill_gradients(self) -> None:
+        """Give every process a gradient, of zeros, for what any other has one for; what nobody
+        used keeps none.
+
+        A network of others may use a parameter for some images alone, as a mixture of experts or
+        an early exit does: processes that add up different parameters would add one to another.
+        Ours use all of theirs for every image.
+        """
+        if self.ranks.size == 1 or not isinstance(self.config.model, ForeignModel):
+            return
+        parameters = list(self.model.parameters())
+        used = torch.tensor(
+            [float(parameter.grad is not None) for parameter in parameters], device=self.device
+        )
+        self.ranks.add_up([used])
+        for parameter, count in zip(parameters, used.tolist(), strict=True):
+            if count and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     def alpha(self, iteration: int) -> float:
         """The soft-mask rate of an iteration."""

@@ -1,6 +1,6 @@
 """Batches on the device: of images in memory, or of files read by worker processes. Any batch of any epoch can come first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from illama.config import Config, DataConfig, RuntimeConfig, TrainConfig
 from illama.data import image_folder
 from illama.data.augment import erase, flip_and_crop
 from illama.data.datasets import check_shape, data_directory, epoch_order, load
+from illama.dataset import Images, Labels
 from illama.randomness import derive, shuffler
 from illama.training.distributed import Ranks
 
@@ -26,19 +27,26 @@ Indices = npt.NDArray[np.int64]
 
 
 class Loader(Protocol):
-    """Where the trainer gets its images; all are (B, channels, height, width), normalised, on the device, with labels (B,).
+    """Where the trainer gets its images; all are (B, channels, height, width), normalised, on the
+    device, with labels (B,).
 
-    Of several processes each gets its share: of every training batch its rows, of the validation images its part.
+    Of several processes each gets its share: of every training batch its rows, of the held-out
+    images a run of them.
     """
 
     count: int
     """Training images, of all processes."""
+    parts: Sequence[str]
+    """Held-out images: `val`, and behind it `test` where there are images for the report alone. The
+    last one is what a report reads."""
+    images_digest: str
+    """Digest of the images and labels of the last part."""
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The training batches of `epoch` from number `first` on; images left over at the end of an epoch are dropped."""
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All validation images, in order."""
+    def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images of a part, in order."""
 
 
 def make_loader(
@@ -74,12 +82,10 @@ class MemoryLoader:
     ) -> None:
         data = load(config.data, config.model, runtime.data_dir)
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
-        part = ranks.part(len(data.val_labels))
         self.images, self.labels = self._place(data.train_images), self._place(data.train_labels)
-        self.val_images, self.val_labels = (
-            self._place(data.val_images[part]),
-            self._place(data.val_labels[part]),
-        )
+        self.parts: Sequence[str] = ("val", "test") if data.has_test else ("val",)
+        self.images_digest = data.digest_of(self.parts[-1])
+        self._held_out = {part: self._place_share(*data.part(part)) for part in self.parts}
         self.mean, self.std = (
             self._place(values)[:, None, None] for values in (data.mean, data.std)
         )
@@ -87,6 +93,11 @@ class MemoryLoader:
 
     def _place(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def _place_share(self, images: Images, labels: Labels) -> tuple[Tensor, Tensor]:
+        """This process's images and labels of a part."""
+        rows = self.ranks.part(len(labels))
+        return self._place(images[rows]), self._place(labels[rows])
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
@@ -99,12 +110,13 @@ class MemoryLoader:
             images = flip_and_crop(self._normalise(self.images[index]), train, seed, epoch, indices)
             yield erase(images, train.reprob, seed, epoch, indices), self.labels[index]
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
+        images, labels = self._held_out[part]
         size = _measured_at_once(self.runtime, self.device)
-        for start in range(0, len(self.val_labels), size):
+        for start in range(0, len(labels), size):
             rows = slice(start, start + size)
-            yield self._normalise(self.val_images[rows]), self.val_labels[rows]
+            yield self._normalise(images[rows]), labels[rows]
 
 
 class FolderLoader:
@@ -115,9 +127,13 @@ class FolderLoader:
     ) -> None:
         assert isinstance(config.data, DataConfig)
         folder = data_directory(runtime.data_dir) / config.data.folder
-        self.train, self.val, names = image_folder.read(folder)
+        found = image_folder.read(folder, test=config.data.has_test)
         size = config.model.img_size
-        check_shape(config.data, config.model, (3, size, size), len(names))
+        check_shape(config.data, config.model, (3, size, size), len(found.classes))
+        self.train = found.parts["train"]
+        self._held_out = {part: found.parts[part] for part in found.parts if part != "train"}
+        self.parts: Sequence[str] = tuple(self._held_out)
+        self.images_digest = self._held_out[self.parts[-1]].digest
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
         self.count = len(self.train)
 
@@ -132,10 +148,11 @@ class FolderLoader:
             images, labels = zip(*(next(chunks) for _ in _chunks(batch)), strict=True)
             yield torch.cat(images), torch.cat(labels)
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
-        views = _Views(self.val, self.config.model.img_size, None, 0, 0)
-        indices = np.arange(len(self.val))
+        listing = self._held_out[part]
+        views = _Views(listing, self.config.model.img_size, None, 0, 0)
+        indices = np.arange(len(listing))
         size = min(FOLDER_CHUNK, _measured_at_once(self.runtime, self.device))
         yield from self._read(views, _chunks(indices[self.ranks.part(len(indices))], size))
 

@@ -6,13 +6,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from illama.config import TrainConfig
+from illama.config.networks import NO_DECAY, kept_from_decay
 
-NO_DECAY = {"pos_embed", "cls_token"}
 
-
-def decays(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay pulls on a parameter: not on vectors, biases, position embedding and class token (paper, Table 12)."""
-    return parameter.ndim > 1 and not name.endswith("bias") and name not in NO_DECAY
+def decays(name: str, parameter: Tensor, kept: frozenset[str] = NO_DECAY) -> bool:
+    """Whether weight decay pulls on a parameter: not on vectors, biases, position embedding and
+    class token (paper, Table 12), nor on what else is in `kept`.
+    """
+    return parameter.ndim > 1 and not name.endswith("bias") and name not in kept
 
 
 def distance_from_head(name: str, depth: int) -> int:
@@ -25,12 +26,13 @@ def distance_from_head(name: str, depth: int) -> int:
 def make_optimizer(model: nn.Module, train: TrainConfig) -> Optimizer:
     """AdamW over the parameters of `model`; the learning rate of every iteration is set by `set_learning_rate`."""
     named = list(model.named_parameters())
+    kept = kept_from_decay(model)
     depth = len({name.split(".")[1] for name, _ in named if name.startswith("blocks.")})
 
     def kind(item: tuple[str, Tensor]) -> tuple[int, bool]:
         name, parameter = item
         distance = distance_from_head(name, depth) if train.layer_decay is not None else 0
-        return distance, not decays(name, parameter)
+        return distance, not decays(name, parameter, kept)
 
     groups = [
         {

@@ -45,6 +45,20 @@ class NodeLost(ProcessLost):
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """Held-out images that the final network classified correctly, so that trainings can be
+    compared image by image.
+    """
+
+    part: str
+    """`test`, or `val` where there are no test images."""
+    images: str
+    """Digest of the images and labels of that part."""
+    hits: str
+    """One character for each image, in order: 1 where its class was predicted, else 0."""
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """What a training to the end came to."""
 
@@ -67,6 +81,8 @@ class TrainResult:
     """On a GPU the most that tensors took, on the CPU the most that the process took; of several processes, in the first."""
     flops: int | None = None
     """What somebody's own training says of them; those of our networks are known before (`illama.cost`)."""
+    predictions: Predictions | None = None
+    """Of the final network; none of somebody's own training."""
 
 
 @dataclass
@@ -84,3 +100,5 @@ class Progress:
     final: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
+    hits: str = ""
+    """As in `Predictions`, once the last epoch has been measured."""

@@ -31,7 +31,15 @@ from illama.training.device import (
 from illama.training.distributed import OtherNodes, Ranks, leading
 from illama.training.learner import Learner
 from illama.training.loader import make_loader
-from illama.training.results import Diverged, NodeLost, ProcessLost, Progress, Stopped, TrainResult
+from illama.training.results import (
+    Diverged,
+    NodeLost,
+    Predictions,
+    ProcessLost,
+    Progress,
+    Stopped,
+    TrainResult,
+)
 from illama.training.user_training import train_foreign
 
 __all__ = [
@@ -117,10 +125,13 @@ def _train(
         return training.result()
 
 
-def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> dict[str, float]:
+def evaluate_checkpoint(
+    path: Path, *, runtime: RuntimeConfig | None = None, use_ema: bool = False
+) -> dict[str, float]:
     """Measure the checkpoint in `path` on the validation images of its own settings, at alpha 0.
 
-    Raises `ValueError` when it is no checkpoint of this trainer, `FileNotFoundError` when there is none.
+    With `use_ema`, the moving average of its weights. Raises `ValueError` when it is no checkpoint
+    of this trainer or holds no average, `FileNotFoundError` when there is none.
     """
     runtime = runtime or RuntimeConfig()
     state = checkpoint.read(path)
@@ -129,10 +140,10 @@ def evaluate_checkpoint(path: Path, *, runtime: RuntimeConfig | None = None) -> 
         device = pick_device(runtime)
         loader = make_loader(config, runtime, device)
         model = make_network(config.model, config.seed).to(device)
-        model.load_state_dict(state["model"])
+        model.load_state_dict(checkpoint.weights_in(state, str(path), use_ema=use_ema))
         reseed(derive(config.seed, "evaluate"))  # a network of others may draw
         with autocast(device, config.train.precision):
-            return evaluate(model.eval(), loader.validation())
+            return evaluate(model.eval(), loader.held_out("val"))
 
 
 class _Training:
@@ -233,21 +244,28 @@ class _Training:
             "train/lr": math.fsum(rates) / count,
             "train/soft_mask_rate": math.fsum(alphas) / count,
         }
-        metrics |= self._evaluate("val", self.learner.model, alpha=0.0)
-        if self.learner.average is not None:
-            metrics |= self._evaluate("val_ema", self.learner.average, alpha=0.0)
+        for part in self.loader.parts:
+            metrics |= self._evaluate(part, part, self.learner.model, alpha=0.0)
+            if self.learner.average is not None:
+                metrics |= self._evaluate(f"{part}_ema", part, self.learner.average, alpha=0.0)
         if alphas[-1] > 0:
-            metrics |= self._evaluate("val_soft", self.learner.model, alpha=alphas[-1])
+            metrics |= self._evaluate("val_soft", "val", self.learner.model, alpha=alphas[-1])
         return metrics
 
-    def _evaluate(self, prefix: str, model: nn.Module, alpha: float) -> dict[str, float]:
-        """Loss, accuracies, calibration; of `val` itself also whether the output depends on the image."""
+    def _evaluate(self, prefix: str, part: str, model: nn.Module, alpha: float) -> dict[str, float]:
+        """Loss, accuracies, calibration; of `val` itself also whether the output depends on the
+        image. The last measurement of the reported part leaves its hits in `progress`.
+        """
         self.learner.set_alpha(alpha)
+        is_final = self.progress.iteration == self.iterations and prefix == self.loader.parts[-1]
         with autocast(self.device, self.config.train.precision):
-            first, *others = self.ranks.gather(tally(model.eval(), self.loader.validation()))
+            mine = tally(model.eval(), self.loader.held_out(part), keep_hits=is_final)
+            first, *others = self.ranks.gather(mine)
         model.train()
         for other in others:
             first.merge(other)
+        if is_final:
+            self.progress.hits = "".join("1" if hit else "0" for hit in first.hits.tolist())
         return {
             f"{prefix}/{name}": value
             for name, value in first.metrics().items()
@@ -327,4 +345,11 @@ class _Training:
             params=sum(parameter.numel() for parameter in self.learner.model.parameters()),
             seconds=progress.seconds,
             peak_memory_bytes=progress.peak_memory_bytes,
+            predictions=self._predictions(),
         )
+
+    def _predictions(self) -> Predictions | None:
+        """None where an older version wrote the last checkpoint, after the last measurement."""
+        if not self.progress.hits:
+            return None
+        return Predictions(self.loader.parts[-1], self.loader.images_digest, self.progress.hits)

@@ -8,23 +8,25 @@ interruption, and goes on; how, is its own business. Beside that folder we keep 
 
 import inspect
 import json
+import logging
 import math
 import operator
-import re
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import chdir, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from illama.checkpoint import OtherSettings
 from illama.config import ForeignConfig, RuntimeConfig, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
 from illama.randomness import derive, reseed
+from illama.sealed import is_whole, read_regular, seal
 from illama.training.device import forget_peak_memory, peak_memory_bytes, pick_device, process_state
 from illama.training.results import Diverged, Stopped, TrainResult
 
@@ -33,8 +35,9 @@ CHECKPOINT_FOLDER = "checkpoint"
 STATE = "own_training.json"
 """Beside it: whose checkpoint it is, and what was logged last."""
 
-_METRIC_NAME = re.compile(r"[\w\-.: ]+(/[\w\-.: ]+)*", re.ASCII)
-"""What MLflow takes."""
+_log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 250
 _SIZES = ("params", "flops")
 """No metrics: the report has columns of these names."""
 
@@ -56,12 +59,12 @@ def train_foreign(
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)
     parameters = inspect.signature(function).parameters
-    with TemporaryDirectory() as scratch, process_state(runtime):
+    with _folder(directory) as folder, process_state(runtime):
         device = pick_device(runtime)
         forget_peak_memory(device)
         log = _Log(
             config,
-            directory or Path(scratch),
+            folder,
             log_metrics,
             should_stop,
             stops_itself="should_stop" in parameters,
@@ -80,6 +83,16 @@ def train_foreign(
         reseed(seed := derive(config.seed, "train"))
         torch.manual_seed(seed)  # those of the GPUs
         return log.result(_called(function, arguments), device)
+
+
+@contextmanager
+def _folder(directory: Path | None) -> Iterator[Path]:
+    """The training's directory; where it has none, one that does not outlive it."""
+    if directory is not None:
+        yield directory
+        return
+    with TemporaryDirectory(prefix="user-training-") as scratch:
+        yield Path(scratch)
 
 
 def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -170,16 +183,16 @@ class _Log:
         return self._seconds + time.monotonic() - self._started
 
     def _earlier(self) -> Any:
-        """What an interrupted attempt left. Raises `ValueError` where it was one with other settings."""
+        """What an interrupted attempt left. Raises `OtherSettings` where it was one with other settings."""
         try:
-            state = json.loads(self._path.read_text("utf-8"))
-        except (
-            FileNotFoundError,
-            ValueError,
-        ):  # none, or torn when the machine died: only figures are lost
+            state = _state_in(self._path)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:  # only figures are lost
+            _log.warning("%s is damaged (%s); its figures begin anew", self._path, error)
             return {}
         if state["config"] != self._config.model_dump(mode="json"):
-            raise ValueError(
+            raise OtherSettings(
                 f"{self._path.parent} belongs to a training with other settings, code or seed (see {self._path.name}); "
                 "train in an empty directory"
             )
@@ -188,10 +201,23 @@ class _Log:
     def _keep(self) -> None:
         state = {"config": self._config.model_dump(mode="json"), "seconds": self._seconds_so_far}
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(
-            json.dumps(state | {"iteration": self._iteration, "metrics": self._metrics}), "utf-8"
-        )
+        about = state | {"iteration": self._iteration, "metrics": self._metrics}
+        temporary.write_bytes(seal(json.dumps(about)))
         temporary.replace(self._path)
+
+
+def _state_in(path: Path) -> Any:
+    """What an attempt left. Raises `OSError`, and `ValueError` where it is not whole."""
+    content = read_regular(path)
+    state = json.loads(content)
+    if is_whole(content) is False:
+        raise ValueError("its checksum is wrong")
+    kinds: dict[str, Any] = {"config": dict, "seconds": (int, float), "iteration": int}
+    kinds["metrics"] = dict
+    for name, kind in kinds.items():
+        if not isinstance(state, dict) or not isinstance(state.get(name), kind):
+            raise ValueError(f"'{name}' is missing or of another type")
+    return state
 
 
 def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
@@ -202,14 +228,9 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
         )
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        if (
-            not isinstance(name, str)
-            or not _METRIC_NAME.fullmatch(name)
-            or ".." in name
-            or len(name) > 250
-        ):
+        if not _is_name(name):
             raise ValueError(
-                f"{who} a metric named {name!r}; allowed are letters, digits, _ - . : space, and / in between"
+                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} letters"
             )
         try:
             found[name] = value.__float__()  # not of text, as float() would
@@ -227,3 +248,13 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
                 iteration, name, found[name], "what its training logs and returns must be finite"
             )
     return found
+
+
+def _is_name(name: object) -> bool:
+    """Whether a file and a page can show it; what MLflow does not take is written otherwise there."""
+    return (
+        isinstance(name, str)
+        and bool(name.strip())
+        and len(name) <= _LONGEST_NAME
+        and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    )

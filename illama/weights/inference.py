@@ -43,18 +43,22 @@ class Classifier(nn.Module):
         return logits
 
 
-def load_classifier(directory: Path, data_dir: Path | None = None) -> tuple[Classifier, Pixels]:
+def load_classifier(
+    directory: Path, data_dir: Path | None = None, *, use_ema: bool = False
+) -> tuple[Classifier, Pixels]:
     """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0, and a few of its images.
 
-    The images are of the validation part, (n, channels, height, width): those of memory as they are, those of a folder cut to
-    size. Raises `FileNotFoundError` where there is no whole checkpoint, or where the images are not in `data_dir`.
+    With `use_ema` it has their moving average. The images are of the validation part, (n,
+    channels, height, width): those of memory as they are, those of a folder cut to size. Raises
+    `ValueError` where there is no average, `FileNotFoundError` where there is no whole checkpoint,
+    or where the images are not in `data_dir`.
     """
     state = checkpoint.load(directory)
     if state is None:
         raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
     config = Config.model_validate_json(state["config"])
     network = make_network(config.model, config.seed)
-    network.load_state_dict(state["model"])
+    network.load_state_dict(checkpoint.weights_in(state, str(directory), use_ema=use_ema))
     if config.data.name == "image_folder":
         from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 
@@ -71,7 +75,7 @@ def _pictures(config: Config, data_dir: Path | None) -> Pixels:
     from illama.data.transforms import for_validation, read_image
 
     assert isinstance(config.data, DataConfig)
-    _, listing, _ = image_folder.read(data_directory(data_dir) / config.data.folder)
+    listing = image_folder.read(data_directory(data_dir) / config.data.folder).parts["val"]
     examples = range(min(EXAMPLES, len(listing)))
     pictures = [
         for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples

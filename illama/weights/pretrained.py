@@ -6,6 +6,7 @@ soft-mask rate; see the paper's code, `models/illama.py`, and `save_model` in it
 """
 
 import argparse
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from illama.checkpoint import content_of
+from illama.checkpoint import content_of, weights_in
 from illama.config import ModelConfig, explain, with_preset
 from illama.config.train import InitConfig
 from illama.cost import patches
@@ -37,13 +38,21 @@ _IN_RELEASED_FILES: list[Any] = [
 """What stands in them beside tensors and plain values; none of it can run anything."""
 
 
+_SILENT = ("class_token", "num_heads", "position", "rope_theta", "mask_form")
+"""Settings that change what a network computes and need not change a tensor's shape: weights of
+one fit into the other."""
+
+
 def build(
     name: str,
     checkpoint_path: str | Path | None,
+    use_ema: bool,
     soft_mask_rate: float,
     overrides: Mapping[str, Any],
 ) -> VisionTransformer:
     """What `illama.create_model` does."""
+    if use_ema and checkpoint_path is None:
+        raise ValueError("use_ema chooses among the weights of a file: give a checkpoint_path")
     try:
         config = ModelConfig.model_validate(with_preset({"name": name, **overrides}))
     except ValidationError as error:
@@ -51,8 +60,38 @@ def build(
     model = VisionTransformer(config)
     model.set_soft_mask_rate(soft_mask_rate)
     if checkpoint_path is not None:
-        load_weights(model, Path(checkpoint_path))
+        path = Path(checkpoint_path)
+        content = _content_of(path)
+        if different := _other_settings(content, config):
+            raise ValueError(
+                f"{path} was trained as another network: {'; '.join(different)}. Ask for those settings; "
+                "if its weights are really meant for this one, use load_state_dict"
+            )
+        _fill(model, _weights_of(content, path, use_ema=use_ema), path)
     return model
+
+
+def _other_settings(content: Any, config: ModelConfig) -> list[str]:
+    """What `config` has otherwise than the settings that a checkpoint of ours was trained with;
+    nothing of other files.
+    """
+    if not isinstance(content, Mapping) or "config" not in content:
+        return []
+    saved = json.loads(content["config"]).get("model") or {}
+    if "function" in saved:  # a network of others
+        return []
+    fields = {key: value for key, value in saved.items() if key in ModelConfig.model_fields}
+    there = ModelConfig.model_validate(fields)
+    found = {key: (getattr(there, key), getattr(config, key)) for key in _SILENT}
+    if "rope" not in there.position:
+        del found["rope_theta"]
+    if not there.masked:
+        del found["mask_form"]
+    if there.attentions != config.attentions and there.depth == config.depth:
+        found["attention"] = there.attention, config.attention
+    return [
+        f"{key} is {was} there and {now} here" for key, (was, now) in found.items() if was != now
+    ]
 
 
 def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
@@ -76,7 +115,13 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
 
     Raises `ValueError` naming the tensors that are missing, unknown or of another shape, `FileNotFoundError` without a file.
     """
-    weights, here = read_weights(path), model.state_dict()
+    _fill(model, read_weights(path), path, new_head=new_head)
+
+
+def _fill(
+    model: nn.Module, weights: dict[str, Tensor], path: Path, *, new_head: bool = False
+) -> None:
+    here = model.state_dict()
     if new_head:
         head = {name: value for name, value in here.items() if name.startswith("head.")}
         if not head:
@@ -90,18 +135,41 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
         if model.pos_embed is not None and "pos_embed" in weights:
             weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
     if problems := differences(here, weights):
+        problems += _other_classes(here, weights)
         raise ValueError(f"{path} does not hold the weights of this {name}: {'; '.join(problems)}")
     model.load_state_dict(weights)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors in `path` by name. Only tensors and plain values are read: a file cannot run a program.
+def _other_classes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What to do where a file has another number of classes."""
+    wanted, there = expected.get("head.weight"), found.get("head.weight")
+    if wanted is None or there is None or len(wanted) == len(there):
+        return []
+    return [
+        f"the file knows {len(there)} classes: build the model with num_classes={len(there)} and give "
+        f"it another head (model.head = torch.nn.Linear({wanted.shape[1]}, {len(wanted)})), or train "
+        "with train.init.head new"
+    ]
 
-    Raises `ValueError` when it holds anything else, or is damaged.
+
+def read_weights(path: Path, *, use_ema: bool = False) -> dict[str, Tensor]:
+    """The tensors in `path` by name, or their moving averages. Only tensors and plain values are
+    read: a file cannot run a program.
+
+    Raises `ValueError` when it holds anything else, no average, or is damaged.
     """
+    return _weights_of(_content_of(path), path, use_ema=use_ema)
+
+
+def _content_of(path: Path) -> Any:
     with torch.serialization.safe_globals(_IN_RELEASED_FILES):
-        content = content_of(path, "weights")
-    weights = content.get("model", content) if isinstance(content, Mapping) else None
+        return content_of(path, "weights")
+
+
+def _weights_of(content: Any, path: Path, *, use_ema: bool) -> dict[str, Tensor]:
+    weights = None
+    if isinstance(content, Mapping):
+        weights = weights_in(content, str(path), use_ema=use_ema)
     if not isinstance(weights, Mapping) or not all(
         isinstance(value, Tensor) for value in weights.values()
     ):

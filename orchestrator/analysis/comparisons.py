@@ -13,6 +13,12 @@ from dataclasses import replace
 from orchestrator.analysis.decimals import decimals_of_effect
 from orchestrator.analysis.effects import Sides, StepEffect
 from orchestrator.analysis.rows import StepRow, of_seeds
+from orchestrator.analysis.search_luck import (
+    by_repeat,
+    is_of_one_search,
+    luck_text,
+    repeats_that_differ,
+)
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
 from orchestrator.stats.inference import CONFIDENCE, Effect, counting_looks, p_at_looks
@@ -31,17 +37,17 @@ def effect_against(
         return None
     here, there = _paired_rows(row, versus) if looks else (row, versus)
     confidence = 1 - (1 - CONFIDENCE) / len(looks) if looks else CONFIDENCE
-    effect = effect_between(
-        here.compared_values, there.compared_values, row.metric.test, confidence
-    )
+    effect = _effect(here, there, confidence)
     rates = rates_of(here, there)
     if effect is None and rates is None:
         return None
     to_come = _to_come(here, there)
+    is_tested = not is_of_one_search(here.variant, there.variant)
     p_value = equivalence = None
-    if looks and not to_come:
+    may_be_tested = is_tested and not to_come
+    if may_be_tested and looks:
         p_value, equivalence = _p_values_at_looks(here, there, looks)
-    elif not to_come:
+    elif may_be_tested:
         p_value, equivalence = _p_values(here, effect, rates)
     if effect and rates:
         effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
@@ -54,11 +60,23 @@ def effect_against(
         decimals=decimals_of_effect(effect, row.usual_decimals),
         p_value=p_value,
         rates=rates,
-        to_come=to_come,
+        to_come=to_come if is_tested else None,
         sides=_sides(here, there),
         equivalence=equivalence,
         improvement=_improvement(here, there),
     )
+
+
+def _effect(here: StepRow, there: StepRow, confidence: float = CONFIDENCE) -> Effect | None:
+    """The difference of the means over seeds; where searches differ, over their repeats."""
+    test, repeats = here.metric.test, repeats_that_differ(here.variant, there.variant)
+    values, others = here.compared_values, there.compared_values
+    if repeats == 1:
+        return effect_between(values, others, test, confidence)
+    shared = values.keys() & others.keys()
+    mine = by_repeat({seed: values[seed] for seed in shared}, repeats)
+    its = by_repeat({seed: others[seed] for seed in shared}, repeats)
+    return effect_between(mine, its, test, confidence)
 
 
 def rates_of(here: StepRow, there: StepRow) -> Rates | None:
@@ -98,7 +116,7 @@ def _p_values_at_looks(
     taken = counting_looks((), looks, _ended_on_both(here, there))
     for look in taken:
         one, other = of_seeds(here, range(look)), of_seeds(there, range(look))
-        effect = effect_between(one.compared_values, other.compared_values, here.metric.test)
+        effect = _effect(one, other)
         found[look] = _p_values(one, effect, rates_of(one, other))
     return (
         p_at_looks(lambda look: found[look][0], looks, taken),
@@ -152,9 +170,10 @@ def _caveats(
         survivors = ["only seeds that finished"] if effect else []
         return [*survivors, f"{rates.text}: p is of that, by Fisher's exact test"]
     assert effect is not None
-    caveats = []
+    luck = luck_text(here.variant, there.variant)
+    caveats = [luck] if luck else []
     wanted = max(len(here.outcome_of), len(there.outcome_of))
-    if effect.pairs < wanted:
+    if effect.pairs < wanted and repeats_that_differ(here.variant, there.variant) == 1:
         caveats.append(f"over {effect.pairs} of {wanted} seeds")
     if effect.std == 0.0 and effect.test == "welch":
         caveats.append("no spread on either side: no interval, p by permutation")

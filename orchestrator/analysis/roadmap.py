@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -9,16 +10,18 @@ from orchestrator.analysis.comparisons import effect_against
 from orchestrator.analysis.drift import drift_in_results
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.family import Family, Rules, with_family
+from orchestrator.analysis.images import ci95_with_images, image_chances, images_to_json
 from orchestrator.analysis.regimes import RegimeDifference, differences_between_regimes
 from orchestrator.analysis.rows import StepRow, make_row, row_to_json
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
-from orchestrator.metrics import METRICS, Mode
+from orchestrator.metrics import METRICS, Mode, reported_name
 from orchestrator.spec.designs import SkippedCell, has_road
 from orchestrator.spec.schema import MetricSchema
-from orchestrator.spec.search_space import Search
+from orchestrator.spec.search_space import Search, searches_to_json
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
+from orchestrator.stats.images import ImageChance
 from orchestrator.store.declarations import Declaration
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
@@ -39,7 +42,10 @@ class Roadmap:
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why trials failed or diverged, by trial."""
     own_metric: str = ""
-    """The sweep's, by which searches and seeds were decided; mostly `metric`."""
+    """The sweep's, of the test part where there is one; mostly `metric`."""
+    chosen_by: str = ""
+    """The one by which searches, best epochs and seeds were decided: the sweep's, of the validation
+    images."""
     also: Sequence[str] = ()
     """Further metrics, described beside it."""
     epoch: str = "last"
@@ -81,16 +87,15 @@ class Roadmap:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `report --format json`."""
-        searches = {search.label: search.to_json() for search in self.searches}
+        searches = searches_to_json(self.searches)
         return {
             "sweep": self.sweep,
             "metric": self.metric,
             "own_metric": self.own_metric,
+            "chosen_by": self.chosen_by,
             "also": list(self.also),
             "epoch": self.epoch,
-            "steps": [
-                row_to_json(row) | {"search": searches.get(row.variant.label)} for row in self.rows
-            ],
+            "steps": [self._step_to_json(row, searches) for row in self.rows],
             "designs": [section_to_json(section) for section in self.sections],
             "skipped": [vars(cell) for cell in self.skipped],
             "warnings": [warning.to_json() for warning in self.warnings],
@@ -109,6 +114,20 @@ class Roadmap:
             "search_seconds": sum(search.seconds for search in self.searches),
         }
 
+    def _step_to_json(self, row: StepRow, searches: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        label, described = row.variant.label, row_to_json(row)
+        chance = self.image_chances.get(label)
+        wider = ci95_with_images(row.delta_previous, chance, len(self.looks))
+        delta = images_to_json(described["delta_previous"], wider, chance)
+        return described | {"delta_previous": delta, "search": searches.get(label)}
+
+    @cached_property
+    def image_chances(self) -> Mapping[str, ImageChance]:
+        """Chance that lies in the held-out images, by the label of each row whose effect has it;
+        read from the trials' files when it is looked at.
+        """
+        return image_chances(self.rows, self.metric, self.epoch)
+
 
 def build_roadmap(
     spec: SweepSpec,
@@ -122,7 +141,7 @@ def build_roadmap(
     `earlier_looks` counts the different lists of seeds that the spec named before and whose figures were shown.
     """
     records = [(trial, record_of(trial)) for trial in trials]
-    own, metric = spec.schema.metric, metric or spec.schema.metric
+    own, metric = spec.reported_metric, metric or spec.reported_metric
     rows = _rows_of(spec, records, metric)
     on_road = has_road(spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
@@ -141,6 +160,7 @@ def build_roadmap(
         metric=metric.name,
         mode=metric.mode,
         own_metric=own.name,
+        chosen_by=spec.schema.metric.name,
         also=metric.also,
         seeds=sorted({trial.seed for trial, _ in reported}),
         looks=looks,
@@ -176,9 +196,8 @@ def _rows_of(
     by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
     for trial, record in records:
         by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
-    own = spec.schema.metric.name
     variants = [
-        replace(variant, reference=_reference_by(metric.name, own, variant.reference))
+        replace(variant, reference=_reference_by(metric, spec, variant.reference))
         for variant in spec.road
     ]
     return [
@@ -217,15 +236,23 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
 
 
 def _reference_by(
-    metric: str, own: str, reference: Mapping[str, Any] | None
+    metric: MetricSchema, spec: SweepSpec, reference: Mapping[str, Any] | None
 ) -> Mapping[str, Any] | None:
-    """What was published of the metric that is reported; none where nothing was."""
-    if reference is None or metric == own:
+    """Figures that were published of the metrics that are reported; none where there are none.
+
+    A published figure of the validation metric stands beside ours of the test part, too.
+    """
+    if reference is None or metric.name == spec.schema.metric.name:
         return reference
-    figures = {own: reference["value"], **reference.get("also", {})}
-    if metric not in figures:
+    figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
+    shown = {metric.name, *metric.also}
+    for name in list(figures):
+        tested = reported_name(name, has_test_part=spec.has_test_part)
+        if tested in shown and tested not in figures:
+            figures[tested] = figures.pop(name)
+    if metric.name not in figures:
         return None
-    return {"value": figures.pop(metric), "source": reference["source"], "also": figures}
+    return {"value": figures.pop(metric.name), "source": reference["source"], "also": figures}
 
 
 def _against(

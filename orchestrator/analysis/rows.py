@@ -1,20 +1,25 @@
 """One line of the report: what the trials of a variant came to, with nothing averaged away."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from illama.cost import size_of
 from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
-from orchestrator.metrics import decimals_of, value_of
+from orchestrator.analysis.search_luck import summary_over_repeats
+from orchestrator.metrics import chosen_name, decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
+from orchestrator.store.best_epoch import BestEpochs
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _TO_COME = (State.PENDING, State.RUNNING, State.INTERRUPTED, Outcome.LOST)
 """How a trial stands that has not ended yet."""
+
+ValuesBySeed = Callable[[], Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class StepRow:
     """
     last_values: Mapping[int, float]
     """The metric at the last epoch."""
-    best_values: Mapping[int, float]
-    """The metric at the epoch that was best on the validation set: what papers often print, and biased upwards."""
+    read_best: ValuesBySeed = field(repr=False, compare=False)
+    """Reads `best_values`, which costs reading the trials' curves."""
     summary: Summary | None
     """Of all values where the trials ended alike; of the finished ones alone where some collapsed, diverged or were pruned."""
     outcomes: Mapping[str, int]
@@ -64,6 +69,13 @@ class StepRow:
     def usual_decimals(self) -> int:
         """That the metric is shown with, whatever its spread."""
         return decimals_of(self.metric.name, [*self.values.values()])
+
+    @property
+    def best_values(self) -> Mapping[int, float]:
+        """The metric at the epoch that was best by the report's metric: what papers often print,
+        and biased upwards.
+        """
+        return self.read_best()
 
     @property
     def finished_values(self) -> Mapping[int, float]:
@@ -151,13 +163,26 @@ def make_row(
     variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema
 ) -> StepRow:
     """The row of a variant from the records of its trials, by seed."""
-    row = _row_by(metric, variant, trials)
-    others = [metric.model_copy(update={"name": name, "also": []}) for name in metric.also]
-    return replace(row, also={other.name: _row_by(other, variant, trials) for other in others})
+    to_the_end = {
+        seed: record
+        for seed, (_, record) in trials.items()
+        if record.result is not None
+        and record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+    }
+    best = BestEpochs(to_the_end, chosen_name(metric.name), metric.mode)
+    schemas = [metric]
+    schemas += [metric.model_copy(update={"name": name, "also": []}) for name in metric.also]
+    row, *others = (
+        _row_by(schema, variant, trials, partial(best.values, schema.name)) for schema in schemas
+    )
+    return replace(row, also=dict(zip(metric.also, others, strict=True)))
 
 
 def _row_by(
-    metric: MetricSchema, variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]]
+    metric: MetricSchema,
+    variant: Variant,
+    trials: Mapping[int, tuple[TrialSpec, TrialRecord]],
+    read_best: ValuesBySeed,
 ) -> StepRow:
     done = {
         seed: record.result for seed, (_, record) in trials.items() if record.result is not None
@@ -167,15 +192,12 @@ def _row_by(
         for s, result in done.items()
         if result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
     }
-    last, best = (
-        {
-            seed: value
-            for seed, result in to_the_end.items()
-            if (value := value_of(result, metric.name, when)) is not None
-        }
-        for when in ("last", "best")
-    )
-    values = best if metric.epoch == "best" else last
+    last = {
+        seed: value
+        for seed, result in to_the_end.items()
+        if (value := value_of(result, metric.name)) is not None
+    }
+    values = read_best() if metric.epoch == "best" else last
     outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
     params, flops = size_of(variant.config)
     if params is None:
@@ -186,12 +208,14 @@ def _row_by(
     finished = [
         seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED
     ] or values
-    summary = summarise([values[seed] for seed in finished if seed in values])
+    summary = summary_over_repeats(
+        variant, {seed: values[seed] for seed in finished if seed in values}
+    )
     return StepRow(
         variant=variant,
         values=values,
         last_values=last,
-        best_values=best,
+        read_best=read_best,
         summary=summary,
         outcomes=dict(Counter(outcome_of.values())),
         outcome_of=outcome_of,

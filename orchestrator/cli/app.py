@@ -4,34 +4,39 @@
 the cluster cannot be reached; 130 interrupted, after saving.
 """
 
-import json
 import os
-import shlex
 import sys
 from enum import StrEnum
-from functools import partial
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
-from orchestrator.cli import views
+from orchestrator.cli import training, views
 from orchestrator.cli.options import (
     MetricOption,
     ModeOption,
+    OnlyOption,
     ReferenceArgument,
+    SeedsOption,
     SpecArgument,
     StoreOption,
-    TrackingOption,
     err,
     load_sweep,
     open_store,
     out,
+    print_json,
+    print_roadmap,
+    seeds_in,
 )
+from orchestrator.cli.output import write_output
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.store.damage import collected
+from orchestrator.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,13 +51,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; "
     "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, everything saved.",
 )
-
-
-class ExecutorName(StrEnum):
-    """Where trials run."""
-
-    RAY = "ray"
-    LOCAL = "local"
 
 
 class Format(StrEnum):
@@ -75,27 +73,6 @@ class CompareFormat(StrEnum):
     MD = "md"
 
 
-NoTrackingOption = Annotated[
-    bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")
-]
-ExecutorOption = Annotated[
-    ExecutorName,
-    typer.Option("--executor", help="`local` trains one trial at a time in this process."),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        help="A running Ray cluster, `auto` for the one of this machine. Default: this machine alone.",
-    ),
-]
-OnlyOption = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="STEP", help="Only this step; may be given several times."),
-]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
 
 
@@ -129,63 +106,15 @@ def plan(
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = plan_sweep(load_spec(spec), open_store(store), only or [], _seeds(seeds))
+    made = plan_sweep(load_spec(spec), open_store(store), only or [], seeds_in(seeds))
     if as_json:
-        _print_json(made.to_json())
+        print_json(made.to_json())
     else:
         out.print(plan_table(made))
 
 
-@app.command()
-def run(
-    spec: SpecArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
-    address: AddressOption = None,
-    store: StoreOption = Path("runs"),
-    tracking_uri: TrackingOption = None,
-    no_tracking: NoTrackingOption = False,
-    only: OnlyOption = None,
-    seeds: SeedsOption = None,
-) -> None:
-    """Train what is missing and print the roadmap; the same command goes on where it stopped."""
-    from orchestrator.spec.sweep_spec import load_spec
-
-    _run(
-        load_spec(spec),
-        executor,
-        address,
-        store,
-        tracking_uri,
-        no_tracking,
-        only,
-        seeds,
-        retry_failed=False,
-    )
-
-
-@app.command()
-def resume(
-    spec: ReferenceArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
-    address: AddressOption = None,
-    store: StoreOption = Path("runs"),
-    tracking_uri: TrackingOption = None,
-    no_tracking: NoTrackingOption = False,
-    only: OnlyOption = None,
-    seeds: SeedsOption = None,
-) -> None:
-    """As `run`, and try again what failed."""
-    _run(
-        load_sweep(spec, store),
-        executor,
-        address,
-        store,
-        tracking_uri,
-        no_tracking,
-        only,
-        seeds,
-        retry_failed=True,
-    )
+app.command()(training.run)
+app.command()(training.resume)
 
 
 @app.command()
@@ -200,7 +129,7 @@ def status(
     loaded = load_sweep(spec, store)
     found = status_of(loaded.name, trials_in(loaded, store=open_store(store)), open_store(store))
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         out.print(status_view(found))
 
@@ -225,7 +154,6 @@ def report(
     """Print the roadmap: what each step did, how sure that is, and what it cost."""
     from orchestrator.driver import report_sweep
     from orchestrator.report.formats import render
-    from orchestrator.store.files import write_whole
 
     form = form or _format_of(output)
     if form is Format.PNG and output is None:
@@ -233,7 +161,7 @@ def report(
     loaded = load_sweep(spec, store)
     roadmap = report_sweep(loaded, open_store(store), metric, mode, shown_by="report")
     if form is Format.TABLE and output is None:
-        _print_roadmap(roadmap)
+        print_roadmap(roadmap)
         return
     content = render(roadmap, form)
     if output is None:
@@ -241,10 +169,7 @@ def report(
             content
         )  # as the file would have it, whatever the terminal's encoding
         return
-    try:
-        write_whole(output, content)
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from error
+    write_output(output, content)
     err.print(f"wrote {escape(str(output))}")
 
 
@@ -276,24 +201,35 @@ def compare(
         chosen.append(sides.select(roadmap, name, regime))
     found = sides.compare(*chosen)
     if form is CompareFormat.JSON:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     elif form is CompareFormat.MD:
-        sys.stdout.write(sides.comparison_markdown(found))
+        sys.stdout.write(printable(sides.comparison_markdown(found)))
     else:
         out.print(sides.comparison_table(found))
 
 
-for command in (views.sync, views.register, views.export, views.ui):
-    app.command()(command)
+app.command()(views.sync)
+app.command()(views.register)
+app.command()(views.export)
+app.command()(views.ui)
 
 
 def main() -> None:
     """The console script `orchestrator`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a terminal that has no ± or Δ shows a question mark
+            # a terminal that has no ± or Δ shows a question mark
+            stream.reconfigure(errors="replace")
+    with collected() as notes:
+        try:
+            _answer()
+        finally:
+            for line in notes.lines():
+                err.print(Text(line, style="yellow"), soft_wrap=True)
+
+
+def _answer() -> None:
+    """Run the command and end with its exit code."""
     try:
         app(prog_name="orchestrator")
     except OrchestratorError as error:
@@ -302,74 +238,13 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
-    except (
-        BrokenPipeError
-    ):  # the reader of our output went away, as in `orchestrator report ... | head`
+    except BrokenPipeError:
+        # the reader of our output went away, as in `orchestrator report ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(3)
-
-
-def _run(
-    spec: Any,
-    executor: ExecutorName,
-    address: str | None,
-    store: Path,
-    tracking_uri: str | None,
-    no_tracking: bool,
-    only: list[str] | None,
-    seeds: str | None,
-    *,
-    retry_failed: bool,
-) -> None:
-    from orchestrator.driver import Job, report_sweep, run_sweep
-    from orchestrator.tracking import default_tracking_uri
-
-    where = open_store(store)
-    job = Job(
-        spec=spec,
-        store=where,
-        executor=_executor(executor, address),
-        tracking_uri=None if no_tracking else tracking_uri or default_tracking_uri(where),
-        retry_failed=retry_failed,
-        only=only or [],
-        seeds=_seeds(seeds),
-        trains_elsewhere=executor is ExecutorName.RAY,
-    )
-    ending = run_sweep(job, out)
-    if ending.interrupted:
-        err.print(
-            f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}",
-            soft_wrap=True,
-        )
-        raise typer.Exit(130)
-    _print_roadmap(report_sweep(spec, where, shown_by="run"))
-    if ending.has_failures:
-        elsewhere = [] if store == Path("runs") else ["--store", str(store)]
-        again = escape(shlex.join([str(spec.path), *elsewhere]))
-        hint = f"Why: `orchestrator status {again}`. Try again: `orchestrator resume {again}`"
-        err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
-        raise typer.Exit(1)
-
-
-def _executor(name: ExecutorName, address: str | None) -> Any:
-    if name is ExecutorName.LOCAL:
-        from orchestrator.executors.local import run_locally
-
-        if address:
-            raise UsageError(
-                "--address names a Ray cluster, but --executor local uses none; leave one of them out"
-            )
-        return run_locally
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        raise UsageError(
-            f"Ray is not installed ({error}); install it, or add --executor local"
-        ) from error
-    return partial(run_on_ray, address=address)
 
 
 def _format_of(output: Path | None) -> Format:
@@ -385,26 +260,3 @@ def _format_of(output: Path | None) -> Format:
             f"a report cannot be written as '{ending}'; name one of these with --format: {', '.join(Format)}"
         )
     return endings[ending]
-
-
-def _seeds(text: str | None) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError as error:
-        raise UsageError(
-            f"--seeds takes whole numbers with commas between them, such as 0,1,2; found '{text}'"
-        ) from error
-
-
-def _print_roadmap(roadmap: Any) -> None:
-    from orchestrator.report.terminal import roadmap_table
-
-    out.print(roadmap_table(roadmap))
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def _this_command() -> str:
-    return shlex.join(["orchestrator", *sys.argv[1:]])

@@ -1,15 +1,20 @@
-"""What commands have in common: arguments, the two consoles, and how a store and a sweep are named."""
+"""Arguments that commands have in common, the two consoles, and how a store and a sweep are named."""
 
+import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
+from orchestrator.errors import UsageError
 from orchestrator.metrics import Mode
 from orchestrator.report import WIDTH
+from orchestrator.text import printable
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.")]
 ReferenceArgument = Annotated[
@@ -38,16 +43,61 @@ ModeOption = Annotated[
 ]
 
 
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="STEP", help="Only this step; may be given several times."),
+]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")
+]
+
+
 class _Output(Console):
-    """Falls silent where its reader goes away, as in `orchestrator run ... | head`: a sweep goes on."""
+    """A console for text of anybody: no control character of it reaches the terminal, and `:100:` stays what it is.
+
+    Falls silent where its reader goes away, as in `orchestrator run ... | head`: a sweep goes on.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Rich's own, all text made printable."""
+        for segment in super().render(renderable, options):
+            is_text = not segment.control
+            yield segment._replace(text=printable(segment.text)) if is_text else segment
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-out = _Output(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-err = _Output(stderr=True, highlight=False)
+out = _Output(width=None if sys.stdout.isatty() else WIDTH)
+err = _Output(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """For programs: ASCII, whatever the terminal's encoding."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_roadmap(roadmap: Any) -> None:
+    """The table of what each step did."""
+    from orchestrator.report.terminal import roadmap_table
+
+    out.print(roadmap_table(roadmap))
+
+
+def seeds_in(text: str | None) -> list[int]:
+    """The seeds that `--seeds` names. Raises `UsageError`."""
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise UsageError(
+            f"--seeds takes whole numbers with commas between them, such as 0,1,2; found '{text}'"
+        ) from error
 
 
 def open_store(path: Path) -> Any:

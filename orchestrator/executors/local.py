@@ -5,13 +5,16 @@ In this process, so that a debugger sees it; a trial with a limit in one of its 
 
 import multiprocessing
 import signal
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import StoreError, UsageError
+from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
 from orchestrator.trial import Outcome, Resources
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 
 def run_locally(queue: TrialQueue) -> None:
@@ -22,7 +25,10 @@ def run_locally(queue: TrialQueue) -> None:
             raise UsageError(
                 f"{needs}; use --executor ray with --address, or lower resources.nodes"
             )
-    while trial := queue.next():
+    while not queue.is_finished:
+        trial = queue.next()
+        if trial is None:  # others may be trained by another sweep of the store just now
+            continue
         path = queue.store.directory(trial).path
         run = _run_apart if _has_limit(trial.resources) else _run
         queue.ended(trial, run(path, queue.session))
@@ -41,15 +47,34 @@ def _run(path: Path, session: str) -> Outcome | None:
 
 
 def _run_apart(path: Path, session: str) -> Outcome | None:
-    """None where the process died without a word."""
+    """None where the process died without a word.
+
+    That it died is seen from the process: whatever the trial has forked may hold the connection open for as long as it likes.
+    """
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(1, fresh, initializer=_leave_interrupts_to_the_driver) as process:
-        try:
-            return process.submit(_run, path, session).result()
-        except BrokenProcessPool:
-            return None
+    receiver, sender = fresh.Pipe(duplex=False)
+    process = fresh.Process(target=_work, args=(path, session, sender), name="trial")
+    process.start()
+    sender.close()
+    try:
+        process.join()
+        said = receiver.recv() if receiver.poll() else None
+    except EOFError:
+        said = None
+    finally:
+        if process.is_alive():  # the user does not wait for it any more
+            process.kill()
+        receiver.close()
+    if isinstance(said, StoreError):
+        raise said
+    return said
 
 
-def _leave_interrupts_to_the_driver() -> None:
-    """Ctrl-C reaches every process of a terminal; the driver's lease says what is to be done."""
+def _work(path: Path, session: str, sender: "Connection") -> None:
+    # Ctrl-C reaches every process of a terminal; the driver's lease says what is to be done
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guard_this_process()
+    try:
+        sender.send(_run(path, session))
+    except StoreError as error:
+        sender.send(error)

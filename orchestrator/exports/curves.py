@@ -47,5 +47,5 @@ def curves_of(
                 spec, trial, steps[(trial.regime, trial.variant.partition("@")[0])]
             )
             yield Curve(
-                trial, params, spec.schema.metric.name, lines, str(record.outcome or record.state)
+                trial, params, spec.reported_metric.name, lines, str(record.outcome or record.state)
             )

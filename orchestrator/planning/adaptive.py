@@ -30,7 +30,8 @@ def more_seeds(
     for look, following in zip(adaptive.looks, adaptive.looks[1:], strict=False):
         wanted = {label: range(adaptive.start, count) for label, count in counts.items()}
         trials = trials_of(spec, dataset_digest, more_seeds=wanted)
-        rows = _judged(spec, build_roadmap(spec, trials, record_of), adaptive.looks)
+        roadmap = build_roadmap(spec, trials, record_of, spec.schema.metric)
+        rows = _judged(spec, roadmap, adaptive.looks)
         by_label = {row.variant.label: row for row in rows}
         for row in rows:
             other = by_label.get(_other_label(row))

@@ -146,7 +146,7 @@ def _flops_left(spec: SweepSpec, trial: TrialSpec, record: TrialRecord) -> float
 
 def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Effect | None]:
     """Differences along the road, between steps that finished."""
-    name = spec.schema.metric.name
+    name = spec.reported_metric.name
     values: dict[tuple[str, str], dict[int, float]] = {}
     for trial, record in known:
         if record.outcome is Outcome.FINISHED and name in record.metrics:

@@ -133,17 +133,34 @@ def trials_of(
         range(spec.schema.adaptive.max) if spec.schema.adaptive else spec.schema.seeds,
     )
     digest_of = cache(dataset_digest)
-    wanted = {search.label: search for search in spec.searches if _is_asked_for(search, spec, only)}
+    wanted = {search.key: search for search in spec.searches if _is_asked_for(search, spec, only)}
     trials = []
     for variant in spec.variants:
-        if search := wanted.pop(variant.label, None):
-            trials += search.trials
+        for repeat in range(spec.repeats):
+            if search := wanted.pop((variant.label, repeat), None):
+                trials += search.trials
         if only and variant.name not in only:
             continue
         every = [*spec.schema.seeds, *(more_seeds or {}).get(variant.label, [])]
         chosen = [seed for seed in every if not seeds or seed in seeds]
-        trials += trials_with(spec, variant, chosen, digest_of(variant.config.data))
+        trials += _with_seeds(spec, variant, chosen, digest_of)
     return trials + [trial for search in wanted.values() for trial in search.trials]
+
+
+def _with_seeds(
+    spec: SweepSpec,
+    variant: Variant,
+    seeds: Sequence[int],
+    digest_of: Callable[[DataConfig | ForeignData | None], str],
+) -> list[TrialSpec]:
+    """Some seeds of a variant, each with what its repeat of the searches found."""
+    if not variant.repeated:
+        return trials_with(spec, variant, seeds, digest_of(variant.config.data))
+    trials = []
+    for seed in seeds:
+        settled = variant.of_seed(seed)
+        trials += trials_with(spec, settled, [seed], digest_of(settled.config.data))
+    return trials
 
 
 def later_trials(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError, counted, did_you_mean_one_of
+from orchestrator.metrics import AVERAGED
 from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import Outcome, TrialRecord, TrialSpec, Variant
@@ -23,6 +24,9 @@ class Representative:
     record: TrialRecord
     why: str
     """In words, without the trial's name."""
+    use_ema: bool = False
+    """Whether its network is the moving average of the weights: the sweep's metric is measured on
+    that."""
 
 
 def has_network(record: TrialRecord) -> bool:
@@ -63,6 +67,7 @@ def representative(
     """
     variant = _variant(spec, step)
     name, mode = spec.schema.metric.name, spec.schema.metric.mode
+    use_ema = name.startswith(AVERAGED)
     records = [
         (trial, record_of(trial))
         for trial in trials
@@ -78,17 +83,23 @@ def representative(
         alike, key=lambda one: one[1].metrics[name], reverse=mode == "min"
     )  # from worst to best
     count = f"{counted(len(alike), 'seed')} by {name}"
+    if spec.schema.metric.epoch == "best":
+        count += " at the last epoch, whose weights are kept"
+    which = (
+        f"; the moving average of its weights (EMA), on which {name} is measured" if use_ema else ""
+    )
     if seed == MEDIAN:
-        return Representative(*ranked[(len(ranked) - 1) // 2], f"the median of {count}")
+        middle = ranked[(len(ranked) - 1) // 2]
+        return Representative(*middle, f"the median of {count}{which}", use_ema)
     if seed == BEST:
         warning = "on the very images that it was chosen by: expect less on others"
-        return Representative(*ranked[-1], f"the best of {count}, {warning}")
+        return Representative(*ranked[-1], f"the best of {count}, {warning}{which}", use_ema)
     known = {str(trial.seed): (trial, record) for trial, record in trained}
     if seed not in known:
         raise UsageError(
             f"no seed '{seed}' of {variant.label} is trained to the end; allowed: {MEDIAN}, {BEST}, {', '.join(known)}"
         )
-    return Representative(*known[seed], "asked for by its seed")
+    return Representative(*known[seed], f"asked for by its seed{which}", use_ema)
 
 
 def _variant(spec: SweepSpec, label: str | None) -> Variant:

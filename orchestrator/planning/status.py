@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.store.lease import LeaseHolder, read_lease
+from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
 from orchestrator.store.store import Store
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
@@ -68,8 +68,7 @@ class SweepStatus:
 
 def status_of(sweep: str, trials: Sequence[TrialSpec], store: Store) -> SweepStatus:
     """Look at the files of every trial."""
-    holder = read_lease(store.sweep_path(sweep))
-    holder = holder if holder and holder.is_alive else None
+    holder = live_holder(store.sweep_path(sweep))
     session = holder.session if holder else None
     records = [(trial, store.record(trial, session)) for trial in trials]
     return SweepStatus(sweep, records, holder, mlflow_run_ids(store, sweep))

@@ -213,12 +213,31 @@ def _title(comparison: Comparison) -> str:
 
 
 def _caveats(comparison: Comparison) -> list[str]:
-    """What stands behind the stars."""
-    return [
+    """What stands behind the stars, and what concerns all differences."""
+    starred = [
         f"* {pair.step}: {delta.caveat}"
         for pair in comparison.pairs
         for delta in (pair.difference, pair.of_effects)
         if delta and delta.caveat
+    ]
+    return [*_other_images(comparison), *starred]
+
+
+def _other_images(comparison: Comparison) -> list[str]:
+    """A word where the two sides validate on other images; what a user training reads is not known."""
+    steps = [
+        pair.step
+        for pair in comparison.pairs
+        if pair.left
+        and pair.right
+        and pair.left.variant.config.data != pair.right.variant.config.data
+    ]
+    if not steps:
+        return []
+    sides = f"{comparison.left.name} and {comparison.right.name}"
+    return [
+        f"{sides} have other data at {', '.join(steps)}: unless the validation images are the "
+        "same, their difference there compares two test sets; the effects within each side stand."
     ]
 
 

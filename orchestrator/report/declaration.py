@@ -25,4 +25,4 @@ def declaration_text(declaration: Declaration | None) -> str:
 
 
 def _time_text(time: float) -> str:
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report import WIDTH
+from orchestrator.text import printable
 
 
 def render(roadmap: Roadmap, form: str) -> bytes:
@@ -24,7 +25,7 @@ def render(roadmap: Roadmap, form: str) -> bytes:
         "png": to_png,
     }
     content = writers[form](roadmap)
-    return content if isinstance(content, bytes) else content.encode()
+    return content if isinstance(content, bytes) else printable(content).encode()
 
 
 def to_text(roadmap: Roadmap) -> str:
@@ -33,6 +34,6 @@ def to_text(roadmap: Roadmap) -> str:
 
     from orchestrator.report.terminal import roadmap_table
 
-    plain = Console(width=WIDTH, record=True, file=io.StringIO())
+    plain = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False, emoji=False)
     plain.print(roadmap_table(roadmap))
     return plain.export_text()

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
-from orchestrator.metrics import AVERAGED, METRICS
+from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS
 from orchestrator.report.declaration import declaration_text
 from orchestrator.report.words import number_text, search_text, seeds_text, step_name, when_text
 from orchestrator.stats.inference import LEVEL
@@ -44,7 +45,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         *_pairing(roadmap),
         *_limits(roadmap),
         *_metrics(roadmap),
-        *(search_text(search, roadmap.own_metric) for search in roadmap.searches),
+        *_searches(roadmap),
         *_searches_to_come(roadmap),
         *filter(None, [declaration_text(roadmap.declaration)]),
         *(f"reference: {source}" for source in sorted(sources)),
@@ -66,7 +67,8 @@ def deltas_of(roadmap: Roadmap) -> list[tuple[StepRow, StepEffect]]:
 
 
 def _table(roadmap: Roadmap) -> str:
-    when = when_text(roadmap) + (" (biased upwards)" if roadmap.epoch == "best" else "")
+    is_flattered = roadmap.epoch == "best" and not roadmap.metric.startswith(FOR_REPORT)
+    when = when_text(roadmap) + (" (biased upwards)" if is_flattered else "")
     return (
         f"{roadmap.metric} {when}, mean ± standard deviation over {seeds_text(roadmap)}; "
         "train s is summed over them."
@@ -201,11 +203,13 @@ def _pairing(roadmap: Roadmap) -> Iterator[str]:
 
 def _limits(roadmap: Roadmap) -> Iterator[str]:
     """What is held fixed, and what so few seeds cannot show."""
-    searched = ", and one search for each step that searches" if roadmap.searches else ""
-    luck = "; what is the luck of a search counts as the step's" if roadmap.searches else ""
+    is_searched_once = any(search.schema.repeats == 1 for search in roadmap.searches)
+    searched = ", what one search found" if is_searched_once else ""
     yield (
-        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone{luck}."
+        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone."
     )
+    if sentence := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
+        yield sentence
     counts = [len(row.ended) for row in roadmap.rows if row.ended]
     if counts:
         fewest = min(counts)
@@ -223,6 +227,11 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
             f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
             "metrics and picks one finds more than is there."
         )
+    elif roadmap.metric != roadmap.chosen_by:
+        yield (
+            f"Searches, best epochs and added seeds go by {roadmap.chosen_by}; {roadmap.metric} is of images that nothing "
+            "was chosen by."
+        )
     if roadmap.also:
         yield (
             f"p and what is decided are of {roadmap.metric} alone. {', '.join(roadmap.also)}: described, not tested, each "
@@ -236,6 +245,23 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
             yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
         if metric in METRICS and METRICS[metric].is_of_machine:
             yield f"{metric} depends on the machine and on what else ran there."
+
+
+def _searches(roadmap: Roadmap) -> Iterator[str]:
+    """What was found, and whose luck is in the figures."""
+    repeats = max((search.schema.repeats for search in roadmap.searches), default=0)
+    if repeats == 1:
+        yield (
+            "Settings were searched once, so figures are conditional on one search: where two steps have settings from different "
+            "searches, their difference is shown and not tested, for no number of seeds has the luck of a search in it."
+        )
+    elif repeats:
+        yield (
+            f"Settings were searched {repeats} times, and each seed is trained with what one of the searches found, in turn. "
+            f"Where two steps have settings from different searches, their difference is the mean over {repeats} searches, with "
+            "the interval between these."
+        )
+    yield from (search_text(search, roadmap.chosen_by) for search in roadmap.searches)
 
 
 def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:

@@ -9,7 +9,13 @@ from typing import Any
 
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
+from orchestrator.store.provenance import NOT_KNOWN
 from orchestrator.store.store import TrialDirectory
+
+_CHANGED = {
+    "a patch": ", with uncommitted changes (`git_diff` in the trials' trial.json)",
+    NOT_KNOWN: ", whether with uncommitted changes is not known: git took too long to say",
+}
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,8 @@ class Origin:
     platform: str
     packages: Mapping[str, str]
     git_commit: str
-    is_modified: bool
-    """Whether files differed from that commit."""
+    git_diff: str
+    """The patch with what differed from that commit; empty where nothing did."""
 
     def lines(self) -> list[str]:
         """In words."""
@@ -31,11 +37,7 @@ class Origin:
             if self.git_commit
             else "code: no git repository was found"
         )
-        changed = (
-            ", with uncommitted changes (`git_diff` in the trials' trial.json)"
-            if self.is_modified
-            else ""
-        )
+        changed = _CHANGED.get(self.git_diff, _CHANGED["a patch"]) if self.git_diff else ""
         versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
         return [
             f"{counted(self.trials, 'trial')}: {code}{changed}",
@@ -59,5 +61,5 @@ def _origin(provenance: Mapping[str, Any], count: int) -> Origin:
         platform=str(provenance.get("platform", "?")),
         packages=provenance.get("packages", {}),
         git_commit=str(provenance.get("git_commit") or ""),
-        is_modified=bool(provenance.get("git_diff")),
+        git_diff=str(provenance.get("git_diff") or ""),
     )

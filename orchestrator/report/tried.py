@@ -34,11 +34,14 @@ def search_figures(roadmap: Roadmap) -> str:
         search for search in roadmap.searches if any(point.has_ended for point in search.tried)
     ]
     drawings = "".join(
-        _drawing(search, key, values, roadmap.own_metric)
+        _drawing(search, key, values, roadmap.chosen_by)
         for search in begun
         for key in search.schema.space
     )
-    text = f"{roadmap.own_metric} of each combination, the mean over the search's seeds. Green was chosen, hollow did not train"
+    text = (
+        f"{roadmap.chosen_by} of each combination, the mean over the search's seeds. Green was chosen,"
+        " and as the best of all flatters itself here; hollow did not train"
+    )
     text += (
         ", grey was stopped early." if any(search.pruned for search in roadmap.searches) else "."
     )
@@ -65,9 +68,9 @@ def _drawing(search: Search, key: str, values: Scale, metric: str) -> str:
     dots = "".join(
         _dot(point, places.x(point.values[key]), values, point is search.chosen) for point in ended
     )
-    title = f"{search.label}: {metric} over {key}"
+    title = f"{search.title}: {metric} over {key}"
     return (
-        f'<figure class="small"><figcaption>{escape(search.label)} <small>{escape(key)}</small></figcaption>'
+        f'<figure class="small"><figcaption>{escape(search.title)} <small>{escape(key)}</small></figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{grid}{labels}{dots}</svg></figure>"
     )

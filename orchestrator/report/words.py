@@ -229,20 +229,21 @@ def when_text(roadmap: Roadmap) -> str:
 def search_text(search: Search, metric: str = "") -> str:
     """How far a search is, or what it found; `metric` where figures are wanted, too."""
     if search.chosen is None:
-        text = f"{search.label}: its search has tried {search_state(search)}"
+        text = f"{search.title}: its search has tried {search_state(search)}"
         if search.held_up_by:
             return f"{text}, and waits for {', '.join(search.held_up_by)}, which failed: `orchestrator resume` tries again"
         return text if search.variant.is_known else f"{text}: it waits for a search before it"
     tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
     tried += f" {', '.join(map(str, search.schema.seeds))}"
     tried += f", {search.pruned} of them stopped early" if search.pruned else ""
-    text = f"{search.label}: {change_text(search.chosen.values)} found by a search of {tried}"
+    text = f"{search.title}: {change_text(search.chosen.values)} found by a search of {tried}"
     if not metric:
         return text
     mean = (
         "no trial of which finished"
         if search.chosen.mean is None
-        else f"where it reached {metric} {search.chosen.mean:.4g}"
+        else f"where it reached {metric} {search.chosen.mean:.4g}, the best of {search.goal} by these very"
+        " seeds and so too good on average"
     )
     seconds = f"{search.seconds:.1f} s of training"
     beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""

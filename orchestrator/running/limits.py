@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from orchestrator.running.processes import children_end
 from orchestrator.store.files import write_whole
 from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import Resources
@@ -24,9 +25,13 @@ _CHILDREN_EVERY = 20
 
 @contextmanager
 def limits(resources: Resources, directory: TrialDirectory) -> Iterator[None]:
-    """Hold what runs inside to its limits."""
+    """Hold what runs inside to its limits; the processes that it started end with it, at the latest."""
     directory.memory_path.unlink(missing_ok=True)
-    with _time_limit(resources.time_limit, directory), memory_limit(resources.memory, directory):
+    with (
+        _time_limit(resources.time_limit, directory),
+        memory_limit(resources.memory, directory),
+        children_end(),
+    ):
         yield
 
 

@@ -22,10 +22,12 @@ from orchestrator.errors import StoreError
 from orchestrator.metrics import decimals_of
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.store.store import Store
+from orchestrator.text import shortened
 from orchestrator.trial import Outcome, TrialSpec
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
+_LONGEST_CAUSE = 400
 _LOOK_SECONDS = 1.0
 """What runs is looked at no more often where only trials that end are told of: there may be a thousand of both."""
 _STYLES = {
@@ -65,6 +67,8 @@ class ProgressView:
         retry_failed: bool = False,
     ) -> None:
         self._console = console
+        self._redraws = console.is_terminal and not console.is_dumb_terminal
+        self._causes: set[str] = set()
         self._store = store
         self._session = session
         self._metric = metric
@@ -134,17 +138,20 @@ class ProgressView:
                 self._epochs_left -= (
                     trial.config.train.epochs
                 )  # whatever a failure left untrained is not left to do
-            if not self._console.is_terminal:
+            cause = self._new_cause(trial) if outcome is Outcome.FAILED else ""
+            if self._redraws and cause:
+                self._console.print(Text(f"{trial.name} failed: {cause}", style="red"))
+            if not self._redraws:
                 if time.monotonic() - self._looked > _LOOK_SECONDS:
                     self._look_at_all()
-                self._say_ended(attempt, outcome, smaller)
+                self._say_ended(attempt, outcome, smaller, cause)
 
     def finished(self) -> None:
         """There is nothing more to show."""
         self._closing.set()
 
     def _keep_showing(self) -> None:
-        if not self._console.is_terminal:
+        if not self._redraws:
             while not self._closing.wait(_LINE_SECONDS):
                 self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
             return
@@ -197,7 +204,9 @@ class ProgressView:
         left = max(0.0, self._epochs_left - trained)
         return f"about {_clock((time.monotonic() - self._training_since) * left / trained)} left"
 
-    def _say_ended(self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None) -> None:
+    def _say_ended(
+        self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None, cause: str
+    ) -> None:
         seconds = f"{time.time() - attempt.since:.1f} s" if attempt.since else ""
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
@@ -211,7 +220,17 @@ class ProgressView:
         when = f"at epoch {attempt.epoch:.0f}" if outcome is Outcome.PRUNED else ""
         facts = ", ".join(filter(None, (when, self._value_text(attempt), seconds)))
         text.append(f"{facts and ' '}{facts}; {again}{self._time_left()}")
+        text.append(f": {cause}" if cause else "")
         self._console.print(text, soft_wrap=True)
+
+    def _new_cause(self, trial: TrialSpec) -> str:
+        """Why a trial failed, each cause once: with the first one, whoever looks may stop the rest of the hours."""
+        cause = ""
+        with suppress(OSError, StoreError):
+            cause = shortened(self._store.record(trial).cause or "", _LONGEST_CAUSE)
+        is_new = cause not in self._causes
+        self._causes.add(cause)
+        return cause if is_new else ""
 
     def _look_at_all(self) -> None:
         for attempt in self._attempts.values():

@@ -1,15 +1,21 @@
 """Which trial is next, and what follows from how one ended: the policy that every executor shares."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
-from orchestrator.errors import StoreError, SweepInUse
-from orchestrator.store.lease import in_use, read_lease
+from orchestrator.errors import NewerFile, SweepInUse
+from orchestrator.store.claims import Claims
+from orchestrator.store.files import cannot_write
+from orchestrator.store.lease import refuse_a_sweep_taken_over
 from orchestrator.store.store import Store
 from orchestrator.trial import SAVED, Outcome, Resources, State, TrialSpec
 
+_LOOK_SECONDS = 0.2
+"""How often a driver looks whether another has finished what both sweeps ask for, while it has nothing else to do."""
 LOST_LIMIT = 3
 """A trial whose process dies this often in a row without getting any further has failed: something in it kills the process."""
 
@@ -63,6 +69,8 @@ class TrialQueue:
             str, int
         ] = {}  # fingerprint -> the attempt that is over, of trials that go again
         self._stopping = threading.Event()
+        self._claims = Claims(store.root, session)
+        self._is_new = True
         self.running: dict[str, TrialSpec] = {}
         """By fingerprint."""
 
@@ -84,24 +92,57 @@ class TrialQueue:
     def next(self, fits: Callable[[Resources], bool] = lambda resources: True) -> TrialSpec | None:
         """Take the next trial that `fits`, its directory made ready; none where nothing is to be handed out now.
 
+        What another has finished meanwhile is not trained again, and what another sweep of the store is training now waits.
         Raises `StoreError`, and `SweepInUse` where another driver took the sweep over: each would stop the other's workers.
         """
-        holder = read_lease(self.store.sweep_path(self._sweep))
-        if holder and holder.session != self.session:
+        try:
+            refuse_a_sweep_taken_over(self.store.sweep_path(self._sweep), self.session)
+        except SweepInUse:
             self.stop()
-            raise SweepInUse(in_use(self._sweep, holder))
+            raise
         if self._stopping.is_set() or len(self.running) == self._max_concurrent:
             return None
         self._refill()
-        trial = next((trial for trial in self._waiting if fits(trial.resources)), None)
-        if trial is None:
-            return None
+        for trial in [trial for trial in self._waiting if fits(trial.resources)]:
+            try:
+                if self._is_ready(trial):
+                    return self._handed_out(trial)
+            except OSError as error:
+                raise cannot_write(error, self.store.directory(trial).path) from error
+        if self._waiting and not self.running:
+            time.sleep(_LOOK_SECONDS)
+        return None
+
+    def _is_ready(self, trial: TrialSpec) -> bool:
+        """Whether it is to be trained now, and here."""
+        if self._is_new:
+            self._claims.clear()
+            self._is_new = False
+        if self._claims.take(trial):
+            return False
+        outcome = self._outcome_known_by_now(trial)
+        if outcome is None:
+            return True
         self._waiting.remove(trial)
-        path = self.store.directory(trial).path
+        self.running[trial.fingerprint] = trial
+        for observer in self._observers:
+            observer.started(trial)
+        self._end(trial, outcome)
+        return False
+
+    def _outcome_known_by_now(self, trial: TrialSpec) -> Outcome | None:
+        """How it ended since it was planned, under another driver; none where it is to be trained."""
+        self.store.look_again()
         try:
-            self.store.directory(trial).write_trial(trial, self._provenance)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+            done = self.store.record_of_done(trial)
+            self.store.directory(trial).refuse_newer()
+        except NewerFile:
+            return Outcome.FAILED
+        return done.outcome if done else None
+
+    def _handed_out(self, trial: TrialSpec) -> TrialSpec:
+        self.store.directory(trial).write_trial(trial, self._provenance)
+        self._waiting.remove(trial)
         self.running[trial.fingerprint] = trial
         for observer in self._observers:
             observer.started(trial)
@@ -121,13 +162,12 @@ class TrialQueue:
         """It found no place: it is next again, and nothing has happened."""
         del self.running[trial.fingerprint]
         self._waiting.appendleft(trial)
+        self._release(trial)
         for observer in self._observers:
             observer.ended(trial, Outcome.LOST)
 
     def ended(self, trial: TrialSpec, outcome: Outcome | None) -> None:
         """An attempt is over; `outcome` is none where its process died without a word."""
-        del self.running[trial.fingerprint]
-        self._has_news = True
         if outcome is None:
             outcome = self._outcome_of_dead_process(trial)
         again = (
@@ -140,22 +180,36 @@ class TrialQueue:
         if again and not self._stopping.is_set():
             self._settled[trial.fingerprint] = self.store.directory(trial).record().attempts
             self._waiting.appendleft(again)  # it was there first, and its checkpoint is warm
+        self._end(trial, outcome)
+
+    def _end(self, trial: TrialSpec, outcome: Outcome) -> None:
+        del self.running[trial.fingerprint]
+        self._has_news = True
+        self._release(trial)
         for observer in self._observers:
             observer.ended(trial, outcome)
             if self.is_finished:
                 observer.finished()
 
+    def _release(self, trial: TrialSpec) -> None:
+        with suppress(OSError):  # it ends with this driver in any case
+            self._claims.release(trial)
+
     def _outcome_of_dead_process(self, trial: TrialSpec) -> Outcome:
         """Closes the attempt where the process did not."""
         directory = self.store.directory(trial)
         record = directory.record(pruning=trial.pruning)
+        try:
+            refuse_a_sweep_taken_over(self.store.sweep_path(self._sweep), self.session)
+        except SweepInUse:
+            return Outcome.LOST  # what there is to say of it is the other driver's to say
         if record.state is State.DONE and record.outcome is not None:
             return record.outcome
         lines = directory.newest_attempt(self.session)
         if record.attempts == self._settled.get(trial.fingerprint):
             lines = []  # it died before it began
         if len(lines) > 1 and (
-            lines[-1]["outcome"] != Outcome.LOST or lines[-1]["cause"].endswith(SAVED)
+            lines[-1]["outcome"] != Outcome.LOST or str(lines[-1]["cause"]).endswith(SAVED)
         ):
             return Outcome(lines[-1]["outcome"])  # it died after its last word
         outcome, cause = directory.vanished() if len(lines) == 1 else (Outcome.LOST, "")
@@ -167,7 +221,8 @@ class TrialQueue:
                 cause = f"its process died {times} times in a row near iteration {record.iteration}; killed for its memory?"
                 outcome = Outcome.FAILED
         if len(lines) == 1 or outcome is Outcome.FAILED:  # it began, or never will
-            directory.end_attempt(record.attempts, outcome, cause)
+            number = lines[0]["attempt"] if lines else record.attempts
+            directory.end_attempt(number, outcome, cause)
         return outcome
 
 

@@ -13,6 +13,10 @@ from orchestrator.running.queue import TrialQueue
 from orchestrator.store.lease import Lease
 
 
+class StopAtOnce(KeyboardInterrupt):
+    """The user asked twice; a plain `KeyboardInterrupt` may be raised by a trial's own code."""
+
+
 @contextmanager
 def graceful_stop(
     queue: TrialQueue, lease: Lease, interrupted: threading.Event, console: Console
@@ -29,7 +33,7 @@ def graceful_stop(
         if interrupted.is_set():
             if number == signal.SIGHUP:  # a shell that is closed says so, and then the kernel again
                 return
-            raise KeyboardInterrupt
+            raise StopAtOnce
         interrupted.set()
         queue.stop()
         lease.ask_workers_to_stop()

@@ -11,52 +11,55 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from illama.config import ForeignConfig, RuntimeConfig
-from illama.config.imports import import_from
+from illama.checkpoint import OtherSettings
+from illama.config import RuntimeConfig
+from illama.config.imports import import_from, words_of
 from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
 from illama.training.results import (
     NodeLost as NodeLost,
 )  # executors have it from here: only the worker knows torch
+from illama.training.results import Predictions as FoundPredictions
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
-from orchestrator.errors import StoreError
-from orchestrator.metrics import value_of
+from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.limits import limits
+from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.usage import UsageMeter
+from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
-from orchestrator.store.store import MetricsLog, TrialDirectory, epoch_of
+from orchestrator.store.predictions import Predictions, write_predictions
+from orchestrator.store.store import TrialDirectory, epoch_of
+from orchestrator.text import bounded, encodable
 from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
 
 LOOK_SECONDS = 0.2
 """How often a worker looks whether it should stop; a look costs two small reads."""
 
+_LONGEST_CAUSE, _LONGEST_TRACE = 2_000, 40_000
+"""Characters: both are read whole whenever somebody asks how a trial stands."""
+
 leave = threading.Event()
 """Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
-
-
-class Superseded(Exception):
-    """A later attempt at the same trial has begun: this one must not write any more."""
 
 
 class Watch:
     """Tells a training when to stop, for whatever reason outside of it."""
 
-    def __init__(
-        self, directory: TrialDirectory, session: str, pruning: Pruning | None = None
-    ) -> None:
-        self._directory = directory
+    def __init__(self, fence: Fence, pruning: Pruning | None = None) -> None:
+        self._fence = fence
+        self._directory = fence.directory
         self._pruning = pruning
-        self._sweep_path = directory.path.parent.parent
-        self._session = session
-        self._attempts_size = directory.attempts_path.stat().st_size
+        self._sweep_path = self._directory.path.parent.parent
         self._next_look = 0.0
         self._renewed: float | None = None
-        self._heard = 0.0
+        self._heard = time.monotonic()
         self._stop = self.pruned() is not None
 
     def pruned(self) -> TrialRecord | None:
@@ -84,18 +87,19 @@ class Watch:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            if self._directory.attempts_path.stat().st_size != self._attempts_size:
-                raise Superseded
             self._stop = self._stop or self._driver_is_gone_or_stopping(now)
+        self._fence.check()
         return self._stop or leave.is_set()
 
     def _driver_is_gone_or_stopping(self, now: float) -> bool:
-        holder = read_lease(self._sweep_path)
-        if holder is None or holder.session != self._session or holder.stopping:
+        try:
+            holder = read_lease(self._sweep_path)
+        except DamagedFile:
+            return now - self._heard > EXPIRY_SECONDS  # a driver that lives writes it again
+        if holder is None or holder.session != self._fence.session or holder.stopping:
             return True
-        if (
-            holder.renewed != self._renewed
-        ):  # that it changes tells, not what it says: clocks of hosts differ, and jump
+        # that it changes tells, not what it says: clocks of hosts differ, and jump
+        if holder.renewed != self._renewed:
             self._renewed, self._heard = holder.renewed, now
         return now - self._heard > EXPIRY_SECONDS
 
@@ -113,7 +117,7 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         number = directory.start_attempt(session, _where(trial, others))
         try:
             with limits(trial.resources, directory):
-                return _train(directory, trial, number, session, others)
+                return _train(Fence(directory, number, session), trial, others)
         except Superseded:
             return Outcome.LOST
     except OSError as error:
@@ -122,38 +126,38 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         ) from error
 
 
-def _train(
-    directory: TrialDirectory,
-    trial: TrialSpec,
-    number: int,
-    session: str,
-    others: OtherNodes | None,
-) -> Outcome | None:
-    watch = Watch(directory, session, trial.pruning)
+def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome | None:
+    directory = fence.directory
+    watch = Watch(fence, trial.pruning)
     import_from(
         directory.path.parent.parent
     )  # where the driver put the modules that the spec names
+    run = partial(
+        train,
+        trial.config,
+        runtime=_runtime_of(trial),
+        log_metrics=_with_usage(watch.judging(fence.log)),
+        checkpoint_dir=directory.path,
+        should_stop=watch.should_stop,
+        others=others,
+    )
     try:
-        result = train(
-            trial.config,
-            runtime=_runtime_of(trial),
-            log_metrics=_with_usage(watch.judging(MetricsLog(directory))),
-            checkpoint_dir=directory.path,
-            should_stop=watch.should_stop,
-            others=others,
-        )
+        try:
+            result = run()
+        except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
+            with fence.held():
+                directory.set_aside_checkpoints()
+            result = run()
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:
         outcome, cause = directory.vanished()  # on another node it may have been over a limit
-        _end(directory, number, outcome, str(lost) if outcome is Outcome.LOST else cause)
+        _end(fence, outcome, str(lost) if outcome is Outcome.LOST else cause)
         return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
         if pruned := watch.pruned():
-            return _end(directory, number, Outcome.PRUNED, pruned.cause)
-        return _end(
-            directory, number, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}"
-        )
+            return _end(fence, Outcome.PRUNED, pruned.cause)
+        return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
     except Diverged as diverged:
         last = directory.last_metrics()
         content = {
@@ -161,26 +165,19 @@ def _train(
             "iterations": diverged.iteration,
             "metrics": last["metrics"] if last else {},
         }
-        return _finish(directory, number, Outcome.DIVERGED, content)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is an outcome, not our failure
+        return _finish(fence, trial, Outcome.DIVERGED, content)
+    except BaseException as error:  # whatever the user's code raises is an outcome, not our failure
+        if isinstance(error, StopAtOnce):
+            raise
         _raise_if_store_is_full(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(
-            directory, number, outcome, f"{type(error).__name__}: {error}", traceback.format_exc()
-        )
+        return _end(fence, outcome, words_of(error), traceback.format_exc())
+    if result.predictions:
+        _keep(fence, result.predictions)
     came_to = _result_content(result)
-    if (
-        isinstance(trial.config, ForeignConfig)
-        and trial.metric
-        and value_of(came_to, trial.metric) is None
-    ):
-        found = ", ".join(sorted(result.final)) or "nothing"
-        message = f"{trial.config.train.name} returned {found}; the sweep compares {trial.metric}: "
-        message += "return that, or change 'metric'"
-        return _end(directory, number, Outcome.FAILED, message)
-    return _finish(
-        directory, number, Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED, came_to
-    )
+    outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
+    _finish(fence, trial, outcome, came_to)
+    return Outcome.FAILED if trial.lacking(came_to) else outcome
 
 
 def start_followers(
@@ -244,22 +241,31 @@ def _result_content(result: TrainResult) -> Mapping[str, Any]:
     }
 
 
+def _keep(fence: Fence, found: FoundPredictions) -> None:
+    """Write which images the final network got right."""
+    is_correct = np.frombuffer(found.hits.encode(), np.uint8) == ord("1")
+    with fence.held():
+        write_predictions(fence.directory.path, Predictions(found.part, found.images, is_correct))
+
+
 def _finish(
-    directory: TrialDirectory, number: int, outcome: Outcome, content: Mapping[str, Any]
+    fence: Fence, trial: TrialSpec, outcome: Outcome, content: Mapping[str, Any]
 ) -> Outcome:
-    directory.write_result(outcome, {"attempts": number, **content})
-    return _end(directory, number, outcome, content.get("cause"))
-
-
-def _end(
-    directory: TrialDirectory,
-    number: int,
-    outcome: Outcome,
-    cause: str | None = None,
-    trace: str | None = None,
-) -> Outcome:
-    directory.end_attempt(number, outcome, cause, trace)
+    content = {key: _writable(value) for key, value in content.items()}
+    fence.finish(outcome, content, trial.fingerprint)
     return outcome
+
+
+def _end(fence: Fence, outcome: Outcome, cause: str | None, trace: str | None = None) -> Outcome:
+    cause = bounded(cause, _LONGEST_CAUSE) if cause else cause
+    trace = bounded(trace, _LONGEST_TRACE) if trace else trace
+    fence.end(outcome, _writable(cause), _writable(trace))
+    return outcome
+
+
+def _writable(value: Any) -> Any:
+    """Text that any file can hold: names of files, which errors repeat, may have bytes in them that are no text."""
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:

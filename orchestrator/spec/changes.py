@@ -11,7 +11,6 @@ from illama.config import (
     PRESETS,
     AnyConfig,
     Config,
-    ForeignConfig,
     ForeignError,
     explain,
     foreign_function,
@@ -19,6 +18,7 @@ from illama.config import (
     schema_of,
 )
 from orchestrator.errors import did_you_mean_one_of
+from orchestrator.fingerprint import canonical_json
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.messages import add_validation_problems
 
@@ -177,12 +177,15 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
 
 def same_science(one: AnyConfig, other: AnyConfig) -> bool:
     """Whether two configurations train the same; a preset's name is only a label."""
-    if isinstance(one, ForeignConfig) or isinstance(other, ForeignConfig):
-        return one == other
-    return (
-        one.model_copy(update={"model": one.model.model_copy(update={"name": other.model.name})})
-        == other
-    )
+    return _science(one) == _science(other)
+
+
+def _science(config: AnyConfig) -> str:
+    """In one spelling: to Python 1 and `true` are equal, to the code of others they are not."""
+    settings = config.model_dump(mode="json")
+    if isinstance(config, Config):
+        del settings["model"]["name"]
+    return canonical_json(settings)
 
 
 def _place(path: Location, location: Location, changes: Mapping[str, Any]) -> Location:

@@ -4,6 +4,7 @@ PyYAML's safe loader, tightened to what people mean (YAML 1.2's core schema): `1
 strings, and a key given twice is a problem instead of a silent overwrite.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,10 @@ _NULL, _BOOL, _INT, _FLOAT = (
 )
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MOST_LEVELS = 50
-_MOST_DIGITS = 100
+_LARGEST_INTEGER = 2**63 - 1
+"""What numpy, torch and a database can hold."""
+_MARK_OF_KEYS = "[key]"
+"""Stands in pydantic's places where a key is wrong instead of a value."""
 _MOST_VALUES = 100_000
 """An alias counts wherever it is used: a few lines of aliases of aliases would fill the memory."""
 for _tag, _pattern in (
@@ -51,6 +55,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     _keys: dict[Location, yaml.Mark] = field(default_factory=dict)
     _values: dict[Location, yaml.Mark] = field(default_factory=dict)
+    _misread: set[tuple[int, int]] = field(default_factory=set)
 
     def add_problem(self, location: Location, message: str, *, at_key: bool = False) -> None:
         """Note that something is wrong with the value at `location`, or with its key; falls back to what surrounds it."""
@@ -60,6 +65,8 @@ class Document:
             mark = (self._keys if at_key or not exact else self._values).get(
                 here
             ) or self._values.get(here)
+            if mark and (mark.line, mark.column) in self._misread:
+                return  # what is wrong with it was told
             if mark:
                 self.problems.append(_problem(mark, message))
                 return
@@ -174,7 +181,10 @@ def _convert_mapping(
         ):
             document.problems.append(_problem(key_node.start_mark, "a key must be a word"))
             continue
-        if key == "<<":
+        if not key or key == _MARK_OF_KEYS:
+            document.problems.append(_problem(key_node.start_mark, f"a key cannot be '{key}'"))
+            continue
+        if key == "<<" and key_node.style is None:  # in quotes it is a name like any other
             message = "YAML 1.2 has no merge keys ('<<'); write the settings out, or give the whole mapping by its alias"
             document.problems.append(_problem(key_node.start_mark, message))
             continue
@@ -193,6 +203,7 @@ def _convert_scalar(document: Document, node: yaml.Node) -> Any:
         return _scalar(node.tag, node.value)
     except ValueError as error:
         document.problems.append(_problem(node.start_mark, str(error)))
+        document._misread.add((node.start_mark.line, node.start_mark.column))
         return None
 
 
@@ -206,15 +217,29 @@ def _scalar(tag: str, text: str) -> Any:
             return None
         case tag if tag == _BOOL and text.lower() in ("true", "false"):
             return text.lower() == "true"
-        case tag if tag == _INT and len(text) > _MOST_DIGITS:
-            raise ValueError(f"a number of {len(text)} digits")
         case tag if tag == _INT:
-            return int(text)
+            return _integer(text)
         case tag if tag == _FLOAT:
-            return float(
-                text.replace(".", "", 1) if text.lstrip("+-").lower() in (".inf", ".nan") else text
-            )
+            return _finite(text)
         case tag if tag == _BOOL:
             raise ValueError(f"could not convert string to bool: '{text}'")
         case tag:
             raise ValueError(f"tag {tag} is not allowed in a spec")
+
+
+def _integer(text: str) -> int:
+    digits = len(text.lstrip("+-0"))
+    if digits > len(str(_LARGEST_INTEGER)) or abs(int(text)) > _LARGEST_INTEGER:
+        raise ValueError(
+            f"a whole number of {digits} digits is too large; the largest is {_LARGEST_INTEGER}"
+        )
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    """JSON and identities have no infinity and no NaN: it would become another value on the way to the training."""
+    word = text.lstrip("+-").lower()
+    number = math.inf if word in (".inf", ".nan") else float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"a setting must be a finite number, found {text}")
+    return number

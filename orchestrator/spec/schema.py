@@ -16,6 +16,7 @@ from pydantic import (
 from illama.config import RuntimeConfig, Settings
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import DESIGNS, Design, read_design
+from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.step_schema import (
     Changes,
@@ -36,8 +37,8 @@ class MetricSchema(Settings):
     mode: Mode = "max"
     """Which direction is better; known of the metrics that our trainings record."""
     epoch: Literal["last", "best"] = "last"
-    """`last`: read when training ends. `best`: at the epoch that validates best, as many papers do; biased upwards, so the plan
-    warns."""
+    """`last`: read when training ends. `best`: at the epoch, or logged iteration, at which this
+    metric was best, as many papers do; biased upwards, so the plan warns."""
     also: list[str] = []
     """Further metrics that the report shows beside it: described, never tested."""
     test: Test = "paired"
@@ -115,7 +116,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Of the sweep's folder in the store and of the MLflow experiment."""
     metric: MetricSchema = MetricSchema()
     """What the report compares."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_TRIALS)]
     """Every variant is trained once with each; `{start: 3, max: 12, until: decided}` fills in the first ones."""
     adaptive: AdaptiveSchema | None = Field(default=None, validation_alias="seeds")
     """The long form of `seeds`."""
@@ -125,7 +126,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """A published figure of the baseline, as of a step."""
     search: SearchSchema | None = None
     """Settings that the baseline finds for itself, in each regime and recipe."""
-    steps: list[StepSchema] = []
+    steps: Annotated[list[StepSchema], Field(max_length=500)] = []
     """The road, in order."""
     design: Annotated[list[AnyDesign], Field(min_length=1)] = [read_design("roadmap")]
     """One design or a list of them; cells that coincide are trained once."""

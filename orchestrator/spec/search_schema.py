@@ -1,10 +1,13 @@
 """Keys of a `search`: the settings that a step finds for itself before it is trained."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from illama.config import Settings
+from orchestrator.fingerprint import canonical_json
+from orchestrator.spec.limits import MOST_TRIED
+from orchestrator.spec.samplers import SAMPLERS, check_sampler
 
 
 class SpaceSchema(Settings):
@@ -17,7 +20,7 @@ class SpaceSchema(Settings):
     """Even in the logarithm."""
     step: PositiveFloat | None = None
     """Between two neighbours, from `low` on."""
-    choices: list[Any] | None = None
+    choices: Annotated[list[Any], Field(max_length=1000)] | None = None
     """One of these; a list alone stands for it."""
 
     @model_validator(mode="before")
@@ -32,9 +35,8 @@ class SpaceSchema(Settings):
                 raise ValueError(
                     "a list of choices has no ends: give either the list or low and high"
                 )
-            if len(self.choices) < 2 or any(
-                choice in self.choices[:i] for i, choice in enumerate(self.choices)
-            ):
+            different = set(map(canonical_json, self.choices))
+            if len(self.choices) < 2 or len(different) < len(self.choices):
                 raise ValueError(
                     f"a search needs at least two choices, each once, found {self.choices}"
                 )
@@ -67,23 +69,36 @@ class SearchSchema(Settings):
 
     space: Annotated[dict[str, SpaceSchema], Field(min_length=1)]
     """Dotted settings and where each is looked for."""
-    trials: PositiveInt | None = None
+    trials: Annotated[int, Field(gt=0, le=MOST_TRIED)] | None = None
     """How many combinations are tried; of a grid all."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000]
-    """Of the search alone: what is chosen by a seed flatters it. The mean over them is compared."""
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """`tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
-    at_once: PositiveInt = 4
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1000)] = [
+        1000,
+        1001,
+        1002,
+    ]
+    """Seeds of the search alone: what is chosen by a seed flatters it. The mean over them is compared."""
+    repeats: PositiveInt = 1
+    """How often the whole search is done, each time with seeds and suggestions of its own, to replicate its luck."""
+    sampler: Annotated[str, AfterValidator(check_sampler)] = "tpe"
+    """Name in `SAMPLERS`. `tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
+    at_once: Annotated[PositiveInt, Field(le=MOST_TRIED)] = 4
     """A generation: combinations that are suggested together, knowing only those of the generations before."""
     prune: PruneSchema | None = None
     """Stop early what is worse than most before it."""
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Self:
-        if self.sampler == "grid" and self.trials is not None:
+        tries_all = SAMPLERS[self.sampler].tries_all
+        if tries_all and self.trials is not None:
             raise ValueError(
-                "a grid tries every combination: leave out 'trials', or take sampler tpe or random"
+                f"a {self.sampler} tries every combination: leave out 'trials', or take another "
+                "sampler, such as tpe"
             )
-        if self.sampler != "grid" and self.trials is None:
+        if not tries_all and self.trials is None:
             raise ValueError("key 'trials' is missing: how many combinations are tried")
         return self
+
+    def seeds_of(self, repeat: int) -> list[int]:
+        """Seeds of one repeat, from 0: each takes those behind the one before, so that none is used twice."""
+        width = max(self.seeds) - min(self.seeds) + 1
+        return [seed + repeat * width for seed in self.seeds]

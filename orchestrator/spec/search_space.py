@@ -10,11 +10,8 @@ from typing import Any
 
 from illama.config import AnyConfig, ForeignData, ForeignModel, ForeignTraining, resolve
 from orchestrator.fingerprint import canonical_json
-from orchestrator.metrics import METRICS
-from orchestrator.pruning import FEWEST, Curve
-from orchestrator.spec.changes import Changer, GroupSettings, laid_over, tried
-from orchestrator.spec.document import Document, Location
-from orchestrator.spec.schema import SweepSchema
+from orchestrator.pruning import Curve
+from orchestrator.spec.changes import GroupSettings, laid_over, tried
 from orchestrator.spec.search_schema import SearchSchema, SpaceSchema
 from orchestrator.trial import Outcome, TrialSpec, Variant
 
@@ -62,6 +59,8 @@ class Search:
     line: int
     data_dir: Path | None = None
     """Of other people's data, which is read to see what it is."""
+    repeat: int = 0
+    """Which one it is where the search is repeated; `schema.seeds` are this one's."""
     tried: Sequence[Tried] = ()
     """In order; those that are known so far."""
     chosen: Tried | None = None
@@ -71,6 +70,22 @@ class Search:
     def label(self) -> str:
         """The variant's."""
         return self.variant.label
+
+    @property
+    def name(self) -> str:
+        """`swiglu: search`, and `swiglu: search 2` of its first repetition."""
+        return search_name(self.variant_name(1))
+
+    @property
+    def title(self) -> str:
+        """The label, and which search of several it is."""
+        which = f", search {self.repeat + 1}" if self.schema.repeats > 1 else ""
+        return f"{self.label}{which}"
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What no other search of the sweep has: the label and the repeat."""
+        return self.label, self.repeat
 
     @property
     def trials(self) -> list[TrialSpec]:
@@ -110,7 +125,7 @@ class Search:
     def whole(self) -> frozenset[str]:
         """The settings that are whole numbers: whether 2 is one or 2.0, the setting itself says."""
         ranges = {
-            key: _whole_ends(space)[0]
+            key: whole_ends(space)[0]
             for key, space in self.schema.space.items()
             if space.choices is None
         }
@@ -166,6 +181,8 @@ class Search:
             },
             "sampler": self.schema.sampler,
             "seeds": self.schema.seeds,
+            "repeat": self.repeat,
+            "repeats": self.schema.repeats,
             "goal": self.goal,
             "trials": [_tried_to_json(point) for point in self.tried],
             "prune": self.schema.prune and self.schema.prune.model_dump(),
@@ -174,11 +191,14 @@ class Search:
             "train_seconds": self.seconds,
         }
 
+    def listed(self, key: str) -> list[Any] | None:
+        """Every value of a setting; none where they cannot be counted."""
+        space, is_whole = self.schema.space[key], key in self.whole
+        return _listed(space, is_whole=is_whole) if _count(space, is_whole=is_whole) else None
+
     def points(self) -> Iterator[Values]:
-        """All of a space that can be counted, the last setting fastest."""
-        lists = [
-            _listed(space, is_whole=key in self.whole) for key, space in self.schema.space.items()
-        ]
+        """All of a space that can be counted, the last setting fastest; none of another."""
+        lists = [self.listed(key) or [] for key in self.schema.space]
         return (dict(zip(self.schema.space, point, strict=True)) for point in product(*lists))
 
     def ends(self, key: str) -> tuple[float, float]:
@@ -198,10 +218,15 @@ class Search:
         size = min(value, high - low) if space.log else high - low
         return min(max(round(value, -math.floor(math.log10(size / _FINEST))), low), high)
 
+    def variant_name(self, number: int) -> str:
+        """Name of point `number`: `swiglu@3`, and `swiglu@2.3` of the first repetition; `@` stands in no name of a spec."""
+        repeat = f"{self.repeat + 1}." if self.repeat else ""
+        return f"{self.variant.name}@{repeat}{number}"
+
     def variant_of(self, number: int, values: Values) -> Variant:
-        """The variant that point `number` is trained as; `@` stands in no name of a spec."""
+        """The variant that point `number` is trained as."""
         return Variant(
-            name=f"{self.variant.name}@{number}",
+            name=self.variant_name(number),
             step=self.variant.step,
             regime=self.variant.regime,
             side=self.variant.side,
@@ -222,48 +247,15 @@ class Search:
         )
 
 
-def check_search(
-    search: Search,
-    changed: Mapping[str, Any],
-    changer: Changer,
-    sweep: SweepSchema,
-    place: Location,
-) -> bool:
-    """Whether every point may be trained: each end and each choice is a setting's value, and no key is changed twice.
-
-    What is wrong becomes a problem of the document. `changed` is what the step itself changes; `place` is where `search` stands.
-    """
-    document, schema = changer.document, search.schema
-    before = len(document.problems)
-    _check_seeds(schema, sweep, document, place)
-    if changer.all_exist(schema.space, (*place, "space")):
-        for key, space in schema.space.items():
-            here: Location = (*place, "space", key)
-            clash = next((other for other in changed if _overlap(key, other)), None)
-            clash = clash or next(
-                (other for other in schema.space if other != key and _overlap(key, other)), None
-            )
-            if clash:
-                message = f"'{key}' is searched, so '{clash}' cannot be set by the step as well; leave one of them out"
-                document.add_problem(here, message, at_key=True)
-                continue
-            for value in space.choices or _whole_ends(space):
-                if (
-                    changer.changed(dict(search.settings), {key: value}, (*place, "space"), None)
-                    is None
-                ):
-                    break
-            if key in search.whole and space.step and not space.step.is_integer():
-                document.add_problem(
-                    (*here, "step"),
-                    f"{key} is a whole number: its steps must be whole, found {space.step:g}",
-                )
-    if len(document.problems) == before and schema.sampler == "grid" and search.size is None:
-        message = "a grid must be countable: give every setting a list, whole numbers, or a step"
-        document.add_problem((*place, "sampler"), message)
-    if len(document.problems) == before and schema.prune:
-        _check_prune(search, sweep.metric.name, document, (*place, "prune"))
-    return len(document.problems) == before
+def searches_to_json(searches: Sequence[Search]) -> dict[str, Any]:
+    """The first search of each variant by its label, with the others in `repeated`."""
+    result: dict[str, Any] = {}
+    for search in searches:
+        if search.repeat == 0:
+            result[search.label] = {**search.to_json(), "repeated": []}
+        else:
+            result[search.label]["repeated"].append(search.to_json())
+    return result
 
 
 def _tried_to_json(point: Tried) -> dict[str, Any]:
@@ -286,45 +278,11 @@ def point_key(values: Values) -> str:
     return canonical_json(dict(values))
 
 
-def _check_seeds(
-    schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
-) -> None:
-    taken = range(sweep.adaptive.max) if sweep.adaptive else sweep.seeds
-    location = (*place, "seeds") if document.has((*place, "seeds")) else place
-    for index, seed in enumerate(schema.seeds):
-        if seed in taken:
-            message = f"seed {seed} is one of the report's: what is chosen by it would be flattered by it; search with another"
-            document.add_problem((*location, index), message)
-        elif seed in schema.seeds[:index]:
-            document.add_problem(
-                (*location, index),
-                f"seed {seed} is given twice; each seed is one trial of every combination",
-            )
-
-
-def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
-    """Whether it may stop anything, and the same each time: who asks for it relies on that."""
-    schema, train = search.schema, search.variant.config.train
-    if isinstance(train, ForeignTraining) and not train.length:
-        message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
-        document.add_problem(place, message, at_key=True)
-    elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:
-        message = f"prune.after is {schema.prune.after} and training has {train.epochs} epochs: nothing is left to save"
-        document.add_problem((*place, "after"), message)
-    if metric in METRICS and METRICS[metric].is_of_machine:
-        message = f"{metric} depends on the machine, so what it stops would be something else each time; leave out 'prune'"
-        document.add_problem(place, message, at_key=True)
-    before = (search.goal - 1) // schema.at_once * schema.at_once
-    if before < FEWEST:
-        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} before it to be held against"
-        document.add_problem(
-            place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True
-        )
-
-
-def _overlap(key: str, other: str) -> bool:
-    """Whether one is the other or lies inside of it."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+def search_name(point: str) -> str:
+    """Name of the search that a point belongs to: `swiglu: search 2` of `swiglu@2.3`, beside the step itself."""
+    step, _, number = point.partition("@")
+    repeat, _, _ = number.rpartition(".")
+    return f"{step}: search {repeat}".rstrip()
 
 
 def _ends(space: SpaceSchema) -> tuple[float, float]:
@@ -333,7 +291,7 @@ def _ends(space: SpaceSchema) -> tuple[float, float]:
     return space.low, space.high
 
 
-def _whole_ends(space: SpaceSchema) -> list[int | float]:
+def whole_ends(space: SpaceSchema) -> list[int | float]:
     """The ends, and as whole numbers where they are: `2.0` is not a number of layers."""
     return [int(end) if end.is_integer() else end for end in _ends(space)]
 
@@ -366,7 +324,7 @@ def _steps(space: SpaceSchema) -> int:
 
 def _contains(space: SpaceSchema, value: Any) -> bool:
     if space.choices is not None:
-        return value in space.choices
+        return canonical_json(value) in map(canonical_json, space.choices)
     low, high = _ends(space)
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         return False

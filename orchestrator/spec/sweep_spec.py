@@ -11,17 +11,22 @@ from pydantic import ValidationError
 
 from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import import_from, sources
-from orchestrator.errors import did_you_mean_one_of
-from orchestrator.metrics import AVERAGED, METRICS, PEAK_MEMORY
+from orchestrator.errors import Problem, did_you_mean_one_of
+from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
 from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
+from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.messages import add_validation_problems
-from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.repeats import merged, with_origins
+from orchestrator.spec.schema import MetricSchema, SweepSchema
 from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.step_schema import ReferenceSchema
 from orchestrator.spec.variants import Variants, variants_of
 from orchestrator.trial import Variant
+
+_MOST_VARIANTS = 2_000
+"""Of the road in all regimes and recipes: each is resolved and held against others."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +69,43 @@ class SweepSpec:
         """Those that wait for a search."""
         return [variant for variant in self.road if not variant.is_known]
 
-    def with_found(self, found: Mapping[str, Values]) -> Self:
-        """With what searches have found, by the labels of their variants; what builds on it is known then.
+    @property
+    def has_test_part(self) -> bool:
+        """Whether the data of every variant have images for the report alone."""
+        parts = [variant.config.data for variant in self.road]
+        return all(data is not None and data.has_test for data in parts)
+
+    @property
+    def reported_metric(self) -> MetricSchema:
+        """Metric that the report reads: `test/acc1` for `val/acc1` where there is a test part.
+
+        Searches, early stopping, the best epoch and added seeds go by `schema.metric`.
+        """
+        metric, has_test_part = self.schema.metric, self.has_test_part
+        name = reported_name(metric.name, has_test_part=has_test_part)
+        also = [reported_name(other, has_test_part=has_test_part) for other in metric.also]
+        return metric.model_copy(update={"name": name, "also": also})
+
+    @property
+    def repeats(self) -> int:
+        """How often searches are done, all of them alike."""
+        return max((search.schema.repeats for search in self.searches), default=1)
+
+    def with_found(self, found: Sequence[Mapping[str, Values]]) -> Self:
+        """With what searches have found, for each repeat by the labels of their variants; what builds on it is known then.
 
         Raises `SpecError` where a step does not go with it.
         """
         assert self.document is not None
-        made = variants_of(self.schema, self.document, found)
-        self.document.raise_problems()
-        return self._with(made)
+        roads = []
+        for values in found:
+            made = variants_of(self.schema, self.document, values)
+            self.document.raise_problems()
+            roads.append(with_origins(made, values))
+        return self._with(roads)
 
-    def _with(self, made: Variants) -> Self:
+    def _with(self, roads: Sequence[Variants]) -> Self:
+        made = merged(roads)
         return replace(
             self,
             variants=tuple(variant for variant in made.variants if variant.is_known),
@@ -98,7 +129,9 @@ def load_spec(path: Path) -> SweepSpec:
         except ValidationError as error:
             add_validation_problems(document, error, SweepSchema, lambda location: location)
             value = _without_errors(value, error)
+    _check_count(schema, document)
     made = variants_of(schema, document)
+    _check_searches(made.searches, document)
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
     _check_family(schema, document)
@@ -111,7 +144,8 @@ def load_spec(path: Path) -> SweepSpec:
         code=_code_of(made.variants, path.parent),
         document=document,
     )
-    return spec._with(made)
+    repeats = max((search.schema.repeats for search in made.searches), default=1)
+    return spec._with([made] * repeats)
 
 
 def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
@@ -129,6 +163,28 @@ def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
     }
 
 
+def _check_count(schema: SweepSchema, document: Document) -> None:
+    """Raises `SpecError` where the road alone has more variants or trials than planning could look at."""
+    rungs = 1 + len(schema.steps) + sum(len(step.side) for step in schema.steps)
+    variants = rungs * max(1, len(schema.regimes)) * max(1, len(schema.recipes))
+    trials = variants * len(schema.seeds)
+    if variants > _MOST_VARIANTS:
+        message = f"{variants:,} variants in all regimes and recipes, more than {_MOST_VARIANTS:,}"
+        document.add_problem(("recipes",) if schema.recipes else ("regimes",), message, at_key=True)
+    elif trials > MOST_TRIALS:
+        message = f"{variants:,} variants with {len(schema.seeds):,} seeds are {trials:,} trials"
+        document.add_problem(("seeds",), f"{message}, more than {MOST_TRIALS:,}", at_key=True)
+    if max(variants / _MOST_VARIANTS, trials / MOST_TRIALS) > 1:
+        document.raise_problems()
+
+
+def _check_searches(searches: Sequence[Search], document: Document) -> None:
+    count = sum(search.goal * len(search.schema.seeds) for search in searches)
+    if count > MOST_TRIALS:
+        message = f"all searches together ask for {count:,} trials, more than {MOST_TRIALS:,}"
+        document.problems.append(Problem(max(1, searches[0].line), 1, message))
+
+
 def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
     """Each metric is shown once, and is one that trainings record; what somebody's own records, nobody knows before."""
     names = [schema.metric.name, *schema.metric.also]
@@ -139,6 +195,12 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
             document.add_problem(place, f"{name} is there already; each metric is shown once")
         elif is_own_training(schema.baseline):
             continue
+        elif name.startswith(FOR_REPORT):
+            document.add_problem(
+                place,
+                f"{name} is for the report alone, which reads it by itself where the data have a "
+                f"test part (data.test_fraction): write {name.replace('test', 'val', 1)}",
+            )
         elif name not in METRICS:
             document.add_problem(
                 place, f"there is no metric '{name}'{did_you_mean_one_of(name, list(METRICS))}"

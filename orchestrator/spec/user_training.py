@@ -21,11 +21,6 @@ def check_own_training(schema: SweepSchema, document: Document) -> None:
             ("metric",),
             "key 'mode' is missing: whether more of this metric is better, max, or less, min",
         )
-    if schema.metric.epoch == "best":
-        message = (
-            f"what the best epoch is, only {name} knows: let it return that as a metric of its own"
-        )
-        document.add_problem(("metric", "epoch"), message)
     for key in sorted(schema.runtime.model_fields_set - set(_RUNTIME)):
         message = (
             f"runtime.{key} is about the built-in training; {name} is given {', '.join(_RUNTIME)}"

@@ -19,8 +19,9 @@ from orchestrator.spec.designs import BASELINE, SkippedCell, has_road
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.relations import check_spec
 from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.search_checks import check_search
 from orchestrator.spec.search_schema import SearchSchema
-from orchestrator.spec.search_space import Search, Values, check_search
+from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.step_schema import (
     ReferenceSchema,
     ResourcesSchema,

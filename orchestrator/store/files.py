@@ -1,84 +1,140 @@
-"""Files that are right after a crash at any instant: written whole, or appended line by line with a torn tail cut off."""
+"""Files that are right after a crash at any instant: written whole, or appended line by line with a torn tail cut off.
+
+Each object carries a checksum (`illama.sealed`); those of versions before it had one are read as well.
+"""
 
 import errno
 import json
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from orchestrator.errors import StoreError
+from illama.sealed import (
+    MOST_BYTES,
+    NotAFile,
+    is_whole,
+    read_regular,
+    refuse_other_than_files,
+    seal,
+)
+from orchestrator.errors import DamagedFile, NewerFile, StoreError
+from orchestrator.store.damage import note
+from orchestrator.store.processes import machine_token, started
+
+_LITTER = re.compile(r"\..+?\.(?:(?P<machine>[0-9a-f]{12})-(?P<pid>\d+)\.)?[0-9a-f]{8,32}\.tmp")
+_OLD_LITTER = re.compile(r"\.writable-[0-9a-f]{32}")
+_LITTER_SECONDS = 3600.0
+"""Age at which a temporary file is nobody's any more where its process cannot be asked about."""
+
+_UNREADABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EIO,
+    errno.EINVAL,
+    errno.ENAMETOOLONG,
+}
+"""What is wrong with one file; other errors are those of a whole disk or share."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`."""
-    temporary = (
-        path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    )  # on another host a process may have the same number
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` that says which process writes it: `clear_litter` can tell whether it still does."""
+    return path.parent / f".{path.name}.{machine_token()}-{os.getpid()}.{uuid.uuid4().hex[:16]}.tmp"
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`, which names the file."""
+    temporary = temporary_path(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, content, mode)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """`write_whole` for a JSON object, indented for people."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """`write_whole` for a JSON object, indented for people. What stands in its place and is no file is set aside."""
+    make_way(path)
+    write_whole(path, seal(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def append_json_line(path: Path, value: Mapping[str, Any], *, force: bool = True) -> None:
+def append_json_line(
+    path: Path, value: Mapping[str, Any], *, key: str = "", force: bool = True
+) -> None:
     """Append one line and `force` it to disk; half a line left by a crash is cut off first. Raises `OSError`."""
-    with path.open("ab+") as file:
-        _cut_torn_tail(file.fileno())
-        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
-        file.flush()
-        if force:
-            os.fsync(file.fileno())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that `write_json` wrote. Raises `FileNotFoundError`, and `StoreError` where the file is damaged."""
+    make_way(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+    content = seal(json.dumps(value, ensure_ascii=False), key)
     try:
-        content = path.read_bytes()
+        _write(path, flags, content, 0o666, cut=True, force=force)
     except OSError as error:
-        if error.errno != errno.ESTALE:
-            raise
-        content = (
-            path.read_bytes()
-        )  # on a network share: it was replaced from another host meanwhile
-    return parse_json(path, content)
+        error.filename = str(path)
+        raise
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete lines of a file; none where it does not exist. A torn last line is not a line yet.
+def read_json(path: Path, *, newest: int | None = None) -> dict[str, Any]:
+    """The object that `write_json` wrote; `newest` is the format that this version knows.
 
-    Raises `StoreError` where the file is damaged.
+    Raises `FileNotFoundError`, `DamagedFile` and `NewerFile`.
+    """
+    return load_json(path, newest=newest)[0]
+
+
+def load_json(path: Path, *, newest: int | None = None) -> tuple[dict[str, Any], bool]:
+    """As `read_json`, and whether the object was sealed."""
+    content = read_file(path)
+    whole = is_whole(content)
+    value = parse_json(path, content, is_trusted=bool(whole))
+    if newest is not None:
+        _refuse_newer(path, content, value, newest)
+    if whole is False or (whole is None and newest is not None and value.get("format", 1) > 1):
+        raise DamagedFile(path, "its checksum is wrong")
+    value.pop("crc32", None)
+    return value, bool(whole)
+
+
+def read_json_lines(path: Path, key: str = "") -> Iterator[tuple[dict[str, Any], bool]]:
+    """The whole lines of a file and whether each is sealed; none where it does not exist. A torn last line is not a line yet.
+
+    A damaged line is passed over with a note.
     """
     try:
-        content = path.read_bytes()
+        lines = read_file(path).split(b"\n")[:-1]
     except FileNotFoundError:
         return
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        yield parse_json(path, line, f"line {number}: ")
+    except DamagedFile as damage:
+        note(damage)
+        return
+    has_seals = False
+    for number, line in enumerate(lines, start=1):
+        try:
+            value, is_sealed = parse_line(path, line, f"line {number}: ", key)
+            if has_seals and not is_sealed:
+                raise DamagedFile(path, f"line {number}: it has no checksum")
+        except DamagedFile as damage:
+            note(damage)
+            continue
+        has_seals = is_sealed
+        yield value, is_sealed
 
 
 def readable_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file that nothing depends on: those that cannot be read are left out."""
     try:
-        content = path.read_bytes()
+        yield from (value for value, _ in read_json_lines(path))
     except OSError:
         return
-    for line in content.split(b"\n")[:-1]:
-        try:
-            yield parse_json(path, line)
-        except StoreError:
-            continue
 
 
 def append_if_writable(path: Path, value: Mapping[str, Any]) -> None:
@@ -89,16 +145,100 @@ def append_if_writable(path: Path, value: Mapping[str, Any]) -> None:
         return
 
 
-def parse_json(path: Path, text: bytes, where: str = "") -> dict[str, Any]:
-    """One JSON object out of `path`. Raises `StoreError` where the file is damaged; `where` in it is for the message."""
+def parse_line(path: Path, line: bytes, where: str = "", key: str = "") -> tuple[Any, bool]:
+    """The object of one line, and whether it was sealed. Raises `DamagedFile`; `where` in the file is for the message."""
+    whole = is_whole(line, key)
+    if whole is False:
+        raise DamagedFile(path, f"{where}its checksum is wrong, or it is another trial's")
+    value = parse_json(path, line, where, is_trusted=bool(whole))
+    value.pop("crc32", None)
+    return value, bool(whole)
+
+
+def parse_json(
+    path: Path, text: bytes, where: str = "", *, is_trusted: bool = False
+) -> dict[str, Any]:
+    """One JSON object out of `path`. Raises `DamagedFile`; `where` in it is for the message."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=None if is_trusted else _refuse_constant)
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
-    except ValueError as error:
-        hint = "restore it, or remove it: all goes on as if it had not been written yet"
-        raise StoreError(f"{path} is damaged ({where}{error}); {hint}") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(path, f"{where}{error}") from error
     return value
+
+
+def read_file(path: Path) -> bytes:
+    """Content of a file of the store. Raises `FileNotFoundError`, and `DamagedFile` where that one file cannot be read."""
+    try:
+        return read_regular(path, MOST_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # on a network share: it was replaced from another host
+            return read_regular(path, MOST_BYTES)
+        if error.errno == errno.ENOTDIR and not path.parent.parent.is_dir():
+            raise  # not one trial's folder is a file, but the store itself
+        if isinstance(error, NotAFile) or error.errno in _UNREADABLE:
+            raise DamagedFile(path, str(error.strerror)) from error
+        raise
+
+
+def make_way(path: Path) -> None:
+    """Set aside what is no file in a file's place, such as a folder, a pipe, or a link to nowhere."""
+    if path.is_file() or not os.path.lexists(path):
+        return
+    set_aside(path)
+
+
+def set_aside(path: Path) -> None:
+    """Give what is in the way another name: it may be somebody's. Raises `OSError`."""
+    aside, number = path.with_name(f"{path.name}.damaged"), 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+    os.rename(path, aside)
+    note(DamagedFile(path, f"set aside as {aside.name}"))
+
+
+def clear_litter(folder: Path) -> None:
+    """Remove temporary files in `folder` whose process is dead, or cannot be asked and is long past."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return  # nothing to clear, and whoever needs the folder says what is wrong with it
+    for entry in entries:
+        if _is_litter(entry):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_litter(entry: "os.DirEntry[str]") -> bool:
+    found = _LITTER.fullmatch(entry.name)
+    if not found and not _OLD_LITTER.fullmatch(entry.name):
+        return False
+    try:
+        is_old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _LITTER_SECONDS
+    except FileNotFoundError:
+        return False  # its process has just made it the file that it was meant for
+    if found and found["machine"] == machine_token():
+        return started(int(found["pid"])) is None
+    return is_old
+
+
+def _write(
+    path: Path, flags: int, content: bytes, mode: int, *, cut: bool = False, force: bool = True
+) -> None:
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    try:
+        refuse_other_than_files(descriptor, path)
+        if cut:
+            _cut_torn_tail(descriptor)
+        while content:
+            content = content[os.write(descriptor, content) :]
+        if force:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _cut_torn_tail(descriptor: int) -> None:
@@ -107,3 +247,25 @@ def _cut_torn_tail(descriptor: int) -> None:
         return
     content = os.pread(descriptor, size, 0)
     os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+
+
+def _refuse_newer(path: Path, content: bytes, value: Mapping[str, Any], newest: int) -> None:
+    """Raise `NewerFile`; one whose checksum says that only the number was changed is damaged."""
+    number = value.get("format", 1)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise DamagedFile(path, f"its format is {number!r}")
+    if number <= newest:
+        return
+    ours = content.replace(b'"format": %d' % number, b'"format": %d' % newest, 1)
+    if is_whole(ours):
+        raise DamagedFile(path, "its checksum is wrong")
+    raise NewerFile(path, f"the format {number}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def cannot_write(error: OSError, path: Path) -> StoreError:
+    """The sentence about a file that could not be written."""
+    return StoreError(f"cannot write {error.filename or path}: {error.strerror or error}")

@@ -1,29 +1,52 @@
 """One driver at a time: a lease on the sweep that names its holder and expires by itself.
 
 Workers watch it too: a lease that was taken over, or that nobody renews any more, tells a worker whose driver died to save
-and stop.
+and stop. Whoever held the sweep stays in `sessions.jsonl`: a driver that slept through its lease sees there that another came,
+even if that one has ended and its lease is gone.
 """
 
-import fcntl
+import os
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 
-from orchestrator.errors import StoreError, SweepInUse
-from orchestrator.store.files import read_json, write_json
+from orchestrator.errors import DamagedFile, StoreError, SweepInUse
+from orchestrator.store.damage import note
+from orchestrator.store.files import (
+    cannot_write,
+    clear_litter,
+    load_json,
+    make_way,
+    write_json,
+)
+from orchestrator.store.locks import locked
+from orchestrator.store.processes import machine, started
+from orchestrator.store.records import LeaseRecord, check
+from orchestrator.store.sessions import Session, add_session, successor
 
 RENEW_SECONDS = 5.0
 EXPIRY_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+
+
+class Life(Enum):
+    """What can be said of a lease's holder from here."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    """Its process is gone."""
+    UNKNOWN = "unknown"
+    """It has not been heard of for long by this clock: it may be dead, stopped, or have another clock."""
 
 
 @dataclass(frozen=True)
@@ -40,51 +63,98 @@ class LeaseHolder:
     renewed: float
     stopping: bool = False
     """The driver asks its workers to save and stop."""
+    machine: str = ""
+    """Tells its host from another of the same name; empty in leases of older versions."""
+
+    @property
+    def life(self) -> Life:
+        """Known where its process can be looked at; elsewhere from the age of its last word."""
+        is_fresh = abs(time.time() - self.renewed) <= EXPIRY_SECONDS
+        if not self.is_here:
+            return Life.ALIVE if is_fresh else Life.UNKNOWN
+        began = started(self.pid)
+        if began is None:
+            return Life.DEAD
+        if not self.machine:  # an older version wrote the time that the wall clock showed
+            with suppress(psutil.NoSuchProcess):
+                began = psutil.Process(self.pid).create_time()
+        is_it = abs(began - self.process_started) < 1.0
+        return Life.ALIVE if is_fresh and is_it else Life.UNKNOWN
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process is one of this machine."""
+        return self.machine == machine() if self.machine else self.host == socket.gethostname()
 
     @property
     def is_alive(self) -> bool:
-        """Whether a driver still stands behind it: known at once on the same host, from its age elsewhere."""
-        if time.time() - self.renewed > EXPIRY_SECONDS:
-            return False
-        if self.host != socket.gethostname():
-            return True
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) < 1.0
-        except psutil.NoSuchProcess:
-            return False
+        """Whether a driver still stands behind it, as far as one look can tell."""
+        return self.life is Life.ALIVE
 
 
 def read_lease(sweep_path: Path) -> LeaseHolder | None:
-    """Who holds the sweep, dead or alive; none where nobody does."""
+    """Who holds the sweep, dead or alive; none where nobody does. Raises `DamagedFile`."""
+    path = sweep_path / "lease.json"
     try:
-        return LeaseHolder(**read_json(sweep_path / "lease.json"))
+        found, is_sealed = load_json(path)
     except FileNotFoundError:
         return None
-    except TypeError as error:  # keys of another version
-        raise StoreError(
-            f"{sweep_path / 'lease.json'} is damaged ({error}); remove it if no driver is at work"
-        ) from error
+    check(LeaseRecord, path, found, is_sealed)
+    known = {field.name for field in fields(LeaseHolder)}
+    return LeaseHolder(**{name: value for name, value in found.items() if name in known})
+
+
+def live_holder(sweep_path: Path) -> LeaseHolder | None:
+    """The driver at work on the sweep, if one is; a damaged lease is noted and counts as nobody's."""
+    try:
+        holder = read_lease(sweep_path)
+    except DamagedFile as damage:
+        note(damage)
+        return None
+    return holder if holder and holder.is_alive else None
 
 
 def live_session(sweep_path: Path) -> str | None:
     """The session of the driver at work on the sweep, if one is."""
-    holder = read_lease(sweep_path)
-    return holder.session if holder and holder.is_alive else None
+    holder = live_holder(sweep_path)
+    return holder.session if holder else None
+
+
+def refuse_a_sweep_taken_over(sweep_path: Path, session: str) -> None:
+    """Raise `SweepInUse` where another driver holds the sweep, or has held it since `session` began to."""
+    later = successor(sweep_path, session)
+    if later:
+        raise SweepInUse(_taken_over(sweep_path.name, later))
+    try:
+        holder = read_lease(sweep_path)
+    except DamagedFile:
+        return  # it is renewed in a moment
+    if holder and holder.session != session:
+        raise SweepInUse(in_use(sweep_path.name, holder))
 
 
 class Lease:
-    """Held while a driver works: `with Lease(path) as lease: ...`. Raises `SweepInUse` where another driver is at work."""
+    """Held while a driver works: `with Lease(path) as lease: ...`.
+
+    Raises `SweepInUse` where another driver is at work, and at the end where another took the sweep over.
+    """
 
     def __init__(self, sweep_path: Path) -> None:
         self._sweep_path = sweep_path
         self._path = sweep_path / "lease.json"
-        now = time.time()
-        me = psutil.Process()
+        now, pid = time.time(), os.getpid()
         self._holder = LeaseHolder(
-            uuid.uuid4().hex, socket.gethostname(), me.pid, me.create_time(), now, now
+            uuid.uuid4().hex,
+            socket.gethostname(),
+            pid,
+            started(pid) or 0.0,
+            now,
+            now,
+            machine=machine(),
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._released = threading.Event()
+        self._is_lost = False
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
 
     @property
@@ -93,14 +163,23 @@ class Lease:
         return self._holder.session
 
     def __enter__(self) -> Self:
-        self._refuse_one_with_another_clock()
-        with self._alone():
-            self._refuse_a_second_driver()
-            self._write()
-        time.sleep(
-            0.05
-        )  # on a share without locks: of two that found the same dead lease, the first to write sees that it lost
+        self._wait_for_a_sign_of_life()
+        try:
+            with self._alone():
+                self._refuse_a_second_driver()
+                add_session(self._sweep_path, self.session, self._holder.host, self._holder.pid)
+                self._write()
+        except OSError as error:
+            raise cannot_write(error, self._path) from error
+        # on a share without locks: of two that found the same dead lease, the first to write sees that it lost
+        time.sleep(0.05)
         self._refuse_a_second_driver()
+        for folder in (
+            self._sweep_path,
+            self._sweep_path / "trials",
+            self._sweep_path / "searches",
+        ):
+            clear_litter(folder)
         self._thread.start()
         return self
 
@@ -110,76 +189,100 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._released.is_set():
+            return
         self._released.set()
         self._thread.join()
-        holder = read_lease(self._sweep_path)
-        if holder and holder.session == self.session:
-            self._path.unlink(missing_ok=True)
+        # where it cannot be released it expires; what ended the work is told rather than that
+        with suppress(OSError, StoreError), self._alone():
+            holder = read_lease(self._sweep_path)
+            if holder and holder.session == self.session:
+                self._path.unlink(missing_ok=True)
+        if error is None:
+            refuse_a_sweep_taken_over(self._sweep_path, self.session)
 
     def ask_workers_to_stop(self) -> None:
-        """Tell every worker of this session to save its checkpoint and end."""
-        self._write(stopping=True)
+        """Tell every worker of this session to save its checkpoint and end, at the next renewal at the latest."""
+        self._holder = replace(self._holder, stopping=True)
+        with suppress(OSError, StoreError):
+            self._renew()
 
-    def _refuse_one_with_another_clock(self) -> None:
-        """A lease from another host may look expired by the clock of this one, and be renewed all the while."""
-        first = found = read_lease(self._sweep_path)
+    def _wait_for_a_sign_of_life(self) -> None:
+        """A holder that looks dead by this clock may have another one, and a damaged lease may be renewed all the while.
+
+        Raises `SweepInUse` where it changes.
+        """
+        first = found = self._look()
         end = time.monotonic() + 2 * RENEW_SECONDS
-        while (
-            first
-            and found
-            and not found.is_alive
-            and found.host != socket.gethostname()
-            and time.monotonic() < end
-        ):
-            if (found.session, found.renewed) != (first.session, first.renewed):
-                raise SweepInUse(
-                    f"{in_use(self._sweep_path.name, found)}; the clocks of the two hosts differ"
-                )
+        while _is_doubtful(found) and time.monotonic() < end:
             time.sleep(_LOOK_SECONDS)
-            found = read_lease(self._sweep_path)
+            found = self._look()
+            if isinstance(found, LeaseHolder) and found != first:
+                clocks = "" if found.is_here else "; the clocks of the two hosts differ"
+                raise SweepInUse(f"{in_use(self._sweep_path.name, found)}{clocks}")
+
+    def _look(self) -> LeaseHolder | str | None:
+        """The holder; where the lease is damaged, why."""
+        try:
+            return read_lease(self._sweep_path)
+        except DamagedFile as damage:
+            return damage.why
 
     def _refuse_a_second_driver(self) -> None:
-        holder = read_lease(self._sweep_path)
-        if holder and holder.is_alive and holder.session != self.session:
+        holder = self._look()
+        if isinstance(holder, LeaseHolder) and holder.is_alive and holder.session != self.session:
             raise SweepInUse(in_use(self._sweep_path.name, holder))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Between looking and writing nobody else may write. The operating system forgets the lock of a process that dies; on a
-        network share it holds between hosts as far as the share has locks.
-        """
-        with (self._sweep_path / ".lease.lock").open("w") as file:
-            with suppress(OSError):  # a share without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
+        """Between looking and writing nobody else may write."""
+        lock = self._sweep_path / ".lease.lock"
+        make_way(lock)
+        with locked(lock):
             yield
 
-    def _write(self, stopping: bool = False) -> None:
-        with self._lock:
-            self._holder = replace(
-                self._holder, renewed=time.time(), stopping=self._holder.stopping or stopping
-            )
-            write_json(self._path, asdict(self._holder))
+    def _write(self) -> None:
+        self._holder = replace(self._holder, renewed=time.time())
+        write_json(self._path, asdict(self._holder))
+
+    def _renew(self) -> None:
+        """Say that this driver lives, unless another has taken its place: that one's lease is left alone."""
+        with self._lock, self._alone():
+            try:
+                refuse_a_sweep_taken_over(self._sweep_path, self.session)
+            except SweepInUse:
+                self._is_lost = True
+                return
+            self._write()
 
     def _keep_renewing(self) -> None:
-        while not self._released.wait(RENEW_SECONDS):
-            try:
-                with self._alone():
-                    holder = read_lease(self._sweep_path)
-                    if holder and holder.session != self.session:
-                        return  # expired while this process was suspended; the workers and the queue see the same and stop
-                    self._write()
-            except (
-                OSError,
-                StoreError,
-            ):  # a full disk, a share that hangs: it may work again before the lease expires
-                continue
+        while not self._is_lost and not self._released.wait(RENEW_SECONDS):
+            # a full disk, a share that hangs: it may work again before the lease expires
+            with suppress(OSError, StoreError):
+                self._renew()
+
+
+def _is_doubtful(found: LeaseHolder | str | None) -> bool:
+    return isinstance(found, str) or (found is not None and found.life is Life.UNKNOWN)
 
 
 def in_use(sweep: str, holder: LeaseHolder) -> str:
     """Who is at work on the sweep, in a sentence."""
-    where = f"process {holder.pid} on {holder.host}"
-    age = f"for {time.time() - holder.acquired:.0f} s, last heard of {time.time() - holder.renewed:.0f} s ago"
+    now = time.time()
+    heard = f"last heard of {now - holder.renewed:.0f} s ago"
+    if holder.renewed - now > RENEW_SECONDS:
+        heard = f"by a clock that is {holder.renewed - now:.0f} s ahead of this one"
+    age = f"for {max(0.0, now - holder.acquired):.0f} s, {heard}"
     return (
-        f"sweep '{sweep}' is being worked on by {where} ({age}); wait for it, stop it, or, if that host is gone, "
-        f"try again in {EXPIRY_SECONDS:.0f} s, when its lease expires"
+        f"sweep '{sweep}' is being worked on by process {holder.pid} on {holder.host} ({age}); wait for it, stop it, or, if "
+        f"that host is gone, try again in {EXPIRY_SECONDS:.0f} s, when its lease expires"
+    )
+
+
+def _taken_over(sweep: str, later: Session) -> str:
+    when = time.strftime("%X", time.localtime(later.time))
+    return (
+        f"sweep '{sweep}' was taken over at {when} by process {later.pid} on {later.host}, while this process was not heard of "
+        "(stopped, suspended, or cut off from the store); what it had finished is kept, and the rest is that driver's: "
+        "`orchestrator status` shows how far it is"
     )

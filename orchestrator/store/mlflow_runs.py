@@ -1,8 +1,13 @@
 """The store's note of which MLflow run shows which trial."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from orchestrator.store.files import read_json
+from orchestrator.errors import DamagedFile
+from orchestrator.store.damage import note
+from orchestrator.store.files import load_json
+from orchestrator.store.records import RunsRecord, check
 from orchestrator.store.store import Store
 from orchestrator.trial import TrialSpec
 
@@ -14,9 +19,19 @@ def run_key(trial: TrialSpec) -> str:
 
 def mlflow_run_ids(store: Store, sweep: str) -> Mapping[str, str]:
     """The MLflow run of each trial that has one, by `run_key`."""
-    try:
-        content = read_json(store.sweep_path(sweep) / "mlflow_runs.json")
-    except FileNotFoundError:
-        return {}
-    runs: Mapping[str, str] = content["runs"]
+    content = read_runs(store.sweep_path(sweep) / "mlflow_runs.json")
+    runs: Mapping[str, str] = content["runs"] if content else {}
     return runs
+
+
+def read_runs(path: Path) -> Mapping[str, Any] | None:
+    """Content of the note; none where there is none, or it is damaged."""
+    try:
+        content, is_sealed = load_json(path)
+        check(RunsRecord, path, content, is_sealed)
+    except FileNotFoundError:
+        return None
+    except DamagedFile as damage:
+        note(damage)
+        return None
+    return content

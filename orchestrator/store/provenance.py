@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store.files import write_whole
+from orchestrator.store.files import cannot_write, make_way, write_whole
 
 _PACKAGES = (
     "ablation-orchestrator",
@@ -22,25 +22,76 @@ _PACKAGES = (
 )
 
 
+NOT_KNOWN = "not known"
+"""Of `git_diff`: git did not answer in time, or what it said could not be kept."""
+_GIT_SECONDS = 10.0
+_SECRETS = (
+    "*.env",
+    ".env*",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "id_*",
+    "*secret*",
+    "*credential*",
+    "*token*",
+)
+"""Names of files whose content is kept out of patches; a store is copied, and shared with others."""
+
+
+class _NoAnswer(Exception):
+    """Git did not answer in time."""
+
+
 def provenance(folder: Path, sweep_path: Path) -> Mapping[str, Any]:
     """Python, packages, and the git commit of the repository that `folder` is in, if it is in one.
 
-    What is not committed is kept as a patch in the sweep's folder, once for all trials; `git_diff` names it.
+    What is not committed is kept as a patch in the sweep's folder, once for all trials, readable by its owner alone; `git_diff`
+    names it. Files whose names sound like secrets are only named.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
-    diff = _git(
-        folder, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD"
-    )  # whatever the user's settings are
-    name = f"uncommitted-{sha256(diff).hexdigest()[:8]}.patch" if diff else None
-    if diff and name and not (sweep_path / name).exists():
-        write_whole(sweep_path / name, diff)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-        "git_commit": commit.decode().strip() if commit else None,
-        "git_diff": name,
+        **_state_of_code(folder, sweep_path),
     }
+
+
+def _state_of_code(folder: Path, sweep_path: Path) -> Mapping[str, Any]:
+    state: dict[str, Any] = {"git_commit": None, "git_diff": None}
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        if commit is None:
+            return state
+        state["git_commit"] = commit.decode().strip()
+        left_out = [f":(exclude,icase,top,glob)**/{name}" for name in _SECRETS]
+        changed = _git(folder, "diff", "--name-only", "-z", "HEAD") or b""
+        # whatever the user's settings are
+        options = ("--binary", "--no-color", "--no-ext-diff", "HEAD", "--", ":(top)", *left_out)
+        diff = _git(folder, "diff", *options) or b""
+        kept = _git(folder, "diff", "--name-only", "-z", *options[3:]) or b""
+    except _NoAnswer:
+        return state | {"git_diff": NOT_KNOWN}
+    secrets = set(changed.split(b"\0")) - set(kept.split(b"\0"))
+    if secrets:
+        state["git_diff_without"] = sorted(name.decode(errors="replace") for name in secrets)
+        diff += b"".join(b"# changed, and not kept: %s\n" % name for name in sorted(secrets))
+    if diff:
+        state["git_diff"] = _kept(diff, sweep_path)
+    return state
+
+
+def _kept(diff: bytes, sweep_path: Path) -> str:
+    """Name of the patch in the sweep's folder. Raises `StoreError`."""
+    name = f"uncommitted-{sha256(diff).hexdigest()[:8]}.patch"
+    path = sweep_path / name
+    if not path.is_file():
+        try:
+            make_way(path)
+            write_whole(path, diff, mode=0o600)
+        except OSError as error:
+            raise cannot_write(error, path) from error
+    return name
 
 
 def _version(package: str) -> str | None:
@@ -51,10 +102,12 @@ def _version(package: str) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
+    """What git says; none where there is no git, or no repository. Raises `_NoAnswer`."""
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=10, check=True
-        )
+        done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True)
+    except subprocess.TimeoutExpired as error:
+        raise _NoAnswer from error
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or no repository
+        return None
     return done.stdout or None

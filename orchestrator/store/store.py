@@ -1,287 +1,45 @@
 """Trial directories on a path that all nodes see: the one truth about what was trained.
 
     <root>/<sweep>/sweep.yaml                 the spec as last submitted, byte for byte
+    <root>/<sweep>/submitted.json             digests of it and of the modules that it names
     <root>/<sweep>/lease.json                 who is at work on the sweep (`orchestrator.store.lease`)
+    <root>/<sweep>/sessions.jsonl             who was, in order
     <root>/<sweep>/declarations.jsonl         each version of the spec, and when it was submitted first
     <root>/<sweep>/looks.jsonl                seeds whose results were shown in full, each declaration once
-    <root>/<sweep>/trials/<trial>-<8 hex>/
-        trial.json        what to do, and where it came from
-        attempts.jsonl    a line when an attempt starts, a line when it ends
-        metrics.jsonl     append-only, keyed by iteration
-        checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
-        result.json       written once, last, whole
+    <root>/<sweep>/trials/<trial>-<8 hex>/    a trial (`orchestrator.store.trial_directory`)
+    <root>/.claims/<fingerprint>.json         which sweep trains it at this moment (`orchestrator.store.claims`)
 
 A trial's state is derived from these files and kept nowhere else.
 """
 
 import os
-import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from orchestrator.errors import StoreError, UsageError, did_you_mean_one_of
-from orchestrator.pruning import Curve, Pruning
+from orchestrator.errors import (
+    DamagedFile,
+    NewerFile,
+    StoreError,
+    UsageError,
+    did_you_mean_one_of,
+)
+from orchestrator.pruning import Curve
+from orchestrator.store.damage import note
 from orchestrator.store.files import (
-    append_json_line,
-    parse_json,
+    cannot_write,
+    make_way,
+    read_file,
     read_json,
-    read_json_lines,
+    temporary_path,
     write_json,
     write_whole,
 )
-from orchestrator.trial import SEARCHED, Outcome, State, TrialRecord, TrialSpec
-
-RESULT_FORMAT = 1
-_TAIL_BYTES = 16_384
-"""More than one line of metrics mostly needs."""
-
-
-class TrialDirectory:
-    """The files of one trial."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def attempts_path(self) -> Path:
-        """A line when an attempt starts, a line when it ends."""
-        return self.path / "attempts.jsonl"
-
-    @property
-    def metrics_path(self) -> Path:
-        """A line for each evaluation."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def result_path(self) -> Path:
-        """There when the trial is done."""
-        return self.path / "result.json"
-
-    @property
-    def stack_path(self) -> Path:
-        """Where each thread stood when an attempt was ended for its time limit."""
-        return self.path / "stack_at_time_limit.txt"
-
-    @property
-    def memory_path(self) -> Path:
-        """How much an attempt had taken when it was ended for its memory limit."""
-        return self.path / "memory_at_limit.txt"
-
-    def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
-        """Say what is to be done, before a worker begins."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(
-            self.path / "trial.json", {"format": 1, **trial.to_json(), "provenance": provenance}
-        )
-
-    def read_trial(self) -> TrialSpec:
-        """What `write_trial` wrote."""
-        return TrialSpec.from_json(read_json(self.path / "trial.json"))
-
-    def provenance(self) -> Mapping[str, Any]:
-        """What code and packages it was made with; empty where nothing says so any more."""
-        try:
-            return dict(read_json(self.path / "trial.json").get("provenance", {}))
-        except FileNotFoundError:
-            return {}
-
-    def start_attempt(self, session: str, where: Mapping[str, Any]) -> int:
-        """Begin the next attempt and return its number, from 1; an attempt that vanished is closed first."""
-        events = list(read_json_lines(self.attempts_path))
-        if events and events[-1]["event"] == "start":
-            self.end_attempt(events[-1]["attempt"], *self.vanished())
-        number = 1 + len([event for event in events if event["event"] == "start"])
-        line = {
-            "event": "start",
-            "attempt": number,
-            "session": session,
-            **where,
-            "time": time.time(),
-        }
-        append_json_line(self.attempts_path, line)
-        return number
-
-    def end_attempt(
-        self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None
-    ) -> None:
-        """Say how an attempt ended."""
-        line = {
-            "event": "end",
-            "attempt": number,
-            "outcome": outcome,
-            "cause": cause,
-            "time": time.time(),
-        }
-        is_known = (
-            outcome.is_result
-        )  # from result.json, or of one that was pruned from its curve: both are on disk
-        append_json_line(
-            self.attempts_path,
-            line | ({"traceback": traceback} if traceback else {}),
-            force=not is_known,
-        )
-
-    def vanished(self) -> tuple[Outcome, str]:
-        """How an attempt ended that left no line about it, and why: at one of its limits a process has no time for last words."""
-        if self.memory_path.exists():
-            return Outcome.OUT_OF_MEMORY, self.memory_path.read_text()
-        if self.stack_path.exists() and self.stack_path.stat().st_size:
-            return Outcome.TIMED_OUT, f"over its time limit; where it stood is in {self.stack_path}"
-        return Outcome.LOST, "its process or node died"
-
-    def write_result(self, outcome: Outcome, content: Mapping[str, Any]) -> None:
-        """Declare the trial done. The last thing that is ever written here."""
-        write_json(
-            self.result_path,
-            {"format": RESULT_FORMAT, "outcome": outcome, **content, "time": time.time()},
-        )
-
-    def metrics(self) -> Iterator[dict[str, Any]]:
-        """`{"iteration", "time", "metrics"}` of every evaluation so far, in order."""
-        return read_json_lines(self.metrics_path)
-
-    def last_metrics(self) -> dict[str, Any] | None:
-        """The newest of `metrics`, without reading them all."""
-        try:
-            with self.metrics_path.open("rb") as file:
-                start = os.fstat(file.fileno()).st_size
-                lines: list[bytes] = []
-                while len(lines) < 3 and start > 0:  # else the last whole one may have begun before
-                    start = max(0, start - _TAIL_BYTES)
-                    file.seek(start)
-                    lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            return None
-        return parse_json(self.metrics_path, lines[-2]) if len(lines) > 1 else None
-
-    def curve(self, metric: str) -> Curve:
-        """A metric by epoch, as far as it was measured."""
-        lines = [(line["metrics"], line["iteration"]) for line in self.metrics()]
-        return {
-            epoch_of(metrics, iteration): metrics[metric]
-            for metrics, iteration in lines
-            if metric in metrics
-        }
-
-    def newest_attempt(self, session: str) -> list[dict[str, Any]]:
-        """The lines of the newest attempt: its start, and its end if it has one; none where another driver began it."""
-        events = list(read_json_lines(self.attempts_path))
-        starts = [index for index, event in enumerate(events) if event["event"] == "start"]
-        return events[starts[-1] :] if starts and events[starts[-1]]["session"] == session else []
-
-    def record(
-        self, live_session: str | None = None, pruning: Pruning | None = None
-    ) -> TrialRecord:
-        """What the files say; `live_session` is that of a driver that is alive, if one is, and `pruning` what stops it early."""
-        if done := self.record_of_done(pruning):
-            return done
-        last = self.last_metrics()
-        events = list(read_json_lines(self.attempts_path))
-        record = TrialRecord(
-            State.PENDING,
-            attempts=sum(event["event"] == "start" for event in events),
-            iteration=last["iteration"] if last else 0,
-            epoch=last["metrics"].get("epoch", last["iteration"]) if last else 0.0,
-            path=str(self.path),
-            hosts=next(
-                (hosts_of(event) for event in reversed(events) if event["event"] == "start"), ()
-            ),
-        )
-        if not events:
-            return record
-        final = events[-1]
-        if (
-            final["event"] == "start"
-            and live_session is not None
-            and final["session"] == live_session
-        ):
-            return replace(record, state=State.RUNNING)
-        if final["event"] == "start":
-            outcome, cause = self.vanished()
-        else:
-            outcome, cause = Outcome(final["outcome"]), final["cause"]
-        state = State.FAILED if outcome.is_failure else State.INTERRUPTED
-        return replace(
-            record, state=state, outcome=outcome, cause=cause, traceback=final.get("traceback", "")
-        )
-
-    def record_of_done(self, pruning: Pruning | None = None) -> TrialRecord | None:
-        """Of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done.
-
-        What `pruning` stops early is done there, whether it has stopped or has gone on for somebody else.
-        """
-        if pruning and (pruned := self.record_of_pruned(pruning)):
-            return pruned
-        try:
-            result = read_json(self.result_path)
-        except FileNotFoundError:
-            return None
-        return TrialRecord(
-            State.DONE,
-            _known_outcome(self.result_path, result),
-            result.get("cause"),
-            attempts=result.get("attempts", 1),
-            iteration=result.get("iterations", 0),
-            epoch=float(result.get("epochs") or result.get("metrics", {}).get("epoch", 0.0)),
-            result=result,
-            path=str(self.path),
-        )
-
-    def record_of_pruned(self, pruning: Pruning) -> TrialRecord | None:
-        """The trial as far as `pruning` lets it get; none where it is not stopped, or not yet."""
-        curve = self.curve(pruning.metric)
-        epoch = pruning.epoch_of(curve)
-        if epoch is None:
-            return None
-        lines = [
-            line for line in self.metrics() if epoch_of(line["metrics"], line["iteration"]) <= epoch
-        ]
-        last = lines[-1]
-        result = {
-            "outcome": Outcome.PRUNED,
-            "metrics": last["metrics"],
-            "iterations": last["iteration"],
-            "epochs": epoch,
-            "seconds": sum(line["metrics"].get("time/epoch_seconds", 0.0) for line in lines),
-            "time": last["time"],
-        }
-        return TrialRecord(
-            State.DONE,
-            Outcome.PRUNED,
-            pruning.cause(curve, epoch),
-            attempts=sum(
-                event["event"] == "start" for event in read_json_lines(self.attempts_path)
-            ),
-            iteration=last["iteration"],
-            epoch=float(epoch),
-            result=result,
-            path=str(self.path),
-        )
-
-
-class MetricsLog:
-    """Appends a trial's metrics; replaying an iteration adds nothing."""
-
-    def __init__(self, directory: TrialDirectory) -> None:
-        self._path = directory.metrics_path
-        last = directory.last_metrics()
-        self._iteration = last["iteration"] if last else -1
-
-    def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
-        """Append the metrics of one iteration. Raises `StoreError` where the store cannot be written."""
-        if iteration <= self._iteration:
-            return
-        try:
-            append_json_line(
-                self._path, {"iteration": iteration, "time": time.time(), "metrics": dict(metrics)}
-            )
-        except OSError as error:
-            raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
-        self._iteration = iteration
+from orchestrator.store.metrics_file import MetricsLog as MetricsLog
+from orchestrator.store.metrics_file import epoch_of as epoch_of
+from orchestrator.store.trial_directory import TrialDirectory as TrialDirectory
+from orchestrator.store.trial_directory import hosts_of as hosts_of
+from orchestrator.trial import SEARCHED, TrialRecord, TrialSpec
 
 
 class Store:
@@ -289,14 +47,16 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._listed: dict[str, list[Path]] | None = None
+        self._looked_at: dict[str, int] = {}
 
     def prepare(self, sweep: str) -> None:
         """Make sure that the sweep's folder is there and can be written. Raises `StoreError`."""
         trials = self.sweep_path(sweep) / "trials"
-        token = trials / f".writable-{uuid.uuid4().hex}"
+        token = temporary_path(trials / "writable")
         try:
             trials.mkdir(parents=True, exist_ok=True)
-            write_whole(token, b"")
+            os.close(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             token.unlink()
         except OSError as error:
             message = f"cannot write the store at {self.root}: {error.strerror}; choose another with --store"
@@ -307,7 +67,10 @@ class Store:
         return self.root / sweep
 
     def spec_path(self, sweep: str) -> Path:
-        """The spec of a sweep as last submitted. Raises `UsageError` where the store has no such sweep."""
+        """The spec of a sweep as last submitted.
+
+        Raises `UsageError` where the store has no such sweep, and `StoreError` where the spec is not whole.
+        """
         path = self.sweep_path(sweep) / "sweep.yaml"
         if not path.is_file():
             known = sorted(spec.parent.name for spec in self.root.glob("*/sweep.yaml"))
@@ -315,14 +78,48 @@ class Store:
             raise UsageError(
                 f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"
             )
+        known_digests = self._submitted(sweep).get("sweep.yaml")
+        if known_digests and sha256(read_file(path)).hexdigest() not in known_digests:
+            why = "it is not as it was submitted"
+            hint = "name the sweep's own file instead; to `run` it puts it here again"
+            raise StoreError(f"{path} is damaged ({why}); {hint}")
         return path
 
     def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:
-        """Keep the spec as submitted, and beside it the modules that it names: workers on every node import them from here."""
-        for name, source in {"sweep.yaml": content, **(code or {})}.items():
-            path = self.sweep_path(sweep) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, source)
+        """Keep the spec as submitted, and beside it the modules that it names: workers on every node import them from here.
+
+        Raises `StoreError`.
+        """
+        files = {"sweep.yaml": content, **(code or {})}
+        digests = {name: [sha256(source).hexdigest()] for name, source in files.items()}
+        before = self._submitted(sweep)
+        about = self.sweep_path(sweep) / "submitted.json"
+        try:
+            if digests != before:  # a crash in between leaves files of which each is known
+                either = {name: digest + before.get(name, []) for name, digest in digests.items()}
+                write_json(about, {"format": 2, "sha256": either})
+            for name, source in files.items():
+                path = self.sweep_path(sweep) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                make_way(path)
+                write_whole(path, source)
+            write_json(about, {"format": 2, "sha256": digests})
+        except OSError as error:
+            raise cannot_write(error, about) from error
+
+    def _submitted(self, sweep: str) -> dict[str, list[str]]:
+        """Digests by name of what was submitted; empty where nothing says so."""
+        path = self.sweep_path(sweep) / "submitted.json"
+        try:
+            found = read_json(path, newest=2)["sha256"]
+            return {str(name): [str(digest) for digest in many] for name, many in found.items()}
+        except FileNotFoundError:
+            return {}
+        except DamagedFile as damage:
+            note(damage)
+        except (KeyError, AttributeError, TypeError):
+            note(DamagedFile(path, "it does not name what was submitted"))
+        return {}
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:
         """Where the trial's files are, or will be."""
@@ -331,35 +128,63 @@ class Store:
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
         own = self.directory(trial)
-        if done := own.record_of_done(trial.pruning):
-            return done
-        for path in self._directories.get(trial.fingerprint[:8], []):
-            done = TrialDirectory(path).record_of_done(trial.pruning) if path != own.path else None
-            if done and _fingerprint_of(path) == trial.fingerprint:
-                return done
+        try:
+            if done := self.record_of_done(trial):
+                return done.judged(trial)
+        except NewerFile as newer:
+            return own.record_of_newer(newer)
         return own.record(live_session, trial.pruning)
+
+    def record_of_done(self, trial: TrialSpec) -> TrialRecord | None:
+        """Record of the trial where it is done, there or as another's. Raises `NewerFile` where only a newer version knows."""
+        own = self.directory(trial)
+        done = own.record_of_done(trial.pruning)
+        if done and _is_of(done, trial):
+            return done
+        for path in self._directories().get(trial.fingerprint[:8], []):
+            if path == own.path:
+                continue
+            other = _done_elsewhere(path, trial)
+            if other:
+                return other
+        return None
 
     def searched_as(self, trial: TrialSpec) -> list[str]:
         """The trials of searches, in any sweep, that are the same training: `sweep/variant@3-seed0`."""
         return [
             f"{path.parent.parent.name}/{path.name.rpartition('-')[0]}"
-            for path in self._directories.get(trial.fingerprint[:8], [])
-            if SEARCHED in path.name and _fingerprint_of(path) == trial.fingerprint
+            for path in self._directories().get(trial.fingerprint[:8], [])
+            if SEARCHED in path.name and _fingerprint_in(path) == trial.fingerprint
         ]
 
-    @cached_property
-    def _directories(self) -> dict[str, list[Path]]:
-        """Those of all trials, by the first digits of their fingerprint. Listed once: a driver knows its own trials itself."""
-        found: dict[str, list[Path]] = {}
-        for trials in sorted(self.root.glob("*/trials")):
-            for name in sorted(os.listdir(trials)):
-                found.setdefault(name.rpartition("-")[2], []).append(trials / name)
+    def look_again(self) -> None:
+        """Forget which trials the other sweeps of the store have, where they have more by now."""
+        self._listed = self._listed if self._looked_at == self._ages() else None
+
+    def _ages(self) -> dict[str, int]:
+        found = {}
+        for trials in self.root.glob("*/trials"):
+            try:
+                found[str(trials)] = trials.stat().st_mtime_ns
+            except OSError:
+                continue
         return found
 
-
-def epoch_of(metrics: Mapping[str, float], iteration: int) -> int:
-    """That these metrics are of; somebody's own training counts in iterations."""
-    return int(metrics.get("epoch", iteration))
+    def _directories(self) -> dict[str, list[Path]]:
+        """Those of all trials, by the first digits of their fingerprint. Listed once: a driver knows its own trials itself."""
+        if self._listed is not None:
+            return self._listed
+        self._looked_at = self._ages()
+        found: dict[str, list[Path]] = {}
+        for trials in sorted(self.root.glob("*/trials")):
+            try:
+                names = sorted(os.listdir(trials))
+            except OSError:
+                continue  # a file, or a folder that is none of ours
+            for name in names:
+                found.setdefault(name.rpartition("-")[2], []).append(trials / name)
+        self._listed = found
+        return found
 
 
 def curve_of(record: TrialRecord, metric: str) -> Curve:
@@ -367,23 +192,31 @@ def curve_of(record: TrialRecord, metric: str) -> Curve:
     return TrialDirectory(Path(record.path)).curve(metric)
 
 
-def hosts_of(start: Mapping[str, Any]) -> Sequence[str]:
-    """Where an attempt runs, from the line of `attempts.jsonl` that it began with: the leader first, each once."""
-    return tuple(dict.fromkeys(filter(None, [start.get("host"), *start.get("other_hosts", [])])))
-
-
-def _known_outcome(path: Path, result: Mapping[str, Any]) -> Outcome:
+def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
     try:
-        return Outcome(result["outcome"])
-    except (KeyError, ValueError) as error:
-        found = result.get("outcome")
-        message = f"{path} has the outcome {found!r}, which this version does not know; was it written by a newer one?"
-        raise StoreError(message) from error
-
-
-def _fingerprint_of(path: Path) -> str | None:
-    try:
-        value = read_json(path / "trial.json")
-    except FileNotFoundError:
+        done = TrialDirectory(path).record_of_done(trial.pruning)
+    except NewerFile:
         return None
-    return str(value["fingerprint"])
+    if done is None or _fingerprint_of(path, done) != trial.fingerprint:
+        return None
+    return done
+
+
+def _is_of(done: TrialRecord, trial: TrialSpec) -> bool:
+    """Whether the result in the trial's folder, whose name has the first digits alone, is the trial's."""
+    result = done.result or {}
+    return bool(result.get("fingerprint", trial.fingerprint) == trial.fingerprint)
+
+
+def _fingerprint_of(path: Path, done: TrialRecord) -> str | None:
+    """From the result, or, where that does not say it, from `trial.json`."""
+    if done.result and "fingerprint" in done.result:
+        return str(done.result["fingerprint"])
+    return _fingerprint_in(path)
+
+
+def _fingerprint_in(path: Path) -> str | None:
+    try:
+        return str(read_json(path / "trial.json").get("fingerprint"))
+    except (FileNotFoundError, DamagedFile):
+        return None

@@ -15,7 +15,7 @@ from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.report.words import search_state, search_text
-from orchestrator.spec.search_space import SEARCH
+from orchestrator.spec.search_space import SEARCH, search_name
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.files import write_json
 from orchestrator.store.lease import live_session
@@ -164,7 +164,7 @@ class MlflowMirror:
                 shape.has_ended([self._record(one)]) for one in reversed(siblings)
             ):  # the last is mostly the last to end
                 records = {one.seed: (one, self._record(one)) for one in siblings}
-                row = make_row(variant, records, self._spec.schema.metric)
+                row = make_row(variant, records, self._spec.reported_metric)
                 self._summarise(
                     experiment, row, [record for _, record in records.values()], is_whole=False
                 )
@@ -233,7 +233,7 @@ class MlflowMirror:
         return self._store.record(trial, self._session)
 
     def _variant_of(self, trial: TrialSpec) -> Variant:
-        name = f"{trial.variant.partition('@')[0]}: search" if trial.is_of_search else trial.variant
+        name = search_name(trial.variant) if trial.is_of_search else trial.variant
         return self._variants[(trial.regime, name)]
 
     def _sync_trial(self, experiment: Experiment, trial: TrialSpec, record: TrialRecord) -> bool:

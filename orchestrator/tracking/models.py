@@ -19,6 +19,9 @@ from orchestrator.store.store import TrialDirectory
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 _NAME = "model"
+_WEIGHTS = "sweep.weights"
+"""Tag of a model: `raw`, or `ema` for the moving average of the weights; an older version logged
+raw ones alone."""
 _DEFAULT_ADDRESS = "MLFLOW_TRACKING_URI"
 
 
@@ -45,16 +48,18 @@ def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
     with _explained(tracking_uri, chosen):
         client = _client(tracking_uri)
         run = client.get_run(run_id)
+        weights = "ema" if chosen.use_ema else "raw"
         for known in client.search_logged_models(
             [run.info.experiment_id], f"source_run_id = '{run_id}'"
         ):
-            if str(known.status) == "READY":
+            if str(known.status) != "READY":
+                client.delete_logged_model(known.model_id)  # we died while it was on its way
+            elif known.tags.get(_WEIGHTS, "raw") == weights:
                 return str(known.model_id)
-            client.delete_logged_model(known.model_id)  # we died while it was on its way
         with TemporaryDirectory() as scratch:
             folder = Path(scratch, _NAME)
             description = _save(folder, run_id, chosen)
-            tags = {"sweep.trial": chosen.trial.name, "sweep.chosen": chosen.why}
+            tags = {"sweep.trial": chosen.trial.name, "sweep.chosen": chosen.why, _WEIGHTS: weights}
             params = dict(run.data.params)
             model = client.create_logged_model(
                 run.info.experiment_id, _NAME, run_id, tags, params, "image classifier"
@@ -109,9 +114,9 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
 
     try:
         classifier, examples = load_classifier(
-            Path(chosen.record.path), chosen.trial.runtime.data_dir
+            Path(chosen.record.path), chosen.trial.runtime.data_dir, use_ema=chosen.use_ema
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UsageError(
             f"the network of {chosen.trial.name} cannot be rebuilt: {error}"
         ) from error

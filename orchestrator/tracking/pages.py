@@ -26,14 +26,10 @@ def address_of(experiment_id: str, page: str = "roadmap") -> str:
 
 def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     """The tags of the experiment that define the pages."""
-    metric = spec.schema.metric.name
+    metric, also = spec.reported_metric.name, spec.reported_metric.also
     columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value"]
-    columns += [*spec.schema.metric.also, "variant/train_seconds"]
-    curves = [
-        name
-        for name in (metric, *spec.schema.metric.also)
-        if name not in ("train/loss", PEAK_MEMORY)
-    ]
+    columns += [*also, "variant/train_seconds"]
+    curves = [name for name in (metric, *also) if name not in ("train/loss", PEAK_MEMORY)]
     by_variant = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "param", "groupByData": "variant"}],

@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from orchestrator.errors import TrackingError, UsageError
-from orchestrator.store.files import read_json
+from orchestrator.store.mlflow_runs import read_runs
 from orchestrator.store.store import Store
 from orchestrator.tracking import without_password
 from orchestrator.tracking.pages import address_of
@@ -29,9 +29,10 @@ def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
         store.root.glob("*/mlflow_runs.json"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     for path in mirrored:
-        known = read_json(path)
+        known = read_runs(path)
         if (
-            sweep in (None, path.parent.name)
+            known
+            and sweep in (None, path.parent.name)
             and "experiment_id" in known
             and known["tracking_uri"] == without_password(tracking_uri)
         ):

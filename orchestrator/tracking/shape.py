@@ -53,19 +53,20 @@ def road_names(variants: Sequence[Variant]) -> dict[str, str]:
 def search_runs(spec: SweepSpec) -> list[tuple[Search, Variant]]:
     """For each search what stands for it: the run that its trials are below."""
     return [
-        (it, replace(it.variant, name=f"{it.variant.name}: search", design=SEARCH, changes={}))
-        for it in spec.searches
+        (it, replace(it.variant, name=it.name, design=SEARCH, changes={})) for it in spec.searches
     ]
 
 
 def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
     """Whatever has a run with trials below, in the order of the road, and the name of the run; by label."""
     names = road_names(spec.road)
-    searches = {search.label: variant for search, variant in search_runs(spec)}
     found: dict[str, tuple[Variant, str]] = {}
+    runs = search_runs(spec)
     for variant in spec.road:
-        if search := searches.get(variant.label):
-            found[search.label] = (search, f"{names[variant.label]}: search")
+        for search, run in runs:
+            if search.label == variant.label:
+                what = search.name.removeprefix(variant.name)
+                found[run.label] = (run, f"{names[variant.label]}{what}")
         found[variant.label] = (variant, names[variant.label])
     return found
 
@@ -73,7 +74,7 @@ def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
 def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     """What one compares by: the step, and every setting that any step of the sweep changes, with this variant's values."""
     regime = {"regime": variant.regime} if variant.regime else {}
-    own = {"step": variant.step, "variant": variant.name} | regime | _changed(spec, variant.config)
+    own = {"step": variant.step, "variant": variant.name} | regime | _in_turn(spec, variant)
     searches = {run.label: search for search, run in search_runs(spec)}
     return own | dict.fromkeys(
         searches[variant.label].schema.space if variant.label in searches else (), "searched"
@@ -139,7 +140,7 @@ def has_ended(records: Sequence[TrialRecord]) -> bool:
 
 def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
-    variant, metric = row.variant, spec.schema.metric.name
+    variant, metric = row.variant, spec.reported_metric.name
     metrics: dict[str, float | None] = {}
     if (
         row.summary
@@ -232,6 +233,12 @@ def _note(row: StepRow) -> str:
         else "on the road"
     )
     return f"{change_text(variant.changes)} ({where})"[:TAG_LENGTH]
+
+
+def _in_turn(spec: SweepSpec, variant: Variant) -> dict[str, str]:
+    """The changed settings; where repeated searches settle them in turn, all values."""
+    each = [_changed(spec, one.config) for one in variant.repeated or (variant,)]
+    return {key: " or ".join(dict.fromkeys(one[key] for one in each)) for key in each[0]}
 
 
 def _changed(spec: SweepSpec, config: AnyConfig) -> dict[str, str]:

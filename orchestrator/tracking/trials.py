@@ -9,7 +9,6 @@ from typing import Any
 
 from illama.config import DataConfig, ForeignData
 from illama.data.datasets import dataset_digest
-from orchestrator.store.files import read_json_lines
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking import shape
@@ -39,7 +38,7 @@ def mirror_trial(
     )
     if run.tags.get("sweep.state") == state and run.iteration == record.iteration:
         return False
-    attempts = list(read_json_lines(directory.attempts_path))
+    attempts = directory.attempts()
     if record.outcome is None:
         experiment.set_status(run, "RUNNING", None)
     else:
@@ -78,16 +77,16 @@ def add_dataset(
 
 def began(record: TrialRecord) -> float:
     """When the first attempt started, in seconds since 1970; where nothing says so any more, when the trial was done."""
-    first = next(read_json_lines(TrialDirectory(Path(record.path)).attempts_path), None)
-    return float(first["time"]) if first else last_time(record)
+    attempts = TrialDirectory(Path(record.path)).attempts()
+    return float(attempts[0]["time"]) if attempts else last_time(record)
 
 
 def last_time(record: TrialRecord) -> float:
     """When the trial was done, or else when its last attempt ended or started, in seconds since 1970."""
     if record.result is not None:
         return float(record.result["time"])
-    *_, last = read_json_lines(TrialDirectory(Path(record.path)).attempts_path)
-    return float(last["time"])
+    attempts = TrialDirectory(Path(record.path)).attempts()
+    return float(attempts[-1]["time"]) if attempts else 0.0
 
 
 def milliseconds(seconds: float) -> int:

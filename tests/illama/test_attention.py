@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from illama import attention
+from illama import attention, masks
 from illama.attention import attend, dense_attention, multiplicative_attention
 from illama.masks import Mask, soften, visible
 
@@ -148,3 +148,21 @@ def test_on_a_gpu_torch_takes_the_two_runs_as_they_are_called() -> None:
     assert {(tensor.shape, tensor.dtype, tensor.device.type) for tensor in (out, *found)} == {
         (q.shape, q.dtype, "cuda")
     }
+
+
+@pytest.mark.parametrize("form", ["multiplicative", "additive"])
+@pytest.mark.parametrize("tokens", [9, 130])
+def test_a_new_kind_of_mask_is_one_line_and_is_obeyed_by_every_form(
+    form: str, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = masks.MaskKind(lambda query, key: (key <= query) & (query - key < 3))
+    monkeypatch.setattr(masks, "KINDS", {**masks.KINDS, "sliding_window": window})
+    monkeypatch.setattr(attention, "LINEAR_FROM", 0)
+    mask = Mask("sliding_window", form, tokens)
+    q, k, v = tensors(tokens)
+    seen = visible("sliding_window", tokens)
+    assert seen.sum(1).tolist() == [1, 2] + [3] * (tokens - 2)
+    expected = dense_attention(
+        q, k, v, seen.float().log() if form == "additive" else seen.float(), form == "additive"
+    )
+    torch.testing.assert_close(attend(q, k, v, mask), expected, atol=1e-5, rtol=0)

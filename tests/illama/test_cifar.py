@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from illama.__main__ import main as illama_command
-from illama.config import Config, DataConfig, RuntimeConfig
+from illama.config import Config, DataConfig, ModelConfig, RuntimeConfig, with_preset
 from illama.data import cifar
-from illama.data.datasets import dataset_digest
+from illama.data.datasets import dataset_digest, load
 from illama.training.trainer import train
 
 Build = Callable[..., Config]
+CIFAR_MODEL = {"img_size": 32, "patch_size": 8, "num_classes": 10}
 
 
 def batch(count: int, classes: int, key: bytes, seed: int) -> bytes:
@@ -184,5 +185,21 @@ def test_a_file_that_wants_to_run_a_program_is_refused(cifar10: Path) -> None:
 
 
 def test_a_split_of_ones_own_is_refused() -> None:
-    with pytest.raises(ValueError, match="validation part of its own"):
+    with pytest.raises(ValueError, match=r"validation part of its own.*or add `test: official`"):
         DataConfig(name="cifar10", val_fraction=0.5)
+
+
+def test_the_published_test_images_can_be_left_to_the_report(cifar10: Path) -> None:
+    images, labels, test_images, test_labels = cifar.read("cifar10", cifar10)
+    model = ModelConfig(**with_preset({"name": "vit_tiny", **CIFAR_MODEL}))
+    published = load(DataConfig(name="cifar10"), model, cifar10)
+    assert np.array_equal(published.val_images, test_images)
+    assert not published.has_test
+    apart = load(DataConfig(name="cifar10", val_fraction=0.2, test="official"), model, cifar10)
+    assert np.array_equal(apart.part("test")[0], test_images)
+    assert np.array_equal(apart.part("test")[1], test_labels)
+    assert len(apart.train_labels) + len(apart.val_labels) == len(labels)
+    together = np.concatenate([apart.train_images, apart.val_images])
+    assert sorted(image.tobytes() for image in together) == sorted(
+        image.tobytes() for image in images
+    )

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from hashlib import sha256
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,64 @@ def test_every_class_has_its_share_in_validation() -> None:
     assert shares == pytest.approx(np.full(10, 0.25), abs=0.01)
 
 
+def pixels_of(images: Any) -> set[bytes]:
+    return {image.tobytes() for image in images}
+
+
+def _all_labels(data: Dataset) -> Any:
+    return np.concatenate([data.part(part)[1] for part in ("train", "val", "test")])
+
+
+def test_a_test_part_is_taken_from_the_training_images_and_leaves_validation_alone() -> None:
+    without, small, large = (
+        load(DataConfig(name="digits", val_fraction=0.3, test_fraction=fraction), DIGITS)
+        for fraction in (0.0, 0.1, 0.2)
+    )
+    assert not without.has_test
+    assert small.has_test
+    for data in (small, large):
+        assert np.array_equal(data.val_images, without.val_images)
+        assert np.array_equal(data.val_labels, without.val_labels)
+        images, labels = data.part("test")
+        assert len(data.train_labels) + len(labels) == len(without.train_labels)
+        parts = pixels_of(images) | pixels_of(data.train_images)
+        assert parts == pixels_of(without.train_images)
+    assert pixels_of(small.part("test")[0]) < pixels_of(large.part("test")[0])
+    shares = np.bincount(large.part("test")[1]) / np.bincount(_all_labels(large))
+    assert shares == pytest.approx(np.full(10, 0.2), abs=0.01)
+
+
+def test_the_test_images_do_not_depend_on_the_share_for_validation() -> None:
+    one, other = (
+        load(DataConfig(name="digits", val_fraction=share, test_fraction=0.2), DIGITS)
+        for share in (0.1, 0.7)
+    )
+    assert one.digest_of("test") == other.digest_of("test")
+    assert one.digest_of("val") != other.digest_of("val")
+    assert one.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "digits", "test": "official"}, "hold one out with test_fraction"),
+        ({"name": "cifar10", "test_fraction": 0.1}, "write `test: official`"),
+        ({"name": "image_folder", "test": "official", "val_fraction": 0.1}, "leave out val_frac"),
+        ({"name": "digits", "val_fraction": 0.6, "test_fraction": 0.4}, "nothing to train on"),
+    ],
+)
+def test_splits_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**settings)
+
+
+@pytest.mark.parametrize("setting", ["val_fraction", "test_fraction"])
+def test_a_share_without_any_image_is_refused(setting: str) -> None:
+    data = DataConfig(name="digits", **{setting: 1e-4})
+    with pytest.raises(ValueError, match=rf"data.{setting} 0.0001 of digits holds out no image"):
+        load(data, DIGITS)
+
+
 def test_mean_and_deviation_are_of_the_training_images_alone() -> None:
     data = load(DataConfig(name="digits"), DIGITS)
     assert data.mean.tolist() == pytest.approx([data.train_images.mean()], rel=1e-5)
@@ -63,7 +122,7 @@ def test_where_memory_is_short_few_images_are_measured_at_once(
     loader = make_loader(
         config, RuntimeConfig(micro_batch_size=micro_batch_size), torch.device("cpu")
     )
-    sizes = [len(labels) for _, labels in loader.validation()]
+    sizes = [len(labels) for _, labels in loader.held_out("val")]
     assert max(sizes) == largest
     assert sum(sizes) == 450
 

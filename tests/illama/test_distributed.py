@@ -90,13 +90,15 @@ def test_parts_of_the_validation_images_count_up_to_the_whole(small_config: Buil
     )
     whole = evaluate(network, [(images, labels)])
     parts = [
-        tally(network, [(images[rows], labels[rows])] if rows else [])
+        tally(network, [(images[rows], labels[rows])] if rows else [], keep_hits=True)
         for rows in ([0, 1], [], [2], [3, 4, 5, 6])
     ]
     sums = Tally()
     for part in parts:
         sums.merge(part)
     assert sums.metrics() == pytest.approx(whole, rel=1e-6)
+    expected = network(images).argmax(dim=1) == labels
+    assert sums.hits.tolist() == expected.tolist()
 
 
 def test_parts_that_all_predict_the_same_have_collapsed_exactly() -> None:
@@ -202,6 +204,9 @@ def test_two_processes_train_as_one_and_a_killed_one_costs_nothing_but_time(
     )
     assert_equal(together, resumed, tolerance=0)
     assert again == same
+    hits = together["progress"]["hits"]
+    assert 100 * hits.count("1") / len(hits) == pytest.approx(same["val/acc1"])
+    assert resumed["progress"]["hits"] == hits
     assert followers() == []
 
 

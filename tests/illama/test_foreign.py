@@ -20,12 +20,14 @@ from illama.config import (
     ForeignModel,
     RuntimeConfig,
     explain,
+    networks,
+    numerics_version,
     resolve,
 )
-from illama.config import functions as foreign
 from illama.config.imports import import_from
 from illama.cost import macs, parameter_count
 from illama.data.datasets import dataset_digest, load
+from illama.training.optim import make_optimizer
 from illama.training.trainer import Stopped, evaluate_checkpoint, train
 
 NET = """
@@ -206,6 +208,45 @@ def test_a_function_that_gives_no_images_is_refused(data: str, expected: str) ->
     assert caught.value.group == "data"
 
 
+def test_data_may_come_with_images_for_the_report_alone(folder: Path) -> None:
+    source = (
+        IMAGES
+        + """
+def six(test: int = 3):
+    images, labels, val_images, val_labels = load()
+    return images, labels, val_images, val_labels, images[:test], labels[:test]
+
+def made():
+    arrays = six()
+    return checked(arrays[:4]).with_test(*arrays[4:])
+"""
+    )
+    (folder / "images.py").write_text("from illama.dataset import checked\n" + source)
+    import_from(folder)
+    four, six, other, made = (
+        resolve(settings({"name": "net:create"}, data)).data
+        for data in (
+            {"name": "images:load"},
+            {"name": "images:six"},
+            {"name": "images:six", "test": 4},
+            {"name": "images:made"},
+        )
+    )
+    assert [data.has_test for data in (four, six, other, made)] == [False, True, True, True]
+    assert len({data.content for data in (four, six, other)}) == 3
+    assert made.content == six.content
+    stored = Config.model_validate(
+        {"model": resolve(settings({"name": "net:create"})).model, "data": old_form(four)}
+        | {"train": {"epochs": 1, "batch_size": 4, "lr": 1e-3}}
+    )
+    assert stored.data == four
+
+
+def old_form(data: ForeignData) -> dict[str, Any]:
+    """As versions wrote it that knew no test part."""
+    return data.model_dump(exclude={"has_test"})
+
+
 @pytest.mark.parametrize("key", ["drop_path", "dropout", "layer_decay"])
 def test_what_acts_inside_our_own_networks_is_refused(key: str) -> None:
     with pytest.raises(
@@ -263,7 +304,7 @@ def foreign_folder() -> Path:
 
 def test_the_first_values_depend_on_the_seed_alone() -> None:
     def first(seed: int) -> torch.Tensor:
-        return next(foreign.build(model_of(), seed).parameters()).detach()
+        return next(networks.build(model_of(), seed).parameters()).detach()
 
     state = torch.random.get_rng_state()
     assert torch.equal(first(1), first(1))
@@ -428,3 +469,111 @@ def test_a_network_of_ours_has_no_module_that_evaluation_switches() -> None:
     config = resolve(settings({"name": "illama_digits"}, {"name": "digits"})).model
     kinds = {type(module) for module in VisionTransformer(config, 0).modules()}  # type: ignore[arg-type]
     assert not kinds & {nn.Dropout, nn.BatchNorm2d}
+
+
+ATTENTION = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, fused):
+        super().__init__()
+        self.fused, self.embed, self.qkv, self.head = fused, nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 24), nn.Linear(8, 10)
+    def forward(self, images):
+        q, k, v = self.qkv(self.embed(images).flatten(2).transpose(1, 2)).split(8, -1)
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = (q @ k.transpose(-1, -2) * 8 ** -0.5).softmax(-1) @ v
+        return self.head(mixed.mean(1))
+
+def create(*, fused: bool = True, by_numbers: bool = True):
+    if by_numbers:
+        [rate.item() for rate in torch.linspace(0, 0.1, 2)]
+    return Net(fused)
+
+def ours(*, wrapped: bool = False):
+    import illama
+    net = illama.create_model("illama_digits")
+    return nn.Sequential(net) if wrapped else net
+"""
+
+
+def test_attention_counts_wherever_and_however_it_is_computed(folder: Path) -> None:
+    (folder / "attention.py").write_text(ATTENTION)
+    by_hand = 16 * 8 * 4 + 16 * 8 * 24 + 2 * 16 * 16 * 8 + 80
+    for fused in (True, False):
+        for by_numbers in (True, False):
+            found = model_of(name="attention:create", fused=fused, by_numbers=by_numbers)
+            assert macs(found) == by_hand
+
+
+def test_our_networks_count_the_same_inside_a_function_of_others(folder: Path) -> None:
+    (folder / "attention.py").write_text(ATTENTION)
+    ours = resolve(settings({"name": "illama_digits"}, {"name": "digits"}))
+    found = model_of(name="attention:ours")
+    assert (parameter_count(found), macs(found)) == (
+        parameter_count(ours.model),
+        macs(ours.model),
+    )
+    assert found.undecayed == ()
+
+
+DECAY = """
+import torch
+from torch import nn
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.cls_token = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(1, 1, 4))
+        self.scale = nn.Parameter(torch.ones(4))
+    def no_weight_decay(self):
+        return {"table", "cls_token", "scale"}
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head, self.pos_embed = Table(), nn.Linear(64, 10), nn.Parameter(torch.ones(1, 64))
+    def forward(self, images):
+        return self.head(images.flatten(1) + self.pos_embed)
+
+class Plain(Net):
+    def __init__(self):
+        super().__init__()
+        del self.inner
+    def no_weight_decay(self):
+        return {"pos_embed"}
+
+def net(): return Net()
+def plain(): return Plain()
+"""
+
+
+def test_what_a_network_keeps_from_decay_is_kept_and_has_a_version_of_its_own(folder: Path) -> None:
+    (folder / "decay.py").write_text(DECAY)
+    config = resolve(settings({"name": "decay:net"}, {"name": "digits"}))
+    assert config.model.undecayed == ("inner.table", "inner.cls_token")
+    assert numerics_version(config) == 4
+    network = networks.build(config.model, 0)
+    moving, still = make_optimizer(network, config.train).param_groups
+    assert (moving["weight_decay"], still["weight_decay"]) == (0.05, 0.0)
+    assert [parameter.shape for parameter in moving["params"]] == [(10, 64)]
+    assert len(still["params"]) == 5
+
+
+def test_a_network_that_says_what_was_done_anyway_keeps_its_identity(folder: Path) -> None:
+    (folder / "decay.py").write_text(DECAY)
+    config = resolve(settings({"name": "decay:plain"}, {"name": "digits"}))
+    assert config.model.undecayed == ()
+    assert numerics_version(config) == 2
+
+
+def test_a_checkpoint_goes_on_where_another_version_counted_its_network_otherwise(
+    tmp_path: Path,
+) -> None:
+    config = resolve(settings({"name": "net:create"}))
+    with pytest.raises(Stopped):
+        run(config, tmp_path, stop_after=3)
+    counted = config.model.model_copy(update={"macs": 7})
+    assert run(config.model_copy(update={"model": counted}), tmp_path)

@@ -49,6 +49,18 @@ def test_train_then_evaluate(
     assert json.loads(capsys.readouterr().out)["loss"] == json.loads(metrics)["val/loss"]
 
 
+def test_evaluate_measures_the_average_where_it_is_asked_to(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    settings = ["train.epochs=1", "train.ema=0.9"]
+    assert main(["train", recipe, *settings, "--output", out, "--device", "cpu"]) == 0
+    metrics = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert metrics["val_ema/loss"] != metrics["val/loss"]
+    assert main(["evaluate", out, "--use-ema", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == metrics["val_ema/loss"]
+
+
 def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +170,8 @@ def test_describe_counts_a_function_of_somebody_else(
         (["train", "{recipe}", "model.img_size=7"], "img_size 7 is not a multiple of patch_size 2"),
         (["train", "{recipe}", "model.num_classes=3"], "but the model takes"),
         (["train", "model.name=illama_digits", "data.name=digits"], "train is missing"),
+        (["describe", "illama_tiny", "img_size=384"], "did you mean model.img_size?"),
+        (["train", "{recipe}", "lr=1"], "lr is not a setting here; train.lr is one of the section"),
         (["evaluate", "{recipe}"], "cannot be read as a checkpoint"),
         (["evaluate", "nowhere"], "nowhere"),
     ],

@@ -1,6 +1,7 @@
 """Image folders train end to end, with worker processes, and say which file is wrong."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(
 def test_validation_pictures_come_in_order_and_unchanged(folder: Path, small_config: Build) -> None:
     ((images, labels),) = make_loader(
         config(small_config), RuntimeConfig(data_dir=folder), CPU
-    ).validation()
+    ).held_out("val")
     assert labels.tolist() == [0] * 6 + [1] * 6
     assert images.shape == (12, 3, 16, 16)
     assert (images[:6, 2].mean(dim=(1, 2)) > images[:6, 0].mean(dim=(1, 2))).all()
@@ -155,7 +156,7 @@ def test_a_damaged_picture_is_named_in_a_sentence_by_a_worker_process_too(
     (folder / "colours" / "val" / "red" / "3.png").write_bytes(b"no picture")
     loader = make_loader(config(small_config), RuntimeConfig(data_dir=folder, data_workers=1), CPU)
     with pytest.raises(ValueError, match="cannot be read as an image") as caught:
-        list(loader.validation())
+        list(loader.held_out("val"))
     assert str(caught.value).startswith(str(folder / "colours" / "val" / "red" / "3.png"))
     assert "\n" not in str(caught.value)
 
@@ -167,7 +168,8 @@ def test_images_are_listed_in_order_wherever_they_lie_below_their_class(folder: 
     (root / "train" / "red" / "0.JPEG").rename(deeper / "ä.JPG")
     (root / "train" / "blue").rename(folder / "elsewhere")
     (root / "train" / "blue").symlink_to(folder / "elsewhere")
-    train, val, names = image_folder.read(root)
+    found = image_folder.read(root)
+    train, val, names = found.parts["train"], found.parts["val"], found.classes
     assert names == ["blue", "red"]
     paths = [train.path(index) for index in range(len(train))]
     assert paths == sorted(paths)
@@ -183,14 +185,41 @@ def test_images_are_listed_in_order_wherever_they_lie_below_their_class(folder: 
 
 def test_what_a_file_manager_leaves_behind_is_not_seen(folder: Path) -> None:
     data, root = DataConfig(name="image_folder", folder="colours"), folder / "colours"
-    before, listed = dataset_digest(data, folder), image_folder.read(root)[0].names
+    before, listed = dataset_digest(data, folder), image_folder.read(root).parts["train"].names
     (root / ".DS_Store").write_bytes(b"strange")
     (root / "train" / ".ipynb_checkpoints").mkdir()
     (root / "train" / "red" / "._1.png").write_bytes(b"strange")
     (root / "train" / "red" / "Thumbs.db").write_bytes(b"strange")
     (root / "train" / "red" / ".hidden").mkdir()
     (root / "train" / "red" / ".hidden" / "2.png").write_bytes(b"strange")
-    assert (dataset_digest(data, folder), image_folder.read(root)[0].names) == (before, listed)
+    assert dataset_digest(data, folder) == before
+    assert image_folder.read(root).parts["train"].names == listed
+
+
+def test_a_folder_for_the_report_is_used_where_it_is_asked_for(
+    folder: Path, small_config: Build
+) -> None:
+    root = folder / "colours"
+    plain = DataConfig(name="image_folder", folder="colours")
+    asked = DataConfig(name="image_folder", folder="colours", test="official")
+    before = dataset_digest(plain, folder)
+    with pytest.raises(FileNotFoundError, match=r"with data.test: official also test/<class>"):
+        dataset_digest(asked, folder)
+    shutil.copytree(root / "val", root / "test")
+    shutil.rmtree(root / "val")
+    shutil.copytree(root / "train", root / "val")
+    assert "test" not in image_folder.read(root).parts
+    runtime = RuntimeConfig(data_dir=folder)
+    settings = config(small_config)
+    with_test = settings.model_copy(update={"data": asked})
+    loader = make_loader(with_test, runtime, CPU)
+    assert (make_loader(settings, runtime, CPU).parts, loader.parts) == (("val",), ("val", "test"))
+    counts = {part: sum(len(y) for _, y in loader.held_out(part)) for part in loader.parts}
+    assert counts == {"val": 32, "test": 12}
+    assert dataset_digest(asked, folder) not in (dataset_digest(plain, folder), before)
+    shutil.rmtree(root / "test" / "red")
+    with pytest.raises(ValueError, match="has no folder for the class red"):
+        image_folder.read(root, test=True)
 
 
 @pytest.mark.parametrize(

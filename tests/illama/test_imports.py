@@ -1,5 +1,6 @@
 """Functions of others are found beside a spec or among installed packages, and known by their source."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,9 +78,43 @@ def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -
     write(folder, pathlib="def f(): ...\n")
     with pytest.raises(
         ForeignError,
-        match=r"module 'pathlib' beside the spec is hidden by .*pathlib.*; give it another name",
+        match=r"module 'pathlib' beside the spec is hidden by Python's own 'pathlib'; give it another",
     ):
         function_of("pathlib:f")
+
+
+@pytest.mark.parametrize("name", ["statistics", "html", "yaml", "pydantic", "orchestrator"])
+def test_a_module_with_a_name_that_is_taken_shadows_nobody(folder: Path, name: str) -> None:
+    write(folder, theirs="def f(): ...\n", **{name: "raise RuntimeError('taken in')\n"})
+    for module in [known for known in sys.modules if known.partition(".")[0] == "html"]:
+        del sys.modules[module]
+    function_of("theirs:f")
+    assert importlib.import_module(name).__name__ == name
+    assert set(sources("theirs:f")) == {"theirs.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"), [("statistics", "Python's own"), ("yaml", "the installed")]
+)
+def test_code_that_means_such_a_module_is_told_to_rename_it(
+    folder: Path, name: str, owner: str
+) -> None:
+    write(folder, theirs=f"import {name}\ndef f(): ...\n", **{name: "def g(): ...\n"})
+    with pytest.raises(
+        ForeignError, match=f"{name}.py beside the spec has the name of {owner} '{name}'.*another"
+    ):
+        sources("theirs:f")
+
+
+def test_a_module_beside_the_spec_comes_before_one_on_the_path(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers import the copy in the store, whatever PYTHONPATH says."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "theirs.py").write_text("def make(): return 'other'\n")
+    monkeypatch.syspath_prepend(other)
+    write(folder, theirs="def make(): return 'beside'\n")
+    assert function_of("theirs:make")() == "beside"
 
 
 def test_what_a_module_prints_does_not_reach_stdout(

@@ -1,9 +1,12 @@
 """Masks are what the paper draws."""
 
+from typing import get_args
+
 import pytest
 import torch
 
-from illama.masks import Mask, soften, visible
+from illama.config.configuration import AttentionKind
+from illama.masks import KINDS, Mask, soften, visible
 
 
 def test_causal_lets_a_token_see_itself_and_what_is_before() -> None:
@@ -47,3 +50,15 @@ def test_a_mask_keeps_its_tensor_when_alpha_moves() -> None:
     mask.set_alpha(0.25)
     assert mask.matrix is before
     assert before[0, 2] == 0.25
+
+
+def test_settings_know_every_kind_of_mask() -> None:
+    assert set(get_args(AttentionKind)) == KINDS.keys()
+
+
+@pytest.mark.parametrize("make", [visible, lambda kind, tokens: Mask(kind, "additive", tokens)])
+def test_a_kind_that_is_not_there_is_refused(make) -> None:
+    with pytest.raises(
+        ValueError, match="'sliding_window'; allowed are bidirectional, causal, mod"
+    ):
+        make("sliding_window", 4)

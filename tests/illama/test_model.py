@@ -231,3 +231,64 @@ def test_the_residual_stream_is_as_fine_as_the_weights_under_autocast(
     model = build(norm="rmsnorm", class_token=class_token, position=position)
     with torch.autocast("cpu", torch.bfloat16):
         assert model.forward_features(digits()).dtype == torch.float32
+
+
+KINDS: list[dict[str, object]] = [
+    {"name": "illama_digits"},
+    {"name": "illama_digits", "mask_form": "additive"},
+    {"name": "illama_digits", "position": "rope2d", "class_token": "none"},
+    {"attention": "modified_causal"},
+    {},
+]
+
+
+@pytest.mark.parametrize("settings", KINDS)
+@pytest.mark.parametrize(
+    ("dtype", "near"), [(torch.bfloat16, 0.02), (torch.float16, 2e-3), (torch.float64, 1e-6)]
+)
+def test_cast_as_a_whole_it_rounds_its_weights_and_nothing_else(
+    settings: dict[str, object], dtype: torch.dtype, near: float
+) -> None:
+    model = build(**settings)  # type: ignore[arg-type]
+    if model.config.masked:
+        model.set_soft_mask_rate(0.3)
+    exact = model(digits())
+    constants = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    cast = model.to(dtype)
+    assert cast(digits().to(dtype)).dtype == dtype
+    torch.testing.assert_close(cast(digits().to(dtype)).float(), exact, atol=near, rtol=0)
+    finest = torch.float64 if dtype == torch.float64 else torch.float32
+    assert all(
+        buffer.dtype == finest
+        for name, buffer in cast.named_buffers()
+        if name.endswith(("rotation", "matrix"))
+    )
+    back = dict(cast.float().named_buffers())
+    assert all(torch.equal(back[name], buffer) for name, buffer in constants.items())
+
+
+def test_in_double_precision_angles_and_masks_are_as_exact_as_the_weights() -> None:
+    model = build(name="illama_digits").double()
+    model.set_soft_mask_rate(0.1)
+    assert model.rotation is not None
+    angle = torch.tensor(1.0, dtype=torch.float64)  # of the second position's first pair
+    torch.testing.assert_close(model.rotation[1, 0], torch.stack((angle.cos(), angle.sin())))
+    assert model.masks["causal"].matrix[0, 1].item() == 0.1
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_it_is_built_without_memory_and_filled_later(settings: dict[str, object]) -> None:
+    model = build(**settings)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        empty = VisionTransformer(model.config)
+    assert {tensor.device.type for tensor in empty.parameters()} == {"meta"}
+    assert {tensor.device.type for tensor in empty.buffers()} <= {"meta"}
+    assert empty(digits().to("meta")).shape == (3, 10)
+    filled = empty.to_empty(device="cpu")
+    filled.load_state_dict(model.state_dict())
+    assert torch.equal(filled(digits()), model(digits()))
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_a_batch_of_no_image_has_no_logits(settings: dict[str, object]) -> None:
+    assert build(**settings)(digits(0)).shape == (0, 10)  # type: ignore[arg-type]

@@ -71,3 +71,10 @@ def test_layer_decay_slows_blocks_by_their_distance_from_the_head() -> None:
         0.5,
     ]
     assert named["pos_embed"] == named["patch_embed.proj.weight"] == 0.03125
+
+
+def test_tokens_and_positions_do_not_decay_inside_a_wrapper_either() -> None:
+    model = torch.nn.Sequential(VisionTransformer(VIT))
+    moving, still = make_optimizer(model, RECIPE).param_groups
+    assert (moving["weight_decay"], still["weight_decay"]) == (0.1, 0.0)
+    assert {id(model[0].pos_embed), id(model[0].cls_token)} <= {id(p) for p in still["params"]}

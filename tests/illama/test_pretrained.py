@@ -148,3 +148,9 @@ def test_what_holds_no_weights_says_so(tmp_path: Path, content: bytes | None) ->
     torch.save({"model": 3}, path) if content is None else path.write_bytes(content)
     with pytest.raises(ValueError, match=r"file\.pth (cannot be read as weights|holds no weights)"):
         load_weights(tiny(), path)
+
+
+def test_the_average_in_a_released_file_can_be_had(released: Path) -> None:
+    model = tiny(checkpoint_path=released, use_ema=True)
+    assert all(not value.any() for value in model.state_dict().values())
+    assert all(not value.any() for value in read_weights(released, use_ema=True).values())

@@ -13,6 +13,7 @@ import torch
 
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig
+from illama.data.datasets import load
 from illama.training.trainer import Diverged, Stopped, TrainResult, evaluate_checkpoint, train
 
 Build = Callable[..., Config]
@@ -249,6 +250,48 @@ def test_metrics_are_complete_and_keyed_by_iteration(small_config: Build) -> Non
     }
     assert set(result.final) == always
     assert always <= set(result.best)
+
+
+def test_a_test_part_is_measured_beside_validation_and_changes_nothing_else(
+    small_config: Build,
+) -> None:
+    changes = {"train.ema": 0.9, "data.test_fraction": 0.05}
+    result, journal = run(small_config(changes))
+    names = {name.partition("/")[0]: set() for name in result.final}  # type: ignore[var-annotated]
+    for name in result.final:
+        group, _, measure = name.partition("/")
+        names[group].add(measure)
+    assert names["test"] == names["test_ema"] == {"acc1", "acc5", "loss", "ece"}
+    assert names["val"] == names["test"] | {"logit_std"}
+    data = load(small_config(changes).data, small_config().model)
+    unit = 100 / len(data.part("test")[1])
+    assert all(
+        metrics[name] / unit == pytest.approx(round(metrics[name] / unit))
+        for metrics in journal.values()
+        for name in ("test/acc1", "test_ema/acc1")
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.05])
+def test_hits_are_those_of_the_last_measurement_whatever_interrupts(
+    small_config: Build, tmp_path: Path, fraction: float
+) -> None:
+    config = small_config({"data.test_fraction": fraction})
+    result, journal = run(config, tmp_path / "whole")
+    found = result.predictions
+    part = "test" if fraction else "val"
+    data = load(config.data, config.model)
+    assert (found.part, found.images) == (part, data.digest_of(part))
+    assert len(found.hits) == len(data.part(part)[1])
+    share = 100 * found.hits.count("1") / len(found.hits)
+    assert share == pytest.approx(result.final[f"{part}/acc1"])
+    last = max(journal)
+    stopped, _ = run(
+        config, tmp_path / "parts", stops=(1, last - 1)
+    )  # then right behind the last measurement
+    assert stopped.predictions == found
+    again, _ = run(config, tmp_path / "parts")  # finished: nothing is measured any more
+    assert again.predictions == found
 
 
 def test_the_best_epoch_is_the_first_with_the_highest_accuracy(small_config: Build) -> None:

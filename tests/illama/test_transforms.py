@@ -1,16 +1,22 @@
 """Pictures are those of timm and torchvision, whatever kind of file they come from."""
 
+import importlib
+import re
+import sys
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 Image = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")
 
-from illama.config.train import TrainConfig  # noqa: E402
+from illama.config.train import TrainConfig, parse_rand_augment  # noqa: E402
 from illama.data import transforms  # noqa: E402  needs Pillow
 
 
@@ -115,3 +121,95 @@ def test_posterize_keeps_down_to_no_bit(picture: Image.Image) -> None:
     assert sum(not np.asarray(changed).any() for changed in strongest) == 1, (
         "timm's increasing posterize is black at magnitude 10"
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("rand-m9-mstd0.5-inc1", (9, 2, 0.5, True)),
+        ("rand-m8-inc1-mstd0.5", (8, 2, 0.5, True)),
+        ("rand-m9-mstd0.5", (9, 2, 0.5, False)),
+        ("rand-n3-m7.5", (7.5, 3, 0, False)),
+        ("rand-inc1-mstd101-m9", (9, 2, 101, True)),
+    ],
+)
+def test_the_parts_of_a_policy_come_in_any_order(
+    policy: str, expected: tuple[float, int, float, bool]
+) -> None:
+    assert parse_rand_augment(policy) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        ("strong", "'strong' is not rand"),
+        ("rand-mstd0.5", "the magnitude is missing"),
+        ("rand-m9-m8", "m is there twice"),
+        ("rand-m9-w0", "'w0' is no part of it"),
+        ("rand-m9-inc0", "'inc0' is not inc1; timm takes any other number for 1 as well"),
+        ("rand-m9-n0", "'n0' is not n and how many"),
+        ("rand-m9-mstd", "'mstd' is not mstd and a deviation"),
+    ],
+)
+def test_what_is_no_policy_is_told_with_the_part(policy: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        parse_rand_augment(policy)
+
+
+def test_a_deviation_above_100_draws_magnitudes_evenly(
+    picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels: list[float] = []
+
+    def note(image: Image.Image, level: float, sign: int) -> Image.Image:
+        levels.append(10 * level)
+        return image
+
+    monkeypatch.setattr(transforms, "OPERATIONS", (note,))
+    for seed in range(400):
+        transforms.rand_augment(picture, "rand-m8-mstd101-inc1", np.random.RandomState(seed))
+    assert np.quantile(levels, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx([0, 2, 4, 6, 8], abs=0.7)
+
+
+def test_without_inc1_a_larger_magnitude_posterizes_less(picture: Image.Image) -> None:
+    increasing, other = transforms.OPERATIONS[4], transforms.NOT_INCREASING[4]
+    assert increasing(picture, 0.25, 1).tobytes() == other(picture, 0.75, 1).tobytes()
+    darker, brighter = (transforms.NOT_INCREASING[9](picture, level, 1) for level in (0.0, 1.0))
+    assert np.asarray(darker).mean() < np.asarray(picture).mean() < np.asarray(brighter).mean()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What timm is asked for, by a timm that is none."""
+    asked: dict[str, Any] = {}
+    augment = types.SimpleNamespace(NAME_TO_OP={})
+
+    def create_transform(size: int, **options: Any) -> Callable[..., torch.Tensor]:
+        asked.update(options)
+        return lambda image: torch.zeros(3, size, size)
+
+    data = types.ModuleType("timm.data")
+    vars(data).update(auto_augment=augment, create_transform=create_transform)
+    monkeypatch.setitem(sys.modules, "timm", types.ModuleType("timm"))
+    monkeypatch.setitem(sys.modules, "timm.data", data)
+    monkeypatch.delitem(sys.modules, "illama.data.timm_transforms", raising=False)
+    yield asked
+    sys.modules.pop("illama.data.timm_transforms", None)
+
+
+@pytest.mark.parametrize("aa", [None, "rand-m9-mstd0.5"])
+def test_timm_is_asked_for_no_more_than_the_recipe_says(
+    asked: dict[str, Any], aa: str | None, picture: Image.Image
+) -> None:
+    view = importlib.import_module("illama.data.timm_transforms").view
+    recipe = TrainConfig(epochs=1, batch_size=1, lr=1, random_resized_crop=True, aa=aa)
+    view(picture, 16, recipe, 0)
+    assert (asked["auto_augment"], asked["color_jitter"]) == (aa, None)
+
+
+def test_timm_leaves_a_grey_picture_grey_as_our_own_code_does() -> None:
+    timm = pytest.importorskip("illama.data.timm_transforms", exc_type=ImportError)
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    recipe = TrainConfig(epochs=1, batch_size=1, lr=1, random_resized_crop=True)
+    means = [timm.view(grey, 32, recipe, seed).mean().item() for seed in range(20)]
+    assert np.std(means) < 1e-6

@@ -1,6 +1,6 @@
 """Contrasts are those of the textbook's formulas, and say what they cannot be told from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from statistics import fmean
 
@@ -15,7 +15,7 @@ Cell = tuple[bool, ...]
 NAMES = ("a", "b", "c", "d")
 
 
-def of_cells(cells: list[Cell], value: Callable[[Cell], float]) -> dict[Cell, dict[int, float]]:
+def of_cells(cells: Sequence[Cell], value: Callable[[Cell], float]) -> dict[Cell, dict[int, float]]:
     """The same value plus the seed for two seeds."""
     return {cell: {seed: value(cell) + seed for seed in range(2)} for cell in cells}
 
@@ -111,7 +111,8 @@ def test_a_step_that_all_cells_have_cannot_be_told_from_their_mean() -> None:
 
 
 def test_without_a_seed_that_all_cells_have_every_effect_is_named_and_none_is_given() -> None:
-    for cells in ({}, {(False,): {0: 1.0}, (True,): {1: 2.0}}):
+    apart: Mapping[Cell, Mapping[int, float]] = {(False,): {0: 1.0}, (True,): {1: 2.0}}
+    for cells in ({}, apart):
         [contrast] = factorial_contrasts(cells, ("a",))
         assert (contrast.factors, contrast.effect, contrast.aliases) == (("a",), None, ())
         line = contrast_line("", "factorial", contrast, 2, 2)

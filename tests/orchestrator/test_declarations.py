@@ -11,7 +11,7 @@ from test_looks import NORM, finish
 
 from orchestrator.driver import report_sweep
 from orchestrator.report.declaration import declaration_text
-from orchestrator.report.words import notes
+from orchestrator.report.notes import notes
 from orchestrator.spec.declared import declared_parts
 from orchestrator.store.declarations import Declaration, declaration_of, declare, versions_of
 from orchestrator.store.store import Store
@@ -40,8 +40,8 @@ def test_what_was_submitted_before_the_first_result_is_said_to_be(tmp_path: Path
     assert found.before_first_result
     text = declaration_text(found)
     assert text == (
-        "The spec as reported was submitted at 1970-01-01 00:01 UTC, before the first of its "
-        "results (1970-01-01 00:03 UTC)."
+        "The spec as reported was submitted at 1970-01-01 00:01:40 UTC, before the first of its "
+        "results (1970-01-01 00:03:20 UTC)."
     )
     assert found.to_json()["at"] == "1970-01-01T00:01:40+00:00"
 

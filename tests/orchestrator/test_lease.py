@@ -16,8 +16,16 @@ import psutil
 import pytest
 
 from orchestrator.errors import StoreError, SweepInUse
-from orchestrator.store import lease
-from orchestrator.store.lease import EXPIRY_SECONDS, Lease, LeaseHolder, live_session, read_lease
+from orchestrator.store import lease, locks
+from orchestrator.store.lease import (
+    EXPIRY_SECONDS,
+    Lease,
+    LeaseHolder,
+    live_session,
+    read_lease,
+    refuse_a_sweep_taken_over,
+)
+from orchestrator.store.sessions import sessions
 
 
 @pytest.fixture
@@ -90,7 +98,10 @@ def test_the_lease_of_a_dead_process_is_taken_over_at_once(path: Path) -> None:
         assert live_session(path) == mine.session
 
 
-def test_a_process_that_was_given_the_holders_number_later_is_not_the_holder(path: Path) -> None:
+def test_a_process_that_was_given_the_holders_number_later_is_not_the_holder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     write(path, holder(process_started=psutil.Process().create_time() - 1000))
     with Lease(path) as mine:
         assert live_session(path) == mine.session
@@ -127,7 +138,10 @@ def test_a_holder_on_another_host_whose_clock_differs_is_believed_while_it_renew
     later.join()
 
 
-def test_a_holder_that_lives_but_was_not_heard_of_for_long_has_lost_its_lease(path: Path) -> None:
+def test_a_holder_that_lives_but_was_not_heard_of_for_long_has_lost_its_lease(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     write(path, holder(renewed=time.time() - EXPIRY_SECONDS - 1))
     with Lease(path):
         pass
@@ -188,10 +202,12 @@ def test_a_driver_that_was_replaced_leaves_its_successors_lease_alone(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
-    with Lease(path):
-        write(path, holder())
-        time.sleep(0.1)
-        assert live_session(path) == "other"
+    mine = Lease(path).__enter__()
+    write(path, holder())
+    time.sleep(0.1)
+    assert live_session(path) == "other"
+    with pytest.raises(SweepInUse):
+        mine.__exit__(None, None, None)
     assert live_session(path) == "other"
 
 
@@ -249,7 +265,95 @@ def test_of_many_drivers_that_start_at_once_exactly_one_gets_the_sweep(
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"session": "a", "surprise": 1}'])
-def test_a_damaged_lease_is_a_store_error_that_names_it(path: Path, content: str) -> None:
+def test_a_damaged_lease_that_nobody_renews_is_nobodys(
+    path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     (path / "lease.json").write_text(content)
-    with pytest.raises(StoreError, match=r"lease\.json"), Lease(path):
+    assert live_session(path) is None
+    with Lease(path) as mine:
+        assert live_session(path) == mine.session
+
+
+def test_a_damaged_lease_that_is_renewed_is_its_drivers(path: Path) -> None:
+    (path / "lease.json").write_text("{")
+    later = threading.Timer(0.3, write, [path, holder()])
+    later.start()
+    with pytest.raises(SweepInUse), Lease(path):
+        pass
+    later.join()
+
+
+def test_a_dead_driver_whose_clock_was_ahead_does_not_hold_the_sweep_for_ever(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    write(path, holder(host="elsewhere", pid=1, renewed=time.time() + 86_400))
+    with Lease(path) as mine:
+        assert live_session(path) == mine.session
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_driver_of_this_host_keeps_its_lease_when_the_clock_is_set(
+    path: Path, seconds: float
+) -> None:
+    with Lease(path):
+        found = read_lease(path)
+        assert found is not None
+        write(path, replace(found, renewed=found.renewed + seconds))
+        later = threading.Timer(0.3, write, [path, found])
+        later.start()
+        with pytest.raises(SweepInUse, match="is being worked on"), Lease(path):
+            pass
+        later.join()
+
+
+def test_two_hosts_of_one_name_are_two(path: Path) -> None:
+    write(path, holder(**dead_process(), renewed=time.time(), machine="another boot"))
+    with pytest.raises(SweepInUse, match="is being worked on"), Lease(path):
+        pass
+
+
+def test_a_driver_that_slept_learns_that_another_came_and_went(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = Lease(path).__enter__()
+    (path / "lease.json").unlink()  # it expired
+    with Lease(path):
+        pass
+    assert read_lease(path) is None
+    with pytest.raises(SweepInUse, match=r"taken over at .* by process"):
+        refuse_a_sweep_taken_over(path, sleeper.session)
+    sleeper.ask_workers_to_stop()
+    assert read_lease(path) is None, "it does not write its lease again"
+    with pytest.raises(SweepInUse, match="taken over"):
+        sleeper.__exit__(None, None, None)
+
+
+def test_generations_count_on_whatever_becomes_of_the_lease(path: Path) -> None:
+    for _ in range(3):
+        with Lease(path):
+            pass
+        with (path / "sessions.jsonl").open("a") as file:
+            file.write("nonsense\n")
+    assert [session.generation for session in sessions(path)] == [1, 2, 3]
+
+
+def test_nobody_waits_for_a_stopped_process_without_a_limit_and_it_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.2)
+    with (
+        locks.locked(path / ".lease.lock"),
+        pytest.raises(StoreError, match=rf"has been locked for 0 s by process {os.getpid()}"),
+        Lease(path),
+    ):
+        pass
+
+
+def test_a_disk_that_is_full_is_named_with_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", _no_space)
+    with pytest.raises(StoreError, match=r"cannot write .*(sessions|lease)\.json"), Lease(path):
         pass

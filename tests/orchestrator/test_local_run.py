@@ -18,8 +18,9 @@ import pytest
 from orchestrator.errors import SweepInUse
 from orchestrator.executors.local import run_locally
 from orchestrator.running.queue import TrialQueue
-from orchestrator.store.files import read_json_lines
+from orchestrator.store.files import read_json, write_json
 from orchestrator.store.lease import Lease
+from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.trial import Outcome, TrialSpec
 
 Cli = Callable[..., Any]
@@ -172,7 +173,7 @@ def _iteration(store_path: Path) -> int:
     lines = [
         line
         for path in store_path.glob("tiny/trials/*/metrics.jsonl")
-        for line in read_json_lines(path)
+        for line in TrialDirectory(path.parent).metrics()
     ]
     return int(lines[-1]["iteration"]) if lines else 0
 
@@ -388,7 +389,7 @@ def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(
             if len(starts) == 5:
                 raise KeyboardInterrupt
             path = sweep.path / "lease.json"
-            path.write_text(json.dumps(json.loads(path.read_bytes()) | {"session": "another"}))
+            write_json(path, read_json(path) | {"session": "another"})
 
         def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
             assert outcome is Outcome.LOST
@@ -396,6 +397,6 @@ def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(
         def finished(self) -> None:
             pass
 
-    with Lease(sweep.path) as lease, suppress(KeyboardInterrupt, SweepInUse):
+    with suppress(KeyboardInterrupt, SweepInUse), Lease(sweep.path) as lease:
         run_locally(TrialQueue(sweep.trials, sweep.store, lease.session, {}, [Usurper()]))
     assert len(starts) < 5

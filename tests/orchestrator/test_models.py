@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -298,7 +299,7 @@ def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None
         checkpoint_dir=tmp_path / "out",
     )
     classifier, pixels = load_classifier(tmp_path / "out", tmp_path)
-    seen, _ = next(make_loader(config, runtime, torch.device("cpu")).validation())
+    seen, _ = next(make_loader(config, runtime, torch.device("cpu")).held_out("val"))
     with torch.no_grad():
         assert torch.equal(
             classifier(torch.from_numpy(pixels)), classifier.network(seen[: len(pixels)])
@@ -392,3 +393,53 @@ def test_mlflow_serves_it_and_it_reads_a_real_digit(
     with torch.no_grad():
         expected = classifier(torch.from_numpy(data.val_images[:64].astype(np.float32)))
     assert np.allclose(answer, expected, atol=1e-4)
+
+
+EMA = """
+name: ema
+metric: {name: val_ema/acc1}
+seeds: [0]
+baseline:
+  model: {name: vit_digits, embed_dim: 16, depth: 1, num_heads: 2}
+  data: {name: digits, val_fraction: 0.9}
+  train: {epochs: 3, batch_size: 32, lr: 3e-3, ema: 0.9}
+steps: []
+"""
+
+
+def test_the_network_is_the_one_that_the_metric_was_measured_on(
+    cli: CommandLine,
+    new_mlflow: NewMlflow,
+    store_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri, store = new_mlflow(), store_path
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    (tmp_path / "ema.yaml").write_text(EMA)
+    cli("run", tmp_path / "ema.yaml", "--store", store, "--executor", "local")
+    done = cli("register", "ema", "--store", store)
+    assert "by val_ema/acc1; the moving average of its weights (EMA)" in done.err, done.err
+    client = MlflowClient(uri, registry_uri=uri)
+    version = client.get_model_version("ema", "1")
+    assert "moving average of its weights" in version.description
+    model_id = version.source.removeprefix("models:/")
+    assert client.get_logged_model(model_id).tags["sweep.weights"] == "ema"
+    [path] = store.glob("ema/trials/*/result.json")
+    metrics = json.loads(path.read_text())["metrics"]
+    assert metrics["val_ema/acc1"] != metrics["val/acc1"]
+    data = load(
+        DataConfig(name="digits", val_fraction=0.9),
+        load_spec(tmp_path / "ema.yaml").variants[0].config.model,
+    )
+    network = mlflow.pytorch.load_model("models:/ema/1")
+    with torch.no_grad():
+        logits = network(torch.from_numpy(data.val_images.astype(np.float32)))
+    accuracy = 100 * float((logits.argmax(1).numpy() == data.val_labels).mean())
+    assert accuracy == pytest.approx(metrics["val_ema/acc1"], abs=1e-9)
+    raw = tmp_path / "raw.yaml"
+    raw.write_text(EMA.replace("val_ema/acc1", "val/acc1"))
+    other = cli("register", raw, "--store", store)
+    assert (other.code, "moving average" in other.err) == (0, False), other.err
+    versions = {v.version: v.source for v in client.search_model_versions("name = 'ema'")}
+    assert len(set(versions.values())) == 2, "the raw weights are another model"

@@ -73,3 +73,30 @@ def test_outside_of_a_repository_or_without_git_there_is_nothing_to_say(
     assert provenance(tmp_path, sweep_path)["git_commit"] is None
     monkeypatch.setenv("PATH", "")
     assert provenance(tmp_path, sweep_path)["git_diff"] is None
+
+
+def test_a_repository_that_git_cannot_tell_in_time_is_not_taken_for_clean(
+    repository: Path, sweep_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*command: object, **options: object) -> None:
+        raise subprocess.TimeoutExpired("git", 10.0)
+
+    monkeypatch.setattr(subprocess, "run", never)
+    assert provenance(repository, sweep_path)["git_diff"] == "not known"
+
+
+@pytest.mark.parametrize("name", [".env", "deep/local.env", "api_Secret.txt", "deep/server.pem"])
+def test_what_sounds_like_a_secret_is_named_and_not_kept(
+    repository: Path, sweep_path: Path, name: str
+) -> None:
+    path = repository / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("none yet\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "two")
+    path.write_text("hunter2\n")
+    found = provenance(repository / "sweeps", sweep_path)
+    patch = sweep_path / found["git_diff"]
+    assert found["git_diff_without"] == [name]
+    assert b"hunter2" not in patch.read_bytes()
+    assert patch.stat().st_mode & 0o777 == 0o600

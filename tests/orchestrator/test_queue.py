@@ -1,12 +1,16 @@
 """Which trial is next, and what follows from how one ended."""
 
+import errno
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, SweepInUse
 from orchestrator.running.queue import LOST_LIMIT, TrialQueue
+from orchestrator.store.lease import Lease
 from orchestrator.store.store import MetricsLog
 from orchestrator.trial import Outcome, State, TrialSpec
 
@@ -190,12 +194,76 @@ def test_after_stop_nothing_more_is_handed_out_and_lost_trials_stay_lost(queue: 
 
 
 def test_a_folder_that_cannot_be_written_is_a_store_error(
-    sweep: Any, queue: TrialQueue, diary: Diary
+    sweep: Any, queue: TrialQueue, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep.store.directory(sweep.trials[0]).path.touch()
-    with pytest.raises(StoreError, match="cannot write"):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write .*: No space left"):
         queue.next()
     assert diary.entries == []
+
+
+def test_what_stands_in_the_place_of_a_trials_folder_is_set_aside(
+    sweep: Any, queue: TrialQueue
+) -> None:
+    path = sweep.store.directory(sweep.trials[0]).path
+    path.write_text("somebody's")
+    assert take(queue) == sweep.trials[0]
+    assert path.with_name(f"{path.name}.damaged").read_text() == "somebody's"
+
+
+def test_what_is_done_by_now_is_not_handed_out(sweep: Any, queue: TrialQueue, diary: Diary) -> None:
+    first, second, third = sweep.trials
+    for trial, place in ((first, first), (second, replace(second, sweep="another"))):
+        directory = sweep.store.directory(place)
+        directory.write_trial(place, {})
+        content = {"metrics": {"val/acc1": 1.0}, "fingerprint": trial.fingerprint}
+        directory.write_result(Outcome.FINISHED, content)
+    assert take(queue) == third
+    assert diary.entries[:2] == [("started", first.name), ("ended", first.name, "finished")]
+    assert ("ended", second.name, "finished") in diary.entries
+
+
+def test_a_sweep_that_was_taken_over_hands_out_nothing_and_writes_nothing(
+    sweep: Any, diary: Diary
+) -> None:
+    sleeper = Lease(sweep.path).__enter__()
+    queue = TrialQueue(sweep.trials, sweep.store, sleeper.session, {}, [diary])
+    trial = begin(queue)
+    (sweep.path / "lease.json").unlink()  # it expired
+    with Lease(sweep.path) as later:
+        sweep.store.directory(trial).start_attempt(later.session, {})
+    content = sweep.store.directory(trial).attempts_path.read_bytes()
+    with pytest.raises(SweepInUse, match="taken over"):
+        queue.next()
+    queue.ended(trial, None)
+    assert sweep.store.directory(trial).attempts_path.read_bytes() == content
+    assert queue.is_finished
+
+
+def test_what_another_sweep_trains_now_waits_until_it_is_done(
+    make_sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.running.queue._LOOK_SECONDS", 0.0)
+    one, two = make_sweep("one", seeds=[0, 1]), make_sweep("two", seeds=[0, 1])
+    with Lease(one.path) as first, Lease(two.path) as second:
+        mine = TrialQueue(one.trials, one.store, first.session, {})
+        theirs = TrialQueue(two.trials, two.store, second.session, {})
+        assert begin(mine).seed == 0
+        assert begin(theirs).seed == 1
+        assert mine.next() is None
+        assert theirs.next() is None
+        assert not mine.is_finished
+        directory = one.store.directory(one.trials[0])
+        about = {"metrics": {"val/acc1": 1.0}, "fingerprint": one.trials[0].fingerprint}
+        directory.write_result(Outcome.FINISHED, about)
+        mine.ended(one.trials[0], Outcome.FINISHED)
+        assert theirs.next() is None
+        assert theirs.waiting == (), "it found the other's result"
+        theirs.ended(two.trials[1], Outcome.FAILED)
+        assert take(mine).seed == 1, "it failed there, and is tried here"
 
 
 def test_out_of_memory_goes_again_with_half_the_images_at_once_until_there_is_one(

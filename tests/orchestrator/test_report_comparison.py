@@ -90,6 +90,15 @@ def test_stars_are_explained_in_markdown_too(tmp_path: Path) -> None:
     assert "paired t-tests (differences by seed" in text
 
 
+def test_sides_that_validate_on_other_images_are_told(tmp_path: Path) -> None:
+    assert "two test sets" not in comparison_markdown(two_regimes(tmp_path))
+    spec = spec_of(tmp_path, BODY.replace("train.lr: 1e-3", "data.val_fraction: 0.5"), 2)
+    roadmap = roadmap_of(spec, {})
+    sides = [select(roadmap, "invented", regime) for regime in ("one", "two")]
+    text = comparison_markdown(compare(*sides))
+    assert "have other data at baseline, rmsnorm: unless the validation images are the same" in text
+
+
 def test_seeds_that_were_added_until_something_was_decided_are_paid_for(tmp_path: Path) -> None:
     body, ends = "steps: []", {"baseline": [70.0, 71.0, 73.0]}
     adaptive = HEAD.replace("seeds: [{seeds}]", "seeds: {{start: 3, max: 6, until: decided}}")

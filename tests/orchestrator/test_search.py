@@ -35,6 +35,7 @@ steps:
       space: {{{LR}, train.weight_decay: [0.0, 0.05, 0.1]}}
       trials: 7
       at_once: 3
+      seeds: [1000]
   - name: rope
     change: {{model.position: rope}}
 """
@@ -195,14 +196,6 @@ def test_more_trials_of_the_same_search_go_on_from_those_that_are_there(tmp_path
     assert long[:7] == short
 
 
-def test_another_step_or_regime_draws_other_points(tmp_path: Path) -> None:
-    body = "regimes: {narrow: {model.embed_dim: 32}, wide: {}}" + SEARCHED
-    known = Runs().known(spec_of(tmp_path, body))
-    assert [search.label for search in known.searches] == ["narrow/swiglu", "wide/swiglu"]
-    assert values_of(known, 0)[0] == values_of(known, 1)[0]
-    assert values_of(known, 0)[1:] != values_of(known, 1)[1:]
-
-
 def test_suggestions_are_kept_so_that_another_optuna_changes_no_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +203,8 @@ def test_suggestions_are_kept_so_that_another_optuna_changes_no_search(
     kept = values_of(runs.known(spec, folder, keeps=True))
     [path] = folder.glob("swiglu-*.json")
     monkeypatch.setattr(
-        "orchestrator.planning.search._asked", lambda *_: pytest.fail("it was suggested before")
+        "orchestrator.planning.search.suggested",
+        lambda *_: pytest.fail("it was suggested before"),
     )
     assert values_of(runs.known(spec, folder)) == kept
     path.write_text("{")
@@ -302,7 +296,7 @@ def test_the_metric_says_which_is_best_over_all_seeds_and_of_equals_the_first_is
             "seconds": 1.0,
         }
 
-    body = SEARCHED.replace("trials: 7", "trials: 3\n      seeds: [100, 101]")
+    body = SEARCHED.replace("trials: 7", "trials: 3").replace("[1000]", "[100, 101]")
     body += "metric: {name: val/loss, mode: min}" if mode == "min" else ""
     spec, runs = spec_of(tmp_path, body), Runs()
     while todo := runs.to_do(spec):
@@ -405,7 +399,7 @@ def test_only_and_seeds_pick_steps_and_the_searches_that_they_wait_for(tmp_path:
 
 
 def test_only_the_searches_that_a_step_builds_on_are_asked_for(tmp_path: Path) -> None:
-    search = f"search: {{space: {{{LR}}}, trials: 2, at_once: 2}}"
+    search = f"search: {{space: {{{LR}}}, trials: 2, at_once: 2, seeds: [1000]}}"
     body = f"""
 {search}
 steps:
@@ -473,7 +467,9 @@ steps:
   - {{name: rope, change: {{model.position: rope}}}}
 """
     spec, runs = spec_of(tmp_path, body), Runs()
-    assert names(runs.to_do(spec)) == [f"baseline@{number}-seed1000" for number in (1, 2, 3)]
+    assert names(runs.to_do(spec)) == [
+        f"baseline@{number}-seed{seed}" for number in (1, 2, 3) for seed in (1000, 1001, 1002)
+    ]
     runs.run(runs.to_do(spec))
     found = {trial.variant for trial in runs.to_do(spec)}
     assert found == {"baseline", "swiglu", "retuned@1", "retuned@2", "warm@1", "warm@2"}
@@ -695,8 +691,8 @@ MISTAKES = [
         "a grid tries every combination: leave out 'trials'",
     ),
     ("trials: 7", "sampler: grid", "14:16: a grid must be countable"),
-    ("trials: 7", "trials: 7\n      seeds: [7, 2]", "15:18: seed 2 is one of the report's"),
-    ("trials: 7", "trials: 7\n      seeds: [7, 7]", "15:18: seed 7 is given twice"),
+    ("seeds: [1000]", "seeds: [7, 2]", "16:18: seed 2 is one of the report's"),
+    ("seeds: [1000]", "seeds: [7, 7]", "16:18: seed 7 is given twice"),
     ("[0.0, 0.05, 0.1]", "[0.0, -0.05, 0.1]", "found -0.05"),
     ("[0.0, 0.05, 0.1]", "[0.1]", "a search needs at least two choices, each once"),
     ("[0.0, 0.05, 0.1]", "{low: -1, high: 1}", "found -1"),

@@ -12,8 +12,9 @@ from orchestrator.errors import SpecError
 from orchestrator.executors.local import run_locally
 from orchestrator.running.queue import TrialQueue
 from orchestrator.spec.sweep_spec import load_spec
-from orchestrator.store.files import read_json_lines
-from orchestrator.store.store import Store
+from orchestrator.store.files import read_json
+from orchestrator.store.store import Store, TrialDirectory
+from orchestrator.trial import Outcome
 
 Cli = Callable[..., Any]
 Process = Callable[..., Any]
@@ -23,12 +24,12 @@ BitsOf = Callable[[Path], dict[str, Any]]
 LOCAL = ("--executor", "local", "--no-tracking")
 LR = {"train.lr": {"low": 1e-3, "high": 3e-2, "log": True}}
 SEARCHED: dict[str, Any] = {
-    "search": {"space": LR, "trials": 3, "at_once": 2},
+    "search": {"space": LR, "trials": 3, "at_once": 2, "seeds": [1000]},
     "steps": [
         {
             "name": "swiglu",
             "change": {"model.feed_forward": "swiglu"},
-            "search": {"space": LR, "trials": 3, "at_once": 2},
+            "search": {"space": LR, "trials": 3, "at_once": 2, "seeds": [1000]},
         },
         {"name": "rms", "change": {"model.norm": "rmsnorm"}},
     ],
@@ -110,7 +111,7 @@ def test_a_search_that_is_stopped_after_any_trial_tries_and_ends_as_one_that_nev
 def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:
-    search = {"space": {"model.num_classes": [10, 3]}, "trials": 2}
+    search = {"space": {"model.num_classes": [10, 3]}, "trials": 2, "seeds": [1000]}
     spec = write_spec(steps=[{"name": "head", "search": search}])
     stopped = cli("run", spec, "--store", store_path, *LOCAL)
     assert stopped.code == 1
@@ -123,8 +124,9 @@ def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
         "head@2-seed1000"
     ] == "retry"
     [result] = store_path.glob("tiny/trials/head@1-*/result.json")
-    [failed] = store_path.glob("tiny/trials/head@2-*")
-    failed.joinpath("result.json").write_bytes(result.read_bytes())  # as if it had worked
+    [failed] = map(TrialDirectory, store_path.glob("tiny/trials/head@2-*"))
+    content = read_json(result) | {"fingerprint": failed.read_trial().fingerprint}
+    failed.write_result(Outcome.FINISHED, content)  # as if it had worked
     resumed = cli("resume", spec, "--store", store_path, *LOCAL)
     assert resumed.code == 0, resumed.out
     head = cli("report", spec, "--store", store_path, "--format", "json").json["steps"][1]
@@ -182,7 +184,7 @@ def test_on_ray_generations_are_trained_by_warm_workers_and_are_in_mlflow_with_w
     attempts = [
         event
         for path in store_path.glob("tiny/trials/*/attempts.jsonl")
-        for event in read_json_lines(path)
+        for event in TrialDirectory(path.parent).attempts()
     ]
     assert len({event["pid"] for event in attempts if "pid" in event}) <= 2
     client = MlflowClient(uri)

@@ -125,8 +125,8 @@ def test_a_good_spec_is_its_variants_in_the_order_of_the_road(
             "5:3: unknown key 'date'; did you mean 'data'?",
         ),
         ("lr: 1e-3", "lr: fast", "6:42: train.lr: it should be a valid number, found 'fast'"),
-        ("lr: 1e-3", "lr: .nan", "6:42: train.lr: it should be a finite number"),
-        ("lr: 1e-3", "lr: 1e999", "6:42: train.lr: it should be a finite number"),
+        ("lr: 1e-3", "lr: .nan", "6:42: a setting must be a finite number"),
+        ("lr: 1e-3", "lr: 1e999", "6:42: a setting must be a finite number"),
         ("lr: 1e-3", "lr: 0", "6:42: train.lr: it should be greater than 0, found 0"),
         (
             "lr: 1e-3",

@@ -1,6 +1,10 @@
 """A trial's state is what its files say, and nothing else."""
 
+import errno
 import json
+import os
+import random
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError, UsageError
+from orchestrator.store.damage import collected
 from orchestrator.store.store import MetricsLog, Store, TrialDirectory
 from orchestrator.trial import Outcome, State, TrialSpec
 
@@ -177,11 +182,15 @@ def test_the_newest_metrics_may_be_more_than_anybody_thought_of(directory: Trial
     assert directory.last_metrics() == list(directory.metrics())[-1]
 
 
-def test_metrics_that_cannot_be_written_are_a_store_error(directory: TrialDirectory) -> None:
-    log = MetricsLog(directory)
-    directory.metrics_path.mkdir()
+def test_metrics_that_cannot_be_written_are_a_store_error(
+    directory: TrialDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"cannot write .*metrics\.jsonl"):
-        log({"loss": 1.0}, 1)
+        MetricsLog(directory)({"loss": 1.0}, 1)
 
 
 def test_the_same_training_is_found_anywhere_in_the_store(
@@ -251,37 +260,133 @@ def test_a_store_that_cannot_be_written_says_so_and_what_to_do(tmp_path: Path, p
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("result.json", "{"),
-        ("result.json", '{"outcome": "unheard of"}'),
-        ("attempts.jsonl", "nonsense\n"),
-        ("metrics.jsonl", "nonsense\n"),
-    ],
-)
-def test_a_damaged_file_is_a_store_error_that_names_it(
-    directory: TrialDirectory, file: str, content: str
+FILES = ("result.json", "attempts.jsonl", "metrics.jsonl", "trial.json")
+
+
+@pytest.fixture
+def finished(directory: TrialDirectory, trial: TrialSpec) -> TrialDirectory:
+    """With two points of a curve and a result."""
+    number = directory.start_attempt("mine", {"host": "here"})
+    log = MetricsLog(directory)
+    log({"val/acc1": 40.0}, 3)
+    log({"val/acc1": 50.0}, 6)
+    content = {"fingerprint": trial.fingerprint, "metrics": {"val/acc1": 50.0}, "iterations": 6}
+    directory.write_result(Outcome.FINISHED, content)
+    directory.end_attempt(number, Outcome.FINISHED)
+    return directory
+
+
+def unseal(directory: TrialDirectory) -> None:
+    """As the files of before there were checksums."""
+    for name in FILES:
+        path = directory.path / name
+        text = re.sub(rb',\s*"crc32": "[0-9a-f]{8}"', b"", path.read_bytes())
+        text = re.sub(rb',\s*"metrics_bytes": \d+', b"", text)
+        if name == "result.json":
+            text = re.sub(rb'\s*"fingerprint": "\w+",', b"", text)
+        path.write_bytes(text.replace(b'"format": 2', b'"format": 1'))
+
+
+def test_files_of_before_there_were_checksums_are_read_as_they_were(
+    finished: TrialDirectory, trial: TrialSpec
 ) -> None:
-    (directory.path / file).write_text(content)
-    with pytest.raises(StoreError, match=file):
-        directory.record()
+    before, curve = finished.record(), finished.curve("val/acc1")
+    unseal(finished)
+    with collected() as notes:
+        record = finished.record()
+        assert (record.state, record.metrics) == (State.DONE, before.metrics)
+        assert finished.curve("val/acc1") == curve == {3: 40.0, 6: 50.0}
+        assert finished.read_trial() == trial
+        assert len(finished.attempts()) == 2
+    assert list(notes.lines()) == []
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("name", FILES)
+def test_no_flipped_bit_changes_a_number_or_stops_anything(
+    finished: TrialDirectory, trial: TrialSpec, sweep: Any, name: str, is_sealed: bool
+) -> None:
+    if not is_sealed:
+        unseal(finished)
+    path = finished.path / name
+    content = path.read_bytes()
+    dice = random.Random(0)
+    with collected():
+        for _ in range(150):
+            changed = bytearray(content)
+            changed[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+            path.write_bytes(changed)
+            record = sweep.store.record(trial)
+            assert record.metrics in ({}, {"val/acc1": 50.0})
+            assert (record.state is State.DONE) == bool(record.metrics)
+            assert name == "metrics.jsonl" or finished.curve("val/acc1") == {3: 40.0, 6: 50.0}
+            assert not is_sealed or set(finished.curve("val/acc1").values()) <= {40.0, 50.0}
+            finished.provenance()
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_another_trials_files_are_not_this_trials(
+    finished: TrialDirectory, sweep: Any, trial: TrialSpec, is_sealed: bool
+) -> None:
+    if not is_sealed:
+        unseal(finished)
+    other = sweep.trials[1]
+    place = sweep.store.directory(other)
+    shutil.copytree(finished.path, place.path)
+    with collected() as notes:
+        assert sweep.store.record(other).state is not State.DONE
+        assert place.provenance() == {}
+        if is_sealed:
+            assert place.curve("val/acc1") == {}
+            assert place.attempts() == []
+    assert any("another trial's" in line for line in notes.lines())
+
+
+@pytest.mark.parametrize(
+    "content", ['{"outcome": "finished", "time": 1.0}', '{"outcome": "unheard of", "time": 1.0}']
+)
+def test_a_result_that_says_nothing_is_none(directory: TrialDirectory, content: str) -> None:
+    directory.result_path.write_text(content)
+    with collected() as notes:
+        assert directory.record().state is State.PENDING
+    assert "damaged: result.json" in "".join(notes.lines())
+
+
+@pytest.mark.parametrize("name", FILES[:3])
+def test_a_damaged_file_is_named_once_with_its_path_and_counts_as_not_there(
+    directory: TrialDirectory, name: str
+) -> None:
+    (directory.path / name).write_text("nonsense\n")
+    with collected() as notes:
+        assert directory.record().state is State.PENDING
+        assert directory.record().state is State.PENDING
+    first, second = notes.lines()
+    assert first.startswith(f"damaged: {name} (")
+    assert second == f"  {directory.path / name}"
+
+
+def test_a_curve_that_was_cut_off_is_named_and_the_result_stands(finished: TrialDirectory) -> None:
+    lines = finished.metrics_path.read_bytes().splitlines(keepends=True)
+    finished.metrics_path.write_bytes(lines[0])
+    with collected() as notes:
+        assert finished.record().metrics == {"val/acc1": 50.0}
+    assert "a trial's folder that is removed is trained again" in "".join(notes.lines())
 
 
 def test_a_result_of_a_newer_version_is_neither_read_wrongly_nor_overwritten(
     cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
 ) -> None:
-    spec, local = write_spec(), ("--store", store_path, "--executor", "local", "--no-tracking")
-    assert cli("run", spec, *local).code == 0
+    spec = write_spec(seeds=[0, 1])
+    local = ("--store", store_path, "--executor", "local", "--no-tracking")
+    assert cli("run", spec, *local, "--seeds", "0").code == 0
     [result] = store_path.glob("tiny/trials/*/result.json")
-    result.write_text(
-        json.dumps(json.loads(result.read_bytes()) | {"outcome": "enlightened", "format": 9})
-    )
+    content = json.loads(result.read_bytes())
+    result.write_text(json.dumps(content | {"outcome": "enlightened", "format": 9}))
     newer = result.read_bytes()
-    for command in (("run", spec, *local), ("status", spec, "--store", store_path)):
-        refused = cli(*command)
-        assert refused.code == 3
-        assert "has the outcome 'enlightened', which this version does not know" in " ".join(
-            refused.err.split()
-        )
-    assert result.read_bytes() == newer
+    status = cli("status", spec, "--store", store_path)
+    assert status.code == 0
+    assert "which this version does not know" in " ".join(status.out.split())
+    for verb in ("run", "resume"):
+        assert cli(verb, spec, *local).code == 1, "the other trial is trained, this one is told"
+        assert result.read_bytes() == newer
+    assert len(list(store_path.glob("tiny/trials/*/result.json"))) == 2

@@ -11,6 +11,7 @@ from illama.cost import parameter_count
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
 from orchestrator.spec.designs import DESIGNS
+from orchestrator.spec.samplers import SAMPLERS
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.sweep_spec import load_spec
@@ -76,6 +77,8 @@ def test_every_key_and_design_is_in_the_text() -> None:
         assert f"`{key}`" in TEXT, key
     for key in SearchSchema.model_fields:
         assert f"| `{key}` |" in TEXT, key
+    for name in SAMPLERS:
+        assert f"| `{name}` |" in TEXT, name
     for name, design in DESIGNS.items():
         assert f"| `{name}` |" in TEXT, name
         for option in design.model_fields.keys() - {"name"}:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.running.usage import UsageMeter
 from orchestrator.running.worker import run_trial
-from orchestrator.store.files import read_json, read_json_lines
+from orchestrator.store.files import read_json
 from orchestrator.store.lease import Lease
 
 
@@ -41,7 +41,7 @@ def test_a_trials_curves_have_it_and_its_result_does_not(make_sweep: Callable[..
     directory.write_trial(sweep.trials[0], {})
     with Lease(sweep.path) as lease:
         run_trial(directory.path, lease.session)
-    [first, *_] = read_json_lines(directory.metrics_path)
+    [first, *_] = directory.metrics()
     assert "system/process_memory_megabytes" in first["metrics"]
     assert "system/gpu_0_memory_usage_megabytes" not in first["metrics"], "it trained on the CPU"
     result = read_json(directory.result_path)

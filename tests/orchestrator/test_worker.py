@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, SweepInUse
+from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.worker import run_trial
+from orchestrator.store.files import read_json
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import Outcome, Resources, State
@@ -59,7 +62,8 @@ def make_bench(make_sweep: Callable[..., Any]) -> Iterator[MakeBench]:
 
     yield make
     for lease in leases:
-        lease.__exit__(None, None, None)
+        with suppress(SweepInUse):  # it was taken over
+            lease.__exit__(None, None, None)
 
 
 def test_finished_with_result_metrics_checkpoint_and_a_closed_attempt(
@@ -207,7 +211,7 @@ def test_lost_where_no_driver_stands_behind_it_any_more(
 ) -> None:
     bench = make_bench()
     path = bench.sweep.path / "lease.json"
-    holder = json.loads(path.read_bytes())
+    holder = read_json(path)
     if what == "gone":
         path.unlink()
     elif what == "expired":
@@ -224,7 +228,7 @@ def test_a_driver_whose_clock_differs_still_stands_behind_it(
 ) -> None:
     bench = make_bench()
     path = bench.sweep.path / "lease.json"
-    holder = json.loads(path.read_bytes())
+    holder = read_json(path)
     path.write_text(json.dumps(holder | {"renewed": time.time() + seconds}))
     assert bench.run() is Outcome.FINISHED
 
@@ -295,8 +299,8 @@ def _is_in(descriptor: int, folder: Path) -> bool:
     return path.startswith(str(folder))
 
 
-class Killed(BaseException):
-    """What no `except Exception` sees, like the end of the process."""
+class Killed(StopAtOnce):
+    """What nobody catches, like the end of the process."""
 
 
 def test_the_end_of_the_process_at_any_write_costs_nothing_but_time(

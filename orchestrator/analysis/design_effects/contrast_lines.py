@@ -2,8 +2,16 @@
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.design_effects.lines import INTERACTION, MAIN, EffectLine, coverage
+from orchestrator.analysis.design_effects.lines import (
+    INTERACTION,
+    MAIN,
+    EffectLine,
+    coverage,
+    seeds_asked,
+)
 from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.rows import StepRow
+from orchestrator.analysis.search_luck import contrast_luck, repeats_of
 from orchestrator.stats.contrasts import Contrast, Factors
 
 _MOST_NAMED = 3
@@ -11,14 +19,18 @@ _MOST_NAMED = 3
 
 
 def contrast_line(
-    regime: str, design: str, contrast: Contrast, seeds: int, decimals: int
+    regime: str, design: str, contrast: Contrast, rows: Sequence[StepRow]
 ) -> EffectLine:
-    """The line of a contrast; `seeds` is the number that was asked for."""
+    """The line of a contrast over the cells of `rows`."""
     kind = MAIN if len(contrast.factors) == 1 else INTERACTION
     if contrast.effect is None:
         return EffectLine(regime, kind, contrast.factors, None, _why_not(contrast))
-    caveat = coverage(contrast.effect.pairs, seeds)
-    delta = StepEffect(contrast.effect, design, caveat=caveat, decimals=decimals)
+    variants = [row.variant for row in rows]
+    effect, luck = contrast_luck(contrast.effect, contrast.factors, variants)
+    repeats = repeats_of(*variants)
+    asked = len(seeds_asked(rows)) if repeats == 1 else repeats
+    caveat = "; ".join(filter(None, (coverage(effect.pairs, asked), luck)))
+    delta = StepEffect(effect, design, caveat=caveat, decimals=rows[0].decimals)
     note = f"together with {named(contrast.aliases)}" if contrast.aliases else ""
     return EffectLine(regime, kind, contrast.factors, delta, note)
 

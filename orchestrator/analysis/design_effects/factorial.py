@@ -6,9 +6,9 @@ from orchestrator.analysis.design_effects.lines import (
     RegimeRows,
     counts,
     rows_left_out,
-    seeds_asked,
     seeds_left_out,
 )
+from orchestrator.analysis.search_luck import by_repeat, repeats_of
 from orchestrator.spec.designs import Design
 from orchestrator.spec.designs.factorial import Factorial
 from orchestrator.spec.fractions import cells_of
@@ -32,17 +32,14 @@ def factorial_effects(design: Design, view: RegimeRows) -> Effects:
     if not rows:
         return Effects()
     factors = tuple(rows[0].variant.cell.levels)
+    repeats = repeats_of(*(row.variant for row in rows))
     cells = {
-        tuple(row.variant.cell.levels[factor] for factor in factors): row.values
+        tuple(row.variant.cell.levels[factor] for factor in factors): by_repeat(row.values, repeats)
         for row in rows
         if counts(row)
     }
-    seeds = len(seeds_asked(rows))
     contrasts = factorial_contrasts(cells, factors)
-    lines = [
-        contrast_line(view.regime, design.name, contrast, seeds, rows[0].decimals)
-        for contrast in contrasts
-    ]
+    lines = [contrast_line(view.regime, design.name, contrast, rows) for contrast in contrasts]
     remarks = _resolution(design, len(factors))
     if any(contrast.effect and contrast.aliases for contrast in contrasts):
         remarks.append(_TOGETHER)

@@ -15,10 +15,10 @@ from orchestrator.analysis.design_effects.lines import (
     counts,
     end_of,
     rows_left_out,
-    seeds_asked,
     seeds_left_out,
 )
 from orchestrator.analysis.rows import StepRow
+from orchestrator.analysis.search_luck import by_repeat, repeats_of
 from orchestrator.spec.designs import Design
 from orchestrator.spec.latin_squares import (
     Order,
@@ -37,11 +37,15 @@ def order_effects(design: Design, view: RegimeRows) -> Effects:
         return Effects()
     steps = orders[0]
     placed = _placed(rows, view)
-    cells = {frozenset(row.variant.cell.steps): row.values for row in rows if counts(row)}
-    seeds = len(seeds_asked(rows))
+    repeats = repeats_of(*(row.variant for row in rows))
+    cells = {
+        frozenset(row.variant.cell.steps): by_repeat(row.values, repeats)
+        for row in rows
+        if counts(row)
+    }
     lines, untold = [], []
     for contrast in order_contrasts(placed, cells, steps):
-        line = contrast_line(view.regime, design.name, contrast, seeds, rows[0].decimals)
+        line = contrast_line(view.regime, design.name, contrast, rows)
         if line.kind == MAIN:
             found = sum(effect.step == line.steps[0] for effect in placed)
             line = _with_places(line, found, len(orders))
@@ -72,13 +76,14 @@ def _orders(rows: Sequence[StepRow]) -> list[Order]:
 def _placed(rows: Sequence[StepRow], view: RegimeRows) -> list[PlacedEffect]:
     """The difference that each step made at each of its places, where both sides are done."""
     placed = []
+    repeats = repeats_of(*(row.variant for row in rows))
     for row in rows:
         before = view.row(row.variant.follows)
         if before is None or not counts(row) or not counts(before):
             continue
         shared = row.values.keys() & before.values.keys()
         differences = {seed: row.values[seed] - before.values[seed] for seed in shared}
-        placed.append(PlacedEffect(row.variant.step, differences))
+        placed.append(PlacedEffect(row.variant.step, by_repeat(differences, repeats)))
     return placed
 
 

@@ -22,7 +22,7 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from illama.config import NUMERICS_VERSION
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, DamagedFile
 from orchestrator.planning.capacity import Node, fits, shortage
 from orchestrator.store.files import write_whole
 from orchestrator.store.lease import read_lease
@@ -233,7 +233,11 @@ def _use_store(root: Path, token: str, node_id: str, numerics_version: int) -> s
 
 def what_is_wrong_here(trial: Path, session: str, numerics_version: int) -> str | None:
     """Asked by a worker before each trial: what keeps its node, which may have joined late, from training it for this driver."""
-    root, holder = trial.parents[2], read_lease(trial.parents[1])
+    root = trial.parents[2]
+    try:
+        holder = read_lease(trial.parents[1])
+    except DamagedFile as damage:
+        return f"does not see who is at work: {damage}"
     if problem := _other_version(numerics_version):
         return problem
     if (

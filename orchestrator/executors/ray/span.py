@@ -22,6 +22,7 @@ from orchestrator.executors.ray.actors import where_it_could_not_start
 from orchestrator.executors.ray.cluster import leave_when_draining, what_is_wrong_here
 from orchestrator.planning.capacity import demand
 from orchestrator.running.limits import memory_limit
+from orchestrator.running.processes import guard_this_process
 from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import TrialSpec
 
@@ -148,6 +149,7 @@ class _Deputy:
         self._path, self._trial = path, trial
         self._leave = threading.Event()
         self._stack = ExitStack()
+        guard_this_process()
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def what_is_wrong(self, session: str, numerics_version: int) -> tuple[str, str, str | None]:

@@ -36,6 +36,7 @@ from orchestrator.executors.ray.actors import (
 from orchestrator.executors.ray.cluster import Cluster, leave_when_draining
 from orchestrator.executors.ray.span import CannotTrain, span_of
 from orchestrator.planning.capacity import demand
+from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
 from orchestrator.store.files import write_whole
 from orchestrator.trial import Outcome, Resources, TrialSpec
@@ -78,6 +79,7 @@ class _WarmWorker(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._trial = config
         self._is_training = False
+        guard_this_process()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.Thread(target=_leave_when_draining, name="drain", daemon=True).start()
 

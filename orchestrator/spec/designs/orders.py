@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from random import Random
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -21,7 +21,7 @@ _POOL = 40
 class Orders(Design):
     """The road in other orders, every place of which makes sense."""
 
-    count: PositiveInt = 3
+    count: Annotated[PositiveInt, Field(le=1000)] = 3
     """How many orders beside the road's; `{orders: 3}` for short."""
     seed: int = Field(default=0, ge=0)
     """Which orders are taken."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import (
+    chosen,
     compute,
     data,
     initial,
@@ -22,7 +23,7 @@ from orchestrator.spec.warnings.registry import SpecWarning, found_in
 
 __all__ = ["SUBJECTS", "SpecWarning", "aspect_of", "warnings_of"]
 
-SUBJECTS = (seeds, measure, recipe, compute, size, data, initial, searches)
+SUBJECTS = (seeds, measure, chosen, recipe, compute, size, data, initial, searches)
 """Files with warnings; importing one registers what is in it."""
 
 

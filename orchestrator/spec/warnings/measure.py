@@ -19,7 +19,7 @@ _AVERAGE = "train.ema"
 def best_epoch(spec: SweepSpec) -> Found:
     """A metric that is a maximum over the images that it reports on."""
     metric = spec.schema.metric
-    if metric.epoch != "best":
+    if metric.epoch != "best" or spec.has_test_part:
         return
     message = (
         f"{metric.name} is read at the epoch that validates best: a maximum over the very images "
@@ -53,7 +53,7 @@ def other_average(spec: SweepSpec) -> Found:
     steps = _changing(spec, (_AVERAGE,))
     if not shown or not steps:
         return
-    plain = shown[0].replace(AVERAGED, "val/")
+    plain = shown[0].replace("_ema/", "/")
     message = (
         f"{steps_that(steps, 'change')} {_AVERAGE}, and {', '.join(shown)} is of the averaged "
         f"weights: its change mixes what the averaging does with what the network "

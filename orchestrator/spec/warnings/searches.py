@@ -50,7 +50,7 @@ def _more_effort(search: Search, other: Search | None, ground: str) -> str:
 @of_sweep
 def tuned_before(spec: SweepSpec) -> Found:
     """Steps that take over a recipe which was found for the step before them, or the baseline."""
-    for search in spec.searches:
+    for search in (search for search in spec.searches if search.repeat == 0):
         if search.variant.side:
             continue
         for key in search.schema.space:

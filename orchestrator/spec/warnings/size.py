@@ -1,5 +1,6 @@
 """Networks of another size: parameters or FLOPs are a rival explanation of any effect."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from illama.config import ModelConfig
@@ -111,8 +112,11 @@ def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | N
     """The width at which the network has about so many parameters, if any whole width does."""
     unit = 2 * model.num_heads  # rotary embeddings need heads of even width
     widths = range(unit, 2 * model.embed_dim + 1, unit)
-    counts = {
-        width: parameter_count(model.model_copy(update={"embed_dim": width})) for width in widths
-    }
+
+    def count(width: int) -> int:
+        return parameter_count(model.model_copy(update={"embed_dim": width}))
+
+    place = min(bisect_left(widths, params, key=count), len(widths) - 1)  # they grow with the width
+    counts = {width: count(width) for width in widths[max(0, place - 1) : place + 1]}
     width = min(counts, key=lambda width: abs(counts[width] - params))
     return width if abs(counts[width] / params - 1) <= tolerance else None

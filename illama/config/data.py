@@ -1,0 +1,74 @@
+"""Settings of the built-in data sets: which images, and how they are split."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from illama.config.settings import Settings
+
+_CIFAR = ("cifar10", "cifar100")
+_WITH_OFFICIAL_PARTS = (*_CIFAR, "image_folder")
+
+
+class DataConfig(Settings):
+    """Which images, and how they are split. Where their files lie is `RuntimeConfig.data_dir`.
+
+    Every split is drawn once from the images' numbers, class by class, and is the same for every
+    seed. Training sees the training part; whatever is chosen (settings that a search finds, the
+    best epoch, how many seeds) is chosen on the validation part; a test part, where there is one,
+    is for the report alone.
+    """
+
+    name: Literal["digits", "synthetic", "cifar10", "cifar100", "image_folder"]
+    """`digits`: the 1,797 handwritten digits (8x8, 10 classes) that ship inside scikit-learn.
+    `synthetic`: noisy class templates. `cifar10`, `cifar100`: the published files.
+    `image_folder`: ImageNet's layout, a folder per class under `train` and `val`."""
+    val_fraction: float = Field(default=0.25, gt=0, lt=1)
+    """Share of the images held out for validation: of `digits` and `synthetic` of all images, of
+    `cifar10` and `cifar100` with `test: official` of the published training images. Without that,
+    data sets that are published with a validation or test part use it for validation."""
+    test_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of all images of `digits` or `synthetic` held out for the report. They are taken from
+    the training part: the validation images stay those that they are without, and the test images
+    are the same whatever `val_fraction` is."""
+    test: Literal["none", "official"] = "none"
+    """`official`: the published test images of `cifar10` and `cifar100` are the test part, and
+    validation images are split off the training images; of `image_folder` the folder `test`."""
+    folder: str = "imagenet"
+    """Of `image_folder`: the folder's name inside `RuntimeConfig.data_dir`."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.name in _WITH_OFFICIAL_PARTS:
+            self._refuse_fractions()
+        elif self.test == "official":
+            raise ValueError(
+                f"data {self.name} comes in one piece, without an official test part: hold one out "
+                "with test_fraction"
+            )
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g} leave "
+                "nothing to train on: their sum should be below 1"
+            )
+        return self
+
+    def _refuse_fractions(self) -> None:
+        """Raises `ValueError` for a share of what the publisher has split already."""
+        if self.test_fraction:
+            raise ValueError(
+                f"data {self.name} can have a test part of its own: write `test: official` "
+                "instead of test_fraction"
+            )
+        splits_training = self.name in _CIFAR and self.test == "official"
+        default = DataConfig.model_fields["val_fraction"].default
+        if self.val_fraction != default and not splits_training:
+            hint = ", or add `test: official`" if self.name in _CIFAR else ""
+            raise ValueError(
+                f"data {self.name} has a validation part of its own: leave out val_fraction{hint}"
+            )
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a part for the report alone."""
+        return self.test == "official" or self.test_fraction > 0

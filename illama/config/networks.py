@@ -1,0 +1,158 @@
+"""Networks that a function of somebody else builds: once to see what they are, and for each
+training.
+
+Imports torch only where a network is built.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from illama.config.functions import ForeignModel, arguments_of
+from illama.config.imports import (
+    ForeignError,
+    blaming,
+    function_of,
+    identity_of,
+    refuse_other_code,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NO_DECAY = frozenset({"pos_embed", "cls_token"})
+"""Names of parameters that weight decay leaves alone, anywhere in a network (paper, Table 12)."""
+_BATCH = 2
+"""Images that a network is tried with: one alone would be too few for a batch normalisation."""
+
+
+def described_model(
+    name: str,
+    function: str,
+    options: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    num_classes: int | None,
+) -> ForeignModel:
+    """Build the network once, without memory where it can be, and see what a batch of images
+    becomes.
+
+    Raises `ForeignError`.
+    """
+    code = identity_of(function)
+    measured = _measured(function, code, json.dumps(options), shape, num_classes)
+    return ForeignModel(name=name, function=function, code=code, options=dict(options), **measured)
+
+
+@cache
+def _measured(
+    function: str, code: str, options: str, shape: tuple[int, int, int], num_classes: int | None
+) -> Mapping[str, Any]:
+    import torch
+
+    try:
+        with torch.device("meta"), blaming(function):
+            return _tried(function, json.loads(options), shape, num_classes)
+    except ForeignError:
+        # many a network cannot be built without numbers; what is wrong with it shows with them too
+        with blaming(function):
+            return _tried(function, json.loads(options), shape, num_classes)
+
+
+def _tried(
+    function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
+) -> Mapping[str, Any]:
+    """What `ForeignModel` has of a network: its fields that are measured.
+
+    Ours say their `macs_per_image` themselves.
+    """
+    import torch
+
+    from illama.randomness import generators_kept
+
+    with generators_kept(seed=0):
+        network = _network(function, options).eval()
+        with _counted() as counter:
+            logits = network(torch.zeros(_BATCH, *shape))
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if (
+        not isinstance(found, tuple)
+        or len(found) != 2
+        or found[0] != _BATCH
+        or num_classes not in (None, found[1])
+    ):
+        wanted = f"logits of shape ({_BATCH}, {num_classes or 'classes'})"
+        raise ForeignError(
+            f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}"
+        )
+    return {
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": getattr(network, "macs_per_image", counter.get_total_flops() // (2 * _BATCH)),
+        "masked": hasattr(network, "set_soft_mask_rate"),
+        "undecayed": _undecayed(network),
+    }
+
+
+@contextmanager
+def _counted() -> Iterator[Any]:
+    """Count what is computed inside, with gradients: without, torch takes shortcuts that it does
+    not count. Nor does it count the fused attention of the CPU, so attention is written out: its
+    products are counted on every device.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
+
+
+def kept_from_decay(network: "nn.Module") -> frozenset[str]:
+    """Parameters that weight decay leaves alone by name: those called as in `NO_DECAY`, and what
+    `no_weight_decay()` returns. That method is timm's, of the whole network or of any module
+    inside of it, whose names are its own.
+    """
+    names = {name for name, _ in network.named_parameters() if name.rpartition(".")[2] in NO_DECAY}
+    for path, module in network.named_modules():
+        listed = getattr(module, "no_weight_decay", None)
+        if callable(listed):
+            names |= {f"{path}.{name}" if path else name for name in listed()}
+    return frozenset(names)
+
+
+def _undecayed(network: "nn.Module") -> tuple[str, ...]:
+    """Those of them that decayed before numerics version 4: it looked at the names in `NO_DECAY`
+    alone, and at those of the outermost module.
+    """
+    kept = kept_from_decay(network) - NO_DECAY
+    return tuple(
+        name
+        for name, parameter in network.named_parameters()
+        if name in kept and parameter.ndim > 1 and not name.endswith("bias")
+    )
+
+
+def build(model: ForeignModel, seed: int) -> "nn.Module":
+    """The network, its first values drawn from the global generators under `seed`.
+
+    Raises `ForeignError` where the code is not that of the plan; what the function raises passes
+    through.
+    """
+    import torch  # noqa: F401  so that its generator is seeded, too
+
+    from illama.randomness import derive, generators_kept
+
+    refuse_other_code(model.function, model.code)
+    with generators_kept(derive(seed, "init")):
+        return _network(model.function, model.options)
+
+
+def _network(function: str, options: Mapping[str, Any]) -> "nn.Module":
+    from torch import nn
+
+    network = function_of(function)(**arguments_of("model", function, options))
+    if not isinstance(network, nn.Module):
+        raise ForeignError(
+            f"{function} returned {type(network).__name__}; expected a torch.nn.Module"
+        )
+    return network

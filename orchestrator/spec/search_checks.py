@@ -1,0 +1,169 @@
+"""Checks of a search inside a step: its space, its seeds, its sampler and its rule to stop early."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from illama.config import ForeignTraining
+from orchestrator.metrics import METRICS
+from orchestrator.pruning import FEWEST
+from orchestrator.spec.changes import Changer
+from orchestrator.spec.document import Document, Location
+from orchestrator.spec.limits import MOST_TRIALS
+from orchestrator.spec.samplers import SAMPLERS
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.spec.search_schema import SearchSchema
+from orchestrator.spec.search_space import Search, whole_ends
+
+
+def check_search(
+    search: Search,
+    changed: Mapping[str, Any],
+    changer: Changer,
+    sweep: SweepSchema,
+    place: Location,
+) -> bool:
+    """Whether every point may be trained: each end and each choice is a setting's value, and no key is changed twice.
+
+    What is wrong becomes a problem of the document. `changed` is what the step itself changes; `place` is where `search` stands.
+    """
+    document, schema = changer.document, search.schema
+    before = len(document.problems)
+    _check_seeds(schema, sweep, document, place)
+    _check_repeats(schema, sweep, document, (*place, "repeats"))
+    if changer.all_exist(schema.space, (*place, "space")):
+        for key, space in schema.space.items():
+            here: Location = (*place, "space", key)
+            clash = next((other for other in changed if _overlap(key, other)), None)
+            clash = clash or next(
+                (other for other in schema.space if other != key and _overlap(key, other)), None
+            )
+            if clash:
+                message = f"'{key}' is searched, so '{clash}' cannot be set by the step as well; leave one of them out"
+                document.add_problem(here, message, at_key=True)
+                continue
+            for value in space.choices or whole_ends(space):
+                if (
+                    changer.changed(dict(search.settings), {key: value}, (*place, "space"), None)
+                    is None
+                ):
+                    break
+            if key in search.whole and space.step and not space.step.is_integer():
+                document.add_problem(
+                    (*here, "step"),
+                    f"{key} is a whole number: its steps must be whole, found {space.step:g}",
+                )
+    if len(document.problems) == before:
+        _check_sampler(search, document, (*place, "sampler"))
+    if len(document.problems) == before:
+        _check_count(search, document, place)
+    if len(document.problems) == before and schema.prune:
+        _check_prune(search, sweep.metric.name, document, (*place, "prune"))
+    return len(document.problems) == before
+
+
+def _check_sampler(search: Search, document: Document, place: Location) -> None:
+    """A sampler may ask something of the space."""
+    name = search.schema.sampler
+    sampler = SAMPLERS[name]
+    numbers = sum(space.choices is None for space in search.schema.space.values())
+    if sampler.tries_all and search.size is None:
+        message = f"a {name} must be countable: give every setting a list, whole numbers, or a step"
+        document.add_problem(place, message)
+    if numbers < sampler.fewest_numbers:
+        message = (
+            f"{name} models settings with two ends only and needs {sampler.fewest_numbers},"
+            f" found {numbers}: take another sampler, such as tpe"
+        )
+        document.add_problem(place, message)
+
+
+def _check_seeds(
+    schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
+) -> None:
+    """None of the search's seeds, in any repeat, is one of the report's."""
+    taken = range(sweep.adaptive.max) if sweep.adaptive else sweep.seeds
+    location = (*place, "seeds") if document.has((*place, "seeds")) else place
+    for index, seed in enumerate(schema.seeds):
+        if seed in schema.seeds[:index]:
+            message = f"seed {seed} is given twice; each seed is one trial of every combination"
+            document.add_problem((*location, index), message)
+            return
+    for repeat in range(schema.repeats):
+        for index, seed in enumerate(schema.seeds_of(repeat)):
+            if seed in taken:
+                of_repeat = f" (of search {repeat + 1})" if repeat else ""
+                message = (
+                    f"seed {seed}{of_repeat} is one of the report's: what is chosen by it"
+                    " would be flattered by it; search with another"
+                )
+                document.add_problem((*location, index), message)
+
+
+def _check_repeats(
+    schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
+) -> None:
+    """One number of repeats for the whole road, and at least one of the report's seeds for each."""
+    first = next(_searches(sweep)).repeats
+    if schema.repeats != first:
+        message = (
+            f"repeats is {schema.repeats} here and {first} in the sweep's first search:"
+            " each repeat is a road of its own, so give all searches the same"
+        )
+        document.add_problem(place, message)
+    if schema.repeats == 1:
+        return
+    if sweep.adaptive:
+        message = (
+            "seeds that are added as needed replicate trainings and no search:"
+            " list the seeds, or leave out 'repeats'"
+        )
+        document.add_problem(place, message)
+        return
+    of_repeats = {seed % schema.repeats for seed in sweep.seeds}
+    left = sorted(set(range(schema.repeats)) - of_repeats)
+    if left:
+        message = (
+            f"seed s is trained with what repeat s modulo {schema.repeats} found,"
+            f" and none of the report's seeds is {left[0]} modulo {schema.repeats}"
+        )
+        document.add_problem(place, message)
+
+
+def _searches(sweep: SweepSchema) -> Iterator[SearchSchema]:
+    """All searches that a sweep asks for, in the order of the spec."""
+    found = [sweep.search]
+    for step in sweep.steps:
+        found += [step.search, *(side.search for side in step.side.values())]
+    return (search for search in found if search)
+
+
+def _check_count(search: Search, document: Document, place: Location) -> None:
+    count = search.goal * len(search.schema.seeds) * search.schema.repeats
+    if count > MOST_TRIALS:
+        message = f"this search asks for {count:,} trials, more than {MOST_TRIALS:,}"
+        document.add_problem(place, f"{message}: narrow its space, or try fewer", at_key=True)
+
+
+def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
+    """Whether it may stop anything, and the same each time: who asks for it relies on that."""
+    schema, train = search.schema, search.variant.config.train
+    if isinstance(train, ForeignTraining) and not train.length:
+        message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
+        document.add_problem(place, message, at_key=True)
+    elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:
+        message = f"prune.after is {schema.prune.after} and training has {train.epochs} epochs: nothing is left to save"
+        document.add_problem((*place, "after"), message)
+    if metric in METRICS and METRICS[metric].is_of_machine:
+        message = f"{metric} depends on the machine, so what it stops would be something else each time; leave out 'prune'"
+        document.add_problem(place, message, at_key=True)
+    before = (search.goal - 1) // schema.at_once * schema.at_once
+    if before < FEWEST:
+        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} before it to be held against"
+        document.add_problem(
+            place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True
+        )
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether one is the other or lies inside of it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")

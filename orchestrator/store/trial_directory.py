@@ -1,0 +1,357 @@
+"""The files of one trial.
+
+trial.json        what to do, and where it came from
+attempts.jsonl    a line when an attempt starts, a line when it ends
+metrics.jsonl     append-only, keyed by iteration
+checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
+predictions.bin   which held-out images the final network got right (`orchestrator.store.predictions`)
+result.json       written once, last, whole
+
+Each line and each file has a checksum. What is not whole is passed over with a note and counts as not there.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import DamagedFile, NewerFile
+from orchestrator.pruning import Curve, Pruning
+from orchestrator.store.damage import note
+from orchestrator.store.files import (
+    append_json_line,
+    clear_litter,
+    load_json,
+    make_way,
+    read_file,
+    read_json,
+    read_json_lines,
+    set_aside,
+    write_json,
+)
+from orchestrator.store.locks import locked
+from orchestrator.store.metrics_file import epoch_of, last_metrics_in, metrics_in
+from orchestrator.store.records import (
+    AttemptRecord,
+    ProvenanceRecord,
+    ResultRecord,
+    check,
+)
+from orchestrator.store.results import curve_is_shortened, refuse_wrong_result
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+
+TRIAL_FORMAT = 2
+RESULT_FORMAT = 2
+"""From 2 on there is a checksum."""
+_UNFINISHED = ("checkpoint.pt.tmp", "checkpoint.sha256.tmp", "own_training.tmp")
+"""Temporary files of a training, which only the newest attempt writes."""
+_FILES = ("checkpoint.pt", "checkpoint.previous.pt", "checkpoint.sha256", "own_training.json")
+"""Of a training, beside our own."""
+
+
+class TrialDirectory:
+    """The files of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def key(self) -> str:
+        """Start of the fingerprint, which is part of every line's checksum."""
+        return self.path.name.rpartition("-")[2]
+
+    @property
+    def attempts_path(self) -> Path:
+        """A line when an attempt starts, a line when it ends."""
+        return self.path / "attempts.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        """A line for each evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result_path(self) -> Path:
+        """There when the trial is done."""
+        return self.path / "result.json"
+
+    @property
+    def stack_path(self) -> Path:
+        """Where each thread stood when an attempt was ended for its time limit."""
+        return self.path / "stack_at_time_limit.txt"
+
+    @property
+    def memory_path(self) -> Path:
+        """How much an attempt had taken when it was ended for its memory limit."""
+        return self.path / "memory_at_limit.txt"
+
+    def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
+        """Say what is to be done, before a worker begins."""
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            set_aside(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        about = {"format": TRIAL_FORMAT, **trial.to_json(), "provenance": provenance}
+        write_json(self.path / "trial.json", about)
+
+    def read_trial(self) -> TrialSpec:
+        """What `write_trial` wrote. Raises `StoreError` where it is not whole."""
+        path = self.path / "trial.json"
+        value = read_json(path, newest=TRIAL_FORMAT)
+        try:
+            return TrialSpec.from_json(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFile(path, f"no trial of this version: {error!r}") from error
+
+    def provenance(self) -> Mapping[str, Any]:
+        """What code and packages it was made with; empty where nothing says so any more."""
+        path = self.path / "trial.json"
+        try:
+            value, _ = load_json(path, newest=TRIAL_FORMAT)
+            if str(value.get("fingerprint"))[:8] != self.key:
+                raise DamagedFile(path, "it is another trial's")
+            found = value.get("provenance", {})
+            check(ProvenanceRecord, path, found, is_sealed=True)
+        except (FileNotFoundError, NewerFile):
+            return {}
+        except DamagedFile as damage:
+            note(damage)
+            return {}
+        return dict(found)
+
+    def refuse_newer(self) -> None:
+        """Raise `NewerFile` where a newer version was at work here: nothing of it is written over."""
+        for path, newest in (
+            (self.path / "trial.json", TRIAL_FORMAT),
+            (self.result_path, RESULT_FORMAT),
+        ):
+            with suppress(FileNotFoundError, DamagedFile):
+                read_json(path, newest=newest)
+        with suppress(FileNotFoundError, DamagedFile):
+            self._result()
+
+    def start_attempt(self, session: str, where: Mapping[str, Any]) -> int:
+        """Begin the next attempt and return its number, from 1; an attempt that vanished is closed first."""
+        self._make_ready()
+        with locked(self.attempts_path):
+            events = self.attempts()
+            if events and events[-1]["event"] == "start":
+                self.end_attempt(events[-1]["attempt"], *self.vanished())
+            number = 1 + max((event["attempt"] for event in events), default=0)
+            line = {"event": "start", "attempt": number, "session": session, **where}
+            append_json_line(self.attempts_path, {**line, "time": time.time()}, key=self.key)
+        return number
+
+    def _make_ready(self) -> None:
+        """Clear what dead processes left, and set aside what is no file in a file's place."""
+        clear_litter(self.path)
+        for name in _UNFINISHED:
+            with suppress(OSError):  # a folder of that name is somebody's
+                (self.path / name).unlink(missing_ok=True)
+        ours = (self.attempts_path, self.metrics_path, self.result_path)
+        notes = (self.stack_path, self.memory_path)
+        for path in (*ours, *notes, *(self.path / name for name in _FILES)):
+            make_way(path)
+        folder = self.path / "checkpoint"
+        if os.path.lexists(folder) and not folder.is_dir():
+            set_aside(folder)
+
+    def set_aside_checkpoints(self) -> None:
+        """Give the checkpoints of another training another name: the next one begins at the beginning."""
+        for name in (*_FILES, "checkpoint"):
+            path = self.path / name
+            if os.path.lexists(path):
+                set_aside(path)
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """The whole lines of `attempts.jsonl` that this version knows, in order."""
+        events = []
+        for event, is_sealed in read_json_lines(self.attempts_path, self.key):
+            try:
+                check(AttemptRecord, self.attempts_path, event, is_sealed)
+                wanted = {"start": "session", "end": "outcome"}.get(event["event"])
+                if wanted and event.get(wanted) is None:
+                    raise DamagedFile(self.attempts_path, f"{event['event']} without {wanted}")
+                if not is_sealed and (not wanted or not _is_known(event)):
+                    raise DamagedFile(self.attempts_path, "an unknown event or outcome")
+            except DamagedFile as damage:
+                note(damage)
+                continue
+            if wanted:
+                events.append(event)
+        return events
+
+    def end_attempt(
+        self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None
+    ) -> None:
+        """Say how an attempt ended."""
+        line = {"event": "end", "attempt": number, "outcome": outcome, "cause": cause}
+        line |= {"time": time.time()}
+        # a result is in result.json, or follows from the curve of one that was pruned: on disk, both
+        append_json_line(
+            self.attempts_path,
+            line | ({"traceback": traceback} if traceback else {}),
+            key=self.key,
+            force=not outcome.is_result,
+        )
+
+    def vanished(self) -> tuple[Outcome, str]:
+        """How an attempt ended that left no line about it, and why: at one of its limits a process has no time for last words."""
+        with suppress(FileNotFoundError, DamagedFile):
+            note_left = read_file(self.memory_path).decode(errors="replace")
+            return Outcome.OUT_OF_MEMORY, note_left
+        if self.stack_path.is_file() and self.stack_path.stat().st_size:
+            return Outcome.TIMED_OUT, f"over its time limit; where it stood is in {self.stack_path}"
+        return Outcome.LOST, "its process or node died"
+
+    def write_result(self, outcome: Outcome, content: Mapping[str, Any]) -> None:
+        """Declare the trial done. The last thing that is ever written here."""
+        result = {"format": RESULT_FORMAT, "outcome": outcome, **content, "time": time.time()}
+        with suppress(OSError):
+            result["metrics_bytes"] = self.metrics_path.stat().st_size
+        write_json(self.result_path, result)
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """`{"iteration", "time", "metrics"}` of every evaluation so far, in order, each iteration once."""
+        return metrics_in(self.metrics_path, self.key)
+
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The newest of `metrics`, without reading them all."""
+        return last_metrics_in(self.metrics_path, self.key)
+
+    def curve(self, metric: str) -> Curve:
+        """A metric by epoch, as far as it was measured."""
+        lines = [(line["metrics"], line["iteration"]) for line in self.metrics()]
+        return {
+            epoch_of(metrics, iteration): metrics[metric]
+            for metrics, iteration in lines
+            if metric in metrics
+        }
+
+    def newest_attempt(self, session: str) -> list[dict[str, Any]]:
+        """The lines of the newest attempt: its start, and its end if it has one; none where another driver began it."""
+        events = self.attempts()
+        starts = [index for index, event in enumerate(events) if event["event"] == "start"]
+        return events[starts[-1] :] if starts and events[starts[-1]]["session"] == session else []
+
+    def record(
+        self, live_session: str | None = None, pruning: Pruning | None = None
+    ) -> TrialRecord:
+        """What the files say; `live_session` is that of a driver that is alive, if one is, and `pruning` what stops it early."""
+        try:
+            if done := self.record_of_done(pruning):
+                return done
+        except NewerFile as newer:
+            return self.record_of_newer(newer)
+        last, events = self.last_metrics(), self.attempts()
+        starts = [event for event in events if event["event"] == "start"]
+        record = TrialRecord(
+            State.PENDING,
+            attempts=len(starts),
+            iteration=last["iteration"] if last else 0,
+            epoch=last["metrics"].get("epoch", last["iteration"]) if last else 0.0,
+            path=str(self.path),
+            hosts=hosts_of(starts[-1]) if starts else (),
+        )
+        if not events:
+            return record
+        final = events[-1]
+        is_open = final["event"] == "start"
+        if is_open and live_session is not None and final["session"] == live_session:
+            return replace(record, state=State.RUNNING)
+        outcome, cause = self.vanished() if is_open else _outcome_of(final)
+        state = State.FAILED if outcome.is_failure else State.INTERRUPTED
+        trace = final.get("traceback") or ""
+        return replace(record, state=state, outcome=outcome, cause=cause, traceback=trace)
+
+    def record_of_newer(self, newer: NewerFile) -> TrialRecord:
+        """A trial that a newer version was at work on: left alone, and told."""
+        cause, path = str(newer), str(self.path)
+        return TrialRecord(State.FAILED, Outcome.FAILED, cause, attempts=1, path=path)
+
+    def record_of_done(self, pruning: Pruning | None = None) -> TrialRecord | None:
+        """Record made of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done.
+
+        What `pruning` stops early is done there, whether it has stopped or has gone on for somebody else. Raises `NewerFile`.
+        """
+        if pruning and (pruned := self.record_of_pruned(pruning)):
+            return pruned
+        try:
+            result = self._result()
+        except FileNotFoundError:
+            return None
+        except DamagedFile as damage:
+            note(damage)
+            return None
+        if curve_is_shortened(self.metrics_path, result):
+            note(DamagedFile(self.metrics_path, "its length is not that of when it was complete"))
+        return TrialRecord(
+            State.DONE,
+            Outcome(result["outcome"]),
+            result.get("cause"),
+            attempts=result.get("attempts", 1),
+            iteration=result.get("iterations", 0),
+            epoch=float(result.get("epochs") or result.get("metrics", {}).get("epoch", 0.0)),
+            result=result,
+            path=str(self.path),
+        )
+
+    def _result(self) -> dict[str, Any]:
+        """Content of `result.json`. Raises `FileNotFoundError`, `NewerFile`, and `DamagedFile` where it is not this trial's."""
+        result, is_sealed = load_json(self.result_path, newest=RESULT_FORMAT)
+        check(ResultRecord, self.result_path, result, is_sealed)
+        last = None if is_sealed else self.last_metrics
+        refuse_wrong_result(self.result_path, self.key, result, last)
+        return result
+
+    def record_of_pruned(self, pruning: Pruning) -> TrialRecord | None:
+        """The trial as far as `pruning` lets it get; none where it is not stopped, or not yet."""
+        lines = list(self.metrics())
+        curve = {
+            epoch_of(line["metrics"], line["iteration"]): line["metrics"][pruning.metric]
+            for line in lines
+            if pruning.metric in line["metrics"]
+        }
+        epoch = pruning.epoch_of(curve)
+        if epoch is None:
+            return None
+        lines = [line for line in lines if epoch_of(line["metrics"], line["iteration"]) <= epoch]
+        last = lines[-1]
+        result = {
+            "outcome": Outcome.PRUNED,
+            "metrics": last["metrics"],
+            "iterations": last["iteration"],
+            "epochs": epoch,
+            "seconds": sum(line["metrics"].get("time/epoch_seconds", 0.0) for line in lines),
+            "time": last["time"],
+        }
+        return TrialRecord(
+            State.DONE,
+            Outcome.PRUNED,
+            pruning.cause(curve, epoch),
+            attempts=sum(event["event"] == "start" for event in self.attempts()),
+            iteration=last["iteration"],
+            epoch=float(epoch),
+            result=result,
+            path=str(self.path),
+        )
+
+
+def hosts_of(start: Mapping[str, Any]) -> Sequence[str]:
+    """Where an attempt runs, from the line of `attempts.jsonl` that it began with: the leader first, each once."""
+    return tuple(dict.fromkeys(filter(None, [start.get("host"), *start.get("other_hosts", [])])))
+
+
+def _is_known(event: Mapping[str, Any]) -> bool:
+    return event["event"] == "start" or event["outcome"] in set(Outcome)
+
+
+def _outcome_of(end: Mapping[str, Any]) -> tuple[Outcome, str | None]:
+    """How the attempt ended; one of a newer version's ways to end is a failure that says so."""
+    try:
+        return Outcome(end["outcome"]), end.get("cause")
+    except ValueError:
+        found = end["outcome"]
+        return Outcome.FAILED, f"it ended as '{found}', which this version does not know"

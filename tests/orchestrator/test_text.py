@@ -1,0 +1,62 @@
+"""Text of others cannot move a cursor, set a title, or turn the order of what is read, wherever it is shown."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import options
+from orchestrator.report.markup import markdown_text
+from orchestrator.text import encodable, printable
+
+EVIL = "\x1b[31mred\x1b]0;title\x07 \x9b31m \u202egnp.exe\u2066 \r\x08 \x7f \udce9 \u2028"
+
+
+def is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl") or (
+        unicodedata.bidirectional(letter) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI")
+    )
+
+
+def test_no_control_character_is_left_and_each_has_a_sign() -> None:
+    shown = printable(EVIL)
+    assert not any(map(is_control, shown))
+    assert len(shown) == len(EVIL)
+    assert shown.startswith("␛[31mred␛]0;title␇")
+
+
+def test_other_text_stays_as_it_is() -> None:
+    text = "±0.3 Δ └ 準確率 é 🙂\n\tindented"
+    assert printable(text) == text
+
+
+def test_halves_of_surrogate_pairs_become_what_a_file_can_hold() -> None:
+    assert encodable("caf\udce9.png") == "caf\\udce9.png"
+
+
+@pytest.mark.parametrize("name", ["out", "err"])
+def test_consoles_print_no_control_characters_and_no_emoji(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = getattr(options, name)
+    console.print(f"file.yaml:100:5 {EVIL}", markup=False, soft_wrap=True)
+    captured = capsys.readouterr()
+    shown = captured.out + captured.err
+    assert shown.startswith("file.yaml:100:5 ␛[31m")
+    assert not any(map(is_control, shown.replace("\n", "")))
+
+
+def test_markdown_of_others_makes_no_link_and_no_code() -> None:
+    assert markdown_text("[x](javascript:alert(1)) `rm`") == r"[x\](javascript:alert(1)) \`rm\`"
+    assert markdown_text("[-0.1, 0.2]") == "[-0.1, 0.2]"
+
+
+def test_an_error_on_line_100_names_it(weird_path: Path, cli: object) -> None:
+    path = weird_path / "l100.yaml"
+    head = (
+        "name: x\nbaseline: {model: {name: vit_digits}, data: {name: digits}, train: {epochs: 1}}\n"
+    )
+    path.write_text("#\n" * 97 + head + "seeeds: [0]\n")
+    done = cli("plan", path)  # type: ignore[operator]
+    assert done.code == 2
+    assert "l100.yaml:100:1: unknown key 'seeeds'" in done.err
