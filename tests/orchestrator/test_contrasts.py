@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from statistics import fmean
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,16 @@ from orchestrator.stats.contrasts import Contrast, factorial_contrasts, order_co
 
 Cell = tuple[bool, ...]
 NAMES = ("a", "b", "c", "d")
+
+
+ROWS: Any = [
+    SimpleNamespace(
+        variant=SimpleNamespace(found_by={}, search_repeats=None),
+        outcome_of=dict.fromkeys((0, 1), "finished"),
+        decimals=2,
+    )
+]
+"""Two seeds of cells that nothing was searched for."""
 
 
 def of_cells(cells: Sequence[Cell], value: Callable[[Cell], float]) -> dict[Cell, dict[int, float]]:
@@ -64,9 +76,9 @@ def test_a_half_of_four_names_the_three_steps_whose_interaction_looks_like_the_f
     assert found["a"].aliases == (("b", "c", "d"),)
     assert found["a × b"].effect is None
     assert found["a × b"].aliases == (("c", "d"),)
-    line = contrast_line("", "factorial", found["a"], 2, 2)
+    line = contrast_line("", "factorial", found["a"], ROWS)
     assert line.note == "together with b × c × d"
-    assert contrast_line("", "factorial", found["a × b"], 2, 2).note == (
+    assert contrast_line("", "factorial", found["a × b"], ROWS).note == (
         "cannot be told from c × d in these cells"
     )
 
@@ -115,7 +127,7 @@ def test_without_a_seed_that_all_cells_have_every_effect_is_named_and_none_is_gi
     for cells in ({}, apart):
         [contrast] = factorial_contrasts(cells, ("a",))
         assert (contrast.factors, contrast.effect, contrast.aliases) == (("a",), None, ())
-        line = contrast_line("", "factorial", contrast, 2, 2)
+        line = contrast_line("", "factorial", contrast, ROWS)
         assert line.note == "no seed is done in all cells"
 
 

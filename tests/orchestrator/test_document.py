@@ -255,7 +255,7 @@ _values: Any = st.recursive(
 
 
 @settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.dictionaries(_names, _values, min_size=1))
 def test_json_is_read_as_itself(read: Read, value: dict[str, Any]) -> None:

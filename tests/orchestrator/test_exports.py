@@ -101,6 +101,7 @@ def in_wandb(path: Path) -> Iterator[Any]:
             whole = b""
 
 
+@pytest.mark.slow
 def test_an_offline_run_of_wandb_holds_what_the_store_has(zoo: Path, cli: CommandLine) -> None:
     pytest.importorskip("wandb")
     arguments = (

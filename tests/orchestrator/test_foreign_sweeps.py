@@ -263,6 +263,7 @@ def test_what_the_settings_say_is_in_the_trials_files(
     assert trial["settings"]["model"]["code"].startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(cli: Any, tmp_path: Path, store_path: Path) -> None:
     settings = yaml.safe_load((DOCS / "mixer.yaml").read_text())
     settings["seeds"], settings["baseline"]["train"]["epochs"] = [0], 3
