@@ -222,7 +222,7 @@ def more_seeds(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
                     "any difference at any look", setting, float(paid.mean()), bound, "≤", count
                 )
         setting = (
-            f"from {start} seeds, {rounds} changes, looks not paid for (what the report did before)"
+            f"from {start} seeds, {rounds} changes, looks not paid for (no claim: what it would be)"
         )
         yield Claim("any difference at any look", setting, float(naive.mean()), LEVEL, "≤", count)
 

@@ -133,7 +133,10 @@ def known_sweep(
     spec = replace(
         spec, variants=tuple(_with_known_weights(variant, spec) for variant in spec.variants)
     )
-    more = more_seeds(spec, digest, record_of) if spec.schema.adaptive else {}
+    more: Mapping[str, Sequence[int]] = {}
+    if spec.schema.adaptive:
+        looks = history.looks_before(spec, store, spec.reported_metric.name)
+        more = more_seeds(spec, digest, record_of, looks)
     return spec, trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
 
 

@@ -21,8 +21,12 @@ def more_seeds(
     spec: SweepSpec,
     dataset_digest: Callable[[DataConfig | ForeignData | None], str],
     record_of: Callable[[TrialSpec], TrialRecord],
+    earlier_looks: int = 0,
 ) -> Mapping[str, Sequence[int]]:
-    """The seeds beyond the spec's first ones that are wanted now, by the variants' labels."""
+    """The seeds beyond the spec's first ones that are wanted now, by the variants' labels.
+
+    `earlier_looks` are paid for here as they are in the report (`build_roadmap`).
+    """
     adaptive = spec.schema.adaptive
     counts: dict[str, int] = {}
     if adaptive is None:
@@ -31,7 +35,7 @@ def more_seeds(
         wanted = {label: range(adaptive.start, count) for label, count in counts.items()}
         trials = trials_of(spec, dataset_digest, more_seeds=wanted)
         roadmap = build_roadmap(spec, trials, record_of, spec.schema.metric)
-        rows = _judged(spec, roadmap, adaptive.looks)
+        rows = _judged(spec, roadmap, adaptive.looks, earlier_looks)
         by_label = {row.variant.label: row for row in rows}
         for row in rows:
             other = by_label.get(_other_label(row))
@@ -51,12 +55,20 @@ def _other_label(row: StepRow) -> str:
     return f"{row.variant.regime}/{versus}" if row.variant.regime else versus
 
 
-def _judged(spec: SweepSpec, roadmap: Roadmap, looks: Sequence[int]) -> Sequence[StepRow]:
+def _judged(
+    spec: SweepSpec, roadmap: Roadmap, looks: Sequence[int], earlier_looks: int
+) -> Sequence[StepRow]:
     """The rows with p-values that are corrected over what is known so far.
 
     More comparisons never lower a p-value, so a step that is open now stays open; one that is decided now may open again.
     """
-    rules = Rules(spec.schema.metric, looks, designs=spec.schema.family, counts_to_come=False)
+    rules = Rules(
+        spec.schema.metric,
+        looks,
+        looks_before=earlier_looks,
+        designs=spec.schema.family,
+        counts_to_come=False,
+    )
     return with_family(roadmap.rows, roadmap.sections, rules)[0]
 
 

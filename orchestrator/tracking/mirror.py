@@ -11,6 +11,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from orchestrator.analysis.history import looks_before
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
 from orchestrator.errors import TrackingError, UsageError
@@ -172,8 +173,9 @@ class MlflowMirror:
     def _roadmap(self) -> tuple[dict[str, TrialRecord], Roadmap]:
         """The records of all trials, each read once, and what they come to."""
         records = {run_key(trial): self._record(trial) for trial in self.trials}
+        looks = looks_before(self._spec, self._store, self._spec.reported_metric.name)
         return records, build_roadmap(
-            self._spec, self.trials, lambda trial: records[run_key(trial)]
+            self._spec, self.trials, lambda trial: records[run_key(trial)], earlier_looks=looks
         )
 
     def _sync_everything(self, experiment: Experiment) -> None:
