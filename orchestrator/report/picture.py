@@ -133,43 +133,13 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
         )
         ax.text(axis.low + 0.075 * span, place, collapse_text(row), va="center", color=_WARN)
         return
-    length = max(0.0, summary.mean - axis.low)
-    if row.variant.on:
-        ax.barh(
-            place,
-            length,
-            left=axis.low,
-            height=0.58,
-            facecolor="none",
-            edgecolor=_BAR,
-            linestyle=(0, (3, 2)),
-        )
-    else:
-        ax.barh(
-            place, length, left=axis.low, height=0.58, color=_SIDE if row.variant.side else _BAR
-        )
+    _draw_bar(ax, row, place, max(0.0, summary.mean - axis.low), axis.low)
     if summary.ci95:
         low, high = (min(max(end, axis.low), axis.high) for end in summary.ci95)
         ax.plot([low, high], [place, place], color=_INK, linewidth=1.3, solid_capstyle="butt")
         caps = [end for end in summary.ci95 if axis.has(end)]
         ax.plot(caps, [place] * len(caps), "|", color=_INK, markersize=7, markeredgewidth=1.3)
-    finished = row.finished_values
-    for is_well in (True, False):
-        dots = [
-            (value, place + 0.12 * (index % 3 - 1))
-            for index, (seed, value) in enumerate(sorted(row.values.items()))
-            if (seed in finished) == is_well
-        ]
-        color = "#16294d" if is_well else _WARN
-        if dots:
-            ax.plot(
-                *zip(*dots, strict=True),
-                "o",
-                markersize=4,
-                color=color,
-                markeredgecolor="white",
-                clip_on=is_well,
-            )
+    _draw_seeds(ax, row, place)
     if row.is_mixed:
         ax.text(axis.high - 0.01 * span, place, row.mixture, va="center", ha="right", color=_WARN)
     if row.variant.reference and all(axis.has(value) for value in references_of([row])):
@@ -181,6 +151,43 @@ def _draw_row(ax: Any, row: StepRow, place: int, axis: Scale) -> None:
             color=_REFERENCE,
             markeredgecolor="white",
         )
+
+
+def _draw_bar(ax: Any, row: StepRow, place: int, length: float, left: float) -> None:
+    """The mean as a bar; of a control only its outline."""
+    if not row.variant.on:
+        color = _SIDE if row.variant.side else _BAR
+        ax.barh(place, length, left=left, height=0.58, color=color)
+        return
+    ax.barh(
+        place,
+        length,
+        left=left,
+        height=0.58,
+        facecolor="none",
+        edgecolor=_BAR,
+        linestyle=(0, (3, 2)),
+    )
+
+
+def _draw_seeds(ax: Any, row: StepRow, place: int) -> None:
+    """A dot for each seed; those that did not finish in another colour."""
+    finished = row.finished_values
+    for is_well in (True, False):
+        dots = [
+            (value, place + 0.12 * (index % 3 - 1))
+            for index, (seed, value) in enumerate(sorted(row.values.items()))
+            if (seed in finished) == is_well
+        ]
+        if dots:
+            ax.plot(
+                *zip(*dots, strict=True),
+                "o",
+                markersize=4,
+                color="#16294d" if is_well else _WARN,
+                markeredgecolor="white",
+                clip_on=is_well,
+            )
 
 
 def _label_width(row: StepRow) -> float:
