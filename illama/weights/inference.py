@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import Config, DataConfig
+from illama.config import AnyConfig, Config, DataConfig
 from illama.data import image_folder
 from illama.data.datasets import data_directory, load
 from illama.model import make_network
@@ -43,18 +43,27 @@ class Classifier(nn.Module):
         return logits
 
 
-def load_classifier(directory: Path, data_dir: Path | None = None) -> tuple[Classifier, Pixels]:
+def load_classifier(
+    directory: Path, data_dir: Path | None = None, expected: AnyConfig | None = None
+) -> tuple[Classifier, Pixels]:
     """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0, and a few of its images.
 
     The images are of the validation part, (n, channels, height, width): those of memory as they are, those of a folder cut to
-    size. Raises `FileNotFoundError` where there is no whole checkpoint, or where the images are not in `data_dir`.
+    size. Raises `FileNotFoundError` where there is no whole checkpoint, or where the images are not in `data_dir`, and
+    `ValueError` where the checkpoint is not that of a training with the `expected` settings.
     """
     state = checkpoint.load(directory)
     if state is None:
         raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
+    if isinstance(expected, Config):
+        checkpoint.refuse_other_settings(state, expected)
     config = Config.model_validate_json(state["config"])
     network = make_network(config.model, config.seed)
-    network.load_state_dict(state["model"])
+    try:
+        network.load_state_dict(state["model"])
+    except RuntimeError as error:  # of other shapes or names than its own settings say
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the checkpoint in {directory} has other weights: {reason}") from error
     if config.data.name == "image_folder":
         from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.metrics import PEAK_MEMORY
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.tracking.names import mlflow_name
 
 _TAG = "mlflow.sharedViewState."
 _SECTION = "road"
@@ -26,14 +27,11 @@ def address_of(experiment_id: str, page: str = "roadmap") -> str:
 
 def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     """The tags of the experiment that define the pages."""
-    metric = spec.schema.metric.name
+    metric = mlflow_name(spec.schema.metric.name)
+    also = list(map(mlflow_name, spec.schema.metric.also))
     columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value"]
-    columns += [*spec.schema.metric.also, "variant/train_seconds"]
-    curves = [
-        name
-        for name in (metric, *spec.schema.metric.also)
-        if name not in ("train/loss", PEAK_MEMORY)
-    ]
+    columns += [*also, "variant/train_seconds"]
+    curves = [name for name in (metric, *also) if name not in ("train/loss", PEAK_MEMORY)]
     by_variant = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "param", "groupByData": "variant"}],
