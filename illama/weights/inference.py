@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import Config, DataConfig
+from illama.config import AnyConfig, Config, DataConfig
 from illama.data import image_folder
 from illama.data.datasets import data_directory, load
 from illama.model import make_network
@@ -44,21 +44,32 @@ class Classifier(nn.Module):
 
 
 def load_classifier(
-    directory: Path, data_dir: Path | None = None, *, use_ema: bool = False
+    directory: Path,
+    data_dir: Path | None = None,
+    expected: AnyConfig | None = None,
+    *,
+    use_ema: bool = False,
 ) -> tuple[Classifier, Pixels]:
     """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0, and a few of its images.
 
     With `use_ema` it has their moving average. The images are of the validation part, (n,
     channels, height, width): those of memory as they are, those of a folder cut to size. Raises
-    `ValueError` where there is no average, `FileNotFoundError` where there is no whole checkpoint,
-    or where the images are not in `data_dir`.
+    `FileNotFoundError` where there is no whole checkpoint, or where the images are not in
+    `data_dir`, and `ValueError` where there is no average, or where the checkpoint is not that of a
+    training with the `expected` settings.
     """
     state = checkpoint.load(directory)
     if state is None:
         raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
+    if isinstance(expected, Config):
+        checkpoint.refuse_other_settings(state, expected)
     config = Config.model_validate_json(state["config"])
     network = make_network(config.model, config.seed)
-    network.load_state_dict(checkpoint.weights_in(state, str(directory), use_ema=use_ema))
+    try:
+        network.load_state_dict(checkpoint.weights_in(state, str(directory), use_ema=use_ema))
+    except RuntimeError as error:  # of other shapes or names than its own settings say
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the checkpoint in {directory} has other weights: {reason}") from error
     if config.data.name == "image_folder":
         from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 

@@ -146,7 +146,7 @@ def _executor(name: ExecutorName, address: str | None) -> Any:
     if name is ExecutorName.LOCAL:
         from orchestrator.executors.local import run_locally
 
-        if address:
+        if address is not None:
             raise UsageError(
                 "--address names a Ray cluster, but --executor local uses none; leave one of them out"
             )

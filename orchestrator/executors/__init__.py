@@ -27,10 +27,18 @@ os.environ.setdefault("RAY_COLOR_PREFIX", "0")
 os.environ.setdefault(
     "RAY_ENABLE_AUTO_CONNECT", "0"
 )  # else whatever of Tune outlives an interrupt would look for a cluster
-if (
-    os.environ.get("RAY_AUTH_TOKEN")
-    or Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser().exists()
-):
+
+
+def has_token() -> bool:
+    """Whether there is a token that Ray would find."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
+    try:
+        return bool(os.environ.get("RAY_AUTH_TOKEN")) or path.expanduser().exists()
+    except (OSError, RuntimeError):  # a home that cannot be looked into, or is not known
+        return False
+
+
+if has_token():
     os.environ.setdefault(
         "RAY_AUTH_MODE", "token"
     )  # where there is a token `ray start` asks for it, but `ray.init` offers none

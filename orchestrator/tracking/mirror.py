@@ -23,6 +23,7 @@ from orchestrator.store.lease import live_session
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import Store
 from orchestrator.tracking import shape
+from orchestrator.tracking.addresses import without_password, without_secrets
 from orchestrator.tracking.api import Point, Run
 from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.report import rows_of, write_report
@@ -122,9 +123,7 @@ class MlflowMirror:
             ) from error
         except Exception as error:
             self._experiment = None
-            message = " ".join(
-                str(error).replace(self.tracking_uri, without_password(self.tracking_uri)).split()
-            )[:300]
+            message = " ".join(without_secrets(str(error), self.tracking_uri).split())[:300]
             raise TrackingError(
                 f"cannot write to MLflow at {without_password(self.tracking_uri)}: {message}"
             ) from error
@@ -371,9 +370,3 @@ class MlflowMirror:
 
 def _summary_key(variant: Variant) -> str:
     return f"{shape.kind_of(variant.design == SEARCH, 'variant')}: {variant.label}"
-
-
-def without_password(uri: str) -> str:
-    """An address that may be shown."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

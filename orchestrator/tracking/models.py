@@ -15,6 +15,8 @@ from typing import Any
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.planning.representative import Representative
 from orchestrator.store.store import TrialDirectory
+from orchestrator.tracking.addresses import without_secrets
+from orchestrator.tracking.names import mlflow_name
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -114,7 +116,10 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
 
     try:
         classifier, examples = load_classifier(
-            Path(chosen.record.path), chosen.trial.runtime.data_dir, use_ema=chosen.use_ema
+            Path(chosen.record.path),
+            chosen.trial.runtime.data_dir,
+            chosen.trial.config,
+            use_ema=chosen.use_ema,
         )
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(
@@ -155,7 +160,7 @@ def _link(client: Any, run_id: str, model_id: str, directory: TrialDirectory) ->
     assert last is not None, "a trial that is trained to the end has metrics"
     when, step = int(last["time"] * 1000), last["iteration"]
     metrics = [
-        Metric(name, value, when, step, model_id=model_id, run_id=run_id)
+        Metric(mlflow_name(name), value, when, step, model_id=model_id, run_id=run_id)
         for name, value in last["metrics"].items()
     ]
     client.log_batch(run_id, metrics=metrics)
@@ -189,7 +194,7 @@ def _explained(tracking_uri: str, chosen: Representative) -> Iterator[None]:
     except (TrackingError, UsageError):
         raise
     except Exception as error:
-        message = " ".join(str(error).replace(tracking_uri, "the tracking server").split())[:300]
+        message = " ".join(without_secrets(str(error), tracking_uri).split())[:300]
         raise TrackingError(
             f"MLflow does not take the model of {chosen.trial.name}: {message}"
         ) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.metrics import PEAK_MEMORY
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.tracking.names import mlflow_name
 
 _TAG = "mlflow.sharedViewState."
 _SECTION = "road"
@@ -26,7 +27,8 @@ def address_of(experiment_id: str, page: str = "roadmap") -> str:
 
 def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     """The tags of the experiment that define the pages."""
-    metric, also = spec.reported_metric.name, spec.reported_metric.also
+    metric = mlflow_name(spec.reported_metric.name)
+    also = list(map(mlflow_name, spec.reported_metric.also))
     columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value"]
     columns += [*also, "variant/train_seconds"]
     curves = [name for name in (metric, *also) if name not in ("train/loss", PEAK_MEMORY)]

@@ -92,7 +92,8 @@ def start_server(tracking_uri: str, port: int, log: Path, *options: str) -> subp
     environment["MLFLOW_BACKEND_STORE_URI"] = (
         tracking_uri  # may have a password, and everybody sees a command's arguments
     )
-    with log.open("wb") as output:
+    # what it says of the address may have a password in it, too
+    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 

@@ -14,6 +14,8 @@ from orchestrator.spec.search_space import SEARCH, Search, setting_at
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import hosts_of
+from orchestrator.text import printable
+from orchestrator.tracking.names import mlflow_name
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 _PARAM_LENGTH = 250
@@ -77,7 +79,8 @@ def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     own = {"step": variant.step, "variant": variant.name} | regime | _in_turn(spec, variant)
     searches = {run.label: search for search, run in search_runs(spec)}
     return own | dict.fromkeys(
-        searches[variant.label].schema.space if variant.label in searches else (), "searched"
+        map(mlflow_name, searches[variant.label].schema.space if variant.label in searches else ()),
+        "searched",
     )
 
 
@@ -124,7 +127,7 @@ def state_tags(
         "sweep.iteration": str(record.iteration),
         "sweep.attempts": str(record.attempts),
         "sweep.outcome": str(record.outcome or record.state),
-        "sweep.cause": (record.cause or "")[:TAG_LENGTH],
+        "sweep.cause": printable(record.cause or "")[:TAG_LENGTH],
         "sweep.host": ", ".join(dict.fromkeys(host for event in begun for host in hosts_of(event)))[
             :TAG_LENGTH
         ],
@@ -168,7 +171,7 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     for name, other in row.also.items():  # described and not tested
         metrics |= _effect(f"delta_previous/{name}", other.delta_previous, is_whole=False)
     has_result = any(row.outcomes.get(outcome) for outcome in Outcome if outcome.is_result)
-    found = {key: float(value) for key, value in metrics.items() if value is not None}
+    found = {mlflow_name(key): float(value) for key, value in metrics.items() if value is not None}
     return Summary(tags, found, "FINISHED" if has_result else "FAILED")
 
 
@@ -242,10 +245,11 @@ def _in_turn(spec: SweepSpec, variant: Variant) -> dict[str, str]:
 
 
 def _changed(spec: SweepSpec, config: AnyConfig) -> dict[str, str]:
-    return {key: _shown(setting_at(config, key)) for key in spec.varied}
+    return {mlflow_name(key): _shown(setting_at(config, key)) for key in spec.varied}
 
 
 def _shown(value: Any) -> str:
     """As a spec writes it, short enough to compare."""
     text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    text = printable(text)
     return text if len(text) <= _PARAM_LENGTH else f"{text[: _PARAM_LENGTH - 1]}…"

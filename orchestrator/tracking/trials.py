@@ -14,6 +14,7 @@ from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking import shape
 from orchestrator.tracking.api import Point, Run
 from orchestrator.tracking.experiment import PARENT, Experiment
+from orchestrator.tracking.names import mlflow_name
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _digest = cache(dataset_digest)
@@ -45,7 +46,7 @@ def mirror_trial(
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
     points = [
-        Point(name, value, line["iteration"], when)
+        Point(mlflow_name(name), value, line["iteration"], when)
         for line in directory.metrics()
         if run.iteration
         < line["iteration"]

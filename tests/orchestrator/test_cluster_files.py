@@ -34,7 +34,7 @@ def test_ray_takes_the_cluster_file() -> None:
 
 
 JOB = {"entrypoint", "backoffLimit", "submissionMode", "shutdownAfterJobFinishes", "rayClusterSpec"}
-CLUSTER = {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+CLUSTER = {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"}
 GROUP = {"rayStartParams", "template", "groupName", "replicas", "minReplicas", "maxReplicas"}
 """Keys of ray.io/v1 as its API reference has them; an unknown one would be dropped without a word."""
 
@@ -49,6 +49,7 @@ def test_the_ray_job_has_the_keys_of_its_definition_restarts_and_one_store_for_e
     assert job["spec"].keys() <= JOB
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster.keys() <= CLUSTER
+    assert cluster["authOptions"] == {"mode": "token"}, "else whoever reaches it can run code on it"
     assert job["spec"]["backoffLimit"] > 0
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         assert group.keys() <= GROUP

@@ -4,6 +4,7 @@ import atexit
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from illama.config import NUMERICS_VERSION
 from orchestrator.errors import ClusterError, DamagedFile
+from orchestrator.executors import has_token
 from orchestrator.planning.capacity import Node, fits, shortage
 from orchestrator.store.files import write_whole
 from orchestrator.store.lease import read_lease
@@ -30,7 +32,14 @@ from orchestrator.trial import Resources, TrialSpec
 
 _OBJECT_STORE_BYTES = 80 * 1024**2
 """Trials exchange nothing through Ray's object store; this is about the least that Ray accepts."""
+_LONGEST_TMPDIR = 35
+"""Ray's sockets lie some 70 characters below; Linux takes 107."""
+_SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_SHORT_TMPDIR = "/tmp/ray"
 _KNOCK_SECONDS = 10.0
+_HTTP2_SETTINGS = b"\4"
+"""Type of the frame that both sides begin with: Ray's servers speak gRPC."""
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + b"\0" * 5
 _NODE_ANSWER_SECONDS = 120.0
 _HEAD_SILENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -270,19 +279,17 @@ def _has_autoscaler() -> bool:
 def _connect(address: str | None) -> None:
     local = address is None
     where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-    if address and address.startswith("ray://"):
-        raise ClusterError(
-            f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`"
-        )
+    if address is not None:
+        check_address(address)
     try:
-        _knock(address)
+        _greet(address)
         on_sigterm = signal.getsignal(signal.SIGTERM)
+        _listen_to_this_machine_alone(local)
         ray.init(
             address=address or "local",
-            include_dashboard=False if local else None,
-            object_store_memory=_OBJECT_STORE_BYTES if local else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            **(_settings_of_our_own() if local else {}),
         )
         signal.signal(
             signal.SIGTERM, on_sigterm
@@ -290,18 +297,77 @@ def _connect(address: str | None) -> None:
         # For every dead process Ray prints a page and Tune a traceback; what it means for the trial is on the screen already
         ray._private.worker._worker_logs_enabled = False
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        asks_for_token = "token" in f"{error} {error.__context__}"
-        hint = (
-            "; it asks for a token: copy ~/.ray/auth_token of the node where it was started"
-            if asks_for_token
-            else ""
+    except Exception as error:
+        raise ClusterError(
+            f"cannot reach {where}: {' '.join(str(error).split())}{_advice(error, local=local)}"
+        ) from error
+
+
+def _settings_of_our_own() -> dict[str, Any]:
+    """Of `ray.init`, for a cluster of this machine alone: nobody else is listened to, and nothing is written into a home."""
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    settings = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    if "RAY_TMPDIR" not in os.environ and len(gettempdir()) > _LONGEST_TMPDIR:
+        settings["_temp_dir"] = _SHORT_TMPDIR
+    return settings
+
+
+def _listen_to_this_machine_alone(wanted: bool) -> None:
+    """Have Ray's processes do on Linux what they do on other systems: listen on the loopback interface.
+
+    Ray takes 127.0.0.1 as the address of a node for a mistake, and puts the one of the network in its place.
+    """
+    if wanted:
+        os.environ[_SEVERAL_MACHINES] = "0"  # of the processes that it starts
+    elif os.environ.get(_SEVERAL_MACHINES) == "0":
+        del os.environ[_SEVERAL_MACHINES]
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not wanted
+
+
+def _advice(error: Exception, *, local: bool) -> str:
+    """What to do about it, where that is known."""
+    words = f"{error} {error.__context__}"
+    if "token" in words and not local:
+        return "; it asks for a token: copy ~/.ray/auth_token of the node where it was started"
+    if "AF_UNIX" in words:
+        return "; set RAY_TMPDIR to a short path, such as /tmp"
+    return "; --executor local needs no Ray" if local else ""
+
+
+def check_address(address: str) -> None:
+    """Raises `ClusterError` where it names no cluster that a sweep can run on."""
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`"
         )
-        raise ClusterError(f"cannot reach {where}: {' '.join(str(error).split())}{hint}") from error
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
+    if address != "auto" and not (host and is_port and address == address.strip()):
+        found = f"found '{address}'" if address.strip() else "found nothing: is a variable not set?"
+        raise ClusterError(f"--address takes `auto`, or a host and a port as in head:6379; {found}")
 
 
 def _knock(address: str | None) -> None:
     """Raise `OSError` at once where nobody listens any more: Ray itself would try for minutes, and then end the process."""
+    if place := _place_of(address):
+        socket.create_connection(place, timeout=_KNOCK_SECONDS).close()
+
+
+def _greet(address: str | None) -> None:
+    """Raise `OSError` where something listens that is not Ray, or that does not answer: Ray would wait for it for minutes."""
+    place = _place_of(address)
+    if place is None or os.environ.get("RAY_USE_TLS") == "1":
+        return
+    with socket.create_connection(place, timeout=_KNOCK_SECONDS) as connection:
+        connection.sendall(_HTTP2_GREETING)
+        answer = connection.recv(9)
+    if answer[3:4] != _HTTP2_SETTINGS:
+        raise ConnectionError("what listens there is not Ray")
+
+
+def _place_of(address: str | None) -> tuple[str, int] | None:
+    """Host and port of a cluster; none where nobody says them."""
     if address == "auto":
         last_started = Path(
             gettempdir(), "ray", "ray_current_cluster"
@@ -310,5 +376,4 @@ def _knock(address: str | None) -> None:
             last_started.read_text() if last_started.exists() else None
         )
     host, _, port = (address or "").strip().rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None

@@ -1,0 +1,30 @@
+"""Addresses of tracking servers as they may be shown and stored: without passwords and tokens."""
+
+import re
+
+_HIDDEN = "***"
+
+
+def without_password(uri: str) -> str:
+    """An address that may be shown: neither a user in front of the host nor values behind a `?`."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme.startswith(("sqlite", "file")):
+        return uri
+    place, question, query = rest.partition("?")
+    host, slash, path = place.partition("/")
+    shown = re.sub(r"=[^&;#]*", f"={_HIDDEN}", query) if "=" in query else _HIDDEN * bool(query)
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}{question}{shown}"
+
+
+def without_secrets(text: str, uri: str) -> str:
+    """What somebody says about an address, its secrets hidden wherever they are repeated, whole or in parts."""
+    text = text.replace(uri, without_password(uri))
+    _, separator, rest = uri.partition("://")
+    place, _, query = rest.partition("?")
+    user = place.partition("/")[0].rpartition("@")[0]
+    parts = [user, *user.split(":", 1)[1:], *re.findall(r"=([^&;#]*)", query)]
+    if query and "=" not in query:
+        parts.append(query)
+    for part in sorted(filter(None, parts), key=len, reverse=True):
+        text = text.replace(part, _HIDDEN)
+    return text

@@ -1,0 +1,18 @@
+"""Names of metrics and settings as MLflow takes them: the others are written otherwise there, and nowhere else."""
+
+import re
+from hashlib import sha256
+
+_TAKEN = re.compile(r"(?!\.)[\w\-. :]+(/(?!\.)[\w\-. :]+)*")
+_NOT_TAKEN = re.compile(r"[^\w\-. :/]+")
+_LONGEST = 250
+_DIGEST_LENGTH = 4
+
+
+def mlflow_name(name: str) -> str:
+    """The name itself where MLflow takes it; else one that is like it, and of no other name."""
+    if len(name) <= _LONGEST and _TAKEN.fullmatch(name):
+        return name
+    parts = [_NOT_TAKEN.sub("_", part).strip(" .") or "_" for part in name.split("/")]
+    digest = sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:_DIGEST_LENGTH]
+    return f"{'/'.join(parts)[: _LONGEST - _DIGEST_LENGTH - 1].rstrip('/')}-{digest}"
