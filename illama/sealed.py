@@ -45,7 +45,7 @@ def is_whole(content: bytes, key: str = "") -> bool | None:
     return int(found[1], 16) == _sum(head, key)
 
 
-def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_regular(path: Path | str, most: int = MOST_BYTES) -> bytes:
     """Content of a file. Raises `OSError`, and `NotAFile` at once where a read would wait, or never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -63,7 +63,7 @@ def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
         os.close(descriptor)
 
 
-def refuse_other_than_files(descriptor: int, path: Path) -> int:
+def refuse_other_than_files(descriptor: int, path: Path | str) -> int:
     """Size of an open file. Raises `NotAFile` where it is something else."""
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode):

@@ -67,8 +67,8 @@ class SweepInUse(StoreError):
 class DamagedFile(StoreError):
     """A file of the store is not whole, or something else is in its place."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, why: str) -> None:
+        self.path = Path(path)
         self.why = why
         hint = "restore it, or remove it: all goes on as if it had not been written yet"
         super().__init__(f"{path} is damaged ({why}); {hint}")
@@ -77,7 +77,7 @@ class DamagedFile(StoreError):
 class NewerFile(StoreError):
     """A file of the store was written by a newer version: it is neither read wrongly nor overwritten."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path | str, what: str) -> None:
         hint = "was it written by a newer one? Update this one, or choose another --store"
         super().__init__(f"{path} has {what}, which this version does not know; {hint}")
 

@@ -114,10 +114,10 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
     directory = TrialDirectory(path)
     try:
         trial = directory.read_trial()
-        number = directory.start_attempt(session, _where(trial, others))
         try:
+            fence = Fence.begin(directory, session, _where(trial, others))
             with limits(trial.resources, directory):
-                return _train(Fence(directory, number, session), trial, others)
+                return _train(fence, trial, others)
         except Superseded:
             return Outcome.LOST
     except OSError as error:

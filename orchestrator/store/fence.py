@@ -6,16 +6,17 @@ A process that was stopped or cut off for long may wake up in the middle of a tr
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from orchestrator.store.locks import locked
 from orchestrator.store.metrics_file import MetricsLog
+from orchestrator.store.sessions import successor
 from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.trial import Outcome
 
 
 class Superseded(Exception):
-    """A later attempt at the same trial has begun: this one must not write any more."""
+    """A later attempt at the same trial has begun, or ended: this one must not write any more."""
 
 
 class Fence:
@@ -27,6 +28,16 @@ class Fence:
         self._number = number
         self._seen: tuple[int, int] | None = None
         self._log = MetricsLog(directory)
+
+    @classmethod
+    def begin(cls, directory: TrialDirectory, session: str, where: Mapping[str, Any]) -> Self:
+        """Begin the next attempt. Raises `Superseded` where the trial is done by now, or the sweep another driver's."""
+
+        def check() -> None:
+            if directory.record_of_done() or successor(directory.path.parent.parent, session):
+                raise Superseded
+
+        return cls(directory, directory.start_attempt(session, where, check), session)
 
     def check(self) -> None:
         """Raise `Superseded` where a later attempt has begun. Costs one look while nothing was written."""

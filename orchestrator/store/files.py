@@ -83,7 +83,7 @@ def append_json_line(
         raise
 
 
-def read_json(path: Path, *, newest: int | None = None) -> dict[str, Any]:
+def read_json(path: Path | str, *, newest: int | None = None) -> dict[str, Any]:
     """The object that `write_json` wrote; `newest` is the format that this version knows.
 
     Raises `FileNotFoundError`, `DamagedFile` and `NewerFile`.
@@ -91,7 +91,7 @@ def read_json(path: Path, *, newest: int | None = None) -> dict[str, Any]:
     return load_json(path, newest=newest)[0]
 
 
-def load_json(path: Path, *, newest: int | None = None) -> tuple[dict[str, Any], bool]:
+def load_json(path: Path | str, *, newest: int | None = None) -> tuple[dict[str, Any], bool]:
     """As `read_json`, and whether the object was sealed."""
     content = read_file(path)
     whole = is_whole(content)
@@ -145,7 +145,7 @@ def append_if_writable(path: Path, value: Mapping[str, Any]) -> None:
         return
 
 
-def parse_line(path: Path, line: bytes, where: str = "", key: str = "") -> tuple[Any, bool]:
+def parse_line(path: Path | str, line: bytes, where: str = "", key: str = "") -> tuple[Any, bool]:
     """The object of one line, and whether it was sealed. Raises `DamagedFile`; `where` in the file is for the message."""
     whole = is_whole(line, key)
     if whole is False:
@@ -156,11 +156,12 @@ def parse_line(path: Path, line: bytes, where: str = "", key: str = "") -> tuple
 
 
 def parse_json(
-    path: Path, text: bytes, where: str = "", *, is_trusted: bool = False
+    path: Path | str, text: bytes, where: str = "", *, is_trusted: bool = False
 ) -> dict[str, Any]:
     """One JSON object out of `path`. Raises `DamagedFile`; `where` in it is for the message."""
     try:
-        value = json.loads(text, parse_constant=None if is_trusted else _refuse_constant)
+        decoder = _TRUSTING if is_trusted else _STRICT
+        value = decoder.decode(text.decode())
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
     except (ValueError, RecursionError) as error:
@@ -168,7 +169,7 @@ def parse_json(
     return value
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path | str) -> bytes:
     """Content of a file of the store. Raises `FileNotFoundError`, and `DamagedFile` where that one file cannot be read."""
     try:
         return read_regular(path, MOST_BYTES)
@@ -177,7 +178,7 @@ def read_file(path: Path) -> bytes:
     except OSError as error:
         if error.errno == errno.ESTALE:  # on a network share: it was replaced from another host
             return read_regular(path, MOST_BYTES)
-        if error.errno == errno.ENOTDIR and not path.parent.parent.is_dir():
+        if error.errno == errno.ENOTDIR and not Path(path).parent.parent.is_dir():
             raise  # not one trial's folder is a file, but the store itself
         if isinstance(error, NotAFile) or error.errno in _UNREADABLE:
             raise DamagedFile(path, str(error.strerror)) from error
@@ -249,7 +250,7 @@ def _cut_torn_tail(descriptor: int) -> None:
     os.ftruncate(descriptor, content.rfind(b"\n") + 1)
 
 
-def _refuse_newer(path: Path, content: bytes, value: Mapping[str, Any], newest: int) -> None:
+def _refuse_newer(path: Path | str, content: bytes, value: Mapping[str, Any], newest: int) -> None:
     """Raise `NewerFile`; one whose checksum says that only the number was changed is damaged."""
     number = value.get("format", 1)
     if not isinstance(number, int) or isinstance(number, bool):
@@ -264,6 +265,10 @@ def _refuse_newer(path: Path, content: bytes, value: Mapping[str, Any], newest: 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_TRUSTING = json.JSONDecoder()
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def cannot_write(error: OSError, path: Path) -> StoreError:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from illama.sealed import refuse_other_than_files
 from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.store.damage import note
-from orchestrator.store.files import append_json_line, parse_line, read_file, read_json_lines
+from orchestrator.store.files import append_json_line, parse_line, read_json_lines
 from orchestrator.store.records import MetricsRecord, SealedMetricsRecord, check
 
 if TYPE_CHECKING:
@@ -57,14 +58,15 @@ def metrics_in(path: Path, key: str) -> Iterator[dict[str, Any]]:
 def last_metrics_in(path: Path, key: str) -> dict[str, Any] | None:
     """The last of `metrics_in`, without reading them all."""
     try:
-        lines = _last_lines(path)
-    except FileNotFoundError:
-        return None
+        lines = last_lines(path)
     except DamagedFile as damage:
         note(damage)
         return None
+    except OSError:  # none, or what says below what is wrong with it
+        lines = []
     if not lines:
-        return None
+        *_, last = [None, *metrics_in(path, key)]
+        return last
     try:
         value, is_sealed = parse_line(path, lines[-1], key=key)
         _check(path, value, is_sealed)
@@ -83,21 +85,21 @@ def _check(path: Path, line: dict[str, Any], is_sealed: bool) -> None:
     check(SealedMetricsRecord if is_sealed else MetricsRecord, path, line, is_sealed)
 
 
-def _last_lines(path: Path) -> list[bytes]:
-    """The whole lines at the end of a file. Raises `FileNotFoundError` and `DamagedFile`."""
+def last_lines(path: Path | str) -> list[bytes]:
+    """The last whole lines of a file. Raises `OSError`, and `DamagedFile` where it has none near its end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            size = start = os.fstat(file.fileno()).st_size
-            lines: list[bytes] = []
-            # else the last whole one may have begun before
-            while len(lines) < 3 and start > 0:
-                start = max(0, start - max(_TAIL_BYTES, size - start))
-                file.seek(start)
-                lines = file.read(_LONGEST_BYTES).split(b"\n")
-                if size - start > _LONGEST_BYTES:
-                    raise DamagedFile(path, "there is no line near its end")
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return read_file(path).split(b"\n")[-3:-1]
-    return lines[:-1] if start == 0 else lines[1:-1]
+        size = refuse_other_than_files(descriptor, path)
+        length = _TAIL_BYTES
+        while True:
+            start = max(0, size - length)
+            lines = os.pread(descriptor, length, start).split(b"\n")
+            if start == 0:
+                return lines[:-1]
+            if len(lines) > 2:  # else the last whole one may have begun before
+                return lines[1:-1]
+            if length > _LONGEST_BYTES:
+                raise DamagedFile(Path(path), "there is no line near its end")
+            length *= 4
+    finally:
+        os.close(descriptor)

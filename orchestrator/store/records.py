@@ -123,7 +123,7 @@ class RunsRecord(_Record):
 
 
 def check(
-    kind: type[_Record], path: Path, value: dict[str, Any], is_sealed: bool, where: str = ""
+    kind: type[_Record], path: Path | str, value: dict[str, Any], is_sealed: bool, where: str = ""
 ) -> None:
     """Raise `DamagedFile` where the value is no such record."""
     try:

@@ -1,12 +1,13 @@
 """What a `result.json` is held against before it is believed."""
 
+import json
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+from illama.sealed import read_regular
 from orchestrator.errors import DamagedFile, NewerFile
-from orchestrator.store.files import read_file
+from orchestrator.store.metrics_file import last_lines
 from orchestrator.trial import Outcome
 
 _TO_THE_END = (Outcome.FINISHED, Outcome.COLLAPSED)
@@ -14,59 +15,58 @@ _OUTCOMES = {str(outcome) for outcome in Outcome if outcome.is_result}
 
 
 def refuse_wrong_result(
-    path: Path,
-    key: str,
-    result: Mapping[str, Any],
-    last_metrics: Callable[[], Mapping[str, Any] | None] | None,
+    folder: str, key: str, result: Mapping[str, Any], *, is_sealed: bool
 ) -> None:
     """Raise `DamagedFile` where the result is another trial's, or says other things than the files beside it.
 
-    `key` is the start of the trial's fingerprint; `last_metrics` is none where a checksum vouches for the result.
+    `key` is the start of the trial's fingerprint. A checksum vouches for the numbers of a result; one without is held against
+    the last line of the curve.
     """
-    found = result["outcome"]
+    path, found = f"{folder}/result.json", result["outcome"]
     if found not in _OUTCOMES:
-        if last_metrics is None:
+        if is_sealed:
             raise NewerFile(path, f"the outcome {found!r}")
         raise DamagedFile(path, f"the outcome is {found!r}")
-    if last_metrics is None:
+    if is_sealed:
         if str(result.get("fingerprint", key))[:8] != key:
             raise DamagedFile(path, "it is another trial's")
         return
-    if found in _TO_THE_END and not result.get("metrics"):
-        raise DamagedFile(path, f"it is {found} and has no metrics")
-    _refuse_another_trials(path, key)
-    _refuse_other_metrics(path, result, last_metrics())
+    _refuse_another_trials(path, folder, key)
+    if found in _TO_THE_END:
+        if not result.get("metrics"):
+            raise DamagedFile(path, f"it is {found} and has no metrics")
+        _refuse_other_metrics(path, f"{folder}/metrics.jsonl", result)
 
 
-def _refuse_another_trials(path: Path, key: str) -> None:
+def _refuse_another_trials(path: str, folder: str, key: str) -> None:
     """Look into `trial.json` beside it, where there is one: results of before there were checksums do not say whose they are."""
     try:
-        content = read_file(path.with_name("trial.json"))
-    except (FileNotFoundError, DamagedFile):
-        return
+        content = read_regular(f"{folder}/trial.json")
+    except OSError:
+        return  # it says nothing, and whoever needs it says what is wrong with it
     _, _, digest = content.partition(b'"fingerprint": "')
     if digest and not digest.startswith(key.encode()):
         raise DamagedFile(path, "the folder's trial.json is another trial's")
 
 
-def _refuse_other_metrics(
-    path: Path, result: Mapping[str, Any], last: Mapping[str, Any] | None
-) -> None:
-    if last is None or result["outcome"] not in _TO_THE_END:
-        return
-    if result.get("iterations", last["iteration"]) != last["iteration"]:
+def _refuse_other_metrics(path: str, curve: str, result: Mapping[str, Any]) -> None:
+    try:
+        last = json.loads(last_lines(curve)[-1])
+        iteration, metrics = last["iteration"], dict(last["metrics"])
+    except (OSError, DamagedFile, IndexError, ValueError, KeyError, TypeError):
+        return  # there is no last line to hold it against
+    if result.get("iterations", iteration) != iteration:
         raise DamagedFile(path, "it ends at another iteration than metrics.jsonl")
-    final, there = result["metrics"], last["metrics"]
-    if any(there.get(name) != value for name, value in final.items()):
+    if any(metrics.get(name) != value for name, value in result["metrics"].items()):
         raise DamagedFile(path, "its metrics are not those of the last line of metrics.jsonl")
 
 
-def curve_is_shortened(path: Path, result: Mapping[str, Any]) -> bool:
+def curve_is_shortened(folder: str, result: Mapping[str, Any]) -> bool:
     """Whether `metrics.jsonl` has another length than when the result was written."""
     size = result.get("metrics_bytes")
     if size is None:
         return False
     try:
-        return bool(os.stat(path).st_size != size)
+        return bool(os.stat(f"{folder}/metrics.jsonl").st_size != size)
     except OSError:
         return True

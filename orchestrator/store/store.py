@@ -47,6 +47,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._trials: dict[str, Path] = {}
         self._listed: dict[str, list[Path]] | None = None
         self._looked_at: dict[str, int] = {}
 
@@ -123,13 +124,16 @@ class Store:
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:
         """Where the trial's files are, or will be."""
-        return TrialDirectory(self.root.joinpath(trial.sweep, "trials", trial.directory_name))
+        trials = self._trials.get(trial.sweep)
+        if trials is None:
+            trials = self._trials[trial.sweep] = self.root / trial.sweep / "trials"
+        return TrialDirectory(trials / trial.directory_name)
 
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
         own = self.directory(trial)
         try:
-            if done := self.record_of_done(trial):
+            if done := self._record_of_done(trial, own):
                 return done.judged(trial)
         except NewerFile as newer:
             return own.record_of_newer(newer)
@@ -137,7 +141,9 @@ class Store:
 
     def record_of_done(self, trial: TrialSpec) -> TrialRecord | None:
         """Record of the trial where it is done, there or as another's. Raises `NewerFile` where only a newer version knows."""
-        own = self.directory(trial)
+        return self._record_of_done(trial, self.directory(trial))
+
+    def _record_of_done(self, trial: TrialSpec, own: TrialDirectory) -> TrialRecord | None:
         done = own.record_of_done(trial.pruning)
         if done and _is_of(done, trial):
             return done

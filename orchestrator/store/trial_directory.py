@@ -12,7 +12,7 @@ Each line and each file has a checksum. What is not whole is passed over with a 
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,14 @@ from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 TRIAL_FORMAT = 2
 RESULT_FORMAT = 2
 """From 2 on there is a checksum."""
-_UNFINISHED = ("checkpoint.pt.tmp", "checkpoint.sha256.tmp", "own_training.tmp")
+_UNFINISHED = (
+    *(
+        f"{folder}checkpoint.{end}.tmp"
+        for folder in ("", "checkpoint/")
+        for end in ("pt", "sha256")
+    ),
+    "own_training.tmp",
+)
 """Temporary files of a training, which only the newest attempt writes."""
 _FILES = ("checkpoint.pt", "checkpoint.previous.pt", "checkpoint.sha256", "own_training.json")
 """Of a training, beside our own."""
@@ -132,10 +139,16 @@ class TrialDirectory:
         with suppress(FileNotFoundError, DamagedFile):
             self._result()
 
-    def start_attempt(self, session: str, where: Mapping[str, Any]) -> int:
-        """Begin the next attempt and return its number, from 1; an attempt that vanished is closed first."""
+    def start_attempt(
+        self, session: str, where: Mapping[str, Any], check: Callable[[], None] = lambda: None
+    ) -> int:
+        """Begin the next attempt and return its number, from 1; an attempt that vanished is closed first.
+
+        What `check` raises keeps it from beginning; nobody else begins or ends an attempt meanwhile.
+        """
         self._make_ready()
         with locked(self.attempts_path):
+            check()
             events = self.attempts()
             if events and events[-1]["event"] == "start":
                 self.end_attempt(events[-1]["attempt"], *self.vanished())
@@ -285,7 +298,7 @@ class TrialDirectory:
         except DamagedFile as damage:
             note(damage)
             return None
-        if curve_is_shortened(self.metrics_path, result):
+        if curve_is_shortened(str(self.path), result):
             note(DamagedFile(self.metrics_path, "its length is not that of when it was complete"))
         return TrialRecord(
             State.DONE,
@@ -300,10 +313,10 @@ class TrialDirectory:
 
     def _result(self) -> dict[str, Any]:
         """Content of `result.json`. Raises `FileNotFoundError`, `NewerFile`, and `DamagedFile` where it is not this trial's."""
-        result, is_sealed = load_json(self.result_path, newest=RESULT_FORMAT)
-        check(ResultRecord, self.result_path, result, is_sealed)
-        last = None if is_sealed else self.last_metrics
-        refuse_wrong_result(self.result_path, self.key, result, last)
+        path = f"{self.path}/result.json"
+        result, is_sealed = load_json(path, newest=RESULT_FORMAT)
+        check(ResultRecord, path, result, is_sealed)
+        refuse_wrong_result(str(self.path), self.key, result, is_sealed=is_sealed)
         return result
 
     def record_of_pruned(self, pruning: Pruning) -> TrialRecord | None:

@@ -19,7 +19,7 @@ def without_password(uri: str) -> str:
 def without_secrets(text: str, uri: str) -> str:
     """What somebody says about an address, its secrets hidden wherever they are repeated, whole or in parts."""
     text = text.replace(uri, without_password(uri))
-    _, separator, rest = uri.partition("://")
+    _, _, rest = uri.partition("://")
     place, _, query = rest.partition("?")
     user = place.partition("/")[0].rpartition("@")[0]
     parts = [user, *user.split(":", 1)[1:], *re.findall(r"=([^&;#]*)", query)]
