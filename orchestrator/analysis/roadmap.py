@@ -242,7 +242,8 @@ def _reference_by(
 
     A published figure of the validation metric stands beside ours of the test part, too.
     """
-    if reference is None or metric.name == spec.schema.metric.name:
+    is_own = metric.name == spec.schema.metric.name
+    if reference is None or (is_own and not spec.has_test_part):
         return reference
     figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
     shown = {metric.name, *metric.also}

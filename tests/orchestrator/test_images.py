@@ -218,7 +218,7 @@ def test_images_that_do_not_matter_are_said_not_to(tmp_path: Path) -> None:
         label: replace(chance, std_error=0.0) for label, chance in roadmap.image_chances.items()
     }
     sentence = images_sentence(roadmap.rows, none)
-    assert sentence.endswith(f"other images like these {IMAGES} they would be no wider.")
+    assert sentence.endswith(f"other images like these {IMAGES}, intervals would be no wider.")
 
 
 def test_without_intervals_nothing_is_said_of_them(tmp_path: Path) -> None:

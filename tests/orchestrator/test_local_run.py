@@ -52,6 +52,7 @@ def results(store_path: Path) -> Callable[..., dict[str, Path]]:
     return find
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_from_one_file_and_again_does_nothing(
     cli: Cli, write_spec: WriteSpec, store_path: Path, bits_of: BitsOf
 ) -> None:
@@ -221,6 +222,7 @@ def test_a_second_interrupt_stops_at_once(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_an_edited_spec_trains_only_what_changed_and_overwrites_nothing(
     cli: Cli, write_spec: WriteSpec, store_path: Path, results: Callable[..., dict[str, Path]]
 ) -> None:
@@ -312,6 +314,7 @@ def test_the_same_training_in_another_sweep_is_reused(
     assert second["root_mean_square"]["values"] == first["rms"]["values"]
 
 
+@pytest.mark.slow
 def test_cells_that_coincide_are_trained_once_and_reported_twice(
     cli: Cli,
     write_spec: WriteSpec,

@@ -33,7 +33,7 @@ def finish(spec: SweepSpec, store: Store, time: float | None = None, only: int =
 
 
 def reported(spec: SweepSpec, store: Store, metric: str | None = None) -> int:
-    value = report_sweep(spec, store, metric, shown_by="report").to_json()["looks_before"]
+    value = report_sweep(spec, store, metric, shown_by="report").to_json()["family"]["looks_before"]
     assert isinstance(value, int)
     return value
 
@@ -64,12 +64,16 @@ def test_damaged_lines_count_as_not_there(tmp_path: Path) -> None:
     assert [one.seeds for one in looks_at(tmp_path)] == [[0], [1]]
 
 
+def no_space(*arguments: object, **options: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_where_nothing_can_be_written_nothing_is_remembered_and_nothing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remember_look(tmp_path / "no sweep", look([0]))
     assert looks_at(tmp_path / "no sweep") == []
-    (tmp_path / "looks.jsonl").mkdir()  # what root cannot write, either
+    monkeypatch.setattr("orchestrator.store.files._write", no_space)
     remember_look(tmp_path, look([0]))
     assert looks_at(tmp_path) == []
 

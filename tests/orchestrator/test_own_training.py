@@ -91,6 +91,7 @@ def trials(spec: SweepSpec) -> list[TrialSpec]:
     return trials_of(spec, lambda data: "")
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_to_its_roadmap_in_mlflow_and_a_second_run_has_nothing_to_do(
     cli: Any, write: Any, store_path: Path, new_mlflow: Any
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_sweep_runs_to_its_roadmap_in_mlflow_and_a_second_run_has_nothing_to_d
     )
 
 
+@pytest.mark.slow
 def test_a_search_and_its_pruning_work_by_iterations(
     cli: Any, write: Any, store_path: Path
 ) -> None:

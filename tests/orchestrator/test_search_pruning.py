@@ -461,6 +461,7 @@ def test_a_worker_that_was_killed_between_the_epoch_and_its_last_word_is_done_or
     assert [line["iteration"] for line in directory.metrics()] == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_run_with_pruned_trials_succeeds_and_again_does_nothing_until_the_rule_is_taken_out(
     cli: Callable[..., Any],
     write_spec: Callable[..., Path],
@@ -498,6 +499,7 @@ def test_a_run_with_pruned_trials_succeeds_and_again_does_nothing_until_the_rule
     assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {"finished": 7}
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_again_and_again_prunes_and_ends_as_one_that_never_was(
     write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_one_command_searches_builds_on_what_it_finds_and_again_does_nothing(
     ] == TRIALS
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_after_any_trial_tries_and_ends_as_one_that_never_was(
     write_spec: WriteSpec, tmp_path: Path, bits_of: BitsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

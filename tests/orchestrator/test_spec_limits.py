@@ -74,7 +74,7 @@ def problems(tmp_path: Path) -> Found:
         (
             "steps__0__search",
             {"space": {"train.epochs": {"low": 1, "high": 10**9}}, "sampler": "grid"},
-            "this search asks for 1,000,000,000 trials, more than 10,000",
+            "this search asks for 3,000,000,000 trials, more than 10,000",
         ),
         ("steps__0__search", {"space": {"model.depth": [1, 10**9]}, "trials": 1}, "model.depth"),
     ],

@@ -138,6 +138,7 @@ def test_the_papers_three_confounds_are_found_as_published_and_gone_with_the_con
     assert found.keys() == {
         "few-seeds",
         "best-epoch",
+        "chosen-on-report-images",
         "one-sided-recipe",
         "confounded-step",
         "other-targets",

@@ -39,7 +39,7 @@ def pasted(tmp_path: Path, body: str, step: str, control: str) -> SweepSpec:
 
 def test_every_subject_has_a_docstring_and_registers_something() -> None:
     assert all(subject.__doc__ for subject in SUBJECTS)
-    assert len({subject.__name__ for subject in SUBJECTS}) == len(SUBJECTS) == 8
+    assert len({subject.__name__ for subject in SUBJECTS}) == len(SUBJECTS) == 9
 
 
 # few-seeds
@@ -104,12 +104,12 @@ def test_a_step_that_is_tuned_and_the_next_that_is_not(tmp_path: Path) -> None:
 
 def test_a_step_that_sets_what_was_searched_inherits_nothing(tmp_path: Path) -> None:
     body = f"search: {{{LR}}}\nsteps: [{{name: slow, change: {{train.lr: 1e-4}}}}]"
-    assert codes(sweep(tmp_path, body)) == ["search-overwritten"]
+    assert codes(sweep(tmp_path, body)) == ["chosen-on-report-images", "search-overwritten"]
 
 
 def test_a_control_without_a_search_is_its_authors_choice() -> None:
     spec = load_spec(Path(__file__).parents[2] / "sweeps" / "llamafy_searched.yaml")
-    assert codes(spec) == ["few-seeds"]
+    assert codes(spec) == ["few-seeds", "chosen-on-report-images"]
 
 
 # batch and length
