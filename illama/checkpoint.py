@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
 from hashlib import sha256
@@ -86,7 +85,7 @@ def load(directory: Path) -> dict[str, Any] | None:
 
 def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
     """The state in a file whose digest is recorded. Raises `OSError` and `ValueError` where it cannot be gone on from."""
-    content = read_regular(path, sys.maxsize)
+    content = read_regular(path, _most_bytes())
     if sha256(content).hexdigest() not in recorded:
         raise ValueError(f"{path} is torn or was changed (its digest is not in {DIGESTS})")
     state = content_of(io.BytesIO(content), "a checkpoint", path)
@@ -183,7 +182,7 @@ def _recorded(directory: Path) -> list[str]:
 def _digest(path: Path) -> str:
     """Of a file; of one that is not there, nothing that is ever recorded."""
     try:
-        return sha256(read_regular(path, sys.maxsize)).hexdigest()
+        return sha256(read_regular(path, _most_bytes())).hexdigest()
     except OSError:
         return ""
 
@@ -192,6 +191,11 @@ def _make_way(path: Path) -> None:
     """Set aside what is no file in a file's place, such as a folder: it may be somebody's."""
     if os.path.lexists(path) and not path.is_file():
         path.replace(path.with_name(f"{path.name}.{time.time_ns()}.damaged"))
+
+
+def _most_bytes() -> int:
+    """This machine's memory: what is larger is no checkpoint that was written here."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _write_digests(directory: Path, digests: list[tuple[str, str]]) -> None:

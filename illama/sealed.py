@@ -14,8 +14,8 @@ import stat
 import zlib
 from pathlib import Path
 
-MOST_BYTES = 1 << 28
-"""No file of ours that is read at once is nearly as large."""
+MOST_BYTES = 1 << 30
+"""No record of ours is nearly as large."""
 
 _SEAL = re.compile(rb',?\s*"crc32": "([0-9a-f]{8})"\s*\}\n?\Z')
 _TAIL_BYTES = 40

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -185,11 +186,16 @@ def read_file(path: Path | str) -> bytes:
         raise
 
 
-def make_way(path: Path) -> None:
-    """Set aside what is no file in a file's place, such as a folder, a pipe, or a link to nowhere."""
-    if path.is_file() or not os.path.lexists(path):
+def make_way(path: Path, most: int = MOST_BYTES) -> None:
+    """Set aside what is no file of ours in its place: a folder, a pipe, a link to nowhere, or one that is huge."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        if os.path.lexists(path):
+            set_aside(path)
         return
-    set_aside(path)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+        set_aside(path)
 
 
 def set_aside(path: Path) -> None:

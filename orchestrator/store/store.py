@@ -79,8 +79,9 @@ class Store:
             raise UsageError(
                 f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"
             )
-        known_digests = self._submitted(sweep).get("sweep.yaml")
-        if known_digests and sha256(read_file(path)).hexdigest() not in known_digests:
+        digest = sha256(read_file(path)).hexdigest()
+        known_digests = self._submitted(sweep).get("sweep.yaml", [digest])
+        if digest not in known_digests:
             why = "it is not as it was submitted"
             hint = "name the sweep's own file instead; to `run` it puts it here again"
             raise StoreError(f"{path} is damaged ({why}); {hint}")

@@ -11,6 +11,7 @@ Each line and each file has a checksum. What is not whole is passed over with a 
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -165,8 +166,10 @@ class TrialDirectory:
                 (self.path / name).unlink(missing_ok=True)
         ours = (self.attempts_path, self.metrics_path, self.result_path)
         notes = (self.stack_path, self.memory_path)
-        for path in (*ours, *notes, *(self.path / name for name in _FILES)):
+        for path in (*ours, *notes):
             make_way(path)
+        for name in _FILES:
+            make_way(self.path / name, sys.maxsize)  # weights may be large
         folder = self.path / "checkpoint"
         if os.path.lexists(folder) and not folder.is_dir():
             set_aside(folder)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -348,15 +350,39 @@ def test_a_folder_without_a_trial_is_a_store_error(make_bench: MakeBench) -> Non
         bench.run()
 
 
-def test_a_checkpoint_of_other_settings_is_a_failure_and_not_mixed_in(
-    make_bench: MakeBench,
+def test_a_checkpoint_of_other_settings_is_set_aside_and_not_mixed_in(
+    make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]]
 ) -> None:
     bench, other = make_bench(), make_bench("other", **{"baseline.train.lr": 0.5})
-    other.run()
+    undisturbed = make_bench("undisturbed")
+    other.run(), undisturbed.run()
     for name in ("checkpoint.pt", "checkpoint.sha256"):
         (bench.directory.path / name).write_bytes((other.directory.path / name).read_bytes())
-    assert bench.run() is Outcome.FAILED
-    assert "train.lr is 0.5 there and 0.01 here" in (bench.directory.record().cause or "")
+    assert bench.run() is Outcome.FINISHED
+    aside = bench.directory.path / "checkpoint.pt.damaged"
+    assert aside.read_bytes() == (other.directory.path / "checkpoint.pt").read_bytes()
+    assert bits_of(bench.sweep.path) == bits_of(undisturbed.sweep.path)
+
+
+def test_a_checkpoint_that_torch_refuses_is_passed_over_whatever_its_digest_says(
+    make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]]
+) -> None:
+    bench, undisturbed = make_bench(), make_bench("undisturbed")
+    undisturbed.run()
+    content = pickle.dumps(Path("any class"))
+    (bench.directory.path / "checkpoint.pt").write_bytes(content)
+    digests = f"{sha256(content).hexdigest()}  checkpoint.pt\n"
+    (bench.directory.path / "checkpoint.sha256").write_text(digests)
+    assert bench.run() is Outcome.FINISHED
+    assert bits_of(bench.sweep.path) == bits_of(undisturbed.sweep.path)
+
+
+def test_an_attempt_at_a_trial_that_is_done_by_now_does_not_begin(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    assert bench.run() is Outcome.FINISHED
+    content = bench.content
+    assert bench.run() is Outcome.LOST
+    assert bench.content == content
 
 
 def test_a_worker_that_trained_others_before_gives_the_same_bits(
