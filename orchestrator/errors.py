@@ -6,6 +6,7 @@
     ├── StoreError        3   the store cannot be read or written
     │   └── SweepInUse    3   another driver is at work on this sweep
     ├── TrackingError     3   the tracking server cannot be reached
+    │   └── RecordRefused 3   it refuses single records; all others are there
     └── ClusterError      3   the cluster cannot be reached, or can never run a trial
 
 A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is for our own mistakes only.
@@ -65,6 +66,10 @@ class TrackingError(OrchestratorError):
     """The tracking server cannot be reached or refuses us."""
 
     exit_code = 3
+
+
+class RecordRefused(TrackingError):
+    """The tracking server refuses single records; all others are there."""
 
 
 class ClusterError(OrchestratorError):

@@ -99,7 +99,7 @@ def _open(folder: Path) -> None:
         sys.path.insert(places[-1] + 1 if places else len(sys.path), str(folder))
         _Imported.is_on_path = True
     if _Beside not in sys.meta_path:
-        sys.meta_path.insert(0, _Beside)  # type: ignore[arg-type]  # mypy wants an instance
+        sys.meta_path.insert(0, _Beside)
 
 
 @contextmanager

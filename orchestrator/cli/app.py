@@ -111,8 +111,8 @@ def plan(
         out.print(plan_table(made))
 
 
-for command in (training.run, training.resume):
-    app.command()(command)
+app.command()(training.run)
+app.command()(training.resume)
 
 
 @app.command()

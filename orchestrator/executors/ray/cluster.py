@@ -303,7 +303,10 @@ def _settings_of_our_own() -> dict[str, Any]:
     """Of `ray.init`, for a cluster of this machine alone: nobody else is listened to, and nothing is written into a home."""
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    settings = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    settings: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+    }
     if "RAY_TMPDIR" not in os.environ and len(gettempdir()) > _LONGEST_TMPDIR:
         settings["_temp_dir"] = _SHORT_TMPDIR
     return settings
