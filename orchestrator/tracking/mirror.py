@@ -96,6 +96,7 @@ class MlflowMirror:
             ):
                 self._write_run_ids(experiment)
         if self._refused:
+            self._experiment = None  # it may have been changed by hand: look again the next time
             first, why = next(iter(self._refused.items()))
             more = len(self._refused) - 1
             what = f"{first} and {more} more" if more else first
