@@ -8,6 +8,7 @@
     │   ├── DamagedFile   3   a file of the store is not whole; mostly it counts as not there
     │   └── NewerFile     3   a file of the store was written by a newer version
     ├── TrackingError     3   the tracking server cannot be reached
+    │   └── RecordRefused 3   it refuses single records; all others are there
     └── ClusterError      3   the cluster cannot be reached, or can never run a trial
 
 A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is for our own mistakes only.
@@ -86,6 +87,10 @@ class TrackingError(OrchestratorError):
     """The tracking server cannot be reached or refuses us."""
 
     exit_code = 3
+
+
+class RecordRefused(TrackingError):
+    """The tracking server refuses single records; all others are there."""
 
 
 class ClusterError(OrchestratorError):

@@ -3,6 +3,7 @@
 import re
 
 _HIDDEN = "***"
+_SHORTEST = 2
 
 
 def without_password(uri: str) -> str:
@@ -19,12 +20,13 @@ def without_password(uri: str) -> str:
 def without_secrets(text: str, uri: str) -> str:
     """What somebody says about an address, its secrets hidden wherever they are repeated, whole or in parts."""
     text = text.replace(uri, without_password(uri))
-    _, _, rest = uri.partition("://")
+    rest = uri.partition("://")[2]
     place, _, query = rest.partition("?")
     user = place.partition("/")[0].rpartition("@")[0]
     parts = [user, *user.split(":", 1)[1:], *re.findall(r"=([^&;#]*)", query)]
     if query and "=" not in query:
         parts.append(query)
-    for part in sorted(filter(None, parts), key=len, reverse=True):
-        text = text.replace(part, _HIDDEN)
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) > _SHORTEST:  # else it is no secret, and in every word
+            text = text.replace(part, _HIDDEN)
     return text

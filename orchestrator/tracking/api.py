@@ -1,10 +1,13 @@
 """What a sweep's experiment asks of MLflow for its runs, each in one call of MLflow's client."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _ENTITIES_PER_CALL = 1000
 """The server's limit on one batch."""
 
@@ -23,6 +26,8 @@ class Run:
     params: dict[str, str]
     metrics: dict[str, float]
     """The newest value of each."""
+    artifacts: str = ""
+    """Address of its folder, where that is known."""
 
     @property
     def iteration(self) -> int:
@@ -33,6 +38,28 @@ class Run:
     def content(self) -> tuple[int, int]:
         """More of two runs of the same is to be kept."""
         return self.iteration, len(self.tags) + len(self.params) + len(self.metrics)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What all points of a run come to; enough to see that some are gone, or are others."""
+
+    count: int
+    size: float
+    """Sum of the absolute values."""
+    total: float
+
+    def is_like(self, other: "Totals") -> bool:
+        """Equal but for the order in which they were added."""
+        near = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9 * self.size)
+        counts = self.count == other.count
+        return counts and near(self.size, other.size) and near(self.total, other.total)
+
+
+def totals_of(values: Iterable[float]) -> Totals:
+    """Of these."""
+    known = list(values)
+    return Totals(len(known), math.fsum(map(abs, known)), math.fsum(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +94,14 @@ class Api:
             token = page.token
             if not token:
                 return
+
+    def totals(self, experiment_id: str) -> Mapping[str, Totals] | None:
+        """Of each run that has points, by its id; none where only the server could tell, run by run."""
+        return None
+
+    def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
+        """Whether the run has these artifacts, in these sizes where they are given, as far as that is seen from here."""
+        return True
 
     def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
         """A new run that is running. Returns its id."""
@@ -115,6 +150,13 @@ class Api:
         )
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow refuses what it was given, and would take something else."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in _REFUSALS
+
+
 def _run_of(run: Any) -> Run:
     info, data = run.info, run.data
     content = dict(data.tags), dict(data.params), dict(data.metrics)
@@ -125,4 +167,5 @@ def _run_of(run: Any) -> Run:
         info.status,
         info.lifecycle_stage != "active",
         *content,
+        info.artifact_uri,
     )

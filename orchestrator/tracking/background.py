@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, RecordRefused
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.tracking import MlflowMirror
 from orchestrator.trial import Outcome, TrialSpec
@@ -45,6 +45,8 @@ class BackgroundMirror:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_mirroring, name="mlflow", daemon=True)
         self._complaint: str | None = None
+        self._is_refused = False
+        """Whether what it is about is there but for single records."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,8 +65,10 @@ class BackgroundMirror:
             self._mirror.stop()  # whoever mirrors next must be the only one
             self._complaint = f"MLflow did not take everything within {_PATIENCE_SECONDS:.0f} s"
         if self._complaint:
-            hint = "No trial is affected; `orchestrator sync` brings the view up to date."
-            self._console.print(Text(f"{self._complaint}. {hint}", style="yellow"), soft_wrap=True)
+            hint = "No trial is affected"
+            if not self._is_refused:
+                hint += "; `orchestrator sync` brings the view up to date"
+            self._console.print(Text(f"{self._complaint}. {hint}.", style="yellow"), soft_wrap=True)
 
     def follow(self, mirror: MlflowMirror) -> None:
         """The sweep has grown: mirror it by this one from the next time on."""
@@ -115,11 +119,14 @@ class BackgroundMirror:
     def _say_why_not(self, act: Callable[[], None]) -> bool:
         try:
             act()
+        except RecordRefused as error:  # trying again would come to the same
+            self._complaint, self._is_refused = str(error), True
+            return True
         except (
             OrchestratorError,
             OSError,
         ) as error:  # of MLflow, or of a store that cannot be read
-            self._complaint = str(error)
+            self._complaint, self._is_refused = str(error), False
             return False
         self._complaint = None
         return True

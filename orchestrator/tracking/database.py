@@ -11,6 +11,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+ARTIFACTS = "mlartifacts"
+"""Folder beside the database in a store, with one for each experiment by its name."""
 _PREFIX = "sqlite:///"
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 _LONGEST_CREATION_SECONDS = 3600.0
@@ -32,6 +34,33 @@ def prepare_database(tracking_uri: str) -> None:
         _create(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def take_home(tracking_uri: str, store: Path) -> None:
+    """Let the database of a store that was copied or moved show the artifacts beside it: MLflow keeps their whole paths."""
+    path = path_of(tracking_uri)
+    if path is None or not path.exists() or path.resolve().parent != store.resolve():
+        return
+    root = store.resolve() / ARTIFACTS
+    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        rows = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments")
+        for experiment_id, name, location in rows.fetchall():
+            home = (root / name).as_uri()
+            elsewhere = str(location or "").startswith("file://") and location != home
+            if elsewhere and location.endswith(f"/{ARTIFACTS}/{name}"):
+                _move(connection, experiment_id, location, home)
+
+
+def _move(connection: sqlite3.Connection, experiment_id: int, old: str, new: str) -> None:
+    connection.execute(
+        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, experiment_id)
+    )
+    for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+        begins_so = f"experiment_id = ? AND substr({column}, 1, ?) = ?"
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {begins_so}",
+            (new, len(old) + 1, experiment_id, len(old) + 1, f"{old}/"),
+        )
 
 
 def path_of(tracking_uri: str) -> Path | None:

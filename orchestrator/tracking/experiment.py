@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.tracking.api import Point, Run
-from orchestrator.tracking.database import prepare_database
+from orchestrator.tracking.api import Point, Run, Totals, totals_of
+from orchestrator.tracking.database import prepare_database, take_home
 from orchestrator.tracking.sqlite import connect
 
 # Read by mlflow when it is imported. A server that is down must not hold up a sweep for the minutes of its default retries.
@@ -50,6 +50,7 @@ class Experiment:
         for library in ("mlflow", "alembic"):  # after the import, which sets them itself
             logging.getLogger(library).setLevel(logging.ERROR)
         prepare_database(tracking_uri)
+        take_home(tracking_uri, artifacts.parents[1])
         self._stopped = stopped
         self._api = connect(tracking_uri)
         self._client = self._api.client
@@ -69,12 +70,23 @@ class Experiment:
         """
         self.runs.clear()
         self.hidden.clear()
+        self._totals = self._api.totals(self.experiment_id)
         found: dict[str, list[Run]] = {}
         for run in self._api.runs(self.experiment_id):
             if key := key_of(run.tags):
                 found.setdefault(key, []).append(run)
         for key, runs in found.items():
             self._settle(key, runs, restore_deleted=restore_deleted)
+
+    def holds(self, run: Run, points: Totals, newest: Totals) -> bool:
+        """Whether the last look found all of a run's points and no others, as far as that is seen from here."""
+        if not newest.is_like(totals_of(run.metrics.values())):
+            return False
+        return self._totals is None or points.is_like(self._totals.get(run.run_id, totals_of([])))
+
+    def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
+        """Whether the run has these artifacts, in these sizes where they are given, as far as that is seen from here."""
+        return self._api.has_files(run, sizes)
 
     def create(self, key: str, name: str, start: int, tags: Mapping[str, str]) -> Run:
         """A new run; what is written into it later makes it complete."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from orchestrator.analysis.history import looks_before
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
-from orchestrator.errors import TrackingError, UsageError
+from orchestrator.errors import RecordRefused, TrackingError, UsageError
 from orchestrator.report.words import search_state, search_text
 from orchestrator.spec.search_space import SEARCH, search_name
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -22,9 +22,11 @@ from orchestrator.store.files import write_json
 from orchestrator.store.lease import live_session
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import Store
+from orchestrator.text import shortened
 from orchestrator.tracking import shape
 from orchestrator.tracking.addresses import without_password, without_secrets
-from orchestrator.tracking.api import Point, Run
+from orchestrator.tracking.api import Point, Run, is_refusal
+from orchestrator.tracking.database import ARTIFACTS
 from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.report import rows_of, write_report
 from orchestrator.tracking.trials import add_dataset, began, last_time, milliseconds, mirror_trial
@@ -73,12 +75,15 @@ class MlflowMirror:
         """How many of the runs that the experiment created are in the list beside the trials."""
         self._experiment: Experiment | None = None
         self._stopped = threading.Event()
+        self._refused: dict[str, str] = {}
+        """Why MLflow does not take it, by what it refuses."""
 
     def sync(self, trials: Iterable[TrialSpec] | None = None) -> None:
         """Mirror some trials; or all of them, and the report.
 
         Raises `TrackingError` where MLflow is not installed, not reachable or refuses.
         """
+        self._refused.clear()
         with self._connected(afresh=trials is None) as experiment:
             created = experiment.created
             if trials is None:
@@ -91,6 +96,12 @@ class MlflowMirror:
                 experiment.runs
             ):
                 self._write_run_ids(experiment)
+        if self._refused:
+            self._experiment = None  # it may have been changed by hand: look again the next time
+            first, why = next(iter(self._refused.items()))
+            more = len(self._refused) - 1
+            what = f"{first} and {more} more" if more else first
+            raise RecordRefused(f"MLflow refuses {what} ({why}); all else is there")
 
     def sync_effects(self) -> None:
         """While the sweep runs: what each step did, of those that nothing before them can change any more.
@@ -142,7 +153,7 @@ class MlflowMirror:
             self._store.root
         )  # also what other sweeps, or other steps of this one, have finished meanwhile
         self._began, self._listed = None, 0
-        artifacts = self._store.root / "mlartifacts" / self._spec.name
+        artifacts = self._store.root / ARTIFACTS / self._spec.name
         return Experiment(
             self.tracking_uri,
             self._spec.name,
@@ -185,14 +196,15 @@ class MlflowMirror:
         if not begun:
             return
         for trial in self.trials:
-            self._sync_trial(experiment, trial, records[run_key(trial)])
+            self._sync_trial(experiment, trial, records[run_key(trial)], verify=True)
         parents = set()
         for row in rows_of(roadmap):
             of_row = [
                 records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])
             ]
             if any(record.state is not State.PENDING for record in of_row):
-                self._summarise(experiment, row, of_row, is_whole=True)
+                with self._one_record(row.variant.label):
+                    self._summarise(experiment, row, of_row, is_whole=True)
                 parents.add(_summary_key(row.variant))
         parents |= self._sync_searches(experiment, records)
         self._put_away(experiment, begun.keys(), parents)
@@ -237,13 +249,30 @@ class MlflowMirror:
         name = search_name(trial.variant) if trial.is_of_search else trial.variant
         return self._variants[(trial.regime, name)]
 
-    def _sync_trial(self, experiment: Experiment, trial: TrialSpec, record: TrialRecord) -> bool:
-        """Whether there was anything to write."""
+    @contextmanager
+    def _one_record(self, name: str) -> Iterator[None]:
+        """What MLflow refuses inside is missing there, and the rest goes on."""
+        try:
+            yield
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            message = " ".join(without_secrets(str(error), self.tracking_uri).split())
+            self._refused[name] = shortened(message, 200)
+
+    def _sync_trial(
+        self, experiment: Experiment, trial: TrialSpec, record: TrialRecord, *, verify: bool = False
+    ) -> bool:
+        """Whether there was anything to write; `verify` looks at what was written earlier, too."""
         if record.state is State.PENDING or run_key(trial) in experiment.hidden:
             return False
         variant = self._variant_of(trial)
         params = shape.trial_params(self._spec, trial, variant.step)
-        return mirror_trial(experiment, trial, record, params, self._parent(experiment, variant))
+        has_news = False
+        with self._one_record(trial.name):
+            parent = self._parent(experiment, variant)
+            has_news = mirror_trial(experiment, trial, record, params, parent, verify=verify)
+        return has_news
 
     def _parent(self, experiment: Experiment, variant: Variant) -> Run | None:
         """The run of a variant; none where somebody deleted it and wants it so."""

@@ -32,7 +32,9 @@ def write_report(
 ) -> None:
     """Put the roadmap into its run and onto the experiment's page, unless they are there; `end` is when the last trial ended."""
     digest = sha256(repr(roadmap.to_json()).encode() + spec.content).hexdigest()
-    if run.tags.get("sweep.report") == digest:
+    names = dict.fromkeys(("sweep.yaml", *_FILES))
+    is_there = run.tags.get("sweep.report") == digest and run.status == "FINISHED"
+    if is_there and experiment.has_files(run, names):
         return
     with TemporaryDirectory() as scratch:
         contents = {"sweep.yaml": spec.content} | {

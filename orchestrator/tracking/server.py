@@ -14,6 +14,7 @@ from orchestrator.errors import TrackingError, UsageError
 from orchestrator.store.mlflow_runs import read_runs
 from orchestrator.store.store import Store
 from orchestrator.tracking import without_password
+from orchestrator.tracking.database import take_home
 from orchestrator.tracking.pages import address_of
 
 _PREFERRED_PORT = 5000
@@ -54,6 +55,7 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # either way the server must not outlive us
+    take_home(tracking_uri, log.parent)
     server = start_server(tracking_uri, port, log)
     try:
         wait_until_it_answers(server, port, log)

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from orchestrator.tracking.api import Api, Point, Run
+from orchestrator.tracking.api import Api, Point, Run, Totals
 from orchestrator.tracking.database import path_of
 
 _COLUMNS = {
@@ -92,10 +92,10 @@ class Sqlite(Api):
     def runs(self, experiment_id: str) -> Iterable[Run]:
         """All of an experiment, deleted ones too, the latest first."""
         with self._transaction("DEFERRED") as rows:
-            about = "SELECT run_uuid, name, start_time, status, lifecycle_stage FROM runs WHERE experiment_id = ?"
+            about = "SELECT run_uuid, name, start_time, status, lifecycle_stage, artifact_uri FROM runs WHERE experiment_id = ?"
             ordered = rows.execute(f"{about} ORDER BY start_time DESC, run_uuid", [experiment_id])
             found = {
-                row[0]: Run(row[0], row[1], row[2], row[3], row[4] != "active", {}, {}, {})
+                row[0]: Run(row[0], row[1], row[2], row[3], row[4] != "active", {}, {}, {}, row[5])
                 for row in ordered
             }
             of_experiment = "JOIN runs USING (run_uuid) WHERE experiment_id = ?"
@@ -111,6 +111,26 @@ class Sqlite(Api):
             for run_id, key, value, is_nan in rows.execute(latest, [experiment_id]):
                 found[run_id].metrics[key] = math.nan if is_nan else value
         return found.values()
+
+    def totals(self, experiment_id: str) -> Mapping[str, Totals] | None:
+        """Of each run that has points, by its id."""
+        of_experiment = "FROM metrics JOIN runs USING (run_uuid) WHERE experiment_id = ?"
+        sums = f"SELECT run_uuid, count(*), total(abs(value)), total(value) {of_experiment}"
+        rows = self._database.execute(f"{sums} GROUP BY run_uuid", [experiment_id])
+        return {run_id: Totals(*found) for run_id, *found in rows}
+
+    def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
+        """Whether the run has these artifacts, in these sizes where they are given."""
+        if not _PLAIN_FOLDER.fullmatch(run.artifacts):
+            return True
+        folder = Path(unquote(urlsplit(run.artifacts).path))
+        try:
+            found = {name: (folder / name).stat().st_size for name in sizes}
+        except OSError:
+            return False
+        return all(
+            found[name] == size if size is not None else found[name] for name, size in sizes.items()
+        )
 
     def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
         """A new run that is running. Returns its id."""

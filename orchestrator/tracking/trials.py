@@ -12,7 +12,7 @@ from illama.data.datasets import dataset_digest
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking import shape
-from orchestrator.tracking.api import Point, Run
+from orchestrator.tracking.api import Point, Run, Totals, totals_of
 from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.names import mlflow_name
 from orchestrator.trial import TrialRecord, TrialSpec
@@ -28,8 +28,13 @@ def mirror_trial(
     record: TrialRecord,
     params: Mapping[str, str],
     parent: Run | None,
+    *,
+    verify: bool = False,
 ) -> bool:
-    """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says whether there was news."""
+    """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says whether there was news.
+
+    `verify` also looks whether MLflow still has what it was given, and gives it again where it has not.
+    """
     directory = TrialDirectory(Path(record.path))
     run = _run_of(experiment, trial, record, params, parent)
     if parent:
@@ -37,7 +42,11 @@ def mirror_trial(
     state = shape.state_of(
         record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0
     )
-    if run.tags.get("sweep.state") == state and run.iteration == record.iteration:
+    if verify and "sweep.points" in run.tags and not _holds_points(experiment, run):
+        experiment.remove(run, run_key(trial))  # a point cannot be taken back
+        return mirror_trial(experiment, trial, record, params, parent)
+    is_known = run.tags.get("sweep.state") == state and run.iteration == record.iteration
+    if is_known and not (verify and _is_damaged(experiment, run, record, directory)):
         return False
     attempts = directory.attempts()
     if record.outcome is None:
@@ -45,19 +54,46 @@ def mirror_trial(
     else:
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
-    points = [
+    points = _points(directory, record)
+    tags = shape.state_tags(record, attempts, state) | {"sweep.points": _points_tag(points)}
+    news = [point for point in points if point.iteration > run.iteration]
+    experiment.write(run, params=params, points=news, tags=tags)
+    return True
+
+
+def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
+    """The whole curve; of a trial that is pruned here it may have gone on for another search."""
+    return [
         Point(mlflow_name(name), value, line["iteration"], when)
         for line in directory.metrics()
-        if run.iteration
-        < line["iteration"]
-        <= record.iteration  # one that is pruned here may have gone on for another search
+        if line["iteration"] <= record.iteration
         for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
     ]
-    experiment.write(
-        run, params=params, points=points, tags=shape.state_tags(record, attempts, state)
-    )
-    return True
+
+
+def _points_tag(points: Sequence[Point]) -> str:
+    """What MLflow must have of them, short enough to hold against it without reading the curves again."""
+    newest = {point.key: point.value for point in points}
+    totals = totals_of(point.value for point in set(points)), totals_of(newest.values())
+    return json.dumps([[known.count, known.size, known.total] for known in totals])
+
+
+def _holds_points(experiment: Experiment, run: Run) -> bool:
+    points, newest = (Totals(*known) for known in json.loads(run.tags["sweep.points"]))
+    return experiment.holds(run, points, newest)
+
+
+def _is_damaged(
+    experiment: Experiment, run: Run, record: TrialRecord, directory: TrialDirectory
+) -> bool:
+    """Whether anything but its points is not as it was written; what has no note of its points gets one."""
+    files = [directory.path / "trial.json"] + (_last_files(directory) if record.outcome else [])
+    sizes = {path.name: path.stat().st_size for path in _that_are_there(files)}
+    is_as_written = experiment.has_files(run, sizes) and run.status == shape.status_of(record)
+    if not is_as_written:
+        _add_what_there_is(experiment, run, files[:1])
+    return not is_as_written or "sweep.points" not in run.tags
 
 
 def add_dataset(
@@ -126,13 +162,19 @@ def _add_last_words(
     attempts: Sequence[Mapping[str, Any]],
 ) -> None:
     """Who tried when and how it ended; what an attempt said when it died."""
-    _add_what_there_is(
-        experiment, run, [directory.attempts_path, directory.result_path, directory.stack_path]
-    )
+    _add_what_there_is(experiment, run, _last_files(directory))
     for event in attempts:
         if event.get("traceback"):
             experiment.add_text(run, event["traceback"], f"traceback-attempt{event['attempt']}.txt")
 
 
+def _last_files(directory: TrialDirectory) -> list[Path]:
+    return [directory.attempts_path, directory.result_path, directory.stack_path]
+
+
 def _add_what_there_is(experiment: Experiment, run: Run, files: Sequence[Path]) -> None:
-    experiment.add_files(run, [path for path in files if path.exists() and path.stat().st_size])
+    experiment.add_files(run, _that_are_there(files))
+
+
+def _that_are_there(files: Sequence[Path]) -> list[Path]:
+    return [path for path in files if path.exists() and path.stat().st_size]

@@ -259,6 +259,24 @@ def test_a_checkpoint_that_is_gone_is_told(
     ) == (2, True)
 
 
+@pytest.mark.parametrize("other", ["baseline-seed0", "rmsnorm-seed1"])
+def test_a_checkpoint_of_another_trial_is_not_registered(
+    zoo: Path, cli: CommandLine, new_mlflow: NewMlflow, other: str
+) -> None:
+    uri = new_mlflow()
+    [own], [others] = (zoo.glob(f"runs/zoo/trials/{name}-*") for name in ("rmsnorm-seed0", other))
+    for path in own.glob("checkpoint*"):
+        path.unlink()
+    for path in others.glob("checkpoint*"):
+        shutil.copy(path, own)
+    finished = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "0")
+    assert finished.code == 2
+    assert (
+        "rmsnorm-seed0 cannot be rebuilt: the checkpoint belongs to other settings" in finished.err
+    )
+    assert rows(uri)["model_versions"] == 0
+
+
 def test_a_picture_folder_is_normalised_inside_the_model(tmp_path: Path) -> None:
     from PIL import Image
 

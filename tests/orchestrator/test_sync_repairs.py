@@ -1,0 +1,157 @@
+"""`sync` says that MLflow shows the sweep as the store has it only where that is so, also of a store that was copied."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRAINING = """
+def train(*, width: int = 1, seed, log_metrics, **more):
+    for iteration in range(1, 4):
+        log_metrics({"val/x": width / iteration, "timing(s)/é@": 1.0}, iteration)
+    return {"val/x": width / 3 + seed}
+"""
+SPEC = """
+name: tiny
+metric: {name: val/x, mode: min, also: ["timing(s)/é@"]}
+seeds: [0, 1]
+baseline: {train: {name: "tiny:train"}}
+steps:
+- {name: wide, change: {train.width: 2}}
+- {name: odd, change: {"train.enc@key(x)": 5}}
+"""
+
+
+@pytest.fixture
+def done(
+    cli: Any, weird_path: Path, store_path: Path, new_mlflow: Callable[..., str]
+) -> Callable[[], Path]:
+    """Trains the sweep with MLflow; returns the spec."""
+
+    def run() -> Path:
+        (weird_path / "tiny.py").write_text(TRAINING)
+        spec = weird_path / "tiny.yaml"
+        spec.write_text(SPEC)
+        new_mlflow()
+        ended = cli("run", spec, "--store", store_path, "--executor", "local")
+        assert ended.code == 0
+        assert "cannot write" not in ended.out
+        assert "refuses" not in ended.out
+        return spec
+
+    return run
+
+
+def execute(store: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(store / "mlflow.db")) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+def content(store: Path, name: str = "mlflow.db") -> Any:
+    """What people see in MLflow: everything but ids and times, and the files by name and content."""
+    select = "SELECT r.name, r.status, {0}.key, {0}.value FROM {0} JOIN runs r USING (run_uuid) "
+    select += "WHERE r.lifecycle_stage = 'active' AND {0}.key NOT LIKE 'mlflow.%'"
+    tables = ("metrics", "latest_metrics", "params", "tags")
+    with closing(sqlite3.connect(store / name)) as database:
+        rows = {table: sorted(database.execute(select.format(table))) for table in tables}
+        places = "SELECT name, artifact_uri FROM runs WHERE lifecycle_stage = 'active'"
+        folders = dict(database.execute(places).fetchall())
+    files = {
+        (name, path.name): path.stat().st_size
+        for name, uri in folders.items()
+        for path in (store / "mlartifacts" / "tiny" / uri.split("/")[-2]).rglob("*.*")
+    }
+    return rows, files
+
+
+DAMAGE = {
+    "points gone": ["DELETE FROM metrics WHERE step = 2"],
+    "points changed": ["UPDATE metrics SET value = 999 WHERE key = 'val/x' AND step = 2"],
+    "newest changed": ["UPDATE latest_metrics SET value = 999 WHERE key = 'val/x'"],
+    "all points gone": ["DELETE FROM metrics", "DELETE FROM latest_metrics"],
+    "status changed": ["UPDATE runs SET status = 'FAILED'"],
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "files gone", "files emptied"])
+def test_what_is_not_as_it_was_written_is_written_again(
+    cli: Any, done: Callable[[], Path], store_path: Path, damage: str
+) -> None:
+    spec, files = done(), store_path / "mlartifacts"
+    before = content(store_path)
+    assert before[1]
+    execute(store_path, *DAMAGE.get(damage, []))
+    if damage == "files gone":
+        shutil.rmtree(files)
+    if damage == "files emptied":
+        for path in files.rglob("*.*"):
+            path.write_bytes(b"")
+    assert content(store_path) != before
+    assert cli("sync", spec, "--store", store_path).code == 0
+    rows, found = content(store_path)
+    for table, found_rows in rows.items():
+        assert found_rows == before[0][table], table
+    assert found.keys() == before[1].keys()
+    assert all(found.values())
+
+
+def test_a_copied_store_shows_and_writes_its_own_files(
+    cli: Any, done: Callable[[], Path], store_path: Path
+) -> None:
+    spec, copy = done(), store_path.with_name("copy")
+    shutil.copytree(store_path, copy)
+    before = {path: path.stat().st_mtime_ns for path in store_path.rglob("*") if path.is_file()}
+    spec.write_text(SPEC.replace("[0, 1]", "[0, 1, 2]"))
+    assert cli("run", spec, "--store", copy, "--executor", "local").code == 0
+    after = {path: path.stat().st_mtime_ns for path in store_path.rglob("*") if path.is_file()}
+    assert after == before
+    with closing(sqlite3.connect(copy / "mlflow.db")) as database:
+        places = database.execute(
+            "SELECT artifact_uri FROM runs UNION "
+            "SELECT artifact_location FROM experiments WHERE name = 'tiny'"
+        )
+        assert all(place.startswith(copy.as_uri()) for (place,) in places)
+
+
+def test_names_that_mlflow_does_not_take_are_written_otherwise_there(
+    done: Callable[[], Path], store_path: Path
+) -> None:
+    done()
+    rows, _ = content(store_path)
+    metrics = {key for _, _, key, _ in rows["latest_metrics"]}
+    assert any(key.startswith("timing_s_/é_-") for key in metrics)
+    assert any(key.startswith("train.enc_key_x_-") for _, _, key, _ in rows["params"])
+
+
+def test_one_record_that_mlflow_refuses_does_not_stop_the_others(
+    cli: Any,
+    done: Callable[[], Path],
+    store_path: Path,
+    new_mlflow: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    from orchestrator.tracking.sqlite import Sqlite
+
+    real = Sqlite.write
+
+    def write(self: Any, run_id: str, points: Any, params: Any, tags: Any) -> None:
+        if params.get("variant") == "wide" and params.get("seed") == "0":
+            raise MlflowException("Invalid value \x1b[31m", INVALID_PARAMETER_VALUE)
+        real(self, run_id, points, params, tags)
+
+    spec = done()
+    uri = new_mlflow("other.db")
+    monkeypatch.setattr(Sqlite, "write", write)
+    found = cli("sync", spec, "--store", store_path, "--tracking-uri", uri)
+    assert found.code == 3
+    assert "MLflow refuses wide-seed0 (Invalid value ␛[31m); all else is there" in found.err
+    rows, _ = content(store_path, "other.db")
+    assert {"roadmap", "odd-seed1", "wide-seed1", "2 odd"} <= {name for name, *_ in rows["tags"]}
