@@ -168,6 +168,7 @@ def test_points_of_version_0_1_with_its_one_seed_go_on(tmp_path: Path) -> None:
     path = next(folder.glob("baseline-*.json"))
     points = json.loads(path.read_text())
     points["points"][1] = {"train.lr": 0.0123}
+    del points["crc32"]  # version 0.1 wrote none
     path.write_text(json.dumps(points))
     spec = spec_of(tmp_path, body("trials: 6"))
     search = Runs().known(spec, folder).searches[0]
@@ -199,7 +200,7 @@ def test_a_design_over_cells_tests_no_step_whose_settings_one_search_found(tmp_p
         spec = spec_of(tmp_path, text, seeds=6)
         runs.run_all(spec)
         return {
-            line.label: (line.delta.effect.p_value, line.note)
+            line.label: (line.delta.effect.p_value, line.delta.caveat)
             for line in runs.report(spec).sections[0].lines
             if line.delta
         }

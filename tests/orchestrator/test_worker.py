@@ -305,6 +305,7 @@ class Killed(StopAtOnce):
     """What nobody catches, like the end of the process."""
 
 
+@pytest.mark.slow
 def test_the_end_of_the_process_at_any_write_costs_nothing_but_time(
     make_bench: MakeBench,
     bits_of: Callable[[Path], dict[str, Any]],
