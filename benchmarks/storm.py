@@ -161,9 +161,14 @@ def curves_of(store: Path) -> Mapping[str, Sequence[int]]:
     """Iterations of each trial's curve, as the file has them: also those that a reader would pass over."""
     found = {}
     for path in sorted(store.glob("*/trials/*/metrics.jsonl")):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = whole_lines(path)
         found[path.parent.name] = [line["iteration"] for line in lines]
     return found
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Lines that end: a kill may leave half a line, which the next write cuts off."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def results_of(store: Path) -> Mapping[str, Any]:
@@ -176,7 +181,7 @@ def finished_twice(store: Path) -> list[str]:
     """Trials with more than one attempt that ended with a result."""
     found = []
     for path in sorted(store.glob("*/trials/*/attempts.jsonl")):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = whole_lines(path)
         if sum(line.get("outcome") == "finished" for line in lines) > 1:
             found.append(path.parent.name)
     return found
