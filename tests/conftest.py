@@ -35,6 +35,7 @@ UNMARKED_CPU_SECONDS = 5.0
 """CPU time that a test may take before it must be marked slow; wall-clock would depend on the load."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other."""
     for item in items:
