@@ -111,7 +111,11 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
         return [str(line["cause"]) for line in lines if line["event"] == "end"]
 
     def under_way() -> list[int]:
-        last = [events(path)[-1] for path in store_path.glob("tiny/trials/*/attempts.jsonl")]
+        last = [
+            event
+            for path in store_path.glob("tiny/trials/*/attempts.jsonl")
+            for event in events(path)[-1:]
+        ]
         return [line["pid"] for line in last if line["event"] == "start"]
 
     nodes = start_cluster()

@@ -108,7 +108,9 @@ def test_kill_nine_of_the_driver_then_of_a_worker_then_an_interrupt_cost_nothing
     arguments = ("run", spec, "--store", store_path, "--no-tracking")
 
     def under_way() -> dict[Path, dict[str, Any]]:
-        last = {path: events(path)[-1] for path in trials.glob("*/attempts.jsonl")}
+        last = {
+            path: event for path in trials.glob("*/attempts.jsonl") for event in events(path)[-1:]
+        }
         return {path: event for path, event in last.items() if event["event"] == "start"}
 
     driver = process(*arguments)
