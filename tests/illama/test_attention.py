@@ -104,6 +104,7 @@ def test_the_form_without_a_matrix_allocates_none(monkeypatch: pytest.MonkeyPatc
     assert 0 < max(sizes) <= tokens * 8
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*(torch.jit|autograd.function.Function):DeprecationWarning"
 )  # the compiler's own doing

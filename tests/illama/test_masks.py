@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from illama.config.configuration import AttentionKind
+from illama.config.model import AttentionKind
 from illama.masks import KINDS, Mask, soften, visible
 
 

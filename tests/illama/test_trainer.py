@@ -129,6 +129,7 @@ def killed(config: Config, directory: Path, kills: list[int]) -> tuple[Any, Jour
     return train(config, runtime=runtime, log_metrics=journal, checkpoint_dir=directory), journal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_with_every_randomness_on_a_killed_training_ends_with_the_same_bits(
     small_config: Build, tmp_path: Path, precision: str

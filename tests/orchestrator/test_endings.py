@@ -60,6 +60,7 @@ def write(weird_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.mark.slow
 def test_whatever_a_trial_raises_is_its_cause_and_the_sweep_goes_on(
     cli: Any, write: Any, store_path: Path
 ) -> None:

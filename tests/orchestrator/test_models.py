@@ -67,6 +67,7 @@ def registered(zoo: Path, cli: CommandLine, new_mlflow: NewMlflow) -> str:
     return uri
 
 
+@pytest.mark.slow
 def test_loaded_without_our_code_it_answers_as_the_trial_did(
     registered: str, zoo: Path, tmp_path: Path
 ) -> None:

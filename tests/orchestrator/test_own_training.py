@@ -263,6 +263,7 @@ def test_a_function_that_raises_at_import_is_told_without_a_traceback(
     )
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_function_its_code_all_its_settings_and_the_seed(
     write: Any, folder: Path
 ) -> None:
