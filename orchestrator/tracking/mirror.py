@@ -171,9 +171,8 @@ class MlflowMirror:
                 news[trial.regime, trial.variant] = self._variant_of(trial)
         for variant in (variant for variant in news.values() if variant.design != SEARCH):
             siblings = self._trials_of[variant.label]
-            if all(
-                shape.has_ended([self._record(one)]) for one in reversed(siblings)
-            ):  # the last is mostly the last to end
+            # the last is mostly the last to end
+            if all(shape.has_ended([self._record(one)]) for one in reversed(siblings)):
                 records = {one.seed: (one, self._record(one)) for one in siblings}
                 row = make_row(variant, records, self._spec.reported_metric)
                 self._summarise(
