@@ -37,7 +37,7 @@ class ResultRecord(_Record):
     peak_memory_bytes: Whole = Field(0, ge=0)
     flops: Whole | None = None
     metrics_bytes: Whole | None = None
-    time: FiniteFloat
+    time: FiniteFloat = 0.0
 
 
 class MetricsRecord(_Record):
