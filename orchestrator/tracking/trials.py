@@ -121,7 +121,7 @@ def began(record: TrialRecord) -> float:
 def last_time(record: TrialRecord) -> float:
     """When the trial was done, or else when its last attempt ended or started, in seconds since 1970."""
     if record.result is not None:
-        return float(record.result["time"])
+        return float(record.result.get("time", 0.0))
     attempts = TrialDirectory(Path(record.path)).attempts()
     return float(attempts[-1]["time"]) if attempts else 0.0
 

@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("running.progress", "store.metrics_file", "store.trial_directory"):
+    for module in ("running.progress", "store.trial_directory"):
         monkeypatch.setattr(f"orchestrator.{module}.time", clock)
     return clock
 

@@ -19,10 +19,11 @@ from illama.data.datasets import dataset_digest
 from orchestrator.errors import TrackingError
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.files import read_json
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
-from orchestrator.store.store import Store
+from orchestrator.store.store import MetricsLog, Store, TrialDirectory
 from orchestrator.tracking import MlflowMirror, default_tracking_uri, report, sqlite
-from orchestrator.trial import Outcome
+from orchestrator.trial import Outcome, TrialSpec
 
 MakeMirror = Callable[..., MlflowMirror]
 Content = Callable[[str], dict[str, Any]]
@@ -393,6 +394,17 @@ def test_an_experiment_that_a_slow_server_made_after_all_is_taken(
     assert content(uri) == expected
 
 
+def write_as(trained: TrialDirectory, place: TrialDirectory, trial: TrialSpec) -> None:
+    """The same course as another trial's."""
+    place.write_trial(trial, {})
+    number = place.start_attempt("invented", {})
+    for line in trained.metrics():
+        MetricsLog(place)(line["metrics"], line["iteration"])
+    content = read_json(trained.result_path) | {"fingerprint": trial.fingerprint}
+    place.write_result(Outcome.FINISHED, content)
+    place.end_attempt(number, Outcome.FINISHED)
+
+
 def test_one_trial_more_asks_no_more_however_many_there_are(
     zoo: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,7 +415,7 @@ def test_one_trial_more_asks_no_more_however_many_there_are(
     trials = trials_of(spec, lambda data: "sha256:0", only=["baseline"])  # none that is there
     [trained] = zoo.glob("runs/zoo/trials/baseline-seed0-*")
     for trial in trials[:-1]:
-        shutil.copytree(trained, store.directory(trial).path)
+        write_as(TrialDirectory(trained), store.directory(trial), trial)
     mirror = MlflowMirror(uri, spec, trials, store)
     mirror.sync(trials[:3])
     asked: list[object] = []
