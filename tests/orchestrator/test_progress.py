@@ -66,6 +66,16 @@ class Stage:
         return self.file.getvalue()
 
 
+def test_a_terminal_that_cannot_redraw_gets_lines(sweep: Any, clock: Clock) -> None:
+    """Emacs' shell, some CI."""
+    stage = Stage(sweep, force_terminal=True, _environ={"TERM": "dumb"})
+    with stage.view:
+        for trial in sweep.trials:
+            stage.start(trial)
+            stage.view.ended(trial, Outcome.FINISHED)
+    assert sum("finished" in line for line in stage.text.splitlines()) == 4
+
+
 def test_in_a_file_each_trial_is_one_plain_line(sweep: Any, clock: Clock) -> None:
     stage = Stage(sweep)
     with stage.view:
