@@ -11,12 +11,12 @@ import pytest
 from invented import digest, roadmap_of, spec_of, write_trials
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
-from orchestrator.errors import StoreError
 from orchestrator.planning.plan import trials_of
 from orchestrator.report import picture
 from orchestrator.report.bars import axis_of
 from orchestrator.report.formats import render
 from orchestrator.report.scale import Scale, scale_around
+from orchestrator.store.damage import collected
 
 BODY = """
 design: [roadmap, leave_one_out]
@@ -156,11 +156,12 @@ def test_what_is_special_to_a_format_stays_text(roadmap: Roadmap) -> None:
     assert "title: $5 | $6 &lt;b&gt; __x__ # two" in render(odd_roadmap, "html").decode()
 
 
-def test_a_damaged_file_is_named(roadmap: Roadmap) -> None:
+def test_a_damaged_file_is_named_and_stops_no_report(roadmap: Roadmap) -> None:
     path = Path(roadmap.rows[0].paths[0], "trial.json")
     path.write_text("{")
-    with pytest.raises(StoreError, match=r"trial\.json is damaged"):
-        render(roadmap, "html")
+    with collected() as notes:
+        assert b"<html" in render(roadmap, "html")
+    assert f"  {path}" in notes.lines()
 
 
 def test_latex_is_a_booktabs_table_with_as_many_cells_in_every_row(roadmap: Roadmap) -> None:
