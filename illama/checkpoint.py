@@ -136,6 +136,8 @@ def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -
             r"unsupported.*?(?=\. Please|\n|$)", str(error), re.IGNORECASE
         )  # it goes on to advise to run that
         reason = refused[0] if refused else (str(error) or "it ends too early").splitlines()[0]
+        if "weights_only" in reason:  # advice to switch that off
+            reason = "it holds something else than tensors and plain values"
         raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
 

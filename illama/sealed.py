@@ -17,7 +17,7 @@ from pathlib import Path
 MOST_BYTES = 1 << 30
 """No record of ours is nearly as large."""
 
-_SEAL = re.compile(rb',?\s*"crc32": "([0-9a-f]{8})"\s*\}\n?\Z')
+_SEAL = re.compile(rb'(?:,? |,?\n  )"crc32": "([0-9a-f]{8})"\n?\}\n?\Z')
 _TAIL_BYTES = 40
 """Length that a seal never has."""
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}

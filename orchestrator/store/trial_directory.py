@@ -98,11 +98,20 @@ class TrialDirectory:
 
     def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
         """Say what is to be done, before a worker begins."""
-        if os.path.lexists(self.path) and not self.path.is_dir():
+        is_in_the_way = os.path.lexists(self.path) and not self.path.is_dir()
+        if is_in_the_way or self._holds_another_trial():
             set_aside(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         about = {"format": TRIAL_FORMAT, **trial.to_json(), "provenance": provenance}
         write_json(self.path / "trial.json", about)
+
+    def _holds_another_trial(self) -> bool:
+        """Whether the files were copied here from another trial's folder: none of them may be taken for this trial's."""
+        try:
+            value = read_json(self.path / "trial.json", newest=TRIAL_FORMAT)
+        except (FileNotFoundError, NewerFile, DamagedFile):
+            return False
+        return not str(value.get("fingerprint", self.key)).startswith(self.key)
 
     def read_trial(self) -> TrialSpec:
         """What `write_trial` wrote. Raises `StoreError` where it is not whole."""

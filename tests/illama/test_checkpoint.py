@@ -2,8 +2,11 @@
 
 import itertools
 import logging
+import os
+import pickle
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -47,8 +50,6 @@ def test_the_newest_state_wins_and_the_one_before_is_kept(tmp_path: Path) -> Non
 
 
 def test_the_digests_are_those_that_sha256sum_would_write(tmp_path: Path) -> None:
-    from hashlib import sha256
-
     checkpoint.save(tmp_path, state(0))
     checkpoint.save(tmp_path, state(1))
     lines = (tmp_path / "checkpoint.sha256").read_text().splitlines()
@@ -101,6 +102,34 @@ def test_saving_after_damage_does_not_push_out_the_good_file(tmp_path: Path) -> 
     checkpoint.save(tmp_path, state(3))
     hurt(tmp_path / "checkpoint.pt", "flip a bit")
     assert (checkpoint.load(tmp_path) or {})["number"] == 1
+
+
+def test_a_file_that_torch_refuses_is_passed_over_even_with_the_right_digest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint.save(tmp_path, state(1))
+    checkpoint.save(tmp_path, state(2))
+    content = pickle.dumps(Path("any class"))
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with (tmp_path / "checkpoint.sha256").open("a") as digests:
+        digests.write(f"{sha256(content).hexdigest()}  checkpoint.pt\n")
+    assert (checkpoint.load(tmp_path) or {})["number"] == 1
+    assert "cannot be read as a checkpoint" in caplog.text
+    assert "weights_only" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.sha256"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_neither_waited_for_nor_in_the_way(
+    tmp_path: Path, name: str, make: Callable[[Path], object]
+) -> None:
+    checkpoint.save(tmp_path, state(1))
+    checkpoint.save(tmp_path, state(2))
+    (tmp_path / name).unlink()
+    make(tmp_path / name)
+    assert (checkpoint.load(tmp_path) or {"number": 1})["number"] == 1
+    checkpoint.save(tmp_path, state(3))
+    assert (checkpoint.load(tmp_path) or {})["number"] == 3
 
 
 class Crash(BaseException):

@@ -154,6 +154,28 @@ def test_what_is_logged_again_after_a_crash_is_reported_again_and_the_end_only_o
     assert (again.iterations, again.final) == (first.iterations, first.final) == (6, lines[-1][0])
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"config": 1}', b'{"iteration": "x"}', b"\xff"])
+def test_figures_that_are_damaged_begin_anew_and_cost_nothing_else(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = run(config("walk"))
+    directory = tmp_path / "trial"
+    directory.mkdir()
+    (directory / STATE).write_bytes(content)
+    result, _ = run(config("walk"), directory)
+    assert result.final == expected.final
+    assert f"{STATE} is damaged" in caplog.text
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr("tempfile.mkdtemp", lambda *how, **more: made.append(how))
+    run(config("walk"), tmp_path / "trial")
+    assert made == [], "a kill would leave it behind"
+
+
 def test_one_that_does_not_ask_is_stopped_where_it_logs() -> None:
     with pytest.raises(Stopped) as stopped:
         run(config("deaf"), stop=lambda: True)
