@@ -207,11 +207,12 @@ def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str,
     effect = delta.effect
     low, high = (effect.ci95 if effect else None) or (None, None)
     p_value = delta.adjusted_p_value if is_whole else None
+    of = "rate_p_value" if delta.rates else "p_value"  # how many failed is another question
     found = {
         "mean": effect.mean if effect else None,
         "ci95_low": low,
         "ci95_high": high,
-        "p_value": p_value,
+        of: p_value,
     }
     return {f"{name}/{part}": value for part, value in found.items()}
 

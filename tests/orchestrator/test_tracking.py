@@ -203,11 +203,12 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(
     )
     assert runs["1 rmsnorm"]["tags"]["sweep.versus_previous"] == "baseline"
     assert runs["1 rmsnorm"]["status"] == "FINISHED"
-    assert (
-        runs["3 broken"]["latest"].keys()
-        == runs["2a too_fast"]["latest"].keys()
-        == {"variant/params", "variant/flops"}
-    )
+    for name in ("3 broken", "2a too_fast"):  # none trained to the end: their rates are tested
+        assert runs[name]["latest"].keys() == {
+            "variant/params",
+            "variant/flops",
+            "delta_previous/rate_p_value",
+        }
 
 
 def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
