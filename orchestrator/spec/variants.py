@@ -316,7 +316,9 @@ class _Regime:
         on: str | None = None,
     ) -> Variant:
         resources: ResourcesSchema = (step and step.resources) or self.schema.resources
-        references = step.reference if step else self.schema.reference if follows is None else {}
+        references = step.reference if step else {}
+        if step is None and follows is None:
+            references = self.schema.reference  # the baseline's
         reference = next(
             (references[part] for part in (*self.parts, "") if part in references), None
         )
