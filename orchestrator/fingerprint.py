@@ -18,7 +18,6 @@ from illama.config import (
     Config,
     ForeignConfig,
     ForeignData,
-    ForeignModel,
     numerics_version,
 )
 
@@ -43,9 +42,7 @@ def fingerprint_by_seed(config: AnyConfig, dataset_digest: str) -> Callable[[int
 
 def _science(config: Config) -> dict[str, Any]:
     science = config.model_dump(mode="python", exclude_defaults=True)
-    del science["model"]["name"]
-    if isinstance(config.model, ForeignModel):
-        science["model"] = dict(config.model.identity)
+    science["model"] = dict(config.model.identity)
     if isinstance(config.data, ForeignData):
         del science["data"]
     if config.train.init and config.train.init.sha256:

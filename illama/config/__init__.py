@@ -17,6 +17,7 @@ from illama.config.data import DataConfig
 from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import ForeignError
 from illama.config.model import PRESETS, ModelConfig, with_preset
+from illama.config.parts import Part
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings, explain
 from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig
@@ -34,6 +35,7 @@ __all__ = [
     "ForeignTraining",
     "InitConfig",
     "ModelConfig",
+    "Part",
     "RuntimeConfig",
     "Settings",
     "SoftMaskConfig",

@@ -30,6 +30,7 @@ from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import ForeignError
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.networks import described_model
+from illama.config.parts import with_parts
 from illama.config.runtime import data_directory
 from illama.config.settings import Settings
 from illama.config.train import TrainConfig, parse_rand_augment
@@ -147,9 +148,9 @@ def foreign_function(group: str, name: object) -> str | None:
     return foreign.function_behind(group, name, own.get(group, ()))
 
 
-def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
+def schema_of(settings: Mapping[str, Any], *, show_parts: bool = True) -> type[Settings]:
     """What may stand in `settings`: a `Config`, with the settings of other people's functions where
-    these are named.
+    these are named, and with `show_parts` those of the network's parts.
 
     Raises `ForeignError`, its `group` set, where such a function cannot be used.
     """
@@ -159,14 +160,17 @@ def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
         "train": TrainConfig,
     }
     functions = _functions_in(settings)
-    if not functions:
+    model = settings.get("model")
+    if show_parts and isinstance(model, Mapping) and "model" not in functions:
+        kinds["model"] = with_parts(ModelConfig, model)
+    if not functions and kinds["model"] is ModelConfig:
         return Config
     if "train" in functions:
         kinds, functions = {}, {"train": functions["train"]}
     for group, (_, function) in functions.items():
         with _about(group):
             kinds[group] = foreign.settings_of(group, function)
-    title = " and ".join(function for _, function in functions.values())
+    title = " and ".join(function for _, function in functions.values()) or "Config"
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
     schema: type[Settings] = create_model(title, __base__=Settings, **fields, seed=(int, 0))
     return schema
@@ -183,10 +187,11 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
     model = settings.get("model")
     if isinstance(model, Mapping):
         settings = {**settings, "model": with_preset(model)}
-    schema = schema_of(settings)
-    if schema is Config:
+    functions = _functions_in(settings)
+    if not functions:
         return Config.model_validate(settings)
-    if "train" in (functions := _functions_in(settings)):
+    schema = schema_of(settings, show_parts=False)
+    if "train" in functions:
         return _resolve_training(settings, schema, *functions["train"])
     checked: Any = schema.model_validate(settings)
     parts: dict[str, Any] = {"model": checked.model, "data": checked.data}

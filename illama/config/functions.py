@@ -36,6 +36,7 @@ _ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
+    "part": ("place",),
     "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""

@@ -12,6 +12,7 @@ from illama.config import (
     AnyConfig,
     Config,
     ForeignError,
+    Part,
     explain,
     foreign_function,
     resolve,
@@ -22,6 +23,8 @@ from orchestrator.fingerprint import canonical_json
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.messages import add_validation_problems
 
+PART_KINDS = ("mixer", "feed_forward", "norm", "position", "readout")
+"""Settings of `model` that may name a part of somebody else's."""
 _NAMED = ("model", "data", "train")
 """Groups that may name a function of somebody else's."""
 
@@ -90,6 +93,11 @@ class Changer:
     def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
         """Whether every key of `changes` is a setting; unknown ones become problems."""
         self._meet({group: {"name": changes.get(f"{group}.name")} for group in _NAMED})
+        parts = {kind: changes.get(f"model.{kind}.name") for kind in PART_KINDS}
+        parts |= {
+            kind: changes[f"model.{kind}"] for kind in PART_KINDS if f"model.{kind}" in changes
+        }
+        self._meet({"model": parts})
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
@@ -160,6 +168,9 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
                 foreign_function(group, name) for name in (before, after)
             ):
                 changed[group] = {}
+        for kind in PART_KINDS:
+            if f"model.{kind}.name" in changes and "model" in changed:
+                changed["model"].pop(kind, None)  # another part begins with its own settings
         for key, value in changes.items():
             _set(changed, key.split("."), value)
     return changed
@@ -220,5 +231,9 @@ def _groups(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """The settings that are groups of others, as a spec writes them: the first of their types, others are not written."""
     for name, field in model.model_fields.items():
         kinds = (field.annotation, *get_args(field.annotation))
-        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        nested = [
+            kind
+            for kind in kinds
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Part
+        ]
         yield from ((field.alias or name, group) for group in nested[:1])
