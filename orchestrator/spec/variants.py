@@ -139,9 +139,8 @@ class _Regime:
                 )
                 continue
             after = self._changed(step, settings, changes, (*here, "change"), config)
-            if (
-                after is None
-            ):  # go on as if the step were not there, to find what is wrong with the others
+            if after is None:
+                # go on as if the step were not there, to find what is wrong with the others
                 continue
             taken = (*taken, step.name)
             variant = self._variant(
