@@ -160,12 +160,7 @@ def _train(
         others=others,
     )
     try:
-        try:
-            result = run()
-        except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
-            with fence.held():
-                directory.set_aside_checkpoints()
-            result = run()
+        result = _trained(run, fence)
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:
@@ -173,9 +168,7 @@ def _train(
         _end(fence, outcome, str(lost) if outcome is Outcome.LOST else cause)
         return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
-        if pruned := watch.pruned():
-            return _end(fence, Outcome.PRUNED, pruned.cause)
-        return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+        return _stopped(fence, watch, stopped)
     except Diverged as diverged:
         last = directory.last_metrics()
         content = {
@@ -199,6 +192,21 @@ def _train(
     outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
     _finish(fence, trial, outcome, came_to)
     return Outcome.FAILED if trial.lacking(came_to) else outcome
+
+
+def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
+    try:
+        return run()
+    except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
+        with fence.held():
+            fence.directory.set_aside_checkpoints()
+        return run()
+
+
+def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
+    if pruned := watch.pruned():
+        return _end(fence, Outcome.PRUNED, pruned.cause)
+    return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
 
 
 def start_followers(
