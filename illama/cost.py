@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from illama.config import AnyConfig, ForeignModel, ModelConfig
+from illama.config import AnyConfig, ModelConfig, UserModel
 from illama.config.parts import Part
 
 
@@ -31,9 +31,9 @@ def hidden_width(model: ModelConfig, feed_forward: str | None = None) -> int:
     return model.multiple_of * math.ceil(int(2 * 4 * model.embed_dim / 3) / model.multiple_of)
 
 
-def parameter_count(model: ModelConfig | ForeignModel) -> int:
+def parameter_count(model: ModelConfig | UserModel) -> int:
     """Numbers that training changes, embeddings and head included."""
-    if isinstance(model, ForeignModel):
+    if isinstance(model, UserModel):
         return model.params
     width = model.embed_dim
     patch = model.in_chans * model.patch_size**2
@@ -98,14 +98,14 @@ def _feed_forward_params(model: ModelConfig, kind: str) -> int:
     return 2 * width * hidden + hidden + width
 
 
-def macs(model: ModelConfig | ForeignModel) -> int:
+def macs(model: ModelConfig | UserModel) -> int:
     """Multiply-accumulates of one image's way forward: every matrix product, and nothing else.
 
     As in the paper's Table 6, attention counts as the full N x N product whatever the mask, and the last block as if all its
     tokens were needed. (`VisionTransformer.forward` computes only the one that is read out.) Those of other people's networks
     and parts were counted by torch.
     """
-    if isinstance(model, ForeignModel):
+    if isinstance(model, UserModel):
         return model.macs
     width, count = model.embed_dim, tokens(model)
     attention = 2 * count * width * (width + _key_width(model)) + 2 * count**2 * width

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from illama.attention import ALL
 from illama.blocks import Block, make_norm, seeded_part
-from illama.config import ForeignModel, ModelConfig
+from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
 from illama.config.parts import Part
 from illama.cost import macs, tokens
@@ -221,11 +221,9 @@ class VisionTransformer(nn.Module):
         return torch.cat(tokens, dim=1), rotation  # (B, N, D)
 
 
-def make_network(config: ModelConfig | ForeignModel, seed: int) -> nn.Module:
+def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
     """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
-    return (
-        build(config, seed) if isinstance(config, ForeignModel) else VisionTransformer(config, seed)
-    )
+    return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)
 
 
 _OF_ATTENTION = ("attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias")

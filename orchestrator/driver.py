@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from illama.config import Config, DataConfig, ForeignData
+from illama.config import Config, DataConfig, UserData
 from illama.data.datasets import data_directory, dataset_digest
 from illama.weights.initial import identified, init_path
 from orchestrator.analysis import history
@@ -106,7 +106,7 @@ def known_sweep(
     """
 
     @cache
-    def digest(data: DataConfig | ForeignData | None) -> str:
+    def digest(data: DataConfig | UserData | None) -> str:
         try:
             return dataset_digest(data, spec.schema.runtime.data_dir)
         except (OSError, ValueError) as error:
@@ -278,9 +278,8 @@ def run_sweep(job: Job, console: Console) -> Ending:
     store.prepare(spec.name)
     interrupted = threading.Event()
     with ExitStack() as stack:
-        with console.status(
-            "making sure that nobody else is at this sweep"
-        ):  # seconds, after another host was
+        with console.status("making sure that nobody else is at this sweep"):
+            # seconds, after another host was
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         history.submitted(spec, store)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from illama.config.imports import ForeignError, blaming
+from illama.config.imports import UserCodeError, blaming
 from illama.config.parts import Part, make_part
 from illama.parts.place import ALL, Place, Where
 from illama.randomness import generators_kept
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
 
 
 def measured(kind: str, part: Part, place: Place) -> Measured:
-    """Make the part once and see what it is. Raises `ForeignError` where it does not do what its kind must."""
+    """Make the part once and see what it is. Raises `UserCodeError` where it does not do what its kind must."""
     described = part.model_dump_json(exclude={"params", "macs"})
     return _measured(kind, described, place)
 
@@ -61,7 +61,7 @@ def _measured(kind: str, described: str, place: Place) -> Measured:
     try:
         with torch.device("meta"), blaming(part.function), generators_kept(seed=0):
             return _on_device(kind, part, place)
-    except ForeignError:
+    except UserCodeError:
         # many a part cannot be made without numbers; what is wrong with it shows with them too
         with blaming(part.function), generators_kept(seed=0):
             return _on_device(kind, part, place)
@@ -75,7 +75,7 @@ def _on_device(kind: str, part: Part, place: Place) -> Measured:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         for shape, wanted in _called(kind, module, place):
             if shape != wanted:
-                raise ForeignError(f"{part.function} returned {shape}; expected {wanted}")
+                raise UserCodeError(f"{part.function} returned {shape}; expected {wanted}")
     obeyed = ("bidirectional",) if kind == "mixer" else MASKS
     return Measured(
         params=sum(parameter.numel() for parameter in module.parameters()),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from illama.config.imports import ForeignError
+from illama.config.imports import UserCodeError
 from illama.config.part_checks import Measured, leak, measured
 from illama.config.parts import BUILT_IN, Part
 
@@ -27,7 +27,7 @@ def check_parts(config: "ModelConfig") -> None:
                 continue
             try:
                 choices[index] = _placed(config, kind, index, part)
-            except ForeignError as error:
+            except UserCodeError as error:
                 listed = isinstance(getattr(config, kind), tuple)
                 problems.append(_problem((kind, index) if listed else (kind,), part, error))
         if choices != list(config.choices(kind)):
@@ -37,13 +37,13 @@ def check_parts(config: "ModelConfig") -> None:
         raise ValidationError.from_exception_data("ModelConfig", problems)
 
 
-def _problem(place: tuple[str | int, ...], part: Part, error: ForeignError) -> InitErrorDetails:
+def _problem(place: tuple[str | int, ...], part: Part, error: UserCodeError) -> InitErrorDetails:
     reason = PydanticCustomError("value_error", "{error}", {"error": str(error)})
     return InitErrorDetails(type=reason, loc=place, input=part.name)
 
 
 def _placed(config: "ModelConfig", kind: str, index: int, part: Part) -> Part:
-    """The part with its size in all its places. Raises `ForeignError`."""
+    """The part with its size in all its places. Raises `UserCodeError`."""
     listed = isinstance(getattr(config, kind), tuple)
     params = macs = 0
     probed: set[str] = set()
@@ -52,7 +52,7 @@ def _placed(config: "ModelConfig", kind: str, index: int, part: Part) -> Part:
         found = measured(kind, part, place)
         _check_abilities(config, kind, part, found, place.attention)
         if place.attention not in probed and (why := leak(kind, part, place)):
-            raise ForeignError(f"{part.name}: {why}")
+            raise UserCodeError(f"{part.name}: {why}")
         probed.add(place.attention)
         params, macs = params + found.params, macs + found.macs
     return part.model_copy(update={"params": params, "macs": macs})
@@ -76,7 +76,7 @@ def _layers(config: "ModelConfig", kind: str, index: int | None) -> Iterator[int
 def _check_abilities(
     config: "ModelConfig", kind: str, part: Part, found: Measured, attention: str
 ) -> None:
-    """Raises `ForeignError` where the part cannot do what the rest of the network asks of it."""
+    """Raises `UserCodeError` where the part cannot do what the rest of the network asks of it."""
     if attention not in found.masks:
         raise _refusal(part, "masks", found.masks, f"attention is {attention}")
     if attention != "bidirectional" and config.mask_form not in found.mask_forms:
@@ -85,15 +85,15 @@ def _check_abilities(
         about = f"class_token is {config.class_token}"
         raise _refusal(part, "class_tokens", found.class_tokens, about)
     if found.needs_grid and config.scan != "raster":
-        raise ForeignError(f"{part.name} needs its patches row by row, but scan is {config.scan}")
+        raise UserCodeError(f"{part.name} needs its patches row by row, but scan is {config.scan}")
     if kind == "mixer" and not found.rotates and config.rotates:
-        raise ForeignError(
+        raise UserCodeError(
             f"{part.name} turns no queries and keys, so that position {config.position} would do nothing: use learned or none"
         )
 
 
-def _refusal(part: Part, ability: str, allowed: Any, found: str) -> ForeignError:
+def _refusal(part: Part, ability: str, allowed: Any, found: str) -> UserCodeError:
     words = ", ".join(allowed) or "nothing"
-    return ForeignError(
+    return UserCodeError(
         f"{part.name} works with {words} alone, but model.{found} (its module says so in `{ability}`)"
     )

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, NonNegativeInt, PlainValidator, TypeAdapte
 from pydantic_core import PydanticCustomError
 
 from illama.config.functions import arguments_of, options_of, settings_of
-from illama.config.imports import ForeignError, function_of, identity_of, refuse_other_code
+from illama.config.imports import UserCodeError, function_of, identity_of, refuse_other_code
 from illama.config.settings import Settings
 from illama.parts import PARTS
 
@@ -31,6 +31,8 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "readout": ("token", "mean"),
 }
 """Names of `illama.model`'s own parts, which have no settings, by the setting that they stand in."""
+PART_KINDS = tuple(BUILT_IN)
+"""Settings of `model` that may name a part."""
 _RESOLVED = {"name", "function", "code", "options"}
 
 
@@ -86,19 +88,19 @@ def _resolved(kind: str, value: Any) -> "str | Part":
     if isinstance(value, Mapping) and value.keys() >= _RESOLVED:
         return Part.model_validate(value)
     if isinstance(value, Mapping) and "name" not in value:
-        raise ForeignError(f"{kind} needs a name: {{name: module:function, and its settings}}")
+        raise UserCodeError(f"{kind} needs a name: {{name: module:function, and its settings}}")
     name = value.get("name") if isinstance(value, Mapping) else value
     own = {key: item for key, item in value.items() if key != "name"} if name != value else {}
     if name in BUILT_IN[kind]:
         if own:
-            raise ForeignError(f"{name} has no settings of its own, found '{min(map(str, own))}'")
+            raise UserCodeError(f"{name} has no settings of its own, found '{min(map(str, own))}'")
         return str(name)
     function = function_behind(kind, name)
     if function is None:
         raise _unknown(kind, name)
     settings = settings_of("part", function)
     if "place" not in inspect.signature(function_of(function)).parameters:
-        raise ForeignError(f"{function} must have a parameter 'place': where the part stands")
+        raise UserCodeError(f"{function} must have a parameter 'place': where the part stands")
     checked = settings.model_validate({"name": name, **own})
     return Part(
         name=name,
@@ -143,7 +145,7 @@ def with_parts(model: type[Settings], settings: Mapping[str, Any]) -> type[Setti
                 continue
             try:
                 found[kind] = (settings_of("part", function), ...)
-            except ForeignError:  # told where the settings are resolved
+            except UserCodeError:  # told where the settings are resolved
                 continue
     return create_model(model.__name__, __base__=model, **found) if found else model
 
@@ -151,14 +153,14 @@ def with_parts(model: type[Settings], settings: Mapping[str, Any]) -> type[Setti
 def make_part(part: Part, place: "Place") -> "nn.Module":
     """The part as a module, its first values drawn from the global generators.
 
-    Raises `ForeignError` where the code is not that of the plan, or something else than a module is returned.
+    Raises `UserCodeError` where the code is not that of the plan, or something else than a module is returned.
     """
     from torch import nn
 
     refuse_other_code(part.function, part.code)
     made = function_of(part.function)(place, **arguments_of("part", part.function, part.options))
     if not isinstance(made, nn.Module):
-        raise ForeignError(
+        raise UserCodeError(
             f"{part.function} returned {type(made).__name__}; expected a torch.nn.Module"
         )
     return made

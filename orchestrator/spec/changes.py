@@ -8,23 +8,22 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from illama.config import (
+    PART_KINDS,
     PRESETS,
     AnyConfig,
     Config,
-    ForeignError,
     Part,
+    UserCodeError,
     explain,
-    foreign_function,
     resolve,
     schema_of,
+    user_function,
 )
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.fingerprint import canonical_json
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.messages import add_validation_problems
 
-PART_KINDS = ("mixer", "feed_forward", "norm", "position", "readout")
-"""Settings of `model` that may name a part of somebody else's."""
 _NAMED = ("model", "data", "train")
 """Groups that may name a function of somebody else's."""
 
@@ -66,9 +65,8 @@ class Changer:
         `before` is what the change must differ from.
         """
         if not changes:
-            if (
-                self.document.value_at(location) == {}
-            ):  # anything else that is wrong with it was noted before
+            if self.document.value_at(location) == {}:
+                # anything else that is wrong with it was noted before
                 self.document.add_problem(
                     location,
                     "this changes nothing: name at least one setting, such as 'model.norm'",
@@ -115,7 +113,7 @@ class Changer:
         """Learn what settings the functions of other people have, whose names are in these."""
         try:
             schema = schema_of(settings)
-        except ForeignError:  # told where the settings are resolved
+        except UserCodeError:  # told where the settings are resolved
             return
         self._known |= set(_setting_names(schema))
         self._open_ended |= {
@@ -128,22 +126,21 @@ class Changer:
         model = {} if is_own_training(settings) else settings.get("model", {})
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
-        if (
-            model and "name" not in model
-        ):  # else each setting that a preset would have filled would be missing too
+        if model and "name" not in model:
+            # else each setting that a preset would have filled would be missing too
             message = (
                 f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
             )
             self.document.add_problem(where[:-1], message, at_key=True)
             return None
-        if isinstance(name, str) and name not in PRESETS and not foreign_function("model", name):
+        if isinstance(name, str) and name not in PRESETS and not user_function("model", name):
             self.document.add_problem(
                 where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}"
             )
             return None
         try:
             return resolve(settings, self.data_dir)
-        except ForeignError as error:
+        except UserCodeError as error:
             self.document.add_problem(_place((error.group, "name"), location, changes), str(error))
         except ValidationError as error:
             add_validation_problems(
@@ -165,7 +162,7 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
         for group in _NAMED:
             before, after = changed.get(group, {}).get("name"), changes.get(f"{group}.name")
             if after not in (None, before) and any(
-                foreign_function(group, name) for name in (before, after)
+                user_function(group, name) for name in (before, after)
             ):
                 changed[group] = {}
         for kind in PART_KINDS:
@@ -180,7 +177,7 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
     """The settings with every change made, or why they do not fit together."""
     try:
         return resolve(laid_over(settings, *all_changes))
-    except ForeignError as error:
+    except UserCodeError as error:
         return str(error)
     except ValidationError as error:
         return explain(error).replace("\n", "; ")

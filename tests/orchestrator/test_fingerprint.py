@@ -15,7 +15,7 @@ from illama.config import (
     NUMERICS_VERSION,
     PRESETS,
     Config,
-    ForeignConfig,
+    UserTraining,
     numerics_version,
     resolve,
 )
@@ -115,6 +115,15 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "attention": "bidirectional",
         "mask_form": "multiplicative",
         "class_token": "first",
+        "mixer": "attention",
+        "readout": "token",
+        "rope_anchor": None,
+        "qk_norm": False,
+        "attention_bias": True,
+        "kv_heads": None,
+        "layer_scale": None,
+        "registers": 0,
+        "scan": "raster",
     },
     "DataConfig": {
         "val_fraction": 0.25,
@@ -193,7 +202,7 @@ def test_the_digest_of_somebodys_own_training_never_changes() -> None:
         "code": "NUMERICS_VERSION 1",
         "options": {"depth": 2, "lr": 3e-3},
     }
-    own = ForeignConfig.model_validate({"train": training, "seed": 1})
+    own = UserTraining.model_validate({"train": training, "seed": 1})
     assert (
         fingerprint(own, "") == "c7cdef50313c635916f1a15a5f29d566235936f2949f57f3af558fa1ca4f18df"
     )
