@@ -1,7 +1,8 @@
-"""The blocks of the network: attention and feed-forward behind norms, each a built-in one or a part by name.
+"""The blocks of the network: attention and feed-forward behind norms, each a built-in one or a part
+by name.
 
-Shapes: B images, N tokens (patches, class token, registers), R tokens that are asked for, D channels, H heads, C channels of a
-head.
+Shapes: B images, N tokens (patches, class token, registers), R tokens that are asked for, D
+channels, H heads, C channels of a head.
 """
 
 import torch
@@ -20,7 +21,9 @@ NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; queries and keys are rotated by position where `rotation` is given."""
+    """Multi-head self-attention; queries and keys are rotated by position where `rotation` is
+    given.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -74,7 +77,9 @@ class GeluMlp(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """LLaMA's feed-forward: fc1 is the gate, fc3 the way up, fc2 the way down; no biases (paper, section 3.1)."""
+    """LLaMA's feed-forward: fc1 is the gate, fc3 the way up, fc2 the way down; no biases (paper,
+    section 3.1).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -126,8 +131,8 @@ class Block(nn.Module):
         self.feeds_all = bool(getattr(self.mlp, "needs_all_tokens", False))
 
     def forward(self, x: Tensor, where: Where, drop: Tensor | None) -> Tensor:
-        """x: (B, N, D); drop: what each image's branches are multiplied by, (2, B). Returns (B, R, D), the tokens in
-        `where.rows`.
+        """x: (B, N, D); drop: what each image's branches are multiplied by, (2, B). Returns (B, R,
+        D), the tokens in `where.rows`.
         """
         rows = where.rows
         if self.feeds_all:
@@ -140,8 +145,8 @@ class Block(nn.Module):
 
 
 def make_norm(config: ModelConfig, layer: int, name: str, seed: int | None) -> nn.Module:
-    """LayerNorm, RMSNorm as in LLaMA (paper, section 3.2), or a part; the last norm, of layer `depth`, is that of the last
-    block.
+    """LayerNorm, RMSNorm as in LLaMA (paper, section 3.2), or a part; the last norm, of layer
+    `depth`, is that of the last block.
     """
     kind = config.of_blocks("norm")[min(layer, config.depth - 1)]
     if isinstance(kind, Part):
@@ -151,7 +156,9 @@ def make_norm(config: ModelConfig, layer: int, name: str, seed: int | None) -> n
 
 
 def seeded_part(part: Part, place: Place, name: str, seed: int | None) -> nn.Module:
-    """The part, its first values drawn under a seed of its own name: whatever it draws, the rest of the network stays paired."""
+    """The part, its first values drawn under a seed of its own name: whatever it draws, the rest of
+    the network stays paired.
+    """
     assert seed is not None
     with generators_kept(derive(seed, "init", name)):
         return make_part(part, place)

@@ -1,14 +1,16 @@
 """Orders in which a sequence takes the patches of an image.
 
-`raster` is row by row, `reversed` the same backwards, `zigzag` row by row with every other row backwards, and `hilbert` follows
-Hilbert's curve, whose neighbours are neighbours in the image (D. Hilbert, Mathematische Annalen 38, 1891).
+`raster` is row by row, `reversed` the same backwards, `zigzag` row by row with every other row
+backwards, and `hilbert` follows Hilbert's curve, whose neighbours are neighbours in the image (D.
+Hilbert, Mathematische Annalen 38, 1891).
 """
 
 from collections.abc import Iterator
 
 
 def order_of(scan: str, side: int) -> list[int]:
-    """Numbers of the patches, counted row by row, in the order of the sequence: a permutation of side * side numbers.
+    """Numbers of the patches, counted row by row, in the order of the sequence: a permutation of
+    side * side numbers.
 
     Raises `ValueError` for another name, and for `hilbert` where `side` is no power of two.
     """
@@ -34,7 +36,9 @@ def order_of(scan: str, side: int) -> list[int]:
 def _hilbert(
     side: int, corner: tuple[int, int], along: tuple[int, int], across: tuple[int, int]
 ) -> Iterator[tuple[int, int]]:
-    """Places of a square from its corner: the curve begins there and ends in the corner `side` - 1 steps along `across`."""
+    """Places of a square from its corner: the curve begins there and ends in the corner `side` - 1
+    steps along `across`.
+    """
     if side == 1:
         yield corner
         return

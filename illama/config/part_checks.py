@@ -2,16 +2,20 @@
 
 A module says what it can do by attributes, all of them optional:
 
-- `masks`: the attention masks that it obeys, of `bidirectional`, `causal`, `modified_causal`. A mixer without it is taken to obey
-  none; every other part works under all of them.
+- `masks`: the attention masks that it obeys, of `bidirectional`, `causal`, `modified_causal`. A
+  mixer without it is taken to obey none; every other part works under all of them.
 - `mask_forms`: `multiplicative` and `additive`, or one of them.
 - `class_tokens`: where a class token may stand, of `first`, `last`, `none`.
 - `needs_grid`: the patches must come row by row.
-- `rotates`: a mixer turns queries and keys by the rotary position. False where it does not, so that one is refused.
-- `needs_all_tokens`: a feed-forward that looks at other tokens, and so is given all of them in the last block, too.
-- `auxiliary_loss()`: a number to add to the training loss; `no_weight_decay()`: names of parameters that do not decay.
+- `rotates`: a mixer turns queries and keys by the rotary position. False where it does not, so that
+  one is refused.
+- `needs_all_tokens`: a feed-forward that looks at other tokens, and so is given all of them in the
+  last block, too.
+- `auxiliary_loss()`: a number to add to the training loss; `no_weight_decay()`: names of parameters
+  that do not decay.
 
-A part under a mask is tried with random numbers: where the output of a token moves with a later token, it is refused.
+A part under a mask is tried with random numbers: where the output of a token moves with a later
+token, it is refused.
 """
 
 import json
@@ -48,7 +52,9 @@ class Measured(NamedTuple):
 
 
 def measured(kind: str, part: Part, place: Place) -> Measured:
-    """Make the part once and see what it is. Raises `UserCodeError` where it does not do what its kind must."""
+    """Make the part once and see what it is. Raises `UserCodeError` where it does not do what its
+    kind must.
+    """
     described = part.model_dump_json(exclude={"params", "macs"})
     return _measured(kind, described, place)
 
@@ -112,9 +118,11 @@ def _shape(found: Any) -> Any:
 
 
 def leak(kind: str, part: Part, place: Place) -> str | None:
-    """How the part sees what the mask hides, or answers otherwise when it is asked for few tokens; None where it does not.
+    """How the part sees what the mask hides, or answers otherwise when it is asked for few tokens;
+    None where it does not.
 
-    A mask is tried in its additive form: in the multiplicative one the softmax's denominator sees every token by definition.
+    A mask is tried in its additive form: in the multiplicative one the softmax's denominator sees
+    every token by definition.
     """
     if kind not in ("mixer", "feed_forward", "norm"):
         return None
@@ -173,7 +181,8 @@ def _answer(
     mask = None
     if place.attention != "bidirectional":
         mask = Mask(place.attention, "additive", place.tokens)
-    angles = torch.rand(place.tokens, place.dim // place.heads // 2)
-    rotation = torch.stack((angles.cos(), angles.sin()), dim=-1) if angles.numel() else None
+    width = place.dim // place.heads
+    angles = torch.outer(torch.arange(place.tokens), torch.arange(1, width // 2 + 1) / width)
+    rotation = None if width % 2 else torch.stack((angles.cos(), angles.sin()), dim=-1)
     answer: Tensor = module(x, Where(rows, rotation, mask))
     return answer

@@ -1,4 +1,6 @@
-"""Parts in their places: whether they go together with the rest of a network, and what they cost in it."""
+"""Parts in their places: whether they go together with the rest of a network, and what they cost in
+it.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 def check_parts(config: "ModelConfig") -> None:
     """Measure the parts that are not measured yet, and note what they cost in `config`.
 
-    Raises `ValidationError` at the setting of a part that cannot be made, or that does not go together with the rest.
+    Raises `ValidationError` at the setting of a part that cannot be made, or that does not go
+    together with the rest.
     """
     problems: list[InitErrorDetails] = []
     for kind in BUILT_IN:
@@ -59,7 +62,9 @@ def _placed(config: "ModelConfig", kind: str, index: int, part: Part) -> Part:
 
 
 def _layers(config: "ModelConfig", kind: str, index: int | None) -> Iterator[int]:
-    """Layers of all places that a part stands in; those of a norm twice, and the last one's once more."""
+    """Layers of all places that a part stands in; those of a norm twice, and the last one's once
+    more.
+    """
     if kind == "position":
         yield 0
         return

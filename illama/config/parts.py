@@ -1,4 +1,5 @@
-"""Parts of the network by name: a built-in name, or a function `module:function` with its keyword parameters as settings.
+"""Parts of the network by name: a built-in name, or a function `module:function` with its keyword
+parameters as settings.
 
     mixer: {name: "moh:mixture_of_heads", top_k: 2}
     mixer: [attention, attention, {name: agent, side: 2}]       one for each block
@@ -30,7 +31,9 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "position": ("none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"),
     "readout": ("token", "mean"),
 }
-"""Names of `illama.model`'s own parts, which have no settings, by the setting that they stand in."""
+"""Names of `illama.model`'s own parts, which have no settings, by the setting that they stand
+in.
+"""
 PART_KINDS = tuple(BUILT_IN)
 """Settings of `model` that may name a part."""
 _RESOLVED = {"name", "function", "code", "options"}
@@ -46,7 +49,9 @@ class Part(Settings):
     code: str
     """Identity of its code; see `illama.config.imports.identity_of`."""
     options: dict[str, Any]
-    """Settings of the function: all of somebody's own, of a part of ours those that are not its defaults."""
+    """Settings of the function: all of somebody's own, of a part of ours those that are not its
+    defaults.
+    """
     params: NonNegativeInt | None = None
     """Parameters, in all places that it stands in together; None before it is measured."""
     macs: NonNegativeInt | None = None
@@ -70,7 +75,9 @@ class Part(Settings):
 
 
 def part_setting(kind: str) -> BeforeValidator:
-    """Validator of a setting that names a part, or lists one for each block where `kind` stands in all."""
+    """Validator of a setting that names a part, or lists one for each block where `kind` stands in
+    all.
+    """
     one = PlainValidator(lambda value: _resolved(kind, value))
     several: TypeAdapter[Any] = TypeAdapter(tuple[Annotated[Any, one], ...])
 
@@ -127,14 +134,18 @@ def _unknown(kind: str, name: Any) -> PydanticCustomError:
 
 
 def function_behind(kind: str, name: object) -> str | None:
-    """The `module:function` that a name stands for in the setting `kind`; None for a built-in name or an unknown one."""
+    """The `module:function` that a name stands for in the setting `kind`; None for a built-in name
+    or an unknown one.
+    """
     if not isinstance(name, str) or name in BUILT_IN[kind]:
         return None
     return name if ":" in name else PARTS[kind].get(name)
 
 
 def with_parts(model: type[Settings], settings: Mapping[str, Any]) -> type[Settings]:
-    """The settings `model` with those of the parts that `settings` name; functions that cannot be used are left out."""
+    """The settings `model` with those of the parts that `settings` name; functions that cannot be
+    used are left out.
+    """
     found: dict[str, Any] = {}
     for kind in BUILT_IN:
         written = settings.get(kind)
@@ -153,7 +164,8 @@ def with_parts(model: type[Settings], settings: Mapping[str, Any]) -> type[Setti
 def make_part(part: Part, place: "Place") -> "nn.Module":
     """The part as a module, its first values drawn from the global generators.
 
-    Raises `UserCodeError` where the code is not that of the plan, or something else than a module is returned.
+    Raises `UserCodeError` where the code is not that of the plan, or something else than a module
+    is returned.
     """
     from torch import nn
 

@@ -1,4 +1,5 @@
-"""What a part of the network is told: once where it stands, and with each call what it must look at.
+"""What a part of the network is told: once where it stands, and with each call what it must look
+at.
 
 Imports no torch, so that settings can be read without it.
 """
@@ -53,8 +54,14 @@ class Where(NamedTuple):
     """What a part is given beside the tokens, anew with each call."""
 
     rows: slice
-    """R tokens that are asked for. A mixer returns these alone; a feed-forward is given these alone."""
+    """R tokens that are asked for. A mixer returns these alone; a feed-forward is given these
+    alone.
+    """
     rotation: "Tensor | None"
-    """Cosine and sine of the rotary position, (N, C / 2, 2) with C channels of a head; None without one."""
+    """Cosine and sine of the rotary position, (N, C / 2, 2) with C channels of a head; None without
+    one.
+    """
     mask: "Mask | None"
-    """Mask of the block as it stands (`illama.masks.Mask`); None where every token sees every other."""
+    """Mask of the block as it stands (`illama.masks.Mask`); None where every token sees every
+    other.
+    """
