@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from illama.config import Config, DataConfig, UserData
+from illama.config import DataConfig, UserData
 from illama.data.datasets import data_directory, dataset_digest
 from illama.weights.initial import identified, init_path
 from orchestrator.analysis import history
@@ -124,7 +124,7 @@ def known_sweep(
             variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
         ) -> list[tuple[TrialSpec, TrialRecord]]:
             known = _with_known_weights(variant, spec)
-            trials = trials_with(spec, known, seeds, digest(known.config.data))
+            trials = trials_with(spec, known, seeds, digest(known.config.images))
             trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
             return [(trial, record_of(trial)) for trial in trials]
 
@@ -145,8 +145,6 @@ def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     if variant.repeated:
         repeated = tuple(_with_known_weights(one, spec) for one in variant.repeated)
         return replace(repeated[0], changes=variant.changes, repeated=repeated)
-    if not isinstance(variant.config, Config):
-        return variant
     try:
         return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
     except OSError as error:
@@ -367,9 +365,9 @@ class _Growth:
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
     """A worker has another current folder and another environment than the command that names the images relative to its own."""
     data_dir = data_directory(trial.runtime.data_dir).resolve()
-    if isinstance(trial.config, Config) and trial.config.train.init:
+    if trial.config.init:
         try:
-            init_path(trial.config.train.init, data_dir)
+            init_path(trial.config.init, data_dir)
         except OSError as error:
             raise UsageError(f"trial {trial.name} cannot start from its file: {error}") from error
     return replace(trial, runtime=trial.runtime.model_copy(update={"data_dir": data_dir}))
