@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from illama.config import Config, DataConfig, ForeignData
+from illama.config import Config, DataConfig, UserData
 from illama.data.datasets import data_directory, dataset_digest
 from illama.weights.initial import identified, init_path
 from orchestrator.analysis import history
@@ -102,7 +102,7 @@ def known_sweep(
     """
 
     @cache
-    def digest(data: DataConfig | ForeignData | None) -> str:
+    def digest(data: DataConfig | UserData | None) -> str:
         try:
             return dataset_digest(data, spec.schema.runtime.data_dir)
         except (OSError, ValueError) as error:

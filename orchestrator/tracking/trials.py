@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from illama.config import DataConfig, ForeignData
+from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import TrialDirectory
@@ -97,7 +97,7 @@ def _is_damaged(
 
 
 def add_dataset(
-    experiment: Experiment, run: Run, data: DataConfig | ForeignData | None, data_dir: Path | None
+    experiment: Experiment, run: Run, data: DataConfig | UserData | None, data_dir: Path | None
 ) -> None:
     """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine, or unknown."""
     if data is None:
