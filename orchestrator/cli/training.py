@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ from orchestrator.cli.options import (
     print_roadmap,
     seeds_in,
 )
+from orchestrator.cli.terminal import kept_terminal
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
@@ -119,15 +121,17 @@ def _run(
 
     sweep = Sweep(spec, open_store(store))
     act = sweep.resume if retry_failed else sweep.run
+    terminal = kept_terminal(out, err) if executor is ExecutorName.LOCAL else nullcontext()
     try:
-        ending = act(
-            executor.value,
-            address=address,
-            tracking=False if no_tracking else tracking_uri or True,
-            only=only or [],
-            seeds=seeds_in(seeds),
-            view=ConsoleView(out),
-        )
+        with terminal:
+            ending = act(
+                executor.value,
+                address=address,
+                tracking=False if no_tracking else tracking_uri or True,
+                only=only or [],
+                seeds=seeds_in(seeds),
+                view=ConsoleView(out),
+            )
     except Interrupted:
         err.print(
             f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}",

@@ -169,7 +169,8 @@ def _add_last_words(
 
 
 def _last_files(directory: TrialDirectory) -> list[Path]:
-    return [directory.attempts_path, directory.result_path, directory.stack_path]
+    attempts, result = directory.attempts_path, directory.result_path
+    return [attempts, result, directory.stack_path, directory.output_path]
 
 
 def _add_what_there_is(experiment: Experiment, run: Run, files: Sequence[Path]) -> None:
