@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from illama.config import ForeignTraining
+from illama.config import TrainingFunction
 from orchestrator.metrics import METRICS
 from orchestrator.pruning import FEWEST
 from orchestrator.spec.changes import Changer
@@ -153,7 +153,7 @@ def _check_count(search: Search, document: Document, place: Location) -> None:
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
     """Whether it may stop anything, and the same each time: who asks for it relies on that."""
     schema, train = search.schema, search.variant.config.train
-    if isinstance(train, ForeignTraining) and not train.length:
+    if isinstance(train, TrainingFunction) and not train.length:
         message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
         document.add_problem(place, message, at_key=True)
     elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:

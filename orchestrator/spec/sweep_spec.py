@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
+from illama.config import Config, TrainingFunction, UserData, UserModel
 from illama.config.imports import import_from, sources
 from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
@@ -152,9 +152,7 @@ def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
     configs = (variant.config for variant in variants)
     parts = (part for config in configs for part in (config.model, config.data, config.train))
     functions = {
-        part.function
-        for part in parts
-        if isinstance(part, ForeignModel | ForeignData | ForeignTraining)
+        part.function for part in parts if isinstance(part, UserModel | UserData | TrainingFunction)
     }
     return {
         file: source
