@@ -186,6 +186,10 @@ def _train(
             debug(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
         return _end(fence, outcome, words_of(error), traceback.format_exc())
+    return _completed(fence, trial, result)
+
+
+def _completed(fence: Fence, trial: TrialSpec, result: TrainResult) -> Outcome:
     if result.predictions:
         _keep(fence, result.predictions)
     came_to = _result_content(result)
