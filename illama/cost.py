@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from illama.config import AnyConfig, ModelConfig, UserModel
+from illama.config import ModelConfig, UserModel, Workload
 from illama.config.parts import Part
 
 
@@ -125,10 +125,12 @@ def macs(model: ModelConfig | UserModel) -> int:
     )
 
 
-def size_of(config: AnyConfig) -> tuple[int, int] | tuple[None, None]:
-    """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate. None of somebody's own training."""
-    return (
-        (None, None)
-        if config.model is None
-        else (parameter_count(config.model), 2 * macs(config.model))
-    )
+def size_of(config: Workload) -> tuple[int, int] | tuple[None, None]:
+    """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate.
+
+    None of a workload whose network is not known before it is trained.
+    """
+    network = config.network
+    if network is None:
+        return None, None
+    return parameter_count(network), 2 * macs(network)

@@ -108,7 +108,7 @@ def _called(kind: str, module: "nn.Module", place: Place) -> Iterator[tuple[Any,
     else:
         yield _shape(module(x)), same
     if kind == "position" and hasattr(module, "rotation"):
-        turned = module.rotation()
+        turned: Any = module.rotation()  # type: ignore[operator]
         if turned is not None:
             yield _shape(turned), (place.tokens, place.dim // place.heads // 2, 2)
 

@@ -57,6 +57,12 @@ class Part(Settings):
     macs: NonNegativeInt | None = None
     """Multiply-accumulates for one image, in all places together."""
 
+    def written(self, name: str) -> Any:
+        """Setting of its function; None where there is none of that name."""
+        if name == "name":
+            return self.name
+        return arguments_of("part", self.function, self.options).get(name)
+
     @property
     def identity(self) -> Mapping[str, Any]:
         """All of it that decides the numbers."""

@@ -11,6 +11,7 @@ Agents see all tokens, so no causal mask can be obeyed. Left out: the two agent 
 fixed grid.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,15 +46,17 @@ class AgentAttention(Projections):
 
     def agents(self, q: Tensor) -> Tensor:
         """Pooled queries of the patches. q: (B, H, N, C); returns (B, H, side * side, C)."""
-        images = q[:, :, self.patches].transpose(2, 3).flatten(0, 1).unflatten(-1, self.grid)
+        patches = q[:, :, self.patches].transpose(2, 3).flatten(0, 1)
+        images = torch.unflatten(patches, -1, self.grid)  # (B * H, C, rows, columns)
         pooled = F.adaptive_avg_pool2d(images, self.side)  # (B * H, C, side, side)
-        return pooled.flatten(2).transpose(1, 2).unflatten(0, (-1, self.heads))
+        return torch.unflatten(pooled.flatten(2).transpose(1, 2), 0, (-1, self.heads))
 
     def convolved(self, v: Tensor) -> Tensor:
         """Depthwise convolution of the patches' values. v: (B, H, N, C); returns (B, H, P, C)."""
-        images = v[:, :, self.patches].transpose(2, 3).flatten(1, 2).unflatten(-1, self.grid)
+        patches = v[:, :, self.patches].transpose(2, 3).flatten(1, 2)
+        images = torch.unflatten(patches, -1, self.grid)  # (B, D, rows, columns)
         mixed: Tensor = self.dwc(images)  # (B, D, rows, columns)
-        return mixed.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        return torch.unflatten(mixed.flatten(2), 1, (self.heads, -1)).transpose(2, 3)
 
 
 def agent(place: Place, *, side: int = 2) -> nn.Module:

@@ -38,8 +38,9 @@ class BiLevelRouting(Projections):
         """x: (B, N, D); returns (B, R, D)."""
         q, k, v = self.projected(x, where)
         routed = self.routed(q, k, v)  # (B, H, P, C)
-        images = v[:, :, self.patches].transpose(2, 3).flatten(1, 2).unflatten(-1, self.grid)
-        local = self.lce(images).flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        patches = v[:, :, self.patches].transpose(2, 3).flatten(1, 2)
+        local = self.lce(torch.unflatten(patches, -1, self.grid)).flatten(2)  # (B, D, P)
+        local = torch.unflatten(local, 1, (self.heads, -1)).transpose(2, 3)
         before, behind = slice(0, self.patches.start), slice(self.patches.stop, None)
         out = torch.cat(
             (
@@ -87,14 +88,14 @@ class BiLevelRouting(Projections):
         """Patches by region. x: (B, H, P, C); returns (B, H, S, n, C)."""
         rows, columns = self.grid
         s = self.regions
-        cut = x.unflatten(2, (s, rows // s, s, columns // s)).transpose(3, 4)
+        cut = torch.unflatten(x, 2, (s, rows // s, s, columns // s)).transpose(3, 4)
         return cut.flatten(4, 5).flatten(2, 3)
 
     def in_order(self, x: Tensor) -> Tensor:
         """The inverse of `in_regions`."""
         rows, columns = self.grid
         s = self.regions
-        cut = x.unflatten(2, (s, s)).unflatten(4, (rows // s, columns // s))
+        cut = torch.unflatten(torch.unflatten(x, 2, (s, s)), 4, (rows // s, columns // s))
         return cut.transpose(3, 4).flatten(2, 5)
 
 

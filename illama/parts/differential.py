@@ -48,8 +48,9 @@ class DifferentialAttention(Projections):
 
     def share(self) -> Tensor:
         """lambda, 0-d."""
-        first, second, third, fourth = self.vectors
-        return (first @ second).exp() - (third @ fourth).exp() + self.start
+        first, second, third, fourth = self.vectors.unbind()
+        share: Tensor = (first @ second).exp() - (third @ fourth).exp() + self.start
+        return share
 
     def no_weight_decay(self) -> set[str]:
         """The vectors behind lambda do not decay."""

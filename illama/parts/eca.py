@@ -33,7 +33,7 @@ class ChannelGate(nn.Module):
         fed: Tensor = self.fc2(F.gelu(self.fc1(x)))
         mean = self.seen_mean(fed, where)
         gate: Tensor = self.gate(mean.flatten(0, 1).unsqueeze(1)).squeeze(1)
-        return fed * gate.unflatten(0, mean.shape[:2]).sigmoid()
+        return fed * torch.unflatten(gate, 0, mean.shape[:2]).sigmoid()
 
     def seen_mean(self, x: Tensor, where: Where) -> Tensor:
         """Mean over the tokens that each token sees. x: (B, N, D); returns (B, 1 or N, D)."""

@@ -57,8 +57,9 @@ class KanFeedForward(nn.Sequential):
 
     def forward(self, x: Tensor, where: Where | None = None) -> Tensor:
         """x: (B, R, D); returns (B, R, D)."""
-        mapped: Tensor = super().forward(x)
-        return mapped
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 def kan(place: Place, *, grid: int = 3, reach: float = 2.0, hidden: int | None = None) -> nn.Module:

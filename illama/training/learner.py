@@ -45,7 +45,9 @@ class Learner:
             )
         self._alpha = 0.0
         is_own = isinstance(config.model, ModelConfig)
-        self.has_user_code = not is_own or config.model.has_parts
+        self.has_user_code = not (
+            isinstance(config.model, ModelConfig) and not config.model.has_parts
+        )
         self.with_losses = [
             module
             for module in (self.model.modules() if is_own else ())

@@ -16,7 +16,6 @@ from illama.config import (
     PRESETS,
     Config,
     UserTraining,
-    numerics_version,
     resolve,
 )
 from orchestrator.fingerprint import canonical_json, fingerprint, fingerprint_by_seed
@@ -49,6 +48,15 @@ OTHER_VALUES: dict[str, Any] = {
     "model.attention": "modified_causal",
     "model.mask_form": "additive",
     "model.class_token": "last",
+    "model.mixer": "softplus",
+    "model.readout": "mean",
+    "model.rope_anchor": 2,
+    "model.qk_norm": True,
+    "model.attention_bias": False,
+    "model.kv_heads": 2,
+    "model.layer_scale": 0.1,
+    "model.registers": 2,
+    "model.scan": "hilbert",
     "data.name": "synthetic",
     "data.val_fraction": 0.5,
     "data.test_fraction": 0.2,
@@ -94,6 +102,7 @@ OTHER_VALUES: dict[str, Any] = {
 FOLDER = {"data.name": "image_folder"}
 LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
 COMPANY: dict[str, dict[str, Any]] = {
+    "model.rope_anchor": {"model.position": "rope2d"},
     "data.folder": FOLDER,
     "data.test": FOLDER,
     "train.random_resized_crop": FOLDER,
@@ -179,7 +188,7 @@ def changed(**changes: Any) -> Config:
 
 def test_the_digest_of_fixed_settings_never_changes() -> None:
     # These change only with `numerics_version`: with any other cause, trials that are done would be trained again.
-    assert numerics_version(resolve(SETTINGS)) == 2
+    assert resolve(SETTINGS).numerics_version == 2
     assert (
         fingerprint(resolve(SETTINGS), "data")
         == "24db0f11cd847b867a4385b7fbd83d155d7490acea0ffa82def246ffe66161b2"
@@ -268,7 +277,7 @@ def test_all_single_changes_differ_from_each_other() -> None:
 def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(resolve(SETTINGS), "data")
     assert fingerprint(resolve(SETTINGS), "other data") != before
-    monkeypatch.setattr("orchestrator.fingerprint.numerics_version", lambda config: 4)
+    monkeypatch.setattr("illama.config.Config.numerics_version", 4)
     assert fingerprint(resolve(SETTINGS), "data") != before
 
 
@@ -282,7 +291,7 @@ def test_a_version_that_changed_the_numbers_of_some_trainings_leaves_the_others_
     version_3 += [{**timm, aa: "rand-m9-mstd0.5-inc1"}, {**timm, aa: "rand-m9-mstd101-inc1"}]
     version_4 = [timm, {**folder, aa: "rand-m9-mstd101-inc1"}]
     found = [
-        [numerics_version(changed(**changes)) for changes in group]
+        [changed(**changes).numerics_version for changes in group]
         for group in (version_2, version_3, version_4)
     ]
     assert found == [[2] * 2, [3] * 5, [4] * 2]
