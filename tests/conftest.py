@@ -294,8 +294,6 @@ def _timeless(metrics: dict[str, float]) -> dict[str, float]:
 @pytest.fixture(scope="session")
 def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zoo, trained once for all tests."""
-    from rich.console import Console
-
     from orchestrator.driver import Job, run_sweep
     from orchestrator.executors.local import run_locally
     from orchestrator.spec.sweep_spec import load_spec
@@ -303,11 +301,8 @@ def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "zoo.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY) | ZOO, sort_keys=False))
-    with open(os.devnull, "w") as nowhere:
-        job = Job(
-            load_spec(folder / "zoo.yaml"), Store(folder / "runs"), run_locally, tracking_uri=None
-        )
-        run_sweep(job, Console(file=nowhere))
+    spec, store = load_spec(folder / "zoo.yaml"), Store(folder / "runs")
+    run_sweep(Job(spec, store, run_locally, tracking_uri=None))
     return folder
 
 

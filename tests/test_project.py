@@ -26,10 +26,11 @@ MAY_IMPORT = {
     "report": f"{NOUNS} stats spec store analysis planning",
     "running": f"{NOUNS} store planning",
     "executors": f"{NOUNS} store planning running",
-    "tracking": f"{NOUNS} spec store analysis planning report",
+    "tracking": f"{NOUNS} spec store analysis planning report running",
     "exports": f"{NOUNS} spec store tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
-    "cli": f"{NOUNS} spec store analysis planning report executors tracking exports driver",
+    "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver",
+    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver api",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
@@ -64,7 +65,7 @@ LIGHT = (
         for name in ("config", "cost", "data.datasets", "weights.initial", "schedules")
     ),
 )
-LIGHT += ("orchestrator.cli.app", "orchestrator.driver")
+LIGHT += ("orchestrator", "orchestrator.api", "orchestrator.cli.app", "orchestrator.driver")
 """Imported by `plan` and `--help`, which answer at once."""
 
 
