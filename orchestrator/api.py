@@ -7,7 +7,6 @@ Nothing here prints or ends the process: results are values, and errors are thos
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,7 @@ from orchestrator.driver import (
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
-from orchestrator.executors import Executor
+from orchestrator.executors import EXECUTORS, Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus
@@ -60,28 +59,6 @@ def spec_path_of(reference: str, store: Store) -> Path:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     return store.spec_path(reference)
-
-
-def executor_named(name: str, address: str | None = None) -> Executor:
-    """The executor of that name: `local`, or `ray` on this machine or on the cluster at `address`.
-
-    Raises `UsageError` where there is none, or where Ray is not installed.
-    """
-    if name == "local":
-        from orchestrator.executors.local import run_locally
-
-        if address is not None:
-            names = "--address names a Ray cluster, but --executor local uses none"
-            raise UsageError(f"{names}; leave one of them out")
-        return run_locally
-    if name != "ray":
-        raise UsageError(f"there is no executor '{name}'; allowed: local, ray")
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        hint = "install it, or add --executor local"
-        raise UsageError(f"Ray is not installed ({error}); {hint}") from error
-    return partial(run_on_ray, address=address)
 
 
 @dataclass(frozen=True)
@@ -177,16 +154,19 @@ class Sweep:
         *,
         retry_failed: bool = False,
     ) -> Job:
-        chosen = executor_named(executor, address) if isinstance(executor, str) else executor
+        elsewhere = False
+        if isinstance(executor, str):
+            kind = EXECUTORS.get(executor)
+            executor, elsewhere = kind.create(address), kind.trains_elsewhere
         return Job(
             spec=self.spec,
             store=self.store,
-            executor=chosen,
+            executor=executor,
             tracking_uri=self._tracking_uri(tracking),
             retry_failed=retry_failed,
             only=only,
             seeds=seeds,
-            trains_elsewhere=executor == "ray",
+            trains_elsewhere=elsewhere,
         )
 
     def _tracking_uri(self, tracking: str | bool) -> str | None:

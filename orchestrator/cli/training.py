@@ -3,7 +3,6 @@
 import shlex
 import sys
 from contextlib import nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,19 +29,16 @@ if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
 
 
-class ExecutorName(StrEnum):
-    """Where trials run."""
-
-    RAY = "ray"
-    LOCAL = "local"
-
-
 NoTrackingOption = Annotated[
     bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")
 ]
 ExecutorOption = Annotated[
-    ExecutorName,
-    typer.Option("--executor", help="`local` trains one trial at a time in this process."),
+    str,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="`ray`; `local` trains one trial at a time in this process; or one that a package brings.",
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -55,7 +51,7 @@ AddressOption = Annotated[
 
 def run(
     spec: SpecArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
+    executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
@@ -81,7 +77,7 @@ def run(
 
 def resume(
     spec: ReferenceArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
+    executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
@@ -105,7 +101,7 @@ def resume(
 
 def _run(
     spec: "SweepSpec",
-    executor: ExecutorName,
+    executor: str,
     address: str | None,
     store: Path,
     tracking_uri: str | None,
@@ -118,14 +114,17 @@ def _run(
     from orchestrator.api import Sweep
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.errors import Interrupted
+    from orchestrator.executors import EXECUTORS
 
     sweep = Sweep(spec, open_store(store))
     act = sweep.resume if retry_failed else sweep.run
-    terminal = kept_terminal(out, err) if executor is ExecutorName.LOCAL else nullcontext()
+    terminal = (
+        nullcontext() if EXECUTORS.get(executor).trains_elsewhere else kept_terminal(out, err)
+    )
     try:
         with terminal:
             ending = act(
-                executor.value,
+                executor,
                 address=address,
                 tracking=False if no_tracking else tracking_uri or True,
                 only=only or [],
