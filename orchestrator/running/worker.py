@@ -7,9 +7,9 @@ import errno
 import os
 import platform
 import socket
+import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.capture import captured
 from orchestrator.running.limits import limits
 from orchestrator.running.signals import StopAtOnce
+from orchestrator.running.traces import readable_traceback
 from orchestrator.running.usage import UsageMeter
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
@@ -147,9 +148,9 @@ def _train(
 ) -> Outcome | None:
     directory = fence.directory
     watch = Watch(fence, trial.pruning)
-    import_from(
-        directory.path.parent.parent
-    )  # where the driver put the modules that the spec names
+    if not debug:  # else it is the user's own file that a breakpoint is in
+        # where the driver put the modules that the spec names
+        import_from(directory.path.parent.parent)
     run = partial(
         train,
         trial.config,
@@ -188,11 +189,12 @@ def _train(
         if isinstance(error, StopAtOnce):
             raise
         _raise_if_store_is_full(error)
-        traceback.print_exc()  # where its output is, people look for it
+        trace = readable_traceback(error)
+        print(trace, file=sys.stderr, end="")  # where its output is, people look for it
         if debug:
             debug(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(fence, outcome, words_of(error), traceback.format_exc())
+        return _end(fence, outcome, words_of(error), trace)
     if result.predictions:
         _keep(fence, result.predictions)
     came_to = _result_content(result)
