@@ -125,8 +125,10 @@ def run_trial(
         trial = directory.read_trial()
         try:
             fence = Fence.begin(directory, session, _where(trial, others))
-            if debug:
+            if debug:  # modules are the user's own, where breakpoints are
                 return _train(fence, trial, others, debug)
+            # where the driver put the modules that the spec names
+            import_from(directory.path.parent.parent)
             with (
                 captured(directory, fence.number, fence.is_newest),
                 limits(trial.resources, directory),
@@ -148,9 +150,6 @@ def _train(
 ) -> Outcome | None:
     directory = fence.directory
     watch = Watch(fence, trial.pruning)
-    if not debug:  # else it is the user's own file that a breakpoint is in
-        # where the driver put the modules that the spec names
-        import_from(directory.path.parent.parent)
     run = partial(
         train,
         trial.config,
@@ -161,12 +160,7 @@ def _train(
         others=others,
     )
     try:
-        try:
-            result = run()
-        except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
-            with fence.held():
-                directory.set_aside_checkpoints()
-            result = run()
+        result = _trained(run, fence)
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:
@@ -174,33 +168,57 @@ def _train(
         _end(fence, outcome, str(lost) if outcome is Outcome.LOST else cause)
         return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
-        if pruned := watch.pruned():
-            return _end(fence, Outcome.PRUNED, pruned.cause)
-        return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+        return _stopped(fence, watch, stopped)
     except Diverged as diverged:
-        last = directory.last_metrics()
-        content = {
-            "cause": str(diverged),
-            "iterations": diverged.iteration,
-            "metrics": last["metrics"] if last else {},
-        }
-        return _finish(fence, trial, Outcome.DIVERGED, content)
+        return _diverged(fence, trial, diverged)
     except BaseException as error:  # whatever the user's code raises is an outcome, not our failure
         if isinstance(error, StopAtOnce):
             raise
-        _raise_if_store_is_full(error)
-        trace = readable_traceback(error)
-        print(trace, file=sys.stderr, end="")  # where its output is, people look for it
-        if debug:
-            debug(error)
-        outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(fence, outcome, words_of(error), trace)
+        return _failed(fence, error, debug)
     if result.predictions:
         _keep(fence, result.predictions)
     came_to = _result_content(result)
     outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
     _finish(fence, trial, outcome, came_to)
     return Outcome.FAILED if trial.lacking(came_to) else outcome
+
+
+def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
+    try:
+        return run()
+    except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
+        with fence.held():
+            fence.directory.set_aside_checkpoints()
+        return run()
+
+
+def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
+    if pruned := watch.pruned():
+        return _end(fence, Outcome.PRUNED, pruned.cause)
+    return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+
+
+def _diverged(fence: Fence, trial: TrialSpec, diverged: Diverged) -> Outcome:
+    last = fence.directory.last_metrics()
+    content = {
+        "cause": str(diverged),
+        "iterations": diverged.iteration,
+        "metrics": last["metrics"] if last else {},
+    }
+    return _finish(fence, trial, Outcome.DIVERGED, content)
+
+
+def _failed(
+    fence: Fence, error: BaseException, debug: Callable[[BaseException], None] | None
+) -> Outcome:
+    """The outcome of a trial whose code raised, on record."""
+    _raise_if_store_is_full(error)
+    trace = readable_traceback(error)
+    print(trace, file=sys.stderr, end="")  # where its output is, people look for it
+    if debug:
+        debug(error)
+    outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
+    return _end(fence, outcome, words_of(error), trace)
 
 
 def start_followers(

@@ -13,11 +13,6 @@ _FOLDER = re.compile(r"(?P<name>.+)-[0-9a-f]{8}")
 _MOST_SHOWN = 8
 
 
-def sweeps_in(store: Store) -> list[str]:
-    """Names of the sweeps that the store has, sorted."""
-    return sorted(path.parent.name for path in store.root.glob("*/sweep.yaml"))
-
-
 def trial_named(store: Store, reference: str, sweep: str | None = None) -> TrialDirectory:
     """The trial that `reference` names, of `sweep` alone where that is given.
 
@@ -40,11 +35,9 @@ def trial_named(store: Store, reference: str, sweep: str | None = None) -> Trial
 def _found(store: Store, reference: str, sweep: str | None) -> list[Path]:
     if sweep is not None:
         return _in_sweep(store.sweep_path(sweep), reference)
-    found = [
-        path for one in sweeps_in(store) for path in _in_sweep(store.sweep_path(one), reference)
-    ]
+    found = [path for one in store.sweeps() for path in _in_sweep(store.sweep_path(one), reference)]
     owner, slash, name = reference.partition("/")
-    if slash and owner in sweeps_in(store):
+    if slash and owner in store.sweeps():
         found += _in_sweep(store.sweep_path(owner), name)
     return found
 
@@ -79,7 +72,7 @@ def _begun(folder: Path) -> float:
 
 
 def _unknown(store: Store, reference: str, sweep: str | None) -> UsageError:
-    known = sweeps_in(store)
+    known = store.sweeps()
     chosen = [sweep] if sweep is not None else known
     names = _unique(name_of(path) for one in chosen for path in _folders(store.sweep_path(one)))
     where = f"sweep '{sweep}'" if sweep is not None else f"the store at {store.root}"

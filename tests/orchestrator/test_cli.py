@@ -542,6 +542,13 @@ def test_a_terminal_that_cannot_show_every_letter_is_no_error(zoo: Path, form: s
     assert "rmsnorm" in finished.stdout
 
 
+def test_a_file_in_the_current_folder_hides_no_package(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("raise SystemExit('hidden')")
+    command = [sys.executable, "-m", "orchestrator", "--version"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.stdout.startswith("orchestrator "), finished.stderr
+
+
 def test_an_interrupt_before_there_is_a_command_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
