@@ -54,7 +54,10 @@ leave = threading.Event()
 class Watch:
     """Tells a training when to stop, for whatever reason outside of it."""
 
-    def __init__(self, fence: Fence, pruning: Pruning | None = None) -> None:
+    def __init__(
+        self, fence: Fence, pruning: Pruning | None = None, moment: float | None = None
+    ) -> None:
+        """`moment` is the number of seconds from now after which to stop in any case."""
         self._fence = fence
         self._directory = fence.directory
         self._pruning = pruning
@@ -62,6 +65,9 @@ class Watch:
         self._next_look = 0.0
         self._renewed: float | None = None
         self._heard = time.monotonic()
+        self._until = float("inf") if moment is None else self._heard + moment
+        self.is_over = False
+        """Whether the moment that it was to train is over."""
         self._stop = self.pruned() is not None
 
     def pruned(self) -> TrialRecord | None:
@@ -89,7 +95,8 @@ class Watch:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            self._stop = self._stop or self._driver_is_gone_or_stopping(now)
+            self.is_over = now > self._until
+            self._stop = self._stop or self.is_over or self._driver_is_gone_or_stopping(now)
         self._fence.check()
         return self._stop or leave.is_set()
 
@@ -149,7 +156,7 @@ def _train(
     debug: Callable[[BaseException], None] | None = None,
 ) -> Outcome | None:
     directory = fence.directory
-    watch = Watch(fence, trial.pruning)
+    watch = Watch(fence, trial.pruning, trial.moment)
     run = partial(
         train,
         trial.config,
@@ -195,6 +202,8 @@ def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
 def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
     if pruned := watch.pruned():
         return _end(fence, Outcome.PRUNED, pruned.cause)
+    if watch.is_over:
+        return _end(fence, Outcome.PRUNED, f"stopped at iteration {stopped.iteration}")
     return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
 
 
