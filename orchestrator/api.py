@@ -6,7 +6,7 @@ Nothing here prints or ends the process: results are values, and errors are thos
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,7 +81,7 @@ class Sweep:
         """
         return plan_sweep(self.spec, self.store, only, seeds)
 
-    def run(
+    def run(  # noqa: PLR0913  keywords, each of them optional
         self,
         executor: str | Executor = "ray",
         *,
@@ -89,6 +89,7 @@ class Sweep:
         tracking: str | bool = True,
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
         """Train what is missing, and say how it ended; the same call again goes on.
@@ -96,15 +97,17 @@ class Sweep:
         `executor` is `ray`, on this machine or the cluster at `address`, `local`, or one of yours.
         `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
         the store, False for no view at all. `view` is called back while trials run, by default
-        nobody is. Trials that failed are no exception here: see `Ending.has_failures`.
+        nobody is. Trials that failed are no exception here: see `Ending.has_failures`. After
+        `max_failures` of them nothing more is started; by default, where the first trials of
+        several variants all fail of one cause; 0 goes on in any case: see `Ending.stopped`.
 
         Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM once every checkpoint is
         saved; `SweepInUse` where another driver is at this sweep; `StoreError`; `ClusterError`.
         """
         job = self._job(executor, address, tracking, only, seeds)
-        return _finished(run_sweep(job, view))
+        return _finished(run_sweep(replace(job, max_failures=max_failures), view))
 
-    def resume(
+    def resume(  # noqa: PLR0913
         self,
         executor: str | Executor = "ray",
         *,
@@ -112,11 +115,12 @@ class Sweep:
         tracking: str | bool = True,
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
         """As `run`, and train again what failed."""
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
-        return _finished(run_sweep(job, view))
+        return _finished(run_sweep(replace(job, max_failures=max_failures), view))
 
     def status(self) -> SweepStatus:
         """How every trial stands at this moment, and which driver is at work."""

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "exports": f"{NOUNS} spec store tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver",
-    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver api",
+    "smoke": f"{NOUNS} spec store planning running executors driver",
+    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver api smoke",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
