@@ -52,6 +52,7 @@ ONLY_IMPORTED_BY = {
 SETTINGS = {
     "illama.config",
     "illama.config.imports",
+    "illama.config.settings",
     "illama.cost",
     "illama.data.datasets",
     "illama.sealed",
