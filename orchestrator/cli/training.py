@@ -112,6 +112,7 @@ def _run(
     *,
     retry_failed: bool,
 ) -> None:
+    from orchestrator.cli.measure_view import measure_and_tell
     from orchestrator.driver import Job, report_sweep, run_sweep
     from orchestrator.tracking import default_tracking_uri
 
@@ -119,7 +120,7 @@ def _run(
     job = Job(
         spec=spec,
         store=where,
-        executor=_executor(executor, address),
+        executor=executor_named(executor, address),
         tracking_uri=None if no_tracking else tracking_uri or default_tracking_uri(where),
         retry_failed=retry_failed,
         only=only or [],
@@ -133,6 +134,8 @@ def _run(
             soft_wrap=True,
         )
         raise typer.Exit(130)
+    if spec.schema.measure:
+        measure_and_tell(job)
     print_roadmap(report_sweep(spec, where, shown_by="run"))
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
@@ -142,7 +145,8 @@ def _run(
         raise typer.Exit(1)
 
 
-def _executor(name: ExecutorName, address: str | None) -> Any:
+def executor_named(name: ExecutorName, address: str | None) -> Any:
+    """The function that runs a queue there. Raises `UsageError` where it cannot be had."""
     if name is ExecutorName.LOCAL:
         from orchestrator.executors.local import run_locally
 

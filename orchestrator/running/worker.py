@@ -30,8 +30,10 @@ from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, 
 from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.limits import limits
+from orchestrator.running.measuring import run_measurement
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.usage import UsageMeter
+from orchestrator.store import measurements
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
@@ -107,10 +109,14 @@ class Watch:
 def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Outcome | None:
     """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
 
+    A `path` that is a file of a trial's measurements is measured instead.
+
     `others` are the nodes beside this one that it is spread over.
     Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
+    if path.parent.name == measurements.FOLDER:
+        return run_measurement(path)
     directory = TrialDirectory(path)
     try:
         trial = directory.read_trial()

@@ -11,12 +11,14 @@ from pydantic import ValidationError
 
 from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
 from illama.config.imports import import_from, sources
+from illama.measures import MEASURES
 from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
 from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.limits import MOST_TRIALS
+from orchestrator.spec.measure_checks import check_measures
 from orchestrator.spec.messages import add_validation_problems
 from orchestrator.spec.repeats import merged, with_origins
 from orchestrator.spec.schema import MetricSchema, SweepSchema
@@ -134,6 +136,7 @@ def load_spec(path: Path) -> SweepSpec:
     _check_searches(made.searches, document)
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
+    check_measures(schema, document, made.variants)
     _check_family(schema, document)
     document.raise_problems()
     spec = SweepSpec(
@@ -141,14 +144,14 @@ def load_spec(path: Path) -> SweepSpec:
         document.content,
         schema,
         (),
-        code=_code_of(made.variants, path.parent),
+        code=_code_of(schema, made.variants, path.parent),
         document=document,
     )
     repeats = max((search.schema.repeats for search in made.searches), default=1)
     return spec._with([made] * repeats)
 
 
-def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
+def _code_of(schema: SweepSchema, variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
     configs = (variant.config for variant in variants)
     parts = (part for config in configs for part in (config.model, config.data, config.train))
     functions = {
@@ -156,6 +159,7 @@ def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
         for part in parts
         if isinstance(part, ForeignModel | ForeignData | ForeignTraining)
     }
+    functions |= {one.function for one in schema.measure if one.function not in MEASURES.values()}
     return {
         file: source
         for function in sorted(functions)
