@@ -23,13 +23,12 @@ from pydantic import ValidationError
 
 from illama.config import (
     PRESETS,
-    ForeignConfig,
-    ForeignModel,
     ModelConfig,
     RuntimeConfig,
+    UserModel,
     explain,
-    foreign_function,
     resolve,
+    user_function,
     with_preset,
 )
 from illama.cost import macs, parameter_count, tokens
@@ -153,7 +152,7 @@ def _train(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    if isinstance(config, ForeignConfig):
+    if not config.can.has_known_metrics:
         print(", ".join(f"{name} {value:g}" for name, value in result.final.items()))
         return 0
     print(
@@ -221,7 +220,7 @@ def _measured(
 
 def _describe(options: argparse.Namespace) -> int:
     settings = _settings([f"model.name={options.name}", *options.settings])
-    is_foreign = foreign_function("model", options.name) is not None
+    is_foreign = user_function("model", options.name) is not None
     allowed = ["model", "data"] if is_foreign else ["model"]
     if strange := sorted(settings.keys() - set(allowed)):
         raise ValueError(
@@ -232,19 +231,19 @@ def _describe(options: argparse.Namespace) -> int:
                 else ""
             )
         )
-    model: ModelConfig | ForeignModel | None
+    model: ModelConfig | UserModel | None
     if is_foreign:
         data, train = (
             {"name": "digits", **settings.get("data", {})},
             {"epochs": 1, "batch_size": 1, "lr": 1.0},
         )
-        model = resolve({"model": settings["model"], "data": data, "train": train}).model
+        model = resolve({"model": settings["model"], "data": data, "train": train}).network
     else:
         model = ModelConfig.model_validate(with_preset(settings["model"]))
     assert model is not None
     facts = (
         model.options
-        if isinstance(model, ForeignModel)
+        if isinstance(model, UserModel)
         else {**model.model_dump(), "tokens": tokens(model)}
     )
     facts = {

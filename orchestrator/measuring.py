@@ -1,23 +1,20 @@
 """Measures of a sweep's finished networks: what the spec asks for and the store lacks."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from illama.config import data_directory
 from orchestrator.driver import Job, known_sweep, mirror_of
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, counted
 from orchestrator.planning.measurements import Asked, asked_of
 from orchestrator.running.measure_queue import MeasureQueue
 from orchestrator.running.signals import graceful_stop
+from orchestrator.running.view import RunView, Silent
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, Resources, TrialSpec
-
-Progress = Callable[[int, int, str], None]
-"""Takes how many measurements are over, how many there are, and the name of one that begins."""
+from orchestrator.trial import Resources, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,13 @@ def measurements_of(
     return spec, asked_of(spec, trials, Store(store.root).record)
 
 
-def measure_sweep(job: Job, console: Any, progress: Progress = lambda *_: None) -> Measured:
+def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
     """Take the measurements that are missing; with `job.retry_failed` those that failed, too.
 
-    Raises `UsageError` where the spec asks for none, `SweepInUse`, `StoreError`, `ClusterError`.
+    `view` shows it, by default nobody. Raises `UsageError` where the spec asks for none,
+    `SweepInUse`, `StoreError`, `ClusterError`, `TrackingError`.
     """
-    spec, store = job.spec, job.store
+    spec, store, view = job.spec, job.store, view or Silent()
     if not spec.schema.measure:
         message = f"{spec.name} asks for no measure: give it `measure: [calibration]`"
         raise UsageError(f"{message}, see sweeps/README.md")
@@ -55,20 +53,24 @@ def measure_sweep(job: Job, console: Any, progress: Progress = lambda *_: None) 
     interrupted = threading.Event()
     with Lease(store.sweep_path(spec.name)) as lease:
         store.submit(spec.name, spec.content, spec.code)
-        spec, asked = measurements_of(spec, store, job)
+        _, asked = measurements_of(spec, store, job)
         due = [_at_home(one) for one in asked if one.is_due(retry_failed=job.retry_failed)]
         if due:
-            counter = _Counter(due, progress)
-            limit = spec.schema.max_concurrent
-            queue = MeasureQueue(due, store, lease.session, [counter], limit)
-            counter.queue = queue
-            with graceful_stop(queue, lease, interrupted, console):
+            queue = MeasureQueue(due, store, lease.session, (), spec.schema.max_concurrent)
+            with (
+                view.waiting(f"taking {counted(len(due), 'measurement')} of finished networks"),
+                graceful_stop(queue, lease, interrupted, view),
+            ):
                 job.executor(queue)
             if job.tracking_uri:
-                mirror_of(job.spec, store, job.tracking_uri).sync()
-    _, asked = measurements_of(job.spec, store, job)
-    taken = len(due) - sum(one.is_due(retry_failed=False) for one in asked)
-    return Measured(len(asked), max(0, taken), failures_of(asked), interrupted.is_set())
+                with view.waiting("bringing MLflow up to date"):
+                    mirror_of(spec, store, job.tracking_uri).sync()
+    _, asked = measurements_of(spec, store, job)
+    left = sum(one.is_due(retry_failed=False) for one in asked)
+    ending = Measured(len(asked), len(due) - left, failures_of(asked), interrupted.is_set())
+    for name, cause in ending.failures.items():
+        view.warn(f"{name} failed: {cause}")
+    return ending
 
 
 def failures_of(asked: list[Asked]) -> dict[str, str]:
@@ -80,19 +82,8 @@ def failures_of(asked: list[Asked]) -> dict[str, str]:
     }
 
 
-def counts_of(asked: list[Asked]) -> dict[str, Counter[str]]:
-    """How many measurements are new, done and failed, by measure."""
-    found: dict[str, Counter[str]] = {}
-    for one in asked:
-        state = "done" if one.is_done else "failed" if one.has_failed else "new"
-        found.setdefault(one.label, Counter())[state] += 1
-    return found
-
-
 def _at_home(asked: Asked) -> Asked:
     """As a worker takes it: the folder of the images by its whole path, the device that it has."""
-    from illama.config import data_directory
-
     trial, resources = asked.trial, replace(asked.trial.resources, nodes=1)
     runtime = trial.runtime.model_copy(
         update={
@@ -111,24 +102,3 @@ def _device(trial: TrialSpec, resources: Resources) -> str:
     if trial.runtime.device != "auto":
         return trial.runtime.device
     return "cuda" if resources.gpus > 0 else "cpu"
-
-
-class _Counter:
-    """Tells `progress` what becomes of the measurements."""
-
-    def __init__(self, due: list[Asked], progress: Progress) -> None:
-        self.queue: MeasureQueue | None = None
-        self._over, self._count, self._progress = 0, len(due), progress
-
-    def started(self, trial: TrialSpec) -> None:
-        """A measurement begins."""
-        asked = self.queue.asked(trial) if self.queue else None
-        name = f"{asked.label} of {trial.name}" if asked else trial.name
-        self._progress(self._over, self._count, name)
-
-    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
-        """A measurement is over, or goes again."""
-        self._over += outcome is not Outcome.LOST
-
-    def finished(self) -> None:
-        """Nothing runs any more."""

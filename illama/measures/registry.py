@@ -40,7 +40,7 @@ class Request(Settings):
 
 
 def function_in(request: Request) -> Callable[..., Any]:
-    """Function of the measure. Raises `ForeignError` where it cannot be imported."""
+    """Function of the measure. Raises `UserCodeError` where it cannot be imported."""
     return _imported(request.function)
 
 

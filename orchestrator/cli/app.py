@@ -26,15 +26,16 @@ from orchestrator.cli.options import (
     SpecArgument,
     StoreOption,
     err,
-    load_sweep,
     open_store,
+    open_sweep,
     out,
     print_json,
     print_roadmap,
     seeds_in,
 )
 from orchestrator.cli.output import write_output
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
+from orchestrator.report.formats import FORMATS, format_of_ending
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
@@ -51,18 +52,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; "
     "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, everything saved.",
 )
-
-
-class Format(StrEnum):
-    """Of the report."""
-
-    TABLE = "table"
-    JSON = "json"
-    HTML = "html"
-    MD = "md"
-    LATEX = "latex"
-    SVG = "svg"
-    PNG = "png"
 
 
 class CompareFormat(StrEnum):
@@ -102,11 +91,11 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show every trial and what would become of it; runs nothing."""
-    from orchestrator.driver import plan_sweep
+    from orchestrator.api import Sweep
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = plan_sweep(load_spec(spec), open_store(store), only or [], seeds_in(seeds))
+    made = Sweep(load_spec(spec), open_store(store)).plan(only or [], seeds_in(seeds))
     if as_json:
         print_json(made.to_json())
     else:
@@ -122,12 +111,9 @@ def status(
     spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False
 ) -> None:
     """Show what is done, what runs where, what failed and why."""
-    from orchestrator.driver import trials_in
-    from orchestrator.planning.status import status_of
     from orchestrator.report.overview import status_view
 
-    loaded = load_sweep(spec, store)
-    found = status_of(loaded.name, trials_in(loaded, store=open_store(store)), open_store(store))
+    found = open_sweep(spec, store).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -139,10 +125,11 @@ def report(
     spec: ReferenceArgument,
     store: StoreOption = Path("runs"),
     form: Annotated[
-        Format | None,
+        str | None,
         typer.Option(
             "--format",
-            help="How to write the roadmap. Default: as the file's name ends, or a table.",
+            metavar="FORMAT",
+            help=f"{', '.join(FORMATS)}. Default: as the file's name ends, or a table.",
         ),
     ] = None,
     output: Annotated[
@@ -152,18 +139,14 @@ def report(
     mode: ModeOption = None,
 ) -> None:
     """Print the roadmap: what each step did, how sure that is, and what it cost."""
-    from orchestrator.driver import report_sweep
-    from orchestrator.report.formats import render
-
-    form = form or _format_of(output)
-    if form is Format.PNG and output is None:
-        raise UsageError("a PNG does not go to a terminal; name a file with --output")
-    loaded = load_sweep(spec, store)
-    roadmap = report_sweep(loaded, open_store(store), metric, mode, shown_by="report")
-    if form is Format.TABLE and output is None:
-        print_roadmap(roadmap)
+    form = _known_format(form) if form else _format_of(output)
+    if FORMATS[form].is_binary and output is None:
+        raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
+    found = open_sweep(spec, store).report(metric, mode, shown_by="report")
+    if form == "table" and output is None:
+        print_roadmap(found.roadmap)
         return
-    content = render(roadmap, form)
+    content = found.render(form)
     if output is None:
         sys.stdout.buffer.write(
             content
@@ -191,21 +174,20 @@ def compare(
     mode: ModeOption = None,
 ) -> None:
     """Put two sweeps, or two regimes, side by side: the same step here and there."""
-    from orchestrator.driver import report_sweep
     from orchestrator.report import comparison as sides
 
     chosen = []
     for reference in (left, right):
         name, regime = sides.split_reference(reference, lambda path: Path(path).exists())
-        roadmap = report_sweep(load_sweep(name, store), open_store(store), metric, mode)
-        chosen.append(sides.select(roadmap, name, regime))
-    found = sides.compare(*chosen)
+        found = open_sweep(name, store).report(metric, mode, shown_by="")
+        chosen.append(sides.select(found.roadmap, name, regime))
+    compared = sides.compare(*chosen)
     if form is CompareFormat.JSON:
-        print_json(found.to_json())
+        print_json(compared.to_json())
     elif form is CompareFormat.MD:
-        sys.stdout.write(printable(sides.comparison_markdown(found)))
+        sys.stdout.write(printable(sides.comparison_markdown(compared)))
     else:
-        out.print(sides.comparison_table(found))
+        out.print(sides.comparison_table(compared))
 
 
 app.command()(measuring.measure)
@@ -248,16 +230,21 @@ def _answer() -> None:
         sys.exit(3)
 
 
-def _format_of(output: Path | None) -> Format:
+def _known_format(form: str) -> str:
+    """The name of a format that there is. Raises `UsageError` for any other."""
+    if form not in FORMATS:
+        hint = did_you_mean_one_of(form, list(FORMATS))
+        raise UsageError(f"no report is written as --format {form}{hint}")
+    return form
+
+
+def _format_of(output: Path | None) -> str:
     """What the file's name ends in. Raises `UsageError` where no report is written so."""
-    endings = {f".{form}": form for form in Format} | {
-        ".tex": Format.LATEX,
-        ".txt": Format.TABLE,
-        "": Format.TABLE,
-    }
     ending = output.suffix.lower() if output else ""
-    if ending not in endings:
+    form = format_of_ending(ending)
+    if form is None:
         raise UsageError(
-            f"a report cannot be written as '{ending}'; name one of these with --format: {', '.join(Format)}"
+            f"a report cannot be written as '{ending}'; "
+            f"name one of these with --format: {', '.join(FORMATS)}"
         )
-    return endings[ending]
+    return form

@@ -4,25 +4,20 @@ from pathlib import Path
 
 import typer
 
-from orchestrator.cli.measure_view import measure_and_tell
 from orchestrator.cli.options import (
     OnlyOption,
     ReferenceArgument,
     SeedsOption,
     StoreOption,
     TrackingOption,
+    err,
     load_sweep,
     open_store,
+    out,
     print_roadmap,
     seeds_in,
 )
-from orchestrator.cli.training import (
-    AddressOption,
-    ExecutorName,
-    ExecutorOption,
-    NoTrackingOption,
-    executor_named,
-)
+from orchestrator.cli.training import AddressOption, ExecutorName, ExecutorOption, NoTrackingOption
 
 
 def measure(
@@ -36,20 +31,24 @@ def measure(
     seeds: SeedsOption = None,
 ) -> None:
     """Measure finished networks as the spec's `measure` asks, without training; retries failures."""
-    from orchestrator.driver import Job, report_sweep
-    from orchestrator.tracking import default_tracking_uri
+    from orchestrator.api import Sweep
+    from orchestrator.cli.run_view import ConsoleView
+    from orchestrator.errors import Interrupted
 
-    where = open_store(store)
-    job = Job(
-        spec=load_sweep(spec, store),
-        store=where,
-        executor=executor_named(executor, address),
-        tracking_uri=None if no_tracking else tracking_uri or default_tracking_uri(where),
-        retry_failed=True,
-        only=only or [],
-        seeds=seeds_in(seeds),
-    )
-    ending = measure_and_tell(job)
-    print_roadmap(report_sweep(job.spec, where, shown_by="measure"))
+    sweep = Sweep(load_sweep(spec, store), open_store(store))
+    try:
+        ending = sweep.measure(
+            executor.value,
+            address=address,
+            tracking=False if no_tracking else tracking_uri or True,
+            only=only or [],
+            seeds=seeds_in(seeds),
+            view=ConsoleView(out),
+        )
+    except Interrupted:
+        err.print("Interrupted; what was measured is kept, and the same command goes on.")
+        raise typer.Exit(130) from None
+    out.print(f"{ending.taken} of {ending.asked} measurements taken now", soft_wrap=True)
+    print_roadmap(sweep.report(shown_by="measure").roadmap)
     if ending.failures:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now and then in between.
 """
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -49,7 +50,7 @@ class _Attempt:
     first_epoch: float = 0.0
     epoch: float = 0.0
     shown: float = 0.0
-    """The same, or of somebody's own training the iteration."""
+    """The same, or of a user training the iteration."""
     value: float | None = None
 
 
@@ -125,8 +126,8 @@ class ProgressView:
         with self._lock:
             attempt = self._attempts.pop(trial.fingerprint)
             self._look_at(attempt)
-            if outcome is Outcome.FINISHED:  # somebody's own training may not say how far it is
-                attempt.epoch = float(trial.config.train.epochs)
+            if outcome is Outcome.FINISHED:  # a user training may not say how far it is
+                attempt.epoch = float(trial.config.total)
             self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
             self._epochs_left += (
@@ -136,7 +137,7 @@ class ProgressView:
             if outcome is not Outcome.LOST and not smaller:
                 self._done += 1
                 self._epochs_left -= (
-                    trial.config.train.epochs
+                    trial.config.total
                 )  # whatever a failure left untrained is not left to do
             cause = self._new_cause(trial) if outcome is Outcome.FAILED else ""
             if self._redraws and cause:
@@ -155,8 +156,15 @@ class ProgressView:
             while not self._closing.wait(_LINE_SECONDS):
                 self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
             return
+        # what trials print in this process goes to their files, and nobody's view
+        shares_terminal = self._console.file is sys.stdout
         with Live(
-            self._render(), console=self._console, refresh_per_second=4, transient=True
+            self._render(),
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=shares_terminal,
+            redirect_stderr=shares_terminal,
         ) as live:
             while not self._closing.wait(_REDRAW_SECONDS):
                 live.update(self._render())
@@ -169,7 +177,7 @@ class ProgressView:
                 if attempt.since is None:
                     continue
                 bar = ProgressBar(
-                    total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20
+                    total=attempt.trial.config.total, completed=attempt.epoch, width=20
                 )
                 seconds = f"{time.time() - attempt.since:.0f} s"
                 name = Text(attempt.trial.name)
@@ -262,7 +270,7 @@ class ProgressView:
 
 
 def _epochs(trials: Sequence[TrialSpec]) -> float:
-    return float(sum(trial.config.train.epochs for trial in trials))
+    return float(sum(trial.config.total for trial in trials))
 
 
 def _clock(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from illama.config import ForeignModel
+from illama.config import UserModel
 from illama.measures import Request, labelled, needs_of
 from orchestrator.spec.document import Document
 from orchestrator.spec.schema import SweepSchema
@@ -24,13 +24,13 @@ def check_measures(schema: SweepSchema, document: Document, variants: Sequence[V
 
 def _why_not(request: Request, variant: Variant) -> str:
     """Why the variant's network cannot be measured so; empty where it can."""
-    model = variant.config.model
-    if model is None:
+    if not variant.config.can.keeps_network:
         return (
-            f"needs a network that is trained here, and '{variant.label}' is trained by a "
-            "function of yours: let that record such numbers, or leave the measure out"
+            f"needs a network that is trained here, and '{variant.label}' is a training of yours: "
+            "let that record such numbers, or leave the measure out"
         )
-    if not isinstance(model, ForeignModel):
+    model = getattr(variant.config, "model", None)
+    if not isinstance(model, UserModel):
         return ""
     lacking = [name for name in needs_of(request) if name not in model.offers]
     if not lacking:

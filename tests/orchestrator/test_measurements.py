@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from orchestrator.driver import Job, report_sweep, run_sweep
 from orchestrator.errors import SpecError, UsageError
@@ -39,7 +38,6 @@ def probe(network, data, device, seed, *, scale: float = 1.0):
 def broken(network, data, device, seed):
     raise RuntimeError("<b>no</b> such thing")
 '''
-QUIET = Console(quiet=True)
 
 
 def _job(spec: Path, store: Path, *, retry_failed: bool = False) -> Job:
@@ -52,12 +50,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measured")
     (folder / "mine.py").write_text(MINE, "utf-8")
     (folder / "spec.yaml").write_text(SPEC, "utf-8")
-    run_sweep(_job(folder / "spec.yaml", folder / "runs"), QUIET)
+    run_sweep(_job(folder / "spec.yaml", folder / "runs"))
     return folder
 
 
 def _measure(folder: Path, **options: Any) -> Measured:
-    return measure_sweep(_job(folder / "spec.yaml", folder / "runs", **options), QUIET)
+    return measure_sweep(_job(folder / "spec.yaml", folder / "runs", **options))
 
 
 def _calls(folder: Path) -> int:
@@ -130,7 +128,7 @@ def test_a_spec_without_measures_cannot_be_measured(tmp_path: Path) -> None:
     text = "\n".join(line for line in SPEC.splitlines() if not line.startswith("measure"))
     (tmp_path / "spec.yaml").write_text(text, "utf-8")
     with pytest.raises(UsageError, match="asks for no measure"):
-        measure_sweep(_job(tmp_path / "spec.yaml", tmp_path / "runs"), QUIET)
+        measure_sweep(_job(tmp_path / "spec.yaml", tmp_path / "runs"))
 
 
 def test_problems_of_measures_are_told_at_their_places(tmp_path: Path) -> None:
