@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.tabular import step_records, trial_records
@@ -23,6 +23,7 @@ from orchestrator.driver import (
 )
 from orchestrator.errors import Interrupted, UsageError
 from orchestrator.executors import EXECUTORS, Executor
+from orchestrator.measuring import Measured, measure_sweep
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus
@@ -33,6 +34,9 @@ from orchestrator.tracking import default_tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
 def load(path: str | Path, store: str | Path = "runs") -> "Sweep":
@@ -105,7 +109,7 @@ class Sweep:
         saved; `SweepInUse` where another driver is at this sweep; `StoreError`; `ClusterError`.
         """
         job = self._job(executor, address, tracking, only, seeds)
-        return _finished(run_sweep(replace(job, max_failures=max_failures), view))
+        return _run(replace(job, max_failures=max_failures), view)
 
     def resume(  # noqa: PLR0913
         self,
@@ -120,7 +124,25 @@ class Sweep:
     ) -> Ending:
         """As `run`, and train again what failed."""
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
-        return _finished(run_sweep(replace(job, max_failures=max_failures), view))
+        return _run(replace(job, max_failures=max_failures), view)
+
+    def measure(  # noqa: PLR0913
+        self,
+        executor: str | Executor = "ray",
+        *,
+        address: str | None = None,
+        tracking: str | bool = True,
+        only: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+        view: RunView | None = None,
+    ) -> Measured:
+        """Measure finished networks as the spec's `measure` asks, without training.
+
+        Takes what the store lacks, and tries again what failed. Raises what `run` does, and
+        `UsageError` where the spec asks for no measure.
+        """
+        job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
+        return _finished(measure_sweep(job, view))
 
     def status(self) -> SweepStatus:
         """How every trial stands at this moment, and which driver is at work."""
@@ -249,7 +271,15 @@ def _store_at(path: str | Path) -> Store:
     return Store(Path(path).expanduser().resolve())
 
 
-def _finished(ending: Ending) -> Ending:
+def _run(job: Job, view: RunView | None) -> Ending:
+    """Train, and then measure the networks that are finished. Raises `Interrupted`."""
+    ending = _finished(run_sweep(job, view))
+    if job.spec.schema.measure:
+        _finished(measure_sweep(job, view))
+    return ending
+
+
+def _finished(ending: AnyEnding) -> AnyEnding:
     """The ending of a run that nobody interrupted. Raises `Interrupted`."""
     if ending.interrupted:
         raise Interrupted("interrupted; every checkpoint is saved, and the same call goes on")

@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import training, trials, views
+from orchestrator.cli import measuring, training, trials, views
 from orchestrator.cli.options import (
     JsonOption,
     MetricOption,
@@ -191,6 +191,7 @@ def compare(
 app.command()(trials.logs)
 app.command()(trials.show)
 app.command()(trials.debug)
+app.command()(measuring.measure)
 app.command()(views.sync)
 app.command()(views.register)
 app.command()(views.export)

@@ -179,16 +179,17 @@ def _run(
         raise typer.Exit(1)
 
 
-def _smoke(spec: "SweepSpec", executor: ExecutorName, address: str | None, store: Path) -> None:
+def _smoke(spec: "SweepSpec", executor: str, address: str | None, store: Path) -> None:
     """Print which variants fail at once, each cause once. Exit code 1 where some do."""
-    from orchestrator.api import executor_named
     from orchestrator.cli.run_view import ConsoleView
+    from orchestrator.executors import EXECUTORS
     from orchestrator.planning.causes import grouped_causes
     from orchestrator.smoke import smoke_test
 
-    is_local = executor is ExecutorName.LOCAL
+    kind = EXECUTORS.get(executor)
+    is_local = not kind.trains_elsewhere
     with kept_terminal(out, err) if is_local else nullcontext():
-        chosen = executor_named(executor.value, address)
+        chosen = kind.create(address)
         found = smoke_test(
             spec, open_store(store), chosen, ConsoleView(out), in_this_process=is_local
         )

@@ -12,6 +12,7 @@ from orchestrator.planning.causes import grouped_causes
 from orchestrator.report import WIDTH
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.formats import Layout
+from orchestrator.report.measures import NOTE, measure_cells, measure_columns, remarks
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
@@ -43,6 +44,7 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
         lines = [regime_cells(difference) for difference in roadmap.regimes]
         sections += [FittedTable(REGIMES, regime_columns(roadmap), lines)]
         sections += [Text(REGIMES_NOTE, style="dim"), Text("")]
+    sections += _measures(roadmap)
     return Group(
         table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
     )
@@ -55,6 +57,17 @@ def _section(section: Section) -> list[RenderableType]:
     )
     left_out = [Text(f"left out: {reason}", style="yellow") for reason in section.left_out]
     return [table, Text(section.explanation, style="dim"), *left_out, Text("")]
+
+
+def _measures(roadmap: Roadmap) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for measured in roadmap.measured:
+        title = f"Measure {measured.label}"
+        if measured.quantities:
+            lines = measure_cells(roadmap, measured)
+            parts.append(FittedTable(title, measure_columns(measured), lines))
+        parts += [Text(f"{title}: {remark}", style="yellow") for remark in remarks(measured)]
+    return [*parts, Text(NOTE, style="dim"), Text("")] if parts else []
 
 
 def _style(row: StepRow) -> str:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.errors import NewerFile, SweepInUse
@@ -86,6 +87,14 @@ class TrialQueue:
     def waiting(self) -> Sequence[TrialSpec]:
         """Not handed out yet, next first."""
         return tuple(self._waiting)
+
+    def work_path(self, trial: TrialSpec) -> Path:
+        """What a worker is given of it: the folder of its files."""
+        return self.store.directory(trial).path
+
+    def memory_path(self, trial: TrialSpec) -> Path:
+        """Where a note is left when it takes too much memory."""
+        return self.store.directory(trial).memory_path
 
     def stop(self) -> None:
         """Hand out no more."""

@@ -31,9 +31,11 @@ from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.capture import captured
 from orchestrator.running.limits import limits
+from orchestrator.running.measuring import run_measurement
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.traces import readable_traceback
 from orchestrator.running.usage import UsageMeter
+from orchestrator.store import measurements
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
@@ -124,9 +126,13 @@ def run_trial(
 
     `others` are the nodes beside this one that it is spread over. With `debug` it prints to where this process prints, may be
     stopped by breakpoints, and what it raises is given to `debug` first.
+    A `path` that is a file of a trial's measurements is measured instead.
+
     Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
+    if path.parent.name == measurements.FOLDER:
+        return run_measurement(path)
     directory = TrialDirectory(path)
     try:
         trial = directory.read_trial()
