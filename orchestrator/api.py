@@ -126,7 +126,7 @@ class Sweep:
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _run(replace(job, max_failures=max_failures), view)
 
-    def measure(  # noqa: PLR0913
+    def measure(
         self,
         executor: str | Executor = "ray",
         *,
