@@ -31,7 +31,7 @@ DIGESTS = "checkpoint.sha256"
 
 _AVERAGE = ("average", "model_ema", "state_dict_ema")
 """Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
-_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed")]
+_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed", "offers")]
 _MEASURED += [f"model.{kind}.{name}" for kind in BUILT_IN for name in ("name", "params", "macs")]
 """What was found out about a network or part of others, and a part's label: none of its settings,
 and another version may count otherwise.

@@ -9,7 +9,7 @@ Knows no torch: what a part can do and what it costs is found out in `illama.con
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, NonNegativeInt, PlainValidator, TypeAdapter, create_model
 from pydantic_core import PydanticCustomError
@@ -41,6 +41,9 @@ _RESOLVED = {"name", "function", "code", "options"}
 
 class Part(Settings):
     """A part of the network that a function makes."""
+
+    is_written: ClassVar[bool] = False
+    """A spec writes a name and the function's settings instead."""
 
     name: str
     """As the spec has it: a name in `illama.parts.PARTS`, or `module:function`."""
