@@ -218,13 +218,15 @@ def test_the_rest_of_the_network_starts_with_the_same_values_and_so_do_shared_te
     own = [found[f"blocks.{layer}.attn.factor"].item() for layer in (0, 1)]
     assert own[0] != own[1]
     again = VisionTransformer(config(mixer={"name": "own_parts:loud", "factor": 6.0}), 3)
-    assert again.blocks[0].attn.factor.item() == pytest.approx(own[0] + 1)
-    assert VisionTransformer(network.config, 4).blocks[0].attn.factor.item() != own[0]
+    assert again.get_parameter("blocks.0.attn.factor").item() == pytest.approx(own[0] + 1)
+    other = VisionTransformer(network.config, 4)
+    assert other.get_parameter("blocks.0.attn.factor").item() != own[0]
 
 
 def test_building_a_part_leaves_the_global_generators_alone() -> None:
     found = config(mixer="differential")
     before = torch.get_rng_state()
+    assert isinstance(found.mixer, Part)
     seeded_part(found.mixer, found.place(0), "blocks.0.attn", 0)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -233,9 +235,9 @@ def test_norm_position_and_readout_may_be_ones_own() -> None:
     found = config(norm="own_parts:tanh", position="own_parts:sine", readout="own_parts:pool")
     network = VisionTransformer(found, 0)
     assert parameter_count(found) == sum(p.numel() for p in network.parameters())
-    assert network.norm.alpha.item() == 0.5
+    assert network.get_parameter("norm.alpha").item() == 0.5
     network(torch.randn(2, 1, 8, 8)).sum().backward()
-    assert network.position.angles.grad is not None
+    assert network.get_parameter("position.angles").grad is not None
     assert network(torch.randn(2, 1, 8, 8)).shape == (2, 10)
 
 
