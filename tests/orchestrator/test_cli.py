@@ -35,6 +35,8 @@ OPTIONS = {
         "--no-tracking",
         "--only",
         "--seeds",
+        "--max-failures",
+        "--smoke",
     },
     "resume": {
         "--executor",
@@ -44,7 +46,11 @@ OPTIONS = {
         "--no-tracking",
         "--only",
         "--seeds",
+        "--max-failures",
     },
+    "logs": {"--store", "--follow", "--attempt", "--lines"},
+    "show": {"--store", "--json"},
+    "debug": {"--store", "--pdb", "--from-start"},
     "status": {"--store", "--json"},
     "report": {"--store", "--format", "--output", "--metric", "--mode"},
     "compare": {"--store", "--format", "--metric", "--mode"},
@@ -266,7 +272,10 @@ def test_status_for_people_and_by_name_in_the_store(cli: Cli, zoo: Path) -> None
             f"failed: broken-seed0, attempt 1 on {socket.gethostname()}, epoch 0/2: ValueError: data"
             in finished.out
         )
-        assert re.search(r'\n    File ".*\.py", line \d+, in \w+\n    traceback: orchestrator show ', finished.out)
+        assert re.search(
+            r'\n    File ".*\.py", line \d+, in \w+\n    traceback: orchestrator show ',
+            finished.out,
+        )
 
 
 def test_report_json_has_its_keys_in_roadmap_order(cli: Cli, zoo: Path) -> None:
