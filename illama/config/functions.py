@@ -43,11 +43,17 @@ from illama.config.settings import Settings, is_finite
 if TYPE_CHECKING:
     from illama.dataset import Dataset
 
-_ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "illama.trainings"}
+_ENTRY_POINTS = {
+    "model": "illama.models",
+    "data": "illama.datasets",
+    "train": "illama.trainings",
+    "measure": "illama.measures",
+}
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
     "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+    "measure": ("network", "data", "device", "seed"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
@@ -83,6 +89,9 @@ class UserModel(_Named):
     undecayed: tuple[str, ...] = ()
     """Parameters that weight decay left alone by their name alone from numerics version 4 on
     (`illama.config.networks.kept_from_decay`)."""
+
+    offers: tuple[str, ...] = ()
+    """Methods that it has, of those that a measure may need."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
