@@ -108,8 +108,8 @@ def _fields_of(cls: type) -> Iterator[tuple[str, Any, Any]]:
             yield field.alias or name, kind or field.annotation, fallback
         return
     kinds = get_type_hints(cls, include_extras=True)
-    kind: Any = cls
-    for one in dataclasses.fields(kind):
+    dataclass: Any = cls
+    for one in dataclasses.fields(dataclass):
         if one.init:
             yield one.name, kinds[one.name], _default_of(one)
 
