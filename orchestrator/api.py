@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.analysis.tabular import step_records, trial_records
 from orchestrator.driver import (
     Ending,
@@ -19,14 +20,14 @@ from orchestrator.driver import (
     plan_sweep,
     report_sweep,
     run_sweep,
-    status_sweep,
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.status import SweepStatus
+from orchestrator.planning.status import SweepStatus, status_of
+from orchestrator.planning.survey import survey
 from orchestrator.running.view import RunView
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
@@ -141,9 +142,16 @@ class Sweep:
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _finished(run_sweep(job, view))
 
+    def look(self) -> Snapshot:
+        """Every trial with its settings and its record, as the store has it now.
+
+        Raises `UsageError` where images cannot be read that fingerprints depend on.
+        """
+        return survey(self.spec, self.store)
+
     def status(self) -> SweepStatus:
         """How every trial stands at this moment, and which driver is at work."""
-        return status_sweep(self.spec, self.store)
+        return status_of(self.spec, self.store)
 
     def report(
         self, metric: str | None = None, mode: Mode | None = None, *, shown_by: str = "python"

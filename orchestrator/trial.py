@@ -45,8 +45,9 @@ SAVED = "checkpoint saved"
 """How the cause ends of an attempt that was asked to stop, and did."""
 
 
-SEARCHED = "@"
-"""In the name of a variant that a search tries: it stands in no name of a spec."""
+def is_search_point(variant: str) -> bool:
+    """Whether a variant of this name is a point of a search: `@` stands in no name of a spec."""
+    return "@" in variant
 
 
 class State(StrEnum):
@@ -62,6 +63,16 @@ class State(StrEnum):
     """The last attempt failed."""
     DONE = "done"
     """There is a result, or nothing more is asked for."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial is over, good or bad: nothing goes on by itself."""
+        return self in (State.DONE, State.FAILED)
+
+
+def variant_label(regime: str, name: str) -> str:
+    """The name of a variant within its sweep: the regime in front where there are regimes."""
+    return f"{regime}/{name}" if regime else name
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,7 @@ class Variant:
     @property
     def label(self) -> str:
         """The name within the sweep, regime in front."""
-        return f"{self.regime}/{self.name}" if self.regime else self.name
+        return variant_label(self.regime, self.name)
 
     @property
     def search_repeats(self) -> int | None:
@@ -176,18 +187,17 @@ class TrialSpec:
     @property
     def name(self) -> str:
         """`<variant>-seed<k>`, with `<regime>/` in front where there are regimes."""
-        prefix = f"{self.regime}/" if self.regime else ""
-        return f"{prefix}{self.variant}-seed{self.seed}"
+        return f"{self.variant_label}-seed{self.seed}"
 
     @property
     def variant_label(self) -> str:
         """The variant's name within the sweep, regime in front."""
-        return f"{self.regime}/{self.variant}" if self.regime else self.variant
+        return variant_label(self.regime, self.variant)
 
     @property
     def is_of_search(self) -> bool:
         """Whether a search asks for it, whose figures are no part of the report."""
-        return SEARCHED in self.variant
+        return is_search_point(self.variant)
 
     @property
     def with_half_the_memory(self) -> Self | None:
@@ -310,6 +320,16 @@ class TrialRecord:
         """Training seconds over all attempts, where the trial is done."""
         return self.result.get("seconds") if self.result else None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial is over, good or bad: nothing goes on by itself."""
+        return self.state.has_ended
+
+    @property
+    def standing(self) -> str:
+        """The outcome of a trial that is over, and the state of one that is not."""
+        return str(self.outcome if self.has_ended else self.state)
+
     def judged(self, trial: TrialSpec) -> Self:
         """As a result of `trial`: no result where it lacks the metric that the sweep compares."""
         lacking = (
@@ -322,3 +342,16 @@ class TrialRecord:
     def is_of_another(self, trial: TrialSpec) -> bool:
         """Whether the files are not `trial`'s own: the same training was done for another step or another sweep."""
         return not self.path.endswith(f"/{trial.sweep}/trials/{trial.directory_name}")
+
+
+@dataclass(frozen=True)
+class KnownTrial:
+    """A trial, and what became of it."""
+
+    spec: TrialSpec
+    record: TrialRecord
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether its result is that of the same training for another step or another sweep."""
+        return self.record.state is State.DONE and self.record.is_of_another(self.spec)

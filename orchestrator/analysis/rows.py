@@ -1,7 +1,7 @@
 """One line of the report: what the trials of a variant came to, with nothing averaged away."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,9 +14,9 @@ from orchestrator.metrics import chosen_name, decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.store.best_epoch import BestEpochs
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, Outcome, State, Variant
 
-_TO_COME = (State.PENDING, State.RUNNING, State.INTERRUPTED, Outcome.LOST)
+_TO_COME = {str(state) for state in State if not state.has_ended}
 """How a trial stands that has not ended yet."""
 
 ValuesBySeed = Callable[[], Mapping[int, float]]
@@ -104,11 +104,7 @@ class StepRow:
     @property
     def is_sick(self) -> bool:
         """Whether trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
-        return not self.is_healthy and not self.outcomes.keys() <= {
-            State.PENDING,
-            State.RUNNING,
-            State.INTERRUPTED,
-        }
+        return not self.is_healthy and not self.outcomes.keys() <= _TO_COME
 
     @property
     def compared_values(self) -> Mapping[int, float]:
@@ -159,21 +155,20 @@ class StepRow:
         return {name: count for name, count in self.outcomes.items() if name in results}
 
 
-def make_row(
-    variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema
-) -> StepRow:
-    """The row of a variant from the records of its trials, by seed."""
+def make_row(variant: Variant, trials: Sequence[KnownTrial], metric: MetricSchema) -> StepRow:
+    """The row of a variant from the records of its trials; the last one of a seed counts."""
+    by_seed = {known.spec.seed: known for known in trials}
     to_the_end = {
-        seed: record
-        for seed, (_, record) in trials.items()
-        if record.result is not None
-        and record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+        seed: known.record
+        for seed, known in by_seed.items()
+        if known.record.result is not None
+        and known.record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
     }
     best = BestEpochs(to_the_end, chosen_name(metric.name), metric.mode)
     schemas = [metric]
     schemas += [metric.model_copy(update={"name": name, "also": []}) for name in metric.also]
     row, *others = (
-        _row_by(schema, variant, trials, partial(best.values, schema.name)) for schema in schemas
+        _row_by(schema, variant, by_seed, partial(best.values, schema.name)) for schema in schemas
     )
     return replace(row, also=dict(zip(metric.also, others, strict=True)))
 
@@ -181,11 +176,13 @@ def make_row(
 def _row_by(
     metric: MetricSchema,
     variant: Variant,
-    trials: Mapping[int, tuple[TrialSpec, TrialRecord]],
+    trials: Mapping[int, KnownTrial],
     read_best: ValuesBySeed,
 ) -> StepRow:
     done = {
-        seed: record.result for seed, (_, record) in trials.items() if record.result is not None
+        seed: known.record.result
+        for seed, known in trials.items()
+        if known.record.result is not None
     }
     to_the_end = {
         s: result
@@ -198,7 +195,7 @@ def _row_by(
         if (value := value_of(result, metric.name)) is not None
     }
     values = read_best() if metric.epoch == "best" else last
-    outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
+    outcome_of = {seed: known.record.standing for seed, known in trials.items()}
     params, flops = size_of(variant.config)
     if params is None:
         params, flops = (
@@ -223,18 +220,15 @@ def _row_by(
         flops=flops,
         train_seconds=sum(result.get("seconds", 0.0) for result in done.values()),
         paths={
-            seed: record.path
-            for seed, (_, record) in trials.items()
-            if record.attempts or record.result
+            seed: known.record.path
+            for seed, known in trials.items()
+            if known.record.attempts or known.record.result
         },
-        reused=sum(
-            record.state is State.DONE and record.is_of_another(trial)
-            for trial, record in trials.values()
-        ),
+        reused=sum(known.is_reused for known in trials.values()),
         decimals=decimals_of_values(metric.name, [*values.values()], summary),
         unrecorded=len(to_the_end) - len(values),
         metric=metric,
-        fingerprints={seed: trial.fingerprint for seed, (trial, _) in trials.items()},
+        fingerprints={seed: known.spec.fingerprint for seed, known in trials.items()},
     )
 
 
@@ -252,10 +246,6 @@ def of_seeds(row: StepRow, seeds: Collection[int]) -> StepRow:
         outcomes=dict(Counter(outcome_of.values())),
         fingerprints=part(row.fingerprints),
     )
-
-
-def _outcome(record: TrialRecord) -> str:
-    return str(record.outcome if record.state in (State.DONE, State.FAILED) else record.state)
 
 
 _OF_PREVIOUS = ("verdict", "test", "detectable", "correlation", "rates")

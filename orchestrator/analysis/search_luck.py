@@ -11,7 +11,7 @@ from statistics import fmean
 
 from orchestrator.spec.search_space import setting_at
 from orchestrator.stats.inference import Effect, Summary, summarise
-from orchestrator.trial import Variant
+from orchestrator.trial import Variant, variant_label
 
 
 def search_luck_differs(one: Variant, other: Variant) -> bool:
@@ -78,8 +78,9 @@ def contrast_luck(
     effect: Effect, factors: Sequence[str], variants: Sequence[Variant]
 ) -> tuple[Effect, str]:
     """The same for an effect over the cells of a design, computed from `by_repeat`; `factors` are the steps that it is of."""
-    labels = {label for variant in variants for label in variant.found_by.values()}
-    if not {label.rpartition("/")[2] for label in labels} & set(factors):
+    searched = {label for variant in variants for label in variant.found_by.values()}
+    regimes = {variant.regime for variant in variants}
+    if not searched & {variant_label(regime, name) for regime in regimes for name in factors}:
         return effect, ""
     repeats = repeats_of(*variants)
     if repeats == 1:

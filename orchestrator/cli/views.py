@@ -83,11 +83,9 @@ def export(
     store: StoreOption = Path("runs"),
 ) -> None:
     """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
-    from orchestrator.driver import trials_in
     from orchestrator.exports import curves_of, write_tensorboard, write_wandb
 
-    loaded, where = load_sweep(spec, store), open_store(store)
-    curves = curves_of(loaded, trials_in(loaded, store=where), where.record)
+    curves = curves_of(open_sweep(spec, store).look())
     to_tensorboard = form is ExportFormat.TENSORBOARD
     try:
         count = (write_tensorboard if to_tensorboard else write_wandb)(curves, output)

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.planning.survey import survey
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome
 
 
 @dataclass(frozen=True)
@@ -16,31 +18,30 @@ class SweepStatus:
     """Every trial with its record, and who is at work."""
 
     sweep: str
-    trials: Sequence[tuple[TrialSpec, TrialRecord]]
+    trials: Sequence[KnownTrial]
     holder: LeaseHolder | None
-    """The driver at work; none where there is none that is alive."""
+    """The driver at work; None where none is alive."""
     run_ids: Mapping[str, str]
 
     @property
     def outcomes(self) -> Mapping[str, int]:
-        """Trials by outcome where they are done or failed, by state where not."""
-        return Counter(
-            str(r.outcome if r.state in (State.DONE, State.FAILED) else r.state)
-            for _, r in self.trials
-        )
+        """Number of trials by outcome where they are over, and by state where not."""
+        return Counter(known.record.standing for known in self.trials)
 
     @property
     def seconds_left(self) -> float | None:
         """Training seconds of what is still to do, summed over trials; unknown before any trial is done."""
-        whole = [record for _, record in self.trials if record.outcome is not Outcome.PRUNED]
+        records = [known.record for known in self.trials]
+        whole = [record for record in records if record.outcome is not Outcome.PRUNED]
         done = [record.seconds for record in whole if record.seconds is not None]
         if not done:
             return None
         per_trial = sum(done) / len(done)
         left = 0.0
-        for trial, record in self.trials:
-            if record.state in (State.PENDING, State.RUNNING, State.INTERRUPTED):
-                left += per_trial * (1 - trial.reached(record.epoch) / trial.config.train.epochs)
+        for known in self.trials:
+            if not known.record.has_ended:
+                trained = known.spec.reached(known.record.epoch)
+                left += per_trial * (1 - trained / known.spec.config.train.epochs)
         return left
 
     def to_json(self) -> dict[str, Any]:
@@ -48,12 +49,13 @@ class SweepStatus:
         return {
             "sweep": self.sweep,
             "outcomes": dict(self.outcomes),
-            "trials": [self._trial_to_json(trial, record) for trial, record in self.trials],
+            "trials": [self._trial_to_json(known) for known in self.trials],
             "driver": {"host": self.holder.host, "pid": self.holder.pid} if self.holder else None,
             "train_seconds_left": self.seconds_left,
         }
 
-    def _trial_to_json(self, trial: TrialSpec, record: TrialRecord) -> dict[str, Any]:
+    def _trial_to_json(self, known: KnownTrial) -> dict[str, Any]:
+        trial, record = known.spec, known.record
         return {
             "name": trial.name,
             "state": record.state,
@@ -66,9 +68,9 @@ class SweepStatus:
         }
 
 
-def status_of(sweep: str, trials: Sequence[TrialSpec], store: Store) -> SweepStatus:
-    """Look at the files of every trial."""
-    holder = live_holder(store.sweep_path(sweep))
+def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
+    """How every trial stands, and which driver is at work."""
+    holder = live_holder(store.sweep_path(spec.name))
     session = holder.session if holder else None
-    records = [(trial, store.record(trial, session)) for trial in trials]
-    return SweepStatus(sweep, records, holder, mlflow_run_ids(store, sweep))
+    snapshot = survey(spec, store, live_session=session)
+    return SweepStatus(spec.name, snapshot.trials, holder, mlflow_run_ids(store, spec.name))

@@ -69,9 +69,9 @@ def status_view(status: SweepStatus) -> RenderableType:
             Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
         )
     lines += [
-        _trial_text(trial, record)
-        for trial, record in status.trials
-        if record.state in _WORTH_A_LINE
+        _trial_text(known.spec, known.record)
+        for known in status.trials
+        if known.record.state in _WORTH_A_LINE
     ]
     if status.seconds_left:
         lines.append(

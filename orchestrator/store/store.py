@@ -16,6 +16,7 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import (
     DamagedFile,
@@ -39,7 +40,15 @@ from orchestrator.store.metrics_file import MetricsLog as MetricsLog
 from orchestrator.store.metrics_file import epoch_of as epoch_of
 from orchestrator.store.trial_directory import TrialDirectory as TrialDirectory
 from orchestrator.store.trial_directory import hosts_of as hosts_of
-from orchestrator.trial import SEARCHED, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
+
+
+class Twin(NamedTuple):
+    """A trial that is the same training as another."""
+
+    sweep: str
+    name: str
+    variant: str
 
 
 class Store:
@@ -160,13 +169,16 @@ class Store:
                 return other
         return None
 
-    def searched_as(self, trial: TrialSpec) -> list[str]:
-        """The trials of searches, in any sweep, that are the same training: `sweep/variant@3-seed0`."""
-        return [
-            f"{path.parent.parent.name}/{path.name.rpartition('-')[0]}"
-            for path in self._directories().get(trial.fingerprint[:8], [])
-            if SEARCHED in path.name and _fingerprint_in(path) == trial.fingerprint
-        ]
+    def same_training_as(self, trial: TrialSpec) -> list[Twin]:
+        """The other trials of the store, in any sweep, that are the same training."""
+        own = self.directory(trial).path
+        paths = self._directories().get(trial.fingerprint[:8], [])
+        twins = [_twin(path, trial.fingerprint) for path in paths if path != own]
+        return [twin for twin in twins if twin]
+
+    def forget(self) -> None:
+        """Look at everything again from here on: the store may hold more by now."""
+        self._listed = None
 
     def look_again(self) -> None:
         """Forget which trials the other sweeps of the store have, where they have more by now."""
@@ -224,6 +236,18 @@ def _fingerprint_of(path: Path, done: TrialRecord) -> str | None:
     if done.result and "fingerprint" in done.result:
         return str(done.result["fingerprint"])
     return _fingerprint_in(path)
+
+
+def _twin(path: Path, fingerprint: str) -> Twin | None:
+    """The trial in a folder, if it is the training of this fingerprint and says its name."""
+    try:
+        about = read_json(path / "trial.json")
+    except (FileNotFoundError, DamagedFile):
+        return None
+    if about.get("fingerprint") != fingerprint:
+        return None
+    sweep = path.parent.parent.name
+    return Twin(sweep, str(about.get("name", "")), str(about.get("variant", "")))
 
 
 def _fingerprint_in(path: Path) -> str | None:

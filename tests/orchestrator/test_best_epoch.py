@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from invented import digest, spec_of, write_trials
+from invented import digest, snapshot_of, spec_of, write_trials
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -54,7 +54,7 @@ def report(
     by: MetricSchema | None = None,
 ) -> Roadmap:
     spec = spec_of(folder, f"metric: {metric}\nsteps: []", seeds=1)
-    return build_roadmap(spec, trials_of(spec, digest), store(spec), by)
+    return build_roadmap(snapshot_of(spec, trials_of(spec, digest), store(spec)), by)
 
 
 def test_it_is_the_epoch_at_which_the_sweeps_own_metric_was_best(
