@@ -7,7 +7,6 @@ Nothing here prints or ends the process: results are values, and errors are thos
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,7 @@ from orchestrator.driver import (
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
-from orchestrator.executors import Executor
+from orchestrator.executors import Executor, executor_kind
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus, status_of
@@ -63,28 +62,6 @@ def spec_path_of(reference: str, store: Store) -> Path:
     return store.spec_path(reference)
 
 
-def executor_named(name: str, address: str | None = None) -> Executor:
-    """The executor of that name: `local`, or `ray` on this machine or on the cluster at `address`.
-
-    Raises `UsageError` where there is none, or where Ray is not installed.
-    """
-    if name == "local":
-        from orchestrator.executors.local import run_locally
-
-        if address is not None:
-            names = "--address names a Ray cluster, but --executor local uses none"
-            raise UsageError(f"{names}; leave one of them out")
-        return run_locally
-    if name != "ray":
-        raise UsageError(f"there is no executor '{name}'; allowed: local, ray")
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        hint = "install it, or add --executor local"
-        raise UsageError(f"Ray is not installed ({error}); {hint}") from error
-    return partial(run_on_ray, address=address)
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A spec and the store that its results are in."""
@@ -117,7 +94,8 @@ class Sweep:
     ) -> Ending:
         """Train what is missing, and say how it ended; the same call again goes on.
 
-        `executor` is `ray`, on this machine or the cluster at `address`, `local`, or one of yours.
+        `executor` is the name of one (`ray`, on this machine or the cluster at `address`; `local`)
+        or one of yours.
         `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
         the store, False for no view at all. `view` is called back while trials run, by default
         nobody is. Trials that failed are no exception here: see `Ending.has_failures`.
@@ -185,16 +163,19 @@ class Sweep:
         *,
         retry_failed: bool = False,
     ) -> Job:
-        chosen = executor_named(executor, address) if isinstance(executor, str) else executor
+        trains_elsewhere = True
+        if isinstance(executor, str):
+            kind = executor_kind(executor)
+            executor, trains_elsewhere = kind.create(address), kind.trains_elsewhere
         return Job(
             spec=self.spec,
             store=self.store,
-            executor=chosen,
+            executor=executor,
             tracking_uri=self._tracking_uri(tracking),
             retry_failed=retry_failed,
             only=only,
             seeds=seeds,
-            trains_elsewhere=executor == "ray",
+            trains_elsewhere=trains_elsewhere,
         )
 
     def _tracking_uri(self, tracking: str | bool) -> str | None:

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from illama.config import Config
 from illama.data.datasets import data_directory
 from illama.weights.initial import init_path
 from orchestrator.analysis import history
@@ -277,9 +276,9 @@ class _Growth:
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
     """A worker has another current folder and another environment than the command that names the images relative to its own."""
     data_dir = data_directory(trial.runtime.data_dir).resolve()
-    if isinstance(trial.config, Config) and trial.config.train.init:
+    if trial.config.init:
         try:
-            init_path(trial.config.train.init, data_dir)
+            init_path(trial.config.init, data_dir)
         except OSError as error:
             raise UsageError(f"trial {trial.name} cannot start from its file: {error}") from error
     return replace(trial, runtime=trial.runtime.model_copy(update={"data_dir": data_dir}))

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,24 @@ where other processes share the cores and their caches."""
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other."""
+    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other.
+
+    Those of Ray come first, as the longest group, and then the files with the most slow tests: no process is left with
+    a long one at the end.
+    """
+    slow: Counter[str] = Counter()
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+        slow[group] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: _place(item, slow))
+
+
+def _place(item: pytest.Item, slow: Mapping[str, int]) -> tuple[bool, int]:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    group = str(marker.args[0])
+    return group != "ray", -slow[group]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -36,7 +36,10 @@ MAY_IMPORT = {
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
 
 ONLY_IMPORTED_BY = {
-    "ray": {f"orchestrator.executors.ray.{name}" for name in ("tune", "cluster", "actors", "span")},
+    "ray": {
+        f"orchestrator.executors.ray.{name}"
+        for name in ("tune", "cluster", "actors", "span", "internals")
+    },
     "mlflow": {
         f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
     },

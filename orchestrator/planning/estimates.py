@@ -144,7 +144,7 @@ def _seconds_per_flop(spec: SweepSpec, trials: Sequence[KnownTrial]) -> tuple[fl
             rates += [seconds / flops] if flops else []
     if rates:
         return median(rates), f"{counted(len(rates), 'trial')} already done"
-    if spec.schema.cost and all(known.spec.config.model for known in trials):
+    if spec.schema.cost and all(known.spec.config.network for known in trials):
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
     return None, "not known before the first trial is done"
 
@@ -152,7 +152,7 @@ def _seconds_per_flop(spec: SweepSpec, trials: Sequence[KnownTrial]) -> tuple[fl
 def _share_of_judged(trials: Sequence[KnownTrial]) -> float:
     """Part of their epochs that trials had which a search's rule might stop early; 1 before any is done."""
     shares = [
-        known.record.epoch / known.spec.config.train.epochs
+        known.record.epoch / known.spec.config.total
         for known in trials
         if known.spec.pruning and known.record.state is State.DONE
     ]
@@ -166,14 +166,14 @@ def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
     """
     _, flops = size_of(trial.config)
     if flops is None:
-        return float(trial.config.train.epochs)
+        return float(trial.config.total)
     images = spec.schema.cost.images_per_epoch if spec.schema.cost else 1
-    return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.train.epochs
+    return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.total
 
 
 def _flops_left(spec: SweepSpec, known: KnownTrial) -> float:
     trial = known.spec
-    trained = trial.reached(known.record.epoch) / trial.config.train.epochs
+    trained = trial.reached(known.record.epoch) / trial.config.total
     return _flops(spec, trial) * (1 - trained)
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from illama.config import Config
 from illama.weights.initial import identified
 from orchestrator.errors import UsageError
 from orchestrator.planning.trials import Digest, trials_with
@@ -49,7 +48,7 @@ class Lookup:
         Raises `UsageError` where it starts from a file that nothing is known of.
         """
         variant = with_known_weights(variant, self._spec)
-        trials = trials_with(self._spec, variant, seeds, self.digest(variant.config.data))
+        trials = trials_with(self._spec, variant, seeds, self.digest(variant.config.images))
         if prunings:
             trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
         return self.known(trials)
@@ -71,8 +70,6 @@ def with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     if variant.repeated:
         repeated = tuple(with_known_weights(one, spec) for one in variant.repeated)
         return replace(repeated[0], changes=variant.changes, repeated=repeated)
-    if not isinstance(variant.config, Config):
-        return variant
     try:
         return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
     except OSError as error:

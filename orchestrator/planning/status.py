@@ -41,7 +41,7 @@ class SweepStatus:
         for known in self.trials:
             if not known.record.has_ended:
                 trained = known.spec.reached(known.record.epoch)
-                left += per_trial * (1 - trained / known.spec.config.train.epochs)
+                left += per_trial * (1 - trained / known.spec.config.total)
         return left
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from illama.config import AnyConfig, DataConfig, RuntimeConfig, UserData, UserTraining
+from illama.config import DataConfig, RuntimeConfig, UserData, Workload
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.fingerprint import fingerprint_by_seed
 from orchestrator.pruning import Pruning
@@ -118,11 +118,11 @@ def _with_seeds(
 ) -> list[TrialSpec]:
     """Some seeds of a variant, each with what its repeat of the searches found."""
     if not variant.repeated:
-        return trials_with(spec, variant, seeds, digest(variant.config.data))
+        return trials_with(spec, variant, seeds, digest(variant.config.images))
     trials = []
     for seed in seeds:
         settled = variant.of_seed(seed)
-        trials += trials_with(spec, settled, [seed], digest(settled.config.data))
+        trials += trials_with(spec, settled, [seed], digest(settled.config.images))
     return trials
 
 
@@ -185,15 +185,15 @@ def trials_with(
     ]
 
 
-def _runtime(runtime: RuntimeConfig, resources: Resources, config: AnyConfig) -> RuntimeConfig:
+def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> RuntimeConfig:
     """With what the spec leaves to the resources: a process for each GPU, and a thread for each core.
 
-    Somebody's own training is one process, whatever it makes of its GPUs.
+    A user training is one process, whatever it makes of its GPUs.
     """
     on_gpus = (
         runtime.device != "cpu"
         and "processes" not in runtime.model_fields_set
-        and not isinstance(config, UserTraining)
+        and config.can.spans_processes
     )
     processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
     threads = (
