@@ -116,7 +116,7 @@ class Sweep:
         seeds: Sequence[int] = (),
         view: RunView | None = None,
     ) -> Ending:
-        """As `run`, and train again what failed."""
+        """Train what is missing, as `run` does, and train again what failed."""
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _finished(run_sweep(job, view))
 
@@ -128,7 +128,7 @@ class Sweep:
         return survey(self.spec, self.store)
 
     def status(self) -> SweepStatus:
-        """How every trial stands at this moment, and which driver is at work."""
+        """Status of every trial at this moment, and the driver that is at work."""
         return status_of(self.spec, self.store)
 
     def report(
@@ -188,7 +188,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """What each step did, how sure that is, and what it cost. In a notebook it shows itself."""
+    """Report of a sweep: what each step did, how sure that is, and what it cost."""
 
     roadmap: Roadmap
 

@@ -44,7 +44,7 @@ from orchestrator.trial import State, TrialSpec
 
 @dataclass(frozen=True)
 class Job:
-    """What an invocation was asked to do."""
+    """Order to an invocation."""
 
     spec: SweepSpec
     store: Store
@@ -55,7 +55,7 @@ class Job:
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
     trains_elsewhere: bool = False
-    """Whether no trial trains in this process."""
+    """True if no trial trains in this process."""
 
     @property
     def choice(self) -> Choice:
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ending:
-    """How an invocation ended."""
+    """End of an invocation."""
 
     plan: Plan
     """Made afresh at the end."""
@@ -73,14 +73,14 @@ class Ending:
 
     @property
     def has_failures(self) -> bool:
-        """Whether trials are left that failed."""
+        """True if trials are left that failed."""
         return any(planned.action is Action.RETRY for planned in self.plan.trials)
 
 
 def plan_sweep(
     spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> Plan:
-    """What there is to do now; where images are not on this machine, with a warning and provisional fingerprints."""
+    """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
     why = "whether trials are done cannot be told"

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "running": f"{NOUNS} store planning",
     "executors": f"{NOUNS} store planning running",
     "tracking": f"{NOUNS} spec store analysis planning report running",
-    "exports": f"{NOUNS} spec store tracking",
+    "exports": f"{NOUNS} spec store analysis tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver api",

@@ -38,7 +38,7 @@ def _is_told(warning: SpecWarning, row: StepRow, known: Sequence[SpecWarning]) -
 
 
 def _names(row: StepRow) -> tuple[str, str]:
-    """What it is held against, and the step that it stands beside."""
+    """Names of the variant that a row is held against, and of the step that it stands beside."""
     return row.variant.follows or "", row.variant.step
 
 
@@ -88,7 +88,7 @@ def _compute_drift(
 
 
 def _iterations(trials: Sequence[KnownTrial]) -> dict[str, list[int]]:
-    """Of the trials that came to an end, by variant."""
+    """Iterations of the trials that came to an end, by the labels of variants."""
     found: dict[str, list[int]] = {}
     for known in trials:
         result = known.record.result or {}

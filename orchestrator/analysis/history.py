@@ -1,4 +1,4 @@
-"""What was decided and looked at before a report: read from the store, and remembered there."""
+"""History of a report: what was decided and looked at before it, in the store."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ def submitted(spec: SweepSpec, store: Store) -> None:
 
 
 def looks_before(spec: SweepSpec, store: Store, metric: str) -> int:
-    """How many other declarations of seeds were looked at before this one, by this metric."""
+    """Number of other declarations of seeds that were looked at before this one, by this metric."""
     return earlier_looks(store.sweep_path(spec.name), declared_seeds(spec.schema), metric)
 
 

@@ -38,7 +38,7 @@ class Roadmap:
     """Which direction is better: `max` or `min`."""
     seeds: Sequence[int]
     rows: Sequence[StepRow]
-    """Of the road, for each regime, the baseline first; where the sweep has no road, of all designs."""
+    """Rows of the road, for each regime, the baseline first; without a road, of all designs."""
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why trials failed or diverged, by trial."""
     own_metric: str = ""
@@ -53,26 +53,26 @@ class Roadmap:
     looks: Sequence[int] = ()
     """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
     sections: Sequence[Section] = ()
-    """What the other designs show."""
+    """Sections of the other designs."""
     searches: Sequence[Search] = ()
-    """With what they tried; their trials are counted nowhere else."""
+    """Searches with what they tried; their trials are counted nowhere else."""
     is_whole: bool = True
-    """Whether every step is known; not before the searches are done that they wait for."""
+    """True if every step is known; not before the searches are done that they wait for."""
     warnings: Sequence[SpecWarning] = ()
     skipped: Sequence[SkippedCell] = ()
     family: Family = field(default_factory=Family)
     """The comparisons that are tested and corrected together."""
     regimes: Sequence[RegimeDifference] = ()
-    """How the steps' effects in other regimes differ from those in the first."""
+    """Differences of the steps' effects in other regimes from those in the first."""
     test: str = "paired"
-    """How differences are tested: `paired`, `welch` or `sign_flip`."""
+    """Test of differences: `paired`, `welch` or `sign_flip`."""
     matters: float | None = None
     """Smallest difference of interest, where the spec names one."""
     total_seconds: float = 0.0
-    """Of training, each trial counted once; without the searches'."""
+    """Seconds of training, each trial counted once; without the searches'."""
     total_gpu_seconds: float = 0.0
     declaration: Declaration | None = None
-    """What was decided before the first result was there; none where nobody asked the store."""
+    """Record of what was decided before the first result; None where nobody asked the store."""
     spec_text: str = ""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -188,7 +188,7 @@ def build_roadmap(
 def other_metric(
     own: MetricSchema, name: str, mode: Mode | None, results: Iterable[Mapping[str, Any]]
 ) -> MetricSchema:
-    """What to report by where `name` is asked for; the sweep's own is then shown beside it.
+    """Metric to report by where `name` is asked for; the sweep's own is shown beside it.
 
     Raises `UsageError` where nothing has recorded it, or where nobody says which direction is better.
     """
@@ -198,7 +198,11 @@ def other_metric(
             raise UsageError(
                 f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}"
             )
-    known = own.mode if name == own.name else METRICS[name].mode if name in METRICS else mode
+    known = mode
+    if name in METRICS:
+        known = METRICS[name].mode
+    if name == own.name:
+        known = own.mode
     if known is None:
         raise UsageError(
             f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min"

@@ -14,10 +14,10 @@ from orchestrator.metrics import chosen_name, decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.store.best_epoch import BestEpochs
-from orchestrator.trial import KnownTrial, Outcome, State, Variant
+from orchestrator.trial import KnownTrial, Outcome, State, Variant, variant_label
 
 _TO_COME = {str(state) for state in State if not state.has_ended}
-"""How a trial stands that has not ended yet."""
+"""States of a trial that has not ended yet."""
 
 ValuesBySeed = Callable[[], Mapping[int, float]]
 
@@ -36,14 +36,14 @@ class StepRow:
     read_best: ValuesBySeed = field(repr=False, compare=False)
     """Reads `best_values`, which costs reading the trials' curves."""
     summary: Summary | None
-    """Of all values where the trials ended alike; of the finished ones alone where some collapsed, diverged or were pruned."""
+    """Summary of all values where the trials ended alike, and else of the finished ones alone."""
     outcomes: Mapping[str, int]
-    """How many trials ended in which way; those that are not done by their state."""
+    """Number of trials by outcome; of those that are not done by state."""
     outcome_of: Mapping[int, str]
-    """The same by seed."""
+    """Outcome of each trial, or its state, by seed."""
     params: int | None
     flops: int | None
-    """Of one image forward: two for each multiply-accumulate. Of somebody's own training what its trials say, if they do."""
+    """FLOPs of one image forward, two for each multiply-accumulate; of a user training as its trials say."""
     train_seconds: float
     """Summed over the trials."""
     delta_previous: StepEffect | None = None
@@ -51,23 +51,30 @@ class StepRow:
     paths: Mapping[int, str] = field(default_factory=dict)
     """The trials' directories by seed."""
     reused: int = 0
-    """How many of the trials were trained for another step or another sweep."""
+    """Number of trials that were trained for another step or another sweep."""
     decimals: int = 2
-    """That people are shown of the metric."""
+    """Decimals shown of the metric."""
     unrecorded: int = 0
-    """How many trials trained to the end without recording the metric; an older version did not know it yet."""
+    """Number of trials that trained to the end without recording the metric."""
     also: Mapping[str, "StepRow"] = field(default_factory=dict)
-    """The same line by the further metrics that the report shows."""
+    """Rows of the same variant by the further metrics that the report shows."""
     metric: MetricSchema = field(default_factory=MetricSchema)
-    """What it is read by, and how that is tested."""
+    """Metric of the row, and how it is tested."""
     fingerprints: Mapping[int, str] = field(default_factory=dict)
-    """Of the trials, by seed: variants that share them are one and the same."""
+    """Fingerprints of the trials by seed: variants that share them are one and the same."""
     before: str = ""
     """The step before on the road; of a side step, before the one that it stands beside."""
 
     @property
+    def versus_label(self) -> str | None:
+        """Label of the variant that the effect is taken against; None without an effect."""
+        if self.delta_previous is None:
+            return None
+        return variant_label(self.variant.regime, self.delta_previous.versus)
+
+    @property
     def usual_decimals(self) -> int:
-        """That the metric is shown with, whatever its spread."""
+        """Decimals of the metric, whatever its spread."""
         return decimals_of(self.metric.name, [*self.values.values()])
 
     @property
@@ -88,27 +95,27 @@ class StepRow:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
+        """True if some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
         return bool(self._ended_otherwise) and self._has_finished
 
     @property
     def is_collapsed(self) -> bool:
-        """Whether trials collapsed and none finished."""
+        """True if trials collapsed and none finished."""
         return bool(self.outcomes.get(Outcome.COLLAPSED)) and not self._has_finished
 
     @property
     def is_healthy(self) -> bool:
-        """Whether later steps can be held against this one: every trial that is done learned something."""
+        """True if later steps can be held against this one: every trial that is done learned something."""
         return self._has_finished and not self._ended_otherwise
 
     @property
     def is_sick(self) -> bool:
-        """Whether trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
+        """True if trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
         return not self.is_healthy and not self.outcomes.keys() <= _TO_COME
 
     @property
     def compared_values(self) -> Mapping[int, float]:
-        """What effects are computed from: those that `summary` is of."""
+        """Values that effects are computed from: those that `summary` is of."""
         return self.finished_values if self.is_mixed else self.values
 
     @property
@@ -123,12 +130,12 @@ class StepRow:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether trials are still to come; before a search is done, all are."""
+        """True if trials are still to come; before a search is done, all are."""
         return len(self.ended) < max(1, len(self.outcome_of))
 
     @property
     def bad(self) -> Mapping[int, str]:
-        """How those ended that did not train as they should, by seed."""
+        """Outcomes of the trials that did not train as they should, by seed."""
         return {
             seed: self.outcome_of[seed]
             for seed in self.ended
@@ -137,7 +144,7 @@ class StepRow:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all trials that have ended trained to the end, and all alike: a mean describes them."""
+        """True if all trials that have ended trained to the end, and all alike: a mean describes them."""
         ends = {self.outcome_of[seed] for seed in self.ended}
         return len(ends) <= 1 and ends <= {Outcome.FINISHED, Outcome.COLLAPSED}
 
@@ -249,7 +256,7 @@ def of_seeds(row: StepRow, seeds: Collection[int]) -> StepRow:
 
 
 _OF_PREVIOUS = ("verdict", "test", "detectable", "correlation", "rates")
-"""What a step's own line repeats of its effect on the step before."""
+"""Keys of the effect on the step before that a step's own line repeats."""
 
 
 def row_to_json(row: StepRow) -> dict[str, Any]:
@@ -272,7 +279,7 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "std": summary.std if summary else None,
         "ci95": summary.ci95 if summary else None,
         "values": {str(seed): value for seed, value in row.values.items()},
-        "mean_of": "finished trials" if row.is_mixed else "all trials" if summary else None,
+        "mean_of": _mean_of(row),
         "mixed": row.is_mixed,
         "last_epoch_mean": last.mean if last else None,
         "best_epoch_mean": best.mean if best else None,
@@ -290,6 +297,13 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "reference": variant.reference,
         "also": {name: _described(other) for name, other in row.also.items()},
     }
+
+
+def _mean_of(row: StepRow) -> str | None:
+    """Words for the trials that the mean is over; None where there is no mean."""
+    if row.is_mixed:
+        return "finished trials"
+    return "all trials" if row.summary else None
 
 
 def _described(row: StepRow) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Snapshot:
 
     @cached_property
     def by_variant(self) -> Mapping[str, tuple[KnownTrial, ...]]:
-        """The trials of each variant that has some, by its label; those of a search by its points'."""
+        """Trials by the label of their variant; those of a search by its points'."""
         found: dict[str, list[KnownTrial]] = {}
         for known in self.trials:
             found.setdefault(known.spec.variant_label, []).append(known)

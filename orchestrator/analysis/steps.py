@@ -81,7 +81,7 @@ def _reference_by(
     for name in list(figures):
         tested = reported_name(name, has_test_part=spec.has_test_part)
         if tested in shown and tested not in figures:
-            figures[tested] = figures.pop(name)
+            figures[tested] = figures[name] if name in shown else figures.pop(name)
     if metric.name not in figures:
         return None
     return {"value": figures.pop(metric.name), "source": reference["source"], "also": figures}
@@ -90,7 +90,7 @@ def _reference_by(
 def _against(
     row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]
 ) -> StepRow:
-    """With its effects, also those by the further metrics: the sweep's own says what they are held against, too."""
+    """Row with its effects; those by further metrics are held against the same rows."""
     also = {
         name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
         for name, other in row.also.items()

@@ -15,7 +15,6 @@ from orchestrator.analysis.steps import judged_steps
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.trials import Choice, in_order, seed_trials
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.trial import variant_label
 
 
 def more_seeds(
@@ -38,7 +37,7 @@ def more_seeds(
 
 
 def _with_seeds(spec: SweepSpec, lookup: Lookup, wanted: Mapping[str, Sequence[int]]) -> Snapshot:
-    """The sweep with its first seeds and those that are wanted so far, whatever part is asked for."""
+    """The whole sweep with its first seeds and those that are wanted so far."""
     whole, digest = Choice(), lookup.digest
     asked = [
         seed_trials(spec, whole, digest),
@@ -69,18 +68,12 @@ def _open_at(rows: Sequence[StepRow], look: int) -> list[str]:
     by_label = {row.variant.label: row for row in rows}
     found: dict[str, None] = {}
     for row in rows:
-        other = by_label.get(_other_label(row))
+        other = by_label.get(row.versus_label or "")
         if other is None or not _is_open(row):
             continue
         if _is_done(row, look) and _is_done(other, look):
             found[row.variant.label] = found[other.variant.label] = None
     return list(found)
-
-
-def _other_label(row: StepRow) -> str:
-    """The variant that the row's effect is taken against."""
-    versus = row.delta_previous.versus if row.delta_previous else ""
-    return variant_label(row.variant.regime, versus)
 
 
 def _is_open(row: StepRow) -> bool:
@@ -90,5 +83,5 @@ def _is_open(row: StepRow) -> bool:
 
 
 def _is_done(row: StepRow, look: int) -> bool:
-    """Whether every trial of this look has ended."""
+    """True if every trial of this look has ended."""
     return set(range(look)) <= set(row.ended)

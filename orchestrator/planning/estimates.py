@@ -1,4 +1,4 @@
-"""What a sweep will cost and what it will be able to show, before it is run. Pure."""
+"""Cost and power of a sweep before it is run. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ class Estimate:
     """Training seconds of these trials, summed. None before any trial is done, unless the spec says what
     the hardware does."""
     basis: str
-    """Where `train_seconds` come from."""
+    """Origin of `train_seconds`, in words."""
     gpu_hours: float | None = None
     """GPU-hours of what is left; None on the CPU."""
     price: float | None = None
@@ -38,11 +38,11 @@ class Estimate:
     detectable_difference: float | None = None
     """Difference that the seeds find with 80 % power, in the metric's unit; None before a spread is known."""
     detectable_range: tuple[float, float] | None = None
-    """The same for the steadiest and the most spread step, with what few seeds leave open."""
+    """Detectable difference of the steadiest and of the most spread step."""
     comparisons: int = 1
     """Largest number of comparisons that the report will test and correct for."""
     detectable_in_stds: float | None = None
-    """The same in units of the spread, which needs no trial; None with a single seed."""
+    """Detectable difference in units of the spread, which needs no trial; None for one seed."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in `plan --json`."""
@@ -82,7 +82,7 @@ def estimate_of(
 
 
 def _flops_left_of(spec: SweepSpec, left: Sequence[KnownTrial], share: float) -> list[float]:
-    """FLOPs of each trial that is left; `share` is what a search's rule leaves of those it judges."""
+    """FLOPs of each trial that is left; `share` of those that a search's rule may stop."""
     return [_flops_left(spec, known) * (share if known.spec.pruning else 1.0) for known in left]
 
 
@@ -112,7 +112,7 @@ def _detectable_in_stds(spec: SweepSpec, comparisons: int) -> float | None:
 
 
 def comparisons_of(spec: SweepSpec, trials: Sequence[TrialSpec]) -> int:
-    """How many comparisons the report's family will have: pairs of variants, each pair once, and averages over cells."""
+    """Size of the report's family: pairs of variants, each pair once, and averages over cells."""
     fingerprints = {trial.variant_label: trial.fingerprint for trial in reversed(trials)}
     designs = [design for design in spec.schema.design if _is_tested(spec, design.name)]
     on_road = has_road(spec.schema.design)

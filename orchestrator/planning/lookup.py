@@ -14,7 +14,7 @@ from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec, Variant
 
 
 class Records(Protocol):
-    """What knows what became of trials; mostly a `Store`."""
+    """Source of the records of trials; mostly a `Store`."""
 
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """The record of a trial; `live_session` is that of a driver that is alive."""

@@ -1,4 +1,4 @@
-"""What is to be done: a spec's trials held against what the store knows. Pure; runs nothing."""
+"""Plan of a sweep: what becomes of each trial, from a snapshot. Pure; runs nothing."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpe
 
 
 class Action(StrEnum):
-    """What becomes of a trial."""
+    """Fate of a trial in the next run."""
 
     NEW = "new"
     """Trained from the beginning."""
@@ -28,7 +28,7 @@ class Action(StrEnum):
     RETRY = "retry"
     """Failed; tried again by `resume`, left alone by `run`."""
     REUSE = "reuse"
-    """The same training is done elsewhere in the store."""
+    """Result of the same training elsewhere in the store."""
     DONE = "done"
     """There is a result."""
 
@@ -61,7 +61,7 @@ class Plan:
     """Every trial of a sweep, in the order of the road."""
 
     spec: SweepSpec
-    """With what is known of its searches."""
+    """Spec with what its searches have found."""
     trials: tuple[PlannedTrial, ...]
     warnings: tuple[SpecWarning, ...]
     later: tuple[TrialSpec, ...] = ()
@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def estimate(self) -> Estimate:
-        """What is left to do costs, and can show; made when it is looked at, for it is what takes longest about a plan."""
+        """Cost of what is left and power of the whole; made on first use, for it takes longest."""
         to_train = (Action.NEW, Action.CONTINUE)
         left = [planned.known for planned in self.trials if planned.action in to_train]
         left += [KnownTrial(trial, TrialRecord(State.PENDING)) for trial in self.later]
@@ -96,7 +96,7 @@ class Plan:
         return sum(planned.action is Action.REUSE for planned in self.trials)
 
     def to_train(self, *, retry_failed: bool) -> list[TrialSpec]:
-        """What `run`, or with `retry_failed` what `resume`, hands to an executor."""
+        """Trials that `run`, or with `retry_failed` `resume`, hands to an executor."""
         actions = {Action.NEW, Action.CONTINUE} | ({Action.RETRY} if retry_failed else set())
         return [planned.trial for planned in self.trials if planned.action in actions]
 
@@ -114,7 +114,7 @@ class Plan:
 
 
 def make_plan(snapshot: Snapshot) -> Plan:
-    """What becomes of each trial; of trials that are the same training, the first is trained."""
+    """Plan of each trial; of those that are the same training the first is trained."""
     planned: list[PlannedTrial] = []
     seen: set[str] = set()
     for known in snapshot.trials:

@@ -25,17 +25,17 @@ class Representative:
     why: str
     """In words, without the trial's name."""
     use_ema: bool = False
-    """Whether its network is the moving average of the weights: the sweep's metric is measured on
+    """True if its network is the moving average of the weights: the sweep's metric is measured on
     that."""
 
 
 def has_network(record: TrialRecord) -> bool:
-    """Whether the trial was trained to the end, to weights that are finite."""
+    """True if the trial was trained to the end, to weights that are finite."""
     return record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
 
 
 def has_networks(spec: SweepSpec) -> bool:
-    """Whether its trials leave networks that we can read; what a user training saves is its business."""
+    """True if its trials leave networks that we can read; what a user training saves is its business."""
     return kind_of(spec.schema.baseline).can.keeps_network
 
 
@@ -48,7 +48,7 @@ def refuse_without_networks(spec: SweepSpec) -> None:
 
 
 def last_step(spec: SweepSpec) -> Variant:
-    """Where the road ends; with several regimes, in the last one. It may wait for a search, and not be known yet."""
+    """Last step of the road, in the last regime; it may wait for a search and not be known yet."""
     return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][
         -1
     ]
@@ -100,7 +100,7 @@ def _chosen(known: KnownTrial, why: str, use_ema: bool) -> Representative:
 
 
 def _count_text(spec: SweepSpec, seeds: int) -> str:
-    """What a choice among seeds goes by."""
+    """Words for what a choice among seeds goes by."""
     metric = spec.schema.metric
     text = f"{counted(seeds, 'seed')} by {metric.name}"
     if metric.epoch == "best":

@@ -35,7 +35,7 @@ _SEEDS_OF_VERSION_0_1 = [1000]
 
 
 class Suggestions:
-    """What was suggested before, a file for each search: a memory and no truth, for without it the same is suggested."""
+    """Points that were suggested before, a file for each search; without it they are the same."""
 
     def __init__(self, folder: Path, *, keeps: bool = False) -> None:
         """`keeps` for the one writer, who holds the sweep's lease."""
@@ -201,7 +201,7 @@ class _Evaluator:
 
 
 def _ending(search: Search, record: TrialRecord) -> str:
-    """What a trial says of its settings: `healthy`, `pruned` or `bad`; or that it is `open`."""
+    """Verdict of a trial on its settings: `healthy`, `pruned`, `bad`, or `open` before it is done."""
     if record.state is not State.DONE:
         return "open"
     if search.is_healthy(record.outcome):
@@ -246,7 +246,7 @@ def _prunings(
 
 
 def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
-    """Of the seed that matters most: one that failed, then one that is not done, then one that says nothing of its settings."""
+    """Outcome of the seed that matters most: one that failed, then one that is not done, then a bad one."""
     failed = [str(record.outcome) for record in records if record.state is State.FAILED]
     waiting = [str(record.state) for record in records if record.state is not State.DONE]
     bad = [str(record.outcome) for record in records if not search.is_healthy(record.outcome)]

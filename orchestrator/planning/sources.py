@@ -32,11 +32,11 @@ class TrialSource(ABC):
     """Part of the sweep that is asked for."""
 
     waits_for_whole_results = False
-    """Whether it asks only when nothing runs, for results that run would change what it asks for."""
+    """True if it asks only when nothing runs: open results would change what it asks for."""
 
     @classmethod
     def grows(cls, spec: SweepSpec) -> bool:
-        """Whether results of this sweep can make it ask for more."""
+        """True if results of this sweep can make it ask for more."""
         return False
 
     def settled(self, spec: SweepSpec, lookup: Lookup) -> SweepSpec:
@@ -60,7 +60,7 @@ class Searches(TrialSource):
 
     @classmethod
     def grows(cls, spec: SweepSpec) -> bool:
-        """Whether the spec has searches."""
+        """True if the spec has searches."""
         return bool(spec.searches)
 
     def settled(self, spec: SweepSpec, lookup: Lookup) -> SweepSpec:
@@ -99,7 +99,7 @@ class AdaptiveSeeds(TrialSource):
 
     @classmethod
     def grows(cls, spec: SweepSpec) -> bool:
-        """Whether the spec has seeds added as needed."""
+        """True if the spec has seeds added as needed."""
         return spec.schema.adaptive is not None
 
     def wanted(self, spec: SweepSpec, lookup: Lookup) -> Asked:
@@ -124,10 +124,10 @@ def sources_of(
 
 
 def grows(spec: SweepSpec) -> bool:
-    """Whether results can ask for trials that the sweep did not have at first."""
+    """True if results can ask for trials that the sweep did not have at first."""
     return any(source.grows(spec) for source in SOURCES)
 
 
 def asks_while_running(spec: SweepSpec) -> bool:
-    """Whether all of its sources may be asked while trials run."""
+    """True if all of its sources may be asked while trials run."""
     return not any(source.waits_for_whole_results for source in SOURCES if source.grows(spec))

@@ -1,4 +1,4 @@
-"""How a sweep stands at this moment, from its files alone: it may be asked while a driver works, and after one died."""
+"""Status of a sweep at this moment, from its files alone: a driver may be at work, or have died."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class SweepStatus:
 
 
 def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
-    """How every trial stands, and which driver is at work."""
+    """Status of every trial, and the driver that is at work."""
     holder = live_holder(store.sweep_path(spec.name))
     session = holder.session if holder else None
     snapshot = survey(spec, store, live_session=session)

@@ -17,7 +17,7 @@ Digest = Callable[[DataConfig | UserData | None], str]
 Asked = Mapping[str, Sequence[TrialSpec]]
 """Trials by the label of the variant that they are for."""
 _NOT_KNOWN_YET = Pruning("", "max", {})
-"""What stops a trial early whose generation is still to come."""
+"""Placeholder for the rule that stops a trial early whose generation is still to come."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Choice:
         _check_choice("seed", self.seeds, seeds)
 
     def has(self, variant: Variant) -> bool:
-        """Whether the variant is asked for."""
+        """True if the variant is asked for."""
         return not self.only or variant.name in self.only
 
     def seeds_of(self, seeds: Sequence[int]) -> list[int]:
-        """Those of `seeds` that are asked for."""
+        """Part of `seeds` that is asked for."""
         return [seed for seed in seeds if not self.seeds or seed in self.seeds]
 
     def has_search(self, search: Search, spec: SweepSpec) -> bool:
-        """Whether a step that is asked for needs what the search finds; its seeds are its own."""
+        """True if a step that is asked for needs what the search finds; its seeds are its own."""
         return not self.only or any(
             variant.name in self.only and search.is_needed_by(variant) for variant in spec.road
         )
@@ -89,7 +89,7 @@ def in_order(spec: SweepSpec, asked: Sequence[Asked]) -> list[TrialSpec]:
 
 
 def search_trials(spec: SweepSpec, choice: Choice) -> dict[str, list[TrialSpec]]:
-    """What the searches of the spec try now."""
+    """Points that the searches of the spec try now."""
     asked: dict[str, list[TrialSpec]] = {}
     for search in spec.searches:
         if choice.has_search(search, spec):
@@ -186,7 +186,7 @@ def trials_with(
 
 
 def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> RuntimeConfig:
-    """With what the spec leaves to the resources: a process for each GPU, and a thread for each core.
+    """Runtime with what the spec leaves to the resources: a process per GPU, a thread per core.
 
     A user training is one process, whatever it makes of its GPUs.
     """

@@ -137,14 +137,14 @@ class Store:
         return {}
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:
-        """Where the trial's files are, or will be."""
+        """Directory of the trial's files, which may not be there yet."""
         trials = self._trials.get(trial.sweep)
         if trials is None:
             trials = self._trials[trial.sweep] = self.root / trial.sweep / "trials"
         return TrialDirectory(trials / trial.directory_name)
 
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
-        """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
+        """Record of the trial: of its own files, or of the same training anywhere in the store."""
         own = self.directory(trial)
         try:
             if done := self._record_of_done(trial, own):
@@ -194,7 +194,7 @@ class Store:
         return found
 
     def _directories(self) -> dict[str, list[Path]]:
-        """Those of all trials, by the first digits of their fingerprint. Listed once: a driver knows its own trials itself."""
+        """Directories of all trials by the first digits of their fingerprint, listed once."""
         if self._listed is not None:
             return self._listed
         self._looked_at = self._ages()
@@ -226,7 +226,7 @@ def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
 
 
 def _is_of(done: TrialRecord, trial: TrialSpec) -> bool:
-    """Whether the result in the trial's folder, whose name has the first digits alone, is the trial's."""
+    """True if the result in the trial's folder, whose name has the first digits alone, is the trial's."""
     result = done.result or {}
     return bool(result.get("fingerprint", trial.fingerprint) == trial.fingerprint)
 

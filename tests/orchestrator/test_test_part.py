@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented import digest, records, snapshot_of, spec_of
+from invented import digest, lookup_of, records, snapshot_of, spec_of
 
 from orchestrator.analysis.family import Rules
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
@@ -138,7 +138,7 @@ def test_added_seeds_go_by_validation(tmp_path: Path, monkeypatch: pytest.Monkey
     path = with_test(tmp_path, METRIC + BODY).path
     path.write_text(path.read_text().replace("[0, 1, 2]", "{start: 3, max: 6}"))
     spec = load_spec(path)
-    adaptive.more_seeds(spec, digest, measured)
+    adaptive.more_seeds(spec, lookup_of(spec, measured))
     assert set(seen) == {"val/acc1"}
     assert "chosen-on-report-images" not in codes(spec)
 
