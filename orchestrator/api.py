@@ -6,9 +6,9 @@ Nothing here prints or ends the process: results are values, and errors are thos
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.snapshot import Snapshot
@@ -22,7 +22,8 @@ from orchestrator.driver import (
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
-from orchestrator.executors import Executor, executor_kind
+from orchestrator.executors import EXECUTORS, Executor
+from orchestrator.measuring import Measured, measure_sweep
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus, status_of
@@ -34,6 +35,9 @@ from orchestrator.tracking import default_tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
 def load(path: str | Path, store: str | Path = "runs") -> "Sweep":
@@ -82,7 +86,7 @@ class Sweep:
         """
         return plan_sweep(self.spec, self.store, only, seeds)
 
-    def run(
+    def run(  # noqa: PLR0913  keywords, each of them optional
         self,
         executor: str | Executor = "ray",
         *,
@@ -90,6 +94,7 @@ class Sweep:
         tracking: str | bool = True,
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
         """Train what is missing, and say how it ended; the same call again goes on.
@@ -98,15 +103,32 @@ class Sweep:
         or one of yours.
         `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
         the store, False for no view at all. `view` is called back while trials run, by default
-        nobody is. Trials that failed are no exception here: see `Ending.has_failures`.
+        nobody is. Trials that failed are no exception here: see `Ending.has_failures`. After
+        `max_failures` of them nothing more is started; by default, where the first trials of
+        several variants all fail of one cause; 0 goes on in any case: see `Ending.stopped`.
 
         Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM once every checkpoint is
         saved; `SweepInUse` where another driver is at this sweep; `StoreError`; `ClusterError`.
         """
         job = self._job(executor, address, tracking, only, seeds)
-        return _finished(run_sweep(job, view))
+        return _run(replace(job, max_failures=max_failures), view)
 
-    def resume(
+    def resume(  # noqa: PLR0913
+        self,
+        executor: str | Executor = "ray",
+        *,
+        address: str | None = None,
+        tracking: str | bool = True,
+        only: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+        max_failures: int | None = None,
+        view: RunView | None = None,
+    ) -> Ending:
+        """Train what is missing, as `run` does, and train again what failed."""
+        job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
+        return _run(replace(job, max_failures=max_failures), view)
+
+    def measure(
         self,
         executor: str | Executor = "ray",
         *,
@@ -115,10 +137,14 @@ class Sweep:
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
         view: RunView | None = None,
-    ) -> Ending:
-        """Train what is missing, as `run` does, and train again what failed."""
+    ) -> Measured:
+        """Measure finished networks as the spec's `measure` asks, without training.
+
+        Takes what the store lacks, and tries again what failed. Raises what `run` does, and
+        `UsageError` where the spec asks for no measure.
+        """
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
-        return _finished(run_sweep(job, view))
+        return _finished(measure_sweep(job, view))
 
     def look(self) -> Snapshot:
         """Every trial with its settings and its record, as the store has it now.
@@ -165,7 +191,7 @@ class Sweep:
     ) -> Job:
         trains_elsewhere = True
         if isinstance(executor, str):
-            kind = executor_kind(executor)
+            kind = EXECUTORS.get(executor)
             executor, trains_elsewhere = kind.create(address), kind.trains_elsewhere
         return Job(
             spec=self.spec,
@@ -254,7 +280,15 @@ def _store_at(path: str | Path) -> Store:
     return Store(Path(path).expanduser().resolve())
 
 
-def _finished(ending: Ending) -> Ending:
+def _run(job: Job, view: RunView | None) -> Ending:
+    """Train, and then measure the networks that are finished. Raises `Interrupted`."""
+    ending = _finished(run_sweep(job, view))
+    if job.spec.schema.measure:
+        _finished(measure_sweep(job, view))
+    return ending
+
+
+def _finished(ending: AnyEnding) -> AnyEnding:
     """The ending of a run that nobody interrupted. Raises `Interrupted`."""
     if ending.interrupted:
         raise Interrupted("interrupted; every checkpoint is saved, and the same call goes on")

@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from orchestrator.planning.causes import CauseGroup, grouped_causes
 from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
+from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.store import Store
-from orchestrator.trial import KnownTrial, Outcome
+from orchestrator.store.trial_directory import TrialDirectory
+from orchestrator.trial import KnownTrial, Outcome, State
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,19 @@ class SweepStatus:
     holder: LeaseHolder | None
     """The driver at work; None where none is alive."""
     run_ids: Mapping[str, str]
+    silent: Mapping[str, float] = field(default_factory=dict)
+    """Seconds without a sign of life, of running trials by name, where that is long for them."""
 
     @property
     def outcomes(self) -> Mapping[str, int]:
         """Number of trials by outcome where they are over, and by state where not."""
         return Counter(known.record.standing for known in self.trials)
+
+    @property
+    def causes(self) -> list[CauseGroup]:
+        """Why trials have failed, each cause once."""
+        failed = [known for known in self.trials if known.record.state is State.FAILED]
+        return grouped_causes({known.spec.name: known.record.cause or "" for known in failed})
 
     @property
     def seconds_left(self) -> float | None:
@@ -50,6 +62,9 @@ class SweepStatus:
             "sweep": self.sweep,
             "outcomes": dict(self.outcomes),
             "trials": [self._trial_to_json(known) for known in self.trials],
+            "causes": [
+                {"cause": group.cause, "trials": list(group.trials)} for group in self.causes
+            ],
             "driver": {"host": self.holder.host, "pid": self.holder.pid} if self.holder else None,
             "train_seconds_left": self.seconds_left,
         }
@@ -63,6 +78,7 @@ class SweepStatus:
             "attempts": record.attempts,
             "cause": record.cause,
             "iteration": record.iteration,
+            "silent_seconds": self.silent.get(trial.name),
             "hosts": list(record.hosts),
             "mlflow_run_id": self.run_ids.get(run_key(trial)),
         }
@@ -73,4 +89,17 @@ def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     holder = live_holder(store.sweep_path(spec.name))
     session = holder.session if holder else None
     snapshot = survey(spec, store, live_session=session)
-    return SweepStatus(spec.name, snapshot.trials, holder, mlflow_run_ids(store, spec.name))
+    run_ids = mlflow_run_ids(store, spec.name)
+    return SweepStatus(spec.name, snapshot.trials, holder, run_ids, _silent(snapshot.trials))
+
+
+def _silent(trials: Sequence[KnownTrial]) -> dict[str, float]:
+    """Seconds without a sign of life, of running trials by name, where that is long for them."""
+    silent = {}
+    for known in trials:
+        if known.record.state is State.RUNNING:
+            directory = TrialDirectory(Path(known.record.path))
+            seconds = silent_seconds(directory)
+            if is_unusual(directory, seconds):
+                silent[known.spec.name] = seconds
+    return silent
