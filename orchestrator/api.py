@@ -6,8 +6,7 @@ Nothing here prints or ends the process: results are values, and errors are thos
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -23,7 +22,7 @@ from orchestrator.driver import (
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
-from orchestrator.executors import Executor
+from orchestrator.executors import EXECUTORS, Executor
 from orchestrator.measuring import Measured, measure_sweep
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
@@ -66,28 +65,6 @@ def spec_path_of(reference: str, store: Store) -> Path:
     return store.spec_path(reference)
 
 
-def executor_named(name: str, address: str | None = None) -> Executor:
-    """The executor of that name: `local`, or `ray` on this machine or on the cluster at `address`.
-
-    Raises `UsageError` where there is none, or where Ray is not installed.
-    """
-    if name == "local":
-        from orchestrator.executors.local import run_locally
-
-        if address is not None:
-            names = "--address names a Ray cluster, but --executor local uses none"
-            raise UsageError(f"{names}; leave one of them out")
-        return run_locally
-    if name != "ray":
-        raise UsageError(f"there is no executor '{name}'; allowed: local, ray")
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        hint = "install it, or add --executor local"
-        raise UsageError(f"Ray is not installed ({error}); {hint}") from error
-    return partial(run_on_ray, address=address)
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A spec and the store that its results are in."""
@@ -108,7 +85,7 @@ class Sweep:
         """
         return plan_sweep(self.spec, self.store, only, seeds)
 
-    def run(
+    def run(  # noqa: PLR0913  keywords, each of them optional
         self,
         executor: str | Executor = "ray",
         *,
@@ -116,6 +93,7 @@ class Sweep:
         tracking: str | bool = True,
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
         """Train what is missing, and say how it ended; the same call again goes on.
@@ -123,14 +101,17 @@ class Sweep:
         `executor` is `ray`, on this machine or the cluster at `address`, `local`, or one of yours.
         `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
         the store, False for no view at all. `view` is called back while trials run, by default
-        nobody is. Trials that failed are no exception here: see `Ending.has_failures`.
+        nobody is. Trials that failed are no exception here: see `Ending.has_failures`. After
+        `max_failures` of them nothing more is started; by default, where the first trials of
+        several variants all fail of one cause; 0 goes on in any case: see `Ending.stopped`.
 
         Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM once every checkpoint is
         saved; `SweepInUse` where another driver is at this sweep; `StoreError`; `ClusterError`.
         """
-        return _run(self._job(executor, address, tracking, only, seeds), view)
+        job = self._job(executor, address, tracking, only, seeds)
+        return _run(replace(job, max_failures=max_failures), view)
 
-    def resume(
+    def resume(  # noqa: PLR0913
         self,
         executor: str | Executor = "ray",
         *,
@@ -138,10 +119,12 @@ class Sweep:
         tracking: str | bool = True,
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
         """As `run`, and train again what failed."""
-        return _run(self._job(executor, address, tracking, only, seeds, retry_failed=True), view)
+        job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
+        return _run(replace(job, max_failures=max_failures), view)
 
     def measure(
         self,
@@ -197,16 +180,19 @@ class Sweep:
         *,
         retry_failed: bool = False,
     ) -> Job:
-        chosen = executor_named(executor, address) if isinstance(executor, str) else executor
+        elsewhere = False
+        if isinstance(executor, str):
+            kind = EXECUTORS.get(executor)
+            executor, elsewhere = kind.create(address), kind.trains_elsewhere
         return Job(
             spec=self.spec,
             store=self.store,
-            executor=chosen,
+            executor=executor,
             tracking_uri=self._tracking_uri(tracking),
             retry_failed=retry_failed,
             only=only,
             seeds=seeds,
-            trains_elsewhere=executor == "ray",
+            trains_elsewhere=elsewhere,
         )
 
     def _tracking_uri(self, tracking: str | bool) -> str | None:

@@ -29,6 +29,7 @@ from orchestrator.planning.representative import (
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.planning.status import SweepStatus, status_of
 from orchestrator.pruning import Pruning
+from orchestrator.running.failures import FailureWatch
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -55,6 +56,9 @@ class Job:
     retry_failed: bool = False
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
+    max_failures: int | None = None
+    """Failures after which nothing more is started; 0 for however many. None stops where the first trials of several variants
+    all fail of one cause."""
     trains_elsewhere: bool = False
     """Whether no trial trains in this process."""
 
@@ -66,6 +70,8 @@ class Ending:
     plan: Plan
     """Made afresh at the end."""
     interrupted: bool
+    stopped: str | None = None
+    """Why trials were left although nobody interrupted: too many failures, or all of one cause."""
 
     @property
     def has_failures(self) -> bool:
@@ -288,6 +294,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     known = known_sweep(spec, store, job.only, job.seeds)
     store.prepare(spec.name)
     interrupted = threading.Event()
+    stopped = None
     with ExitStack() as stack:
         # takes seconds where another host was at it
         with view.waiting("making sure that nobody else is at this sweep"):
@@ -305,14 +312,17 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
                 view.training(plan, store, lease.session, retry_failed=job.retry_failed)
             )
             growth = _Growth(job, view, mirror)
-            queue = _queue_of(
-                job, todo, lease.session, growth, [mirror, view] if mirror else [view]
-            )
+            observers: list[Observer] = [mirror, view] if mirror else [view]
+            queue = _queue_of(job, todo, lease.session, growth, observers)
+            failures = FailureWatch(queue, job.max_failures)
+            observers.append(failures)
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
-    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set())
+            stopped = failures.reason
+    ending = plan_sweep(spec, store, job.only, job.seeds)
+    return Ending(ending, interrupted.is_set(), stopped)
 
 
 def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:

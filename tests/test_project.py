@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
-NOUNS = "errors text trial fingerprint metrics pruning"
+NOUNS = "errors plugins text trial fingerprint metrics pruning"
 MAY_IMPORT = {
     "stats": NOUNS,
     "spec": f"{NOUNS} stats",
@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "measuring": f"{NOUNS} spec store planning running executors driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
+    "smoke": f"{NOUNS} spec store planning running executors driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
-    "measuring api",
+    "measuring api smoke",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
@@ -54,6 +55,7 @@ ONLY_IMPORTED_BY = {
 SETTINGS = {
     "illama.config",
     "illama.config.imports",
+    "illama.config.settings",
     "illama.cost",
     "illama.data.datasets",
     "illama.measures",

@@ -16,8 +16,9 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import measuring, training, views
+from orchestrator.cli import measuring, training, trials, views
 from orchestrator.cli.options import (
+    JsonOption,
     MetricOption,
     ModeOption,
     OnlyOption,
@@ -60,9 +61,6 @@ class CompareFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     MD = "md"
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
 
 
 def _say_version(wanted: bool) -> None:
@@ -190,6 +188,9 @@ def compare(
         out.print(sides.comparison_table(compared))
 
 
+app.command()(trials.logs)
+app.command()(trials.show)
+app.command()(trials.debug)
 app.command()(measuring.measure)
 app.command()(views.sync)
 app.command()(views.register)

@@ -17,12 +17,12 @@ from orchestrator.cli.options import (
     print_roadmap,
     seeds_in,
 )
-from orchestrator.cli.training import AddressOption, ExecutorName, ExecutorOption, NoTrackingOption
+from orchestrator.cli.training import AddressOption, ExecutorOption, NoTrackingOption
 
 
 def measure(
     spec: ReferenceArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
+    executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
@@ -38,7 +38,7 @@ def measure(
     sweep = Sweep(load_sweep(spec, store), open_store(store))
     try:
         ending = sweep.measure(
-            executor.value,
+            executor,
             address=address,
             tracking=False if no_tracking else tracking_uri or True,
             only=only or [],

@@ -8,6 +8,7 @@ from rich.text import Text
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
+from orchestrator.planning.causes import grouped_causes
 from orchestrator.report import WIDTH
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.formats import Layout
@@ -36,7 +37,7 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
     """The road, the other designs, the causes of what went wrong, and how to read it."""
     lines, styles = [cells(roadmap, row) for row in roadmap.rows], list(map(_style, roadmap.rows))
     table = FittedTable(f"Roadmap of {roadmap.sweep}", columns(roadmap), lines, styles)
-    causes = [Text(f"{trial}: {cause}", style="red") for trial, cause in roadmap.causes.items()]
+    causes = [Text(str(group), style="red") for group in grouped_causes(roadmap.causes)]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]
     if roadmap.regimes:

@@ -72,6 +72,8 @@ class TrialQueue:
         self._stopping = threading.Event()
         self._claims = Claims(store.root, session)
         self._is_new = True
+        self.order: Callable[[TrialSpec], int] | None = None
+        """What comes before the order of the road: lower first."""
         self.running: dict[str, TrialSpec] = {}
         """By fingerprint."""
 
@@ -112,7 +114,9 @@ class TrialQueue:
         if self._stopping.is_set() or len(self.running) == self._max_concurrent:
             return None
         self._refill()
-        for trial in [trial for trial in self._waiting if fits(trial.resources)]:
+        for trial in sorted(self._waiting, key=self.order) if self.order else tuple(self._waiting):
+            if not fits(trial.resources):
+                continue
             try:
                 if self._is_ready(trial):
                     return self._handed_out(trial)
