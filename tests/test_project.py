@@ -41,7 +41,7 @@ ONLY_IMPORTED_BY = {
     },
     "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
-    "matplotlib": {"orchestrator.report.picture"},
+    "matplotlib": {f"orchestrator.report.{name}" for name in ("picture", "panel", "lettering")},
 }
 
 SETTINGS = {

@@ -35,7 +35,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import write_output
 from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
-from orchestrator.report.formats import FORMATS, format_of_ending, render
+from orchestrator.report.formats import FORMATS, Layout, format_of_ending, render
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
@@ -138,6 +138,12 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="A file instead of the terminal.")
     ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width", min=2.0, max=40.0, help="Inches of a figure (svg, png, pdf); default 9."
+        ),
+    ] = None,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
@@ -152,7 +158,7 @@ def report(
     if form == "table" and output is None:
         print_roadmap(roadmap)
         return
-    content = render(roadmap, form)
+    content = render(roadmap, form, Layout(width=width))
     if output is None:
         sys.stdout.buffer.write(
             content

@@ -46,7 +46,7 @@ OPTIONS = {
         "--seeds",
     },
     "status": {"--store", "--json"},
-    "report": {"--store", "--format", "--output", "--metric", "--mode"},
+    "report": {"--store", "--format", "--output", "--width", "--metric", "--mode"},
     "compare": {"--store", "--format", "--metric", "--mode"},
     "sync": {"--store", "--tracking-uri", "--keep-deleted"},
     "register": {"--store", "--tracking-uri", "--step", "--seed", "--name"},
