@@ -21,7 +21,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from rich.console import Console
 from storm import (
     LOCAL,
     command,
@@ -116,7 +115,7 @@ def _report(spec: SweepSpec, store: Store, scratch: Path) -> int:
 
 
 def _run(spec: SweepSpec, store: Store, scratch: Path) -> int:
-    ending = run_sweep(Job(spec, store, run_locally, tracking_uri=None), Console())
+    ending = run_sweep(Job(spec, store, run_locally, tracking_uri=None))
     return int(ending.has_failures)
 
 
@@ -132,7 +131,7 @@ class Found(NamedTuple):
     names_a_file: bool
 
 
-def look(
+def look(  # noqa: C901  one case, told from its start to its end
     scratch: Path, spec: SweepSpec, store: Path, expected: Mapping[str, Mapping[str, float]]
 ) -> Found:
     """All commands on a damaged store: what each does, without reading the command line and the spec again."""

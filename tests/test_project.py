@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
-NOUNS = "errors text trial fingerprint metrics pruning"
+NOUNS = "errors plugins text trial fingerprint metrics pruning"
 MAY_IMPORT = {
     "stats": NOUNS,
     "spec": f"{NOUNS} stats",
@@ -26,29 +26,42 @@ MAY_IMPORT = {
     "report": f"{NOUNS} stats spec store analysis planning",
     "running": f"{NOUNS} store planning",
     "executors": f"{NOUNS} store planning running",
-    "tracking": f"{NOUNS} spec store analysis planning report",
+    "tracking": f"{NOUNS} spec store analysis planning report running",
     "exports": f"{NOUNS} spec store tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
-    "cli": f"{NOUNS} spec store analysis planning report executors tracking exports driver",
+    "measuring": f"{NOUNS} spec store planning running executors driver",
+    "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
+    "measuring",
+    "smoke": f"{NOUNS} spec store planning running executors driver",
+    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
+    "measuring api smoke",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
 
 ONLY_IMPORTED_BY = {
-    "ray": {f"orchestrator.executors.ray.{name}" for name in ("tune", "cluster", "actors", "span")},
+    "ray": {
+        f"orchestrator.executors.ray.{name}"
+        for name in ("tune", "cluster", "actors", "span", "internals")
+    },
     "mlflow": {
         f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
     },
     "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
-    "matplotlib": {f"orchestrator.report.{name}" for name in ("picture", "panel", "lettering")},
+    "matplotlib": {
+        *(f"orchestrator.report.{name}" for name in ("picture", "panel", "lettering")),
+        "illama.measures.pictures",
+    },
 }
 
 SETTINGS = {
     "illama.config",
     "illama.config.imports",
+    "illama.config.settings",
     "illama.cost",
     "illama.data.datasets",
+    "illama.measures",
     "illama.sealed",
     "illama.weights.initial",
 }
@@ -61,7 +74,7 @@ LIGHT = (
         for name in ("config", "cost", "data.datasets", "weights.initial", "schedules")
     ),
 )
-LIGHT += ("orchestrator.cli.app", "orchestrator.driver")
+LIGHT += ("orchestrator", "orchestrator.api", "orchestrator.cli.app", "orchestrator.driver")
 """Imported by `plan` and `--help`, which answer at once."""
 
 
@@ -164,6 +177,7 @@ def test_illama_knows_nothing_of_orchestration() -> None:
 def test_only_the_worker_and_the_export_of_networks_know_torch() -> None:
     for name in modules():
         if name.startswith("orchestrator") and name not in (
+            "orchestrator.running.measuring",
             "orchestrator.running.worker",
             "orchestrator.tracking.models",
         ):
@@ -274,7 +288,7 @@ def test_the_readme_names_only_commands_and_options_that_exist() -> None:
 def _texts() -> Iterator[Path]:
     for folder in (*PACKAGES, "tests", "sweeps", "docs", "benchmarks", ".ci"):
         yield from (ROOT / folder).rglob("*")
-    yield from ROOT.glob("*")
+    yield from (path for path in ROOT.glob("*") if path.name != ".git")  # a file, in a worktree
 
 
 def test_nothing_speaks_of_the_machine_that_it_was_written_on() -> None:

@@ -5,44 +5,44 @@ Knows no torch, so that reading a configuration costs nothing.
 
 from illama.config.configuration import (
     NUMERICS_VERSION,
-    AnyConfig,
     Config,
-    ForeignConfig,
-    foreign_function,
-    numerics_version,
-    resolve,
-    schema_of,
+    user_function,
 )
 from illama.config.data import DataConfig
-from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
-from illama.config.imports import ForeignError
+from illama.config.functions import TrainingFunction, UserData, UserModel
+from illama.config.imports import UserCodeError
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings, explain
 from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig
+from illama.config.user_training import UserTraining
+from illama.config.workload import Capabilities, Workload
+from illama.config.workloads import kind_of, read_workload, resolve, schema_of
 
 __all__ = [
     "NUMERICS_VERSION",
     "PRESETS",
-    "AnyConfig",
+    "Capabilities",
     "Config",
     "DataConfig",
-    "ForeignConfig",
-    "ForeignData",
-    "ForeignError",
-    "ForeignModel",
-    "ForeignTraining",
     "InitConfig",
     "ModelConfig",
     "RuntimeConfig",
     "Settings",
     "SoftMaskConfig",
     "TrainConfig",
+    "TrainingFunction",
+    "UserCodeError",
+    "UserData",
+    "UserModel",
+    "UserTraining",
+    "Workload",
     "data_directory",
     "explain",
-    "foreign_function",
-    "numerics_version",
+    "kind_of",
+    "read_workload",
     "resolve",
     "schema_of",
+    "user_function",
     "with_preset",
 ]

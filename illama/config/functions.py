@@ -1,11 +1,11 @@
-"""Models, data and trainings that others wrote: a function named `module:function`, its keyword parameters as settings.
+"""Models, data and trainings by users' functions: a function named `module:function`, its keyword parameters as settings.
 
     model: {name: "mixer:create_mixer", depth: 4}      returns a network from images (B, channels, height, width) to logits
     data: {name: "shapes:load", size: 12}              returns train_images, train_labels, val_images, val_labels
     train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
 
 What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
-and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. `illama.config.networks` builds the
+and kept in `UserModel`, `UserData` and `TrainingFunction`. `illama.config.networks` builds the
 networks, `illama.training.user_training` runs a training.
 """
 
@@ -21,38 +21,65 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PydanticUserError, TypeA
 from pydantic_core import PydanticSerializationError
 
 from illama.config.imports import (
-    ForeignError,
+    UserCodeError,
     blaming,
     function_of,
     identity_of,
     offered,
 )
+from illama.config.script_arguments import (
+    fields_of,
+    is_dict_config,
+    namespace_of,
+    namespace_parameter,
+    open_section,
+    parser_beside,
+    to_container,
+    to_dict_config,
+)
+from illama.config.sections import as_section
 from illama.config.settings import Settings, is_finite
 
 if TYPE_CHECKING:
     from illama.dataset import Dataset
 
-_ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "illama.trainings"}
+_ENTRY_POINTS = {
+    "model": "illama.models",
+    "data": "illama.datasets",
+    "train": "illama.trainings",
+    "measure": "illama.measures",
+}
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
     "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+    "measure": ("network", "data", "device", "seed"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
 
 
-class ForeignModel(Settings):
-    """A network that a function of somebody else builds."""
+class _Named(Settings):
+    """A user's function and its settings."""
 
     name: str
-    """As the spec has it: `module:function`, or what an installed package offers under the entry point `illama.models`."""
+    """As the spec has it: `module:function`, or the name that an installed package offers under the
+    entry point `illama.models`, `illama.datasets` or `illama.trainings`."""
     function: str
     """`module:function`."""
-    code: str
-    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
     options: dict[str, Any]
     """Every setting of the function, defaults included."""
+
+    def written(self, name: str) -> Any:
+        """Option of that name, beside which a spec writes only the function's."""
+        return self.name if name == "name" else self.options.get(name)
+
+
+class UserModel(_Named):
+    """A network that a user's function builds."""
+
+    code: str
+    """Identity of the code; see `illama.config.imports.identity_of`."""
     params: NonNegativeInt
     """Parameters."""
     macs: NonNegativeInt
@@ -62,6 +89,9 @@ class ForeignModel(Settings):
     undecayed: tuple[str, ...] = ()
     """Parameters that weight decay left alone by their name alone from numerics version 4 on
     (`illama.config.networks.kept_from_decay`)."""
+
+    offers: tuple[str, ...] = ()
+    """Methods that it has, of those that a measure may need."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -74,15 +104,9 @@ class ForeignModel(Settings):
         return int(self.options["img_size"])
 
 
-class ForeignData(Settings):
-    """Images that a function of somebody else loads."""
+class UserData(_Named):
+    """Images that a user's function loads."""
 
-    name: str
-    """As the spec has it; the entry point is `illama.datasets`."""
-    function: str
-    """`module:function`."""
-    options: dict[str, Any]
-    """Every setting of the function, defaults included."""
     content: str
     """Digest of the images and labels: they are the data's identity, however they were loaded."""
     shape: tuple[int, int, int]
@@ -95,17 +119,11 @@ class ForeignData(Settings):
         return hash(self.content)
 
 
-class ForeignTraining(Settings):
-    """A training that a function of somebody else does."""
+class TrainingFunction(_Named):
+    """A user's function that trains."""
 
-    name: str
-    """As the spec has it; the entry point is `illama.trainings`."""
-    function: str
-    """`module:function`."""
     code: str
-    """As of a model."""
-    options: dict[str, Any]
-    """As of a model."""
+    """Identity of the code, as of a model."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -115,13 +133,17 @@ class ForeignTraining(Settings):
     @property
     def length(self) -> int | None:
         """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
-        known = (self.options.get(name) for name in ("iterations", "epochs"))
-        return next((length for length in known if type(length) is int and length > 0), None)
+        return _length_in(self.options)
 
-    @property
-    def epochs(self) -> int:
-        """What its progress is measured by: its length, or the whole of it."""
-        return self.length or 1
+
+def _length_in(options: Mapping[str, Any]) -> int | None:
+    """Iterations or epochs that options say, else those that the first section of them says."""
+    for name in ("iterations", "epochs"):
+        length = options.get(name)
+        if type(length) is int and length > 0:
+            return length
+    sections = (_length_in(value) for value in options.values() if isinstance(value, Mapping))
+    return next((length for length in sections if length is not None), None)
 
 
 def function_behind(
@@ -136,7 +158,7 @@ def function_behind(
 def settings_of(group: str, function: str) -> type[Settings]:
     """The function's keyword parameters as settings, with their types and defaults; those that YAML cannot write are left out.
 
-    Raises `ForeignError` where it cannot be imported, or needs what no setting can give.
+    Raises `UserCodeError` where it cannot be imported, or needs what no setting can give.
     """
     return _settings_of(group, function, function_of(function))
 
@@ -146,8 +168,14 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
     with blaming(f"the signature of {target}"):
         parameters = inspect.signature(function, eval_str=True).parameters.values()
     fields: dict[str, Any] = {"name_": (str, Field(alias="name"))}
+    namespace = namespace_parameter(function) if group == "train" else None
+    parser = parser_beside(function) if namespace else None
     for index, parameter in enumerate(parameters):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if parameter.name == namespace:
+            arguments = fields_of(parser) if parser else ()
+            fields |= {f"argument_{i}": field for i, (_, field) in enumerate(arguments)}
             continue
         is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in (
             "name",
@@ -159,10 +187,11 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
                 field  # the alias is the name: no name of theirs can shadow one of pydantic's
             )
         elif parameter.default is parameter.empty and parameter.name not in GIVEN[group]:
-            raise ForeignError(
+            raise UserCodeError(
                 f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
             )
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    open_ended = open_ended or (namespace is not None and parser is None)
 
     class Options(Settings):
         model_config = ConfigDict(
@@ -178,6 +207,9 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
 def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
     """Type and default; none where it cannot stand in a spec."""
     default, kind = parameter.default, parameter.annotation
+    if is_dict_config(kind):
+        default = default if default is parameter.empty else to_container(default)
+        kind = open_section(default)
     if kind is parameter.empty:
         kind = type(default) if isinstance(default, bool | int | float | str) else Any
     if default is None:
@@ -188,17 +220,18 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
             adapter.dump_python(default, mode="json", warnings=False)
     except (PydanticUserError, PydanticSerializationError):
         return None
+    kind = as_section(kind, default)
     return kind, Field(default=... if default is parameter.empty else default, alias=parameter.name)
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `ForeignError`."""
+    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `UserCodeError`."""
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
     del options["name"]
     defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
     for name in [name for name, value in options.items() if not is_finite(value)]:
         if name not in defaults:
-            raise ForeignError(f"'{name}' has a part that is not finite by default: set it, too")
+            raise UserCodeError(f"'{name}' has a part that is not finite by default: set it, too")
         del options[name]
     return options
 
@@ -212,20 +245,35 @@ def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[
         for name, field in fields.items()
         if field.alias != "name"
     }
-    return values | (checked.model_extra or {})
+    values |= checked.model_extra or {}
+    return _as_taken(function_of(function), values) if group == "train" else values
+
+
+def _as_taken(function: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those that the function takes in one object put into that: `args`, a `DictConfig`."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    for name, parameter in parameters.items():
+        if name in values and is_dict_config(parameter.annotation):
+            values[name] = to_dict_config(values[name])
+    namespace = namespace_parameter(function)
+    if namespace is None:
+        return values
+    own = {name: value for name, value in values.items() if name in parameters}
+    others = {name: value for name, value in values.items() if name not in parameters}
+    return {**own, namespace: namespace_of(parser_beside(function), others)}
 
 
 def described_data(
     name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None
-) -> ForeignData:
-    """Load the images once to see what they are. Raises `ForeignError`."""
+) -> UserData:
+    """Load the images once to see what they are. Raises `UserCodeError`."""
     found = _described(function, identity_of(function), json.dumps(options), data_dir)
-    return ForeignData(name=name, function=function, options=dict(options), **found)
+    return UserData(name=name, function=function, options=dict(options), **found)
 
 
 @cache
 def _described(function: str, code: str, options: str, data_dir: Path | None) -> Mapping[str, Any]:
-    """What `ForeignData` says of the images themselves."""
+    """What `UserData` says of the images themselves."""
     with blaming(function):
         data = _loaded(function, json.loads(options), data_dir)
     return {
@@ -236,11 +284,11 @@ def _described(function: str, code: str, options: str, data_dir: Path | None) ->
     }
 
 
-def load_images(data: ForeignData, data_dir: Path | None) -> "Dataset":
-    """The images again. Raises `ForeignError` where they are not those that the sweep was planned with."""
+def load_images(data: UserData, data_dir: Path | None) -> "Dataset":
+    """The images again. Raises `UserCodeError` where they are not those that the sweep was planned with."""
     found = _loaded(data.function, data.options, data_dir)
     if found.digest != data.content:
-        raise ForeignError(
+        raise UserCodeError(
             f"{data.function} gave other images or labels than when the sweep was planned; it must give the same ones each time: "
             "draw from a generator with a fixed seed, and plan again where its files or code have changed"
         )
@@ -258,7 +306,7 @@ def _loaded(function: str, options: Mapping[str, Any], data_dir: Path | None) ->
     try:
         return checked(found)
     except ValueError as error:
-        raise ForeignError(f"{function} {error}") from error
+        raise UserCodeError(f"{function} {error}") from error
 
 
 def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
@@ -278,7 +326,7 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
 
     Of an image folder the network's option `img_size` says how large its images are cut.
 
-    Raises `ForeignError` for data that take their shape from a network of ours.
+    Raises `UserCodeError` for data that take their shape from a network of ours.
     """
     if data == "image_folder" and isinstance(size := options.get("img_size"), int):
         return (3, size, size), None
@@ -288,19 +336,19 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
             if data == "image_folder"
             else "settings that only the built-in networks have"
         )
-        raise ForeignError(
+        raise UserCodeError(
             f"data {data} takes the size of its images from {needs}, which this function has not"
         )
     return _SHAPES[data]
 
 
-def described_training(name: str, function: str, options: Mapping[str, Any]) -> ForeignTraining:
-    """Without running it. Raises `ForeignError`."""
+def described_training(name: str, function: str, options: Mapping[str, Any]) -> TrainingFunction:
+    """Without running it. Raises `UserCodeError`."""
     found = function_of(function)
     if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
-        raise ForeignError(
+        raise UserCodeError(
             f"{function} is a generator or a coroutine; it must be a function that returns its final metrics"
         )
-    return ForeignTraining(
+    return TrainingFunction(
         name=name, function=function, code=identity_of(function), options=dict(options)
     )

@@ -1,4 +1,4 @@
-"""A training that a function of somebody else does: what it is given, and what is made of what it gives back.
+"""A training by a user's function: what it is given, and what is made of what it gives back.
 
     def train(*, depth: int = 2, lr: float = 3e-3, seed, log_metrics, checkpoint_dir, should_stop, device) -> Mapping[str, float]
 
@@ -13,6 +13,7 @@ import math
 import operator
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
@@ -22,12 +23,14 @@ from typing import Any
 import torch
 
 from illama.checkpoint import OtherSettings
-from illama.config import ForeignConfig, RuntimeConfig, data_directory
+from illama.config import RuntimeConfig, UserTraining, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
+from illama.config.script_arguments import fill
 from illama.randomness import derive, reseed
 from illama.sealed import is_whole, read_regular, seal
 from illama.training.device import forget_peak_memory, peak_memory_bytes, pick_device, process_state
+from illama.training.distributed import OtherNodes
 from illama.training.results import Diverged, Stopped, TrainResult
 
 CHECKPOINT_FOLDER = "checkpoint"
@@ -42,13 +45,14 @@ _SIZES = ("params", "flops")
 """No metrics: the report has columns of these names."""
 
 
-def train_foreign(
-    config: ForeignConfig,
+def train_by_function(
+    config: UserTraining,
     runtime: RuntimeConfig,
     *,
     log_metrics: Callable[[Mapping[str, float], int], None],
-    directory: Path | None,
+    checkpoint_dir: Path | None,
     should_stop: Callable[[], bool],
+    others: OtherNodes | None = None,
 ) -> TrainResult:
     """Call the function. The global generators of torch, numpy and Python start from the trial's seed, each time.
 
@@ -59,7 +63,7 @@ def train_foreign(
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)
     parameters = inspect.signature(function).parameters
-    with _folder(directory) as folder, process_state(runtime):
+    with _folder(checkpoint_dir) as folder, process_state(runtime):
         device = pick_device(runtime)
         forget_peak_memory(device)
         log = _Log(
@@ -79,6 +83,9 @@ def train_foreign(
         }
         assert given.keys() == set(GIVEN["train"])
         arguments = arguments_of("train", config.train.function, config.train.options)
+        for value in arguments.values():
+            if isinstance(value, Namespace):
+                fill(value, given)
         arguments |= {name: value for name, value in given.items() if name in parameters}
         reseed(seed := derive(config.seed, "train"))
         torch.manual_seed(seed)  # those of the GPUs
@@ -96,7 +103,7 @@ def _folder(directory: Path | None) -> Iterator[Path]:
 
 
 def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """What it prints goes to stderr; our own stdout may be somebody's JSON."""
+    """What it prints goes to stderr; our own stdout may be JSON for a program."""
     try:
         with redirect_stdout(sys.stderr), chdir("."):
             return function(**arguments)
@@ -109,7 +116,7 @@ class _Log:
 
     def __init__(
         self,
-        config: ForeignConfig,
+        config: UserTraining,
         directory: Path,
         log_metrics: Callable[[Mapping[str, float], int], None],
         should_stop: Callable[[], bool],
@@ -142,9 +149,8 @@ class _Log:
             )
         checked = _checked(metrics, "log_metrics was given", iteration)
         self._log_metrics(checked, iteration)
-        if (
-            iteration >= self._iteration
-        ):  # else it goes on from a checkpoint, and logs what is known
+        if iteration >= self._iteration:
+            # else it goes on from a checkpoint, and logs what is known
             self._iteration, self._metrics = iteration, checked
             self._keep()
         if not self._stops_itself and self._ask():

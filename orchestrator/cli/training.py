@@ -2,13 +2,13 @@
 
 import shlex
 import sys
-from enum import StrEnum
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from orchestrator.cli.options import (
     OnlyOption,
@@ -24,22 +24,23 @@ from orchestrator.cli.options import (
     print_roadmap,
     seeds_in,
 )
-from orchestrator.errors import UsageError
+from orchestrator.cli.terminal import kept_terminal
+from orchestrator.errors import counted
 
-
-class ExecutorName(StrEnum):
-    """Where trials run."""
-
-    RAY = "ray"
-    LOCAL = "local"
+if TYPE_CHECKING:
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 NoTrackingOption = Annotated[
     bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")
 ]
 ExecutorOption = Annotated[
-    ExecutorName,
-    typer.Option("--executor", help="`local` trains one trial at a time in this process."),
+    str,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="`ray`; `local` trains one trial at a time in this process; or one that a package brings.",
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -50,19 +51,42 @@ AddressOption = Annotated[
 ]
 
 
+MaxFailuresOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-failures",
+        min=0,
+        metavar="N",
+        help="Start nothing more after N failures; 0 for however many. Default: where the first trials of "
+        "several variants all fail of one cause.",
+    ),
+]
+SmokeOption = Annotated[
+    bool,
+    typer.Option(
+        "--smoke", help="Every variant for a moment, in a store of its own: what fails, fails now."
+    ),
+]
+
+
 def run(
     spec: SpecArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
+    executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     no_tracking: NoTrackingOption = False,
     only: OnlyOption = None,
     seeds: SeedsOption = None,
+    max_failures: MaxFailuresOption = None,
+    smoke: SmokeOption = False,
 ) -> None:
     """Train what is missing and print the roadmap; the same command goes on where it stopped."""
     from orchestrator.spec.sweep_spec import load_spec
 
+    if smoke:
+        _smoke(load_spec(spec), executor, address, store)
+        return
     _run(
         load_spec(spec),
         executor,
@@ -72,19 +96,21 @@ def run(
         no_tracking,
         only,
         seeds,
+        max_failures,
         retry_failed=False,
     )
 
 
 def resume(
     spec: ReferenceArgument,
-    executor: ExecutorOption = ExecutorName.RAY,
+    executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     no_tracking: NoTrackingOption = False,
     only: OnlyOption = None,
     seeds: SeedsOption = None,
+    max_failures: MaxFailuresOption = None,
 ) -> None:
     """As `run`, and try again what failed."""
     _run(
@@ -96,44 +122,55 @@ def resume(
         no_tracking,
         only,
         seeds,
+        max_failures,
         retry_failed=True,
     )
 
 
 def _run(
-    spec: Any,
-    executor: ExecutorName,
+    spec: "SweepSpec",
+    executor: str,
     address: str | None,
     store: Path,
     tracking_uri: str | None,
     no_tracking: bool,
     only: list[str] | None,
     seeds: str | None,
+    max_failures: int | None,
     *,
     retry_failed: bool,
 ) -> None:
-    from orchestrator.driver import Job, report_sweep, run_sweep
-    from orchestrator.tracking import default_tracking_uri
+    from orchestrator.api import Sweep
+    from orchestrator.cli.run_view import ConsoleView
+    from orchestrator.errors import Interrupted
+    from orchestrator.executors import EXECUTORS
 
-    where = open_store(store)
-    job = Job(
-        spec=spec,
-        store=where,
-        executor=_executor(executor, address),
-        tracking_uri=None if no_tracking else tracking_uri or default_tracking_uri(where),
-        retry_failed=retry_failed,
-        only=only or [],
-        seeds=seeds_in(seeds),
-        trains_elsewhere=executor is ExecutorName.RAY,
+    sweep = Sweep(spec, open_store(store))
+    act = sweep.resume if retry_failed else sweep.run
+    terminal = (
+        nullcontext() if EXECUTORS.get(executor).trains_elsewhere else kept_terminal(out, err)
     )
-    ending = run_sweep(job, out)
-    if ending.interrupted:
+    try:
+        with terminal:
+            ending = act(
+                executor,
+                address=address,
+                tracking=False if no_tracking else tracking_uri or True,
+                only=only or [],
+                seeds=seeds_in(seeds),
+                max_failures=max_failures,
+                view=ConsoleView(out),
+            )
+    except Interrupted:
         err.print(
             f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}",
             soft_wrap=True,
         )
-        raise typer.Exit(130)
-    print_roadmap(report_sweep(spec, where, shown_by="run"))
+        raise typer.Exit(130) from None
+    print_roadmap(sweep.report(shown_by="run").roadmap)
+    if ending.stopped:
+        go_on = "run the same command to go on, with --max-failures 0 in any case"
+        err.print(Text(f"{ending.stopped}\n{go_on}", style="yellow"), soft_wrap=True)
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
         again = escape(shlex.join([str(spec.path), *elsewhere]))
@@ -142,22 +179,32 @@ def _run(
         raise typer.Exit(1)
 
 
-def _executor(name: ExecutorName, address: str | None) -> Any:
-    if name is ExecutorName.LOCAL:
-        from orchestrator.executors.local import run_locally
+def _smoke(spec: "SweepSpec", executor: str, address: str | None, store: Path) -> None:
+    """Print which variants fail at once, each cause once. Exit code 1 where some do."""
+    from orchestrator.cli.run_view import ConsoleView
+    from orchestrator.executors import EXECUTORS
+    from orchestrator.planning.causes import grouped_causes
+    from orchestrator.smoke import smoke_test
 
-        if address is not None:
-            raise UsageError(
-                "--address names a Ray cluster, but --executor local uses none; leave one of them out"
-            )
-        return run_locally
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        raise UsageError(
-            f"Ray is not installed ({error}); install it, or add --executor local"
-        ) from error
-    return partial(run_on_ray, address=address)
+    kind = EXECUTORS.get(executor)
+    is_local = not kind.trains_elsewhere
+    with kept_terminal(out, err) if is_local else nullcontext():
+        chosen = kind.create(address)
+        found = smoke_test(
+            spec, open_store(store), chosen, ConsoleView(out), in_this_process=is_local
+        )
+    for label in found.untried:
+        out.print(Text(f"{label} was not tried: a search has to find its settings first"))
+    for group in grouped_causes(found.causes):
+        out.print(Text(str(group), style="red"), soft_wrap=True)
+    if found.interrupted:
+        raise typer.Exit(130)
+    good = len(found.trials) - len(found.causes)
+    out.print(f"{good} of {counted(len(found.trials), 'variant')} train; nothing of it is kept")
+    if found.causes:
+        again = escape(shlex.join(["--store", str(found.store.root)]))
+        err.print(f"More: `orchestrator show {spec.name}/TRIAL {again}`", soft_wrap=True)
+        raise typer.Exit(1)
 
 
 def _this_command() -> str:

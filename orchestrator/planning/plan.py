@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
 
-from illama.config import AnyConfig, DataConfig, ForeignConfig, ForeignData, RuntimeConfig
+from illama.config import DataConfig, RuntimeConfig, UserData, Workload
 from illama.cost import size_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.fingerprint import fingerprint_by_seed
@@ -116,7 +116,7 @@ class Plan:
 
 def trials_of(
     spec: SweepSpec,
-    dataset_digest: Callable[[DataConfig | ForeignData | None], str],
+    dataset_digest: Callable[[DataConfig | UserData | None], str],
     *,
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -151,15 +151,15 @@ def _with_seeds(
     spec: SweepSpec,
     variant: Variant,
     seeds: Sequence[int],
-    digest_of: Callable[[DataConfig | ForeignData | None], str],
+    digest_of: Callable[[DataConfig | UserData | None], str],
 ) -> list[TrialSpec]:
     """Some seeds of a variant, each with what its repeat of the searches found."""
     if not variant.repeated:
-        return trials_with(spec, variant, seeds, digest_of(variant.config.data))
+        return trials_with(spec, variant, seeds, digest_of(variant.config.images))
     trials = []
     for seed in seeds:
         settled = variant.of_seed(seed)
-        trials += trials_with(spec, settled, [seed], digest_of(settled.config.data))
+        trials += trials_with(spec, settled, [seed], digest_of(settled.config.images))
     return trials
 
 
@@ -208,9 +208,8 @@ def make_plan(
         action = _ACTION_OF[record.state]
         if (action is Action.DONE and record.is_of_another(trial)) or trial.fingerprint in seen:
             action = Action.REUSE
-        if (
-            record.state is not State.DONE or record.outcome is not Outcome.PRUNED
-        ):  # whoever asks for that in full trains it
+        if record.state is not State.DONE or record.outcome is not Outcome.PRUNED:
+            # whoever asks for that in full trains it
             seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
     return Plan(spec, tuple(planned), tuple(warnings_of(spec)), tuple(later))
@@ -239,15 +238,15 @@ def trials_with(
     ]
 
 
-def _runtime(runtime: RuntimeConfig, resources: Resources, config: AnyConfig) -> RuntimeConfig:
+def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> RuntimeConfig:
     """With what the spec leaves to the resources: a process for each GPU, and a thread for each core.
 
-    Somebody's own training is one process, whatever it makes of its GPUs.
+    A user training is one process, whatever it makes of its GPUs.
     """
     on_gpus = (
         runtime.device != "cpu"
         and "processes" not in runtime.model_fields_set
-        and not isinstance(config, ForeignConfig)
+        and config.can.spans_processes
     )
     processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
     threads = (

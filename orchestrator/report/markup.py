@@ -4,7 +4,17 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import Layout
+from orchestrator.report.measures import (
+    HEADING,
+    NOTE,
+    legend,
+    measure_cells,
+    measure_columns,
+    remarks,
+)
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
@@ -17,6 +27,7 @@ from orchestrator.report.tables import (
 )
 from orchestrator.report.words import Column, cells, columns
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -36,14 +47,18 @@ _LATEX |= {
     "<": r"$<$",
 }
 _LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
-_LATEX |= {"†": r"$^\dagger$"}
+_LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
 def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
+    """The answer, pipe tables and their notes."""
+    head = f"# Roadmap of {roadmap.sweep}\n\n{answer_markdown(roadmap)}\n\n"
+    return head + tables_markdown(roadmap)
+
+
+def tables_markdown(roadmap: Roadmap) -> str:
     """Pipe tables and their notes."""
     parts = [
-        f"# Roadmap of {roadmap.sweep}",
-        "",
         *pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows]),
     ]
     parts += ["", *(f"{markdown_text(note)}\n" for note in _all_notes(roadmap))]
@@ -67,6 +82,7 @@ def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
             *pipe_table(regime_columns(roadmap), between),
             "",
         ]
+    parts += _measures_markdown(roadmap)
     if roadmap.warnings:
         parts += ["## Warnings", ""]
     for warning in roadmap.warnings:
@@ -86,7 +102,7 @@ def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
     Why trials failed stands in comments: what an error says is no text for a paper.
     """
     parts = [r"% needs \usepackage{booktabs}"]
-    parts += [f"% {trial}: {' '.join(cause.split())}" for trial, cause in roadmap.causes.items()]
+    parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
     parts += _tabular(
         columns(roadmap), [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
     )
@@ -98,10 +114,45 @@ def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
         parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
         between = [regime_cells(difference) for difference in roadmap.regimes]
         parts += _tabular(regime_columns(roadmap), between)
+    parts += _measures_latex(roadmap)
     small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
     parts += ["", r"\begin{flushleft}\footnotesize"]
     parts += [f"{_latex_text(' '.join(note.split()))}\\par" for note in small_print]
     return "\n".join([*parts, r"\end{flushleft}", ""])
+
+
+def _measures_markdown(roadmap: Roadmap) -> list[str]:
+    parts = [f"## {HEADING}", "", NOTE, ""] if roadmap.measured else []
+    for table in roadmap.measured:
+        parts += [f"### {markdown_text(table.label)}", ""]
+        if table.quantities:
+            parts += pipe_table(measure_columns(table), measure_cells(roadmap, table))
+        parts += [
+            "",
+            *(
+                f"{markdown_text(text)}\n"
+                for text in filter(None, [legend(table), *remarks(table)])
+            ),
+        ]
+    return parts
+
+
+def _measures_latex(roadmap: Roadmap) -> list[str]:
+    parts = ["", f"% {HEADING}. {NOTE}"] if roadmap.measured else []
+    for table in roadmap.measured:
+        parts += ["", f"% {' '.join(table.label.split())}"]
+        parts += [f"% {' '.join(remark.split())}" for remark in remarks(table)]
+        if table.quantities:
+            parts += _tabular(measure_columns(table), measure_cells(roadmap, table))
+    return parts
+
+
+def answer_markdown(roadmap: Roadmap) -> str:
+    """What the sweep found, first."""
+    answer = answer_of(roadmap)
+    lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
+    lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]
+    return "\n".join(lines)
 
 
 def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
@@ -113,7 +164,7 @@ def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:
     return [
-        *(f"{trial}: {cause}" for trial, cause in roadmap.causes.items()),
+        *map(str, grouped_causes(roadmap.causes)),
         *caveats(roadmap),
         *notes(roadmap),
     ]
@@ -125,7 +176,12 @@ def pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[s
         _pipe_row([head.heading for head in heads]),
         _pipe_row(["--:" if head.is_number else "---" for head in heads]),
     ]
-    return lines + [_pipe_row(list(map(markdown_text, row))) for row in rows]
+    return lines + [_pipe_row(list(map(_cell, row))) for row in rows]
+
+
+def _cell(text: str) -> str:
+    """The text of a cell, whose ± and intervals stay on one line."""
+    return re.sub(r" (?=±|\[[+−-]|[+−-]?\d[^ ]*\]$)|(?<=±) ", _NO_BREAK, markdown_text(text))
 
 
 def markdown_text(text: str) -> str:

@@ -4,7 +4,7 @@ how to reproduce it.
 Here is what the page says; `templates` holds how. Nothing in it asks the network for anything.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
+from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.answer import Answer, all_rows, answer_of, duration_text
 from orchestrator.report.curves import CurvesOfMetric, LearningCurves
 from orchestrator.report.figure import MEANINGS, SYMBOLS, RoadmapFigure, figures_of
@@ -23,12 +24,21 @@ from orchestrator.report.forest import (
     place_strips,
 )
 from orchestrator.report.formats import Layout
+from orchestrator.report.measure_page import MeasureData, measures_of
+from orchestrator.report.measures import HEADING, NOTE
 from orchestrator.report.notes import caveats, family_text, notes
 from orchestrator.report.reproduction import origins_of
-from orchestrator.report.tables import REGIMES, REGIMES_NOTE, kinds_of, regime_cells, regime_columns
+from orchestrator.report.tables import (
+    REGIMES,
+    REGIMES_NOTE,
+    TableData,
+    TableRow,
+    kinds_of,
+    regime_cells,
+    regime_columns,
+)
 from orchestrator.report.tried import SearchDrawings, search_drawings
 from orchestrator.report.words import (
-    Column,
     cells,
     columns,
     direction_text,
@@ -45,25 +55,6 @@ _DENSE_FROM = 40
 """Steps from which figures and tables scroll in a window of their own instead of making the page
 long.
 """
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One line."""
-
-    cells: Sequence[str]
-    kind: str = ""
-    """`side`, `sick`, both or neither."""
-
-
-@dataclass(frozen=True)
-class TableData:
-    """A table that can be sorted and filtered."""
-
-    title: str
-    heads: Sequence[Column]
-    rows: Sequence[TableRow]
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +95,9 @@ class Page:
     notes: Sequence[str]
     sections: Sequence[SectionData]
     regimes: TableData | None
+    measures: Sequence[MeasureData]
+    measures_title: str
+    measures_lead: str
     searches: SearchDrawings | None
     curves: Sequence[CurvesOfMetric]
     curve_data: str
@@ -123,6 +117,7 @@ class Page:
             ("figures", "All figures", True),
             *((section.id, section.title, True) for section in self.sections),
             ("regimes", "Regimes", self.regimes),
+            ("measures", "Measures", self.measures),
             ("searches", "Searches", self.searches),
             ("curves", "Learning curves", self.curves),
             ("causes", "What went wrong", self.causes),
@@ -144,7 +139,7 @@ def page_of(roadmap: Roadmap) -> Page:
     """What the page of this roadmap says."""
     curves = LearningCurves(roadmap)
     files = {"The spec": roadmap.spec_text, **roadmap.code}
-    is_own = any(row.variant.config.model is None for row in roadmap.rows)
+    has_epochs = all(row.variant.config.unit == "epoch" for row in roadmap.rows)
     return Page(
         title=f"Roadmap of {roadmap.sweep}",
         sweep=roadmap.sweep,
@@ -160,11 +155,14 @@ def page_of(roadmap: Roadmap) -> Page:
         notes=[*caveats(roadmap), *notes(roadmap)],
         sections=[_section(roadmap, section) for section in roadmap.sections],
         regimes=_regimes(roadmap),
+        measures=measures_of(roadmap),
+        measures_title=HEADING,
+        measures_lead=NOTE,
         searches=search_drawings(roadmap),
         curves=curves.drawings(),
         curve_data=curves.data(),
-        unit="iterations" if is_own else "epochs",
-        causes=by_cause(roadmap.causes),
+        unit="epochs" if has_epochs else "iterations",
+        causes=[(group.cause, group.trials) for group in grouped_causes(roadmap.causes)],
         warnings=list(roadmap.warnings),
         skipped=[
             (f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason)
@@ -173,16 +171,6 @@ def page_of(roadmap: Roadmap) -> Page:
         origins=[origin.lines() for origin in origins_of(all_rows(roadmap))],
         files=list(files.items()),
     )
-
-
-def by_cause(causes: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """Causes of what went wrong, each once with the trials that it stopped, the most frequent
-    first.
-    """
-    trials: dict[str, list[str]] = {}
-    for trial, cause in causes.items():
-        trials.setdefault(cause, []).append(trial)
-    return sorted(trials.items(), key=lambda item: -len(item[1]))
 
 
 @cache

@@ -3,6 +3,7 @@
 In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now and then in between.
 """
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from orchestrator.errors import StoreError
 from orchestrator.metrics import decimals_of
+from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.store.store import Store
 from orchestrator.text import shortened
@@ -49,7 +51,7 @@ class _Attempt:
     first_epoch: float = 0.0
     epoch: float = 0.0
     shown: float = 0.0
-    """The same, or of somebody's own training the iteration."""
+    """The same, or of a user training the iteration."""
     value: float | None = None
 
 
@@ -68,7 +70,8 @@ class ProgressView:
     ) -> None:
         self._console = console
         self._redraws = console.is_terminal and not console.is_dumb_terminal
-        self._causes: set[str] = set()
+        self._causes: dict[str, str] = {}
+        """First trial that failed of each."""
         self._store = store
         self._session = session
         self._metric = metric
@@ -125,8 +128,8 @@ class ProgressView:
         with self._lock:
             attempt = self._attempts.pop(trial.fingerprint)
             self._look_at(attempt)
-            if outcome is Outcome.FINISHED:  # somebody's own training may not say how far it is
-                attempt.epoch = float(trial.config.train.epochs)
+            if outcome is Outcome.FINISHED:  # a user training may not say how far it is
+                attempt.epoch = float(trial.config.total)
             self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
             self._epochs_left += (
@@ -136,9 +139,9 @@ class ProgressView:
             if outcome is not Outcome.LOST and not smaller:
                 self._done += 1
                 self._epochs_left -= (
-                    trial.config.train.epochs
+                    trial.config.total
                 )  # whatever a failure left untrained is not left to do
-            cause = self._new_cause(trial) if outcome is Outcome.FAILED else ""
+            cause = self._cause_text(trial) if outcome.is_failure and not smaller else ""
             if self._redraws and cause:
                 self._console.print(Text(f"{trial.name} failed: {cause}", style="red"))
             if not self._redraws:
@@ -155,8 +158,15 @@ class ProgressView:
             while not self._closing.wait(_LINE_SECONDS):
                 self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
             return
+        # what trials print in this process goes to their files, and nobody's view
+        shares_terminal = self._console.file is sys.stdout
         with Live(
-            self._render(), console=self._console, refresh_per_second=4, transient=True
+            self._render(),
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=shares_terminal,
+            redirect_stderr=shares_terminal,
         ) as live:
             while not self._closing.wait(_REDRAW_SECONDS):
                 live.update(self._render())
@@ -169,7 +179,7 @@ class ProgressView:
                 if attempt.since is None:
                     continue
                 bar = ProgressBar(
-                    total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20
+                    total=attempt.trial.config.total, completed=attempt.epoch, width=20
                 )
                 seconds = f"{time.time() - attempt.since:.0f} s"
                 name = Text(attempt.trial.name)
@@ -223,14 +233,15 @@ class ProgressView:
         text.append(f": {cause}" if cause else "")
         self._console.print(text, soft_wrap=True)
 
-    def _new_cause(self, trial: TrialSpec) -> str:
-        """Why a trial failed, each cause once: with the first one, whoever looks may stop the rest of the hours."""
+    def _cause_text(self, trial: TrialSpec) -> str:
+        """Why a trial failed, each cause once: whoever looks may stop the rest of the hours."""
         cause = ""
         with suppress(OSError, StoreError):
             cause = shortened(self._store.record(trial).cause or "", _LONGEST_CAUSE)
-        is_new = cause not in self._causes
-        self._causes.add(cause)
-        return cause if is_new else ""
+        if not cause:
+            return ""
+        first = self._causes.setdefault(cause_key(cause), trial.name)
+        return cause if first == trial.name else f"as {first}"
 
     def _look_at_all(self) -> None:
         for attempt in self._attempts.values():
@@ -238,9 +249,8 @@ class ProgressView:
         self._looked = time.monotonic()
 
     def _look_at(self, attempt: _Attempt) -> None:
-        with suppress(
-            OSError, StoreError
-        ):  # a view ends no sweep: what cannot be read now stays as it was shown before
+        with suppress(OSError, StoreError):
+            # a view ends no sweep: what cannot be read now stays as it was shown before
             self._read(attempt)
 
     def _read(self, attempt: _Attempt) -> None:
@@ -263,7 +273,7 @@ class ProgressView:
 
 
 def _epochs(trials: Sequence[TrialSpec]) -> float:
-    return float(sum(trial.config.train.epochs for trial in trials))
+    return float(sum(trial.config.total for trial in trials))
 
 
 def _clock(seconds: float) -> str:

@@ -3,35 +3,31 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from illama.config import (
     PRESETS,
-    AnyConfig,
-    Config,
-    ForeignError,
+    UserCodeError,
+    Workload,
     explain,
-    foreign_function,
+    kind_of,
     resolve,
     schema_of,
+    user_function,
 )
+from illama.config.settings import SectionOf, is_open, section_of
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.fingerprint import canonical_json
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.messages import add_validation_problems
 
 _NAMED = ("model", "data", "train")
-"""Groups that may name a function of somebody else's."""
+"""Groups that may name a user's function."""
 
 GroupSettings = dict[str, Any]
 """`{"model": {...}, "data": {...}, "train": {...}}`, as the spec writes them."""
-
-
-def is_own_training(settings: Mapping[Any, Any]) -> bool:
-    """Whether these settings are of a training that somebody else's function does."""
-    return "name" in settings.get("train", {})
 
 
 class Changer:
@@ -40,14 +36,15 @@ class Changer:
     def __init__(self, document: Document, data_dir: Path | None = None) -> None:
         self.document = document
         self.data_dir = data_dir
-        self._known = set(_setting_names(Config))
-        self._open_ended: set[str] = set()
+        self._known: set[str] = set()
+        self._sections: set[str] = set()
+        """Dotted names of the settings of users that are sections."""
+        self._open: set[str] = set()
+        """Dotted names of what takes any key."""
 
-    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, AnyConfig | None]:
+    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, Workload | None]:
         """The settings before any change; no `Config` where they are wrong."""
         settings: GroupSettings = {group: deepcopy(values) for group, values in baseline.items()}
-        if is_own_training(settings):
-            self._known.clear()  # a training of somebody else's has none of ours
         self._meet(settings)
         return settings, self._resolve(settings, ("baseline",), {})
 
@@ -56,16 +53,15 @@ class Changer:
         settings: GroupSettings,
         changes: Mapping[str, Any],
         location: Location,
-        before: AnyConfig | None,
-    ) -> AnyConfig | None:
+        before: Workload | None,
+    ) -> Workload | None:
         """Apply `changes` to `settings` in place; none, and `settings` as they were, where something is wrong with them.
 
         `before` is what the change must differ from.
         """
         if not changes:
-            if (
-                self.document.value_at(location) == {}
-            ):  # anything else that is wrong with it was noted before
+            if self.document.value_at(location) == {}:
+                # anything else that is wrong with it was noted before
                 self.document.add_problem(
                     location,
                     "this changes nothing: name at least one setting, such as 'model.norm'",
@@ -93,7 +89,7 @@ class Changer:
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
-        if key in self._known or key.partition(".")[0] in self._open_ended:
+        if key in self._known or any(key.startswith(f"{name}.") for name in self._open):
             return True
         message = f"there is no setting '{key}'{did_you_mean_one_of(key, sorted(self._known))}"
         if key in ("model", "data", "train"):
@@ -104,60 +100,100 @@ class Changer:
         return False
 
     def _meet(self, settings: Mapping[str, Any]) -> None:
-        """Learn what settings the functions of other people have, whose names are in these."""
+        """Learn what settings there are, those of the users' functions among them that these name."""
         try:
             schema = schema_of(settings)
-        except ForeignError:  # told where the settings are resolved
+        except UserCodeError:  # told where the settings are resolved
             return
         self._known |= set(_setting_names(schema))
-        self._open_ended |= {
-            name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"
-        }
+        self._open |= set(_open_names(schema))
+        self._sections |= set(_sections_of_users(schema))
 
     def _resolve(
         self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]
-    ) -> AnyConfig | None:
-        model = {} if is_own_training(settings) else settings.get("model", {})
+    ) -> Workload | None:
+        has_network = "model" in kind_of(settings).groups
+        model = settings.get("model", {}) if has_network else {}
+        if problem := _two_spellings(settings):
+            path, message = problem
+            self.document.add_problem(self._place(path, location, changes), message, at_key=True)
+            return None
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
-        if (
-            model and "name" not in model
-        ):  # else each setting that a preset would have filled would be missing too
+        if model and "name" not in model:
+            # else each setting that a preset would have filled would be missing too
             message = (
                 f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
             )
             self.document.add_problem(where[:-1], message, at_key=True)
             return None
-        if isinstance(name, str) and name not in PRESETS and not foreign_function("model", name):
+        if isinstance(name, str) and name not in PRESETS and not user_function("model", name):
             self.document.add_problem(
                 where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}"
             )
             return None
         try:
             return resolve(settings, self.data_dir)
-        except ForeignError as error:
-            self.document.add_problem(_place((error.group, "name"), location, changes), str(error))
+        except UserCodeError as error:
+            place = self._place((error.group, "name"), location, changes)
+            self.document.add_problem(place, str(error))
         except ValidationError as error:
             add_validation_problems(
                 self.document,
                 error,
                 schema_of(settings),
-                lambda path: _place(path, location, changes),
+                lambda path: self._place(path, location, changes),
             )
         return None
+
+    def flattened(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """`changes` with each section of a user's settings taken apart into its own settings.
+
+        `train.cfg: {optim: {lr: 0.2}}` changes `train.cfg.optim.lr` and leaves the rest of `cfg` as it is.
+        """
+        self._meet({group: {"name": changes.get(f"{group}.name")} for group in _NAMED})
+        flat: dict[str, Any] = {}
+        for key, value in changes.items():
+            is_section = key in self._sections or any(
+                key.startswith(f"{name}.") for name in self._open
+            )
+            if is_section and isinstance(value, dict) and value:
+                flat |= self.flattened({f"{key}.{inner}": part for inner, part in value.items()})
+            else:
+                flat[key] = value
+        return flat
+
+    def _place(self, path: Location, location: Location, changes: Mapping[str, Any]) -> Location:
+        """Where the spec says what the setting at `path` is: in the change that set it, else in the step as a whole."""
+        if not changes:
+            return (*location, *path)
+        for key in changes:
+            parts = tuple(key.split("."))
+            if path[: len(parts)] == parts:
+                return (*self._written(location, parts), *path[len(parts) :])
+        only = next(iter(changes))
+        return self._written(location, tuple(only.split("."))) if len(changes) == 1 else location
+
+    def _written(self, location: Location, parts: tuple[str, ...]) -> Location:
+        """Where a change of the setting `parts` stands: under its dotted name, or inside of a section."""
+        for end in range(len(parts), 0, -1):
+            place = (*location, ".".join(parts[:end]), *parts[end:])
+            if self.document.has(place):
+                return place
+        return (*location, ".".join(parts))
 
 
 def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> GroupSettings:
     """A copy of `settings` with every change made, one after the other.
 
-    A network or data of other people's making begins with its own settings, and leaves none to the next.
+    A user's network or data begins with its own settings, and leaves none to the next.
     """
     changed = deepcopy(settings)
     for changes in all_changes:
         for group in _NAMED:
             before, after = changed.get(group, {}).get("name"), changes.get(f"{group}.name")
             if after not in (None, before) and any(
-                foreign_function(group, name) for name in (before, after)
+                user_function(group, name) for name in (before, after)
             ):
                 changed[group] = {}
         for key, value in changes.items():
@@ -165,47 +201,51 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
     return changed
 
 
-def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> AnyConfig | str:
+def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> Workload | str:
     """The settings with every change made, or why they do not fit together."""
     try:
         return resolve(laid_over(settings, *all_changes))
-    except ForeignError as error:
+    except UserCodeError as error:
         return str(error)
     except ValidationError as error:
         return explain(error).replace("\n", "; ")
 
 
-def same_science(one: AnyConfig, other: AnyConfig) -> bool:
+def same_science(one: Workload, other: Workload) -> bool:
     """Whether two configurations train the same; a preset's name is only a label."""
     return _science(one) == _science(other)
 
 
-def _science(config: AnyConfig) -> str:
-    """In one spelling: to Python 1 and `true` are equal, to the code of others they are not."""
-    settings = config.model_dump(mode="json")
-    if isinstance(config, Config):
-        del settings["model"]["name"]
-    return canonical_json(settings)
+def _science(config: Workload) -> str:
+    """In one spelling: to Python 1 and `true` are equal, to a user's code they are not."""
+    return canonical_json(config.science)
 
 
-def _place(path: Location, location: Location, changes: Mapping[str, Any]) -> Location:
-    """Where the spec says what the setting at `path` is: in the change that set it, else in the step as a whole."""
-    if not changes:
-        return (*location, *path)
-    for key in changes:
-        parts = tuple(key.split("."))
-        if path[: len(parts)] == parts:
-            return (*location, key, *path[len(parts) :])
-    return (*location, next(iter(changes))) if len(changes) == 1 else location
+def _two_spellings(settings: Mapping[str, Any]) -> tuple[Location, str] | None:
+    """A key with a dot beside a section of its first word: two places for one setting."""
+    for key, value in settings.items():
+        section, dot, rest = key.partition(".")
+        if dot and isinstance(settings.get(section), dict):
+            message = f"'{key}' stands beside the section '{section}'"
+            return (key,), f"{message}: write it once, as '{rest}' inside of that section"
+        inner = _two_spellings(value) if isinstance(value, dict) else None
+        if inner:
+            return (key, *inner[0]), inner[1]
+    return None
 
 
 def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, last = path
-    for parent in parents:
-        if not isinstance(settings.get(parent), dict):
-            settings[parent] = {}
-        settings = settings[parent]
-    settings[last] = deepcopy(value)
+    flat = ".".join(path)
+    if flat in settings:
+        settings[flat] = deepcopy(value)  # a key that a function without named parameters takes
+        return
+    first, *rest = path
+    if not rest:
+        settings[first] = deepcopy(value)
+        return
+    if not isinstance(settings.get(first), dict):
+        settings[first] = {}
+    _set(settings[first], rest, value)
 
 
 def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -216,9 +256,32 @@ def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield from _setting_names(group, f"{prefix}{name}.")
 
 
-def _groups(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The settings that are groups of others, as a spec writes them: the first of their types, others are not written."""
+def _open_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted name of every setting that takes any key."""
+    if model.model_config.get("extra") == "allow":
+        yield prefix.removesuffix(".")
     for name, field in model.model_fields.items():
-        kinds = (field.annotation, *get_args(field.annotation))
-        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        yield from ((field.alias or name, group) for group in nested[:1])
+        if prefix and is_open(field):
+            yield f"{prefix}{field.alias or name}"
+    for name, group in _groups(model):
+        yield from _open_names(group, f"{prefix}{name}.")
+
+
+def _sections_of_users(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted name of every section that a user's function takes."""
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is None:
+            continue
+        here = f"{prefix}{field.alias or name}"
+        if any(isinstance(mark, SectionOf) for mark in field.metadata):
+            yield here
+        yield from _sections_of_users(section, f"{here}.")
+
+
+def _groups(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The settings that are groups of others, as a spec writes them."""
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is not None:
+            yield field.alias or name, section

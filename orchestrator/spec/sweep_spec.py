@@ -9,14 +9,15 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
+from illama.config import kind_of
 from illama.config.imports import import_from, sources
+from illama.measures import MEASURES
 from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
-from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.limits import MOST_TRIALS
+from orchestrator.spec.measure_checks import check_measures
 from orchestrator.spec.messages import add_validation_problems
 from orchestrator.spec.repeats import merged, with_origins
 from orchestrator.spec.schema import MetricSchema, SweepSchema
@@ -72,7 +73,7 @@ class SweepSpec:
     @property
     def has_test_part(self) -> bool:
         """Whether the data of every variant have images for the report alone."""
-        parts = [variant.config.data for variant in self.road]
+        parts = [variant.config.images for variant in self.road]
         return all(data is not None and data.has_test for data in parts)
 
     @property
@@ -134,6 +135,7 @@ def load_spec(path: Path) -> SweepSpec:
     _check_searches(made.searches, document)
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
+    check_measures(schema, document, made.variants)
     _check_family(schema, document)
     document.raise_problems()
     spec = SweepSpec(
@@ -141,26 +143,22 @@ def load_spec(path: Path) -> SweepSpec:
         document.content,
         schema,
         (),
-        code=_code_of(made.variants, path.parent),
+        code=_code_of(schema, made.variants, path.parent),
         document=document,
     )
     repeats = max((search.schema.repeats for search in made.searches), default=1)
     return spec._with([made] * repeats)
 
 
-def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
-    configs = (variant.config for variant in variants)
-    parts = (part for config in configs for part in (config.model, config.data, config.train))
-    functions = {
-        part.function
-        for part in parts
-        if isinstance(part, ForeignModel | ForeignData | ForeignTraining)
-    }
-    return {
-        file: source
-        for function in sorted(functions)
-        for file, source in sources(function, folder).items()
-    }
+def _code_of(schema: SweepSchema, variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
+    """Files beside the spec that workloads and measures are made of; each workload says which."""
+    found: dict[str, bytes] = {}
+    for variant in variants:
+        found |= variant.config.sources(folder)
+    for request in schema.measure:
+        if request.function not in MEASURES.values():
+            found |= sources(request.function, folder)
+    return found
 
 
 def _check_count(schema: SweepSchema, document: Document) -> None:
@@ -186,14 +184,14 @@ def _check_searches(searches: Sequence[Search], document: Document) -> None:
 
 
 def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
-    """Each metric is shown once, and is one that trainings record; what somebody's own records, nobody knows before."""
+    """Each metric is shown once, and is one that trainings record; what a user training records, nobody knows before."""
     names = [schema.metric.name, *schema.metric.also]
     for index, name in enumerate(names):
         place: Location = ("metric", "also", index - 1) if index else ("metric", "name")
         lacking = [variant for variant in variants if not _records(variant, name)]
         if name in names[:index]:
             document.add_problem(place, f"{name} is there already; each metric is shown once")
-        elif is_own_training(schema.baseline):
+        elif not kind_of(schema.baseline).can.has_known_metrics:
             continue
         elif name.startswith(FOR_REPORT):
             document.add_problem(
@@ -249,12 +247,7 @@ def _check_references(schema: SweepSchema, document: Document) -> None:
 
 
 def _records(variant: Variant, metric: str) -> bool:
-    config = variant.config
-    return (
-        not metric.startswith(AVERAGED)
-        or not isinstance(config, Config)
-        or config.train.ema is not None
-    )
+    return variant.config.averages_weights or not metric.startswith(AVERAGED)
 
 
 _EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []), ("family", []))
@@ -297,21 +290,23 @@ def _take_out(value: dict[str, Any], location: Location) -> None:
         case ("seeds", str(), *_):
             value["seeds"] = [0]
         case _:
-            parent: Any = value
-            for key in location[:-1]:
-                parent = parent[key] if _has(parent, key) else None
-            if isinstance(parent, list):
-                parent[:] = []  # of seeds: one wrong seed says nothing about the rest of the file
-            elif _has(parent, location[-1]):
-                del parent[location[-1]]
-                if location[0] == "steps" and isinstance(parent, dict) and len(location) == 3:
-                    parent.setdefault(
-                        "change", {}
-                    )  # whatever the wrong key meant, a missing change is not a second mistake
-            elif (
-                len(location) > 1
-            ):  # a key that is missing, or a place in what a short form stands for
-                _take_out(value, location[:-1])
+            _delete(value, location)
+
+
+def _delete(value: dict[str, Any], location: Location) -> None:
+    """Remove the value at `location`, or the nearest one around it that is there."""
+    parent: Any = value
+    for key in location[:-1]:
+        parent = parent[key] if _has(parent, key) else None
+    if isinstance(parent, list):
+        parent[:] = []  # of seeds: one wrong seed says nothing about the rest of the file
+    elif _has(parent, location[-1]):
+        del parent[location[-1]]
+        if location[0] == "steps" and isinstance(parent, dict) and len(location) == 3:
+            # whatever the wrong key meant, a missing change is not a second mistake
+            parent.setdefault("change", {})
+    elif len(location) > 1:  # a key that is missing, or a place in what a short form stands for
+        _take_out(value, location[:-1])
 
 
 def _has(parent: Any, key: str | int) -> bool:

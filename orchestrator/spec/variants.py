@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from illama.config import AnyConfig, resolve
+from illama.config import Workload, resolve
 from orchestrator.errors import did_you_mean_one_of
+from orchestrator.spec.capabilities import check_capabilities
 from orchestrator.spec.cells import MadeCell, StepsOfRegime, planned_cells
 from orchestrator.spec.changes import (
     Changer,
     GroupSettings,
-    is_own_training,
     laid_over,
     tried,
 )
@@ -28,7 +28,6 @@ from orchestrator.spec.step_schema import (
     SideSchema,
     StepSchema,
 )
-from orchestrator.spec.user_training import check_own_training
 from orchestrator.trial import Cell, Place, Resources, Variant
 
 
@@ -53,8 +52,7 @@ def variants_of(
     made = Variants([], [], [])
     if found is None:
         check_spec(schema, document, BASELINE)
-        if is_own_training(schema.baseline):
-            check_own_training(schema, document)
+        check_capabilities(schema, document)
     if document.has(("baseline",)):  # otherwise noted already
         for parts in product(schema.regimes or [""], schema.recipes or [""]):
             regime = _Regime(schema, document, tuple(filter(None, parts)), found)
@@ -92,7 +90,7 @@ class _Regime:
         for group, part in zip(
             (g for g in ("regimes", "recipes") if getattr(self.schema, g)), self.parts, strict=True
         ):
-            changes = getattr(self.schema, group)[part]
+            changes = self.changer.flattened(getattr(self.schema, group)[part])
             if config and changes:
                 config = self.changer.changed(settings, changes, (group, part), None)
         if config is None:
@@ -123,9 +121,9 @@ class _Regime:
                 step.regimes[part], (*location, "regimes", part)
             ):
                 changes |= step.regimes[part]
-        return changes
+        return self.changer.flattened(changes)
 
-    def _road(self, baseline: GroupSettings, config: AnyConfig) -> Iterator[Variant]:
+    def _road(self, baseline: GroupSettings, config: Workload) -> Iterator[Variant]:
         settings, previous = dict(baseline), BASELINE
         taken: tuple[str, ...] = ()
         for index, step in enumerate(self.schema.steps):
@@ -139,18 +137,15 @@ class _Regime:
                 )
                 continue
             after = self._changed(step, settings, changes, (*here, "change"), config)
-            if (
-                after is None
-            ):  # go on as if the step were not there, to find what is wrong with the others
+            if after is None:
+                # go on as if the step were not there, to find what is wrong with the others
                 continue
             taken = (*taken, step.name)
-            variant = self._variant(
-                step.name,
-                after,
-                (*here, "name"),
-                step=step,
-                follows=previous,
-                changes=changes,
+            place = (*here, "name")
+            variant = replace(
+                self._variant(
+                    step.name, after, place, step=step, follows=previous, changes=changes
+                ),
                 cell=Cell(taken, place=Place(0, len(taken))),
             )
             variant = self._searched(variant, step.search, settings, (*here, "search"), previous)
@@ -165,8 +160,8 @@ class _Regime:
         settings: GroupSettings,
         changes: Mapping[str, Any],
         location: Location,
-        before: AnyConfig,
-    ) -> AnyConfig | None:
+        before: Workload,
+    ) -> Workload | None:
         """As `Changer.changed`, for a step that may leave all changes to its search."""
         if step.search and not changes:
             return before
@@ -238,14 +233,12 @@ class _Regime:
                 follows, shown = (
                     (side.on, changes) if side.on else (previous, {**step_changes, **changes})
                 )
-                variant = self._variant(
-                    name,
-                    config,
-                    location,
-                    step=side,
-                    rung=step.name,
-                    follows=follows,
-                    changes=shown,
+                variant = replace(
+                    self._variant(
+                        name, config, location, step=side, follows=follows, changes=shown
+                    ),
+                    step=step.name,
+                    side=True,
                     cell=Cell(_taken_up_to(side.on, taken)),
                     on=side.on,
                 )
@@ -281,13 +274,14 @@ class _Regime:
         location: Location = ("baseline",)
         if planned.about in names:
             location = ("steps", names.index(planned.about), "name")
-        return self._variant(
-            planned.name,
-            cell.config,
-            location,
-            rung=planned.about,
-            follows=planned.follows,
-            changes=cell.changes,
+        follows = planned.follows
+        variant = self._variant(
+            planned.name, cell.config, location, follows=follows, changes=cell.changes
+        )
+        return replace(
+            variant,
+            step=planned.about or planned.name,
+            side=planned.design == "roadmap" and planned.about is not None,
             cell=planned.cell,
             design=planned.design,
         )
@@ -304,27 +298,26 @@ class _Regime:
     def _variant(
         self,
         name: str,
-        config: AnyConfig,
+        config: Workload,
         location: Location,
         *,
         step: SideSchema | None = None,
-        rung: str | None = None,
         follows: str | None = None,
         changes: Mapping[str, Any] | None = None,
-        cell: Cell | None = None,
-        design: str = "roadmap",
-        on: str | None = None,
     ) -> Variant:
+        """A variant of the road: whoever makes another kind replaces what differs."""
         resources: ResourcesSchema = (step and step.resources) or self.schema.resources
-        references = step.reference if step else self.schema.reference if follows is None else {}
+        references = step.reference if step else {}
+        if step is None and follows is None:
+            references = self.schema.reference  # the baseline's
         reference = next(
             (references[part] for part in (*self.parts, "") if part in references), None
         )
         return Variant(
             name=name,
-            step=rung or name,
+            step=name,
             regime=self.name,
-            side=design == "roadmap" and rung is not None,
+            side=False,
             follows=follows,
             changes=changes or {},
             config=config,
@@ -332,9 +325,6 @@ class _Regime:
             expects_collapse=bool(step and step.expect == "collapse"),
             reference=_published(reference, self.schema.metric.name) if reference else None,
             line=self.document.line(location),
-            design=design,
-            cell=cell or Cell(),
-            on=on,
         )
 
 

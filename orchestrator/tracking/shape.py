@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from illama.config import AnyConfig
+from illama.config import Workload
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
 from orchestrator.report.words import change_text
-from orchestrator.spec.search_space import SEARCH, Search, setting_at
+from orchestrator.spec.search_space import SEARCH, Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import hosts_of
@@ -145,9 +145,8 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
     variant, metric = row.variant, spec.reported_metric.name
     metrics: dict[str, float | None] = {}
-    if (
-        row.summary
-    ):  # first: MLflow's page for comparing runs opens on the metric that was written first
+    if row.summary:
+        # first: MLflow's page for comparing runs opens on the metric that was written first
         metrics |= _spread(metric, row)
         metrics |= {
             "variant/seeds": float(len(row.compared_values)),
@@ -179,13 +178,7 @@ def status_of(record: TrialRecord) -> str:
     """In MLflow's words."""
     if record.outcome is None:
         return "RUNNING"
-    return (
-        "FINISHED"
-        if record.state is State.DONE
-        else "FAILED"
-        if record.state is State.FAILED
-        else "KILLED"
-    )
+    return {State.DONE: "FINISHED", State.FAILED: "FAILED"}.get(record.state, "KILLED")
 
 
 def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
@@ -229,13 +222,11 @@ def _note(row: StepRow) -> str:
     variant = row.variant
     if variant.follows is None:
         return "The baseline."
-    where = (
-        f"beside the road, on {variant.on}"
-        if variant.on
-        else "beside the road"
-        if variant.side
-        else "on the road"
-    )
+    where = "on the road"
+    if variant.side:
+        where = "beside the road"
+    if variant.on:
+        where = f"beside the road, on {variant.on}"
     return f"{change_text(variant.changes)} ({where})"[:TAG_LENGTH]
 
 
@@ -245,12 +236,13 @@ def _in_turn(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     return {key: " or ".join(dict.fromkeys(one[key] for one in each)) for key in each[0]}
 
 
-def _changed(spec: SweepSpec, config: AnyConfig) -> dict[str, str]:
-    return {mlflow_name(key): _shown(setting_at(config, key)) for key in spec.varied}
+def _changed(spec: SweepSpec, config: Workload) -> dict[str, str]:
+    return {mlflow_name(key): _shown(config.setting(key)) for key in spec.varied}
 
 
 def _shown(value: Any) -> str:
     """As a spec writes it, short enough to compare."""
-    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
-    text = printable(text)
+    if value is None:
+        value = "none"
+    text = printable(value if isinstance(value, str) else json.dumps(value))
     return text if len(text) <= _PARAM_LENGTH else f"{text[: _PARAM_LENGTH - 1]}…"

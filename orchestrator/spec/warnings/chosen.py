@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from illama.config import DataConfig, ForeignData
+from illama.config import DataConfig, UserData
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.lookup import line_of
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
@@ -16,7 +16,7 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
 
     How many seeds are added is no such choice: every look at the figures is paid for.
     """
-    data = [variant.config.data for variant in spec.road]
+    data = [variant.config.images for variant in spec.road]
     if spec.has_test_part or None in data:  # of a user training nobody knows the images
         return
     chosen = {search.line: "the settings that a search finds" for search in spec.searches[:1]}
@@ -33,9 +33,9 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
     yield SpecWarning("chosen-on-report-images", message, min(chosen), _test_part_of(without))
 
 
-def _test_part_of(data: DataConfig | ForeignData) -> str:
+def _test_part_of(data: DataConfig | UserData) -> str:
     """YAML that gives such data a test part; empty where a function has to return one."""
-    if isinstance(data, ForeignData):
+    if isinstance(data, UserData):
         return ""
     settings: dict[str, Any] = {"name": data.name}
     if data.name == "image_folder":
