@@ -27,7 +27,6 @@ from orchestrator.report.tables import (
 )
 from orchestrator.report.words import Column, cells, columns
 
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -176,12 +175,7 @@ def pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[s
         _pipe_row([head.heading for head in heads]),
         _pipe_row(["--:" if head.is_number else "---" for head in heads]),
     ]
-    return lines + [_pipe_row(list(map(_cell, row))) for row in rows]
-
-
-def _cell(text: str) -> str:
-    """The text of a cell, whose ± and intervals stay on one line."""
-    return re.sub(r" (?=±|\[[+−-]|[+−-]?\d[^ ]*\]$)|(?<=±) ", _NO_BREAK, markdown_text(text))
+    return lines + [_pipe_row(list(map(markdown_text, row))) for row in rows]
 
 
 def markdown_text(text: str) -> str:
