@@ -447,6 +447,7 @@ steps: []
 """
 
 
+@pytest.mark.slow
 def test_the_network_is_the_one_that_the_metric_was_measured_on(
     cli: CommandLine,
     new_mlflow: NewMlflow,
