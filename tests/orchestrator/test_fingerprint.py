@@ -253,7 +253,7 @@ def test_each_scientific_setting_changes_the_fingerprint(key: str) -> None:
 
 def test_no_scientific_setting_is_missing_in_the_test_above() -> None:
     def keys(group: Any, prefix: str = "") -> set[str]:
-        found = set()
+        found: set[str] = set()
         for name, value in group:
             found |= (
                 {prefix + name}
