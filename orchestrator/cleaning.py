@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.driver import trials_in
 from orchestrator.errors import OrchestratorError, SweepInUse, UsageError
+from orchestrator.planning.survey import survey
 from orchestrator.smoke import FOLDER as SMOKE
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.contents import size_of, trial_folders
@@ -92,10 +92,9 @@ def refuse_in_use(store: Store, sweep: str) -> None:
 
 def _needed_by(store: Store, sweep: str) -> set[Path]:
     """Folders that the spec's trials are in, or will be. Raises `OrchestratorError` where that cannot be told."""
-    trials = trials_in(load_spec(store.spec_path(sweep)), store=store)
-    own = {store.directory(trial).path for trial in trials}
-    known = {Path(path) for trial in trials if (path := store.record(trial).path)}
-    return own | known
+    trials = survey(load_spec(store.spec_path(sweep)), store).trials
+    own = {store.directory(known.spec).path for known in trials}
+    return own | {Path(known.record.path) for known in trials if known.record.path}
 
 
 def _unasked(store: Store, sweep: str, needed: set[Path]) -> list[Garbage]:

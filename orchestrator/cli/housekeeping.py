@@ -32,8 +32,8 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
     if as_json:
         keys = ("name", "begun", "done", "bytes", "changed")
         sweeps = [{key: getattr(one, key) for key in keys} for one in found]
-        busy = [one.holder is not None for one in found]
-        print_json([one | {"is_running": b} for one, b in zip(sweeps, busy, strict=True)])
+        is_busy = [one.holder is not None for one in found]
+        print_json([one | {"is_running": b} for one, b in zip(sweeps, is_busy, strict=True)])
         return
     if not found:
         out.print(escape(f"the store at {open_store(store).root} has no sweep yet"), soft_wrap=True)
@@ -46,7 +46,8 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
         holder = one.holder
         busy = f"running: process {holder.pid} on {holder.host}" if holder else ""
         done = f"{one.done} of {one.begun}"
-        table.add_row(*map(Text, (one.name, done, bytes_text(one.bytes), when, busy)))
+        cells = (one.name, done, bytes_text(one.bytes), when, busy)
+        table.add_row(*[Text(cell) for cell in cells])
     out.print(table)
 
 
