@@ -29,6 +29,7 @@ from orchestrator.planning.representative import (
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Choice
 from orchestrator.running.failures import FailureWatch
+from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -217,13 +218,20 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             observers: list[Observer] = [mirror, view] if mirror else [view]
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
-            observers.append(failures)
+            observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
             stopped = failures.reason
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+
+
+def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
+    """Whether the spec keeps the checkpoint of a trial that has ended."""
+    if spec.schema.keep == "end":
+        return trial.variant == last_step(spec).name
+    return spec.schema.keep == "all"
 
 
 def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:

@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import measuring, training, trials, views
+from orchestrator.cli import housekeeping, measuring, training, trials, views
 from orchestrator.cli.options import (
     JsonOption,
     MetricOption,
@@ -42,7 +42,6 @@ from orchestrator.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -194,6 +193,10 @@ def compare(
         out.print(sides.comparison_table(compared))
 
 
+app.command("list")(housekeeping.list_sweeps)
+app.command()(housekeeping.gc)
+app.command()(housekeeping.delete)
+app.command()(housekeeping.init)
 app.command()(trials.logs)
 app.command()(trials.show)
 app.command()(trials.debug)
