@@ -117,7 +117,7 @@ def known_sweep(
             absent.append(message)
             return "absent"
 
-    record_of = Store(store.root).record
+    fresh = Store(store.root)
     if spec.searches:
 
         def searched(
@@ -125,8 +125,9 @@ def known_sweep(
         ) -> list[tuple[TrialSpec, TrialRecord]]:
             known = _with_known_weights(variant, spec)
             trials = trials_with(spec, known, seeds, digest(known.config.data))
+            trials = [fresh.as_recorded(trial) for trial in trials]
             trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
-            return [(trial, record_of(trial)) for trial in trials]
+            return [(trial, fresh.record(trial)) for trial in trials]
 
         suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
         spec = with_searches(spec, searched, suggestions)
@@ -136,8 +137,9 @@ def known_sweep(
     more: Mapping[str, Sequence[int]] = {}
     if spec.schema.adaptive:
         looks = history.looks_before(spec, store, spec.reported_metric.name)
-        more = more_seeds(spec, digest, record_of, looks)
-    return spec, trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
+        more = more_seeds(spec, digest, fresh.record, looks)
+    trials = trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
+    return spec, [fresh.as_recorded(trial) for trial in trials]
 
 
 def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:

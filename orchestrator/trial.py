@@ -172,6 +172,8 @@ class TrialSpec:
     """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
     metric: str = ""
     """That the sweep compares: somebody's own training that ends without it is no result. No part of what it is, either."""
+    earlier: Self | None = field(default=None, compare=False, repr=False)
+    """The same trial as earlier versions identify it, where that is another fingerprint: by the bytes of the user's code."""
 
     @property
     def name(self) -> str:

@@ -46,6 +46,7 @@ ONLY_IMPORTED_BY = {
 
 SETTINGS = {
     "illama.config",
+    "illama.config.earlier",
     "illama.config.imports",
     "illama.cost",
     "illama.data.datasets",

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from illama.config import AnyConfig, DataConfig, ForeignConfig, ForeignData, RuntimeConfig
+from illama.config.earlier import with_code_by_bytes
 from illama.cost import size_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.fingerprint import fingerprint_by_seed
@@ -220,8 +221,24 @@ def trials_with(
     spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str
 ) -> list[TrialSpec]:
     """Some seeds of a variant; `digest` is that of its data."""
-    fingerprint_of = fingerprint_by_seed(variant.config, digest)
     runtime = _runtime(spec.schema.runtime, variant.resources, variant.config)
+    earlier_config = with_code_by_bytes(variant.config)
+    trials = _trials_of_config(spec, variant, seeds, digest, variant.config, runtime)
+    if earlier_config is None:
+        return trials
+    earlier = _trials_of_config(spec, variant, seeds, digest, earlier_config, runtime)
+    return [replace(trial, earlier=same) for trial, same in zip(trials, earlier, strict=True)]
+
+
+def _trials_of_config(
+    spec: SweepSpec,
+    variant: Variant,
+    seeds: Sequence[int],
+    digest: str,
+    config: AnyConfig,
+    runtime: RuntimeConfig,
+) -> list[TrialSpec]:
+    fingerprint_of = fingerprint_by_seed(config, digest)
     return [
         TrialSpec(
             sweep=spec.name,
@@ -229,7 +246,7 @@ def trials_with(
             regime=variant.regime,
             seed=seed,
             changes=variant.changes,
-            config=variant.config.model_copy(update={"seed": seed}),
+            config=config.model_copy(update={"seed": seed}),
             fingerprint=fingerprint_of(seed),
             resources=variant.resources,
             runtime=runtime,

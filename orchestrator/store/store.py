@@ -130,8 +130,19 @@ class Store:
             trials = self._trials[trial.sweep] = self.root / trial.sweep / "trials"
         return TrialDirectory(trials / trial.directory_name)
 
+    def as_recorded(self, trial: TrialSpec) -> TrialSpec:
+        """The trial by the fingerprint that the store knows it by: an earlier version's where nothing has the present one."""
+        earlier = trial.earlier
+        if earlier is None:
+            return trial
+        known = self._directories()
+        if trial.fingerprint[:8] in known:
+            return trial
+        return earlier if earlier.fingerprint[:8] in known else trial
+
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
+        trial = self.as_recorded(trial)
         own = self.directory(trial)
         try:
             if done := self._record_of_done(trial, own):

@@ -260,7 +260,7 @@ def test_what_the_settings_say_is_in_the_trials_files(
     )
     trial = json.loads(next(store_path.glob("theirs/trials/*/trial.json")).read_text())
     assert trial["settings"]["model"]["options"] == {"width": 16, "img_size": 8, "dropout": 0.0}
-    assert trial["settings"]["model"]["code"].startswith("sha256:")
+    assert trial["settings"]["model"]["code"].startswith("syntax-1 sha256:")
 
 
 @pytest.mark.slow
