@@ -44,9 +44,8 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     x: (..., N, C); returns its shape and type.
     """
     pairs = x.to(rotation.dtype).reshape(*x.shape[:-1], x.shape[-1] // 2, 2)  # (..., N, C / 2, 2)
-    if (
-        torch.compiler.is_compiling()
-    ):  # the compiler fuses real numbers only; without it, complex ones take a single pass
+    if torch.compiler.is_compiling():
+        # the compiler fuses real numbers only; without it, complex ones take a single pass
         (a, b), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
         return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).type_as(x)
     return (

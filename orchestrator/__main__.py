@@ -36,8 +36,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if (
-        sys.path[0] == os.getcwd()
-    ):  # `-m` puts it first: a file named `rich.py` there would hide the package
+    if sys.path[0] == os.getcwd():
+        # `-m` puts it first: a file named `rich.py` there would hide the package
         sys.path.append(sys.path.pop(0))
     main()

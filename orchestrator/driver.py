@@ -280,9 +280,8 @@ def run_sweep(job: Job, console: Console) -> Ending:
     store.prepare(spec.name)
     interrupted = threading.Event()
     with ExitStack() as stack:
-        with console.status(
-            "making sure that nobody else is at this sweep"
-        ):  # seconds, after another host was
+        with console.status("making sure that nobody else is at this sweep"):
+            # seconds, after another host was
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         history.submitted(spec, store)

@@ -29,9 +29,8 @@ class Settings(BaseModel):
 def explain(error: ValidationError) -> str:
     """What is wrong with somebody's settings: one line per problem, with the setting, what was found, and the nearest match."""
     problems = error.errors()
-    if any(
-        problem["loc"][-1:] == ("name",) for problem in problems
-    ):  # all that is missing follows from the unknown name
+    if any(problem["loc"][-1:] == ("name",) for problem in problems):
+        # all that is missing follows from the unknown name
         problems = [
             problem
             for problem in problems

@@ -57,9 +57,8 @@ def _in_colours(image: Picture) -> Picture:
         raise ValueError(
             f"its pixels are numbers of 32 bits (mode {image.mode}), and which of them is white it does not say"
         )
-    if (
-        image.mode == "P"
-    ):  # by way of RGBA: a palette with transparent colours is warned of otherwise
+    if image.mode == "P":
+        # by way of RGBA: a palette with transparent colours is warned of otherwise
         image = image.convert("RGBA")
     return image.convert("RGB")
 

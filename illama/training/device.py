@@ -91,9 +91,8 @@ def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterat
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with generators_kept(), torch.random.fork_rng(devices):
         torch.set_num_threads(runtime.num_threads)
-        if (
-            deterministic and not strict
-        ):  # even to say what is so already imports torch's compiler: a second
+        if deterministic and not strict:
+            # even to say what is so already imports torch's compiler: a second
             torch.use_deterministic_algorithms(True)
         try:
             yield

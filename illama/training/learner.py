@@ -91,9 +91,8 @@ class Learner:
         for start in range(0, len(batch.images), self.micro_batch):
             rows = slice(start, min(start + self.micro_batch, len(batch.images)))
             piece = batch.part(rows)
-            if isinstance(
-                self.config.model, ForeignModel
-            ):  # it may draw, and must draw the same when resumed
+            if isinstance(self.config.model, ForeignModel):
+                # it may draw, and must draw the same when resumed
                 seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
                 reseed(seed)
                 torch.manual_seed(seed)  # of a GPU as well

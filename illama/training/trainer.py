@@ -217,9 +217,8 @@ class _Training:
             progress.epoch_seconds,
         )
         metrics = self._metrics(epoch)
-        if self.ranks.leads and not math.isfinite(
-            metrics["val/loss"]
-        ):  # weights too large to compute with, though finite
+        if self.ranks.leads and not math.isfinite(metrics["val/loss"]):
+            # weights too large to compute with, though finite
             raise Diverged(progress.iteration, "val/loss", metrics["val/loss"])
         self.ranks.check()
         self._count(time.perf_counter() - started)

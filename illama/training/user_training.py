@@ -142,9 +142,8 @@ class _Log:
             )
         checked = _checked(metrics, "log_metrics was given", iteration)
         self._log_metrics(checked, iteration)
-        if (
-            iteration >= self._iteration
-        ):  # else it goes on from a checkpoint, and logs what is known
+        if iteration >= self._iteration:
+            # else it goes on from a checkpoint, and logs what is known
             self._iteration, self._metrics = iteration, checked
             self._keep()
         if not self._stops_itself and self._ask():

@@ -69,9 +69,8 @@ def select_weights(
     """
     filled, heads = {}, (source_heads, model.config.num_heads)
     for name, target in model.state_dict().items():
-        if not name.startswith("blocks.") or (
-            name not in source and name.endswith("bias")
-        ):  # LLaMA has no biases
+        if not name.startswith("blocks.") or (name not in source and name.endswith("bias")):
+            # LLaMA has no biases
             continue
         if name not in source:
             raise ValueError(

@@ -193,9 +193,8 @@ def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEff
     delta = line.delta
     if delta is None or delta.sides or delta.effect is None:
         return delta
-    if (
-        delta.effect.pairs > 1 and delta.effect.p_value is None
-    ):  # it has the luck of one search in it
+    if delta.effect.pairs > 1 and delta.effect.p_value is None:
+        # it has the luck of one search in it
         return delta
     effect, test = delta.effect, rules.metric.test
     if test == "sign_flip":

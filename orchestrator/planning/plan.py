@@ -209,9 +209,8 @@ def make_plan(
         action = _ACTION_OF[record.state]
         if (action is Action.DONE and record.is_of_another(trial)) or trial.fingerprint in seen:
             action = Action.REUSE
-        if (
-            record.state is not State.DONE or record.outcome is not Outcome.PRUNED
-        ):  # whoever asks for that in full trains it
+        if record.state is not State.DONE or record.outcome is not Outcome.PRUNED:
+            # whoever asks for that in full trains it
             seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
     return Plan(spec, tuple(planned), tuple(warnings_of(spec)), tuple(later))

@@ -238,9 +238,8 @@ class ProgressView:
         self._looked = time.monotonic()
 
     def _look_at(self, attempt: _Attempt) -> None:
-        with suppress(
-            OSError, StoreError
-        ):  # a view ends no sweep: what cannot be read now stays as it was shown before
+        with suppress(OSError, StoreError):
+            # a view ends no sweep: what cannot be read now stays as it was shown before
             self._read(attempt)
 
     def _read(self, attempt: _Attempt) -> None:

@@ -63,9 +63,8 @@ class Changer:
         `before` is what the change must differ from.
         """
         if not changes:
-            if (
-                self.document.value_at(location) == {}
-            ):  # anything else that is wrong with it was noted before
+            if self.document.value_at(location) == {}:
+                # anything else that is wrong with it was noted before
                 self.document.add_problem(
                     location,
                     "this changes nothing: name at least one setting, such as 'model.norm'",
@@ -120,9 +119,8 @@ class Changer:
         model = {} if is_own_training(settings) else settings.get("model", {})
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
-        if (
-            model and "name" not in model
-        ):  # else each setting that a preset would have filled would be missing too
+        if model and "name" not in model:
+            # else each setting that a preset would have filled would be missing too
             message = (
                 f"key 'name' is missing: the model to start from; allowed: {', '.join(PRESETS)}"
             )

@@ -28,9 +28,8 @@ def add_validation_problems(
         at_key = part["type"] in ("extra_forbidden", "missing", MISSING_CHANGE)
         if path and path[-1] == "[key]":  # a mapping's key, not its value
             path, at_key = path[:-1], True
-        if part["type"] == "missing" and document.has(
-            place(path)
-        ):  # it is there, and wrong: that was said
+        if part["type"] == "missing" and document.has(place(path)):
+            # it is there, and wrong: that was said
             continue
         document.add_problem(place(path), _message(part, path, model), at_key=at_key)
 

@@ -308,9 +308,8 @@ def _take_out(value: dict[str, Any], location: Location) -> None:
                     parent.setdefault(
                         "change", {}
                     )  # whatever the wrong key meant, a missing change is not a second mistake
-            elif (
-                len(location) > 1
-            ):  # a key that is missing, or a place in what a short form stands for
+            elif len(location) > 1:
+                # a key that is missing, or a place in what a short form stands for
                 _take_out(value, location[:-1])
 
 

@@ -139,9 +139,8 @@ class _Regime:
                 )
                 continue
             after = self._changed(step, settings, changes, (*here, "change"), config)
-            if (
-                after is None
-            ):  # go on as if the step were not there, to find what is wrong with the others
+            if after is None:
+                # go on as if the step were not there, to find what is wrong with the others
                 continue
             taken = (*taken, step.name)
             variant = self._variant(
@@ -316,7 +315,9 @@ class _Regime:
         on: str | None = None,
     ) -> Variant:
         resources: ResourcesSchema = (step and step.resources) or self.schema.resources
-        references = step.reference if step else self.schema.reference if follows is None else {}
+        references = step.reference if step else {}
+        if step is None and follows is None:
+            references = self.schema.reference  # the baseline's
         reference = next(
             (references[part] for part in (*self.parts, "") if part in references), None
         )

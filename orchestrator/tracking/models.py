@@ -91,9 +91,8 @@ def register_model(
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             client.create_registered_model(name)
-        for version in client.search_model_versions(
-            f"run_id = '{run_id}'"
-        ):  # a name may have quotes
+        for version in client.search_model_versions(f"run_id = '{run_id}'"):
+            # a name may have quotes
             if (version.name, version.source) == (name, f"models:/{model_id}"):
                 return str(version.version)
         about = f"Trial {chosen.trial.name} of the sweep {chosen.trial.sweep}: {chosen.why}."

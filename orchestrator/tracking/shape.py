@@ -145,9 +145,8 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
     variant, metric = row.variant, spec.reported_metric.name
     metrics: dict[str, float | None] = {}
-    if (
-        row.summary
-    ):  # first: MLflow's page for comparing runs opens on the metric that was written first
+    if row.summary:
+        # first: MLflow's page for comparing runs opens on the metric that was written first
         metrics |= _spread(metric, row)
         metrics |= {
             "variant/seeds": float(len(row.compared_values)),
@@ -179,13 +178,7 @@ def status_of(record: TrialRecord) -> str:
     """In MLflow's words."""
     if record.outcome is None:
         return "RUNNING"
-    return (
-        "FINISHED"
-        if record.state is State.DONE
-        else "FAILED"
-        if record.state is State.FAILED
-        else "KILLED"
-    )
+    return {State.DONE: "FINISHED", State.FAILED: "FAILED"}.get(record.state, "KILLED")
 
 
 def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
@@ -229,13 +222,11 @@ def _note(row: StepRow) -> str:
     variant = row.variant
     if variant.follows is None:
         return "The baseline."
-    where = (
-        f"beside the road, on {variant.on}"
-        if variant.on
-        else "beside the road"
-        if variant.side
-        else "on the road"
-    )
+    where = "on the road"
+    if variant.side:
+        where = "beside the road"
+    if variant.on:
+        where = f"beside the road, on {variant.on}"
     return f"{change_text(variant.changes)} ({where})"[:TAG_LENGTH]
 
 
@@ -251,6 +242,7 @@ def _changed(spec: SweepSpec, config: AnyConfig) -> dict[str, str]:
 
 def _shown(value: Any) -> str:
     """As a spec writes it, short enough to compare."""
-    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
-    text = printable(text)
+    if value is None:
+        value = "none"
+    text = printable(value if isinstance(value, str) else json.dumps(value))
     return text if len(text) <= _PARAM_LENGTH else f"{text[: _PARAM_LENGTH - 1]}…"

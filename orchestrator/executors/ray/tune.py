@@ -104,9 +104,8 @@ class _WarmWorker(tune.Trainable):
             return {"error": f"{error} (on node {socket.gethostname()})", "done": True}
         finally:
             self._is_training = False
-        if worker.leave.is_set() or (
-            others and outcome in (None, Outcome.LOST)
-        ):  # places on several nodes go all at once
+        if worker.leave.is_set() or (others and outcome in (None, Outcome.LOST)):
+            # places on several nodes go all at once
             os._exit(
                 0
             )  # the trial's last word is in the store; this process, on its way out, must not be given another
