@@ -21,7 +21,9 @@ from orchestrator.metrics import Mode
 from orchestrator.planning.adaptive import more_seeds
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
+from orchestrator.planning.differences import code_of
 from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.reasons import with_reasons
 from orchestrator.planning.representative import (
     Representative,
     has_network,
@@ -180,7 +182,7 @@ def plan_sweep(
             )
         )
     warnings += chosen_by_the_same_seeds(trials, store)
-    return replace(plan, warnings=(*warnings, *plan.warnings))
+    return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
 def report_sweep(
@@ -310,7 +312,7 @@ def run_sweep(job: Job, console: Console) -> Ending:
             stack.enter_context(view)
             growth = _Growth(job, view, mirror)
             more = growth if spec.searches or spec.schema.adaptive else None
-            origin = provenance(spec.path.parent, store.sweep_path(spec.name))
+            origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
             observers: list[Observer] = [mirror, view] if mirror else [view]
             queue = TrialQueue(
                 todo, store, lease.session, origin, observers, spec.schema.max_concurrent, more

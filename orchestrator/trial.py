@@ -301,6 +301,8 @@ class TrialRecord:
     """Where the last attempt runs, or ran; of a trial that is done only its files say it."""
     traceback: str = ""
     """Of what the last attempt raised, if it did."""
+    adopted: Sequence[str] = ()
+    """What differs from the trial whose result this is, where somebody adopted it from other code."""
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -47,6 +47,7 @@ ONLY_IMPORTED_BY = {
 SETTINGS = {
     "illama.config",
     "illama.config.earlier",
+    "illama.config.functions",
     "illama.config.imports",
     "illama.cost",
     "illama.data.datasets",

@@ -27,11 +27,13 @@ def looks_before(spec: SweepSpec, store: Store, metric: str) -> int:
 
 
 def with_declaration(roadmap: Roadmap, spec: SweepSpec, store: Store, records: Records) -> Roadmap:
-    """The report with what the store knows of when its spec was decided."""
+    """The report with what the store knows of when its spec was decided, and of adopted results."""
     times = _times(record.result for _, record in records if record.result)
     parts = declared_parts(spec.schema)
     path = store.sweep_path(spec.name)
-    return replace(roadmap, declaration=declaration_of(path, spec.content, parts, times))
+    declaration = declaration_of(path, spec.content, parts, times)
+    adopted = {trial.name: record.adopted for trial, record in records if record.adopted}
+    return replace(roadmap, declaration=declaration, adopted=adopted)
 
 
 def looked_at(

@@ -73,6 +73,8 @@ class Roadmap:
     total_gpu_seconds: float = 0.0
     declaration: Declaration | None = None
     """What was decided before the first result was there; none where nobody asked the store."""
+    adopted: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What differs from the code of each trial whose result other code gave, and somebody adopted."""
     spec_text: str = ""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class Roadmap:
             "matters": self.matters,
             "regimes": [difference.to_json() for difference in self.regimes],
             "declared": self.declaration and self.declaration.to_json(),
+            "adopted": {trial: list(texts) for trial, texts in self.adopted.items()},
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,

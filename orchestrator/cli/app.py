@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import training, views
+from orchestrator.cli import adopt, training, views
 from orchestrator.cli.options import (
     MetricOption,
     ModeOption,
@@ -208,6 +208,7 @@ def compare(
         out.print(sides.comparison_table(found))
 
 
+app.command()(adopt.adopt)
 app.command()(views.sync)
 app.command()(views.register)
 app.command()(views.export)

@@ -55,6 +55,10 @@ class PlannedTrial:
     trial: TrialSpec
     action: Action
     record: TrialRecord
+    reason: str = ""
+    """Why it is new, where it is: what differs from the nearest result in the store, and which that is."""
+    differs: str = ""
+    """The differences alone; empty where the store has nothing to hold it against."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Plan:
     """With what is known of its searches."""
     trials: tuple[PlannedTrial, ...]
     warnings: tuple[SpecWarning, ...]
+    adoptable: int = 0
+    """New trials whose results other code gave, and which `adopt` would take over."""
     later: tuple[TrialSpec, ...] = ()
     """Trials that will follow once searches have found what they look for; the estimate counts them."""
 
@@ -213,7 +219,7 @@ def make_plan(
             # whoever asks for that in full trains it
             seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
-    return Plan(spec, tuple(planned), tuple(warnings_of(spec)), tuple(later))
+    return Plan(spec, tuple(planned), tuple(warnings_of(spec)), later=tuple(later))
 
 
 def trials_with(
@@ -294,4 +300,5 @@ def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
         "params": params,
         "flops": flops,
         "action": planned.action,
+        "reason": planned.reason or None,
     }

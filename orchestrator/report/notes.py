@@ -48,6 +48,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         *_searches(roadmap),
         *_searches_to_come(roadmap),
         *filter(None, [declaration_text(roadmap.declaration)]),
+        *_adopted(roadmap),
         *(f"reference: {source}" for source in sorted(sources)),
     ]
 
@@ -262,6 +263,18 @@ def _searches(roadmap: Roadmap) -> Iterator[str]:
             "the interval between these."
         )
     yield from (search_text(search, roadmap.chosen_by) for search in roadmap.searches)
+
+
+def _adopted(roadmap: Roadmap) -> Iterator[str]:
+    """Results that other code gave."""
+    by_difference: dict[str, list[str]] = {}
+    for trial, texts in roadmap.adopted.items():
+        by_difference.setdefault("; ".join(texts), []).append(trial)
+    for difference, trials in by_difference.items():
+        yield (
+            f"Adopted from other code ({difference}), as somebody decided: "
+            f"{counted(len(trials), 'result')}, {', '.join(trials)}."
+        )
 
 
 def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:

@@ -80,6 +80,7 @@ class ProvenanceRecord(_Record):
     python: str = "?"
     platform: str = "?"
     packages: dict[str, str] = {}
+    code: dict[str, dict[str, str]] = {}
     git_commit: str | None = None
     git_diff: str | None = None
 

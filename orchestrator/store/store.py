@@ -25,6 +25,7 @@ from orchestrator.errors import (
     did_you_mean_one_of,
 )
 from orchestrator.pruning import Curve
+from orchestrator.store.adoption import adopted_record
 from orchestrator.store.damage import note
 from orchestrator.store.files import (
     cannot_write,
@@ -156,7 +157,7 @@ class Store:
         return self._record_of_done(trial, self.directory(trial))
 
     def _record_of_done(self, trial: TrialSpec, own: TrialDirectory) -> TrialRecord | None:
-        done = own.record_of_done(trial.pruning)
+        done = own.record_of_done(trial.pruning) or adopted_record(own)
         if done and _is_of(done, trial):
             return done
         for path in self._directories().get(trial.fingerprint[:8], []):
@@ -212,7 +213,8 @@ def curve_of(record: TrialRecord, metric: str) -> Curve:
 
 def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
     try:
-        done = TrialDirectory(path).record_of_done(trial.pruning)
+        directory = TrialDirectory(path)
+        done = directory.record_of_done(trial.pruning) or adopted_record(directory)
     except NewerFile:
         return None
     if done is None or _fingerprint_of(path, done) != trial.fingerprint:
