@@ -132,7 +132,7 @@ class Found(NamedTuple):
     names_a_file: bool
 
 
-def look(
+def look(  # noqa: C901  one case, told from its start to its end
     scratch: Path, spec: SweepSpec, store: Path, expected: Mapping[str, Mapping[str, float]]
 ) -> Found:
     """All commands on a damaged store: what each does, without reading the command line and the spec again."""

@@ -111,7 +111,7 @@ class Surroundings:
         with (self._scratch / "driver.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
-    def strike(self, fault: str, driver: Process, dice: random.Random) -> bool:
+    def strike(self, fault: str, driver: Process, dice: random.Random) -> bool:  # noqa: C901
         """Do it; returns whether there was anything to hit. A driver that does not survive it has ended then."""
         match fault:
             case "driver":

@@ -23,13 +23,13 @@ from pydantic import ValidationError
 
 from illama.config import (
     PRESETS,
-    ForeignConfig,
-    ForeignModel,
     ModelConfig,
     RuntimeConfig,
+    UserModel,
+    UserTraining,
     explain,
-    foreign_function,
     resolve,
+    user_function,
     with_preset,
 )
 from illama.cost import macs, parameter_count, tokens
@@ -133,7 +133,7 @@ def _train(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    if isinstance(config, ForeignConfig):
+    if isinstance(config, UserTraining):
         print(", ".join(f"{name} {value:g}" for name, value in result.final.items()))
         return 0
     print(
@@ -178,7 +178,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _describe(options: argparse.Namespace) -> int:
     settings = _settings([f"model.name={options.name}", *options.settings])
-    is_foreign = foreign_function("model", options.name) is not None
+    is_foreign = user_function("model", options.name) is not None
     allowed = ["model", "data"] if is_foreign else ["model"]
     if strange := sorted(settings.keys() - set(allowed)):
         raise ValueError(
@@ -189,7 +189,7 @@ def _describe(options: argparse.Namespace) -> int:
                 else ""
             )
         )
-    model: ModelConfig | ForeignModel | None
+    model: ModelConfig | UserModel | None
     if is_foreign:
         data, train = (
             {"name": "digits", **settings.get("data", {})},
@@ -201,7 +201,7 @@ def _describe(options: argparse.Namespace) -> int:
     assert model is not None
     facts = (
         model.options
-        if isinstance(model, ForeignModel)
+        if isinstance(model, UserModel)
         else {**model.model_dump(), "tokens": tokens(model)}
     )
     facts = {

@@ -132,10 +132,9 @@ class _Multiplicative(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (gradient,) = gradients
         q, k, v, alpha, out, *kept = ctx.saved_tensors
-        full = _flash_backward(gradient, q, k, alpha * v, out, *kept, is_causal=False)
-        causal = _flash_backward(
-            gradient, q, k, (1 - alpha) * v, torch.zeros_like(out), *kept, is_causal=True
-        )
+        full = _flash_backward(gradient, (q, k, alpha * v, out, *kept), is_causal=False)
+        seen = q, k, (1 - alpha) * v, torch.zeros_like(out), *kept
+        causal = _flash_backward(gradient, seen, is_causal=True)
         # each run's gradient for V is P^T dO over the keys it visits, whatever V it was given
         return (
             full[0] + causal[0],
@@ -156,18 +155,15 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor,
 
 
 def _flash_backward(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    *states: Tensor,
-    is_causal: bool,
+    gradient: Tensor, saved: tuple[Tensor, ...], *, is_causal: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients for q, k and v of attention whose probabilities are exp(scores - lse)."""
-    inputs, tokens = (gradient, q, k, v, out, lse), q.shape[2]
-    if q.device.type == "cpu":
+    """Gradients for q, k and v of attention whose probabilities are exp(scores - lse).
+
+    `saved` is q, k, v, the output, lse, and the states that `_flash` returned.
+    """
+    inputs, states = (gradient, *saved[:5]), saved[5:]
+    tokens = saved[0].shape[2]
+    if gradient.device.type == "cpu":
         found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             *inputs, 0.0, is_causal
         )

@@ -5,7 +5,7 @@ Shapes: P patches, N tokens, D channels, F hidden channels of the feed-forward.
 
 import math
 
-from illama.config import AnyConfig, ForeignModel, ModelConfig
+from illama.config import AnyConfig, ModelConfig, UserModel
 
 
 def tokens(model: ModelConfig) -> int:
@@ -25,9 +25,9 @@ def hidden_width(model: ModelConfig) -> int:
     return model.multiple_of * math.ceil(int(2 * 4 * model.embed_dim / 3) / model.multiple_of)
 
 
-def parameter_count(model: ModelConfig | ForeignModel) -> int:
+def parameter_count(model: ModelConfig | UserModel) -> int:
     """Numbers that training changes, embeddings and head included."""
-    if isinstance(model, ForeignModel):
+    if isinstance(model, UserModel):
         return model.params
     width, hidden = model.embed_dim, hidden_width(model)
     norm = width if model.norm == "rmsnorm" else 2 * width
@@ -44,14 +44,14 @@ def parameter_count(model: ModelConfig | ForeignModel) -> int:
     return embeddings + model.depth * (2 * norm + attention + feed_forward) + head
 
 
-def macs(model: ModelConfig | ForeignModel) -> int:
+def macs(model: ModelConfig | UserModel) -> int:
     """Multiply-accumulates of one image's way forward: every matrix product, and nothing else.
 
     As in the paper's Table 6, attention counts as the full N x N product whatever the mask, and the last block as if all its
     tokens were needed. (`VisionTransformer.forward` computes only the one that is read out.) Those of other people's networks
     were counted by torch.
     """
-    if isinstance(model, ForeignModel):
+    if isinstance(model, UserModel):
         return model.macs
     width, count = model.embed_dim, tokens(model)
     linears = 3 if model.feed_forward == "swiglu" else 2

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from illama.attention import ALL, attend
-from illama.config import ForeignModel, ModelConfig
+from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
 from illama.cost import hidden_width, macs, tokens
 from illama.drop import Drop, drop_elements
@@ -238,11 +238,9 @@ class VisionTransformer(nn.Module):
         return x
 
 
-def make_network(config: ModelConfig | ForeignModel, seed: int) -> nn.Module:
+def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
     """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
-    return (
-        build(config, seed) if isinstance(config, ForeignModel) else VisionTransformer(config, seed)
-    )
+    return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from illama.config import Config, DataConfig, ForeignData
+from illama.config import Config, DataConfig, UserData
 from illama.data.datasets import data_directory, dataset_digest
 from illama.weights.initial import identified, init_path
 from orchestrator.analysis import history
@@ -108,7 +108,7 @@ def known_sweep(
     """
 
     @cache
-    def digest(data: DataConfig | ForeignData | None) -> str:
+    def digest(data: DataConfig | UserData | None) -> str:
         try:
             return dataset_digest(data, spec.schema.runtime.data_dir)
         except (OSError, ValueError) as error:

@@ -16,9 +16,9 @@ from typing import Any
 from illama.config import (
     AnyConfig,
     Config,
-    ForeignConfig,
-    ForeignData,
-    ForeignModel,
+    UserData,
+    UserModel,
+    UserTraining,
     numerics_version,
 )
 
@@ -32,7 +32,7 @@ def fingerprint_by_seed(config: AnyConfig, dataset_digest: str) -> Callable[[int
     """The fingerprint of the same settings with any seed: what they have in common is looked at once, for thousands of trials."""
     science = (
         {"train": dict(config.train.identity)}
-        if isinstance(config, ForeignConfig)
+        if isinstance(config, UserTraining)
         else _science(config)
     )
     identity = _plain(
@@ -44,9 +44,9 @@ def fingerprint_by_seed(config: AnyConfig, dataset_digest: str) -> Callable[[int
 def _science(config: Config) -> dict[str, Any]:
     science = config.model_dump(mode="python", exclude_defaults=True)
     del science["model"]["name"]
-    if isinstance(config.model, ForeignModel):
+    if isinstance(config.model, UserModel):
         science["model"] = dict(config.model.identity)
-    if isinstance(config.data, ForeignData):
+    if isinstance(config.data, UserData):
         del science["data"]
     if config.train.init and config.train.init.sha256:
         del science["train"]["init"]["checkpoint"]

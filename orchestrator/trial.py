@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from illama.config import AnyConfig, Config, ForeignConfig, ForeignTraining, RuntimeConfig
+from illama.config import AnyConfig, Config, RuntimeConfig, TrainingFunction, UserTraining
 from orchestrator.metrics import value_of
 from orchestrator.pruning import Pruning
 
@@ -196,7 +196,7 @@ class TrialSpec:
         """The same trial with half as many images on the device at once and twice the accumulation; none where it is one, or
         where the training is somebody else's.
         """
-        if isinstance(self.config, ForeignConfig):
+        if isinstance(self.config, UserTraining):
             return None
         share = -(-self.config.train.batch_size // (self.runtime.processes * self.resources.nodes))
         size = min(self.runtime.micro_batch_size or share, share)
@@ -213,14 +213,14 @@ class TrialSpec:
         train = self.config.train
         return (
             0.0
-            if isinstance(train, ForeignTraining) and not train.length
+            if isinstance(train, TrainingFunction) and not train.length
             else min(epoch, float(train.epochs))
         )
 
     def reached_text(self, epoch: float) -> str:
         """`epoch 3/20`; of somebody's own training `iteration 100/300`."""
         train = self.config.train
-        if isinstance(train, ForeignTraining):
+        if isinstance(train, TrainingFunction):
             return f"iteration {epoch:.0f}" + (f"/{train.length}" if train.length else "")
         return f"epoch {epoch:.0f}/{train.epochs}"
 
@@ -229,7 +229,7 @@ class TrialSpec:
 
         What it returned is kept: by another metric it counts, without training again.
         """
-        if not isinstance(self.config, ForeignConfig) or not self.metric:
+        if not isinstance(self.config, UserTraining) or not self.metric:
             return None
         if value_of(result, self.metric) is not None:
             return None
@@ -268,7 +268,7 @@ class TrialSpec:
             regime=value["regime"],
             seed=value["seed"],
             changes=value["changes"],
-            config=(Config if "model" in value["settings"] else ForeignConfig).model_validate(
+            config=(Config if "model" in value["settings"] else UserTraining).model_validate(
                 value["settings"]
             ),
             fingerprint=value["fingerprint"],

@@ -7,15 +7,15 @@ from illama.config.configuration import (
     NUMERICS_VERSION,
     AnyConfig,
     Config,
-    ForeignConfig,
-    foreign_function,
+    UserTraining,
     numerics_version,
     resolve,
     schema_of,
+    user_function,
 )
 from illama.config.data import DataConfig
-from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
-from illama.config.imports import ForeignError
+from illama.config.functions import TrainingFunction, UserData, UserModel
+from illama.config.imports import UserCodeError
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings, explain
@@ -27,22 +27,22 @@ __all__ = [
     "AnyConfig",
     "Config",
     "DataConfig",
-    "ForeignConfig",
-    "ForeignData",
-    "ForeignError",
-    "ForeignModel",
-    "ForeignTraining",
     "InitConfig",
     "ModelConfig",
     "RuntimeConfig",
     "Settings",
     "SoftMaskConfig",
     "TrainConfig",
+    "TrainingFunction",
+    "UserCodeError",
+    "UserData",
+    "UserModel",
+    "UserTraining",
     "data_directory",
     "explain",
-    "foreign_function",
     "numerics_version",
     "resolve",
     "schema_of",
+    "user_function",
     "with_preset",
 ]

@@ -24,10 +24,10 @@ from pydantic import (
     model_validator,
 )
 
-from illama.config import functions as foreign
+from illama.config import functions as user
 from illama.config.data import DataConfig
-from illama.config.functions import ForeignData, ForeignModel, ForeignTraining
-from illama.config.imports import ForeignError
+from illama.config.functions import TrainingFunction, UserData, UserModel
+from illama.config.imports import UserCodeError
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.networks import described_model
 from illama.config.runtime import data_directory
@@ -39,15 +39,15 @@ NUMERICS_VERSION = 4
 `numerics_version` says in which trainings."""
 
 
-def _ours_or(foreign_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
+def _ours_or(user_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
     """One of two groups of settings, and the errors of that one alone."""
-    told = {name for name, field in foreign_kind.model_fields.items() if field.is_required()}
+    told = {name for name, field in user_kind.model_fields.items() if field.is_required()}
 
     def validate(value: Any, both: ValidatorFunctionWrapHandler) -> Settings:
-        if isinstance(value, foreign_kind | ours):
+        if isinstance(value, user_kind | ours):
             return value
-        is_foreign = isinstance(value, Mapping) and told <= value.keys()
-        return (foreign_kind if is_foreign else ours).model_validate(value)
+        is_users = isinstance(value, Mapping) and told <= value.keys()
+        return (user_kind if is_users else ours).model_validate(value)
 
     return WrapValidator(validate)
 
@@ -55,8 +55,8 @@ def _ours_or(foreign_kind: type[Settings], ours: type[Settings]) -> WrapValidato
 class Config(Settings):
     """All that decides the numbers of one training."""
 
-    model: Annotated[ModelConfig | ForeignModel, _ours_or(ForeignModel, ModelConfig)]
-    data: Annotated[DataConfig | ForeignData, _ours_or(ForeignData, DataConfig)]
+    model: Annotated[ModelConfig | UserModel, _ours_or(UserModel, ModelConfig)]
+    data: Annotated[DataConfig | UserData, _ours_or(UserData, DataConfig)]
     train: TrainConfig
     seed: int = Field(default=0, ge=0)
     """Every random draw derives from this, the epoch and the image's index."""
@@ -64,7 +64,7 @@ class Config(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.train.soft_mask and not self.model.masked:
-            if isinstance(self.model, ForeignModel):
+            if isinstance(self.model, UserModel):
                 raise ValueError(
                     f"train.soft_mask needs a network with set_soft_mask_rate(alpha); {self.model.name} gives none"
                 )
@@ -72,7 +72,7 @@ class Config(Settings):
                 "train.soft_mask softens a causal mask, but model.attention is bidirectional"
             )
         for name in (
-            ("drop_path", "dropout", "layer_decay") if isinstance(self.model, ForeignModel) else ()
+            ("drop_path", "dropout", "layer_decay") if isinstance(self.model, UserModel) else ()
         ):
             if getattr(self.train, name):
                 raise ValueError(
@@ -91,10 +91,10 @@ class Config(Settings):
         return self
 
 
-class ForeignConfig(Settings):
+class UserTraining(Settings):
     """All that decides the numbers of one training that a function of somebody else does."""
 
-    train: ForeignTraining
+    train: TrainingFunction
     seed: int = Field(default=0, ge=0)
     """Where every random draw comes from."""
 
@@ -107,7 +107,7 @@ class ForeignConfig(Settings):
         """Nor on what."""
 
 
-AnyConfig = Config | ForeignConfig
+AnyConfig = Config | UserTraining
 
 
 def numerics_version(config: AnyConfig) -> int:
@@ -119,10 +119,10 @@ def numerics_version(config: AnyConfig) -> int:
     jitters no colours under `train.transforms: timm` without `train.aa`, and draws RandAugment's
     magnitudes of `mstd` above 100 as timm does.
     """
-    if isinstance(config, ForeignConfig):
+    if isinstance(config, UserTraining):
         return 2
     folder = config.data.name == "image_folder"
-    if isinstance(config.model, ForeignModel) and config.model.undecayed:
+    if isinstance(config.model, UserModel) and config.model.undecayed:
         return 4
     if folder and _has_other_pictures(config.train):
         return 4
@@ -136,7 +136,7 @@ def _has_other_pictures(train: TrainConfig) -> bool:
     return train.aa is not None and parse_rand_augment(train.aa).is_uniform
 
 
-def foreign_function(group: str, name: object) -> str | None:
+def user_function(group: str, name: object) -> str | None:
     """The `module:function` behind a name in the group `model`, `data` or `train`; none for a name
     of ours, or nothing known.
 
@@ -144,14 +144,14 @@ def foreign_function(group: str, name: object) -> str | None:
     `illama.models`, `illama.datasets`, `illama.trainings`).
     """
     own = {"model": tuple(PRESETS), "data": get_args(DataConfig.model_fields["name"].annotation)}
-    return foreign.function_behind(group, name, own.get(group, ()))
+    return user.function_behind(group, name, own.get(group, ()))
 
 
 def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
     """What may stand in `settings`: a `Config`, with the settings of other people's functions where
     these are named.
 
-    Raises `ForeignError`, its `group` set, where such a function cannot be used.
+    Raises `UserCodeError`, its `group` set, where such a function cannot be used.
     """
     kinds: dict[str, type[Settings]] = {
         "model": ModelConfig,
@@ -165,7 +165,7 @@ def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
         kinds, functions = {}, {"train": functions["train"]}
     for group, (_, function) in functions.items():
         with _about(group):
-            kinds[group] = foreign.settings_of(group, function)
+            kinds[group] = user.settings_of(group, function)
     title = " and ".join(function for _, function in functions.values())
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
     schema: type[Settings] = create_model(title, __base__=Settings, **fields, seed=(int, 0))
@@ -178,7 +178,7 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
     Other people's models are built and their data loaded, from `data_dir` if they ask for it, to
     see what they are; a training of their own has no other section beside `train`. Raises
     `pydantic.ValidationError` with the path of every setting that is unknown, missing or of the
-    wrong type, and `ForeignError`.
+    wrong type, and `UserCodeError`.
     """
     model = settings.get("model")
     if isinstance(model, Mapping):
@@ -192,16 +192,16 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
     parts: dict[str, Any] = {"model": checked.model, "data": checked.data}
     if "data" in functions:
         with _about("data"):
-            parts["data"] = foreign.described_data(
-                *functions["data"], foreign.options_of(checked.data), data_directory(data_dir)
+            parts["data"] = user.described_data(
+                *functions["data"], user.options_of(checked.data), data_directory(data_dir)
             )
     if "model" in functions:
         with _about("model"):
-            options, data = foreign.options_of(checked.model), parts["data"]
+            options, data = user.options_of(checked.model), parts["data"]
             images = (
                 (data.shape, data.num_classes)
-                if isinstance(data, ForeignData)
-                else foreign.image_shape(data.name, options)
+                if isinstance(data, UserData)
+                else user.image_shape(data.name, options)
             )
             parts["model"] = described_model(*functions["model"], options, *images)
     return Config(**parts, train=checked.train, seed=checked.seed)
@@ -209,19 +209,19 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
 
 def _resolve_training(
     settings: Mapping[str, Any], schema: type[Settings], name: str, function: str
-) -> ForeignConfig:
+) -> UserTraining:
     for group in ("model", "data"):
         if settings.get(group):
             with _about(group):
-                raise ForeignError(
+                raise UserCodeError(
                     f"all settings of {name} are its parameters, under 'train': leave out '{group}'"
                 )
     with _about("train"):
         checked: Any = schema.model_validate(
             {key: value for key, value in settings.items() if value != {}}
         )
-        training = foreign.described_training(name, function, foreign.options_of(checked.train))
-    return ForeignConfig(train=training, seed=checked.seed)
+        training = user.described_training(name, function, user.options_of(checked.train))
+    return UserTraining(train=training, seed=checked.seed)
 
 
 def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -235,11 +235,11 @@ def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     found = {
         group: (str(name), function)
         for group, name in names.items()
-        if (function := foreign_function(group, name))
+        if (function := user_function(group, name))
     }
     if isinstance(unknown := names.get("train"), str) and "train" not in found:
         with _about("train"):
-            raise ForeignError(
+            raise UserCodeError(
                 f"there is no training '{unknown}': name a function of your own, module:function, or no training"
             )
     return found
@@ -250,6 +250,6 @@ def _about(group: str) -> Iterator[None]:
     """Say in whose name a function was called."""
     try:
         yield
-    except ForeignError as error:
+    except UserCodeError as error:
         error.group = group
         raise

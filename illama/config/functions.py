@@ -5,7 +5,7 @@
     train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
 
 What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
-and kept in `ForeignModel`, `ForeignData` and `ForeignTraining`. `illama.config.networks` builds the
+and kept in `UserModel`, `UserData` and `TrainingFunction`. `illama.config.networks` builds the
 networks, `illama.training.user_training` runs a training.
 """
 
@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PydanticUserError, TypeA
 from pydantic_core import PydanticSerializationError
 
 from illama.config.imports import (
-    ForeignError,
+    UserCodeError,
     blaming,
     function_of,
     identity_of,
@@ -42,7 +42,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
 
 
-class ForeignModel(Settings):
+class UserModel(Settings):
     """A network that a function of somebody else builds."""
 
     name: str
@@ -74,7 +74,7 @@ class ForeignModel(Settings):
         return int(self.options["img_size"])
 
 
-class ForeignData(Settings):
+class UserData(Settings):
     """Images that a function of somebody else loads."""
 
     name: str
@@ -95,7 +95,7 @@ class ForeignData(Settings):
         return hash(self.content)
 
 
-class ForeignTraining(Settings):
+class TrainingFunction(Settings):
     """A training that a function of somebody else does."""
 
     name: str
@@ -136,7 +136,7 @@ def function_behind(
 def settings_of(group: str, function: str) -> type[Settings]:
     """The function's keyword parameters as settings, with their types and defaults; those that YAML cannot write are left out.
 
-    Raises `ForeignError` where it cannot be imported, or needs what no setting can give.
+    Raises `UserCodeError` where it cannot be imported, or needs what no setting can give.
     """
     return _settings_of(group, function, function_of(function))
 
@@ -159,7 +159,7 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
                 field  # the alias is the name: no name of theirs can shadow one of pydantic's
             )
         elif parameter.default is parameter.empty and parameter.name not in GIVEN[group]:
-            raise ForeignError(
+            raise UserCodeError(
                 f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
             )
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -192,19 +192,19 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `ForeignError`."""
+    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `UserCodeError`."""
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
     del options["name"]
     defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
     for name in [name for name, value in options.items() if not is_finite(value)]:
         if name not in defaults:
-            raise ForeignError(f"'{name}' has a part that is not finite by default: set it, too")
+            raise UserCodeError(f"'{name}' has a part that is not finite by default: set it, too")
         del options[name]
     return options
 
 
 def default_options(group: str, function: str) -> dict[str, Any]:
-    """Defaults of the function's parameters as `options_of` has them. Raises `ForeignError`."""
+    """Defaults of the function's parameters as `options_of` has them. Raises `UserCodeError`."""
     fields = settings_of(group, function).model_fields.values()
     defaults = {str(field.alias): field.default for field in fields if not field.is_required()}
     plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(
@@ -227,15 +227,15 @@ def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[
 
 def described_data(
     name: str, function: str, options: Mapping[str, Any], data_dir: Path | None = None
-) -> ForeignData:
-    """Load the images once to see what they are. Raises `ForeignError`."""
+) -> UserData:
+    """Load the images once to see what they are. Raises `UserCodeError`."""
     found = _described(function, identity_of(function), json.dumps(options), data_dir)
-    return ForeignData(name=name, function=function, options=dict(options), **found)
+    return UserData(name=name, function=function, options=dict(options), **found)
 
 
 @cache
 def _described(function: str, code: str, options: str, data_dir: Path | None) -> Mapping[str, Any]:
-    """What `ForeignData` says of the images themselves."""
+    """What `UserData` says of the images themselves."""
     with blaming(function):
         data = _loaded(function, json.loads(options), data_dir)
     return {
@@ -246,11 +246,11 @@ def _described(function: str, code: str, options: str, data_dir: Path | None) ->
     }
 
 
-def load_images(data: ForeignData, data_dir: Path | None) -> "Dataset":
-    """The images again. Raises `ForeignError` where they are not those that the sweep was planned with."""
+def load_images(data: UserData, data_dir: Path | None) -> "Dataset":
+    """The images again. Raises `UserCodeError` where they are not those that the sweep was planned with."""
     found = _loaded(data.function, data.options, data_dir)
     if found.digest != data.content:
-        raise ForeignError(
+        raise UserCodeError(
             f"{data.function} gave other images or labels than when the sweep was planned; it must give the same ones each time: "
             "draw from a generator with a fixed seed, and plan again where its files or code have changed"
         )
@@ -268,7 +268,7 @@ def _loaded(function: str, options: Mapping[str, Any], data_dir: Path | None) ->
     try:
         return checked(found)
     except ValueError as error:
-        raise ForeignError(f"{function} {error}") from error
+        raise UserCodeError(f"{function} {error}") from error
 
 
 def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
@@ -288,7 +288,7 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
 
     Of an image folder the network's option `img_size` says how large its images are cut.
 
-    Raises `ForeignError` for data that take their shape from a network of ours.
+    Raises `UserCodeError` for data that take their shape from a network of ours.
     """
     if data == "image_folder" and isinstance(size := options.get("img_size"), int):
         return (3, size, size), None
@@ -298,19 +298,19 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
             if data == "image_folder"
             else "settings that only the built-in networks have"
         )
-        raise ForeignError(
+        raise UserCodeError(
             f"data {data} takes the size of its images from {needs}, which this function has not"
         )
     return _SHAPES[data]
 
 
-def described_training(name: str, function: str, options: Mapping[str, Any]) -> ForeignTraining:
-    """Without running it. Raises `ForeignError`."""
+def described_training(name: str, function: str, options: Mapping[str, Any]) -> TrainingFunction:
+    """Without running it. Raises `UserCodeError`."""
     found = function_of(function)
     if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
-        raise ForeignError(
+        raise UserCodeError(
             f"{function} is a generator or a coroutine; it must be a function that returns its final metrics"
         )
-    return ForeignTraining(
+    return TrainingFunction(
         name=name, function=function, code=identity_of(function), options=dict(options)
     )

@@ -3,7 +3,7 @@
 Their folder comes behind the standard library and what is installed: a `statistics.py` or a `torch.py` in it must not become
 what we and our libraries import by that name. Where the code of others means such a file, its name is refused.
 
-Importing a module runs it. What it prints goes to stderr, what it raises becomes a `ForeignError` that names the line.
+Importing a module runs it. What it prints goes to stderr, what it raises becomes a `UserCodeError` that names the line.
 """
 
 import ast
@@ -32,7 +32,7 @@ _BY_SYNTAX = "syntax-1 sha256:"
 """Begins an identity of code by its normal form; the number is that of the form's rules."""
 
 
-class ForeignError(ValueError):
+class UserCodeError(ValueError):
     """Somebody's function cannot be imported or called, or returns something else than it must."""
 
     group = "model"
@@ -113,12 +113,12 @@ def blaming(what: str) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except ForeignError:
+    except UserCodeError:
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise ForeignError(f"{what} raised {words_of(error)}{_place(error)}") from error
+        raise UserCodeError(f"{what} raised {words_of(error)}{_place(error)}") from error
 
 
 def words_of(error: BaseException) -> str:
@@ -134,18 +134,18 @@ def words_of(error: BaseException) -> str:
 
 @cache
 def function_of(target: str) -> Callable[..., Any]:
-    """What `module:function` names. Raises `ForeignError`."""
+    """What `module:function` names. Raises `UserCodeError`."""
     module_name, _, path = target.partition(":")
     module = _module(module_name)
     try:
         function: Callable[..., Any] = attrgetter(path)(module)
     except AttributeError:
         known = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
-        raise ForeignError(
+        raise UserCodeError(
             f"module '{module_name}' has no function '{path}'{_did_you_mean(path, known)}"
         ) from None
     if not callable(function):
-        raise ForeignError(f"{target} is {function!r}, not a function")
+        raise UserCodeError(f"{target} is {function!r}, not a function")
     return function
 
 
@@ -199,14 +199,14 @@ def is_by_syntax(code: str) -> bool:
 
 
 def refuse_other_code(target: str, code: str) -> None:
-    """Raises `ForeignError` where the code behind `module:function` is not what `identity_of` said of it: `code`.
+    """Raises `UserCodeError` where the code behind `module:function` is not what `identity_of` said of it: `code`.
 
     A trial that an earlier version began has the identity by bytes.
     """
     found = identity_of(target)
     if code == found or code == identity_by_bytes(target):
         return
-    raise ForeignError(
+    raise UserCodeError(
         f"the code of {target} is another one ({found}) than when this was planned ({code})"
     )
 
@@ -229,7 +229,7 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
         name = waiting.pop()
         for path in _files(root, name):
             if root == _Imported.folder and (owner := _owner(name)):
-                raise ForeignError(
+                raise UserCodeError(
                     f"{path.name} beside the spec has the name of {owner}, and {target} imports it; give it another name"
                 )
             relative = path.relative_to(root).as_posix()
@@ -251,11 +251,11 @@ def _module(name: str) -> ModuleType:
         with blaming(f"importing '{name}'"):
             module = importlib.import_module(name)
         if folder and list(_files(folder, name.partition(".")[0])) and _root(module) != folder:
-            raise ForeignError(
+            raise UserCodeError(
                 f"module '{name}' beside the spec is hidden by {_owner(name) or module.__file__}; give it another name"
             )
         return module
-    except ForeignError as error:
+    except UserCodeError as error:
         if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in (
             name,
             name.partition(".")[0],
@@ -267,7 +267,7 @@ def _module(name: str) -> ModuleType:
                 else "in the current folder or among"
             )
             message = f"there is no module '{name}' {where} the installed packages{_did_you_mean(name, known)}"
-            raise ForeignError(message) from None
+            raise UserCodeError(message) from None
         raise
     finally:
         sys.dont_write_bytecode = no_bytecode
@@ -288,7 +288,7 @@ def _is_beside(module: ModuleType) -> bool:
 def _root(module: ModuleType) -> Path:
     """The folder that the module's whole name is found in."""
     if not getattr(module, "__file__", None):
-        raise ForeignError(
+        raise UserCodeError(
             f"module '{module.__name__}' has no file, so nothing says whether it is the same tomorrow"
         )
     file = Path(str(module.__file__)).resolve()

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from illama.config.functions import ForeignModel, arguments_of
+from illama.config.functions import UserModel, arguments_of
 from illama.config.imports import (
-    ForeignError,
+    UserCodeError,
     blaming,
     function_of,
     identity_of,
@@ -34,15 +34,15 @@ def described_model(
     options: Mapping[str, Any],
     shape: tuple[int, int, int],
     num_classes: int | None,
-) -> ForeignModel:
+) -> UserModel:
     """Build the network once, without memory where it can be, and see what a batch of images
     becomes.
 
-    Raises `ForeignError`.
+    Raises `UserCodeError`.
     """
     code = identity_of(function)
     measured = _measured(function, code, json.dumps(options), shape, num_classes)
-    return ForeignModel(name=name, function=function, code=code, options=dict(options), **measured)
+    return UserModel(name=name, function=function, code=code, options=dict(options), **measured)
 
 
 @cache
@@ -54,7 +54,7 @@ def _measured(
     try:
         with torch.device("meta"), blaming(function):
             return _tried(function, json.loads(options), shape, num_classes)
-    except ForeignError:
+    except UserCodeError:
         # many a network cannot be built without numbers; what is wrong with it shows with them too
         with blaming(function):
             return _tried(function, json.loads(options), shape, num_classes)
@@ -63,7 +63,7 @@ def _measured(
 def _tried(
     function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
 ) -> Mapping[str, Any]:
-    """What `ForeignModel` has of a network: its fields that are measured.
+    """What `UserModel` has of a network: its fields that are measured.
 
     Ours say their `macs_per_image` themselves.
     """
@@ -83,7 +83,7 @@ def _tried(
         or num_classes not in (None, found[1])
     ):
         wanted = f"logits of shape ({_BATCH}, {num_classes or 'classes'})"
-        raise ForeignError(
+        raise UserCodeError(
             f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}"
         )
     return {
@@ -132,10 +132,10 @@ def _undecayed(network: "nn.Module") -> tuple[str, ...]:
     )
 
 
-def build(model: ForeignModel, seed: int) -> "nn.Module":
+def build(model: UserModel, seed: int) -> "nn.Module":
     """The network, its first values drawn from the global generators under `seed`.
 
-    Raises `ForeignError` where the code is not that of the plan; what the function raises passes
+    Raises `UserCodeError` where the code is not that of the plan; what the function raises passes
     through.
     """
     import torch  # noqa: F401  so that its generator is seeded, too
@@ -152,7 +152,7 @@ def _network(function: str, options: Mapping[str, Any]) -> "nn.Module":
 
     network = function_of(function)(**arguments_of("model", function, options))
     if not isinstance(network, nn.Module):
-        raise ForeignError(
+        raise UserCodeError(
             f"{function} returned {type(network).__name__}; expected a torch.nn.Module"
         )
     return network

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from illama.config import DataConfig, ForeignData, ForeignModel, ModelConfig
+from illama.config import DataConfig, ModelConfig, UserData, UserModel
 from illama.config import data_directory as data_directory
 from illama.config.functions import load_images
 from illama.data import cifar, image_folder
@@ -24,7 +24,7 @@ SYNTHETIC_NOISE = 2.0
 
 
 def load(
-    data: DataConfig | ForeignData, model: ModelConfig | ForeignModel, data_dir: Path | None = None
+    data: DataConfig | UserData, model: ModelConfig | UserModel, data_dir: Path | None = None
 ) -> Dataset:
     """The images of `data`, split: the split is the same for every seed.
 
@@ -32,7 +32,7 @@ def load(
     not take images of this shape or has another number of classes, or when a part has no images,
     and `FileNotFoundError` when the published files are not in `data_dir`.
     """
-    if isinstance(data, ForeignData):
+    if isinstance(data, UserData):
         dataset = load_images(data, data_directory(data_dir))
     elif data.name.startswith("cifar"):
         dataset = _cifar(data, data_directory(data_dir))
@@ -55,7 +55,7 @@ def _cifar(data: DataConfig, directory: Path) -> Dataset:
     return dataset.with_test(test_images, test_labels)
 
 
-def _one_pool(data: DataConfig, model: ModelConfig | ForeignModel) -> Dataset:
+def _one_pool(data: DataConfig, model: ModelConfig | UserModel) -> Dataset:
     """Images that come in one piece, split by us."""
     images, labels, num_classes = _digits() if data.name == "digits" else _synthetic(model)
     val = _held_out(data, "val_fraction", labels)
@@ -67,7 +67,7 @@ def _one_pool(data: DataConfig, model: ModelConfig | ForeignModel) -> Dataset:
     return dataset.with_test(images[test], labels[test])
 
 
-def dataset_digest(data: DataConfig | ForeignData | None, data_dir: Path | None = None) -> str:
+def dataset_digest(data: DataConfig | UserData | None, data_dir: Path | None = None) -> str:
     """What a trial's fingerprint says about its images, those of the test part included.
 
     The SHA-256 of the files they are read from; of an image folder, which may be large, that of the
@@ -77,7 +77,7 @@ def dataset_digest(data: DataConfig | ForeignData | None, data_dir: Path | None 
     """
     if data is None:
         return ""
-    if isinstance(data, ForeignData):
+    if isinstance(data, UserData):
         return data.content
     if data.name == "digits":
         return f"sha256:{_file_digest(_digits_file())}"
@@ -96,8 +96,8 @@ def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def check_shape(
-    data: DataConfig | ForeignData,
-    model: ModelConfig | ForeignModel,
+    data: DataConfig | UserData,
+    model: ModelConfig | UserModel,
     shape: tuple[int, ...],
     num_classes: int,
 ) -> None:
@@ -105,7 +105,7 @@ def check_shape(
 
     Other people's networks were tried with such images when the sweep was planned.
     """
-    if isinstance(model, ForeignModel):
+    if isinstance(model, UserModel):
         return
     expected = (model.in_chans, model.img_size, model.img_size)
     if shape != expected or num_classes != model.num_classes:
@@ -142,7 +142,7 @@ def _digits() -> tuple[Images, Labels, int]:
     return table[:, :-1].reshape(-1, 1, 8, 8).astype(np.float32), table[:, -1], 10
 
 
-def _synthetic(model: ModelConfig | ForeignModel) -> tuple[Images, Labels, int]:
+def _synthetic(model: ModelConfig | UserModel) -> tuple[Images, Labels, int]:
     """A random template per class under noise, in whatever shape the model takes: data for tests and timings."""
     assert isinstance(
         model, ModelConfig

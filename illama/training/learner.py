@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from illama.config import Config, ForeignModel, RuntimeConfig
+from illama.config import Config, RuntimeConfig, UserModel
 from illama.data.augment import Mixed, loss, mix
 from illama.drop import draw_drop, part
 from illama.model import make_network
@@ -91,7 +91,7 @@ class Learner:
         for start in range(0, len(batch.images), self.micro_batch):
             rows = slice(start, min(start + self.micro_batch, len(batch.images)))
             piece = batch.part(rows)
-            if isinstance(self.config.model, ForeignModel):
+            if isinstance(self.config.model, UserModel):
                 # it may draw, and must draw the same when resumed
                 seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
                 reseed(seed)
@@ -122,7 +122,7 @@ class Learner:
         an early exit does: processes that add up different parameters would add one to another.
         Ours use all of theirs for every image.
         """
-        if self.ranks.size == 1 or not isinstance(self.config.model, ForeignModel):
+        if self.ranks.size == 1 or not isinstance(self.config.model, UserModel):
             return
         parameters = list(self.model.parameters())
         used = torch.tensor(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import AnyConfig, Config, ForeignConfig, RuntimeConfig, numerics_version
+from illama.config import AnyConfig, Config, RuntimeConfig, UserTraining, numerics_version
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
 from illama.model import make_network
 from illama.randomness import derive, reseed
@@ -40,7 +40,7 @@ from illama.training.results import (
     Stopped,
     TrainResult,
 )
-from illama.training.user_training import train_foreign
+from illama.training.user_training import train_by_function
 
 __all__ = [
     "Diverged",
@@ -75,14 +75,14 @@ def train(
     `log_metrics` is called after every epoch, before the checkpoint that follows it: after an interruption the same epoch may
     be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
     raises passes through and nothing is saved. `others` are further nodes to train on. A training that somebody else's function
-    does (`ForeignConfig`) is that function's business: `illama.training.user_training`.
+    does (`UserTraining`) is that function's business: `illama.training.user_training`.
 
     Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and `ValueError` when data and model do
     not fit or the checkpoint belongs to other settings.
     """
     runtime = runtime or RuntimeConfig()
-    if isinstance(config, ForeignConfig):
-        return train_foreign(
+    if isinstance(config, UserTraining):
+        return train_by_function(
             config,
             runtime,
             log_metrics=log_metrics,

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from illama.checkpoint import OtherSettings
-from illama.config import ForeignConfig, RuntimeConfig, data_directory
+from illama.config import RuntimeConfig, UserTraining, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
 from illama.randomness import derive, reseed
@@ -42,8 +42,8 @@ _SIZES = ("params", "flops")
 """No metrics: the report has columns of these names."""
 
 
-def train_foreign(
-    config: ForeignConfig,
+def train_by_function(
+    config: UserTraining,
     runtime: RuntimeConfig,
     *,
     log_metrics: Callable[[Mapping[str, float], int], None],
@@ -109,7 +109,7 @@ class _Log:
 
     def __init__(
         self,
-        config: ForeignConfig,
+        config: UserTraining,
         directory: Path,
         log_metrics: Callable[[Mapping[str, float], int], None],
         should_stop: Callable[[], bool],

@@ -34,7 +34,8 @@ from orchestrator.cli.options import (
     seeds_in,
 )
 from orchestrator.cli.output import write_output
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
+from orchestrator.report.formats import FORMATS, format_of_ending, render
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
@@ -51,18 +52,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; "
     "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, everything saved.",
 )
-
-
-class Format(StrEnum):
-    """Of the report."""
-
-    TABLE = "table"
-    JSON = "json"
-    HTML = "html"
-    MD = "md"
-    LATEX = "latex"
-    SVG = "svg"
-    PNG = "png"
 
 
 class CompareFormat(StrEnum):
@@ -139,10 +128,11 @@ def report(
     spec: ReferenceArgument,
     store: StoreOption = Path("runs"),
     form: Annotated[
-        Format | None,
+        str | None,
         typer.Option(
             "--format",
-            help="How to write the roadmap. Default: as the file's name ends, or a table.",
+            metavar="FORMAT",
+            help=f"{', '.join(FORMATS)}. Default: as the file's name ends, or a table.",
         ),
     ] = None,
     output: Annotated[
@@ -153,14 +143,13 @@ def report(
 ) -> None:
     """Print the roadmap: what each step did, how sure that is, and what it cost."""
     from orchestrator.driver import report_sweep
-    from orchestrator.report.formats import render
 
-    form = form or _format_of(output)
-    if form is Format.PNG and output is None:
-        raise UsageError("a PNG does not go to a terminal; name a file with --output")
+    form = _known_format(form) if form else _format_of(output)
+    if FORMATS[form].is_binary and output is None:
+        raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
     loaded = load_sweep(spec, store)
     roadmap = report_sweep(loaded, open_store(store), metric, mode, shown_by="report")
-    if form is Format.TABLE and output is None:
+    if form == "table" and output is None:
         print_roadmap(roadmap)
         return
     content = render(roadmap, form)
@@ -248,16 +237,21 @@ def _answer() -> None:
         sys.exit(3)
 
 
-def _format_of(output: Path | None) -> Format:
+def _known_format(form: str) -> str:
+    """The name of a format that there is. Raises `UsageError` for any other."""
+    if form not in FORMATS:
+        hint = did_you_mean_one_of(form, list(FORMATS))
+        raise UsageError(f"no report is written as --format {form}{hint}")
+    return form
+
+
+def _format_of(output: Path | None) -> str:
     """What the file's name ends in. Raises `UsageError` where no report is written so."""
-    endings = {f".{form}": form for form in Format} | {
-        ".tex": Format.LATEX,
-        ".txt": Format.TABLE,
-        "": Format.TABLE,
-    }
     ending = output.suffix.lower() if output else ""
-    if ending not in endings:
+    form = format_of_ending(ending)
+    if form is None:
         raise UsageError(
-            f"a report cannot be written as '{ending}'; name one of these with --format: {', '.join(Format)}"
+            f"a report cannot be written as '{ending}'; "
+            f"name one of these with --format: {', '.join(FORMATS)}"
         )
-    return endings[ending]
+    return form

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from orchestrator.cli.options import (
     print_roadmap,
     seeds_in,
 )
+from orchestrator.cli.terminal import kept_terminal
 from orchestrator.errors import UsageError
 
 
@@ -126,7 +128,8 @@ def _run(
         seeds=seeds_in(seeds),
         trains_elsewhere=executor is ExecutorName.RAY,
     )
-    ending = run_sweep(job, out)
+    with kept_terminal(out, err) if executor is ExecutorName.LOCAL else nullcontext():
+        ending = run_sweep(job, out)
     if ending.interrupted:
         err.print(
             f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}",

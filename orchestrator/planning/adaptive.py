@@ -8,7 +8,7 @@ measures it.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from illama.config import DataConfig, ForeignData
+from illama.config import DataConfig, UserData
 from orchestrator.analysis.family import Rules, with_family
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow
@@ -19,7 +19,7 @@ from orchestrator.trial import TrialRecord, TrialSpec
 
 def more_seeds(
     spec: SweepSpec,
-    dataset_digest: Callable[[DataConfig | ForeignData | None], str],
+    dataset_digest: Callable[[DataConfig | UserData | None], str],
     record_of: Callable[[TrialSpec], TrialRecord],
     earlier_looks: int = 0,
 ) -> Mapping[str, Sequence[int]]:

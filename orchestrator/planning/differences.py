@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from illama.config import AnyConfig, ForeignConfig, ForeignData, ForeignModel
+from illama.config import AnyConfig, UserData, UserModel, UserTraining
 from illama.config.functions import default_options
 from illama.config.imports import code_digests
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -132,18 +132,18 @@ def _package(code: str) -> str:
 
 def _functions(config: AnyConfig) -> Iterable[tuple[str, str]]:
     """Each user function whose code is part of the identity, and what identifies it."""
-    if isinstance(config, ForeignConfig):
+    if isinstance(config, UserTraining):
         yield config.train.function, config.train.code
-    elif isinstance(config.model, ForeignModel):
+    elif isinstance(config.model, UserModel):
         yield config.model.function, config.model.code
 
 
 def _defaults(config: AnyConfig) -> dict[str, Any]:
     """Default of each parameter of the user's functions, by its dotted name."""
-    groups = {"train": config.train} if isinstance(config, ForeignConfig) else {}
-    if isinstance(config.model, ForeignModel):
+    groups = {"train": config.train} if isinstance(config, UserTraining) else {}
+    if isinstance(config.model, UserModel):
         groups["model"] = config.model
-    if isinstance(config.data, ForeignData):
+    if isinstance(config.data, UserData):
         groups["data"] = config.data
     return {
         f"{group}.{name}": value
@@ -155,7 +155,7 @@ def _defaults(config: AnyConfig) -> dict[str, Any]:
 def _flat(config: AnyConfig) -> dict[str, Any]:
     """Every setting by the name that a spec gives it."""
     settings = config.model_dump(mode="json")
-    if not isinstance(config, ForeignConfig) and not isinstance(config.model, ForeignModel):
+    if not isinstance(config, UserTraining) and not isinstance(config.model, UserModel):
         del settings["model"]["name"]
     for group in ("model", "data", "train"):
         part = settings.get(group)

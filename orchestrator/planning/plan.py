@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
 
-from illama.config import AnyConfig, DataConfig, ForeignConfig, ForeignData, RuntimeConfig
+from illama.config import AnyConfig, DataConfig, RuntimeConfig, UserData, UserTraining
 from illama.config.earlier import with_code_by_bytes
 from illama.cost import size_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
@@ -123,7 +123,7 @@ class Plan:
 
 def trials_of(
     spec: SweepSpec,
-    dataset_digest: Callable[[DataConfig | ForeignData | None], str],
+    dataset_digest: Callable[[DataConfig | UserData | None], str],
     *,
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -158,7 +158,7 @@ def _with_seeds(
     spec: SweepSpec,
     variant: Variant,
     seeds: Sequence[int],
-    digest_of: Callable[[DataConfig | ForeignData | None], str],
+    digest_of: Callable[[DataConfig | UserData | None], str],
 ) -> list[TrialSpec]:
     """Some seeds of a variant, each with what its repeat of the searches found."""
     if not variant.repeated:
@@ -269,7 +269,7 @@ def _runtime(runtime: RuntimeConfig, resources: Resources, config: AnyConfig) ->
     on_gpus = (
         runtime.device != "cpu"
         and "processes" not in runtime.model_fields_set
-        and not isinstance(config, ForeignConfig)
+        and not isinstance(config, UserTraining)
     )
     processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
     threads = (

@@ -1,39 +1,65 @@
-"""A report in the format that was asked for."""
+"""The formats of a report. A new one is a file with a writer and one line in `FORMATS`."""
 
-import io
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from orchestrator.analysis.roadmap import Roadmap
-from orchestrator.report import WIDTH
 from orchestrator.text import printable
 
+if TYPE_CHECKING:
+    from orchestrator.analysis.roadmap import Roadmap
 
-def render(roadmap: Roadmap, form: str) -> bytes:
-    """The report's file: `form` is table, json, html, md, latex, svg or png."""
-    from orchestrator.report.markup import to_latex, to_markdown
-    from orchestrator.report.page import to_html
-    from orchestrator.report.picture import to_png, to_svg
 
-    writers: dict[str, Callable[[Roadmap], str | bytes]] = {
-        "table": to_text,
-        "json": lambda it: json.dumps(it.to_json(), indent=2) + "\n",
-        "html": to_html,
-        "md": to_markdown,
-        "latex": to_latex,
-        "svg": to_svg,
-        "png": to_png,
-    }
-    content = writers[form](roadmap)
+@dataclass(frozen=True)
+class Layout:
+    """How a reader wants a report to look; each format takes what concerns it."""
+
+    width: float | None = None
+    """Inches of a figure; None leaves it to the format."""
+
+
+Writer = Callable[["Roadmap", Layout], str | bytes]
+
+
+@dataclass(frozen=True)
+class ReportFormat:
+    """One way to write a report."""
+
+    writer: str
+    """`module:function` of a `Writer`, imported when it is asked for: drawing takes a second."""
+    endings: tuple[str, ...]
+    """Endings of a file's name that mean this format."""
+    is_binary: bool = False
+    """Whether it must not go to a terminal."""
+
+    def load(self) -> Writer:
+        """The function that writes it."""
+        module, _, function = self.writer.partition(":")
+        loaded: Writer = getattr(import_module(module), function)
+        return loaded
+
+
+FORMATS: dict[str, ReportFormat] = {
+    "table": ReportFormat("orchestrator.report.terminal:to_text", ("", ".txt")),
+    "json": ReportFormat("orchestrator.report.json_text:to_json_text", (".json",)),
+    "html": ReportFormat("orchestrator.report.page:to_html", (".html", ".htm")),
+    "md": ReportFormat("orchestrator.report.markup:to_markdown", (".md",)),
+    "latex": ReportFormat("orchestrator.report.markup:to_latex", (".tex", ".latex")),
+    "svg": ReportFormat("orchestrator.report.picture:to_svg", (".svg",)),
+    "png": ReportFormat("orchestrator.report.picture:to_png", (".png",), is_binary=True),
+    "pdf": ReportFormat("orchestrator.report.picture:to_pdf", (".pdf",), is_binary=True),
+}
+"""All of them by the name that `--format` takes."""
+
+
+def format_of_ending(ending: str) -> str | None:
+    """The format that a file's name with this ending (`.tex`) means; None where no format has it."""
+    found = (name for name, form in FORMATS.items() if ending.lower() in form.endings)
+    return next(found, None)
+
+
+def render(roadmap: "Roadmap", form: str, layout: Layout | None = None) -> bytes:
+    """The report's file in the format of this name."""
+    content = FORMATS[form].load()(roadmap, layout or Layout())
     return content if isinstance(content, bytes) else printable(content).encode()
-
-
-def to_text(roadmap: Roadmap) -> str:
-    """The terminal's table without colours."""
-    from rich.console import Console
-
-    from orchestrator.report.terminal import roadmap_table
-
-    plain = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False, emoji=False)
-    plain.print(roadmap_table(roadmap))
-    return plain.export_text()

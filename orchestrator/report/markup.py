@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.report.formats import Layout
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
@@ -38,7 +39,7 @@ _LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", 
 _LATEX |= {"†": r"$^\dagger$"}
 
 
-def to_markdown(roadmap: Roadmap) -> str:
+def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
     """Pipe tables and their notes."""
     parts = [
         f"# Roadmap of {roadmap.sweep}",
@@ -79,7 +80,7 @@ def to_markdown(roadmap: Roadmap) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def to_latex(roadmap: Roadmap) -> str:
+def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
     """A `tabular` for the booktabs package for the road and for each other design, the notes in small print below.
 
     Why trials failed stands in comments: what an error says is no text for a paper.

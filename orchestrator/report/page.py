@@ -9,6 +9,7 @@ from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.report.bars import roadmap_figure
 from orchestrator.report.curves import learning_curves
 from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
+from orchestrator.report.formats import Layout
 from orchestrator.report.notes import caveats, family_text, notes
 from orchestrator.report.reproduction import origins_of
 from orchestrator.report.style import STYLE
@@ -24,7 +25,7 @@ from orchestrator.report.words import (
 )
 
 
-def to_html(roadmap: Roadmap) -> str:
+def to_html(roadmap: Roadmap, _layout: Layout) -> str:
     """One file, in light and dark, on a phone as on a desk. Reads the trials' metrics for the learning curves."""
     title = escape(f"Roadmap of {roadmap.sweep}")
     parts = [

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow
 from orchestrator.report.bars import axis_of, collapse_text, references_of, tone
+from orchestrator.report.formats import Layout
 from orchestrator.report.scale import Scale
 from orchestrator.report.words import change_text, number_text, seeds_text
 
@@ -25,14 +26,19 @@ _MOST_ROWS = 200
 """Two metres of figure; who wants more steps reads the page or the table."""
 
 
-def to_svg(roadmap: Roadmap) -> bytes:
+def to_svg(roadmap: Roadmap, _layout: Layout) -> bytes:
     """Text stays text; the same roadmap gives the same bytes."""
     return _saved(roadmap, "svg")
 
 
-def to_png(roadmap: Roadmap) -> bytes:
+def to_png(roadmap: Roadmap, _layout: Layout) -> bytes:
     """200 dots per inch on white."""
     return _saved(roadmap, "png")
+
+
+def to_pdf(roadmap: Roadmap, _layout: Layout) -> bytes:
+    """One page of the figure's size, its letters as outlines of TrueType."""
+    return _saved(roadmap, "pdf")
 
 
 def _saved(roadmap: Roadmap, form: str) -> bytes:
@@ -49,6 +55,7 @@ def _saved(roadmap: Roadmap, form: str) -> bytes:
             "svg.hashsalt": roadmap.sweep,
             "font.size": 9,
             "font.family": "sans-serif",
+            "pdf.fonttype": 42,
         }
     ):
         height = sum(_ROW * len(rows) + _AXIS for rows in of_regime)
@@ -67,7 +74,7 @@ def _saved(roadmap: Roadmap, form: str) -> bytes:
             text = f"The first {len(shown)} of {len(roadmap.rows):,} variants; the table and the HTML page have all."
             figure.text(0.01, 0.05 / height, text, color=_WARN)
         buffer = io.BytesIO()
-        metadata = {"Date": None} if form == "svg" else None
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
         figure.savefig(buffer, format=form, dpi=_DOTS_PER_INCH, metadata=metadata)
     return buffer.getvalue()
 

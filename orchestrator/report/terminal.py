@@ -1,12 +1,16 @@
 """The report as tables in the terminal."""
 
-from rich.console import Group, RenderableType
+import io
+
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
+from orchestrator.report import WIDTH
 from orchestrator.report.fitting import FittedTable
+from orchestrator.report.formats import Layout
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
@@ -18,6 +22,13 @@ from orchestrator.report.tables import (
 )
 from orchestrator.report.words import cells, columns
 from orchestrator.trial import Outcome
+
+
+def to_text(roadmap: Roadmap, _layout: Layout) -> str:
+    """The terminal's tables without colours."""
+    plain = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False, emoji=False)
+    plain.print(roadmap_table(roadmap))
+    return plain.export_text()
 
 
 def roadmap_table(roadmap: Roadmap) -> RenderableType:

@@ -3,6 +3,7 @@
 In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now and then in between.
 """
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -155,8 +156,15 @@ class ProgressView:
             while not self._closing.wait(_LINE_SECONDS):
                 self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
             return
+        # what trials print in this process goes to their files, and nobody's view
+        shares_terminal = self._console.file is sys.stdout
         with Live(
-            self._render(), console=self._console, refresh_per_second=4, transient=True
+            self._render(),
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=shares_terminal,
+            redirect_stderr=shares_terminal,
         ) as live:
             while not self._closing.wait(_REDRAW_SECONDS):
                 live.update(self._render())

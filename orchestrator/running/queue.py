@@ -42,7 +42,7 @@ class TrialQueue:
     `stop` may be called from another thread or a signal handler.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is named once, where the sweep begins
         self,
         trials: Sequence[TrialSpec],
         store: Store,

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
@@ -22,14 +22,12 @@ def graceful_stop(
     queue: TrialQueue, lease: Lease, interrupted: threading.Event, console: Console
 ) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once."""
-    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+    terminals = {_identity(descriptor) for descriptor in (1, 2) if os.isatty(descriptor)}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             # the terminal is gone: one more word to it would raise, before anything is saved
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            for descriptor in terminals:
-                os.dup2(nowhere, descriptor)
+            _lead_nowhere(terminals)
         if interrupted.is_set():
             if number == signal.SIGHUP:  # a shell that is closed says so, and then the kernel again
                 return
@@ -52,3 +50,17 @@ def graceful_stop(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _lead_nowhere(terminals: set[tuple[int, int]]) -> None:
+    """Point every descriptor of these terminals, copies included, to where writing always works."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError):  # the one that has listed the folder is closed by now
+            if _identity(descriptor) in terminals:
+                os.dup2(nowhere, descriptor)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    about = os.fstat(descriptor)
+    return about.st_dev, about.st_ino

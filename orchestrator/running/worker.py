@@ -29,6 +29,7 @@ from illama.training.results import Predictions as FoundPredictions
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.pruning import Judge, Pruning
+from orchestrator.running.capture import captured
 from orchestrator.running.limits import limits
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.usage import UsageMeter
@@ -104,10 +105,17 @@ class Watch:
         return now - self._heard > EXPIRY_SECONDS
 
 
-def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Outcome | None:
+def run_trial(
+    path: Path,
+    session: str,
+    others: OtherNodes | None = None,
+    *,
+    debug: Callable[[BaseException], None] | None = None,
+) -> Outcome | None:
     """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
 
-    `others` are the nodes beside this one that it is spread over.
+    `others` are the nodes beside this one that it is spread over. With `debug` it prints to where this process prints, may be
+    stopped by breakpoints, and what it raises is given to `debug` first.
     Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
@@ -116,7 +124,12 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         trial = directory.read_trial()
         try:
             fence = Fence.begin(directory, session, _where(trial, others))
-            with limits(trial.resources, directory):
+            if debug:
+                return _train(fence, trial, others, debug)
+            with (
+                captured(directory, fence.number, fence.is_newest),
+                limits(trial.resources, directory),
+            ):
                 return _train(fence, trial, others)
         except Superseded:
             return Outcome.LOST
@@ -126,7 +139,12 @@ def run_trial(path: Path, session: str, others: OtherNodes | None = None) -> Out
         ) from error
 
 
-def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome | None:
+def _train(
+    fence: Fence,
+    trial: TrialSpec,
+    others: OtherNodes | None,
+    debug: Callable[[BaseException], None] | None = None,
+) -> Outcome | None:
     directory = fence.directory
     watch = Watch(fence, trial.pruning)
     import_from(
@@ -142,12 +160,7 @@ def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome
         others=others,
     )
     try:
-        try:
-            result = run()
-        except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
-            with fence.held():
-                directory.set_aside_checkpoints()
-            result = run()
+        result = _trained(run, fence)
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:
@@ -155,9 +168,7 @@ def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome
         _end(fence, outcome, str(lost) if outcome is Outcome.LOST else cause)
         return None if outcome is Outcome.LOST else outcome
     except Stopped as stopped:
-        if pruned := watch.pruned():
-            return _end(fence, Outcome.PRUNED, pruned.cause)
-        return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+        return _stopped(fence, watch, stopped)
     except Diverged as diverged:
         last = directory.last_metrics()
         content = {
@@ -170,6 +181,9 @@ def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome
         if isinstance(error, StopAtOnce):
             raise
         _raise_if_store_is_full(error)
+        traceback.print_exc()  # where its output is, people look for it
+        if debug:
+            debug(error)
         outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
         return _end(fence, outcome, words_of(error), traceback.format_exc())
     if result.predictions:
@@ -178,6 +192,21 @@ def _train(fence: Fence, trial: TrialSpec, others: OtherNodes | None) -> Outcome
     outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
     _finish(fence, trial, outcome, came_to)
     return Outcome.FAILED if trial.lacking(came_to) else outcome
+
+
+def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
+    try:
+        return run()
+    except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
+        with fence.held():
+            fence.directory.set_aside_checkpoints()
+        return run()
+
+
+def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
+    if pruned := watch.pruned():
+        return _end(fence, Outcome.PRUNED, pruned.cause)
+    return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
 
 
 def start_followers(

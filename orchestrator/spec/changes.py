@@ -11,11 +11,11 @@ from illama.config import (
     PRESETS,
     AnyConfig,
     Config,
-    ForeignError,
+    UserCodeError,
     explain,
-    foreign_function,
     resolve,
     schema_of,
+    user_function,
 )
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.fingerprint import canonical_json
@@ -106,7 +106,7 @@ class Changer:
         """Learn what settings the functions of other people have, whose names are in these."""
         try:
             schema = schema_of(settings)
-        except ForeignError:  # told where the settings are resolved
+        except UserCodeError:  # told where the settings are resolved
             return
         self._known |= set(_setting_names(schema))
         self._open_ended |= {
@@ -126,14 +126,14 @@ class Changer:
             )
             self.document.add_problem(where[:-1], message, at_key=True)
             return None
-        if isinstance(name, str) and name not in PRESETS and not foreign_function("model", name):
+        if isinstance(name, str) and name not in PRESETS and not user_function("model", name):
             self.document.add_problem(
                 where, f"there is no model '{name}'{did_you_mean_one_of(name, list(PRESETS))}"
             )
             return None
         try:
             return resolve(settings, self.data_dir)
-        except ForeignError as error:
+        except UserCodeError as error:
             self.document.add_problem(_place((error.group, "name"), location, changes), str(error))
         except ValidationError as error:
             add_validation_problems(
@@ -155,7 +155,7 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
         for group in _NAMED:
             before, after = changed.get(group, {}).get("name"), changes.get(f"{group}.name")
             if after not in (None, before) and any(
-                foreign_function(group, name) for name in (before, after)
+                user_function(group, name) for name in (before, after)
             ):
                 changed[group] = {}
         for key, value in changes.items():
@@ -167,7 +167,7 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
     """The settings with every change made, or why they do not fit together."""
     try:
         return resolve(laid_over(settings, *all_changes))
-    except ForeignError as error:
+    except UserCodeError as error:
         return str(error)
     except ValidationError as error:
         return explain(error).replace("\n", "; ")

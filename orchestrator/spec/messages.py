@@ -35,37 +35,46 @@ def add_validation_problems(
 
 
 def _message(part: Any, path: Location, model: type[BaseModel]) -> str:
-    key = ".".join(map(str, path))
-    found = part["input"]
-    match part["type"]:
-        case "extra_forbidden":
-            allowed = list(_fields_at(model, path[:-1]))
-            return f"unknown key '{path[-1]}'{did_you_mean_one_of(str(path[-1]), allowed)}"
-        case "missing":
-            return f"key '{path[-1]}' is missing"
-        case "literal_error":
-            expected = part["ctx"]["expected"]
-            allowed = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-            if part["loc"][-1] == "[key]":
-                return f"unknown key '{path[-1]}'{did_you_mean_one_of(str(path[-1]), allowed)}"
-            return f"{key} cannot be {_short(found)}; allowed: {', '.join(allowed)}{did_you_mean(str(found), allowed)}"
-        case kind if kind == MISSING_CHANGE:
-            return str(part["msg"])
-        case "value_error":
-            return str(part["ctx"]["error"])
-        case "string_pattern_mismatch":
-            return f"'{found}' cannot be a name: letters, digits, '_', '.' and single '-' only"
-        case "model_type" | "dict_type":
-            return f"{key or 'a spec'}: it should be a mapping of keys to values, found {_short(found)}"
-        case "too_short":
-            return f"{key}: it should have at least one item"
-        case _:
-            wanted = re.sub(r"^\w+ should", "it should", part["msg"]).replace("valid list", "list")
-            if part["type"] in ("int_parsing", "float_parsing", "bool_parsing", "int_from_float"):
-                wanted = wanted.partition(", ")[
-                    0
-                ]  # why it could not be read is seen from what was found
-            return f"{key}: {wanted}, found {_short(found)}"
+    kind = part["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(path, list(_fields_at(model, path[:-1])))
+    if kind == "literal_error":
+        return _not_allowed(part, path)
+    if kind == "missing":
+        return f"key '{path[-1]}' is missing"
+    if kind == MISSING_CHANGE:
+        return str(part["msg"])
+    if kind == "value_error":
+        return str(part["ctx"]["error"])
+    return _wrong_kind(part, ".".join(map(str, path)))
+
+
+def _unknown_key(path: Location, allowed: list[str]) -> str:
+    return f"unknown key '{path[-1]}'{did_you_mean_one_of(str(path[-1]), allowed)}"
+
+
+def _not_allowed(part: Any, path: Location) -> str:
+    expected = part["ctx"]["expected"]
+    allowed = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+    if part["loc"][-1] == "[key]":
+        return _unknown_key(path, allowed)
+    key, found = ".".join(map(str, path)), part["input"]
+    meant = did_you_mean(str(found), allowed)
+    return f"{key} cannot be {_short(found)}; allowed: {', '.join(allowed)}{meant}"
+
+
+def _wrong_kind(part: Any, key: str) -> str:
+    found, kind = part["input"], part["type"]
+    if kind == "string_pattern_mismatch":
+        return f"'{found}' cannot be a name: letters, digits, '_', '.' and single '-' only"
+    if kind in ("model_type", "dict_type"):
+        return f"{key or 'a spec'}: it should be a mapping of keys to values, found {_short(found)}"
+    if kind == "too_short":
+        return f"{key}: it should have at least one item"
+    wanted = re.sub(r"^\w+ should", "it should", part["msg"]).replace("valid list", "list")
+    if kind in ("int_parsing", "float_parsing", "bool_parsing", "int_from_float"):
+        wanted = wanted.partition(", ")[0]  # why it could not be read is seen from what was found
+    return f"{key}: {wanted}, found {_short(found)}"
 
 
 def _short(value: Any) -> str:

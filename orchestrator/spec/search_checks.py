@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from illama.config import ForeignTraining
+from illama.config import TrainingFunction
 from orchestrator.metrics import METRICS
 from orchestrator.pruning import FEWEST
 from orchestrator.spec.changes import Changer
@@ -31,27 +31,8 @@ def check_search(
     _check_seeds(schema, sweep, document, place)
     _check_repeats(schema, sweep, document, (*place, "repeats"))
     if changer.all_exist(schema.space, (*place, "space")):
-        for key, space in schema.space.items():
-            here: Location = (*place, "space", key)
-            clash = next((other for other in changed if _overlap(key, other)), None)
-            clash = clash or next(
-                (other for other in schema.space if other != key and _overlap(key, other)), None
-            )
-            if clash:
-                message = f"'{key}' is searched, so '{clash}' cannot be set by the step as well; leave one of them out"
-                document.add_problem(here, message, at_key=True)
-                continue
-            for value in space.choices or whole_ends(space):
-                if (
-                    changer.changed(dict(search.settings), {key: value}, (*place, "space"), None)
-                    is None
-                ):
-                    break
-            if key in search.whole and space.step and not space.step.is_integer():
-                document.add_problem(
-                    (*here, "step"),
-                    f"{key} is a whole number: its steps must be whole, found {space.step:g}",
-                )
+        for key in schema.space:
+            _check_setting(key, search, changed, changer, (*place, "space"))
     if len(document.problems) == before:
         _check_sampler(search, document, (*place, "sampler"))
     if len(document.problems) == before:
@@ -59,6 +40,31 @@ def check_search(
     if len(document.problems) == before and schema.prune:
         _check_prune(search, sweep.metric.name, document, (*place, "prune"))
     return len(document.problems) == before
+
+
+def _check_setting(
+    key: str, search: Search, changed: Mapping[str, Any], changer: Changer, place: Location
+) -> None:
+    """One setting that is searched: `place` is where the space stands."""
+    document, spaces = changer.document, search.schema.space
+    space, here = spaces[key], (*place, key)
+    others = (*changed, *(other for other in spaces if other != key))
+    clash = next((other for other in others if _overlap(key, other)), None)
+    if clash:
+        message = (
+            f"'{key}' is searched, so '{clash}' cannot be set by the step as well; "
+            "leave one of them out"
+        )
+        document.add_problem(here, message, at_key=True)
+        return
+    for value in space.choices or whole_ends(space):
+        if changer.changed(dict(search.settings), {key: value}, place, None) is None:
+            break
+    if key in search.whole and space.step and not space.step.is_integer():
+        document.add_problem(
+            (*here, "step"),
+            f"{key} is a whole number: its steps must be whole, found {space.step:g}",
+        )
 
 
 def _check_sampler(search: Search, document: Document, place: Location) -> None:
@@ -147,7 +153,7 @@ def _check_count(search: Search, document: Document, place: Location) -> None:
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
     """Whether it may stop anything, and the same each time: who asks for it relies on that."""
     schema, train = search.schema, search.variant.config.train
-    if isinstance(train, ForeignTraining) and not train.length:
+    if isinstance(train, TrainingFunction) and not train.length:
         message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
         document.add_problem(place, message, at_key=True)
     elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:

@@ -31,28 +31,32 @@ class SpaceSchema(Settings):
     @model_validator(mode="after")
     def _is_a_space(self) -> Self:
         if self.choices is not None:
-            if self.model_fields_set != {"choices"}:
-                raise ValueError(
-                    "a list of choices has no ends: give either the list or low and high"
-                )
-            different = set(map(canonical_json, self.choices))
-            if len(self.choices) < 2 or len(different) < len(self.choices):
-                raise ValueError(
-                    f"a search needs at least two choices, each once, found {self.choices}"
-                )
+            self._check_choices(self.choices)
         elif self.low is None or self.high is None:
             raise ValueError(
-                "a setting is looked for in a list, or between `low` and `high`: {low: 1e-4, high: 1e-2, log: true}"
+                "a setting is looked for in a list, or between `low` and `high`: "
+                "{low: 1e-4, high: 1e-2, log: true}"
             )
-        elif self.low >= self.high:
-            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"log needs a low end above 0, found {self.low:g}")
-        elif self.step is not None and self.log:
-            raise ValueError("step has no meaning with log: leave one of them out")
-        elif self.step is not None and self.step > self.high - self.low:
-            raise ValueError(f"step {self.step:g} leads beyond high {self.high:g}")
+        else:
+            self._check_range(self.low, self.high)
         return self
+
+    def _check_choices(self, choices: list[Any]) -> None:
+        if self.model_fields_set != {"choices"}:
+            raise ValueError("a list of choices has no ends: give either the list or low and high")
+        different = set(map(canonical_json, choices))
+        if len(choices) < 2 or len(different) < len(choices):
+            raise ValueError(f"a search needs at least two choices, each once, found {choices}")
+
+    def _check_range(self, low: float, high: float) -> None:
+        if low >= high:
+            raise ValueError(f"low {low:g} is not below high {high:g}")
+        if self.log and low <= 0:
+            raise ValueError(f"log needs a low end above 0, found {low:g}")
+        if self.step is not None and self.log:
+            raise ValueError("step has no meaning with log: leave one of them out")
+        if self.step is not None and self.step > high - low:
+            raise ValueError(f"step {self.step:g} leads beyond high {high:g}")
 
 
 class PruneSchema(Settings):

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from illama.config import AnyConfig, ForeignData, ForeignModel, ForeignTraining, resolve
+from illama.config import AnyConfig, TrainingFunction, UserData, UserModel, resolve
 from orchestrator.fingerprint import canonical_json
 from orchestrator.pruning import Curve
 from orchestrator.spec.changes import GroupSettings, laid_over, tried
@@ -267,7 +267,7 @@ def setting_at(config: AnyConfig, key: str) -> Any:
     """The value of a dotted setting, as a spec writes it."""
     value: Any = config
     for part in key.split("."):
-        if isinstance(value, ForeignModel | ForeignData | ForeignTraining) and part != "name":
+        if isinstance(value, UserModel | UserData | TrainingFunction) and part != "name":
             value = value.options
         value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
     return value.model_dump() if hasattr(value, "model_dump") else value

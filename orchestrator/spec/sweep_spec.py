@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from illama.config import Config, ForeignData, ForeignModel, ForeignTraining
+from illama.config import Config, TrainingFunction, UserData, UserModel
 from illama.config.imports import import_from, sources
 from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
@@ -152,9 +152,7 @@ def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
     configs = (variant.config for variant in variants)
     parts = (part for config in configs for part in (config.model, config.data, config.train))
     functions = {
-        part.function
-        for part in parts
-        if isinstance(part, ForeignModel | ForeignData | ForeignTraining)
+        part.function for part in parts if isinstance(part, UserModel | UserData | TrainingFunction)
     }
     return {
         file: source
@@ -297,20 +295,23 @@ def _take_out(value: dict[str, Any], location: Location) -> None:
         case ("seeds", str(), *_):
             value["seeds"] = [0]
         case _:
-            parent: Any = value
-            for key in location[:-1]:
-                parent = parent[key] if _has(parent, key) else None
-            if isinstance(parent, list):
-                parent[:] = []  # of seeds: one wrong seed says nothing about the rest of the file
-            elif _has(parent, location[-1]):
-                del parent[location[-1]]
-                if location[0] == "steps" and isinstance(parent, dict) and len(location) == 3:
-                    parent.setdefault(
-                        "change", {}
-                    )  # whatever the wrong key meant, a missing change is not a second mistake
-            elif len(location) > 1:
-                # a key that is missing, or a place in what a short form stands for
-                _take_out(value, location[:-1])
+            _delete(value, location)
+
+
+def _delete(value: dict[str, Any], location: Location) -> None:
+    """Remove the value at `location`, or the nearest one around it that is there."""
+    parent: Any = value
+    for key in location[:-1]:
+        parent = parent[key] if _has(parent, key) else None
+    if isinstance(parent, list):
+        parent[:] = []  # of seeds: one wrong seed says nothing about the rest of the file
+    elif _has(parent, location[-1]):
+        del parent[location[-1]]
+        if location[0] == "steps" and isinstance(parent, dict) and len(location) == 3:
+            # whatever the wrong key meant, a missing change is not a second mistake
+            parent.setdefault("change", {})
+    elif len(location) > 1:  # a key that is missing, or a place in what a short form stands for
+        _take_out(value, location[:-1])
 
 
 def _has(parent: Any, key: str | int) -> bool:

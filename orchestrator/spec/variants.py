@@ -143,13 +143,11 @@ class _Regime:
                 # go on as if the step were not there, to find what is wrong with the others
                 continue
             taken = (*taken, step.name)
-            variant = self._variant(
-                step.name,
-                after,
-                (*here, "name"),
-                step=step,
-                follows=previous,
-                changes=changes,
+            place = (*here, "name")
+            variant = replace(
+                self._variant(
+                    step.name, after, place, step=step, follows=previous, changes=changes
+                ),
                 cell=Cell(taken, place=Place(0, len(taken))),
             )
             variant = self._searched(variant, step.search, settings, (*here, "search"), previous)
@@ -237,14 +235,12 @@ class _Regime:
                 follows, shown = (
                     (side.on, changes) if side.on else (previous, {**step_changes, **changes})
                 )
-                variant = self._variant(
-                    name,
-                    config,
-                    location,
-                    step=side,
-                    rung=step.name,
-                    follows=follows,
-                    changes=shown,
+                variant = replace(
+                    self._variant(
+                        name, config, location, step=side, follows=follows, changes=shown
+                    ),
+                    step=step.name,
+                    side=True,
                     cell=Cell(_taken_up_to(side.on, taken)),
                     on=side.on,
                 )
@@ -280,13 +276,14 @@ class _Regime:
         location: Location = ("baseline",)
         if planned.about in names:
             location = ("steps", names.index(planned.about), "name")
-        return self._variant(
-            planned.name,
-            cell.config,
-            location,
-            rung=planned.about,
-            follows=planned.follows,
-            changes=cell.changes,
+        follows = planned.follows
+        variant = self._variant(
+            planned.name, cell.config, location, follows=follows, changes=cell.changes
+        )
+        return replace(
+            variant,
+            step=planned.about or planned.name,
+            side=planned.design == "roadmap" and planned.about is not None,
             cell=planned.cell,
             design=planned.design,
         )
@@ -307,13 +304,10 @@ class _Regime:
         location: Location,
         *,
         step: SideSchema | None = None,
-        rung: str | None = None,
         follows: str | None = None,
         changes: Mapping[str, Any] | None = None,
-        cell: Cell | None = None,
-        design: str = "roadmap",
-        on: str | None = None,
     ) -> Variant:
+        """A variant of the road: whoever makes another kind replaces what differs."""
         resources: ResourcesSchema = (step and step.resources) or self.schema.resources
         references = step.reference if step else {}
         if step is None and follows is None:
@@ -323,9 +317,9 @@ class _Regime:
         )
         return Variant(
             name=name,
-            step=rung or name,
+            step=name,
             regime=self.name,
-            side=design == "roadmap" and rung is not None,
+            side=False,
             follows=follows,
             changes=changes or {},
             config=config,
@@ -333,9 +327,6 @@ class _Regime:
             expects_collapse=bool(step and step.expect == "collapse"),
             reference=_published(reference, self.schema.metric.name) if reference else None,
             line=self.document.line(location),
-            design=design,
-            cell=cell or Cell(),
-            on=on,
         )
 
 

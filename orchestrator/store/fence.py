@@ -25,7 +25,8 @@ class Fence:
     def __init__(self, directory: TrialDirectory, number: int, session: str) -> None:
         self.directory = directory
         self.session = session
-        self._number = number
+        self.number = number
+        """Of the attempt, from 1."""
         self._seen: tuple[int, int] | None = None
         self._log = MetricsLog(directory)
 
@@ -49,10 +50,18 @@ class Fence:
         if seen == self._seen:
             return
         starts = [event for event in self.directory.attempts() if event["event"] == "start"]
-        mine = (self._number, self.session)
+        mine = (self.number, self.session)
         if not starts or (starts[-1]["attempt"], starts[-1]["session"]) != mine:
             raise Superseded
         self._seen = seen
+
+    def is_newest(self) -> bool:
+        """Whether no later attempt has begun."""
+        try:
+            self.check()
+        except Superseded:
+            return False
+        return True
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -70,11 +79,11 @@ class Fence:
     def finish(self, outcome: Outcome, content: Mapping[str, Any], fingerprint: str) -> None:
         """Declare the trial done and the attempt ended."""
         with self.held():
-            about = {"fingerprint": fingerprint, "attempts": self._number, **content}
+            about = {"fingerprint": fingerprint, "attempts": self.number, **content}
             self.directory.write_result(outcome, about)
-            self.directory.end_attempt(self._number, outcome, content.get("cause"))
+            self.directory.end_attempt(self.number, outcome, content.get("cause"))
 
     def end(self, outcome: Outcome, cause: str | None, traceback: str | None = None) -> None:
         """Say how the attempt ended."""
         with self.held():
-            self.directory.end_attempt(self._number, outcome, cause, traceback)
+            self.directory.end_attempt(self.number, outcome, cause, traceback)

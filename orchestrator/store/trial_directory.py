@@ -4,6 +4,7 @@ trial.json        what to do, and where it came from
 attempts.jsonl    a line when an attempt starts, a line when it ends
 metrics.jsonl     append-only, keyed by iteration
 checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
+output.log        what it printed, attempt by attempt; bounded in size
 predictions.bin   which held-out images the final network got right (`orchestrator.store.predictions`)
 result.json       written once, last, whole
 
@@ -96,6 +97,11 @@ class TrialDirectory:
         """How much an attempt had taken when it was ended for its memory limit."""
         return self.path / "memory_at_limit.txt"
 
+    @property
+    def output_path(self) -> Path:
+        """What it printed, attempt by attempt (`orchestrator.store.output_log`)."""
+        return self.path / "output.log"
+
     def write_trial(
         self,
         trial: TrialSpec,
@@ -180,7 +186,7 @@ class TrialDirectory:
             with suppress(OSError):  # a folder of that name is somebody's
                 (self.path / name).unlink(missing_ok=True)
         ours = (self.attempts_path, self.metrics_path, self.result_path)
-        notes = (self.stack_path, self.memory_path)
+        notes = (self.stack_path, self.memory_path, self.output_path)
         for path in (*ours, *notes):
             make_way(path)
         for name in _FILES:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from illama.config import DataConfig, ForeignData
+from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import TrialDirectory
@@ -97,7 +97,7 @@ def _is_damaged(
 
 
 def add_dataset(
-    experiment: Experiment, run: Run, data: DataConfig | ForeignData | None, data_dir: Path | None
+    experiment: Experiment, run: Run, data: DataConfig | UserData | None, data_dir: Path | None
 ) -> None:
     """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine, or unknown."""
     if data is None:
@@ -169,7 +169,8 @@ def _add_last_words(
 
 
 def _last_files(directory: TrialDirectory) -> list[Path]:
-    return [directory.attempts_path, directory.result_path, directory.stack_path]
+    attempts, result = directory.attempts_path, directory.result_path
+    return [attempts, result, directory.stack_path, directory.output_path]
 
 
 def _add_what_there_is(experiment: Experiment, run: Run, files: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from illama.config.imports import (
-    ForeignError,
+    UserCodeError,
     function_of,
     identity_by_bytes,
     identity_of,
@@ -42,7 +42,7 @@ def test_a_module_beside_the_spec_is_imported_and_forgotten_with_it(
     assert function_of("theirs:make")() == 2
     import_from(tmp_path_factory.mktemp("other"))
     assert "theirs" not in sys.modules
-    with pytest.raises(ForeignError, match="there is no module 'theirs' beside the spec"):
+    with pytest.raises(UserCodeError, match="there is no module 'theirs' beside the spec"):
         function_of("theirs:make")
 
 
@@ -69,24 +69,25 @@ def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None
         "needs:f": r"importing 'needs' raised ModuleNotFoundError: No module named 'absent_package' \(needs.py, line 1\)",
         "rises:f": r"there is no module 'rises' beside the spec, in .*; did you mean 'raises'\?",
     }.items():
-        with pytest.raises(ForeignError, match=expected):
+        with pytest.raises(UserCodeError, match=expected):
             function_of(name)
 
 
 def test_a_function_that_is_not_there_is_told_with_the_nearest(folder: Path) -> None:
     write(folder, theirs="VALUE = 3\ndef make_mixer():\n    pass\n")
     with pytest.raises(
-        ForeignError, match="module 'theirs' has no function 'make_mixr'; did you mean 'make_mixer'"
+        UserCodeError,
+        match="module 'theirs' has no function 'make_mixr'; did you mean 'make_mixer'",
     ):
         function_of("theirs:make_mixr")
-    with pytest.raises(ForeignError, match="theirs:VALUE is 3, not a function"):
+    with pytest.raises(UserCodeError, match="theirs:VALUE is 3, not a function"):
         function_of("theirs:VALUE")
 
 
 def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -> None:
     write(folder, pathlib="def f(): ...\n")
     with pytest.raises(
-        ForeignError,
+        UserCodeError,
         match=r"module 'pathlib' beside the spec is hidden by Python's own 'pathlib'; give it another",
     ):
         function_of("pathlib:f")
@@ -110,7 +111,7 @@ def test_code_that_means_such_a_module_is_told_to_rename_it(
 ) -> None:
     write(folder, theirs=f"import {name}\ndef f(): ...\n", **{name: "def g(): ...\n"})
     with pytest.raises(
-        ForeignError, match=f"{name}.py beside the spec has the name of {owner} '{name}'.*another"
+        UserCodeError, match=f"{name}.py beside the spec has the name of {owner} '{name}'.*another"
     ):
         sources("theirs:f")
 
@@ -185,7 +186,7 @@ def test_an_installed_package_is_known_by_its_version_and_file() -> None:
 
     assert identity_of("yaml:safe_load").startswith(f"PyYAML {yaml.__version__} sha256:")
     assert set(sources("yaml:safe_load")) == {"__init__.py"}
-    with pytest.raises(ForeignError, match="module 'sys' has no file"):
+    with pytest.raises(UserCodeError, match="module 'sys' has no file"):
         identity_of("sys:exit")
 
 
@@ -200,5 +201,5 @@ def test_a_trial_that_an_earlier_version_began_is_refused_only_where_a_byte_diff
     refuse_other_code("net:f", earlier)
     write(folder, net="def f(): ...  # only words\n")
     refuse_other_code("net:f", identity_of("net:f"))
-    with pytest.raises(ForeignError, match="the code of net:f is another one"):
+    with pytest.raises(UserCodeError, match="the code of net:f is another one"):
         refuse_other_code("net:f", earlier)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
-from illama.config import ForeignConfig, ForeignError, Settings, resolve
+from illama.config import Settings, UserCodeError, UserTraining, resolve
 from illama.config.functions import arguments_of
 from illama.config.imports import import_from
 
@@ -39,10 +39,10 @@ def test_true_is_taken_where_it_may_be_meant(name: str) -> None:
 
 
 @pytest.fixture
-def training(tmp_path: Path) -> Iterator[Callable[..., ForeignConfig]]:
+def training(tmp_path: Path) -> Iterator[Callable[..., UserTraining]]:
     """`training("signature", option=1)` resolves a training of that signature."""
 
-    def make(parameters: str, **options: Any) -> ForeignConfig:
+    def make(parameters: str, **options: Any) -> UserTraining:
         (tmp_path / "mine.py").write_text(
             "import math\nfrom dataclasses import dataclass\n"
             "@dataclass\nclass Clip:\n    low: float = 0.0\n    high: float = math.inf\n"
@@ -50,7 +50,7 @@ def training(tmp_path: Path) -> Iterator[Callable[..., ForeignConfig]]:
         )
         import_from(tmp_path)
         config = resolve({"train": {"name": "mine:train", **options}})
-        assert isinstance(config, ForeignConfig)
+        assert isinstance(config, UserTraining)
         return config
 
     yield make
@@ -58,7 +58,7 @@ def training(tmp_path: Path) -> Iterator[Callable[..., ForeignConfig]]:
 
 
 def test_a_default_that_is_not_finite_stays_with_the_function(
-    training: Callable[..., ForeignConfig],
+    training: Callable[..., UserTraining],
 ) -> None:
     left = training("clip: float = math.inf, lr: float = 0.1")
     assert left.train.options == {"lr": 0.1}
@@ -68,9 +68,9 @@ def test_a_default_that_is_not_finite_stays_with_the_function(
 
 
 def test_a_part_of_such_a_default_cannot_be_set_alone(
-    training: Callable[..., ForeignConfig],
+    training: Callable[..., UserTraining],
 ) -> None:
-    with pytest.raises(ForeignError, match="'clip' has a part that is not finite by default"):
+    with pytest.raises(UserCodeError, match="'clip' has a part that is not finite by default"):
         training("clip: Clip = Clip()", clip={"low": 1.0})
     whole = training("clip: Clip = Clip()", clip={"low": 1.0, "high": 2.0})
     assert whole.train.options == {"clip": {"low": 1.0, "high": 2.0}}

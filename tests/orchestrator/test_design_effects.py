@@ -22,8 +22,7 @@ from rich.console import Console
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import INTERACTION, PLACE, EffectLine, Section
-from orchestrator.report.markup import to_latex, to_markdown
-from orchestrator.report.page import to_html
+from orchestrator.report.formats import render
 from orchestrator.report.terminal import roadmap_table
 from orchestrator.trial import Variant
 
@@ -240,10 +239,10 @@ def table_of(roadmap: Roadmap) -> str:
 
 WRITERS: Mapping[str, Callable[[Roadmap], str]] = {
     "json": lambda roadmap: json.dumps(roadmap.to_json()),
-    "md": to_markdown,
-    "latex": to_latex,
+    "md": lambda roadmap: render(roadmap, "md").decode(),
+    "latex": lambda roadmap: render(roadmap, "latex").decode(),
     "table": table_of,
-    "html": lambda roadmap: unescape(to_html(roadmap)),
+    "html": lambda roadmap: unescape(render(roadmap, "html").decode()),
 }
 PATTERNS = {
     "md": r"^\| (.+?) \| ([+-][\d.]+)",

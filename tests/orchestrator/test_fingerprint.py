@@ -15,7 +15,7 @@ from illama.config import (
     NUMERICS_VERSION,
     PRESETS,
     Config,
-    ForeignConfig,
+    UserTraining,
     numerics_version,
     resolve,
 )
@@ -193,7 +193,7 @@ def test_the_digest_of_somebodys_own_training_never_changes() -> None:
         "code": "NUMERICS_VERSION 1",
         "options": {"depth": 2, "lr": 3e-3},
     }
-    own = ForeignConfig.model_validate({"train": training, "seed": 1})
+    own = UserTraining.model_validate({"train": training, "seed": 1})
     assert (
         fingerprint(own, "") == "c7cdef50313c635916f1a15a5f29d566235936f2949f57f3af558fa1ca4f18df"
     )

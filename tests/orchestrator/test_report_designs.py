@@ -7,8 +7,7 @@ import pytest
 from invented import End, roadmap_of, spec_of
 
 from orchestrator.analysis.sections import INTERACTION, MAIN, PLACE, Section
-from orchestrator.report.markup import to_latex, to_markdown
-from orchestrator.report.page import to_html
+from orchestrator.report.formats import render
 from orchestrator.spec.fractions import cells_of
 from orchestrator.stats.contrasts import PlacedEffect, factorial_contrasts, order_contrasts
 from orchestrator.stats.inference import LEVEL
@@ -152,11 +151,8 @@ def test_a_fraction_names_the_interaction_that_an_effect_may_be(tmp_path: Path) 
     assert line.delta is not None
     assert abs(line.delta.effect.mean) == pytest.approx(1.0)
     assert "This is 1/2 of all combinations of 4 steps, of resolution IV" in section.explanation
-    for text in (
-        to_markdown(roadmap),
-        to_latex(roadmap).replace(r"$\times$", "×"),
-        to_html(roadmap),
-    ):
+    for form in ("md", "latex", "html"):
+        text = render(roadmap, form).decode().replace(r"$\times$", "×")
         assert "together with b × c × d" in text
         assert "resolution IV" in text
 
@@ -320,7 +316,7 @@ def test_the_page_shows_each_step_at_every_place_that_has_a_figure(tmp_path: Pat
     ends[next(v.name for v in spec.variants if v.design == "orders" and v.step == "c")] = [
         "diverged"
     ] * 3
-    page = to_html(roadmap_of(spec, ends))
+    page = render(roadmap_of(spec, ends), "html").decode()
     strips = page[page.index('class="road forest places"') :].partition("</figure>")[0]
     assert page.index("At each place") < page.index("Interactions")
     rows = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from illama.config import DataConfig, ForeignData
+from illama.config import DataConfig, UserData
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.lookup import line_of
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
@@ -33,9 +33,9 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
     yield SpecWarning("chosen-on-report-images", message, min(chosen), _test_part_of(without))
 
 
-def _test_part_of(data: DataConfig | ForeignData) -> str:
+def _test_part_of(data: DataConfig | UserData) -> str:
     """YAML that gives such data a test part; empty where a function has to return one."""
-    if isinstance(data, ForeignData):
+    if isinstance(data, UserData):
         return ""
     settings: dict[str, Any] = {"name": data.name}
     if data.name == "image_folder":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from illama.config import DataConfig, ForeignData
+from illama.config import DataConfig, UserData
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.lookup import DATA, aspect_of, line_of, new_changes, where
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_step, of_sweep
@@ -45,5 +45,5 @@ def regimes_with_other_images(spec: SweepSpec) -> Found:
         yield SpecWarning("regimes-other-images", message, line_of(key, spec))
 
 
-def _settings(data: DataConfig | ForeignData) -> Mapping[str, Any]:
+def _settings(data: DataConfig | UserData) -> Mapping[str, Any]:
     return data.model_dump(mode="json", exclude={"name"})

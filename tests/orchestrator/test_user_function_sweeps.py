@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from illama.config import ForeignModel
+from illama.config import UserModel
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
@@ -216,7 +216,7 @@ def test_a_step_may_go_from_our_networks_to_others_and_back(write: Any) -> None:
     text += 'steps:\n- {name: theirs, change: {model.name: "net:create", model.width: 6}}\n'
     text += "- {name: ours, change: {model.name: vit_digits, model.depth: 2}}\n"
     models = [variant.config.model for variant in load_spec(write(text)).variants]
-    assert isinstance(models[1], ForeignModel)
+    assert isinstance(models[1], UserModel)
     assert models[1].options["width"] == 6
     assert models[2].depth == 2  # type: ignore[union-attr]
 

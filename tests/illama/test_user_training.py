@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from illama.config import ForeignConfig, ForeignError, RuntimeConfig, resolve
+from illama.config import RuntimeConfig, UserCodeError, UserTraining, resolve
 from illama.config.imports import import_from
 from illama.cost import size_of
 from illama.training.trainer import Diverged, Stopped, TrainResult, train
@@ -73,14 +73,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     import_from(Path())
 
 
-def config(function: str, seed: int = 0, **options: Any) -> ForeignConfig:
+def config(function: str, seed: int = 0, **options: Any) -> UserTraining:
     found = resolve({"train": {"name": f"own:{function}", **options}, "seed": seed})
-    assert isinstance(found, ForeignConfig)
+    assert isinstance(found, UserTraining)
     return found
 
 
 def run(
-    what: ForeignConfig, directory: Path | None = None, stop: Callable[[], bool] = lambda: False
+    what: UserTraining, directory: Path | None = None, stop: Callable[[], bool] = lambda: False
 ) -> tuple[TrainResult, Lines]:
     lines: Lines = []
     return train(
@@ -258,7 +258,7 @@ def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, fol
     planned = config("walk")
     (folder / "own.py").write_text(OWN + "# edited\n")
     import_from(folder)
-    with pytest.raises(ForeignError, match="the code of own:walk is another one"):
+    with pytest.raises(UserCodeError, match="the code of own:walk is another one"):
         run(planned)
 
 
@@ -284,7 +284,7 @@ def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, fol
 def test_what_cannot_be_trained_is_told_of_its_section(
     settings: dict[str, Any], group: str, message: str
 ) -> None:
-    with pytest.raises(ForeignError, match=message) as caught:
+    with pytest.raises(UserCodeError, match=message) as caught:
         resolve(settings)
     assert caught.value.group == group
 

@@ -15,10 +15,10 @@ from torch import nn
 
 from illama.config import (
     Config,
-    ForeignData,
-    ForeignError,
-    ForeignModel,
     RuntimeConfig,
+    UserCodeError,
+    UserData,
+    UserModel,
     explain,
     networks,
     numerics_version,
@@ -119,9 +119,9 @@ def settings(
     }
 
 
-def model_of(**model: Any) -> ForeignModel:
+def model_of(**model: Any) -> UserModel:
     found = resolve(settings({"name": "net:create"} | model)).model
-    assert isinstance(found, ForeignModel)
+    assert isinstance(found, UserModel)
     return found
 
 
@@ -181,7 +181,7 @@ def test_settings_are_checked_against_the_signature(model: dict[str, Any], expec
     ],
 )
 def test_a_function_that_gives_no_network_is_refused(model: str, expected: str) -> None:
-    with pytest.raises(ForeignError, match=expected) as caught:
+    with pytest.raises(UserCodeError, match=expected) as caught:
         resolve(settings({"name": model}))
     assert caught.value.group == "model"
 
@@ -203,7 +203,7 @@ def test_a_function_that_gives_no_network_is_refused(model: str, expected: str) 
     ],
 )
 def test_a_function_that_gives_no_images_is_refused(data: str, expected: str) -> None:
-    with pytest.raises(ForeignError, match=expected) as caught:
+    with pytest.raises(UserCodeError, match=expected) as caught:
         resolve(settings({"name": "net:create"}, {"name": data}), Path("somewhere"))
     assert caught.value.group == "data"
 
@@ -242,7 +242,7 @@ def made():
     assert stored.data == four
 
 
-def old_form(data: ForeignData) -> dict[str, Any]:
+def old_form(data: UserData) -> dict[str, Any]:
     """As versions wrote it that knew no test part."""
     return data.model_dump(exclude={"has_test"})
 
@@ -267,7 +267,7 @@ def test_a_soft_mask_needs_a_network_that_has_one() -> None:
 
 def test_data_that_take_their_shape_from_our_networks_are_refused() -> None:
     with pytest.raises(
-        ForeignError,
+        UserCodeError,
         match="synthetic takes the size of its images from settings that only the built-in",
     ):
         resolve(settings({"name": "net:create"}, {"name": "synthetic"}))
@@ -386,7 +386,7 @@ print(foreign.described_data("", "images:drawn", {{"with_torch": {with_torch}}})
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
     )
-    assert isinstance(here, ForeignData)
+    assert isinstance(here, UserData)
     assert done.stdout.split() == [here.content, str(with_torch)]
 
 
@@ -405,7 +405,7 @@ def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
 
 def test_data_are_known_by_their_images(folder: Path) -> None:
     config = resolve(settings({"name": "net:create"}))
-    assert isinstance(config.data, ForeignData)
+    assert isinstance(config.data, UserData)
     assert (config.data.shape, config.data.num_classes) == ((1, 8, 8), 10)
     data = load(config.data, config.model)
     assert data.train_images.dtype == np.float32
@@ -422,7 +422,7 @@ def test_data_are_known_by_their_images(folder: Path) -> None:
 def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
     config = resolve(settings({"name": "net:create"}, {"name": "images:fresh"}))
     with pytest.raises(
-        ForeignError, match="gave other images or labels than when the sweep was planned"
+        UserCodeError, match="gave other images or labels than when the sweep was planned"
     ):
         load(config.data, config.model)
 
@@ -431,7 +431,7 @@ def test_code_that_changed_after_the_plan_is_refused(folder: Path) -> None:
     config = resolve(settings({"name": "net:create"}))
     (folder / "net.py").write_text(NET + "\n")
     import_from(folder)
-    with pytest.raises(ForeignError, match="the code of net:create is another one"):
+    with pytest.raises(UserCodeError, match="the code of net:create is another one"):
         run(config)
 
 
@@ -454,7 +454,7 @@ def test_an_installed_package_offers_short_names(folder: Path) -> None:
 
     function_of("net:create")  # puts the folder where packages are looked for
     config = resolve(settings({"name": "little", "width": 4}, {"name": "noise"}))
-    assert isinstance(config.model, ForeignModel)
+    assert isinstance(config.model, UserModel)
     assert (config.model.name, config.model.function, config.data.name) == (
         "little",
         "net:create",
