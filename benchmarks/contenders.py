@@ -19,7 +19,6 @@ SLOTS = 2
 def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking: bool) -> None:
     """A sweep of ten variants, planned, leased, trained, stored and, with `tracking`, mirrored into MLflow's SQLite."""
     import yaml
-    from rich.console import Console
 
     from orchestrator.driver import Job, run_sweep
     from orchestrator.spec.sweep_spec import load_spec
@@ -51,7 +50,7 @@ def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking:
         tracking_uri=default_tracking_uri(store) if tracking else None,
         trains_elsewhere=executor != "local",
     )
-    ending = run_sweep(job, Console(file=(scratch / "log.txt").open("w")))
+    ending = run_sweep(job)
     done = len(list(scratch.glob("runs/overhead/trials/*/result.json")))
     if done != trials or ending.has_failures:
         raise SystemExit(f"only {done} of {trials} trials are done")

@@ -21,7 +21,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from rich.console import Console
 from storm import (
     LOCAL,
     command,
@@ -116,7 +115,7 @@ def _report(spec: SweepSpec, store: Store, scratch: Path) -> int:
 
 
 def _run(spec: SweepSpec, store: Store, scratch: Path) -> int:
-    ending = run_sweep(Job(spec, store, run_locally, tracking_uri=None), Console())
+    ending = run_sweep(Job(spec, store, run_locally, tracking_uri=None))
     return int(ending.has_failures)
 
 

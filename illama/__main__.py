@@ -26,7 +26,6 @@ from illama.config import (
     ModelConfig,
     RuntimeConfig,
     UserModel,
-    UserTraining,
     explain,
     resolve,
     user_function,
@@ -133,7 +132,7 @@ def _train(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    if isinstance(config, UserTraining):
+    if not config.can.has_known_metrics:
         print(", ".join(f"{name} {value:g}" for name, value in result.final.items()))
         return 0
     print(
@@ -195,7 +194,7 @@ def _describe(options: argparse.Namespace) -> int:
             {"name": "digits", **settings.get("data", {})},
             {"epochs": 1, "batch_size": 1, "lr": 1.0},
         )
-        model = resolve({"model": settings["model"], "data": data, "train": train}).model
+        model = resolve({"model": settings["model"], "data": data, "train": train}).network
     else:
         model = ModelConfig.model_validate(with_preset(settings["model"]))
     assert model is not None

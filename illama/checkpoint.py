@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from illama.config import Config, numerics_version
+from illama.config import Config
 from illama.sealed import read_regular
 
 CURRENT = "checkpoint.pt"
@@ -143,7 +143,7 @@ def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -
 
 def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     """Raises `OtherSettings` when `state` was written by a training with other settings: two must never be mixed in one."""
-    if state["numerics_version"] != (version := numerics_version(config)):
+    if state["numerics_version"] != (version := config.numerics_version):
         raise OtherSettings(
             f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: going on "
             "would mix the two; train again in an empty directory"

@@ -5,7 +5,7 @@ Shapes: P patches, N tokens, D channels, F hidden channels of the feed-forward.
 
 import math
 
-from illama.config import AnyConfig, ModelConfig, UserModel
+from illama.config import ModelConfig, UserModel, Workload
 
 
 def tokens(model: ModelConfig) -> int:
@@ -62,10 +62,12 @@ def macs(model: ModelConfig | UserModel) -> int:
     return patch + model.depth * block + width * model.num_classes
 
 
-def size_of(config: AnyConfig) -> tuple[int, int] | tuple[None, None]:
-    """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate. None of somebody's own training."""
-    return (
-        (None, None)
-        if config.model is None
-        else (parameter_count(config.model), 2 * macs(config.model))
-    )
+def size_of(config: Workload) -> tuple[int, int] | tuple[None, None]:
+    """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate.
+
+    None of a workload whose network is not known before it is trained.
+    """
+    network = config.network
+    if network is None:
+        return None, None
+    return parameter_count(network), 2 * macs(network)

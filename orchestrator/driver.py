@@ -5,17 +5,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
-from illama.config import Config, DataConfig, UserData
+from illama.config import DataConfig, UserData
 from illama.data.datasets import data_directory, dataset_digest
 from illama.weights.initial import identified, init_path
 from orchestrator.analysis import history
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
-from orchestrator.errors import OrchestratorError, UsageError, counted
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning.adaptive import more_seeds
@@ -33,11 +29,11 @@ from orchestrator.planning.representative import (
     representative,
 )
 from orchestrator.planning.search import Suggestions, with_searches
+from orchestrator.planning.status import SweepStatus, status_of
 from orchestrator.pruning import Pruning
-from orchestrator.report.overview import search_lines
-from orchestrator.running.progress import ProgressView
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
+from orchestrator.running.view import RunView, Silent
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.lease import Lease
@@ -126,7 +122,7 @@ def known_sweep(
             variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
         ) -> list[tuple[TrialSpec, TrialRecord]]:
             known = _with_known_weights(variant, spec)
-            trials = trials_with(spec, known, seeds, digest(known.config.data))
+            trials = trials_with(spec, known, seeds, digest(known.config.images))
             trials = [fresh.as_recorded(trial) for trial in trials]
             trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
             return [(trial, fresh.record(trial)) for trial in trials]
@@ -149,8 +145,6 @@ def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     if variant.repeated:
         repeated = tuple(_with_known_weights(one, spec) for one in variant.repeated)
         return replace(repeated[0], changes=variant.changes, repeated=repeated)
-    if not isinstance(variant.config, Config):
-        return variant
     try:
         return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
     except OSError as error:
@@ -229,6 +223,23 @@ def mirror_of(
     )
 
 
+def sync_sweep(
+    spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = True
+) -> None:
+    """Rebuild or repair the MLflow view from the store, as its only writer.
+
+    Raises `SweepInUse`, `StoreError`, `TrackingError`.
+    """
+    store.prepare(spec.name)
+    with Lease(store.sweep_path(spec.name)):
+        mirror_of(spec, store, tracking_uri, restore_deleted=restore_deleted).sync()
+
+
+def status_sweep(spec: SweepSpec, store: Store) -> SweepStatus:
+    """How every trial stands at this moment."""
+    return status_of(spec.name, trials_in(spec, store=store), Store(store.root))
+
+
 def register_network(
     spec: SweepSpec, store: Store, tracking_uri: str, step: str | None, seed: str, name: str
 ) -> tuple[str, Representative]:
@@ -270,58 +281,66 @@ def _log_last_network(spec: SweepSpec, store: Store, mirror: MlflowMirror) -> No
             log_model(mirror.tracking_uri, run_id, chosen)
 
 
-def run_sweep(job: Job, console: Console) -> Ending:
-    """Train what is missing, and what the results then ask for. What happens to a trial is in the store.
+def run_sweep(job: Job, view: RunView | None = None) -> Ending:
+    """Train what is missing, and what the results then ask for; `view` shows it, by default nobody.
 
-    Raises `SweepInUse`, `StoreError`, `ClusterError`, and `SpecError` where what a search found does not go with a later step.
+    What happens to a trial is in the store. Raises `SweepInUse`, `StoreError`, `ClusterError`, and
+    `SpecError` where what a search found does not go with a later step.
     """
-    spec, store = job.spec, job.store
-    known = known_sweep(
-        spec, store, job.only, job.seeds
-    )  # what is wrong is told before anything is written
+    spec, store, view = job.spec, job.store, view or Silent()
+    # what is wrong is told before anything is written
+    known = known_sweep(spec, store, job.only, job.seeds)
     store.prepare(spec.name)
     interrupted = threading.Event()
     with ExitStack() as stack:
-        with console.status("making sure that nobody else is at this sweep"):
-            # seconds, after another host was
+        # takes seconds where another host was at it
+        with view.waiting("making sure that nobody else is at this sweep"):
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         history.submitted(spec, store)
         plan = _plan_now(job, known if not spec.searches else None)
-        _say_plan(plan, console)
+        view.planned(plan)
         todo = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=job.retry_failed)]
-        mirror = None
-        if job.tracking_uri:
-            finish = partial(_log_last_network, spec, store)
-            prepare = (
-                import_in_advance if job.trains_elsewhere and has_networks(spec) else (lambda: None)
-            )
-            mirror = BackgroundMirror(
-                mirror_of(spec, store, job.tracking_uri), console, prepare, finish
-            )
+        mirror = _mirrored(job, view)
+        if mirror:
             stack.enter_context(mirror)
         if todo:
-            view = ProgressView(
-                console,
-                plan,
-                store,
-                lease.session,
-                spec.schema.metric.name,
-                retry_failed=job.retry_failed,
+            stack.enter_context(
+                view.training(plan, store, lease.session, retry_failed=job.retry_failed)
             )
-            stack.enter_context(view)
             growth = _Growth(job, view, mirror)
-            more = growth if spec.searches or spec.schema.adaptive else None
-            origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
-            observers: list[Observer] = [mirror, view] if mirror else [view]
-            queue = TrialQueue(
-                todo, store, lease.session, origin, observers, spec.schema.max_concurrent, more
+            queue = _queue_of(
+                job, todo, lease.session, growth, [mirror, view] if mirror else [view]
             )
-            with graceful_stop(queue, lease, interrupted, console):
+            with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set())
+
+
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:
+    """Mirror of the run in MLflow, where one is asked for."""
+    if not job.tracking_uri:
+        return None
+    needs_models = job.trains_elsewhere and has_networks(job.spec)
+    prepare = import_in_advance if needs_models else (lambda: None)
+    finish = partial(_log_last_network, job.spec, job.store)
+    mirror = mirror_of(job.spec, job.store, job.tracking_uri)
+    return BackgroundMirror(mirror, view, prepare, finish)
+
+
+def _queue_of(
+    job: Job,
+    todo: Sequence[TrialSpec],
+    session: str,
+    growth: "_Growth",
+    observers: Sequence[Observer],
+) -> TrialQueue:
+    spec, store = job.spec, job.store
+    more = growth if spec.searches or spec.schema.adaptive else None
+    origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
+    return TrialQueue(todo, store, session, origin, observers, spec.schema.max_concurrent, more)
 
 
 def _plan_now(job: Job, known: tuple[SweepSpec, list[TrialSpec]] | None = None) -> Plan:
@@ -340,7 +359,7 @@ def _plan_now(job: Job, known: tuple[SweepSpec, list[TrialSpec]] | None = None) 
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(self, job: Job, view: ProgressView, mirror: BackgroundMirror | None) -> None:
+    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror | None) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror
@@ -363,37 +382,16 @@ class _Growth:
         except OrchestratorError as error:
             self.error = error
             return []
-        self._view.grow(plan)
+        self._view.grown(plan)
         return new
 
 
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
     """A worker has another current folder and another environment than the command that names the images relative to its own."""
     data_dir = data_directory(trial.runtime.data_dir).resolve()
-    if isinstance(trial.config, Config) and trial.config.train.init:
+    if trial.config.init:
         try:
-            init_path(trial.config.train.init, data_dir)
+            init_path(trial.config.init, data_dir)
         except OSError as error:
             raise UsageError(f"trial {trial.name} cannot start from its file: {error}") from error
     return replace(trial, runtime=trial.runtime.model_copy(update={"data_dir": data_dir}))
-
-
-def _say_plan(plan: Plan, console: Console) -> None:
-    counts = {action: sum(planned.action is action for planned in plan.trials) for action in Action}
-    actions = ", ".join(f"{n} {action}" for action, n in counts.items() if n)
-    console.print(f"{plan.sweep}: {counted(len(plan.trials), 'trial')}: {actions}", soft_wrap=True)
-    for warning in plan.warnings:
-        console.print(
-            Text(f"warning {warning.code}: {warning.message}", style="yellow"),
-            soft_wrap=not console.is_terminal,
-        )
-    for line in search_lines(plan):
-        console.print(line, soft_wrap=True)
-
-
-def spec_path_of(reference: str, store: Store) -> Path:
-    """The file that `reference` names: a path, or the name of a sweep in the store. Raises `UsageError`."""
-    path = Path(reference)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path
-    return store.spec_path(reference)

@@ -11,6 +11,8 @@
     │   └── RecordRefused 3   it refuses single records; all others are there
     └── ClusterError      3   the cluster cannot be reached, or can never run a trial
 
+`Interrupted` stands beside the tree: a run that was asked to stop has saved everything (exit code 130).
+
 A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is for our own mistakes only.
 """
 
@@ -25,6 +27,10 @@ class OrchestratorError(Exception):
     """A failure that is explained to the user in one message, without a traceback."""
 
     exit_code: ClassVar[int] = 1
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop by Ctrl-C or SIGTERM, and has saved every checkpoint."""
 
 
 @dataclass(frozen=True, order=True)

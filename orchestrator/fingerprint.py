@@ -1,10 +1,10 @@
 """A trial's identity: the digest of everything that decides its numbers, and of nothing else.
 
 Settings at their default are left out, so that a new setting whose default means "as before" changes no identity; a change of
-meaning must raise `illama.config.numerics_version` (a test pins the defaults to it). A model's preset name is a label: the
-settings it stands for are what counts. Of other people's models all settings count, and the code or the version that its author
-gave it; of their data the images, however they were loaded; of their trainings all settings and the code likewise. A file that a
-training starts from is its content, not its path.
+meaning must raise the workload's `numerics_version` (a test pins the defaults to it). A model's preset name is a label: the
+settings it stands for are what counts. Of users' models all settings count, and the code or the version that its author gave it;
+of their data the images, however they were loaded; of their trainings all settings and the code likewise. A file that a training
+starts from is its content, not its path. What a kind of workload takes into its identity, it says itself (`Workload.identity`).
 """
 
 import hashlib
@@ -13,44 +13,24 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from illama.config import (
-    AnyConfig,
-    Config,
-    UserData,
-    UserModel,
-    UserTraining,
-    numerics_version,
-)
+from illama.config import Workload
 
 
-def fingerprint(config: AnyConfig, dataset_digest: str) -> str:
+def fingerprint(config: Workload, dataset_digest: str) -> str:
     """64 hex digits that are equal exactly where two trainings are the same by their settings, seed and data."""
     return fingerprint_by_seed(config, dataset_digest)(config.seed)
 
 
-def fingerprint_by_seed(config: AnyConfig, dataset_digest: str) -> Callable[[int], str]:
+def fingerprint_by_seed(config: Workload, dataset_digest: str) -> Callable[[int], str]:
     """The fingerprint of the same settings with any seed: what they have in common is looked at once, for thousands of trials."""
-    science = (
-        {"train": dict(config.train.identity)}
-        if isinstance(config, UserTraining)
-        else _science(config)
-    )
     identity = _plain(
-        {"numerics_version": numerics_version(config), "dataset_digest": dataset_digest, **science}
+        {
+            "numerics_version": config.numerics_version,
+            "dataset_digest": dataset_digest,
+            **config.identity,
+        }
     )
     return lambda seed: hashlib.sha256(_to_json({**identity, "seed": seed}).encode()).hexdigest()
-
-
-def _science(config: Config) -> dict[str, Any]:
-    science = config.model_dump(mode="python", exclude_defaults=True)
-    del science["model"]["name"]
-    if isinstance(config.model, UserModel):
-        science["model"] = dict(config.model.identity)
-    if isinstance(config.data, UserData):
-        del science["data"]
-    if config.train.init and config.train.init.sha256:
-        del science["train"]["init"]["checkpoint"]
-    return science
 
 
 def canonical_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from illama.config import AnyConfig, Config, RuntimeConfig, TrainingFunction, UserTraining
+from illama.config import RuntimeConfig, Workload, read_workload
 from orchestrator.metrics import value_of
 from orchestrator.pruning import Pruning
 
@@ -120,7 +120,7 @@ class Variant:
     """The variant that this one changes; none for the baseline."""
     changes: Mapping[str, Any]
     """The settings that differ from `follows`, as the spec writes them; the baseline has none."""
-    config: AnyConfig
+    config: Workload
     """With seed 0."""
     resources: Resources
     expects_collapse: bool = False
@@ -164,14 +164,14 @@ class TrialSpec:
     regime: str
     seed: int
     changes: Mapping[str, Any]
-    config: AnyConfig
+    config: Workload
     fingerprint: str
     resources: Resources = field(default_factory=Resources)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     pruning: Pruning | None = None
     """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
     metric: str = ""
-    """That the sweep compares: somebody's own training that ends without it is no result. No part of what it is, either."""
+    """Metric that the sweep compares: a user training that ends without it is no result. No part of what it is, either."""
     earlier: Self | None = field(default=None, compare=False, repr=False)
     """The same trial as earlier versions identify it, where that is another fingerprint: by the bytes of the user's code."""
 
@@ -193,48 +193,41 @@ class TrialSpec:
 
     @property
     def with_half_the_memory(self) -> Self | None:
-        """The same trial with half as many images on the device at once and twice the accumulation; none where it is one, or
-        where the training is somebody else's.
+        """The same trial with half as many images on the device at once and twice the accumulation.
+
+        None where it is one image, or where the workload's batches cannot be split.
         """
-        if isinstance(self.config, UserTraining):
+        batch_size = self.config.batch_size
+        if batch_size is None:
             return None
-        share = -(-self.config.train.batch_size // (self.runtime.processes * self.resources.nodes))
+        share = -(-batch_size // (self.runtime.processes * self.resources.nodes))
         size = min(self.runtime.micro_batch_size or share, share)
-        return (
-            None
-            if size == 1
-            else replace(
-                self, runtime=self.runtime.model_copy(update={"micro_batch_size": size // 2})
-            )
-        )
+        if size == 1:
+            return None
+        halved = self.runtime.model_copy(update={"micro_batch_size": size // 2})
+        return replace(self, runtime=halved)
 
     def reached(self, epoch: float) -> float:
-        """`epoch` as a part of `config.train.epochs`: none of it where nobody says how long a training is."""
-        train = self.config.train
-        return (
-            0.0
-            if isinstance(train, TrainingFunction) and not train.length
-            else min(epoch, float(train.epochs))
-        )
+        """Part of `config.total` that is done at `epoch`: none of it where nobody says how long a training is."""
+        length = self.config.length
+        return 0.0 if length is None else min(epoch, float(length))
 
     def reached_text(self, epoch: float) -> str:
-        """`epoch 3/20`; of somebody's own training `iteration 100/300`."""
-        train = self.config.train
-        if isinstance(train, TrainingFunction):
-            return f"iteration {epoch:.0f}" + (f"/{train.length}" if train.length else "")
-        return f"epoch {epoch:.0f}/{train.epochs}"
+        """`epoch 3/20`; of a user training `iteration 100/300`."""
+        reached = f"{self.config.unit} {epoch:.0f}"
+        return reached if self.config.length is None else f"{reached}/{self.config.length}"
 
     def lacking(self, result: Mapping[str, Any]) -> str | None:
-        """What is wrong where somebody's own training has ended without the metric that the sweep compares.
+        """Reason why a user training that ended without the sweep's metric is no result; None where it has it.
 
         What it returned is kept: by another metric it counts, without training again.
         """
-        if not isinstance(self.config, UserTraining) or not self.metric:
+        if self.config.can.has_known_metrics or not self.metric:
             return None
         if value_of(result, self.metric) is not None:
             return None
         found = ", ".join(sorted(result.get("metrics", {}))) or "nothing"
-        message = f"{self.config.train.name} returned {found}; the sweep compares {self.metric}"
+        message = f"{self.config.title} returned {found}; the sweep compares {self.metric}"
         return f"{message}: change 'metric', which needs no new training, or return that"
 
     @property
@@ -268,9 +261,7 @@ class TrialSpec:
             regime=value["regime"],
             seed=value["seed"],
             changes=value["changes"],
-            config=(Config if "model" in value["settings"] else UserTraining).model_validate(
-                value["settings"]
-            ),
+            config=read_workload(value["settings"]),
             fingerprint=value["fingerprint"],
             resources=Resources(**value["resources"]),
             runtime=RuntimeConfig.model_validate(value["runtime"]),

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,24 @@ where other processes share the cores and their caches."""
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other."""
+    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other.
+
+    Those of Ray come first, as the longest group, and then the files with the most slow tests: no process is left with
+    a long one at the end.
+    """
+    slow: Counter[str] = Counter()
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+        slow[group] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: _place(item, slow))
+
+
+def _place(item: pytest.Item, slow: Mapping[str, int]) -> tuple[bool, int]:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    group = str(marker.args[0])
+    return group != "ray", -slow[group]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -279,8 +294,6 @@ def _timeless(metrics: dict[str, float]) -> dict[str, float]:
 @pytest.fixture(scope="session")
 def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zoo, trained once for all tests."""
-    from rich.console import Console
-
     from orchestrator.driver import Job, run_sweep
     from orchestrator.executors.local import run_locally
     from orchestrator.spec.sweep_spec import load_spec
@@ -288,11 +301,8 @@ def _trained_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "zoo.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY) | ZOO, sort_keys=False))
-    with open(os.devnull, "w") as nowhere:
-        job = Job(
-            load_spec(folder / "zoo.yaml"), Store(folder / "runs"), run_locally, tracking_uri=None
-        )
-        run_sweep(job, Console(file=nowhere))
+    spec, store = load_spec(folder / "zoo.yaml"), Store(folder / "runs")
+    run_sweep(Job(spec, store, run_locally, tracking_uri=None))
     return folder
 
 

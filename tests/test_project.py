@@ -26,16 +26,20 @@ MAY_IMPORT = {
     "report": f"{NOUNS} stats spec store analysis planning",
     "running": f"{NOUNS} store planning",
     "executors": f"{NOUNS} store planning running",
-    "tracking": f"{NOUNS} spec store analysis planning report",
+    "tracking": f"{NOUNS} spec store analysis planning report running",
     "exports": f"{NOUNS} spec store tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
-    "cli": f"{NOUNS} spec store analysis planning report executors tracking exports driver",
+    "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver",
+    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver api",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
 
 ONLY_IMPORTED_BY = {
-    "ray": {f"orchestrator.executors.ray.{name}" for name in ("tune", "cluster", "actors", "span")},
+    "ray": {
+        f"orchestrator.executors.ray.{name}"
+        for name in ("tune", "cluster", "actors", "span", "internals")
+    },
     "mlflow": {
         f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
     },
@@ -63,7 +67,7 @@ LIGHT = (
         for name in ("config", "cost", "data.datasets", "weights.initial", "schedules")
     ),
 )
-LIGHT += ("orchestrator.cli.app", "orchestrator.driver")
+LIGHT += ("orchestrator", "orchestrator.api", "orchestrator.cli.app", "orchestrator.driver")
 """Imported by `plan` and `--help`, which answer at once."""
 
 

@@ -5,12 +5,7 @@ Knows no torch, so that reading a configuration costs nothing.
 
 from illama.config.configuration import (
     NUMERICS_VERSION,
-    AnyConfig,
     Config,
-    UserTraining,
-    numerics_version,
-    resolve,
-    schema_of,
     user_function,
 )
 from illama.config.data import DataConfig
@@ -20,11 +15,14 @@ from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings, explain
 from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig
+from illama.config.user_training import UserTraining
+from illama.config.workload import Capabilities, Workload
+from illama.config.workloads import kind_of, read_workload, resolve, schema_of
 
 __all__ = [
     "NUMERICS_VERSION",
     "PRESETS",
-    "AnyConfig",
+    "Capabilities",
     "Config",
     "DataConfig",
     "InitConfig",
@@ -38,9 +36,11 @@ __all__ = [
     "UserData",
     "UserModel",
     "UserTraining",
+    "Workload",
     "data_directory",
     "explain",
-    "numerics_version",
+    "kind_of",
+    "read_workload",
     "resolve",
     "schema_of",
     "user_function",

@@ -7,14 +7,13 @@ attempts at the same trial and must never change a result beyond rounding.
 
 `resolve({"model": {"name": "vit_digits", "norm": "rmsnorm"}, ...})` turns what a user wrote into a
 full `Config`: the name picks a preset, the other keys override it. A name such as
-`mixer:create_mixer` is a function of somebody else's, and the other keys are its own settings
-(`illama.config.functions`).
+`mixer:create_mixer` is a user's function, and the other keys are its own settings
+(`illama.config.functions`). Other kinds of workload are beside it: `illama.config.workloads`.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import (
     Field,
@@ -26,17 +25,18 @@ from pydantic import (
 
 from illama.config import functions as user
 from illama.config.data import DataConfig
-from illama.config.functions import TrainingFunction, UserData, UserModel
-from illama.config.imports import UserCodeError
+from illama.config.functions import UserData, UserModel
+from illama.config.imports import about, sources
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.networks import described_model
-from illama.config.runtime import data_directory
+from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings
-from illama.config.train import TrainConfig, parse_rand_augment
+from illama.config.train import InitConfig, TrainConfig, parse_rand_augment
+from illama.config.workload import Capabilities, Workload
 
 NUMERICS_VERSION = 4
 """Raised whenever the same settings and seed would give other numbers than before;
-`numerics_version` says in which trainings."""
+`Config.numerics_version` says in which trainings."""
 
 
 def _ours_or(user_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
@@ -52,14 +52,129 @@ def _ours_or(user_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
     return WrapValidator(validate)
 
 
-class Config(Settings):
-    """All that decides the numbers of one training."""
+class Config(Workload):
+    """All that decides the numbers of one built-in training of an image classifier."""
+
+    can: ClassVar[Capabilities] = Capabilities(
+        has_known_metrics=True,
+        spans_processes=True,
+        measures_collapse=True,
+        keeps_network=True,
+        runtime=tuple(RuntimeConfig.model_fields),
+    )
+    groups: ClassVar[tuple[str, ...]] = ("model", "data", "train")
+    unit: ClassVar[str] = "epoch"
+    trainer: ClassVar[str] = "illama.training.trainer:train_classifier"
 
     model: Annotated[ModelConfig | UserModel, _ours_or(UserModel, ModelConfig)]
     data: Annotated[DataConfig | UserData, _ours_or(UserData, DataConfig)]
     train: TrainConfig
     seed: int = Field(default=0, ge=0)
     """Every random draw derives from this, the epoch and the image's index."""
+
+    @classmethod
+    def is_meant_by(cls, settings: Mapping[Any, Any]) -> bool:
+        """Whether a network is named."""
+        return "model" in settings
+
+    @classmethod
+    def schema_of(cls, settings: Mapping[str, Any]) -> type[Settings]:
+        """A `Config`, with the settings of users' functions where these are named."""
+        return _schema_of(settings)
+
+    @classmethod
+    def resolved(cls, settings: Mapping[str, Any], data_dir: Path | None) -> Self:
+        """Presets filled in, users' models built and their data loaded to see what they are."""
+        return cls.model_validate(_resolved(settings, data_dir))
+
+    @classmethod
+    def titled(cls, settings: Mapping[Any, Any]) -> str:
+        """The built-in training, which has no name of its own."""
+        return "the built-in training"
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Settings that are not at their default, without labels.
+
+        Of a user's model its code, of a user's data nothing, for the digest of the images says it;
+        a file that the training starts from is its content.
+        """
+        science = self.model_dump(mode="python", exclude_defaults=True, exclude={"seed"})
+        del science["model"]["name"]
+        if isinstance(self.model, UserModel):
+            science["model"] = dict(self.model.identity)
+        if isinstance(self.data, UserData):
+            del science["data"]
+        if self.train.init and self.train.init.sha256:
+            del science["train"]["init"]["checkpoint"]
+        return science
+
+    @property
+    def numerics_version(self) -> int:
+        """Last version that changed the numbers of such a training: part of its fingerprint and of
+        its checkpoints.
+
+        3 draws dropout on the device, and makes the pictures of image folders exactly as timm and
+        torchvision do. 4 keeps from weight decay what a user's network says (`no_weight_decay`),
+        jitters no colours under `train.transforms: timm` without `train.aa`, and draws
+        RandAugment's magnitudes of `mstd` above 100 as timm does.
+        """
+        folder = self.data.name == "image_folder"
+        if isinstance(self.model, UserModel) and self.model.undecayed:
+            return 4
+        if folder and _has_other_pictures(self.train):
+            return 4
+        return 3 if self.train.dropout or folder else 2
+
+    @property
+    def science(self) -> dict[str, Any]:
+        """Settings without the model's name: a preset is only a label."""
+        settings = self.model_dump(mode="json")
+        del settings["model"]["name"]
+        return settings
+
+    @property
+    def length(self) -> int:
+        """Epochs."""
+        return self.train.epochs
+
+    @property
+    def batch_size(self) -> int:
+        """Images of one update."""
+        return self.train.batch_size
+
+    @property
+    def network(self) -> ModelConfig | UserModel:
+        """The network, built in or a user's."""
+        return self.model
+
+    @property
+    def images(self) -> DataConfig | UserData:
+        """The images, built in or a user's."""
+        return self.data
+
+    @property
+    def init(self) -> InitConfig | None:
+        """File that the first weights come from."""
+        return self.train.init
+
+    def with_init(self, init: InitConfig) -> "Config":
+        """The same training from another file."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"init": init})})
+
+    @property
+    def averages_weights(self) -> bool:
+        """Whether there is a moving average of the weights, which is measured too."""
+        return self.train.ema is not None
+
+    def sources(self, folder: Path) -> Mapping[str, bytes]:
+        """Modules beside the spec that the users' model and data are made of."""
+        parts = (self.model, self.data)
+        functions = {part.function for part in parts if isinstance(part, UserModel | UserData)}
+        found: dict[str, bytes] = {}
+        for function in sorted(functions):
+            found |= sources(function, folder)
+        return found
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -91,44 +206,6 @@ class Config(Settings):
         return self
 
 
-class UserTraining(Settings):
-    """All that decides the numbers of one training that a function of somebody else does."""
-
-    train: TrainingFunction
-    seed: int = Field(default=0, ge=0)
-    """Where every random draw comes from."""
-
-    @property
-    def model(self) -> None:
-        """Whatever it trains, nobody else knows."""
-
-    @property
-    def data(self) -> None:
-        """Nor on what."""
-
-
-AnyConfig = Config | UserTraining
-
-
-def numerics_version(config: AnyConfig) -> int:
-    """The last version that changed the numbers of such a training: part of its fingerprint and of
-    its checkpoints.
-
-    3 draws dropout on the device, and makes the pictures of image folders exactly as timm and
-    torchvision do. 4 keeps from weight decay what a network of others says (`no_weight_decay`),
-    jitters no colours under `train.transforms: timm` without `train.aa`, and draws RandAugment's
-    magnitudes of `mstd` above 100 as timm does.
-    """
-    if isinstance(config, UserTraining):
-        return 2
-    folder = config.data.name == "image_folder"
-    if isinstance(config.model, UserModel) and config.model.undecayed:
-        return 4
-    if folder and _has_other_pictures(config.train):
-        return 4
-    return 3 if config.train.dropout or folder else 2
-
-
 def _has_other_pictures(train: TrainConfig) -> bool:
     """Whether version 4 changed the training pictures of a folder."""
     if train.transforms == "timm":
@@ -137,7 +214,7 @@ def _has_other_pictures(train: TrainConfig) -> bool:
 
 
 def user_function(group: str, name: object) -> str | None:
-    """The `module:function` behind a name in the group `model`, `data` or `train`; none for a name
+    """The `module:function` behind a name in the group `model`, `data` or `train`; None for a name
     of ours, or nothing known.
 
     A name without a colon is looked for among what installed packages offer (entry points
@@ -147,12 +224,7 @@ def user_function(group: str, name: object) -> str | None:
     return user.function_behind(group, name, own.get(group, ()))
 
 
-def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
-    """What may stand in `settings`: a `Config`, with the settings of other people's functions where
-    these are named.
-
-    Raises `UserCodeError`, its `group` set, where such a function cannot be used.
-    """
+def _schema_of(settings: Mapping[str, Any]) -> type[Settings]:
     kinds: dict[str, type[Settings]] = {
         "model": ModelConfig,
         "data": DataConfig,
@@ -161,10 +233,8 @@ def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
     functions = _functions_in(settings)
     if not functions:
         return Config
-    if "train" in functions:
-        kinds, functions = {}, {"train": functions["train"]}
     for group, (_, function) in functions.items():
-        with _about(group):
+        with about(group):
             kinds[group] = user.settings_of(group, function)
     title = " and ".join(function for _, function in functions.values())
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
@@ -172,31 +242,23 @@ def schema_of(settings: Mapping[str, Any]) -> type[Settings]:
     return schema
 
 
-def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyConfig:
-    """Turn `{"model": {...}, "data": {...}, "train": {...}, "seed": 0}` into a `Config`.
-
-    Other people's models are built and their data loaded, from `data_dir` if they ask for it, to
-    see what they are; a training of their own has no other section beside `train`. Raises
-    `pydantic.ValidationError` with the path of every setting that is unknown, missing or of the
-    wrong type, and `UserCodeError`.
-    """
+def _resolved(settings: Mapping[str, Any], data_dir: Path | None) -> Any:
+    """What a `Config` is made of."""
     model = settings.get("model")
     if isinstance(model, Mapping):
         settings = {**settings, "model": with_preset(model)}
-    schema = schema_of(settings)
-    if schema is Config:
-        return Config.model_validate(settings)
-    if "train" in (functions := _functions_in(settings)):
-        return _resolve_training(settings, schema, *functions["train"])
-    checked: Any = schema.model_validate(settings)
+    functions = _functions_in(settings)
+    if not functions:
+        return settings
+    checked: Any = _schema_of(settings).model_validate(settings)
     parts: dict[str, Any] = {"model": checked.model, "data": checked.data}
     if "data" in functions:
-        with _about("data"):
+        with about("data"):
             parts["data"] = user.described_data(
                 *functions["data"], user.options_of(checked.data), data_directory(data_dir)
             )
     if "model" in functions:
-        with _about("model"):
+        with about("model"):
             options, data = user.options_of(checked.model), parts["data"]
             images = (
                 (data.shape, data.num_classes)
@@ -204,52 +266,18 @@ def resolve(settings: Mapping[str, Any], data_dir: Path | None = None) -> AnyCon
                 else user.image_shape(data.name, options)
             )
             parts["model"] = described_model(*functions["model"], options, *images)
-    return Config(**parts, train=checked.train, seed=checked.seed)
-
-
-def _resolve_training(
-    settings: Mapping[str, Any], schema: type[Settings], name: str, function: str
-) -> UserTraining:
-    for group in ("model", "data"):
-        if settings.get(group):
-            with _about(group):
-                raise UserCodeError(
-                    f"all settings of {name} are its parameters, under 'train': leave out '{group}'"
-                )
-    with _about("train"):
-        checked: Any = schema.model_validate(
-            {key: value for key, value in settings.items() if value != {}}
-        )
-        training = user.described_training(name, function, user.options_of(checked.train))
-    return UserTraining(train=training, seed=checked.seed)
+    return {**parts, "train": checked.train, "seed": checked.seed}
 
 
 def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Of the groups that name somebody's function: the name, and the `module:function` behind
-    it."""
+    """Groups that name a user's function: the name, and the `module:function` behind it."""
     names = {
         group: part.get("name")
-        for group in ("model", "data", "train")
+        for group in ("model", "data")
         if isinstance(part := settings.get(group), Mapping)
     }
-    found = {
+    return {
         group: (str(name), function)
         for group, name in names.items()
         if (function := user_function(group, name))
     }
-    if isinstance(unknown := names.get("train"), str) and "train" not in found:
-        with _about("train"):
-            raise UserCodeError(
-                f"there is no training '{unknown}': name a function of your own, module:function, or no training"
-            )
-    return found
-
-
-@contextmanager
-def _about(group: str) -> Iterator[None]:
-    """Say in whose name a function was called."""
-    try:
-        yield
-    except UserCodeError as error:
-        error.group = group
-        raise

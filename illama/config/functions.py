@@ -1,4 +1,4 @@
-"""Models, data and trainings that others wrote: a function named `module:function`, its keyword parameters as settings.
+"""Models, data and trainings by users' functions: a function named `module:function`, its keyword parameters as settings.
 
     model: {name: "mixer:create_mixer", depth: 4}      returns a network from images (B, channels, height, width) to logits
     data: {name: "shapes:load", size: 12}              returns train_images, train_labels, val_images, val_labels
@@ -42,17 +42,27 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
 
 
-class UserModel(Settings):
-    """A network that a function of somebody else builds."""
+class _Named(Settings):
+    """A user's function and its settings."""
 
     name: str
-    """As the spec has it: `module:function`, or what an installed package offers under the entry point `illama.models`."""
+    """As the spec has it: `module:function`, or the name that an installed package offers under the
+    entry point `illama.models`, `illama.datasets` or `illama.trainings`."""
     function: str
     """`module:function`."""
-    code: str
-    """What says whether the code is the same; see `illama.config.imports.identity_of`."""
     options: dict[str, Any]
     """Every setting of the function, defaults included."""
+
+    def written(self, name: str) -> Any:
+        """Option of that name, beside which a spec writes only the function's."""
+        return self.name if name == "name" else self.options.get(name)
+
+
+class UserModel(_Named):
+    """A network that a user's function builds."""
+
+    code: str
+    """Identity of the code; see `illama.config.imports.identity_of`."""
     params: NonNegativeInt
     """Parameters."""
     macs: NonNegativeInt
@@ -74,15 +84,9 @@ class UserModel(Settings):
         return int(self.options["img_size"])
 
 
-class UserData(Settings):
-    """Images that a function of somebody else loads."""
+class UserData(_Named):
+    """Images that a user's function loads."""
 
-    name: str
-    """As the spec has it; the entry point is `illama.datasets`."""
-    function: str
-    """`module:function`."""
-    options: dict[str, Any]
-    """Every setting of the function, defaults included."""
     content: str
     """Digest of the images and labels: they are the data's identity, however they were loaded."""
     shape: tuple[int, int, int]
@@ -95,17 +99,11 @@ class UserData(Settings):
         return hash(self.content)
 
 
-class TrainingFunction(Settings):
-    """A training that a function of somebody else does."""
+class TrainingFunction(_Named):
+    """A user's function that trains."""
 
-    name: str
-    """As the spec has it; the entry point is `illama.trainings`."""
-    function: str
-    """`module:function`."""
     code: str
-    """As of a model."""
-    options: dict[str, Any]
-    """As of a model."""
+    """Identity of the code, as of a model."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -117,11 +115,6 @@ class TrainingFunction(Settings):
         """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
         known = (self.options.get(name) for name in ("iterations", "epochs"))
         return next((length for length in known if type(length) is int and length > 0), None)
-
-    @property
-    def epochs(self) -> int:
-        """What its progress is measured by: its length, or the whole of it."""
-        return self.length or 1
 
 
 def function_behind(

@@ -121,6 +121,16 @@ def blaming(what: str) -> Iterator[None]:
         raise UserCodeError(f"{what} raised {words_of(error)}{_place(error)}") from error
 
 
+@contextmanager
+def about(group: str) -> Iterator[None]:
+    """Say which section of the settings, `model`, `data` or `train`, a `UserCodeError` is about."""
+    try:
+        yield
+    except UserCodeError as error:
+        error.group = group
+        raise
+
+
 def words_of(error: BaseException) -> str:
     """Kind and message of an error of others, whose message may itself raise."""
     try:

@@ -1,7 +1,7 @@
 """What all groups of settings have in common, and how their mistakes are told. Knows no torch."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -24,6 +24,10 @@ class Settings(BaseModel):
         if _has_bool(value) and _is_of_numbers(kind):
             raise PydanticCustomError("number_type", "Input should be a number")
         return value
+
+    def written(self, name: str) -> Any:
+        """Setting that a spec writes as `name`; None where there is none."""
+        return getattr(self, name, None)
 
 
 def explain(error: ValidationError) -> str:
@@ -67,16 +71,14 @@ _SECTIONS = {
 
 def _owner_of(key: str, sections: Iterable[str]) -> str | None:
     """The other section that has a setting of this very name."""
-    groups = {group.__name__: group.model_fields for group in Settings.__subclasses__()}
+    groups = {group.__name__: group.model_fields for group in _kinds_of(Settings)}
     owners = [section for section, name in _SECTIONS.items() if key in groups.get(name, {})]
     return next((section for section in owners if section not in sections), None)
 
 
 def _group(title: str, sections: Iterable[str]) -> type[Settings]:
     """The group of settings that `sections` lead to from the one called `title`."""
-    group: type[Settings] = next(
-        known for known in Settings.__subclasses__() if known.__name__ == title
-    )
+    group: type[Settings] = next(known for known in _kinds_of(Settings) if known.__name__ == title)
     for section in sections:
         annotation = group.model_fields[section].annotation
         group = next(
@@ -85,6 +87,14 @@ def _group(title: str, sections: Iterable[str]) -> type[Settings]:
             if isinstance(kind, type) and issubclass(kind, Settings)
         )
     return group
+
+
+def _kinds_of(base: type[Settings]) -> Iterator[type[Settings]]:
+    """Every group of settings that is derived from `base`, those of the first level first."""
+    kinds = base.__subclasses__()
+    yield from kinds
+    for kind in kinds:
+        yield from _kinds_of(kind)
 
 
 def is_finite(value: Any) -> bool:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import AnyConfig, Config, RuntimeConfig, UserTraining, numerics_version
+from illama.config import Config, RuntimeConfig, Workload
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
 from illama.model import make_network
 from illama.randomness import derive, reseed
@@ -40,7 +41,6 @@ from illama.training.results import (
     Stopped,
     TrainResult,
 )
-from illama.training.user_training import train_by_function
 
 __all__ = [
     "Diverged",
@@ -62,7 +62,7 @@ LOSSES_IN_FLIGHT = 50
 
 
 def train(
-    config: AnyConfig,
+    config: Workload,
     *,
     runtime: RuntimeConfig | None = None,
     log_metrics: LogMetrics,
@@ -74,21 +74,33 @@ def train(
 
     `log_metrics` is called after every epoch, before the checkpoint that follows it: after an interruption the same epoch may
     be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
-    raises passes through and nothing is saved. `others` are further nodes to train on. A training that somebody else's function
-    does (`UserTraining`) is that function's business: `illama.training.user_training`.
+    raises passes through and nothing is saved. `others` are further nodes to train on. How it is trained, and where it goes on,
+    is the business of the kind of workload: the function that its `trainer` names.
 
     Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and `ValueError` when data and model do
     not fit or the checkpoint belongs to other settings.
     """
-    runtime = runtime or RuntimeConfig()
-    if isinstance(config, UserTraining):
-        return train_by_function(
-            config,
-            runtime,
-            log_metrics=log_metrics,
-            directory=checkpoint_dir,
-            should_stop=should_stop,
-        )
+    trainer: Callable[..., TrainResult] = resolve_name(config.trainer)
+    return trainer(
+        config,
+        runtime or RuntimeConfig(),
+        log_metrics=log_metrics,
+        checkpoint_dir=checkpoint_dir,
+        should_stop=should_stop,
+        others=others,
+    )
+
+
+def train_classifier(
+    config: Config,
+    runtime: RuntimeConfig,
+    *,
+    log_metrics: LogMetrics,
+    checkpoint_dir: Path | None,
+    should_stop: Callable[[], bool],
+    others: OtherNodes | None,
+) -> TrainResult:
+    """Train a built-in or a user's network on images, as `train` does."""
     with leading(runtime, partial(_follow, config, runtime, checkpoint_dir), others) as ranks:
         return _train(config, runtime, ranks, checkpoint_dir, should_stop, log_metrics)
 
@@ -313,7 +325,7 @@ class _Training:
         if self.directory is not None and self.ranks.leads and self.learner.broken() is None:
             self._measure_memory()
             about = {
-                "numerics_version": numerics_version(self.config),
+                "numerics_version": self.config.numerics_version,
                 "config": self.config.model_dump_json(),
             }
             checkpoint.save(

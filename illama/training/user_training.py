@@ -1,4 +1,4 @@
-"""A training that a function of somebody else does: what it is given, and what is made of what it gives back.
+"""A training by a user's function: what it is given, and what is made of what it gives back.
 
     def train(*, depth: int = 2, lr: float = 3e-3, seed, log_metrics, checkpoint_dir, should_stop, device) -> Mapping[str, float]
 
@@ -28,6 +28,7 @@ from illama.config.imports import function_of, refuse_other_code
 from illama.randomness import derive, reseed
 from illama.sealed import is_whole, read_regular, seal
 from illama.training.device import forget_peak_memory, peak_memory_bytes, pick_device, process_state
+from illama.training.distributed import OtherNodes
 from illama.training.results import Diverged, Stopped, TrainResult
 
 CHECKPOINT_FOLDER = "checkpoint"
@@ -47,8 +48,9 @@ def train_by_function(
     runtime: RuntimeConfig,
     *,
     log_metrics: Callable[[Mapping[str, float], int], None],
-    directory: Path | None,
+    checkpoint_dir: Path | None,
     should_stop: Callable[[], bool],
+    others: OtherNodes | None = None,
 ) -> TrainResult:
     """Call the function. The global generators of torch, numpy and Python start from the trial's seed, each time.
 
@@ -59,7 +61,7 @@ def train_by_function(
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)
     parameters = inspect.signature(function).parameters
-    with _folder(directory) as folder, process_state(runtime):
+    with _folder(checkpoint_dir) as folder, process_state(runtime):
         device = pick_device(runtime)
         forget_peak_memory(device)
         log = _Log(
@@ -96,7 +98,7 @@ def _folder(directory: Path | None) -> Iterator[Path]:
 
 
 def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """What it prints goes to stderr; our own stdout may be somebody's JSON."""
+    """What it prints goes to stderr; our own stdout may be JSON for a program."""
     try:
         with redirect_stdout(sys.stderr), chdir("."):
             return function(**arguments)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import AnyConfig, Config, DataConfig
+from illama.config import Config, DataConfig, Workload
 from illama.data import image_folder
 from illama.data.datasets import data_directory, load
 from illama.model import make_network
@@ -46,7 +46,7 @@ class Classifier(nn.Module):
 def load_classifier(
     directory: Path,
     data_dir: Path | None = None,
-    expected: AnyConfig | None = None,
+    expected: Workload | None = None,
     *,
     use_ema: bool = False,
 ) -> tuple[Classifier, Pixels]:

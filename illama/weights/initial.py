@@ -7,7 +7,7 @@ from functools import cache
 from hashlib import file_digest
 from pathlib import Path
 
-from illama.config import Config
+from illama.config import Workload
 from illama.config.train import InitConfig
 from illama.data.datasets import data_directory
 
@@ -33,16 +33,16 @@ def checked_path(init: InitConfig, data_dir: Path | None = None) -> Path:
     return path
 
 
-def identified(config: Config, data_dir: Path | None = None) -> Config:
+def identified(config: Workload, data_dir: Path | None = None) -> Workload:
     """`config` with the digest of the file that it starts from, where there is one and the digest is not given.
 
     Raises `FileNotFoundError`.
     """
-    init = config.train.init
+    init = config.init
     if init is None or init.sha256 is not None:
         return config
     known = init.model_copy(update={"sha256": _sha256(init_path(init, data_dir))})
-    return config.model_copy(update={"train": config.train.model_copy(update={"init": known})})
+    return config.with_init(known)
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Sizes and lengths that only results tell: of the user's own training, once its trials say so."""
+"""Sizes and lengths that only results tell: of a user training, once its trials say so."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ def drift_in_results(
     found: list[SpecWarning] = []
     for row in rows:
         ground, step = (_beside(row, by_label, name) for name in _names(row))
-        if row.variant.config.model is not None or row.variant.on or ground is None:
+        if row.variant.config.network is not None or row.variant.on or ground is None:
             continue
         if row.variant.side and step is not None:
             ground = _nearer(row, step, ground, tolerance)

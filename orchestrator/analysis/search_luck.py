@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from orchestrator.spec.search_space import setting_at
 from orchestrator.stats.inference import Effect, Summary, summarise
 from orchestrator.trial import Variant
 
@@ -24,9 +23,7 @@ def search_luck_differs(one: Variant, other: Variant) -> bool:
         (one.of_seed(repeat), other.of_seed(repeat)) for repeat in range(repeats_of(one, other))
     ]
     return any(
-        setting_at(mine.config, key) != setting_at(its.config, key)
-        for mine, its in pairs
-        for key in keys
+        mine.config.setting(key) != its.config.setting(key) for mine, its in pairs for key in keys
     )
 
 

@@ -26,8 +26,8 @@ from orchestrator.cli.options import (
     SpecArgument,
     StoreOption,
     err,
-    load_sweep,
     open_store,
+    open_sweep,
     out,
     print_json,
     print_roadmap,
@@ -35,7 +35,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import write_output
 from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
-from orchestrator.report.formats import FORMATS, format_of_ending, render
+from orchestrator.report.formats import FORMATS, format_of_ending
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
@@ -91,11 +91,11 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show every trial and what would become of it; runs nothing."""
-    from orchestrator.driver import plan_sweep
+    from orchestrator.api import Sweep
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = plan_sweep(load_spec(spec), open_store(store), only or [], seeds_in(seeds))
+    made = Sweep(load_spec(spec), open_store(store)).plan(only or [], seeds_in(seeds))
     if as_json:
         print_json(made.to_json())
     else:
@@ -111,12 +111,9 @@ def status(
     spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False
 ) -> None:
     """Show what is done, what runs where, what failed and why."""
-    from orchestrator.driver import trials_in
-    from orchestrator.planning.status import status_of
     from orchestrator.report.overview import status_view
 
-    loaded = load_sweep(spec, store)
-    found = status_of(loaded.name, trials_in(loaded, store=open_store(store)), open_store(store))
+    found = open_sweep(spec, store).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -142,17 +139,14 @@ def report(
     mode: ModeOption = None,
 ) -> None:
     """Print the roadmap: what each step did, how sure that is, and what it cost."""
-    from orchestrator.driver import report_sweep
-
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
-    loaded = load_sweep(spec, store)
-    roadmap = report_sweep(loaded, open_store(store), metric, mode, shown_by="report")
+    found = open_sweep(spec, store).report(metric, mode, shown_by="report")
     if form == "table" and output is None:
-        print_roadmap(roadmap)
+        print_roadmap(found.roadmap)
         return
-    content = render(roadmap, form)
+    content = found.render(form)
     if output is None:
         sys.stdout.buffer.write(
             content
@@ -180,21 +174,20 @@ def compare(
     mode: ModeOption = None,
 ) -> None:
     """Put two sweeps, or two regimes, side by side: the same step here and there."""
-    from orchestrator.driver import report_sweep
     from orchestrator.report import comparison as sides
 
     chosen = []
     for reference in (left, right):
         name, regime = sides.split_reference(reference, lambda path: Path(path).exists())
-        roadmap = report_sweep(load_sweep(name, store), open_store(store), metric, mode)
-        chosen.append(sides.select(roadmap, name, regime))
-    found = sides.compare(*chosen)
+        found = open_sweep(name, store).report(metric, mode, shown_by="")
+        chosen.append(sides.select(found.roadmap, name, regime))
+    compared = sides.compare(*chosen)
     if form is CompareFormat.JSON:
-        print_json(found.to_json())
+        print_json(compared.to_json())
     elif form is CompareFormat.MD:
-        sys.stdout.write(printable(sides.comparison_markdown(found)))
+        sys.stdout.write(printable(sides.comparison_markdown(compared)))
     else:
-        out.print(sides.comparison_table(found))
+        out.print(sides.comparison_table(compared))
 
 
 app.command()(adopt.adopt)

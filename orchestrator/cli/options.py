@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -15,6 +15,12 @@ from orchestrator.errors import UsageError
 from orchestrator.metrics import Mode
 from orchestrator.report import WIDTH
 from orchestrator.text import printable
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.roadmap import Roadmap
+    from orchestrator.api import Sweep
+    from orchestrator.spec.sweep_spec import SweepSpec
+    from orchestrator.store.store import Store
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.")]
 ReferenceArgument = Annotated[
@@ -83,7 +89,7 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def print_roadmap(roadmap: Any) -> None:
+def print_roadmap(roadmap: "Roadmap") -> None:
     """The table of what each step did."""
     from orchestrator.report.terminal import roadmap_table
 
@@ -100,16 +106,20 @@ def seeds_in(text: str | None) -> list[int]:
         ) from error
 
 
-def open_store(path: Path) -> Any:
+def open_store(path: Path) -> "Store":
     """The store at `path`."""
     from orchestrator.store.store import Store
 
     return Store(path.expanduser().resolve())
 
 
-def load_sweep(reference: str, store: Path) -> Any:
-    """The spec in the file `reference`, or of the sweep of that name in the store. Raises `SpecError`, `UsageError`."""
-    from orchestrator.driver import spec_path_of
-    from orchestrator.spec.sweep_spec import load_spec
+def open_sweep(reference: str, store: Path) -> "Sweep":
+    """The sweep of a spec's file, or of that name in the store. Raises `SpecError`, `UsageError`."""
+    from orchestrator import api
 
-    return load_spec(spec_path_of(reference, open_store(store)))
+    return api.load(reference, store)
+
+
+def load_sweep(reference: str, store: Path) -> "SweepSpec":
+    """The spec of `open_sweep`."""
+    return open_sweep(reference, store).spec

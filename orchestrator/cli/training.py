@@ -4,9 +4,8 @@ import shlex
 import sys
 from contextlib import nullcontext
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -26,7 +25,9 @@ from orchestrator.cli.options import (
     seeds_in,
 )
 from orchestrator.cli.terminal import kept_terminal
-from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 class ExecutorName(StrEnum):
@@ -103,7 +104,7 @@ def resume(
 
 
 def _run(
-    spec: Any,
+    spec: "SweepSpec",
     executor: ExecutorName,
     address: str | None,
     store: Path,
@@ -114,53 +115,36 @@ def _run(
     *,
     retry_failed: bool,
 ) -> None:
-    from orchestrator.driver import Job, report_sweep, run_sweep
-    from orchestrator.tracking import default_tracking_uri
+    from orchestrator.api import Sweep
+    from orchestrator.cli.run_view import ConsoleView
+    from orchestrator.errors import Interrupted
 
-    where = open_store(store)
-    job = Job(
-        spec=spec,
-        store=where,
-        executor=_executor(executor, address),
-        tracking_uri=None if no_tracking else tracking_uri or default_tracking_uri(where),
-        retry_failed=retry_failed,
-        only=only or [],
-        seeds=seeds_in(seeds),
-        trains_elsewhere=executor is ExecutorName.RAY,
-    )
-    with kept_terminal(out, err) if executor is ExecutorName.LOCAL else nullcontext():
-        ending = run_sweep(job, out)
-    if ending.interrupted:
+    sweep = Sweep(spec, open_store(store))
+    act = sweep.resume if retry_failed else sweep.run
+    terminal = kept_terminal(out, err) if executor is ExecutorName.LOCAL else nullcontext()
+    try:
+        with terminal:
+            ending = act(
+                executor.value,
+                address=address,
+                tracking=False if no_tracking else tracking_uri or True,
+                only=only or [],
+                seeds=seeds_in(seeds),
+                view=ConsoleView(out),
+            )
+    except Interrupted:
         err.print(
             f"Interrupted; every checkpoint is saved. Go on with:\n  {escape(_this_command())}",
             soft_wrap=True,
         )
-        raise typer.Exit(130)
-    print_roadmap(report_sweep(spec, where, shown_by="run"))
+        raise typer.Exit(130) from None
+    print_roadmap(sweep.report(shown_by="run").roadmap)
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
         again = escape(shlex.join([str(spec.path), *elsewhere]))
         hint = f"Why: `orchestrator status {again}`. Try again: `orchestrator resume {again}`"
         err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
         raise typer.Exit(1)
-
-
-def _executor(name: ExecutorName, address: str | None) -> Any:
-    if name is ExecutorName.LOCAL:
-        from orchestrator.executors.local import run_locally
-
-        if address is not None:
-            raise UsageError(
-                "--address names a Ray cluster, but --executor local uses none; leave one of them out"
-            )
-        return run_locally
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        raise UsageError(
-            f"Ray is not installed ({error}); install it, or add --executor local"
-        ) from error
-    return partial(run_on_ray, address=address)
 
 
 def _this_command() -> str:

@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     err,
     load_sweep,
     open_store,
+    open_sweep,
     out,
 )
 from orchestrator.errors import UsageError, counted
@@ -37,16 +38,10 @@ def sync(
     ] = False,
 ) -> None:
     """Rebuild or repair the MLflow view from the store."""
-    from orchestrator.driver import mirror_of
-    from orchestrator.store.lease import Lease
-    from orchestrator.tracking import default_tracking_uri
-
-    loaded, where = load_sweep(spec, store), open_store(store)
-    where.prepare(loaded.name)
-    uri = tracking_uri or default_tracking_uri(where)
-    with Lease(where.sweep_path(loaded.name)), err.status(f"writing {loaded.name} to MLflow"):
-        mirror_of(loaded, where, uri, restore_deleted=not keep_deleted).sync()
-    err.print(f"MLflow shows {loaded.name} as the store has it")
+    sweep = open_sweep(spec, store)
+    with err.status(f"writing {sweep.name} to MLflow"):
+        sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
+    err.print(f"MLflow shows {sweep.name} as the store has it")
 
 
 def register(

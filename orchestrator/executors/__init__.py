@@ -1,12 +1,14 @@
-"""Where trials run: `local` on this machine one by one, `ray_tune` on every core and node that Ray sees. Both have the signature
-of `Executor`.
+"""Where trials run: `local` on this machine one by one, `ray` on every core and node that Ray sees, others by plugins.
+
+What an executor has to do is written down in `base`.
 """
 
 import os
 from pathlib import Path
-from typing import Protocol
 
-from orchestrator.running.queue import TrialQueue
+from orchestrator.executors.base import Executor, ExecutorKind, executor_kind, executor_names
+
+__all__ = ["Executor", "ExecutorKind", "executor_kind", "executor_names", "has_token"]
 
 # Ray reads these when it is imported. Tune's own logs, its chdir and its handler of Ctrl-C would all come on top of ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -42,10 +44,3 @@ if has_token():
     os.environ.setdefault(
         "RAY_AUTH_MODE", "token"
     )  # where there is a token `ray start` asks for it, but `ray.init` offers none
-
-
-class Executor(Protocol):
-    """Trains whatever the queue hands out, and returns when the queue is finished."""
-
-    def __call__(self, queue: TrialQueue) -> None:
-        """Raises `StoreError` where a worker cannot write its trial, `ClusterError` where trials cannot run at all."""

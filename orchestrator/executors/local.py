@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StoreError, UsageError
+from orchestrator.executors.base import Executor, ExecutorKind
 from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
 from orchestrator.trial import Outcome, Resources
@@ -32,6 +33,16 @@ def run_locally(queue: TrialQueue) -> None:
         path = queue.store.directory(trial).path
         run = _run_apart if _has_limit(trial.resources) else _run
         queue.ended(trial, run(path, queue.session))
+
+
+def _create(address: str | None) -> Executor:
+    if address is not None:
+        uses = "--address names a Ray cluster, but --executor local uses none"
+        raise UsageError(f"{uses}; leave one of them out")
+    return run_locally
+
+
+LOCAL = ExecutorKind(_create, trains_elsewhere=False)
 
 
 def _has_limit(resources: Resources) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from illama.config import AnyConfig, UserData, UserModel, UserTraining
+from illama.config import TrainingFunction, UserData, UserModel, Workload
 from illama.config.functions import default_options
 from illama.config.imports import code_digests
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -76,7 +76,7 @@ def code_of(spec: SweepSpec) -> dict[str, dict[str, str]]:
     return {function: code_digests(function) for function in functions}
 
 
-def _settings(config: AnyConfig, earlier: AnyConfig) -> Iterable[Difference]:
+def _settings(config: Workload, earlier: Workload) -> Iterable[Difference]:
     now, before = _flat(config), _flat(earlier)
     defaults = _defaults(config)
     for name in sorted(now.keys() | before.keys()):
@@ -94,9 +94,7 @@ def _settings(config: AnyConfig, earlier: AnyConfig) -> Iterable[Difference]:
             yield Difference(Kind.SETTING, text)
 
 
-def _code(
-    config: AnyConfig, earlier: AnyConfig, digests: Mapping[str, Any]
-) -> Iterable[Difference]:
+def _code(config: Workload, earlier: Workload, digests: Mapping[str, Any]) -> Iterable[Difference]:
     before = dict(_functions(earlier))
     for function, code in _functions(config):
         old = before.get(function)
@@ -130,33 +128,31 @@ def _package(code: str) -> str:
     return "" if package.startswith("syntax") else package.strip()
 
 
-def _functions(config: AnyConfig) -> Iterable[tuple[str, str]]:
+def _functions(config: Workload) -> Iterable[tuple[str, str]]:
     """Each user function whose code is part of the identity, and what identifies it."""
-    if isinstance(config, UserTraining):
-        yield config.train.function, config.train.code
-    elif isinstance(config.model, UserModel):
-        yield config.model.function, config.model.code
+    for part in (config.network, getattr(config, "train", None)):
+        if isinstance(part, UserModel | TrainingFunction):
+            yield part.function, part.code
 
 
-def _defaults(config: AnyConfig) -> dict[str, Any]:
+def _defaults(config: Workload) -> dict[str, Any]:
     """Default of each parameter of the user's functions, by its dotted name."""
-    groups = {"train": config.train} if isinstance(config, UserTraining) else {}
-    if isinstance(config.model, UserModel):
-        groups["model"] = config.model
-    if isinstance(config.data, UserData):
-        groups["data"] = config.data
+    groups = {
+        "train": getattr(config, "train", None),
+        "model": config.network,
+        "data": config.images,
+    }
     return {
-        f"{group}.{name}": value
+        name: value
         for group, part in groups.items()
-        for name, value in _flattened(default_options(group, part.function))
+        if isinstance(part, TrainingFunction | UserModel | UserData)
+        for name, value in _flattened(default_options(group, part.function), f"{group}.")
     }
 
 
-def _flat(config: AnyConfig) -> dict[str, Any]:
+def _flat(config: Workload) -> dict[str, Any]:
     """Every setting by the name that a spec gives it."""
-    settings = config.model_dump(mode="json")
-    if not isinstance(config, UserTraining) and not isinstance(config.model, UserModel):
-        del settings["model"]["name"]
+    settings = config.science
     for group in ("model", "data", "train"):
         part = settings.get(group)
         if isinstance(part, dict) and "options" in part:

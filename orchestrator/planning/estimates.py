@@ -115,33 +115,31 @@ def _seconds_per_flop(spec: SweepSpec, known: Sequence[Known]) -> tuple[float | 
     rates = [r.seconds / flops for t, r in whole if r.seconds and (flops := _flops(spec, t))]
     if rates:
         return median(rates), f"{counted(len(rates), 'trial')} already done"
-    if spec.schema.cost and all(trial.config.model for trial, _ in known):
+    if spec.schema.cost and all(trial.config.network for trial, _ in known):
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
     return None, "not known before the first trial is done"
 
 
 def _share_of_judged(known: Sequence[Known]) -> float:
     """Of their epochs, how many the trials had that a search's rule might stop early; all of them before any is done."""
-    shares = [
-        r.epoch / t.config.train.epochs for t, r in known if t.pruning and r.state is State.DONE
-    ]
+    shares = [r.epoch / t.config.total for t, r in known if t.pruning and r.state is State.DONE]
     return fmean(shares) if shares else 1.0
 
 
 def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
     """Of the whole training, of as many images as the spec says; without that, in units of one image for each epoch.
 
-    Of somebody's own training in units of one iteration.
+    Of a training whose network nobody knows in units of one iteration.
     """
     _, flops = size_of(trial.config)
     if flops is None:
-        return float(trial.config.train.epochs)
+        return float(trial.config.total)
     images = spec.schema.cost.images_per_epoch if spec.schema.cost else 1
-    return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.train.epochs
+    return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.total
 
 
 def _flops_left(spec: SweepSpec, trial: TrialSpec, record: TrialRecord) -> float:
-    return _flops(spec, trial) * (1 - trial.reached(record.epoch) / trial.config.train.epochs)
+    return _flops(spec, trial) * (1 - trial.reached(record.epoch) / trial.config.total)
 
 
 def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Effect | None]:

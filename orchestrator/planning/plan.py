@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
 
-from illama.config import AnyConfig, DataConfig, RuntimeConfig, UserData, UserTraining
+from illama.config import DataConfig, RuntimeConfig, UserData, Workload
 from illama.config.earlier import with_code_by_bytes
 from illama.cost import size_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
@@ -162,11 +162,11 @@ def _with_seeds(
 ) -> list[TrialSpec]:
     """Some seeds of a variant, each with what its repeat of the searches found."""
     if not variant.repeated:
-        return trials_with(spec, variant, seeds, digest_of(variant.config.data))
+        return trials_with(spec, variant, seeds, digest_of(variant.config.images))
     trials = []
     for seed in seeds:
         settled = variant.of_seed(seed)
-        trials += trials_with(spec, settled, [seed], digest_of(settled.config.data))
+        trials += trials_with(spec, settled, [seed], digest_of(settled.config.images))
     return trials
 
 
@@ -240,7 +240,7 @@ def _trials_of_config(
     variant: Variant,
     seeds: Sequence[int],
     digest: str,
-    config: AnyConfig,
+    config: Workload,
     runtime: RuntimeConfig,
 ) -> list[TrialSpec]:
     fingerprint_of = fingerprint_by_seed(config, digest)
@@ -261,15 +261,15 @@ def _trials_of_config(
     ]
 
 
-def _runtime(runtime: RuntimeConfig, resources: Resources, config: AnyConfig) -> RuntimeConfig:
+def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> RuntimeConfig:
     """With what the spec leaves to the resources: a process for each GPU, and a thread for each core.
 
-    Somebody's own training is one process, whatever it makes of its GPUs.
+    A user training is one process, whatever it makes of its GPUs.
     """
     on_gpus = (
         runtime.device != "cpu"
         and "processes" not in runtime.model_fields_set
-        and not isinstance(config, UserTraining)
+        and config.can.spans_processes
     )
     processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
     threads = (

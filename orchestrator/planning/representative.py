@@ -7,9 +7,9 @@ was chosen for flatters it. Whoever wants the best seed asks for it by that word
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from illama.config import kind_of
 from orchestrator.errors import UsageError, counted, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED
-from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import Outcome, TrialRecord, TrialSpec, Variant
 
@@ -35,14 +35,15 @@ def has_network(record: TrialRecord) -> bool:
 
 
 def has_networks(spec: SweepSpec) -> bool:
-    """Whether its trials leave networks that we can read; what somebody's own training saves is its business."""
-    return not is_own_training(spec.schema.baseline)
+    """Whether its trials leave networks that we can read; what a user training saves is its business."""
+    return kind_of(spec.schema.baseline).can.keeps_network
 
 
 def refuse_without_networks(spec: SweepSpec) -> None:
     """Raises `UsageError` where there is nothing to register."""
     if not has_networks(spec):
-        message = f"{spec.schema.baseline['train']['name']} is a training of your own, and we know no network of it to register"
+        title = kind_of(spec.schema.baseline).titled(spec.schema.baseline)
+        message = f"{title} is a user training, and we know no network of it to register"
         raise UsageError(f"{message}; what it saved is in each trial's folder 'checkpoint'")
 
 

@@ -221,7 +221,7 @@ def _prunings(
     """What the variant's trials are held against: the same seed of the combinations that finished. Not at their own last epoch,
     where nothing is left to save.
     """
-    rule, last = search.schema.prune, variant.config.train.epochs - 1
+    rule, last = search.schema.prune, variant.config.total - 1
     if rule is None:
         return {}
     curves = {seed: [point.curves[seed] for point in finished] for seed in search.schema.seeds}

@@ -40,7 +40,7 @@ class SweepStatus:
         left = 0.0
         for trial, record in self.trials:
             if record.state in (State.PENDING, State.RUNNING, State.INTERRUPTED):
-                left += per_trial * (1 - trial.reached(record.epoch) / trial.config.train.epochs)
+                left += per_trial * (1 - trial.reached(record.epoch) / trial.config.total)
         return left
 
     def to_json(self) -> dict[str, Any]:

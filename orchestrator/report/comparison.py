@@ -230,7 +230,7 @@ def _other_images(comparison: Comparison) -> list[str]:
         for pair in comparison.pairs
         if pair.left
         and pair.right
-        and pair.left.variant.config.data != pair.right.variant.config.data
+        and pair.left.variant.config.images != pair.right.variant.config.images
     ]
     if not steps:
         return []

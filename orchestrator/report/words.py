@@ -222,8 +222,8 @@ def when_text(roadmap: Roadmap) -> str:
     """When the metric was read."""
     if roadmap.epoch == "best":
         return "at the epoch that validates best"
-    is_own = any(row.variant.config.model is None for row in roadmap.rows)
-    return "at the end of training" if is_own else "at the last epoch"
+    has_epochs = all(row.variant.config.unit == "epoch" for row in roadmap.rows)
+    return "at the last epoch" if has_epochs else "at the end of training"
 
 
 def search_text(search: Search, metric: str = "") -> str:

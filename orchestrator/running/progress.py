@@ -50,7 +50,7 @@ class _Attempt:
     first_epoch: float = 0.0
     epoch: float = 0.0
     shown: float = 0.0
-    """The same, or of somebody's own training the iteration."""
+    """The same, or of a user training the iteration."""
     value: float | None = None
 
 
@@ -126,8 +126,8 @@ class ProgressView:
         with self._lock:
             attempt = self._attempts.pop(trial.fingerprint)
             self._look_at(attempt)
-            if outcome is Outcome.FINISHED:  # somebody's own training may not say how far it is
-                attempt.epoch = float(trial.config.train.epochs)
+            if outcome is Outcome.FINISHED:  # a user training may not say how far it is
+                attempt.epoch = float(trial.config.total)
             self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
             self._epochs_left += (
@@ -137,7 +137,7 @@ class ProgressView:
             if outcome is not Outcome.LOST and not smaller:
                 self._done += 1
                 self._epochs_left -= (
-                    trial.config.train.epochs
+                    trial.config.total
                 )  # whatever a failure left untrained is not left to do
             cause = self._new_cause(trial) if outcome is Outcome.FAILED else ""
             if self._redraws and cause:
@@ -177,7 +177,7 @@ class ProgressView:
                 if attempt.since is None:
                     continue
                 bar = ProgressBar(
-                    total=attempt.trial.config.train.epochs, completed=attempt.epoch, width=20
+                    total=attempt.trial.config.total, completed=attempt.epoch, width=20
                 )
                 seconds = f"{time.time() - attempt.since:.0f} s"
                 name = Text(attempt.trial.name)
@@ -270,7 +270,7 @@ class ProgressView:
 
 
 def _epochs(trials: Sequence[TrialSpec]) -> float:
-    return float(sum(trial.config.train.epochs for trial in trials))
+    return float(sum(trial.config.total for trial in trials))
 
 
 def _clock(seconds: float) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from rich.console import Console
-
 from orchestrator.running.queue import TrialQueue
+from orchestrator.running.view import RunView
 from orchestrator.store.lease import Lease
 
 
@@ -19,9 +18,15 @@ class StopAtOnce(KeyboardInterrupt):
 
 @contextmanager
 def graceful_stop(
-    queue: TrialQueue, lease: Lease, interrupted: threading.Event, console: Console
+    queue: TrialQueue, lease: Lease, interrupted: threading.Event, view: RunView
 ) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once."""
+    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once.
+
+    Python gives signals to the main thread alone: a run in another thread leaves them as they are.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     terminals = {_identity(descriptor) for descriptor in (1, 2) if os.isatty(descriptor)}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -35,10 +40,7 @@ def graceful_stop(
         interrupted.set()
         queue.stop()
         lease.ask_workers_to_stop()
-        console.print(
-            f"\n{signal.Signals(number).name}: saving checkpoints; once more stops at once",
-            style="yellow",
-        )
+        view.stopping(signal.Signals(number).name)
 
     stops = [signal.SIGINT, signal.SIGTERM]
     # SIGHUP says that the terminal was closed; nohup asks not to care

@@ -170,22 +170,11 @@ def _train(
     except Stopped as stopped:
         return _stopped(fence, watch, stopped)
     except Diverged as diverged:
-        last = directory.last_metrics()
-        content = {
-            "cause": str(diverged),
-            "iterations": diverged.iteration,
-            "metrics": last["metrics"] if last else {},
-        }
-        return _finish(fence, trial, Outcome.DIVERGED, content)
+        return _diverged(fence, trial, diverged)
     except BaseException as error:  # whatever the user's code raises is an outcome, not our failure
         if isinstance(error, StopAtOnce):
             raise
-        _raise_if_store_is_full(error)
-        traceback.print_exc()  # where its output is, people look for it
-        if debug:
-            debug(error)
-        outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-        return _end(fence, outcome, words_of(error), traceback.format_exc())
+        return _failed(fence, error, debug)
     if result.predictions:
         _keep(fence, result.predictions)
     came_to = _result_content(result)
@@ -207,6 +196,28 @@ def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
     if pruned := watch.pruned():
         return _end(fence, Outcome.PRUNED, pruned.cause)
     return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
+
+
+def _diverged(fence: Fence, trial: TrialSpec, diverged: Diverged) -> Outcome:
+    last = fence.directory.last_metrics()
+    content = {
+        "cause": str(diverged),
+        "iterations": diverged.iteration,
+        "metrics": last["metrics"] if last else {},
+    }
+    return _finish(fence, trial, Outcome.DIVERGED, content)
+
+
+def _failed(
+    fence: Fence, error: BaseException, debug: Callable[[BaseException], None] | None
+) -> Outcome:
+    """The outcome of a trial whose code raised, on record. Call it while the exception is handled."""
+    _raise_if_store_is_full(error)
+    traceback.print_exc()  # where its output is, people look for it
+    if debug:
+        debug(error)
+    outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
+    return _end(fence, outcome, words_of(error), traceback.format_exc())
 
 
 def start_followers(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from illama.config import AnyConfig
+from illama.config import Workload
 from orchestrator.spec.changes import GroupSettings, same_science, tried
 from orchestrator.spec.designs import (
     ALL_STEPS,
@@ -18,7 +18,6 @@ from orchestrator.spec.designs import (
 )
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.relations import reason_against
-from orchestrator.spec.search_space import setting_at
 from orchestrator.spec.step_schema import StepSchema
 from orchestrator.trial import Cell
 
@@ -39,7 +38,7 @@ class MadeCell:
     """A cell that makes sense, with its settings."""
 
     planned: PlannedCell
-    config: AnyConfig
+    config: Workload
     changes: Mapping[str, Any]
     """The settings that differ from the variant that it follows."""
 
@@ -58,9 +57,9 @@ class StepsOfRegime:
         self.settings = settings
         self.steps = steps
         self.changes = changes
-        self._known: dict[tuple[str, ...], AnyConfig | str] = {}
+        self._known: dict[tuple[str, ...], Workload | str] = {}
 
-    def taken(self, steps: Sequence[str]) -> AnyConfig | str:
+    def taken(self, steps: Sequence[str]) -> Workload | str:
         """The settings of the baseline with these steps in order, or why they make no sense."""
         order = tuple(steps)
         if order not in self._known:
@@ -93,7 +92,7 @@ class StepsOfRegime:
         homeless = {step: reason for step, reason in reasons.items() if step not in at_home}
         return RegimeCells(made, skipped, homeless)
 
-    def _config_of(self, cell: PlannedCell) -> AnyConfig | str:
+    def _config_of(self, cell: PlannedCell) -> Workload | str:
         config = self.taken(cell.cell.steps)
         if isinstance(config, str) or not cell.lacks:
             return config
@@ -102,10 +101,10 @@ class StepsOfRegime:
             return f"later steps overwrite all that {cell.about} changes"
         return config
 
-    def _shown(self, cell: PlannedCell, config: AnyConfig) -> Mapping[str, Any]:
+    def _shown(self, cell: PlannedCell, config: Workload) -> Mapping[str, Any]:
         """The settings that the cell changes; where it lacks a step, what they were before."""
         if cell.lacks:
-            return {key: setting_at(config, key) for key in self.changes[cell.about]}
+            return {key: config.setting(key) for key in self.changes[cell.about]}
         return {key: value for name in cell.added for key, value in self.changes[name].items()}
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ValidationError
 
 from illama.config import (
     PRESETS,
-    AnyConfig,
-    Config,
     UserCodeError,
+    Workload,
     explain,
+    kind_of,
     resolve,
     schema_of,
     user_function,
@@ -23,15 +23,10 @@ from orchestrator.spec.document import Document, Location
 from orchestrator.spec.messages import add_validation_problems
 
 _NAMED = ("model", "data", "train")
-"""Groups that may name a function of somebody else's."""
+"""Groups that may name a user's function."""
 
 GroupSettings = dict[str, Any]
 """`{"model": {...}, "data": {...}, "train": {...}}`, as the spec writes them."""
-
-
-def is_own_training(settings: Mapping[Any, Any]) -> bool:
-    """Whether these settings are of a training that somebody else's function does."""
-    return "name" in settings.get("train", {})
 
 
 class Changer:
@@ -40,14 +35,12 @@ class Changer:
     def __init__(self, document: Document, data_dir: Path | None = None) -> None:
         self.document = document
         self.data_dir = data_dir
-        self._known = set(_setting_names(Config))
+        self._known: set[str] = set()
         self._open_ended: set[str] = set()
 
-    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, AnyConfig | None]:
+    def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, Workload | None]:
         """The settings before any change; no `Config` where they are wrong."""
         settings: GroupSettings = {group: deepcopy(values) for group, values in baseline.items()}
-        if is_own_training(settings):
-            self._known.clear()  # a training of somebody else's has none of ours
         self._meet(settings)
         return settings, self._resolve(settings, ("baseline",), {})
 
@@ -56,8 +49,8 @@ class Changer:
         settings: GroupSettings,
         changes: Mapping[str, Any],
         location: Location,
-        before: AnyConfig | None,
-    ) -> AnyConfig | None:
+        before: Workload | None,
+    ) -> Workload | None:
         """Apply `changes` to `settings` in place; none, and `settings` as they were, where something is wrong with them.
 
         `before` is what the change must differ from.
@@ -103,7 +96,7 @@ class Changer:
         return False
 
     def _meet(self, settings: Mapping[str, Any]) -> None:
-        """Learn what settings the functions of other people have, whose names are in these."""
+        """Learn what settings there are, those of the users' functions among them that these name."""
         try:
             schema = schema_of(settings)
         except UserCodeError:  # told where the settings are resolved
@@ -115,8 +108,9 @@ class Changer:
 
     def _resolve(
         self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]
-    ) -> AnyConfig | None:
-        model = {} if is_own_training(settings) else settings.get("model", {})
+    ) -> Workload | None:
+        has_network = "model" in kind_of(settings).groups
+        model = settings.get("model", {}) if has_network else {}
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
         if model and "name" not in model:
@@ -148,7 +142,7 @@ class Changer:
 def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> GroupSettings:
     """A copy of `settings` with every change made, one after the other.
 
-    A network or data of other people's making begins with its own settings, and leaves none to the next.
+    A user's network or data begins with its own settings, and leaves none to the next.
     """
     changed = deepcopy(settings)
     for changes in all_changes:
@@ -163,7 +157,7 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
     return changed
 
 
-def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> AnyConfig | str:
+def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> Workload | str:
     """The settings with every change made, or why they do not fit together."""
     try:
         return resolve(laid_over(settings, *all_changes))
@@ -173,17 +167,14 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
         return explain(error).replace("\n", "; ")
 
 
-def same_science(one: AnyConfig, other: AnyConfig) -> bool:
+def same_science(one: Workload, other: Workload) -> bool:
     """Whether two configurations train the same; a preset's name is only a label."""
     return _science(one) == _science(other)
 
 
-def _science(config: AnyConfig) -> str:
-    """In one spelling: to Python 1 and `true` are equal, to the code of others they are not."""
-    settings = config.model_dump(mode="json")
-    if isinstance(config, Config):
-        del settings["model"]["name"]
-    return canonical_json(settings)
+def _science(config: Workload) -> str:
+    """In one spelling: to Python 1 and `true` are equal, to a user's code they are not."""
+    return canonical_json(config.science)
 
 
 def _place(path: Location, location: Location, changes: Mapping[str, Any]) -> Location:

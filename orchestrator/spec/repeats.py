@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.spec.designs import BASELINE, SkippedCell
-from orchestrator.spec.search_space import Search, Values, setting_at
+from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.variants import Variants
 from orchestrator.trial import Variant
 
@@ -34,7 +34,7 @@ def _found_by(
         label = f"{prefix}{name}"
         for key in found.get(label, {}):
             searched = by_label[label].config
-            if setting_at(variant.config, key) == setting_at(searched, key):
+            if variant.config.setting(key) == searched.setting(key):
                 result[key] = label
     return result
 

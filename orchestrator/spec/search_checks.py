@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from illama.config import TrainingFunction
 from orchestrator.metrics import METRICS
 from orchestrator.pruning import FEWEST
 from orchestrator.spec.changes import Changer
@@ -152,12 +151,15 @@ def _check_count(search: Search, document: Document, place: Location) -> None:
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
     """Whether it may stop anything, and the same each time: who asks for it relies on that."""
-    schema, train = search.schema, search.variant.config.train
-    if isinstance(train, TrainingFunction) and not train.length:
-        message = f"how long {train.name} trains is not known: give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
+    schema, config = search.schema, search.variant.config
+    if config.length is None:
+        message = (
+            f"how long {config.title} trains is not known: "
+            "give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
+        )
         document.add_problem(place, message, at_key=True)
-    elif schema.prune and schema.prune.after >= train.epochs and "train.epochs" not in schema.space:
-        message = f"prune.after is {schema.prune.after} and training has {train.epochs} epochs: nothing is left to save"
+    elif schema.prune and schema.prune.after >= config.total and "train.epochs" not in schema.space:
+        message = f"prune.after is {schema.prune.after} and training has {config.total} epochs: nothing is left to save"
         document.add_problem((*place, "after"), message)
     if metric in METRICS and METRICS[metric].is_of_machine:
         message = f"{metric} depends on the machine, so what it stops would be something else each time; leave out 'prune'"

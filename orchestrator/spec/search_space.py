@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from illama.config import AnyConfig, TrainingFunction, UserData, UserModel, resolve
+from illama.config import resolve
 from orchestrator.fingerprint import canonical_json
 from orchestrator.pruning import Curve
 from orchestrator.spec.changes import GroupSettings, laid_over, tried
@@ -58,7 +58,7 @@ class Search:
     schema: SearchSchema
     line: int
     data_dir: Path | None = None
-    """Of other people's data, which is read to see what it is."""
+    """Folder of users' data, which is read to see what it is."""
     repeat: int = 0
     """Which one it is where the search is repeated; `schema.seeds` are this one's."""
     tried: Sequence[Tried] = ()
@@ -133,13 +133,13 @@ class Search:
         return frozenset(
             key
             for key, it in configs.items()
-            if not isinstance(it, str) and isinstance(setting_at(it, key), int)
+            if not isinstance(it, str) and isinstance(it.setting(key), int)
         )
 
     @property
     def as_it_is(self) -> Values | None:
         """The settings without any search, where the space has them."""
-        values = {key: setting_at(self.variant.config, key) for key in self.schema.space}
+        values = {key: self.variant.config.setting(key) for key in self.schema.space}
         return (
             values
             if all(_contains(self.schema.space[key], value) for key, value in values.items())
@@ -261,16 +261,6 @@ def searches_to_json(searches: Sequence[Search]) -> dict[str, Any]:
 def _tried_to_json(point: Tried) -> dict[str, Any]:
     pruned = {} if point.pruned_at is None else {"pruned_at": point.pruned_at}
     return {"values": dict(point.values), "mean": point.mean, "outcome": point.outcome, **pruned}
-
-
-def setting_at(config: AnyConfig, key: str) -> Any:
-    """The value of a dotted setting, as a spec writes it."""
-    value: Any = config
-    for part in key.split("."):
-        if isinstance(value, UserModel | UserData | TrainingFunction) and part != "name":
-            value = value.options
-        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
-    return value.model_dump() if hasattr(value, "model_dump") else value
 
 
 def point_key(values: Values) -> str:

@@ -9,11 +9,10 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from illama.config import Config, TrainingFunction, UserData, UserModel
-from illama.config.imports import import_from, sources
+from illama.config import kind_of
+from illama.config.imports import import_from
 from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
-from orchestrator.spec.changes import is_own_training
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.limits import MOST_TRIALS
@@ -72,7 +71,7 @@ class SweepSpec:
     @property
     def has_test_part(self) -> bool:
         """Whether the data of every variant have images for the report alone."""
-        parts = [variant.config.data for variant in self.road]
+        parts = [variant.config.images for variant in self.road]
         return all(data is not None and data.has_test for data in parts)
 
     @property
@@ -149,16 +148,11 @@ def load_spec(path: Path) -> SweepSpec:
 
 
 def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
-    configs = (variant.config for variant in variants)
-    parts = (part for config in configs for part in (config.model, config.data, config.train))
-    functions = {
-        part.function for part in parts if isinstance(part, UserModel | UserData | TrainingFunction)
-    }
-    return {
-        file: source
-        for function in sorted(functions)
-        for file, source in sources(function, folder).items()
-    }
+    """Files beside the spec that the workloads are made of; each workload says which."""
+    found: dict[str, bytes] = {}
+    for variant in variants:
+        found |= variant.config.sources(folder)
+    return found
 
 
 def _check_count(schema: SweepSchema, document: Document) -> None:
@@ -184,14 +178,14 @@ def _check_searches(searches: Sequence[Search], document: Document) -> None:
 
 
 def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
-    """Each metric is shown once, and is one that trainings record; what somebody's own records, nobody knows before."""
+    """Each metric is shown once, and is one that trainings record; what a user training records, nobody knows before."""
     names = [schema.metric.name, *schema.metric.also]
     for index, name in enumerate(names):
         place: Location = ("metric", "also", index - 1) if index else ("metric", "name")
         lacking = [variant for variant in variants if not _records(variant, name)]
         if name in names[:index]:
             document.add_problem(place, f"{name} is there already; each metric is shown once")
-        elif is_own_training(schema.baseline):
+        elif not kind_of(schema.baseline).can.has_known_metrics:
             continue
         elif name.startswith(FOR_REPORT):
             document.add_problem(
@@ -247,12 +241,7 @@ def _check_references(schema: SweepSchema, document: Document) -> None:
 
 
 def _records(variant: Variant, metric: str) -> bool:
-    config = variant.config
-    return (
-        not metric.startswith(AVERAGED)
-        or not isinstance(config, Config)
-        or config.train.ema is not None
-    )
+    return variant.config.averages_weights or not metric.startswith(AVERAGED)
 
 
 _EMPTIED: tuple[tuple[str, Any], ...] = (("seeds", []), ("design", []), ("family", []))

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from illama.config import AnyConfig, resolve
+from illama.config import Workload, resolve
 from orchestrator.errors import did_you_mean_one_of
+from orchestrator.spec.capabilities import check_capabilities
 from orchestrator.spec.cells import MadeCell, StepsOfRegime, planned_cells
 from orchestrator.spec.changes import (
     Changer,
     GroupSettings,
-    is_own_training,
     laid_over,
     tried,
 )
@@ -28,7 +28,6 @@ from orchestrator.spec.step_schema import (
     SideSchema,
     StepSchema,
 )
-from orchestrator.spec.user_training import check_own_training
 from orchestrator.trial import Cell, Place, Resources, Variant
 
 
@@ -53,8 +52,7 @@ def variants_of(
     made = Variants([], [], [])
     if found is None:
         check_spec(schema, document, BASELINE)
-        if is_own_training(schema.baseline):
-            check_own_training(schema, document)
+        check_capabilities(schema, document)
     if document.has(("baseline",)):  # otherwise noted already
         for parts in product(schema.regimes or [""], schema.recipes or [""]):
             regime = _Regime(schema, document, tuple(filter(None, parts)), found)
@@ -125,7 +123,7 @@ class _Regime:
                 changes |= step.regimes[part]
         return changes
 
-    def _road(self, baseline: GroupSettings, config: AnyConfig) -> Iterator[Variant]:
+    def _road(self, baseline: GroupSettings, config: Workload) -> Iterator[Variant]:
         settings, previous = dict(baseline), BASELINE
         taken: tuple[str, ...] = ()
         for index, step in enumerate(self.schema.steps):
@@ -162,8 +160,8 @@ class _Regime:
         settings: GroupSettings,
         changes: Mapping[str, Any],
         location: Location,
-        before: AnyConfig,
-    ) -> AnyConfig | None:
+        before: Workload,
+    ) -> Workload | None:
         """As `Changer.changed`, for a step that may leave all changes to its search."""
         if step.search and not changes:
             return before
@@ -300,7 +298,7 @@ class _Regime:
     def _variant(
         self,
         name: str,
-        config: AnyConfig,
+        config: Workload,
         location: Location,
         *,
         step: SideSchema | None = None,

@@ -68,6 +68,10 @@ class Store:
         """The folder of one sweep."""
         return self.root / sweep
 
+    def sweeps(self) -> list[str]:
+        """Names of all sweeps that were submitted to the store, sorted."""
+        return sorted(spec.parent.name for spec in self.root.glob("*/sweep.yaml"))
+
     def spec_path(self, sweep: str) -> Path:
         """The spec of a sweep as last submitted.
 
@@ -75,7 +79,7 @@ class Store:
         """
         path = self.sweep_path(sweep) / "sweep.yaml"
         if not path.is_file():
-            known = sorted(spec.parent.name for spec in self.root.glob("*/sweep.yaml"))
+            known = self.sweeps()
             hint = did_you_mean_one_of(sweep, known) if known else "; the store is empty"
             raise UsageError(
                 f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.text import Text
-
 from orchestrator.errors import OrchestratorError, RecordRefused
+from orchestrator.running.view import RunView
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.tracking import MlflowMirror
 from orchestrator.trial import Outcome, TrialSpec
@@ -30,14 +28,14 @@ class BackgroundMirror:
     def __init__(
         self,
         mirror: MlflowMirror,
-        console: Console,
+        view: RunView,
         prepare: Callable[[], None] = lambda: None,
         finish: Callable[[MlflowMirror], None] = lambda mirror: None,
     ) -> None:
         """`prepare` is called first, while the executor starts, and `finish` when MLflow has everything."""
         self._mirror = self._newest = mirror
         self._prepare, self._finish = prepare, finish
-        self._console = console
+        self._view = view
         self._lock = threading.Lock()
         self._running: dict[str, TrialSpec] = {}
         self._ended = {run_key(trial): trial for trial in mirror.trials}
@@ -59,7 +57,7 @@ class BackgroundMirror:
         trace: TracebackType | None,
     ) -> None:
         self._closing.set()
-        with self._console.status("bringing MLflow up to date"):
+        with self._view.waiting("bringing MLflow up to date"):
             self._thread.join(_PATIENCE_SECONDS)
         if self._thread.is_alive():
             self._mirror.stop()  # whoever mirrors next must be the only one
@@ -68,7 +66,7 @@ class BackgroundMirror:
             hint = "No trial is affected"
             if not self._is_refused:
                 hint += "; `orchestrator sync` brings the view up to date"
-            self._console.print(Text(f"{self._complaint}. {hint}.", style="yellow"), soft_wrap=True)
+            self._view.warn(f"{self._complaint}. {hint}.")
 
     def follow(self, mirror: MlflowMirror) -> None:
         """The sweep has grown: mirror it by this one from the next time on."""

@@ -292,7 +292,7 @@ class MlflowMirror:
             }
             run = experiment.create(key, self._names[variant.label], start, tags)
         if not params.keys() <= run.params.keys():  # new, or we died before it was complete
-            add_dataset(experiment, run, variant.config.data, self._spec.schema.runtime.data_dir)
+            add_dataset(experiment, run, variant.config.images, self._spec.schema.runtime.data_dir)
             experiment.write(run, params=params, tags={})
         experiment.name(run, self._names[variant.label])
         return run

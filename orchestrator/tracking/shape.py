@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from illama.config import AnyConfig
+from illama.config import Workload
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
 from orchestrator.report.words import change_text
-from orchestrator.spec.search_space import SEARCH, Search, setting_at
+from orchestrator.spec.search_space import SEARCH, Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import hosts_of
@@ -236,8 +236,8 @@ def _in_turn(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     return {key: " or ".join(dict.fromkeys(one[key] for one in each)) for key in each[0]}
 
 
-def _changed(spec: SweepSpec, config: AnyConfig) -> dict[str, str]:
-    return {mlflow_name(key): _shown(setting_at(config, key)) for key in spec.varied}
+def _changed(spec: SweepSpec, config: Workload) -> dict[str, str]:
+    return {mlflow_name(key): _shown(config.setting(key)) for key in spec.varied}
 
 
 def _shown(value: Any) -> str:

@@ -149,7 +149,7 @@ def _run_of(
         run = experiment.create(key, trial.name, milliseconds(began(record)), tags | below)
     if "sweep.state" not in run.tags:  # new, or we died before it was complete
         _add_what_there_is(experiment, run, [directory.path / "trial.json"])
-        add_dataset(experiment, run, trial.config.data, trial.runtime.data_dir)
+        add_dataset(experiment, run, trial.config.images, trial.runtime.data_dir)
     elif not params.keys() <= run.params.keys():  # a step that was added changes another setting
         experiment.write(run, params=params, tags={})
     return run

@@ -21,7 +21,6 @@ from illama.config import (
     UserModel,
     explain,
     networks,
-    numerics_version,
     resolve,
 )
 from illama.config.imports import import_from
@@ -554,7 +553,7 @@ def test_what_a_network_keeps_from_decay_is_kept_and_has_a_version_of_its_own(fo
     (folder / "decay.py").write_text(DECAY)
     config = resolve(settings({"name": "decay:net"}, {"name": "digits"}))
     assert config.model.undecayed == ("inner.table", "inner.cls_token")
-    assert numerics_version(config) == 4
+    assert config.numerics_version == 4
     network = networks.build(config.model, 0)
     moving, still = make_optimizer(network, config.train).param_groups
     assert (moving["weight_decay"], still["weight_decay"]) == (0.05, 0.0)
@@ -566,7 +565,7 @@ def test_a_network_that_says_what_was_done_anyway_keeps_its_identity(folder: Pat
     (folder / "decay.py").write_text(DECAY)
     config = resolve(settings({"name": "decay:plain"}, {"name": "digits"}))
     assert config.model.undecayed == ()
-    assert numerics_version(config) == 2
+    assert config.numerics_version == 2
 
 
 def test_a_checkpoint_goes_on_where_another_version_counted_its_network_otherwise(

@@ -16,7 +16,6 @@ from illama.config import (
     PRESETS,
     Config,
     UserTraining,
-    numerics_version,
     resolve,
 )
 from orchestrator.fingerprint import canonical_json, fingerprint, fingerprint_by_seed
@@ -170,7 +169,7 @@ def changed(**changes: Any) -> Config:
 
 def test_the_digest_of_fixed_settings_never_changes() -> None:
     # These change only with `numerics_version`: with any other cause, trials that are done would be trained again.
-    assert numerics_version(resolve(SETTINGS)) == 2
+    assert resolve(SETTINGS).numerics_version == 2
     assert (
         fingerprint(resolve(SETTINGS), "data")
         == "24db0f11cd847b867a4385b7fbd83d155d7490acea0ffa82def246ffe66161b2"
@@ -259,7 +258,7 @@ def test_all_single_changes_differ_from_each_other() -> None:
 def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(resolve(SETTINGS), "data")
     assert fingerprint(resolve(SETTINGS), "other data") != before
-    monkeypatch.setattr("orchestrator.fingerprint.numerics_version", lambda config: 4)
+    monkeypatch.setattr("illama.config.Config.numerics_version", 4)
     assert fingerprint(resolve(SETTINGS), "data") != before
 
 
@@ -273,7 +272,7 @@ def test_a_version_that_changed_the_numbers_of_some_trainings_leaves_the_others_
     version_3 += [{**timm, aa: "rand-m9-mstd0.5-inc1"}, {**timm, aa: "rand-m9-mstd101-inc1"}]
     version_4 = [timm, {**folder, aa: "rand-m9-mstd101-inc1"}]
     found = [
-        [numerics_version(changed(**changes)) for changes in group]
+        [changed(**changes).numerics_version for changes in group]
         for group in (version_2, version_3, version_4)
     ]
     assert found == [[2] * 2, [3] * 5, [4] * 2]

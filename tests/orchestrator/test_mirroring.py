@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from illama.data.datasets import dataset_digest
+from orchestrator.cli.run_view import ConsoleView
 from orchestrator.errors import StoreError
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import load_spec
@@ -31,7 +32,7 @@ def test_everything_is_mirrored_when_the_sweep_is_over(
     mirror_to: Callable[[str], MlflowMirror], new_mlflow: Callable[..., str], zoo: Path
 ) -> None:
     said = io.StringIO()
-    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=said)):
+    with BackgroundMirror(mirror_to(new_mlflow()), ConsoleView(Console(file=said))):
         pass
     assert len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10
     assert said.getvalue() == ""
@@ -43,7 +44,9 @@ def test_everything_is_mirrored_while_the_executor_clears_up(
     zoo: Path,
     wait_until: Callable[..., None],
 ) -> None:
-    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=io.StringIO())) as background:
+    with BackgroundMirror(
+        mirror_to(new_mlflow()), ConsoleView(Console(file=io.StringIO()))
+    ) as background:
         background.finished()
         wait_until(
             lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all trials are there"
@@ -68,7 +71,7 @@ def test_a_trial_shows_up_while_it_runs(
         folder = not_yet / trial.directory_name
         folder.rename(trained / trial.directory_name)
 
-    with BackgroundMirror(mirror, Console(file=io.StringIO())) as background:
+    with BackgroundMirror(mirror, ConsoleView(Console(file=io.StringIO()))) as background:
         appears(first)
         background.started(first)
         wait_until(
@@ -90,7 +93,7 @@ def test_what_was_done_before_is_there_before_anything_new_ends(
     wait_until: Callable[..., None],
 ) -> None:
     monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.05)
-    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=io.StringIO())):
+    with BackgroundMirror(mirror_to(new_mlflow()), ConsoleView(Console(file=io.StringIO()))):
         wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all are there")
 
 
@@ -123,7 +126,7 @@ def test_an_effect_is_there_before_the_sweep_is_over_and_its_p_value_after(
         )
         return runs[0] if runs else None
 
-    with BackgroundMirror(mirror, Console(file=io.StringIO())):
+    with BackgroundMirror(mirror, ConsoleView(Console(file=io.StringIO()))):
         wait_until(
             lambda: (run := step("rmsnorm")) and "delta_previous/mean" in run.data.metrics,
             "the effect is there",
@@ -149,7 +152,7 @@ def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
     monkeypatch.setattr(mirroring, "_PERIOD_SECONDS", 0.01)
     said = io.StringIO()
     mirror = mirror_to("nonsense://x")
-    with BackgroundMirror(mirror, Console(file=said)) as background:
+    with BackgroundMirror(mirror, ConsoleView(Console(file=said))) as background:
         for trial in mirror.trials:
             background.started(trial)
             time.sleep(0.01)
@@ -166,7 +169,7 @@ def test_a_store_that_cannot_be_read_at_the_end_is_said_too(
         raise StoreError("result.json is damaged")
 
     said = io.StringIO()
-    with BackgroundMirror(mirror_to(new_mlflow()), Console(file=said), finish=finish):
+    with BackgroundMirror(mirror_to(new_mlflow()), ConsoleView(Console(file=said)), finish=finish):
         pass
     assert "result.json is damaged. No trial is affected" in said.getvalue()
 
@@ -189,7 +192,7 @@ def test_a_view_that_comes_back_gets_what_it_missed(
         refused.append(arguments)
         raise ConnectionError("down")
 
-    with BackgroundMirror(mirror, Console(file=said)) as background:
+    with BackgroundMirror(mirror, ConsoleView(Console(file=said))) as background:
         with monkeypatch.context() as outage:
             outage.setattr(MlflowClient, "get_experiment_by_name", down)
             background.ended(mirror.trials[0], Outcome.FINISHED)
@@ -214,7 +217,7 @@ def test_a_view_that_hangs_does_not_hold_up_the_end(
     )
     said = io.StringIO()
     started = time.monotonic()
-    with BackgroundMirror(mirror_to("nonsense://x"), Console(file=said)) as background:
+    with BackgroundMirror(mirror_to("nonsense://x"), ConsoleView(Console(file=said))) as background:
         pass
     assert time.monotonic() - started < 2
     assert "MLflow did not take everything within" in said.getvalue()

@@ -19,7 +19,7 @@ class TuneSteps:
         cluster = SimpleNamespace(can_hold=lambda resources: True, placement={})
         self.search = ray_tune._QueueSearch(queue, cluster)
         self.search.add_configurations([SimpleNamespace(run_identifier="worker", storage=None)])
-        self.actors = SimpleNamespace(num_pending_actors=0)
+        self.waiting = 0
         self.now = 100.0
         self.ids: dict[str, str] = {}
 
@@ -29,14 +29,14 @@ class TuneSteps:
         while trial := self.search.next_trial():
             offered.append(Path(trial.config["path"]).name.rpartition("-")[0])
             self.ids[offered[-1]] = trial.trial_id
-        self.search.settle(self.actors)
-        self.actors.num_pending_actors += 0 if has_place else len(offered)
+        self.search.settle(lambda: self.waiting)
+        self.waiting += 0 if has_place else len(offered)
         return offered
 
     def end(self, name: str) -> None:
         """A trial is over; one that waits takes its place."""
         self.search.on_trial_complete(self.ids[name], {"outcome": str(Outcome.FINISHED)})
-        self.actors.num_pending_actors = 0
+        self.waiting = 0
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class Runs:
         def trials(
             variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
         ) -> list[tuple[TrialSpec, TrialRecord]]:
-            made = trials_with(spec, variant, seeds, digest(variant.config.data))
+            made = trials_with(spec, variant, seeds, digest(variant.config.images))
             made = [replace(trial, pruning=prunings.get(trial.seed)) for trial in made]
             return [(trial, self(trial)) for trial in made]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from invented import digest, spec_of
-from rich.console import Console
 
 from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.driver import Ending, Job, run_sweep
@@ -64,7 +63,7 @@ class Trained:
         def trials(
             variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
         ) -> list[tuple[TrialSpec, TrialRecord]]:
-            made = trials_with(spec, variant, seeds, digest(variant.config.data))
+            made = trials_with(spec, variant, seeds, digest(variant.config.images))
             made = [replace(trial, pruning=prunings.get(trial.seed)) for trial in made]
             return [(trial, store.record(trial)) for trial in made]
 
@@ -506,7 +505,7 @@ def test_a_search_that_is_stopped_again_and_again_prunes_and_ends_as_one_that_ne
     spec = load_spec(write_spec(steps=[step], **{"baseline.train.epochs": 4}))
 
     def run(store: Path, executor: Callable[[TrialQueue], None] = run_locally) -> Ending:
-        return run_sweep(Job(spec, Store(store), executor, None), Console(quiet=True))
+        return run_sweep(Job(spec, Store(store), executor, None))
 
     def three_trials(queue: TrialQueue) -> None:
         for _ in range(3):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from orchestrator.driver import Ending, Job, run_sweep
 from orchestrator.errors import SpecError
@@ -43,7 +42,7 @@ TRIALS = [
 
 
 def run(spec: Path, store: Path, executor: Callable[[TrialQueue], None] = run_locally) -> Ending:
-    return run_sweep(Job(load_spec(spec), Store(store), executor, None), Console(quiet=True))
+    return run_sweep(Job(load_spec(spec), Store(store), executor, None))
 
 
 def stopping_after(count: int) -> Callable[[TrialQueue], None]:

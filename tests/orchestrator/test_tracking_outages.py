@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from illama.data.datasets import dataset_digest
+from orchestrator.cli.run_view import ConsoleView
 from orchestrator.driver import Job, run_sweep
 from orchestrator.executors.local import run_locally
 from orchestrator.planning.plan import trials_of
@@ -146,7 +147,7 @@ def test_a_server_that_is_out_of_order_is_caught_up_when_it_comes_back(
     mirror_to(calm := new_mlflow("calm.db")).sync()
     said = io.StringIO()
     server.moods_at = {20: mood}
-    with BackgroundMirror(mirror_to(server.uri), Console(file=said)):
+    with BackgroundMirror(mirror_to(server.uri), ConsoleView(Console(file=said))):
         wait_until(lambda: server.asked > 25, "it was asked in vain")
         server.well_again()
     assert shown(database) == shown(calm)
@@ -159,7 +160,7 @@ def test_an_answer_that_gets_lost_makes_nothing_twice(
     mirror_to(calm := new_mlflow("calm.db")).sync()
     server.mood = "forgetful"
     said = io.StringIO()
-    with BackgroundMirror(mirror_to(server.uri), Console(file=said)):
+    with BackgroundMirror(mirror_to(server.uri), ConsoleView(Console(file=said))):
         pass
     assert server.asked > 100
     server.well_again()
@@ -181,7 +182,7 @@ def test_a_sweep_does_not_wait_for_a_server_that_is_out_of_order(
         ends.append(time.monotonic())
 
     ending = run_sweep(
-        Job(sweep.spec, sweep.store, timed, server.uri), Console(file=said, width=1000)
+        Job(sweep.spec, sweep.store, timed, server.uri), ConsoleView(Console(file=said, width=1000))
     )
     assert time.monotonic() - ends[0] < 30, "the patience, not the minutes of a server"
     assert not ending.has_failures

@@ -84,7 +84,7 @@ def test_a_long_value_is_cut_and_not_refused(
 ) -> None:
     spec = spec_of(steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}])
     baseline = spec.variants[0]
-    monkeypatch.setattr("orchestrator.tracking.shape.setting_at", lambda *_: "x" * 10_000)
+    monkeypatch.setattr("illama.config.Workload.setting", lambda *_: "x" * 10_000)
     shown = params_of(spec, baseline)["model.norm"]
     assert len(shown) == 250
     assert shown.endswith("x…")

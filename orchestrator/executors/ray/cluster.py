@@ -1,7 +1,6 @@
 """The cluster that trials run on: reached, known node by node, and held to a store that every node sees."""
 
 import atexit
-import json
 import logging
 import os
 import secrets
@@ -25,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from illama.config import NUMERICS_VERSION
 from orchestrator.errors import ClusterError, DamagedFile
 from orchestrator.executors import has_token
+from orchestrator.executors.ray import internals
 from orchestrator.planning.capacity import Node, fits, shortage
 from orchestrator.store.files import write_whole
 from orchestrator.store.lease import read_lease
@@ -219,7 +219,7 @@ def leave_when_draining(leave: threading.Event) -> None:
     """
     node_id = ray.get_runtime_context().get_node_id()
     while not leave.wait(_DRAIN_LOOK_SECONDS):
-        if node_id in ray._private.state.state.get_draining_nodes():
+        if node_id in internals.draining_nodes():
             leave.set()
 
 
@@ -268,11 +268,7 @@ def _has_autoscaler() -> bool:
     """Whether nodes may come because trials ask for them. The node types of an autoscaler have names, others are `node_<id>`."""
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
     names = [node.ray_node_type_name for node in status.active_nodes + status.idle_nodes]
-    gcs = ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
-    of_version_1 = json.loads(gcs.internal_kv_get(b"__autoscaling_status", None) or "{}").get(
-        "autoscaler_report", {}
-    )
-    names += (of_version_1.get("node_type_mapping") or {}).values()
+    names += (internals.autoscaler_report().get("node_type_mapping") or {}).values()
     return not all(name.startswith("node_") for name in names)
 
 
@@ -294,8 +290,8 @@ def _connect(address: str | None) -> None:
         signal.signal(
             signal.SIGTERM, on_sigterm
         )  # Ray takes it for itself and would end the driver before anything is saved
-        # For every dead process Ray prints a page and Tune a traceback; what it means for the trial is on the screen already
-        ray._private.worker._worker_logs_enabled = False
+        internals.silence_dead_workers()
+        # Tune prints a traceback for every dead process
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     except Exception as error:
         raise ClusterError(
@@ -325,7 +321,7 @@ def _listen_to_this_machine_alone(wanted: bool) -> None:
         os.environ[_SEVERAL_MACHINES] = "0"  # of the processes that it starts
     elif os.environ.get(_SEVERAL_MACHINES) == "0":
         del os.environ[_SEVERAL_MACHINES]
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not wanted
+    internals.listen_to_this_machine_alone(wanted)
 
 
 def _advice(error: Exception, *, local: bool) -> str:

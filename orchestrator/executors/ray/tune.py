@@ -14,6 +14,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -27,6 +29,7 @@ from ray.tune.search import SearchAlgorithm
 
 from illama.config import NUMERICS_VERSION
 from orchestrator.errors import OrchestratorError, StoreError
+from orchestrator.executors.base import Executor, ExecutorKind
 from orchestrator.executors.ray.actors import (
     KilledForMemory,
     error_of,
@@ -34,6 +37,7 @@ from orchestrator.executors.ray.actors import (
     where_it_could_not_start,
 )
 from orchestrator.executors.ray.cluster import Cluster, leave_when_draining
+from orchestrator.executors.ray.internals import pending_actors
 from orchestrator.executors.ray.span import CannotTrain, span_of
 from orchestrator.planning.capacity import demand
 from orchestrator.running.processes import guard_this_process
@@ -42,7 +46,6 @@ from orchestrator.store.files import write_whole
 from orchestrator.trial import Outcome, Resources, TrialSpec
 
 if TYPE_CHECKING:
-    from ray.air.execution._internal import RayActorManager
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Experiment
 
@@ -71,6 +74,13 @@ def run_on_ray(queue: TrialQueue, address: str | None = None) -> None:
             raise searcher.error
     finally:
         cluster.disconnect()
+
+
+def _create(address: str | None) -> Executor:
+    return partial(run_on_ray, address=address)
+
+
+RAY = ExecutorKind(_create)
 
 
 class _WarmWorker(tune.Trainable):
@@ -216,7 +226,7 @@ class _QueueSearch(SearchAlgorithm):
         """
         if not self._trials:
             return True  # Tune does nothing else before it has one
-        if not self._has_settled or self._actors.num_pending_actors:
+        if not self._has_settled or self._pending_actors():
             return False
         if self._left_places:
             return True
@@ -226,9 +236,12 @@ class _QueueSearch(SearchAlgorithm):
         self._asked_at, self._has_left_since_asked = now, False
         return True
 
-    def settle(self, actors: "RayActorManager") -> None:
-        """In each of its steps Tune asks for trials until there is none, and only then looks for a place for them."""
-        self._actors, self._has_settled = actors, True
+    def settle(self, pending_actors: Callable[[], int]) -> None:
+        """In each of its steps Tune asks for trials until there is none, and only then looks for a place for them.
+
+        `pending_actors` tells how many workers it waits for.
+        """
+        self._pending_actors, self._has_settled = pending_actors, True
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -237,9 +250,8 @@ class _QueueSearch(SearchAlgorithm):
         if trial_id in self._withdrawn:
             self._queue.give_back(trial)
             return
-        self._left_places += (
-            not self._actors.num_pending_actors
-        )  # else one that waits takes the place
+        if not self._pending_actors():  # else one that waits takes the place
+            self._left_places += 1
         self._has_left_since_asked = True
         result = result or {}
         if "cannot_train" in result:
@@ -303,7 +315,7 @@ class _OneAtATime(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> None:
         self._searcher.withdraw_what_lost_its_node(tune_controller)
-        self._searcher.settle(tune_controller._actor_manager)
+        self._searcher.settle(partial(pending_actors, tune_controller))
         trials = tune_controller.get_trials()  # type: ignore[no-untyped-call]
         if len(trials) > _KEPT_TRIALS:
             trials[:] = [trial for trial in trials if not trial.is_finished()] or trials[-1:]

@@ -16,7 +16,7 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
 
     How many seeds are added is no such choice: every look at the figures is paid for.
     """
-    data = [variant.config.data for variant in spec.road]
+    data = [variant.config.images for variant in spec.road]
     if spec.has_test_part or None in data:  # of a user training nobody knows the images
         return
     chosen = {search.line: "the settings that a search finds" for search in spec.searches[:1]}

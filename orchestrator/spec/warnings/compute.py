@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from orchestrator.spec.search_space import setting_at
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.controls import has_control, side_step
 from orchestrator.spec.warnings.lookup import (
@@ -34,7 +33,7 @@ def compute_drift(spec: SweepSpec, variant: Variant) -> Found:
     for key in changes:
         if ground is None or not _is_length(variant, key):
             continue
-        before, after = (setting_at(one.config, key) for one in (ground, variant))
+        before, after = (one.config.setting(key) for one in (ground, variant))
         if not _differ(before, after, spec.schema.tolerance):
             continue
         length = {key: changes[key]}

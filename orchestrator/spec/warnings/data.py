@@ -28,7 +28,7 @@ def regimes_with_other_images(spec: SweepSpec) -> Found:
     baselines = [variant for variant in spec.variants if variant.follows is None]
     by_name: dict[str, dict[str, list[str]]] = {}
     for variant in baselines:
-        data = variant.config.data
+        data = variant.config.images
         if data is not None:
             splits = by_name.setdefault(data.name, {})
             splits.setdefault(repr(sorted(_settings(data).items())), []).append(variant.regime)

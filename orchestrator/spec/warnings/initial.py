@@ -57,7 +57,7 @@ def initial_leak(spec: SweepSpec) -> Found:
     """Files of our own that were trained on images which this sweep validates on."""
     told: set[str] = set()
     for variant in spec.variants:
-        file, data = _file_of(variant), variant.config.data
+        file, data = _file_of(variant), variant.config.images
         found = _trained_on(spec, variant)
         if file is None or file in told or found is None or not isinstance(data, DataConfig):
             continue
@@ -76,22 +76,20 @@ def initial_leak(spec: SweepSpec) -> Found:
 
 
 def _file_of(variant: Variant) -> str | None:
-    config = variant.config
-    return (
-        config.train.init.checkpoint if isinstance(config, Config) and config.train.init else None
-    )
+    init = variant.config.init
+    return init.checkpoint if init else None
 
 
 def _trained_on(spec: SweepSpec, variant: Variant) -> DataConfig | None:
     """What a trial's folder says of the file in it, if it was trained on the same data set."""
     config = variant.config
-    if not isinstance(config, Config) or config.train.init is None:
+    if config.init is None:
         return None
     try:
-        path = init_path(config.train.init, spec.schema.runtime.data_dir)
+        path = init_path(config.init, spec.schema.runtime.data_dir)
     except OSError:  # told where the plan needs the file
         return None
-    known, own = _data_beside(path), config.data
+    known, own = _data_beside(path), config.images
     if known is None or not isinstance(own, DataConfig):
         return None
     is_same = (known.name, known.folder) == (own.name, own.folder)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from illama.config import Config
-from orchestrator.spec.search_space import setting_at
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.controls import has_control, side_step
 from orchestrator.spec.warnings.lookup import (
@@ -94,8 +93,8 @@ def batch_without_rate(spec: SweepSpec, variant: Variant) -> Found:
     ground = variant_named(spec, variant.regime, ground_of(variant))
     if ground is None or variant.on or not _changes_batch_alone(spec, variant):
         return
-    before, after = (setting_at(one.config, _BATCH) for one in (ground, variant))
-    rate = setting_at(variant.config, _RATE)
+    before, after = (one.config.setting(_BATCH) for one in (ground, variant))
+    rate = variant.config.setting(_RATE)
     known = all(_is_positive(value) for value in (before, after, rate))
     if not known or before == after or _has_rate_beside(spec, variant):
         return
@@ -131,12 +130,12 @@ def _is_positive(value: object) -> bool:
 
 def _has_rate_beside(spec: SweepSpec, variant: Variant) -> bool:
     """Whether the same batch stands beside it at another learning rate."""
-    size = setting_at(variant.config, _BATCH)
+    size = variant.config.setting(_BATCH)
     return any(
         side.side
         and (side.regime, side.step) == (variant.regime, variant.step)
         and side.on in (None, variant.follows)
-        and setting_at(side.config, _BATCH) == size
+        and side.config.setting(_BATCH) == size
         and _RATE in side.changes
         for side in spec.variants
     )

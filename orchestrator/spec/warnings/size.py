@@ -69,7 +69,7 @@ def _ground(spec: SweepSpec, variant: Variant) -> Variant | None:
 
 def drifts(ground: Variant, variant: Variant, tolerance: float) -> Mapping[str, float]:
     """By which share the sizes differ, of those that differ by more than the tolerance."""
-    before, after = ground.config.model, variant.config.model
+    before, after = ground.config.network, variant.config.network
     if before is None or after is None:
         return {}
     sizes = {"parameters": parameter_count, "FLOPs": macs}
@@ -90,7 +90,7 @@ def _control(variant: Variant, ground: Variant, tolerance: float) -> str:
 
     Nothing where neither comes near, or where size is all that the step changes.
     """
-    model, before = variant.config.model, ground.config.model
+    model, before = variant.config.network, ground.config.network
     if not isinstance(model, ModelConfig) or not isinstance(before, ModelConfig):
         return ""  # which setting of the user's network is its size, nobody says
     wanted = parameter_count(before)

@@ -1,0 +1,81 @@
+"""A run as a terminal shows it: the plan, the live view of its trials, and what went wrong beside them."""
+
+from contextlib import AbstractContextManager
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.cli.options import out
+from orchestrator.errors import counted
+from orchestrator.planning.plan import Action, Plan
+from orchestrator.report.overview import search_lines
+from orchestrator.running.progress import ProgressView
+from orchestrator.store.store import Store
+from orchestrator.trial import Outcome, TrialSpec
+
+
+class ConsoleView:
+    """The `RunView` of the command line, on a console of rich."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """`console` is by default the command line's own, on standard output."""
+        self._console = console or out
+        self._progress: ProgressView | None = None
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """Show a spinner in a terminal, and nothing in a file."""
+        return self._console.status(what)
+
+    def planned(self, plan: Plan) -> None:
+        """Print how many trials there are, the warnings, and where searches stand."""
+        console = self._console
+        counts = {
+            action: sum(planned.action is action for planned in plan.trials) for action in Action
+        }
+        actions = ", ".join(f"{count} {action}" for action, count in counts.items() if count)
+        trials = counted(len(plan.trials), "trial")
+        console.print(f"{plan.sweep}: {trials}: {actions}", soft_wrap=True)
+        for warning in plan.warnings:
+            text = Text(f"warning {warning.code}: {warning.message}", style="yellow")
+            console.print(text, soft_wrap=not console.is_terminal)
+        for line in search_lines(plan):
+            console.print(line, soft_wrap=True)
+
+    def training(
+        self, plan: Plan, store: Store, session: str, *, retry_failed: bool
+    ) -> AbstractContextManager[object]:
+        """Show the trials, live in a terminal and line by line in a file."""
+        metric = plan.spec.schema.metric.name
+        self._progress = ProgressView(
+            self._console, plan, store, session, metric, retry_failed=retry_failed
+        )
+        return self._progress
+
+    def grown(self, plan: Plan) -> None:
+        """Show the trials that came on top."""
+        if self._progress:
+            self._progress.grow(plan)
+
+    def stopping(self, signal_name: str) -> None:
+        """Say that checkpoints are being saved."""
+        message = f"\n{signal_name}: saving checkpoints; once more stops at once"
+        self._console.print(message, style="yellow")
+
+    def warn(self, message: str) -> None:
+        """Print a sentence."""
+        self._console.print(Text(message, style="yellow"), soft_wrap=True)
+
+    def started(self, trial: TrialSpec) -> None:
+        """Show the trial among those that run."""
+        if self._progress:
+            self._progress.started(trial)
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        """Show how an attempt ended."""
+        if self._progress:
+            self._progress.ended(trial, outcome)
+
+    def finished(self) -> None:
+        """Take the live view away."""
+        if self._progress:
+            self._progress.finished()
