@@ -125,6 +125,8 @@ class Variant:
     resources: Resources
     expects_collapse: bool = False
     reference: Mapping[str, Any] | None = None
+    note: str = ""
+    """Remark of the spec's author."""
     line: int = 0
     """Where the spec speaks of it."""
     design: str = "roadmap"

@@ -75,6 +75,10 @@ class Roadmap:
     """What was decided before the first result was there; none where nobody asked the store."""
     adopted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What differs from the code of each trial whose result other code gave, and somebody adopted."""
+    description: str = ""
+    """What the sweep is for, as its spec says."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    """Of the spec."""
     spec_text: str = ""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +96,8 @@ class Roadmap:
         searches = searches_to_json(self.searches)
         return {
             "sweep": self.sweep,
+            "description": self.description,
+            "tags": dict(self.tags),
             "metric": self.metric,
             "own_metric": self.own_metric,
             "chosen_by": self.chosen_by,
@@ -185,6 +191,8 @@ def build_roadmap(
         matters=metric.matters,
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
+        description=spec.schema.description,
+        tags=spec.schema.tags,
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
         code={
             name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()

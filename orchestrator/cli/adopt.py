@@ -6,6 +6,7 @@ from rich.markup import escape
 
 from orchestrator.cli.options import (
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     StoreOption,
@@ -20,6 +21,7 @@ from orchestrator.errors import UsageError, counted
 
 def adopt(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     only: OnlyOption = None,
     seeds: SeedsOption = None,
@@ -29,7 +31,7 @@ def adopt(
     from orchestrator.planning.reasons import adopt_results
     from orchestrator.store.lease import Lease
 
-    loaded, where = load_sweep(spec, store), open_store(store)
+    loaded, where = load_sweep(spec, store, overrides), open_store(store)
     where.prepare(loaded.name)
     with Lease(where.sweep_path(loaded.name)):
         plan = plan_sweep(loaded, where, only or [], seeds_in(seeds))

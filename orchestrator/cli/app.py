@@ -21,6 +21,7 @@ from orchestrator.cli.options import (
     MetricOption,
     ModeOption,
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     SpecArgument,
@@ -85,6 +86,7 @@ def _options(
 @app.command()
 def plan(
     spec: SpecArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     only: OnlyOption = None,
     seeds: SeedsOption = None,
@@ -95,7 +97,9 @@ def plan(
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = Sweep(load_spec(spec), open_store(store)).plan(only or [], seeds_in(seeds))
+    made = Sweep(load_spec(spec, overrides or []), open_store(store)).plan(
+        only or [], seeds_in(seeds)
+    )
     if as_json:
         print_json(made.to_json())
     else:
@@ -108,12 +112,15 @@ app.command()(training.resume)
 
 @app.command()
 def status(
-    spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False
+    spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Show what is done, what runs where, what failed and why."""
     from orchestrator.report.overview import status_view
 
-    found = open_sweep(spec, store).status()
+    found = open_sweep(spec, store, overrides).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -123,6 +130,7 @@ def status(
 @app.command()
 def report(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     form: Annotated[
         str | None,
@@ -142,7 +150,7 @@ def report(
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
-    found = open_sweep(spec, store).report(metric, mode, shown_by="report")
+    found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
     if form == "table" and output is None:
         print_roadmap(found.roadmap)
         return

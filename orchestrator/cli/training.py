@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from orchestrator.cli.options import (
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     SpecArgument,
@@ -55,6 +56,7 @@ AddressOption = Annotated[
 
 def run(
     spec: SpecArgument,
+    overrides: OverridesArgument = None,
     executor: ExecutorOption = ExecutorName.RAY,
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
@@ -67,7 +69,7 @@ def run(
     from orchestrator.spec.sweep_spec import load_spec
 
     _run(
-        load_spec(spec),
+        load_spec(spec, overrides or []),
         executor,
         address,
         store,
@@ -81,6 +83,7 @@ def run(
 
 def resume(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     executor: ExecutorOption = ExecutorName.RAY,
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
@@ -91,7 +94,7 @@ def resume(
 ) -> None:
     """As `run`, and try again what failed."""
     _run(
-        load_sweep(spec, store),
+        load_sweep(spec, store, overrides),
         executor,
         address,
         store,
@@ -141,7 +144,7 @@ def _run(
     print_roadmap(sweep.report(shown_by="run").roadmap)
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
-        again = escape(shlex.join([str(spec.path), *elsewhere]))
+        again = escape(shlex.join([str(spec.path), *spec.overrides, *elsewhere]))
         hint = f"Why: `orchestrator status {again}`. Try again: `orchestrator resume {again}`"
         err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
         raise typer.Exit(1)

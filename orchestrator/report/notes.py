@@ -35,6 +35,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
     """All that the tables do not say themselves."""
     sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
     return [
+        *_of_author(roadmap),
         _table(roadmap),
         _differences(roadmap),
         *_tests(roadmap),
@@ -65,6 +66,15 @@ def deltas_of(roadmap: Roadmap) -> list[tuple[StepRow, StepEffect]]:
         for row in roadmap.rows
         if row.delta_previous and row.delta_previous.verdict
     ]
+
+
+def _of_author(roadmap: Roadmap) -> Iterator[str]:
+    """What the spec says of itself and of its steps."""
+    if roadmap.description:
+        yield " ".join(roadmap.description.split())
+    for row in roadmap.rows:
+        if row.variant.note:
+            yield f"{step_name(row)}: {' '.join(row.variant.note.split())}"
 
 
 def _table(roadmap: Roadmap) -> str:

@@ -112,6 +112,8 @@ class SideSchema(Settings):
     """On top of the step it stands beside, or of the step that `on` names; may be left out where `regimes` has one."""
     on: Name | None = None
     """The step, or `baseline`, that the change is made to instead: a control. Its effect is taken against that step."""
+    note: str = ""
+    """A remark of the author's about the step, shown with its row."""
     expect: Literal["collapse"] | None = None
     """A collapse that is part of the claim."""
     reference: dict[str, ReferenceSchema] = {}
