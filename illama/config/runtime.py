@@ -31,6 +31,9 @@ class RuntimeConfig(Settings):
     compile: bool = False
     """Compile the network with torch.compile: worth its minutes on a GPU, not for a training of
     seconds."""
+    compared: str | None = None
+    """Metric that has to be finite, in a training by a user's function: others are left out where they are not. A sweep sets it
+    to its own metric; by default every metric has to be."""
 
 
 def data_directory(data_dir: Path | None) -> Path:

@@ -33,7 +33,8 @@ def caveats(roadmap: Roadmap) -> list[str]:
 
 def notes(roadmap: Roadmap) -> Sequence[str]:
     """All that the tables do not say themselves."""
-    sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
+    references = [row.variant.reference for row in roadmap.rows if row.variant.reference]
+    sources = {reference["source"] for reference in references if reference["source"]}
     return [
         *_of_author(roadmap),
         _table(roadmap),

@@ -18,7 +18,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from illama.config import Settings
-from orchestrator.metrics import METRICS
 from orchestrator.spec.search_schema import SearchSchema
 
 Name = Annotated[
@@ -86,12 +85,13 @@ class ReferenceSchema(Settings):
     def _metric_names(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        named = [key for key in value if key in METRICS]
-        rest = {key: item for key, item in value.items() if key not in METRICS}
-        first = (
-            {"value": value[named[0]], "of": named.pop(0)} if named and "value" not in value else {}
-        )
-        return {**rest, **first, **({"also": {key: value[key] for key in named}} if named else {})}
+        named = {key: value[key] for key in value if key not in cls.model_fields}
+        rest = {key: item for key, item in value.items() if key in cls.model_fields}
+        if named and "value" not in value:
+            first = next(iter(named))
+            rest |= {"value": named.pop(first), "of": first}
+            rest.setdefault("source", "")
+        return {**rest, "also": {**rest.get("also", {}), **named}} if named else rest
 
     def by_metric(self, own: str) -> dict[str, float]:
         """All figures; `own` is the sweep's metric."""
@@ -100,7 +100,7 @@ class ReferenceSchema(Settings):
 
 def by_regime(value: Any) -> Any:
     """One reference for all regimes goes by the empty name."""
-    if isinstance(value, Mapping) and {"value", "source", *METRICS} & set(value):
+    if isinstance(value, Mapping) and not all(isinstance(one, Mapping) for one in value.values()):
         return {"": value}
     return value
 

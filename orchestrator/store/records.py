@@ -54,6 +54,7 @@ class SealedMetricsRecord(_Record):
     iteration: Whole
     time: float
     metrics: dict[str, float]
+    final: bool = False
 
 
 class AttemptRecord(_Record):
