@@ -125,6 +125,8 @@ class Variant:
     resources: Resources
     expects_collapse: bool = False
     reference: Mapping[str, Any] | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    """Every figure of the reference by its metric, where a report asks for it."""
     note: str = ""
     """Remark of the spec's author."""
     line: int = 0

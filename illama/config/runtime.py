@@ -32,8 +32,8 @@ class RuntimeConfig(Settings):
     """Compile the network with torch.compile: worth its minutes on a GPU, not for a training of
     seconds."""
     compared: str | None = None
-    """Metric that has to be finite, in a training by a user's function: others are left out where they are not. A sweep sets it
-    to its own metric; by default every metric has to be."""
+    """Metric that must be finite in a training by a user's function; such values of others are left
+    out. A sweep sets it to the metric that it compares. None: every metric must be finite."""
 
 
 def data_directory(data_dir: Path | None) -> Path:

@@ -54,10 +54,9 @@ def train_by_function(
 ) -> TrainResult:
     """Call the function. The global generators of torch, numpy and Python start from the trial's seed, each time.
 
-    Raises `Diverged` for a metric that is not finite (where `runtime.compared` names one, for that alone: such values of others are left out),
-    `Stopped` where it returns nothing once `should_stop` has said so, and
+    Raises `Diverged` for a metric that is not finite, `Stopped` where it returns nothing once `should_stop` has said so, and
     `ValueError` where code or settings are others than those of the plan or the checkpoint, or what it returns is no metrics.
-    What the function raises passes through.
+    What the function raises passes through. Where `runtime.compared` names a metric, such values of others are left out.
     """
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)

@@ -23,7 +23,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
 from orchestrator.stats.images import ImageChance
 from orchestrator.store.declarations import Declaration
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
 
 __all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
 
@@ -208,7 +208,11 @@ def _rows_of(
     for trial, record in records:
         by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
     variants = [
-        replace(variant, reference=_reference_by(metric, spec, variant.reference))
+        replace(
+            variant,
+            reference=_reference_by(metric, spec, variant.reference),
+            published=_published(spec, variant),
+        )
         for variant in spec.road
     ]
     return [
@@ -244,6 +248,13 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
         of_regime[row.variant.name] = row
         result.append(row)
     return result
+
+
+def _published(spec: SweepSpec, variant: Variant) -> Mapping[str, float]:
+    """Every published figure of a variant, by its metric."""
+    reference = variant.reference or {}
+    own = {spec.schema.metric.name: reference["value"]} if reference else {}
+    return {**own, **reference.get("also", {})}
 
 
 def _reference_by(
@@ -290,7 +301,7 @@ def other_metric(
         recorded = {metric for result in results for metric in result.get("metrics", {})}
         if name not in recorded:
             raise UsageError(
-                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}"
+                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*recorded])}"
             )
     known = own.mode if name == own.name else METRICS[name].mode if name in METRICS else mode
     if known is None:

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from illama.config import Settings
+from orchestrator.metrics import METRICS
 from orchestrator.spec.search_schema import SearchSchema
 
 Name = Annotated[
@@ -85,8 +86,8 @@ class ReferenceSchema(Settings):
     def _metric_names(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        named = {key: value[key] for key in value if key not in cls.model_fields}
-        rest = {key: item for key, item in value.items() if key in cls.model_fields}
+        named = {key: item for key, item in value.items() if _is_figure(key, item)}
+        rest = {key: item for key, item in value.items() if key not in named}
         if named and "value" not in value:
             first = next(iter(named))
             rest |= {"value": named.pop(first), "of": first}
@@ -96,6 +97,12 @@ class ReferenceSchema(Settings):
     def by_metric(self, own: str) -> dict[str, float]:
         """All figures; `own` is the sweep's metric."""
         return {self.of or own: self.value, **self.also}
+
+
+def _is_figure(key: str, value: Any) -> bool:
+    """Whether a key of a reference is a metric of its own name."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return key in METRICS or (is_number and key not in ReferenceSchema.model_fields)
 
 
 def by_regime(value: Any) -> Any:
