@@ -32,6 +32,7 @@ from illama.config import (
     with_preset,
 )
 from illama.cost import macs, parameter_count, tokens
+from illama.measures import MEASURES, Request, labelled, read_request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,8 +71,36 @@ def _parser() -> argparse.ArgumentParser:
     _add_runtime(train)
     train.set_defaults(command=_train)
 
+    _add_evaluate(commands)
+    describe = commands.add_parser("describe", help="say what a model is and costs")
+    describe.add_argument(
+        "name", help=f"one of: {', '.join(PRESETS)}; or module:function of your own"
+    )
+    about = "settings laid over the model's; for a function of your own also data.KEY=VALUE, by default digits"
+    describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help=about)
+    describe.set_defaults(command=_describe)
+    return parser
+
+
+def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on its validation images")
-    evaluate.add_argument("checkpoint", type=Path, help="a checkpoint, or the directory of one")
+    evaluate.add_argument(
+        "checkpoint", type=Path, nargs="?", help="a checkpoint, or the directory of one"
+    )
+    evaluate.add_argument(
+        "--checkpoint", type=Path, dest="named", metavar="PATH", help="the same, by name"
+    )
+    evaluate.add_argument(
+        "--measure",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"{', '.join(MEASURES)}; module:function of your own; or with options, as YAML: "
+        "'{name: calibration, bins: 10}'. Default: loss and accuracy. May be given several times",
+    )
+    evaluate.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="where to write a measure's pictures"
+    )
     evaluate.add_argument(
         "settings",
         nargs="*",
@@ -85,15 +114,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_runtime(evaluate)
     evaluate.set_defaults(command=_evaluate)
-
-    describe = commands.add_parser("describe", help="say what a model is and costs")
-    describe.add_argument(
-        "name", help=f"one of: {', '.join(PRESETS)}; or module:function of your own"
-    )
-    about = "settings laid over the model's; for a function of your own also data.KEY=VALUE, by default digits"
-    describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help=about)
-    describe.set_defaults(command=_describe)
-    return parser
 
 
 def _add_runtime(parser: argparse.ArgumentParser) -> None:
@@ -162,17 +182,40 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from illama.training.trainer import evaluate_checkpoint
-
+    given = [path for path in (options.checkpoint, options.named) if path is not None]
+    if len(given) != 1:
+        raise ValueError("evaluate takes one checkpoint: a path, or --checkpoint PATH")
+    requests = labelled([read_request(yaml.safe_load(text)) for text in options.measure])
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
     if settings:
         raise ValueError(f"{min(settings)} is decided by the checkpoint; allowed: runtime.KEY")
-    path = (
-        options.checkpoint / "checkpoint.pt" if options.checkpoint.is_dir() else options.checkpoint
-    )
+    path = given[0] / "checkpoint.pt" if given[0].is_dir() else given[0]
+    if requests:
+        print(json.dumps(_measured(requests, path, runtime, options), indent=2))
+        return 0
+    from illama.training.trainer import evaluate_checkpoint
+
     print(json.dumps(evaluate_checkpoint(path, runtime=runtime, use_ema=options.use_ema), indent=2))
     return 0
+
+
+def _measured(
+    requests: Mapping[str, Request], path: Path, runtime: RuntimeConfig, options: argparse.Namespace
+) -> dict[str, Mapping[str, float]]:
+    """Numbers of each measure of a checkpoint; their pictures go to a folder, if one is named."""
+    from illama import checkpoint
+    from illama.measures.run import measure_state
+
+    state, found = checkpoint.read(path), {}
+    for label, request in requests.items():
+        findings = measure_state(request, state, str(path), runtime, use_ema=options.use_ema)
+        found[label] = findings.values
+        if options.pictures is not None:
+            options.pictures.mkdir(parents=True, exist_ok=True)
+            for name, picture in findings.pictures.items():
+                (options.pictures / f"{request.name}-{name}.svg").write_text(picture, "utf-8")
+    return found
 
 
 def _describe(options: argparse.Namespace) -> int:

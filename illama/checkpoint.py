@@ -30,7 +30,7 @@ DIGESTS = "checkpoint.sha256"
 
 _AVERAGE = ("average", "model_ema", "state_dict_ema")
 """Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
-_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed")]
+_MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed", "offers")]
 """What was found out about a network of others: none of its settings, and another version may count
 otherwise.
 """

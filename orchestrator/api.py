@@ -6,10 +6,9 @@ Nothing here prints or ends the process: results are values, and errors are thos
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.tabular import step_records, trial_records
@@ -23,7 +22,8 @@ from orchestrator.driver import (
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
-from orchestrator.executors import Executor
+from orchestrator.executors import EXECUTORS, Executor
+from orchestrator.measuring import Measured, measure_sweep
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus
@@ -34,6 +34,9 @@ from orchestrator.tracking import default_tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
 def load(path: str | Path, store: str | Path = "runs", overrides: Sequence[str] = ()) -> "Sweep":
@@ -64,28 +67,6 @@ def spec_path_of(reference: str, store: Store) -> Path:
     return store.spec_path(reference)
 
 
-def executor_named(name: str, address: str | None = None) -> Executor:
-    """The executor of that name: `local`, or `ray` on this machine or on the cluster at `address`.
-
-    Raises `UsageError` where there is none, or where Ray is not installed.
-    """
-    if name == "local":
-        from orchestrator.executors.local import run_locally
-
-        if address is not None:
-            names = "--address names a Ray cluster, but --executor local uses none"
-            raise UsageError(f"{names}; leave one of them out")
-        return run_locally
-    if name != "ray":
-        raise UsageError(f"there is no executor '{name}'; allowed: local, ray")
-    try:
-        from orchestrator.executors.ray.tune import run_on_ray
-    except ImportError as error:
-        hint = "install it, or add --executor local"
-        raise UsageError(f"Ray is not installed ({error}); {hint}") from error
-    return partial(run_on_ray, address=address)
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A spec and the store that its results are in."""
@@ -106,7 +87,7 @@ class Sweep:
         """
         return plan_sweep(self.spec, self.store, only, seeds)
 
-    def run(
+    def run(  # noqa: PLR0913  keywords, each of them optional
         self,
         executor: str | Executor = "ray",
         *,
@@ -114,6 +95,7 @@ class Sweep:
         tracking: str | bool = True,
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
         """Train what is missing, and say how it ended; the same call again goes on.
@@ -121,15 +103,32 @@ class Sweep:
         `executor` is `ray`, on this machine or the cluster at `address`, `local`, or one of yours.
         `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
         the store, False for no view at all. `view` is called back while trials run, by default
-        nobody is. Trials that failed are no exception here: see `Ending.has_failures`.
+        nobody is. Trials that failed are no exception here: see `Ending.has_failures`. After
+        `max_failures` of them nothing more is started; by default, where the first trials of
+        several variants all fail of one cause; 0 goes on in any case: see `Ending.stopped`.
 
         Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM once every checkpoint is
         saved; `SweepInUse` where another driver is at this sweep; `StoreError`; `ClusterError`.
         """
         job = self._job(executor, address, tracking, only, seeds)
-        return _finished(run_sweep(job, view))
+        return _run(replace(job, max_failures=max_failures), view)
 
-    def resume(
+    def resume(  # noqa: PLR0913
+        self,
+        executor: str | Executor = "ray",
+        *,
+        address: str | None = None,
+        tracking: str | bool = True,
+        only: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+        max_failures: int | None = None,
+        view: RunView | None = None,
+    ) -> Ending:
+        """As `run`, and train again what failed."""
+        job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
+        return _run(replace(job, max_failures=max_failures), view)
+
+    def measure(
         self,
         executor: str | Executor = "ray",
         *,
@@ -138,10 +137,14 @@ class Sweep:
         only: Sequence[str] = (),
         seeds: Sequence[int] = (),
         view: RunView | None = None,
-    ) -> Ending:
-        """As `run`, and train again what failed."""
+    ) -> Measured:
+        """Measure finished networks as the spec's `measure` asks, without training.
+
+        Takes what the store lacks, and tries again what failed. Raises what `run` does, and
+        `UsageError` where the spec asks for no measure.
+        """
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
-        return _finished(run_sweep(job, view))
+        return _finished(measure_sweep(job, view))
 
     def status(self) -> SweepStatus:
         """How every trial stands at this moment, and which driver is at work."""
@@ -179,16 +182,19 @@ class Sweep:
         *,
         retry_failed: bool = False,
     ) -> Job:
-        chosen = executor_named(executor, address) if isinstance(executor, str) else executor
+        elsewhere = False
+        if isinstance(executor, str):
+            kind = EXECUTORS.get(executor)
+            executor, elsewhere = kind.create(address), kind.trains_elsewhere
         return Job(
             spec=self.spec,
             store=self.store,
-            executor=chosen,
+            executor=executor,
             tracking_uri=self._tracking_uri(tracking),
             retry_failed=retry_failed,
             only=only,
             seeds=seeds,
-            trains_elsewhere=executor == "ray",
+            trains_elsewhere=elsewhere,
         )
 
     def _tracking_uri(self, tracking: str | bool) -> str | None:
@@ -267,7 +273,15 @@ def _store_at(path: str | Path) -> Store:
     return Store(Path(path).expanduser().resolve())
 
 
-def _finished(ending: Ending) -> Ending:
+def _run(job: Job, view: RunView | None) -> Ending:
+    """Train, and then measure the networks that are finished. Raises `Interrupted`."""
+    ending = _finished(run_sweep(job, view))
+    if job.spec.schema.measure:
+        _finished(measure_sweep(job, view))
+    return ending
+
+
+def _finished(ending: AnyEnding) -> AnyEnding:
     """The ending of a run that nobody interrupted. Raises `Interrupted`."""
     if ending.interrupted:
         raise Interrupted("interrupted; every checkpoint is saved, and the same call goes on")

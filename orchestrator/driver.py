@@ -8,7 +8,7 @@ from functools import cache, partial
 
 from illama.config import DataConfig, UserData
 from illama.data.datasets import data_directory, dataset_digest
-from illama.weights.initial import identified, init_path
+from illama.weights.initial import init_path
 from orchestrator.analysis import history
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
 from orchestrator.errors import OrchestratorError, UsageError
@@ -18,6 +18,7 @@ from orchestrator.planning.adaptive import more_seeds
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
 from orchestrator.planning.differences import code_of
+from orchestrator.planning.first_weights import with_known_weights
 from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
 from orchestrator.planning.reasons import with_reasons
 from orchestrator.planning.representative import (
@@ -31,6 +32,7 @@ from orchestrator.planning.representative import (
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.planning.status import SweepStatus, status_of
 from orchestrator.pruning import Pruning
+from orchestrator.running.failures import FailureWatch
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -57,6 +59,9 @@ class Job:
     retry_failed: bool = False
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
+    max_failures: int | None = None
+    """Failures after which nothing more is started; 0 for however many. None stops where the first trials of several variants
+    all fail of one cause."""
     trains_elsewhere: bool = False
     """Whether no trial trains in this process."""
 
@@ -68,6 +73,8 @@ class Ending:
     plan: Plan
     """Made afresh at the end."""
     interrupted: bool
+    stopped: str | None = None
+    """Why trials were left although nobody interrupted: too many failures, or all of one cause."""
 
     @property
     def has_failures(self) -> bool:
@@ -121,7 +128,7 @@ def known_sweep(
         def searched(
             variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
         ) -> list[tuple[TrialSpec, TrialRecord]]:
-            known = _with_known_weights(variant, spec)
+            known = with_known_weights(variant, spec)
             trials = trials_with(spec, known, seeds, digest(known.config.images))
             trials = [fresh.as_recorded(trial) for trial in trials]
             trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
@@ -130,7 +137,7 @@ def known_sweep(
         suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
         spec = with_searches(spec, searched, suggestions)
     spec = replace(
-        spec, variants=tuple(_with_known_weights(variant, spec) for variant in spec.variants)
+        spec, variants=tuple(with_known_weights(variant, spec) for variant in spec.variants)
     )
     more: Mapping[str, Sequence[int]] = {}
     if spec.schema.adaptive:
@@ -138,22 +145,6 @@ def known_sweep(
         more = more_seeds(spec, digest, fresh.record, looks)
     trials = trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
     return spec, [fresh.as_recorded(trial) for trial in trials]
-
-
-def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
-    """Where it starts from a file: with the digest of it. Raises `UsageError` where neither file nor digest is there."""
-    if variant.repeated:
-        repeated = tuple(_with_known_weights(one, spec) for one in variant.repeated)
-        return replace(repeated[0], changes=variant.changes, repeated=repeated)
-    try:
-        return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
-    except OSError as error:
-        message = (
-            f"{spec.path}:{variant.line}: '{variant.label}' cannot start from its file: {error}"
-        )
-        raise UsageError(
-            f"{message}; only to plan and report, train.init.sha256 is enough"
-        ) from error
 
 
 def plan_sweep(
@@ -292,6 +283,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     known = known_sweep(spec, store, job.only, job.seeds)
     store.prepare(spec.name)
     interrupted = threading.Event()
+    stopped = None
     with ExitStack() as stack:
         # takes seconds where another host was at it
         with view.waiting("making sure that nobody else is at this sweep"):
@@ -309,14 +301,17 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
                 view.training(plan, store, lease.session, retry_failed=job.retry_failed)
             )
             growth = _Growth(job, view, mirror)
-            queue = _queue_of(
-                job, todo, lease.session, growth, [mirror, view] if mirror else [view]
-            )
+            observers: list[Observer] = [mirror, view] if mirror else [view]
+            queue = _queue_of(job, todo, lease.session, growth, observers)
+            failures = FailureWatch(queue, job.max_failures)
+            observers.append(failures)
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
-    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set())
+            stopped = failures.reason
+    ending = plan_sweep(spec, store, job.only, job.seeds)
+    return Ending(ending, interrupted.is_set(), stopped)
 
 
 def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:

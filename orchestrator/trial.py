@@ -174,6 +174,8 @@ class TrialSpec:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     pruning: Pruning | None = None
     """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
+    moment: float | None = None
+    """Seconds after which a smoke test asks it to stop; no part of what it is."""
     metric: str = ""
     """Metric that the sweep compares: a user training that ends without it is no result. No part of what it is, either."""
     earlier: Self | None = field(default=None, compare=False, repr=False)
@@ -254,6 +256,7 @@ class TrialSpec:
             "runtime": self.runtime.model_dump(mode="json"),
             "pruning": self.pruning and self.pruning.to_json(),
             "metric": self.metric,
+            **({"moment": self.moment} if self.moment is not None else {}),
         }
 
     @classmethod
@@ -271,6 +274,7 @@ class TrialSpec:
             runtime=RuntimeConfig.model_validate(value["runtime"]),
             pruning=Pruning.from_json(value["pruning"]) if value.get("pruning") else None,
             metric=value.get("metric", ""),
+            moment=value.get("moment"),
         )
 
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from orchestrator.store.store import Store
     from orchestrator.trial import TrialSpec
 
-# the same examples in every run; `make fuzz` draws others
-settings.register_profile("fixed", derandomize=True, database=None)
-settings.register_profile("fuzz", deadline=None)
+# the same examples in every run; `make fuzz` draws others, and more of them
+settings.register_profile("fixed", derandomize=True, database=None, max_examples=40)
+settings.register_profile("fuzz", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 # a test run in the background, or under nohup, is told to ignore these, and would hand that on to the commands that it starts

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
-NOUNS = "errors text trial fingerprint metrics pruning"
+NOUNS = "errors plugins text trial fingerprint metrics pruning"
 MAY_IMPORT = {
     "stats": NOUNS,
     "spec": f"{NOUNS} stats",
@@ -29,8 +29,12 @@ MAY_IMPORT = {
     "tracking": f"{NOUNS} spec store analysis planning report running",
     "exports": f"{NOUNS} spec store tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
-    "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver",
-    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver api",
+    "measuring": f"{NOUNS} spec store planning running executors driver",
+    "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
+    "measuring",
+    "smoke": f"{NOUNS} spec store planning running executors driver",
+    "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
+    "measuring api smoke",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
@@ -45,7 +49,7 @@ ONLY_IMPORTED_BY = {
     },
     "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
-    "matplotlib": {"orchestrator.report.picture"},
+    "matplotlib": {"orchestrator.report.picture", "illama.measures.pictures"},
 }
 
 SETTINGS = {
@@ -53,8 +57,10 @@ SETTINGS = {
     "illama.config.earlier",
     "illama.config.functions",
     "illama.config.imports",
+    "illama.config.settings",
     "illama.cost",
     "illama.data.datasets",
+    "illama.measures",
     "illama.sealed",
     "illama.weights.initial",
 }
@@ -170,6 +176,7 @@ def test_illama_knows_nothing_of_orchestration() -> None:
 def test_only_the_worker_and_the_export_of_networks_know_torch() -> None:
     for name in modules():
         if name.startswith("orchestrator") and name not in (
+            "orchestrator.running.measuring",
             "orchestrator.running.worker",
             "orchestrator.tracking.models",
         ):

@@ -27,16 +27,33 @@ from illama.config.imports import (
     identity_of,
     offered,
 )
+from illama.config.script_arguments import (
+    fields_of,
+    is_dict_config,
+    namespace_of,
+    namespace_parameter,
+    open_section,
+    parser_beside,
+    to_container,
+    to_dict_config,
+)
+from illama.config.sections import as_section
 from illama.config.settings import Settings, is_finite
 
 if TYPE_CHECKING:
     from illama.dataset import Dataset
 
-_ENTRY_POINTS = {"model": "illama.models", "data": "illama.datasets", "train": "illama.trainings"}
+_ENTRY_POINTS = {
+    "model": "illama.models",
+    "data": "illama.datasets",
+    "train": "illama.trainings",
+    "measure": "illama.measures",
+}
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
     "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+    "measure": ("network", "data", "device", "seed"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""
 _SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
@@ -72,6 +89,9 @@ class UserModel(_Named):
     undecayed: tuple[str, ...] = ()
     """Parameters that weight decay left alone by their name alone from numerics version 4 on
     (`illama.config.networks.kept_from_decay`)."""
+
+    offers: tuple[str, ...] = ()
+    """Methods that it has, of those that a measure may need."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -113,8 +133,17 @@ class TrainingFunction(_Named):
     @property
     def length(self) -> int | None:
         """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
-        known = (self.options.get(name) for name in ("iterations", "epochs"))
-        return next((length for length in known if type(length) is int and length > 0), None)
+        return _length_in(self.options)
+
+
+def _length_in(options: Mapping[str, Any]) -> int | None:
+    """Iterations or epochs that options say, else those that the first section of them says."""
+    for name in ("iterations", "epochs"):
+        length = options.get(name)
+        if type(length) is int and length > 0:
+            return length
+    sections = (_length_in(value) for value in options.values() if isinstance(value, Mapping))
+    return next((length for length in sections if length is not None), None)
 
 
 def function_behind(
@@ -139,8 +168,14 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
     with blaming(f"the signature of {target}"):
         parameters = inspect.signature(function, eval_str=True).parameters.values()
     fields: dict[str, Any] = {"name_": (str, Field(alias="name"))}
+    namespace = namespace_parameter(function) if group == "train" else None
+    parser = parser_beside(function) if namespace else None
     for index, parameter in enumerate(parameters):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if parameter.name == namespace:
+            arguments = fields_of(parser) if parser else ()
+            fields |= {f"argument_{i}": field for i, (_, field) in enumerate(arguments)}
             continue
         is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in (
             "name",
@@ -156,6 +191,7 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
                 f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
             )
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    open_ended = open_ended or (namespace is not None and parser is None)
 
     class Options(Settings):
         model_config = ConfigDict(
@@ -171,6 +207,9 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
 def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
     """Type and default; none where it cannot stand in a spec."""
     default, kind = parameter.default, parameter.annotation
+    if is_dict_config(kind):
+        default = default if default is parameter.empty else to_container(default)
+        kind = open_section(default)
     if kind is parameter.empty:
         kind = type(default) if isinstance(default, bool | int | float | str) else Any
     if default is None:
@@ -181,6 +220,7 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
             adapter.dump_python(default, mode="json", warnings=False)
     except (PydanticUserError, PydanticSerializationError):
         return None
+    kind = as_section(kind, default)
     return kind, Field(default=... if default is parameter.empty else default, alias=parameter.name)
 
 
@@ -215,7 +255,22 @@ def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[
         for name, field in fields.items()
         if field.alias != "name"
     }
-    return values | (checked.model_extra or {})
+    values |= checked.model_extra or {}
+    return _as_taken(function_of(function), values) if group == "train" else values
+
+
+def _as_taken(function: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those that the function takes in one object put into that: `args`, a `DictConfig`."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    for name, parameter in parameters.items():
+        if name in values and is_dict_config(parameter.annotation):
+            values[name] = to_dict_config(values[name])
+    namespace = namespace_parameter(function)
+    if namespace is None:
+        return values
+    own = {name: value for name, value in values.items() if name in parameters}
+    others = {name: value for name, value in values.items() if name not in parameters}
+    return {**own, namespace: namespace_of(parser_beside(function), others)}
 
 
 def described_data(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NO_DECAY = frozenset({"pos_embed", "cls_token"})
 """Names of parameters that weight decay leaves alone, anywhere in a network (paper, Table 12)."""
+OFFERED = ("attention_maps", "forward_features", "forward_intermediates")
+"""Methods beside `forward` that a measure may need."""
 _BATCH = 2
 """Images that a network is tried with: one alone would be too few for a batch normalisation."""
 
@@ -91,6 +93,7 @@ def _tried(
         "macs": getattr(network, "macs_per_image", counter.get_total_flops() // (2 * _BATCH)),
         "masked": hasattr(network, "set_soft_mask_rate"),
         "undecayed": _undecayed(network),
+        "offers": tuple(name for name in OFFERED if callable(getattr(network, name, None))),
     }
 
 

@@ -1,11 +1,13 @@
 """What all groups of settings have in common, and how their mistakes are told. Knows no torch."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 
@@ -28,6 +30,39 @@ class Settings(BaseModel):
     def written(self, name: str) -> Any:
         """Setting that a spec writes as `name`; None where there is none."""
         return getattr(self, name, None)
+
+
+@dataclass(frozen=True)
+class SectionOf:
+    """Mark of a field whose value a spec writes as a section of these settings."""
+
+    schema: type[Settings]
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Settings that may stand in a field that is a section; None for any other field."""
+    marks = [mark for mark in field.metadata if isinstance(mark, SectionOf)]
+    if marks:
+        return marks[0].schema
+    kinds = (field.annotation, *get_args(field.annotation))
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return models[0] if models else None
+
+
+def is_open(field: FieldInfo) -> bool:
+    """Whether a field takes a mapping of any keys."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return Any in kinds or any(
+        getattr(kind, "__origin__", kind) in (dict, Mapping) for kind in kinds
+    )
+
+
+def field_named(model: type[BaseModel], key: str) -> FieldInfo | None:
+    """The field that a spec writes as `key`; None where there is none."""
+    for name, field in model.model_fields.items():
+        if key == (field.alias or name):
+            return field
+    return None
 
 
 def explain(error: ValidationError) -> str:
@@ -76,16 +111,12 @@ def _owner_of(key: str, sections: Iterable[str]) -> str | None:
     return next((section for section in owners if section not in sections), None)
 
 
-def _group(title: str, sections: Iterable[str]) -> type[Settings]:
+def _group(title: str, sections: Iterable[str]) -> type[BaseModel]:
     """The group of settings that `sections` lead to from the one called `title`."""
-    group: type[Settings] = next(known for known in _kinds_of(Settings) if known.__name__ == title)
+    group: type[BaseModel] = next(known for known in _kinds_of(Settings) if known.__name__ == title)
     for section in sections:
-        annotation = group.model_fields[section].annotation
-        group = next(
-            kind
-            for kind in (annotation, *get_args(annotation))
-            if isinstance(kind, type) and issubclass(kind, Settings)
-        )
+        field = field_named(group, str(section))
+        group = (section_of(field) if field else None) or group
     return group
 
 

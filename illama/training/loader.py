@@ -46,7 +46,7 @@ class Loader(Protocol):
         """The training batches of `epoch` from number `first` on; images left over at the end of an epoch are dropped."""
 
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images of a part, in order."""
+        """All images of a part, in order and without augmentation; those of `train`, too."""
 
 
 def make_loader(
@@ -112,7 +112,8 @@ class MemoryLoader:
 
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
-        images, labels = self._held_out[part]
+        known = self._held_out | {"train": (self.images, self.labels)}
+        images, labels = known[part]
         size = _measured_at_once(self.runtime, self.device)
         for start in range(0, len(labels), size):
             rows = slice(start, start + size)
@@ -150,7 +151,7 @@ class FolderLoader:
 
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
-        listing = self._held_out[part]
+        listing = self.train if part == "train" else self._held_out[part]
         views = _Views(listing, self.config.model.img_size, None, 0, 0)
         indices = np.arange(len(listing))
         size = min(FOLDER_CHUNK, _measured_at_once(self.runtime, self.device))

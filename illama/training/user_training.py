@@ -13,6 +13,7 @@ import math
 import operator
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
@@ -25,6 +26,7 @@ from illama.checkpoint import OtherSettings
 from illama.config import RuntimeConfig, UserTraining, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
+from illama.config.script_arguments import fill
 from illama.randomness import derive, reseed
 from illama.sealed import is_whole, read_regular, seal
 from illama.training.device import forget_peak_memory, peak_memory_bytes, pick_device, process_state
@@ -82,6 +84,9 @@ def train_by_function(
         }
         assert given.keys() == set(GIVEN["train"])
         arguments = arguments_of("train", config.train.function, config.train.options)
+        for value in arguments.values():
+            if isinstance(value, Namespace):
+                fill(value, given)
         arguments |= {name: value for name, value in given.items() if name in parameters}
         reseed(seed := derive(config.seed, "train"))
         torch.manual_seed(seed)  # those of the GPUs

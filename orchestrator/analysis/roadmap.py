@@ -6,16 +6,18 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
+from illama.measures import Request, labelled
 from orchestrator.analysis.comparisons import effect_against
 from orchestrator.analysis.drift import drift_in_results
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.family import Family, Rules, with_family
 from orchestrator.analysis.images import ci95_with_images, image_chances, images_to_json
+from orchestrator.analysis.measures import MeasureTable, measure_tables, steps_to_json
 from orchestrator.analysis.regimes import RegimeDifference, differences_between_regimes
 from orchestrator.analysis.rows import StepRow, make_row, row_to_json
 from orchestrator.analysis.sections import Section, section_to_json, sections_of
 from orchestrator.errors import UsageError, did_you_mean_one_of
-from orchestrator.metrics import METRICS, Mode, reported_name
+from orchestrator.metrics import AVERAGED, METRICS, Mode, reported_name
 from orchestrator.spec.designs import SkippedCell, has_road
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search, searches_to_json
@@ -79,6 +81,8 @@ class Roadmap:
     """What the sweep is for, as its spec says."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     """Of the spec."""
+    measures: Mapping[str, Request] = field(default_factory=dict)
+    """Measures of finished networks that the spec asks for, by their labels."""
     spec_text: str = ""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +94,12 @@ class Roadmap:
         found = [row.delta_previous for row in self.rows if row.delta_previous and row.is_healthy]
         values = [delta.detectable.value for delta in found if delta.detectable]
         return median(values) if values else None
+
+    @cached_property
+    def measured(self) -> Sequence[MeasureTable]:
+        """What measures found; read from the trials' files when it is looked at."""
+        use_ema = self.chosen_by.startswith(AVERAGED)
+        return measure_tables(self.rows, self.measures, use_ema, self.looks)
 
     def to_json(self) -> dict[str, Any]:
         """The form of `report --format json`."""
@@ -128,7 +138,8 @@ class Roadmap:
         chance = self.image_chances.get(label)
         wider = ci95_with_images(row.delta_previous, chance, len(self.looks))
         delta = images_to_json(described["delta_previous"], wider, chance)
-        return described | {"delta_previous": delta, "search": searches.get(label)}
+        more = {"search": searches.get(label), "measures": steps_to_json(self.measured, label)}
+        return described | {"delta_previous": delta} | more
 
     @cached_property
     def image_chances(self) -> Mapping[str, ImageChance]:
@@ -189,6 +200,7 @@ def build_roadmap(
         regimes=differences_between_regimes(road, looks),
         test=metric.test,
         matters=metric.matters,
+        measures=labelled(spec.schema.measure),
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
         description=spec.schema.description,

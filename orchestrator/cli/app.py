@@ -16,8 +16,9 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import adopt, training, views
+from orchestrator.cli import adopt, measuring, training, trials, views
 from orchestrator.cli.options import (
+    JsonOption,
     MetricOption,
     ModeOption,
     OnlyOption,
@@ -61,9 +62,6 @@ class CompareFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     MD = "md"
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
 
 
 def _say_version(wanted: bool) -> None:
@@ -199,6 +197,10 @@ def compare(
 
 
 app.command()(adopt.adopt)
+app.command()(trials.logs)
+app.command()(trials.show)
+app.command()(trials.debug)
+app.command()(measuring.measure)
 app.command()(views.sync)
 app.command()(views.register)
 app.command()(views.export)

@@ -65,6 +65,9 @@ SeedsOption = Annotated[
 ]
 
 
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
+
+
 class _Output(Console):
     """A console for text of anybody: no control character of it reaches the terminal, and `:100:` stays what it is.
 

@@ -12,9 +12,8 @@ def kept_terminal(*consoles: Console) -> Iterator[None]:
     """Let each console write to a copy of the descriptor that it writes to now."""
     with ExitStack() as stack:
         for console in consoles:
-            before = console.file
             copy = os.fdopen(
-                os.dup(before.fileno()), "w", encoding=before.encoding, errors=before.errors
+                os.dup(console.file.fileno()), "w", encoding=console.encoding, errors="replace"
             )
             stack.enter_context(copy)
             stack.callback(setattr, console, "file", None)  # whatever `sys` has then

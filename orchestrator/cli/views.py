@@ -2,7 +2,6 @@
 
 import shlex
 import webbrowser
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +19,6 @@ from orchestrator.cli.options import (
     out,
 )
 from orchestrator.errors import UsageError, counted
-
-
-class ExportFormat(StrEnum):
-    """Of curves for other tools."""
-
-    TENSORBOARD = "tensorboard"
-    WANDB = "wandb"
 
 
 def sync(
@@ -75,7 +67,14 @@ def register(
 
 def export(
     spec: ReferenceArgument,
-    form: Annotated[ExportFormat, typer.Option("--format", help="Whose files.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Whose files: `tensorboard`, `wandb`, or those of a format that a package brings.",
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", help="A folder; what is there already is brought up to date."),
@@ -84,23 +83,18 @@ def export(
 ) -> None:
     """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
     from orchestrator.driver import trials_in
-    from orchestrator.exports import curves_of, write_tensorboard, write_wandb
+    from orchestrator.exports import EXPORTERS, curves_of
 
+    exporter = EXPORTERS.get(form)
     loaded, where = load_sweep(spec, store), open_store(store)
     curves = curves_of(loaded, trials_in(loaded, store=where), where.record)
-    to_tensorboard = form is ExportFormat.TENSORBOARD
     try:
-        count = (write_tensorboard if to_tensorboard else write_wandb)(curves, output)
+        count = exporter.write(curves, output)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
     folder = shlex.quote(str(output))
-    show = (
-        f"tensorboard --logdir {folder}"
-        if to_tensorboard
-        else f"wandb sync {folder}/wandb/offline-run-*"
-    )
-    what = "look at them" if to_tensorboard else "upload them"
-    err.print(escape(f"wrote {counted(count, 'trial')}; {what}: {show}"), soft_wrap=True)
+    then = exporter.then.format(folder=folder)
+    err.print(escape(f"wrote {counted(count, 'trial')}; {then}"), soft_wrap=True)
 
 
 def ui(

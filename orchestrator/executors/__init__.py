@@ -6,9 +6,9 @@ What an executor has to do is written down in `base`.
 import os
 from pathlib import Path
 
-from orchestrator.executors.base import Executor, ExecutorKind, executor_kind, executor_names
+from orchestrator.executors.base import EXECUTORS, Executor, ExecutorKind
 
-__all__ = ["Executor", "ExecutorKind", "executor_kind", "executor_names", "has_token"]
+__all__ = ["EXECUTORS", "Executor", "ExecutorKind", "has_token"]
 
 # Ray reads these when it is imported. Tune's own logs, its chdir and its handler of Ctrl-C would all come on top of ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

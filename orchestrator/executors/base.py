@@ -1,23 +1,15 @@
 """Executors: what one has to do, and those that are known by name.
 
-To add one, write a file with an `ExecutorKind` and one line in `BUILT_IN`. Another package offers its own in the entry points
-group `orchestrator.executors`, as plugins of submitit do:
-
-    [project.entry-points."orchestrator.executors"]
-    slurm = "my_package.slurm:SLURM"
+To add one, write a file with an `ExecutorKind` and one line in `EXECUTORS`; another package names its own in the entry points
+group `orchestrator.executors` (see `orchestrator.plugins`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Protocol
 
-from orchestrator.errors import UsageError, did_you_mean_one_of
+from orchestrator.plugins import Registry
 from orchestrator.running.queue import TrialQueue
-
-GROUP = "orchestrator.executors"
-"""Entry points group of executors that other packages bring."""
 
 
 class Executor(Protocol):
@@ -49,39 +41,13 @@ class ExecutorKind:
     """Whether no trial trains in the driver's own process."""
 
 
-BUILT_IN: Mapping[str, str] = {
-    "ray": "orchestrator.executors.ray.tune:RAY",
-    "local": "orchestrator.executors.local:LOCAL",
-}
-"""`module:object` by name, spelled as an entry point; imported when it is asked for."""
-
-
-def executor_names() -> list[str]:
-    """Names that `--executor` takes: ours, and those of installed packages."""
-    return [*BUILT_IN, *(point.name for point in entry_points(group=GROUP))]
-
-
-def executor_kind(name: str) -> ExecutorKind:
-    """The executor of that name. Raises `UsageError` where there is none, or where it cannot be imported."""
-    place = BUILT_IN.get(name)
-    if place is None:
-        found = {point.name: point.value for point in entry_points(group=GROUP)}
-        place = found.get(name)
-    if place is None:
-        raise UsageError(
-            f"there is no executor '{name}'{did_you_mean_one_of(name, executor_names())}"
-        )
-    module, _, attribute = place.partition(":")
-    try:
-        kind = getattr(import_module(module), attribute, None)
-    except ImportError as error:
-        hint = "install what it needs, or add --executor local"
-        raise UsageError(f"executor {name} cannot be imported ({error}); {hint}") from error
-    if not isinstance(kind, ExecutorKind):
-        raise UsageError(f"executor {name}: {place} is no ExecutorKind")
-    return kind
-
-
-def executor_named(name: str, address: str | None = None) -> Executor:
-    """An executor by its name, for the cluster at `address`. Raises `UsageError`."""
-    return executor_kind(name).create(address)
+EXECUTORS = Registry(
+    "executor",
+    ExecutorKind,
+    {
+        "ray": "orchestrator.executors.ray.tune:RAY",
+        "local": "orchestrator.executors.local:LOCAL",
+    },
+    group="orchestrator.executors",
+)
+"""Names that `--executor` takes."""

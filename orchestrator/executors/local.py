@@ -30,7 +30,7 @@ def run_locally(queue: TrialQueue) -> None:
         trial = queue.next()
         if trial is None:  # others may be trained by another sweep of the store just now
             continue
-        path = queue.store.directory(trial).path
+        path = queue.work_path(trial)
         run = _run_apart if _has_limit(trial.resources) else _run
         queue.ended(trial, run(path, queue.session))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.exports.base import Exporter
 from orchestrator.exports.curves import Curve
 
 _FILE = "events.out.tfevents.0.orchestrator"
@@ -37,6 +38,9 @@ def write_tensorboard(curves: Iterable[Curve], output: Path) -> int:
         partial.replace(folder / _FILE)
         count += 1
     return count
+
+
+TENSORBOARD = Exporter(write_tensorboard, "look at them: tensorboard --logdir {folder}")
 
 
 def _events(curve: Curve) -> Iterator[Any]:

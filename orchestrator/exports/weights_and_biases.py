@@ -11,6 +11,7 @@ from shutil import rmtree
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.exports.base import Exporter
 from orchestrator.exports.curves import Curve
 from orchestrator.store.mlflow_runs import run_key
 
@@ -46,6 +47,9 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
     for folder, digest in written.items():
         (folder / _DIGEST).write_text(digest)
     return count
+
+
+WANDB = Exporter(write_wandb, "upload them: wandb sync {folder}/wandb/offline-run-*")
 
 
 def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> Path:

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from orchestrator.planning.causes import CauseGroup, grouped_causes
 from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
+from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.store import Store
+from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 
@@ -20,6 +24,8 @@ class SweepStatus:
     holder: LeaseHolder | None
     """The driver at work; none where there is none that is alive."""
     run_ids: Mapping[str, str]
+    silent: Mapping[str, float] = field(default_factory=dict)
+    """Seconds without a sign of life, of running trials by name, where that is long for them."""
 
     @property
     def outcomes(self) -> Mapping[str, int]:
@@ -28,6 +34,12 @@ class SweepStatus:
             str(r.outcome if r.state in (State.DONE, State.FAILED) else r.state)
             for _, r in self.trials
         )
+
+    @property
+    def causes(self) -> list[CauseGroup]:
+        """Why trials have failed, each cause once."""
+        failed = [(trial, r) for trial, r in self.trials if r.state is State.FAILED]
+        return grouped_causes({trial.name: record.cause or "" for trial, record in failed})
 
     @property
     def seconds_left(self) -> float | None:
@@ -49,6 +61,9 @@ class SweepStatus:
             "sweep": self.sweep,
             "outcomes": dict(self.outcomes),
             "trials": [self._trial_to_json(trial, record) for trial, record in self.trials],
+            "causes": [
+                {"cause": group.cause, "trials": list(group.trials)} for group in self.causes
+            ],
             "driver": {"host": self.holder.host, "pid": self.holder.pid} if self.holder else None,
             "train_seconds_left": self.seconds_left,
         }
@@ -61,6 +76,7 @@ class SweepStatus:
             "attempts": record.attempts,
             "cause": record.cause,
             "iteration": record.iteration,
+            "silent_seconds": self.silent.get(trial.name),
             "hosts": list(record.hosts),
             "mlflow_run_id": self.run_ids.get(run_key(trial)),
         }
@@ -71,4 +87,11 @@ def status_of(sweep: str, trials: Sequence[TrialSpec], store: Store) -> SweepSta
     holder = live_holder(store.sweep_path(sweep))
     session = holder.session if holder else None
     records = [(trial, store.record(trial, session)) for trial in trials]
-    return SweepStatus(sweep, records, holder, mlflow_run_ids(store, sweep))
+    running = [(trial, record) for trial, record in records if record.state is State.RUNNING]
+    silent = {}
+    for trial, record in running:
+        directory = TrialDirectory(Path(record.path))
+        seconds = silent_seconds(directory)
+        if is_unusual(directory, seconds):
+            silent[trial.name] = seconds
+    return SweepStatus(sweep, records, holder, mlflow_run_ids(store, sweep), silent)

@@ -5,6 +5,14 @@ from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.formats import Layout
+from orchestrator.report.measures import (
+    HEADING,
+    NOTE,
+    legend,
+    measure_cells,
+    measure_columns,
+    remarks,
+)
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
@@ -36,7 +44,7 @@ _LATEX |= {
     "<": r"$<$",
 }
 _LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
-_LATEX |= {"†": r"$^\dagger$"}
+_LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
 def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
@@ -67,6 +75,7 @@ def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
             *pipe_table(regime_columns(roadmap), between),
             "",
         ]
+    parts += _measures_markdown(roadmap)
     if roadmap.warnings:
         parts += ["## Warnings", ""]
     for warning in roadmap.warnings:
@@ -98,10 +107,37 @@ def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
         parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
         between = [regime_cells(difference) for difference in roadmap.regimes]
         parts += _tabular(regime_columns(roadmap), between)
+    parts += _measures_latex(roadmap)
     small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
     parts += ["", r"\begin{flushleft}\footnotesize"]
     parts += [f"{_latex_text(' '.join(note.split()))}\\par" for note in small_print]
     return "\n".join([*parts, r"\end{flushleft}", ""])
+
+
+def _measures_markdown(roadmap: Roadmap) -> list[str]:
+    parts = [f"## {HEADING}", "", NOTE, ""] if roadmap.measured else []
+    for table in roadmap.measured:
+        parts += [f"### {markdown_text(table.label)}", ""]
+        if table.quantities:
+            parts += pipe_table(measure_columns(table), measure_cells(roadmap, table))
+        parts += [
+            "",
+            *(
+                f"{markdown_text(text)}\n"
+                for text in filter(None, [legend(table), *remarks(table)])
+            ),
+        ]
+    return parts
+
+
+def _measures_latex(roadmap: Roadmap) -> list[str]:
+    parts = ["", f"% {HEADING}. {NOTE}"] if roadmap.measured else []
+    for table in roadmap.measured:
+        parts += ["", f"% {' '.join(table.label.split())}"]
+        parts += [f"% {' '.join(remark.split())}" for remark in remarks(table)]
+        if table.quantities:
+            parts += _tabular(measure_columns(table), measure_cells(roadmap, table))
+    return parts
 
 
 def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:

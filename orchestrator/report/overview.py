@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.errors import counted
+from orchestrator.planning.causes import names_text
 from orchestrator.planning.estimates import Estimate
 from orchestrator.planning.plan import Action, Plan, PlannedTrial
 from orchestrator.planning.status import SweepStatus
@@ -98,11 +99,17 @@ def status_view(status: SweepStatus) -> RenderableType:
         lines.append(
             Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
         )
-    lines += [
-        _trial_text(trial, record)
-        for trial, record in status.trials
-        if record.state in _WORTH_A_LINE
-    ]
+    alike = {group.trials[0]: group.trials[1:] for group in status.causes}
+    for trial, record in status.trials:
+        if record.state is State.FAILED and trial.name not in alike:
+            continue  # named beside the first that failed of the same cause
+        if record.state in _WORTH_A_LINE:
+            lines.append(_trial_text(trial, record))
+        if others := alike.get(trial.name):
+            lines.append(Text(f"    and of the same cause: {names_text(others)}", style="red"))
+        if seconds := status.silent.get(trial.name):
+            silence = f"    no sign of life for {duration_text(seconds)}"
+            lines.append(Text(silence, style="bold yellow"))
     if status.seconds_left:
         lines.append(
             Text(f"about {status.seconds_left:.0f} s of training left, over all slots together")
@@ -117,11 +124,20 @@ def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
     on = f" on {', '.join(record.hosts)}" if record.hosts else ""
     text = f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, {trial.reached_text(record.epoch)}"
     frames = [line.strip() for line in record.traceback.splitlines() if line.startswith('  File "')]
-    raised = f"\n    {frames[-1]}\n    traceback in {record.path}/attempts.jsonl" if frames else ""
+    where = f"\n    traceback: orchestrator show {trial.sweep}/{trial.name}"
+    raised = f"\n    {frames[-1]}{where}" if frames else ""
     return Text(
         text + (f": {record.cause}" if record.cause else "") + raised,
         style=_WORTH_A_LINE[record.state],
     )
+
+
+def duration_text(seconds: float) -> str:
+    """`40 seconds`, `12 minutes`, `3 hours`: the largest unit that there are two of."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return counted(int(seconds // size), unit)
+    return counted(int(seconds), "second")
 
 
 def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:

@@ -10,6 +10,7 @@ from orchestrator.report.bars import roadmap_figure
 from orchestrator.report.curves import learning_curves
 from orchestrator.report.forest import forest, lines_of_road, lines_of_section, place_strips
 from orchestrator.report.formats import Layout
+from orchestrator.report.measure_page import measures_html
 from orchestrator.report.notes import caveats, family_text, notes
 from orchestrator.report.reproduction import origins_of
 from orchestrator.report.style import STYLE
@@ -43,6 +44,7 @@ def to_html(roadmap: Roadmap, _layout: Layout) -> str:
             f'<h2>{REGIMES}</h2><p class="lead">{REGIMES_NOTE}</p>',
             _html_table(regime_columns(roadmap), lines),
         ]
+    parts += measures_html(roadmap, _html_table)
     if tried := search_figures(roadmap):
         parts += ["<h2>What was searched</h2>", tried]
     parts += [

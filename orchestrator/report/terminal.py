@@ -8,9 +8,11 @@ from rich.text import Text
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
+from orchestrator.planning.causes import grouped_causes
 from orchestrator.report import WIDTH
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.formats import Layout
+from orchestrator.report.measures import NOTE, measure_cells, measure_columns, remarks
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import (
     HEADINGS,
@@ -35,13 +37,14 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
     """The road, the other designs, the causes of what went wrong, and how to read it."""
     lines, styles = [cells(roadmap, row) for row in roadmap.rows], list(map(_style, roadmap.rows))
     table = FittedTable(f"Roadmap of {roadmap.sweep}", columns(roadmap), lines, styles)
-    causes = [Text(f"{trial}: {cause}", style="red") for trial, cause in roadmap.causes.items()]
+    causes = [Text(str(group), style="red") for group in grouped_causes(roadmap.causes)]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]
     if roadmap.regimes:
         lines = [regime_cells(difference) for difference in roadmap.regimes]
         sections += [FittedTable(REGIMES, regime_columns(roadmap), lines)]
         sections += [Text(REGIMES_NOTE, style="dim"), Text("")]
+    sections += _measures(roadmap)
     return Group(
         table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
     )
@@ -54,6 +57,17 @@ def _section(section: Section) -> list[RenderableType]:
     )
     left_out = [Text(f"left out: {reason}", style="yellow") for reason in section.left_out]
     return [table, Text(section.explanation, style="dim"), *left_out, Text("")]
+
+
+def _measures(roadmap: Roadmap) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for measured in roadmap.measured:
+        title = f"Measure {measured.label}"
+        if measured.quantities:
+            lines = measure_cells(roadmap, measured)
+            parts.append(FittedTable(title, measure_columns(measured), lines))
+        parts += [Text(f"{title}: {remark}", style="yellow") for remark in remarks(measured)]
+    return [*parts, Text(NOTE, style="dim"), Text("")] if parts else []
 
 
 def _style(row: StepRow) -> str:

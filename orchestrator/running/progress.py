@@ -21,6 +21,7 @@ from rich.text import Text
 
 from orchestrator.errors import StoreError
 from orchestrator.metrics import decimals_of
+from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.store.store import Store
 from orchestrator.text import shortened
@@ -69,7 +70,8 @@ class ProgressView:
     ) -> None:
         self._console = console
         self._redraws = console.is_terminal and not console.is_dumb_terminal
-        self._causes: set[str] = set()
+        self._causes: dict[str, str] = {}
+        """First trial that failed of each."""
         self._store = store
         self._session = session
         self._metric = metric
@@ -139,7 +141,7 @@ class ProgressView:
                 self._epochs_left -= (
                     trial.config.total
                 )  # whatever a failure left untrained is not left to do
-            cause = self._new_cause(trial) if outcome is Outcome.FAILED else ""
+            cause = self._cause_text(trial) if outcome.is_failure and not smaller else ""
             if self._redraws and cause:
                 self._console.print(Text(f"{trial.name} failed: {cause}", style="red"))
             if not self._redraws:
@@ -231,14 +233,15 @@ class ProgressView:
         text.append(f": {cause}" if cause else "")
         self._console.print(text, soft_wrap=True)
 
-    def _new_cause(self, trial: TrialSpec) -> str:
-        """Why a trial failed, each cause once: with the first one, whoever looks may stop the rest of the hours."""
+    def _cause_text(self, trial: TrialSpec) -> str:
+        """Why a trial failed, each cause once: whoever looks may stop the rest of the hours."""
         cause = ""
         with suppress(OSError, StoreError):
             cause = shortened(self._store.record(trial).cause or "", _LONGEST_CAUSE)
-        is_new = cause not in self._causes
-        self._causes.add(cause)
-        return cause if is_new else ""
+        if not cause:
+            return ""
+        first = self._causes.setdefault(cause_key(cause), trial.name)
+        return cause if first == trial.name else f"as {first}"
 
     def _look_at_all(self) -> None:
         for attempt in self._attempts.values():

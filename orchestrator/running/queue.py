@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.errors import NewerFile, SweepInUse
@@ -71,6 +72,8 @@ class TrialQueue:
         self._stopping = threading.Event()
         self._claims = Claims(store.root, session)
         self._is_new = True
+        self.order: Callable[[TrialSpec], int] | None = None
+        """What comes before the order of the road: lower first."""
         self.running: dict[str, TrialSpec] = {}
         """By fingerprint."""
 
@@ -84,6 +87,14 @@ class TrialQueue:
     def waiting(self) -> Sequence[TrialSpec]:
         """Not handed out yet, next first."""
         return tuple(self._waiting)
+
+    def work_path(self, trial: TrialSpec) -> Path:
+        """What a worker is given of it: the folder of its files."""
+        return self.store.directory(trial).path
+
+    def memory_path(self, trial: TrialSpec) -> Path:
+        """Where a note is left when it takes too much memory."""
+        return self.store.directory(trial).memory_path
 
     def stop(self) -> None:
         """Hand out no more."""
@@ -103,7 +114,9 @@ class TrialQueue:
         if self._stopping.is_set() or len(self.running) == self._max_concurrent:
             return None
         self._refill()
-        for trial in [trial for trial in self._waiting if fits(trial.resources)]:
+        for trial in sorted(self._waiting, key=self.order) if self.order else tuple(self._waiting):
+            if not fits(trial.resources):
+                continue
             try:
                 if self._is_ready(trial):
                     return self._handed_out(trial)

@@ -7,9 +7,9 @@ import errno
 import os
 import platform
 import socket
+import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,11 @@ from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.capture import captured
 from orchestrator.running.limits import limits
+from orchestrator.running.measuring import run_measurement
 from orchestrator.running.signals import StopAtOnce
+from orchestrator.running.traces import readable_traceback
 from orchestrator.running.usage import UsageMeter
+from orchestrator.store import measurements
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
@@ -53,7 +56,10 @@ leave = threading.Event()
 class Watch:
     """Tells a training when to stop, for whatever reason outside of it."""
 
-    def __init__(self, fence: Fence, pruning: Pruning | None = None) -> None:
+    def __init__(
+        self, fence: Fence, pruning: Pruning | None = None, moment: float | None = None
+    ) -> None:
+        """`moment` is the number of seconds from now after which to stop in any case."""
         self._fence = fence
         self._directory = fence.directory
         self._pruning = pruning
@@ -61,6 +67,9 @@ class Watch:
         self._next_look = 0.0
         self._renewed: float | None = None
         self._heard = time.monotonic()
+        self._until = float("inf") if moment is None else self._heard + moment
+        self.is_over = False
+        """Whether the moment that it was to train is over."""
         self._stop = self.pruned() is not None
 
     def pruned(self) -> TrialRecord | None:
@@ -88,7 +97,8 @@ class Watch:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            self._stop = self._stop or self._driver_is_gone_or_stopping(now)
+            self.is_over = now > self._until
+            self._stop = self._stop or self.is_over or self._driver_is_gone_or_stopping(now)
         self._fence.check()
         return self._stop or leave.is_set()
 
@@ -116,16 +126,22 @@ def run_trial(
 
     `others` are the nodes beside this one that it is spread over. With `debug` it prints to where this process prints, may be
     stopped by breakpoints, and what it raises is given to `debug` first.
+    A `path` that is a file of a trial's measurements is measured instead.
+
     Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
+    if path.parent.name == measurements.FOLDER:
+        return run_measurement(path)
     directory = TrialDirectory(path)
     try:
         trial = directory.read_trial()
         try:
             fence = Fence.begin(directory, session, _where(trial, others))
-            if debug:
+            if debug:  # modules are the user's own, where breakpoints are
                 return _train(fence, trial, others, debug)
+            # where the driver put the modules that the spec names
+            import_from(directory.path.parent.parent)
             with (
                 captured(directory, fence.number, fence.is_newest),
                 limits(trial.resources, directory),
@@ -146,10 +162,7 @@ def _train(
     debug: Callable[[BaseException], None] | None = None,
 ) -> Outcome | None:
     directory = fence.directory
-    watch = Watch(fence, trial.pruning)
-    import_from(
-        directory.path.parent.parent
-    )  # where the driver put the modules that the spec names
+    watch = Watch(fence, trial.pruning, trial.moment)
     run = partial(
         train,
         trial.config,
@@ -195,6 +208,8 @@ def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
 def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
     if pruned := watch.pruned():
         return _end(fence, Outcome.PRUNED, pruned.cause)
+    if watch.is_over:
+        return _end(fence, Outcome.PRUNED, f"stopped at iteration {stopped.iteration}")
     return _end(fence, Outcome.LOST, f"stopped at iteration {stopped.iteration}, {SAVED}")
 
 
@@ -211,13 +226,14 @@ def _diverged(fence: Fence, trial: TrialSpec, diverged: Diverged) -> Outcome:
 def _failed(
     fence: Fence, error: BaseException, debug: Callable[[BaseException], None] | None
 ) -> Outcome:
-    """The outcome of a trial whose code raised, on record. Call it while the exception is handled."""
+    """The outcome of a trial whose code raised, on record."""
     _raise_if_store_is_full(error)
-    traceback.print_exc()  # where its output is, people look for it
+    trace = readable_traceback(error)
+    print(trace, file=sys.stderr, end="")  # where its output is, people look for it
     if debug:
         debug(error)
     outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
-    return _end(fence, outcome, words_of(error), traceback.format_exc())
+    return _end(fence, outcome, words_of(error), trace)
 
 
 def start_followers(

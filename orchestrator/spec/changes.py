@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,7 @@ from illama.config import (
     schema_of,
     user_function,
 )
+from illama.config.settings import SectionOf, is_open, section_of
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.fingerprint import canonical_json
 from orchestrator.spec.document import Document, Location
@@ -36,7 +37,10 @@ class Changer:
         self.document = document
         self.data_dir = data_dir
         self._known: set[str] = set()
-        self._open_ended: set[str] = set()
+        self._sections: set[str] = set()
+        """Dotted names of the settings of users that are sections."""
+        self._open: set[str] = set()
+        """Dotted names of what takes any key."""
 
     def baseline(self, baseline: Mapping[Any, Any]) -> tuple[GroupSettings, Workload | None]:
         """The settings before any change; no `Config` where they are wrong."""
@@ -85,7 +89,7 @@ class Changer:
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
-        if key in self._known or key.partition(".")[0] in self._open_ended:
+        if key in self._known or any(key.startswith(f"{name}.") for name in self._open):
             return True
         message = f"there is no setting '{key}'{did_you_mean_one_of(key, sorted(self._known))}"
         if key in ("model", "data", "train"):
@@ -102,15 +106,18 @@ class Changer:
         except UserCodeError:  # told where the settings are resolved
             return
         self._known |= set(_setting_names(schema))
-        self._open_ended |= {
-            name for name, group in _groups(schema) if group.model_config.get("extra") == "allow"
-        }
+        self._open |= set(_open_names(schema))
+        self._sections |= set(_sections_of_users(schema))
 
     def _resolve(
         self, settings: Mapping[str, Any], location: Location, changes: Mapping[str, Any]
     ) -> Workload | None:
         has_network = "model" in kind_of(settings).groups
         model = settings.get("model", {}) if has_network else {}
+        if problem := _two_spellings(settings):
+            path, message = problem
+            self.document.add_problem(self._place(path, location, changes), message, at_key=True)
+            return None
         name = model.get("name")
         where = (*location, "model.name") if changes else (*location, "model", "name")
         if model and "name" not in model:
@@ -128,15 +135,52 @@ class Changer:
         try:
             return resolve(settings, self.data_dir)
         except UserCodeError as error:
-            self.document.add_problem(_place((error.group, "name"), location, changes), str(error))
+            place = self._place((error.group, "name"), location, changes)
+            self.document.add_problem(place, str(error))
         except ValidationError as error:
             add_validation_problems(
                 self.document,
                 error,
                 schema_of(settings),
-                lambda path: _place(path, location, changes),
+                lambda path: self._place(path, location, changes),
             )
         return None
+
+    def flattened(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """`changes` with each section of a user's settings taken apart into its own settings.
+
+        `train.cfg: {optim: {lr: 0.2}}` changes `train.cfg.optim.lr` and leaves the rest of `cfg` as it is.
+        """
+        self._meet({group: {"name": changes.get(f"{group}.name")} for group in _NAMED})
+        flat: dict[str, Any] = {}
+        for key, value in changes.items():
+            is_section = key in self._sections or any(
+                key.startswith(f"{name}.") for name in self._open
+            )
+            if is_section and isinstance(value, dict) and value:
+                flat |= self.flattened({f"{key}.{inner}": part for inner, part in value.items()})
+            else:
+                flat[key] = value
+        return flat
+
+    def _place(self, path: Location, location: Location, changes: Mapping[str, Any]) -> Location:
+        """Where the spec says what the setting at `path` is: in the change that set it, else in the step as a whole."""
+        if not changes:
+            return (*location, *path)
+        for key in changes:
+            parts = tuple(key.split("."))
+            if path[: len(parts)] == parts:
+                return (*self._written(location, parts), *path[len(parts) :])
+        only = next(iter(changes))
+        return self._written(location, tuple(only.split("."))) if len(changes) == 1 else location
+
+    def _written(self, location: Location, parts: tuple[str, ...]) -> Location:
+        """Where a change of the setting `parts` stands: under its dotted name, or inside of a section."""
+        for end in range(len(parts), 0, -1):
+            place = (*location, ".".join(parts[:end]), *parts[end:])
+            if self.document.has(place):
+                return place
+        return (*location, ".".join(parts))
 
 
 def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> GroupSettings:
@@ -177,24 +221,31 @@ def _science(config: Workload) -> str:
     return canonical_json(config.science)
 
 
-def _place(path: Location, location: Location, changes: Mapping[str, Any]) -> Location:
-    """Where the spec says what the setting at `path` is: in the change that set it, else in the step as a whole."""
-    if not changes:
-        return (*location, *path)
-    for key in changes:
-        parts = tuple(key.split("."))
-        if path[: len(parts)] == parts:
-            return (*location, key, *path[len(parts) :])
-    return (*location, next(iter(changes))) if len(changes) == 1 else location
+def _two_spellings(settings: Mapping[str, Any]) -> tuple[Location, str] | None:
+    """A key with a dot beside a section of its first word: two places for one setting."""
+    for key, value in settings.items():
+        section, dot, rest = key.partition(".")
+        if dot and isinstance(settings.get(section), dict):
+            message = f"'{key}' stands beside the section '{section}'"
+            return (key,), f"{message}: write it once, as '{rest}' inside of that section"
+        inner = _two_spellings(value) if isinstance(value, dict) else None
+        if inner:
+            return (key, *inner[0]), inner[1]
+    return None
 
 
 def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, last = path
-    for parent in parents:
-        if not isinstance(settings.get(parent), dict):
-            settings[parent] = {}
-        settings = settings[parent]
-    settings[last] = deepcopy(value)
+    flat = ".".join(path)
+    if flat in settings:
+        settings[flat] = deepcopy(value)  # a key that a function without named parameters takes
+        return
+    first, *rest = path
+    if not rest:
+        settings[first] = deepcopy(value)
+        return
+    if not isinstance(settings.get(first), dict):
+        settings[first] = {}
+    _set(settings[first], rest, value)
 
 
 def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -205,9 +256,32 @@ def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield from _setting_names(group, f"{prefix}{name}.")
 
 
-def _groups(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The settings that are groups of others, as a spec writes them: the first of their types, others are not written."""
+def _open_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted name of every setting that takes any key."""
+    if model.model_config.get("extra") == "allow":
+        yield prefix.removesuffix(".")
     for name, field in model.model_fields.items():
-        kinds = (field.annotation, *get_args(field.annotation))
-        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        yield from ((field.alias or name, group) for group in nested[:1])
+        if prefix and is_open(field):
+            yield f"{prefix}{field.alias or name}"
+    for name, group in _groups(model):
+        yield from _open_names(group, f"{prefix}{name}.")
+
+
+def _sections_of_users(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted name of every section that a user's function takes."""
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is None:
+            continue
+        here = f"{prefix}{field.alias or name}"
+        if any(isinstance(mark, SectionOf) for mark in field.metadata):
+            yield here
+        yield from _sections_of_users(section, f"{here}.")
+
+
+def _groups(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The settings that are groups of others, as a spec writes them."""
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is not None:
+            yield field.alias or name, section

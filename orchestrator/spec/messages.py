@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from illama.config.settings import field_named, section_of
 from orchestrator.errors import did_you_mean, did_you_mean_one_of
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.step_schema import MISSING_CHANGE
@@ -103,10 +104,10 @@ def _short(value: Any) -> str:
 def _fields_at(model: type[BaseModel], path: Location) -> tuple[str, ...]:
     """The keys that the settings at `path` inside `model` may have."""
     for part in path:
-        field = model.model_fields.get(str(part))
+        field = field_named(model, str(part))
         if field is None:  # an index or a name that the user chose: the model stays what it was
             continue
-        model = next(_models_in(field.annotation), model)
+        model = section_of(field) or next(_models_in(field.annotation), model)
     return tuple(
         dict.fromkeys(
             str(field.validation_alias or field.alias or name)

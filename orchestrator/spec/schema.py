@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from illama.config import RuntimeConfig, Settings
+from illama.measures import Request, read_request
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import DESIGNS, Design, read_design
 from orchestrator.spec.limits import MOST_TRIALS
@@ -134,6 +135,9 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """The road, in order."""
     design: Annotated[list[AnyDesign], Field(min_length=1)] = [read_design("roadmap")]
     """One design or a list of them; cells that coincide are trained once."""
+    measure: Annotated[list[Annotated[Request, BeforeValidator(read_request)]], Field()] = []
+    """Measures of each finished network beside its accuracy, such as `calibration`, or a function
+    of the user's; described in the report, never tested."""
     family: (
         Annotated[list[Annotated[str, AfterValidator(_known_design)]], Field(min_length=1)] | None
     ) = None

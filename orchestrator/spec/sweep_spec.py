@@ -10,12 +10,14 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from illama.config import kind_of
-from illama.config.imports import import_from
+from illama.config.imports import import_from, sources
+from illama.measures import MEASURES
 from orchestrator.errors import Problem, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS, PEAK_MEMORY, reported_name
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.document import Document, Location, read_document
 from orchestrator.spec.limits import MOST_TRIALS
+from orchestrator.spec.measure_checks import check_measures
 from orchestrator.spec.messages import add_validation_problems
 from orchestrator.spec.repeats import merged, with_origins
 from orchestrator.spec.schema import MetricSchema, SweepSchema
@@ -137,6 +139,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     _check_searches(made.searches, document)
     _check_metrics(schema, document, made.variants)
     _check_references(schema, document)
+    check_measures(schema, document, made.variants)
     _check_family(schema, document)
     document.raise_problems()
     spec = SweepSpec(
@@ -144,7 +147,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         document.content,
         schema,
         (),
-        code=_code_of(made.variants, path.parent),
+        code=_code_of(schema, made.variants, path.parent),
         document=document,
         overrides=tuple(overrides),
     )
@@ -152,11 +155,14 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     return spec._with([made] * repeats)
 
 
-def _code_of(variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
-    """Files beside the spec that the workloads are made of; each workload says which."""
+def _code_of(schema: SweepSchema, variants: Iterable[Variant], folder: Path) -> dict[str, bytes]:
+    """Files beside the spec that workloads and measures are made of; each workload says which."""
     found: dict[str, bytes] = {}
     for variant in variants:
         found |= variant.config.sources(folder)
+    for request in schema.measure:
+        if request.function not in MEASURES.values():
+            found |= sources(request.function, folder)
     return found
 
 

@@ -90,7 +90,7 @@ class _Regime:
         for group, part in zip(
             (g for g in ("regimes", "recipes") if getattr(self.schema, g)), self.parts, strict=True
         ):
-            changes = getattr(self.schema, group)[part]
+            changes = self.changer.flattened(getattr(self.schema, group)[part])
             if config and changes:
                 config = self.changer.changed(settings, changes, (group, part), None)
         if config is None:
@@ -121,7 +121,7 @@ class _Regime:
                 step.regimes[part], (*location, "regimes", part)
             ):
                 changes |= step.regimes[part]
-        return changes
+        return self.changer.flattened(changes)
 
     def _road(self, baseline: GroupSettings, config: Workload) -> Iterator[Variant]:
         settings, previous = dict(baseline), BASELINE

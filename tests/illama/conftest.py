@@ -12,7 +12,7 @@ torch.set_num_threads(1)  # the networks of these tests are too small to share b
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_config() -> Any:
     """A function that builds a training of seconds: `small_config({"model.norm": "rmsnorm", "seed": 1})`."""
 

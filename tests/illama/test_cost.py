@@ -58,8 +58,8 @@ def counted(settings: ModelConfig, images: int) -> tuple[int, int]:
     "position", ["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"]
 )
 @pytest.mark.parametrize(
-    ("norm", "feed_forward"), list(itertools.product(["layernorm", "rmsnorm"], ["gelu", "swiglu"]))
-)
+    ("norm", "feed_forward"), [("layernorm", "gelu"), ("rmsnorm", "swiglu")]
+)  # neither counts for the other
 def test_formulas_agree_with_the_network_on_the_meta_device(
     norm: str, feed_forward: str, position: str
 ) -> None:
@@ -76,8 +76,15 @@ def test_formulas_agree_with_the_network_on_the_meta_device(
         assert counted(settings, images=2) == (parameter_count(settings), macs(settings))
 
 
-@pytest.mark.parametrize("mask_form", ["multiplicative", "additive"])
-@pytest.mark.parametrize("name", ["illama_tiny", "illama_large", "vit_large"])
+@pytest.mark.parametrize(
+    ("name", "mask_form"),
+    [
+        ("illama_tiny", "multiplicative"),
+        ("illama_tiny", "additive"),
+        ("illama_large", "multiplicative"),
+        ("vit_large", "additive"),
+    ],
+)
 def test_models_too_large_for_this_machine_are_counted_all_the_same(
     name: str, mask_form: str
 ) -> None:

@@ -114,6 +114,10 @@ def test_parts_that_all_predict_the_same_have_collapsed_exactly() -> None:
     assert sums.metrics()["logit_std"] == 0
 
 
+Trained = tuple[dict[str, Any], Any]
+"""State of the last checkpoint, and final metrics."""
+
+
 class Halt:
     """Ends a training at one of its iterations: by asking it to stop, or by what `act` does there."""
 
@@ -134,7 +138,7 @@ def trained(
     halt: Halt | None = None,
     others: "Beside | None" = None,
     **runtime: Any,
-) -> tuple[dict[str, Any], Any]:
+) -> Trained:
     """Weights and result, the latter without anything about time."""
     result = train(
         config,
@@ -178,14 +182,26 @@ def assert_equal(left: Mapping[str, Any], right: Mapping[str, Any], tolerance: f
             torch.testing.assert_close(tensor, right[part][name], atol=tolerance, rtol=0)
 
 
+@pytest.fixture(scope="module")
+def alone(small_config: Build, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What one process makes of the training."""
+    return trained(small_config(EVERYTHING), tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module")
+def in_two(small_config: Build, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What two processes of this machine make of it."""
+    folder = tmp_path_factory.mktemp("together")
+    return trained(small_config(EVERYTHING), folder, processes=2, micro_batch_size=5)
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_a_killed_one_costs_nothing_but_time(
-    small_config: Build, tmp_path: Path
+    small_config: Build, tmp_path: Path, alone: Trained, in_two: Trained
 ) -> None:
     config = small_config(EVERYTHING)
-    alone, metrics = trained(config, tmp_path / "alone")
-    together, same = trained(config, tmp_path / "together", processes=2, micro_batch_size=5)
-    assert_equal(alone, together, tolerance=2e-5)
+    (by_one, metrics), (together, same) = alone, in_two
+    assert_equal(by_one, together, tolerance=2e-5)
     assert same == pytest.approx(metrics, rel=1e-4)
     with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
         trained(
@@ -212,16 +228,16 @@ def test_two_processes_train_as_one_and_a_killed_one_costs_nothing_but_time(
 
 @pytest.mark.slow
 def test_a_training_goes_on_in_another_number_of_processes(
-    small_config: Build, tmp_path: Path
+    small_config: Build, tmp_path: Path, alone: Trained
 ) -> None:
     config = small_config(EVERYTHING)
-    alone, metrics = trained(config, tmp_path / "alone")
+    by_one, metrics = alone
     with pytest.raises(Stopped):
         trained(config, tmp_path / "parts", Halt(4))
     with pytest.raises(Stopped):
         trained(config, tmp_path / "parts", Halt(6), processes=3)
     end, same = trained(config, tmp_path / "parts")
-    assert_equal(alone, end, tolerance=2e-5)
+    assert_equal(by_one, end, tolerance=2e-5)
     assert same == pytest.approx(metrics, rel=1e-4)
     assert followers() == []
 
@@ -252,15 +268,15 @@ class Beside:
 
 @pytest.mark.slow
 def test_processes_of_two_nodes_train_as_as_many_of_one_and_tell_what_befalls_them(
-    small_config: Build, tmp_path: Path
+    small_config: Build, tmp_path: Path, in_two: Trained
 ) -> None:
-    config, runtime = small_config(EVERYTHING), RuntimeConfig(device="cpu")
-    together, same = trained(config, tmp_path / "together", processes=2)
+    config, folder = small_config(EVERYTHING), tmp_path / "spread"
+    there = RuntimeConfig(device="cpu", micro_batch_size=5)
+    together, same = in_two
+    here: dict[str, Any] = {"micro_batch_size": 5, "checkpoint_seconds": 0}
     with pytest.raises(ProcessLost, match="process 2 of 2 was killed by SIGKILL"):
-        trained(
-            config, tmp_path / "spread", Halt(7, kill_one), Beside(runtime), checkpoint_seconds=0
-        )
-    spread, again = trained(config, tmp_path / "spread", None, Beside(runtime))
+        trained(config, folder, Halt(7, kill_one), Beside(there), **here)
+    spread, again = trained(config, folder, None, Beside(there), **here)
     assert_equal(together, spread, tolerance=0)
     assert again == same
     assert followers() == []

@@ -1,6 +1,7 @@
 """A training starts from a file as it says, and from no other."""
 
 import argparse
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -38,16 +39,24 @@ def started(config: Config, folder: Path) -> Learner:
     return learner
 
 
-@pytest.fixture
-def source(small_config: Build, tmp_path: Path) -> Path:
-    """A folder with the checkpoint of a training as `source/checkpoint.pt`."""
+@pytest.fixture(scope="module")
+def trained(small_config: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where a training was, for all tests."""
     longer = {
         "data.name": "synthetic",
         "data.val_fraction": 0.25,
         "train.epochs": 12,
         "train.lr": 1e-2,
     }
-    run(small_config(longer), tmp_path, tmp_path / "source")
+    folder = tmp_path_factory.mktemp("trained")
+    run(small_config(longer), folder, folder / "source")
+    return folder
+
+
+@pytest.fixture
+def source(trained: Path, tmp_path: Path) -> Path:
+    """A folder with the checkpoint of a training as `source/checkpoint.pt`."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

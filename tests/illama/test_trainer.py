@@ -208,7 +208,8 @@ def test_trainings_one_after_another_do_not_touch_each_other(small_config: Build
 def test_the_state_of_the_process_is_as_it_was(small_config: Build) -> None:
     torch.manual_seed(0)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    train(small_config(), runtime=RuntimeConfig(num_threads=threads + 1), log_metrics=Journal())
+    brief = small_config({"train.epochs": 1, "train.batch_size": 179})  # threads that spin are dear
+    train(brief, runtime=RuntimeConfig(num_threads=threads + 1), log_metrics=Journal())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
 
@@ -304,8 +305,9 @@ def test_the_best_epoch_is_the_first_with_the_highest_accuracy(small_config: Bui
 
 
 def test_training_learns(small_config: Build) -> None:
-    result, _ = run(small_config({"train.epochs": 12, "data.val_fraction": 0.5}))
-    assert result.final["val/acc1"] > 60
+    changes = {"train.epochs": 12, "train.lr": 1e-2, "data.val_fraction": 0.8}
+    result, _ = run(small_config(changes))
+    assert result.final["val/acc1"] > 40
 
 
 def test_the_additive_mask_with_the_class_token_first_collapses(small_config: Build) -> None:
@@ -316,9 +318,8 @@ def test_the_additive_mask_with_the_class_token_first_collapses(small_config: Bu
 
 
 def test_the_multiplicative_mask_leaks_and_trains(small_config: Build) -> None:
-    result, _ = run(
-        small_config({"model.class_token": "first", "train.epochs": 12, "data.val_fraction": 0.5})
-    )
+    changes = {"train.epochs": 8, "train.lr": 1e-2, "data.val_fraction": 0.8}
+    result, _ = run(small_config(changes | {"model.class_token": "first"}))
     assert not result.collapsed
     assert result.final["val/acc1"] > 15
 

@@ -3,7 +3,9 @@
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +90,15 @@ def test_what_listens_and_is_not_ray_is_told_at_once() -> None:
         with pytest.raises(ClusterError, match="what listens there is not Ray"):
             Cluster(f"127.0.0.1:{server.getsockname()[1]}")
         answer.join()
+
+
+def test_a_cluster_that_is_not_there_is_a_cluster_error(
+    cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
+) -> None:
+    ended = cli("run", write_spec(), "--store", store_path, "--address", "127.0.0.1:9")
+    assert ended.code == 3
+    assert "cannot reach the Ray cluster at 127.0.0.1:9" in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_a_cluster_of_ones_own_needs_no_home_and_a_short_folder(

@@ -424,7 +424,7 @@ CHANGES = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(
     names=st.lists(st.sampled_from(sorted(CHANGES)), unique=True, min_size=1, max_size=4),
     designs=st.lists(

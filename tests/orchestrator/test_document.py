@@ -217,9 +217,7 @@ def test_a_large_file_is_read_in_seconds(read: Read) -> None:
 _yaml_like = st.text(st.sampled_from("ab01 -:{}[],&*!?|>#%@'\"\\\n\t~.eE+_<=uUx"), max_size=60)
 
 
-@settings(
-    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=80)
     | _yaml_like.map(str.encode)
@@ -254,9 +252,7 @@ _values: Any = st.recursive(
 )
 
 
-@settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(_names, _values, min_size=1))
 def test_json_is_read_as_itself(read: Read, value: dict[str, Any]) -> None:
     assert read(json.dumps(value)).value == value

@@ -198,9 +198,7 @@ _json = st.dictionaries(
 )
 
 
-@settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_json, max_size=4), st.data())
 def test_any_lines_survive_any_cut(
     tmp_path: Path, lines: list[dict[str, Any]], data: st.DataObject

@@ -162,25 +162,6 @@ def test_kill_nine_of_the_driver_then_of_a_worker_then_an_interrupt_cost_nothing
     )
 
 
-def test_what_never_fits_and_a_cluster_that_is_not_there_are_cluster_errors(
-    process: Process, write_spec: WriteSpec, store_path: Path
-) -> None:
-    greedy = process(
-        "run", write_spec(resources={"cpus": 10_000}), "--store", store_path, "--no-tracking"
-    )
-    _, err = greedy.communicate(timeout=120)
-    assert greedy.returncode == 3
-    assert "trial baseline-seed0 asks for 10000 CPUs; this machine has" in err
-    assert "Traceback" not in err
-    lost = process(
-        "run", write_spec(), "--store", store_path, "--no-tracking", "--address", "127.0.0.1:9"
-    )
-    _, err = lost.communicate(timeout=120)
-    assert lost.returncode == 3
-    assert "cannot reach the Ray cluster at 127.0.0.1:9" in err
-    assert "Traceback" not in err
-
-
 def test_trials_start_in_the_order_of_the_road_whatever_their_size(
     process: Process, write_spec: WriteSpec, store_path: Path
 ) -> None:

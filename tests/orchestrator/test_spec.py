@@ -411,7 +411,6 @@ _specs = st.fixed_dictionaries(
 @pytest.mark.timeout(120)
 @settings(
     deadline=None,
-    max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(_specs | _values)

@@ -20,8 +20,8 @@ def in_a_process_of_its_own(storm: str, folder: Path) -> str:
     import subprocess
 
     command = [sys.executable, str(BENCHMARKS / f"{storm}.py")]
-    points = {"damage": ("--cases", "60"), "kill_points": ("--points", "8")}
-    command += points.get(storm, ("--points", "4"))
+    points = {"damage": ("--cases", "30"), "kill_points": ("--points", "4")}
+    command += points.get(storm, ("--points", "2"))
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )

@@ -120,7 +120,7 @@ def test_the_code_of_the_store_trains_the_bits_of_the_code_beside_the_spec(
 def test_the_fingerprint_follows_the_code_and_the_images(write: Any, folder: Path) -> None:
     before = fingerprints(load_spec(write()))
     assert fingerprints(load_spec(write())) == before
-    (folder / "parts.py").write_text(PARTS + "# changed\n")
+    (folder / "parts.py").write_text(PARTS + "changed = True\n")
     changed = fingerprints(load_spec(write()))
     assert not set(changed.values()) & set(before.values())
     (folder / "parts.py").write_text(PARTS)

@@ -205,7 +205,7 @@ class _QueueSearch(SearchAlgorithm):
             self._lose_patience_where_nothing_fits()
             return None
         self._stuck_since = None
-        path = str(self._queue.store.directory(trial).path)
+        path = str(self._queue.work_path(trial))
         config = {
             "path": path,
             "session": self._queue.session,
@@ -271,7 +271,7 @@ class _QueueSearch(SearchAlgorithm):
         if isinstance(error, KilledForMemory):
             try:
                 write_whole(
-                    self._queue.store.directory(self._trials[trial_id]).memory_path,
+                    self._queue.memory_path(self._trials[trial_id]),
                     str(error).encode(),
                 )
             except OSError as failure:

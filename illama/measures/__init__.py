@@ -1,0 +1,23 @@
+"""Measures of a trained network beyond its accuracy: calibration, rank of attention, robustness.
+
+A measure is a function of a network, its data, a device and a seed, which returns numbers by name
+and, where it likes, pictures. Each built-in one is a file here and a line in
+`illama.measures.registry`. A measure of a user is named `module:function`. `illama.measures.run`
+runs one on a checkpoint.
+
+Importing this package or any measure does not import torch: a plan reads their options.
+"""
+
+from illama.measures.base import Findings, Quantity, quantities
+from illama.measures.registry import MEASURES, Request, labelled, needs_of, read_request
+
+__all__ = [
+    "MEASURES",
+    "Findings",
+    "Quantity",
+    "Request",
+    "labelled",
+    "needs_of",
+    "quantities",
+    "read_request",
+]

@@ -1,0 +1,86 @@
+"""Form of a measure: what it takes, what it returns, and what is known of its numbers before.
+
+    @quantities({"ece": Quantity("min", decimals=4)})
+    def calibration(network, data, device, seed, *, bins: int = 15) -> Findings:
+
+The first four arguments are given, the keyword-only ones are options that a spec may set.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch import device as Device
+
+    from illama.config import Config
+
+    Network = nn.Module
+else:  # signatures of measures are read without torch
+    Network = Device = object
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Number that a measure returns under a name."""
+
+    mode: Literal["max", "min"] | None = None
+    """Direction that is better; None where neither is."""
+    unit: str = ""
+    """Such as `%`, `ms` or `nats`; empty for a plain number."""
+    decimals: int | None = None
+    """That people are shown; None for as many as its size and spread need."""
+    text: str = ""
+    """What it is, in a few words."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a measure found out about one network."""
+
+    values: Mapping[str, float]
+    """Finite numbers by name."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """SVG files as text, by name."""
+
+
+class Data(Protocol):
+    """Images of the data set that the network was trained on, as a measure gets them.
+
+    All are (B, channels, height, width), normalised, on the device, with labels (B,), in order and
+    without augmentation.
+    """
+
+    config: "Config"
+    """Settings that the network was trained with."""
+    part: str
+    """Held-out part that the report reads: `test`, or `val` where there is none."""
+
+    def held_out(self) -> "Iterator[tuple[Tensor, Tensor]]":
+        """Batches of that part."""
+
+    def training(self) -> "Iterator[tuple[Tensor, Tensor]]":
+        """Batches of the training images."""
+
+    def curve(self) -> Sequence[Mapping[str, float]]:
+        """Metrics of each epoch of the training, in order; none where nobody kept them."""
+
+
+AnyMeasure = TypeVar("AnyMeasure", bound=Callable[..., Any])
+
+
+def quantities(
+    known: Mapping[str, Quantity], *, needs: Sequence[str] = ()
+) -> Callable[[AnyMeasure], AnyMeasure]:
+    """Attach to a measure what is known of its numbers, and the methods that a network must have.
+
+    `needs` names methods of the network, such as `attention_maps`; a plan refuses the measure for a
+    network without them.
+    """
+
+    def attach(function: AnyMeasure) -> AnyMeasure:
+        vars(function).update(quantities=dict(known), needs=tuple(needs))
+        return function
+
+    return attach

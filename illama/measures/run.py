@@ -1,0 +1,115 @@
+"""One measure on one checkpoint: the network rebuilt from its settings, at alpha 0, and measured."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from illama import checkpoint
+from illama.config import Config, RuntimeConfig
+from illama.config.functions import arguments_of
+from illama.config.imports import refuse_other_code
+from illama.measures.base import Findings
+from illama.measures.registry import Request, function_in
+from illama.model import make_network
+from illama.randomness import derive, reseed
+from illama.training.device import autocast, pick_device, process_state
+from illama.training.loader import Loader, make_loader
+
+Curve = Sequence[Mapping[str, float]]
+
+
+class LoadedData:
+    """See `illama.measures.base.Data`."""
+
+    def __init__(self, config: Config, loader: Loader, curve: Curve) -> None:
+        self.config, self.part = config, loader.parts[-1]
+        self._loader, self._curve = loader, curve
+
+    def held_out(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the reported part."""
+        return self._loader.held_out(self.part)
+
+    def training(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the training images."""
+        return self._loader.held_out("train")
+
+    def curve(self) -> Curve:
+        """Metrics of each epoch."""
+        return self._curve
+
+
+def measure_directory(
+    request: Request,
+    directory: Path,
+    runtime: RuntimeConfig,
+    *,
+    use_ema: bool = False,
+    curve: Curve = (),
+) -> Findings:
+    """Measure the newest whole checkpoint in `directory`; see `measure_state`.
+
+    Raises `FileNotFoundError` where there is none.
+    """
+    state = checkpoint.load(directory)
+    if state is None:
+        raise FileNotFoundError(
+            f"there is no whole checkpoint in {directory}, and a measure needs the trained network"
+        )
+    return measure_state(request, state, str(directory), runtime, use_ema=use_ema, curve=curve)
+
+
+def measure_state(
+    request: Request,
+    state: Mapping[str, Any],
+    where: str,
+    runtime: RuntimeConfig,
+    *,
+    use_ema: bool = False,
+    curve: Curve = (),
+) -> Findings:
+    """Run a measure on the network that a checkpoint's `state`, read from `where`, holds.
+
+    With `use_ema` on the moving average of its weights. `curve` has the metrics of its training's
+    epochs. Raises `ValueError` where the state is no checkpoint of a network, or the measure
+    returns something else than finite numbers; what the measure raises passes through.
+    """
+    if "config" not in state:
+        raise ValueError(f"{where} holds no settings of a network, so that it cannot be rebuilt")
+    config = Config.model_validate_json(state["config"])
+    refuse_other_code(request.function, request.code)
+    with process_state(runtime, config.train.deterministic):
+        device = pick_device(runtime)
+        loader = make_loader(config, runtime, device)
+        network = make_network(config.model, config.seed).to(device)
+        network.load_state_dict(checkpoint.weights_in(state, where, use_ema=use_ema))
+        seed = derive(config.seed, "measure", request.name)
+        reseed(seed)
+        torch.manual_seed(seed)
+        options = arguments_of("measure", request.function, request.options)
+        data = LoadedData(config, loader, curve)
+        with autocast(device, config.train.precision):
+            found = function_in(request)(network.eval(), data, device, seed, **options)
+    return checked(found, request.name)
+
+
+def checked(found: Any, name: str) -> Findings:
+    """What a measure returned, as `Findings`. Raises `ValueError` where it is none."""
+    findings = Findings(found) if isinstance(found, Mapping) else found
+    if not isinstance(findings, Findings):
+        raise ValueError(
+            f"{name} returned {type(found).__name__}; expected numbers by name, or "
+            "illama.measures.Findings"
+        )
+    values: dict[str, float] = {}
+    for key, value in findings.values.items():
+        try:
+            values[str(key)] = float(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} returned {key}: {value!r}, which is no number") from error
+        if not math.isfinite(values[str(key)]):
+            raise ValueError(f"{name} returned {key}: {values[str(key)]}, which is not finite")
+    return Findings(values, {str(key): str(text) for key, text in findings.pictures.items()})

@@ -1,0 +1,215 @@
+"""What measures found in the networks of each step: means over seeds and paired differences.
+
+Described and never tested: no comparison here is part of the report's family.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from illama.config import RuntimeConfig
+from illama.measures import Request
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.decimals import decimals_of_values
+from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.rows import StepRow
+from orchestrator.analysis.search_luck import summary_over_repeats
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.store.measurements import Measurement, known_measurement
+from orchestrator.trial import Variant
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """One number of one step."""
+
+    variant: Variant
+    row: StepRow
+    """The step read by this number instead of the sweep's metric."""
+
+    @property
+    def delta(self) -> StepEffect | None:
+        """Paired difference to the step that the sweep's metric is held against, too."""
+        return self.row.delta_previous
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of `measures` in a step of `report --format json`."""
+        summary, delta = self.row.summary, self.delta
+        effect = delta.effect if delta else None
+        return {
+            "mean": summary.mean if summary else None,
+            "std": summary.std if summary else None,
+            "ci95": summary.ci95 if summary else None,
+            "values": {str(seed): value for seed, value in self.row.values.items()},
+            "delta_previous": None
+            if delta is None
+            else {
+                "mean": effect.mean if effect else None,
+                "ci95": effect.ci95 if effect else None,
+                "pairs": effect.pairs if effect else 0,
+                "versus": delta.versus,
+            },
+        }
+
+
+@dataclass(frozen=True)
+class MeasuredQuantity:
+    """One number of a measure, in all steps that have it."""
+
+    name: str
+    mode: Literal["max", "min"] | None
+    """Direction that is better; None where neither is."""
+    unit: str
+    decimals: int | None
+    """That its author wants shown; None for as many as each value needs."""
+    text: str
+    steps: Mapping[str, MeasuredStep]
+    """By the step's label."""
+
+
+@dataclass(frozen=True)
+class MeasureTable:
+    """One measure of all steps."""
+
+    label: str
+    quantities: Sequence[MeasuredQuantity]
+    """The first one stands for the measure."""
+    causes: Mapping[str, str] = field(default_factory=dict)
+    """Why it failed, by the label of the step and the seed."""
+    missing: int = 0
+    """Finished networks that were not measured yet."""
+    pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """SVG files of the first seed that has them, by the step's label and the picture's name."""
+
+
+_ByRow = Mapping[str, Mapping[int, Measurement]]
+"""Measurements by the row's label and the seed."""
+
+
+def measure_tables(
+    rows: Sequence[StepRow],
+    requests: Mapping[str, Request],
+    use_ema: bool = False,
+    looks: Sequence[int] = (),
+) -> list[MeasureTable]:
+    """A table for each of `requests`, read from the folders of the rows' trials."""
+    return [
+        _table(label, rows, _known(rows, request, use_ema), looks)
+        for label, request in requests.items()
+    ]
+
+
+def steps_to_json(tables: Sequence[MeasureTable], label: str) -> dict[str, dict[str, Any]]:
+    """What all measures found in the step `label`, by measure and number."""
+    return {
+        table.label: {
+            quantity.name: quantity.steps[label].to_json()
+            for quantity in table.quantities
+            if label in quantity.steps
+        }
+        for table in tables
+    }
+
+
+def _known(rows: Sequence[StepRow], request: Request, use_ema: bool) -> _ByRow:
+    found: dict[str, dict[int, Measurement]] = {}
+    for row in rows:
+        of_row = found.setdefault(row.variant.label, {})
+        for seed, path in row.paths.items():
+            network = row.fingerprints[seed]
+            asked = Measurement("", network, request, RuntimeConfig(), use_ema)
+            known = known_measurement(asked, Path(path))
+            if known is not None and known.state != "asked":
+                of_row[seed] = known
+    return found
+
+
+def _table(
+    label: str, rows: Sequence[StepRow], known: _ByRow, looks: Sequence[int]
+) -> MeasureTable:
+    measured = [one for of_row in known.values() for one in of_row.values()]
+    described = _descriptions(measured)
+    trained = sum(len(row.values) for row in rows)
+    return MeasureTable(
+        label,
+        [_quantity(name, about, rows, known, looks) for name, about in described.items()],
+        causes={
+            f"{row}-seed{seed}": one.cause or "it failed"
+            for row, of_row in known.items()
+            for seed, one in of_row.items()
+            if one.state == "failed"
+        },
+        missing=max(0, trained - len(measured)),
+        pictures={
+            row: pictures
+            for row, of_row in known.items()
+            if (pictures := next((one.pictures for one in of_row.values() if one.pictures), None))
+        },
+    )
+
+
+def _descriptions(measured: Sequence[Measurement]) -> dict[str, Mapping[str, Any]]:
+    """What is known of each number, in the order in which the measure returns them."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for one in measured:
+        for name in one.values or {}:
+            found.setdefault(name, (one.quantities or {}).get(name, {}))
+    return found
+
+
+def _quantity(
+    name: str,
+    about: Mapping[str, Any],
+    rows: Sequence[StepRow],
+    known: _ByRow,
+    looks: Sequence[int],
+) -> MeasuredQuantity:
+    mode = about.get("mode")
+    decimals = about.get("decimals")
+    by_place: dict[tuple[str, str], StepRow] = {}
+    for row in rows:
+        read = _read_by(name, row, known[row.variant.label], mode or "max", decimals)
+        by_place[row.variant.regime, row.variant.name] = read
+    steps = {}
+    for row in rows:
+        read = by_place[row.variant.regime, row.variant.name]
+        if not read.values:
+            continue
+        versus = row.delta_previous.versus if row.delta_previous else None
+        ground = by_place.get((row.variant.regime, versus)) if versus else None
+        delta = effect_against(read, ground, looks) if ground and ground.values else None
+        steps[row.variant.label] = MeasuredStep(row.variant, replace(read, delta_previous=delta))
+    return MeasuredQuantity(
+        name, mode, str(about.get("unit", "")), decimals, str(about.get("text", "")), steps
+    )
+
+
+def _read_by(
+    name: str,
+    row: StepRow,
+    measured: Mapping[int, Measurement],
+    mode: str,
+    decimals: int | None,
+) -> StepRow:
+    """The row with this number in the place of the sweep's metric."""
+    values = {
+        seed: one.values[name]
+        for seed, one in measured.items()
+        if one.values is not None and name in one.values
+    }
+    name = f"measure/{name}"
+    schema = MetricSchema(name=name, mode=cast(Any, mode), test=row.metric.test)
+    read = replace(
+        row,
+        values=values,
+        last_values=values,
+        metric=schema,
+        also={},
+        delta_previous=None,
+        delta_baseline=None,
+    )
+    summary = summary_over_repeats(row.variant, dict(read.compared_values))
+    if decimals is None:
+        decimals = decimals_of_values(name, list(values.values()), summary)
+    return replace(read, summary=summary, decimals=decimals)

@@ -1,0 +1,104 @@
+"""Measures of a sweep's finished networks: what the spec asks for and the store lacks."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from illama.config import data_directory
+from orchestrator.driver import Job, known_sweep, mirror_of
+from orchestrator.errors import UsageError, counted
+from orchestrator.planning.measurements import Asked, asked_of
+from orchestrator.running.measure_queue import MeasureQueue
+from orchestrator.running.signals import graceful_stop
+from orchestrator.running.view import RunView, Silent
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.lease import Lease
+from orchestrator.store.store import Store
+from orchestrator.trial import Resources, TrialSpec
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How an invocation of `measure_sweep` ended."""
+
+    asked: int
+    """Measurements that there are networks for."""
+    taken: int
+    """Of these, now."""
+    failures: Mapping[str, str]
+    """Why measurements failed, now or before, by measure and trial."""
+    interrupted: bool
+
+
+def measurements_of(
+    spec: SweepSpec, store: Store, job: Job | None = None
+) -> tuple[SweepSpec, list[Asked]]:
+    """The spec with what searches found, and every measurement of the networks that are there."""
+    only, seeds = (job.only, job.seeds) if job else ((), ())
+    spec, trials = known_sweep(spec, store, only, seeds)
+    return spec, asked_of(spec, trials, Store(store.root).record)
+
+
+def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
+    """Take the measurements that are missing; with `job.retry_failed` those that failed, too.
+
+    `view` shows it, by default nobody. Raises `UsageError` where the spec asks for none,
+    `SweepInUse`, `StoreError`, `ClusterError`, `TrackingError`.
+    """
+    spec, store, view = job.spec, job.store, view or Silent()
+    if not spec.schema.measure:
+        message = f"{spec.name} asks for no measure: give it `measure: [calibration]`"
+        raise UsageError(f"{message}, see sweeps/README.md")
+    store.prepare(spec.name)
+    interrupted = threading.Event()
+    with Lease(store.sweep_path(spec.name)) as lease:
+        store.submit(spec.name, spec.content, spec.code)
+        _, asked = measurements_of(spec, store, job)
+        due = [_at_home(one) for one in asked if one.is_due(retry_failed=job.retry_failed)]
+        if due:
+            queue = MeasureQueue(due, store, lease.session, (), spec.schema.max_concurrent)
+            with (
+                view.waiting(f"taking {counted(len(due), 'measurement')} of finished networks"),
+                graceful_stop(queue, lease, interrupted, view),
+            ):
+                job.executor(queue)
+            if job.tracking_uri:
+                with view.waiting("bringing MLflow up to date"):
+                    mirror_of(spec, store, job.tracking_uri).sync()
+    _, asked = measurements_of(spec, store, job)
+    left = sum(one.is_due(retry_failed=False) for one in asked)
+    ending = Measured(len(asked), len(due) - left, failures_of(asked), interrupted.is_set())
+    for name, cause in ending.failures.items():
+        view.warn(f"{name} failed: {cause}")
+    return ending
+
+
+def failures_of(asked: list[Asked]) -> dict[str, str]:
+    """Why measurements failed, by measure and trial."""
+    return {
+        f"{one.label} of {one.trial.name}": one.known.cause or "it failed"
+        for one in asked
+        if one.known is not None and one.has_failed
+    }
+
+
+def _at_home(asked: Asked) -> Asked:
+    """As a worker takes it: the folder of the images by its whole path, the device that it has."""
+    trial, resources = asked.trial, replace(asked.trial.resources, nodes=1)
+    runtime = trial.runtime.model_copy(
+        update={
+            "data_dir": data_directory(trial.runtime.data_dir).resolve(),
+            "device": _device(trial, resources),
+        }
+    )
+    return replace(
+        asked,
+        trial=replace(trial, resources=resources),
+        measurement=replace(asked.measurement, runtime=runtime),
+    )
+
+
+def _device(trial: TrialSpec, resources: Resources) -> str:
+    if trial.runtime.device != "auto":
+        return trial.runtime.device
+    return "cuda" if resources.gpus > 0 else "cpu"

@@ -1,0 +1,42 @@
+"""Causes of failures that are one: the same words, whatever numbers and addresses stand between them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_VARYING = re.compile(r"\b0x[0-9a-fA-F]+\b|\d+(?:\.\d+)?")
+"""Of one mistake each trial may tell another seed, iteration, address or process."""
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class CauseGroup:
+    """Trials that one thing befell."""
+
+    cause: str
+    """In the words of the first of them."""
+    trials: Sequence[str]
+    """Their names, in the order of the road."""
+
+    def __str__(self) -> str:
+        return f"{names_text(self.trials)}: {self.cause}"
+
+
+def names_text(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _MOST_NAMES
+    shown = ", ".join(names[:_MOST_NAMES])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def cause_key(cause: str) -> str:
+    """Text that equal causes have in common."""
+    return " ".join(_VARYING.sub("#", cause).split())
+
+
+def grouped_causes(causes: Mapping[str, str]) -> list[CauseGroup]:
+    """The causes of trials, by their names, each cause once, in the order of its first trial."""
+    groups: dict[str, list[str]] = {}
+    for name, cause in causes.items():
+        groups.setdefault(cause_key(cause), []).append(name)
+    return [CauseGroup(causes[names[0]], tuple(names)) for names in groups.values()]

@@ -1,0 +1,67 @@
+"""Measurements that a spec asks for, held against what the store has of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from illama.measures import labelled
+from orchestrator.metrics import AVERAGED
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.measurements import Measurement, known_measurement
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One measurement, and what is known of it."""
+
+    label: str
+    """Of the measure in the report."""
+    trial: TrialSpec
+    path: Path
+    """Its file."""
+    measurement: Measurement
+    known: Measurement | None
+    """What the store has; None where that is nothing."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there are numbers."""
+        return self.known is not None and self.known.state == "measured"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it was tried, and failed."""
+        return self.known is not None and self.known.state == "failed"
+
+    def is_due(self, *, retry_failed: bool) -> bool:
+        """Whether it is to be measured now."""
+        return not self.is_done and (retry_failed or not self.has_failed)
+
+
+def asked_of(
+    spec: SweepSpec,
+    trials: Sequence[TrialSpec],
+    record_of: Callable[[TrialSpec], TrialRecord],
+) -> list[Asked]:
+    """Measurements of every network that is there, in the order of the spec; each network once."""
+    requests = labelled(spec.schema.measure)
+    use_ema = spec.schema.metric.name.startswith(AVERAGED)
+    found: dict[Path, Asked] = {}
+    for trial in trials if requests else ():
+        record = record_of(trial)
+        if trial.is_of_search or not has_final_network(record):
+            continue
+        for label, request in requests.items():
+            asked = Measurement(spec.name, trial.fingerprint, request, trial.runtime, use_ema)
+            path = asked.path_in(Path(record.path))
+            if path not in found:
+                known = known_measurement(asked, Path(record.path))
+                found[path] = Asked(label, trial, path, asked, known)
+    return list(found.values())
+
+
+def has_final_network(record: TrialRecord) -> bool:
+    """Whether the trial trained to the end, so that its checkpoint is the final network."""
+    ended = record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
+    return record.state is State.DONE and ended

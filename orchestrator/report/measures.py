@@ -1,0 +1,100 @@
+"""The tables of measures, as words that every format shares."""
+
+from orchestrator.analysis.measures import MeasuredQuantity, MeasuredStep, MeasureTable
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.report.words import Column, delta_text, number_text, step_name
+
+HEADING = "Measures of the finished networks"
+NOTE = (
+    "Means over seeds, ± one standard deviation; Δ is the paired difference to the step that the "
+    "metric is held against, too, its 95 % interval for itself alone. Described, not tested: none "
+    "of it is in the family of comparisons. Arrows point to what is better."
+)
+_ARROWS = {"max": " ↑", "min": " ↓", None: ""}
+
+
+def measure_columns(table: MeasureTable) -> list[Column]:
+    """Headings: the step, the first number with its change, and all others."""
+    first, *others = table.quantities
+    columns = [Column("step"), _column(first, 0)]
+    columns.append(Column(f"Δ {first.name} [95 % CI]", is_number=True, rank=1))
+    return [*columns, *(_column(quantity, 2 + index) for index, quantity in enumerate(others))]
+
+
+def measure_cells(roadmap: Roadmap, table: MeasureTable) -> list[list[str]]:
+    """One line for each step that was measured."""
+    first, *others = table.quantities
+    return [
+        [
+            step_name(row),
+            _value(first, row.variant.label),
+            _delta(first, row.variant.label),
+            *(_value(quantity, row.variant.label) for quantity in others),
+        ]
+        for row in roadmap.rows
+        if any(row.variant.label in quantity.steps for quantity in table.quantities)
+    ]
+
+
+def change_cells(roadmap: Roadmap, table: MeasureTable) -> list[list[str]]:
+    """Change of every number: a line for each step, a column for each number."""
+    lines = []
+    for row in roadmap.rows:
+        changes = [_delta(quantity, row.variant.label) for quantity in table.quantities]
+        if any(changes):
+            lines.append([step_name(row), *changes])
+    return lines
+
+
+def change_columns(table: MeasureTable) -> list[Column]:
+    """Headings of `change_cells`."""
+    heads = [Column(f"Δ {one.name}", is_number=True) for one in table.quantities]
+    return [Column("step"), *heads]
+
+
+def remarks(table: MeasureTable) -> list[str]:
+    """What is missing of a table, and why."""
+    of_cause: dict[str, list[str]] = {}
+    for trial, cause in table.causes.items():
+        of_cause.setdefault(cause, []).append(trial)
+    found = [f"failed for {', '.join(trials)}: {cause}" for cause, trials in of_cause.items()]
+    if table.missing:
+        found.append(f"not measured yet: {table.missing} networks; `orchestrator measure` does it")
+    return found
+
+
+def legend(table: MeasureTable) -> str:
+    """What each number is, where its author says so."""
+    return "; ".join(
+        f"{one.name}: {one.text}{f' ({one.unit})' if one.unit else ''}"
+        for one in table.quantities
+        if one.text
+    )
+
+
+def _column(quantity: MeasuredQuantity, rank: int) -> Column:
+    unit = f", {quantity.unit}" if quantity.unit else ""
+    return Column(f"{quantity.name}{unit}{_ARROWS[quantity.mode]}", is_number=True, rank=rank)
+
+
+def _value(quantity: MeasuredQuantity, label: str) -> str:
+    step = quantity.steps.get(label)
+    if step is None or step.row.summary is None:
+        return ""
+    summary = step.row.summary
+    text = number_text(summary.mean, step.row.decimals)
+    if summary.std is not None:
+        text += f" ± {number_text(summary.std, step.row.decimals)}"
+    return text + _how_many(step)
+
+
+def _how_many(step: MeasuredStep) -> str:
+    """Of how many networks, where that is not all of the step's."""
+    measured, trained = len(step.row.values), len(step.row.outcome_of)
+    return f" ({measured} of {trained})" if measured < trained else ""
+
+
+def _delta(quantity: MeasuredQuantity, label: str) -> str:
+    step = quantity.steps.get(label)
+    delta = step.delta if step else None
+    return delta_text(delta).rstrip("*") if delta else ""

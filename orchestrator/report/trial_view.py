@@ -1,0 +1,166 @@
+"""One trial as people read it: what it was asked, who tried when, its curves, and how it ended."""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.errors import DamagedFile
+from orchestrator.metrics import decimals_of
+from orchestrator.report.sparkline import sparkline
+from orchestrator.report.words import change_text
+from orchestrator.store.output_log import read_output
+from orchestrator.store.trial_directory import TrialDirectory, hosts_of
+from orchestrator.trial import TrialRecord, TrialSpec
+
+_LAST_LINES = 8
+_OF_MACHINE = ("system/", "time/")
+"""Metrics that say nothing of what was learned."""
+_NOT_CURVES = ("epoch",)
+
+
+def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> RenderableType:
+    """Settings, attempts, curves, traceback and last lines of output; a part that the trial lacks is left out."""
+    parts: list[RenderableType] = [_title(trial, record), _facts(trial, directory)]
+    parts += _section("Settings", Text(settings_text(trial)))
+    attempts = attempts_of(directory)
+    parts += _section("Attempts", _attempts_table(attempts)) if attempts else []
+    curves = curves_of(directory)
+    parts += _section("Curves", _curves_table(curves)) if curves else []
+    traces = [attempt["traceback"] for attempt in attempts if attempt.get("traceback")]
+    if traces and record.result is None:
+        parts += _section("Traceback of the last attempt that raised", Text(traces[-1].rstrip()))
+    lines = _last_lines(directory)
+    parts += _section(f"Last lines of output (all: `orchestrator logs {trial.name}`)", lines)
+    return Group(*parts)
+
+
+def trial_json(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        **trial.to_json(),
+        "path": str(directory.path),
+        "state": record.state,
+        "outcome": record.outcome,
+        "cause": record.cause,
+        "attempts": attempts_of(directory),
+        "curves": {name: list(map(list, points)) for name, points in curves_of(directory).items()},
+        "result": record.result,
+        "provenance": dict(directory.provenance()),
+    }
+
+
+def settings_text(trial: TrialSpec) -> str:
+    """The resolved settings as YAML."""
+    value = json.loads(json.dumps(trial.config.model_dump(mode="json")))
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)).rstrip()
+
+
+def attempts_of(directory: TrialDirectory) -> list[dict[str, Any]]:
+    """Each attempt: `attempt`, `began`, `host`, `device`, and, where it has ended, `seconds`, `outcome`, `cause`, `traceback`."""
+    found: dict[int, dict[str, Any]] = {}
+    for event in directory.attempts():
+        if event["event"] == "start":
+            found[event["attempt"]] = {
+                "attempt": event["attempt"],
+                "began": event["time"],
+                "host": ", ".join(hosts_of(event)),
+                "device": event.get("device"),
+            }
+        elif known := found.get(event["attempt"]):
+            known["seconds"] = event["time"] - known["began"]
+            known |= {key: event.get(key) for key in ("outcome", "cause", "traceback")}
+    return list(found.values())
+
+
+def curves_of(directory: TrialDirectory) -> dict[str, list[tuple[float, float]]]:
+    """Points (iteration, value) of every metric that was logged, in order."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in directory.metrics():
+        for name, value in line["metrics"].items():
+            if name not in _NOT_CURVES:
+                found.setdefault(name, []).append((line["iteration"], value))
+    return found
+
+
+def _title(trial: TrialSpec, record: TrialRecord) -> Text:
+    ended = record.outcome or record.state
+    text = Text(f"{trial.sweep}/{trial.name}: {ended}", style="bold")
+    text.append(f", {trial.reached_text(record.epoch)}" if record.attempts else "")
+    text.append(f"\n{record.cause}" if record.cause else "", style="red not bold")
+    return text
+
+
+def _facts(trial: TrialSpec, directory: TrialDirectory) -> RenderableType:
+    origin = directory.provenance()
+    facts = {
+        "changes": change_text(trial.changes) or "none: the baseline",
+        "fingerprint": trial.fingerprint[:16],
+        "code": _code_text(origin),
+        "folder": str(directory.path),
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        if value:
+            table.add_row(Text(f"  {name}", style="dim"), Text(value))
+    return table
+
+
+def _code_text(origin: Mapping[str, Any]) -> str:
+    commit = str(origin.get("git_commit") or "")[:12]
+    changed = " with changes" if origin.get("git_diff") else ""
+    return f"git {commit}{changed}" if commit else ""
+
+
+def _section(title: str, content: RenderableType | None) -> list[RenderableType]:
+    return [] if content is None else ["", Text(title, style="bold cyan"), content]
+
+
+def _attempts_table(attempts: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for attempt in attempts:
+        seconds = attempt.get("seconds")
+        cells = [
+            f"  {attempt['attempt']}",
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt["began"])),
+            f"on {attempt['host']}",
+            "" if seconds is None else f"{seconds:.1f} s",
+            str(attempt.get("outcome") or "has not ended"),
+            str(attempt.get("cause") or ""),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _curves_table(curves: Mapping[str, Sequence[tuple[float, float]]]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for name, points in curves.items():
+        if name.startswith(_OF_MACHINE):
+            continue
+        values = [value for _, value in points if math.isfinite(value)]
+        if not values:
+            continue
+        decimals = decimals_of(name, values)
+        low, high = min(values), max(values)
+        table.add_row(
+            Text(f"  {name}"),
+            Text(sparkline(values)),
+            Text(f"{values[0]:.{decimals}f} → {values[-1]:.{decimals}f}"),
+            Text(f"between {low:.{decimals}f} and {high:.{decimals}f}", style="dim"),
+        )
+    return table
+
+
+def _last_lines(directory: TrialDirectory) -> Text | None:
+    try:
+        outputs = read_output(directory.output_path)
+    except (FileNotFoundError, DamagedFile):
+        return None
+    lines = outputs[-1].text.splitlines() if outputs else []
+    return Text("\n".join(f"  {line}" for line in lines[-_LAST_LINES:])) if lines else None

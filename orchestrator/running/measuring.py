@@ -1,0 +1,77 @@
+"""One measurement from its request to what was found: what a worker does with it.
+
+Whatever the measure raises becomes a failed measurement, which fails alone. Only a store that cannot
+be written is raised further.
+"""
+
+import platform
+import socket
+import time
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from illama.config.imports import import_from, words_of
+from illama.measures.base import Quantity
+from illama.measures.registry import quantities_of
+from illama.measures.run import measure_directory
+from orchestrator.errors import DamagedFile, StoreError
+from orchestrator.running.signals import StopAtOnce
+from orchestrator.store.measurements import Measurement, read_measurement, write_measurement
+from orchestrator.store.store import TrialDirectory
+from orchestrator.text import bounded, encodable
+from orchestrator.trial import Outcome
+
+_LONGEST_CAUSE, _LONGEST_TRACE = 2_000, 40_000
+"""Characters."""
+
+
+def run_measurement(path: Path) -> Outcome:
+    """Measure what the file `path` asks for, and put what was found in its place.
+
+    Raises `StoreError` where that cannot be written.
+    """
+    try:
+        asked = read_measurement(path)
+        found = _measured(asked, path)
+        write_measurement(path, found)
+    except (OSError, DamagedFile) as error:
+        raise StoreError(f"cannot use the measurement at {path}: {error}") from error
+    return Outcome.FINISHED if found.state == "measured" else Outcome.FAILED
+
+
+def _measured(asked: Measurement, path: Path) -> Measurement:
+    trial, store = path.parents[1], path.parents[4]
+    import_from(store / asked.sweep)  # the modules that the spec names
+    curve = [line["metrics"] for line in TrialDirectory(trial).metrics()]
+    began = time.perf_counter()
+    try:
+        findings = measure_directory(
+            asked.request, trial, asked.runtime, use_ema=asked.use_ema, curve=curve
+        )
+        known = quantities_of(asked.request)
+        quantities = {name: asdict(known.get(name, Quantity())) for name in findings.values}
+    except BaseException as error:  # whatever a user's code raises is an outcome, not our failure
+        if isinstance(error, StopAtOnce):
+            raise
+        cause, trace = words_of(error), traceback.format_exc()
+        return asked.failed(
+            encodable(bounded(cause, _LONGEST_CAUSE)), encodable(bounded(trace, _LONGEST_TRACE))
+        )
+    return replace(
+        asked,
+        state="measured",
+        values=findings.values,
+        quantities=quantities,
+        pictures={name: encodable(picture) for name, picture in findings.pictures.items()},
+        where=_where(asked),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _where(asked: Measurement) -> dict[str, str]:
+    on_gpu = asked.runtime.device == "cuda"
+    device = torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine()
+    return {"host": socket.gethostname(), "device": device, "torch": torch.__version__}

@@ -1,0 +1,110 @@
+"""Every variant of a sweep once, for a moment, in a store of its own: what would fail after hours fails now.
+
+Each is trained with two epochs at most and is asked to stop after a moment, as an interrupt would. What ends well, or stops when
+it is asked, is taken to be well: a smoke test finds what is broken from the start.
+"""
+
+import shutil
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.driver import known_sweep
+from orchestrator.errors import UsageError
+from orchestrator.executors import Executor
+from orchestrator.planning.plan import make_plan
+from orchestrator.running.queue import TrialQueue
+from orchestrator.running.signals import graceful_stop
+from orchestrator.running.view import RunView
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.lease import Lease
+from orchestrator.store.store import Store
+from orchestrator.trial import Outcome, TrialRecord, TrialSpec
+
+FOLDER = ".smoke"
+"""Below the store: a store of its own, made anew each time."""
+MOMENT_SECONDS = 2.0
+"""How long each variant trains before it is asked to stop."""
+_EPOCHS = 2
+"""With the second, what goes wrong between two epochs is seen as well."""
+PATIENCE_SECONDS = 30.0
+"""How long one may take to stop where its process can be ended without ending the others'."""
+
+
+@dataclass(frozen=True)
+class SmokeTest:
+    """What became of each variant."""
+
+    store: Store
+    """Where `logs` and `show` find them."""
+    trials: Sequence[tuple[TrialSpec, TrialRecord]]
+    untried: Sequence[str]
+    """Labels of variants whose settings a search has to find first."""
+    interrupted: bool
+
+    @property
+    def causes(self) -> dict[str, str]:
+        """Why variants failed, by their labels."""
+        return {
+            trial.variant_label: record.cause or str(record.outcome)
+            for trial, record in self.trials
+            if record.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY)
+        }
+
+
+def smoke_test(
+    spec: SweepSpec, store: Store, executor: Executor, view: RunView, *, in_this_process: bool
+) -> SmokeTest:
+    """Train every variant for a moment. Raises `StoreError`, `SweepInUse`, `ClusterError`, `UsageError`."""
+    known, asked = known_sweep(spec, store)
+    first = {trial.variant_label: trial for trial in reversed(asked)}
+    limit = None if in_this_process else PATIENCE_SECONDS
+    trials = [_for_a_moment(trial, limit) for trial in reversed(first.values())]
+    apart = Store(store.root / FOLDER)
+    apart.prepare(spec.name)
+    interrupted = threading.Event()
+    with Lease(apart.sweep_path(spec.name)) as lease:
+        shutil.rmtree(apart.sweep_path(spec.name) / "trials", ignore_errors=True)
+        apart.prepare(spec.name)
+        apart.submit(spec.name, spec.content, spec.code)
+        plan = make_plan(known, trials, apart.record)
+        with view.training(plan, apart, lease.session, retry_failed=False):
+            queue = TrialQueue(trials, apart, lease.session, {}, [view])
+            with graceful_stop(queue, lease, interrupted, view):
+                executor(queue)
+    records = [(trial, apart.record(trial)) for trial in trials]
+    untried = [variant.label for variant in known.variants if not variant.is_known]
+    return SmokeTest(apart, records, untried, interrupted.is_set())
+
+
+def _for_a_moment(trial: TrialSpec, limit: float | None) -> TrialSpec:
+    """The trial with two epochs, as another training: its result is nobody's."""
+    if trial.resources.nodes > 1:
+        raise UsageError(f"--smoke trains on one node; {trial.name} asks for several")
+    limits = [seconds for seconds in (limit, trial.resources.time_limit) if seconds is not None]
+    return replace(
+        trial,
+        config=_shortest(trial.config),
+        fingerprint=sha256(f"smoke {trial.fingerprint}".encode()).hexdigest(),
+        resources=replace(trial.resources, time_limit=min(limits, default=None)),
+        pruning=None,
+        moment=MOMENT_SECONDS,
+    )
+
+
+def _shortest(config: Any) -> Any:
+    """The settings with two epochs, where they say how many and allow two."""
+    settings = config.model_dump()
+    train = settings["train"]
+    for place in (train, train.get("options") or {}):
+        for name in ("epochs", "iterations"):
+            if isinstance(place.get(name), int):
+                place[name] = min(place[name], _EPOCHS)
+    with suppress(ValidationError, ValueError):
+        return type(config).model_validate(settings)
+    return config

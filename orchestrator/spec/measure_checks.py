@@ -1,0 +1,41 @@
+"""Measures that a spec asks for, held against the networks that it trains."""
+
+from collections.abc import Sequence
+
+from illama.config import UserModel
+from illama.measures import Request, labelled, needs_of
+from orchestrator.spec.document import Document
+from orchestrator.spec.schema import SweepSchema
+from orchestrator.trial import Variant
+
+
+def check_measures(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
+    """Note measures that are asked for twice, or that no network, or not every one, can have."""
+    for index, request in enumerate(schema.measure):
+        try:
+            labelled(schema.measure[: index + 1])
+        except ValueError as error:
+            document.add_problem(("measure", index), str(error))
+        for variant in variants:
+            if reason := _why_not(request, variant):
+                document.add_problem(("measure", index), f"measure {request.name} {reason}")
+                break
+
+
+def _why_not(request: Request, variant: Variant) -> str:
+    """Why the variant's network cannot be measured so; empty where it can."""
+    if not variant.config.can.keeps_network:
+        return (
+            f"needs a network that is trained here, and '{variant.label}' is a training of yours: "
+            "let that record such numbers, or leave the measure out"
+        )
+    model = getattr(variant.config, "model", None)
+    if not isinstance(model, UserModel):
+        return ""
+    lacking = [name for name in needs_of(request) if name not in model.offers]
+    if not lacking:
+        return ""
+    return (
+        f"needs a network with the method {lacking[0]}, which {model.name} of '{variant.label}' "
+        "does not have: add it there, or leave the measure out"
+    )

@@ -1,0 +1,131 @@
+"""Measurements of a trial's finished network: `measures/<name>-<16 hex>.json` in its folder.
+
+The file says what is to be measured before a worker begins, and is replaced by what was found, or by
+why that failed. One that is still `asked` after its driver has gone is measured again.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from illama.config import RuntimeConfig
+from illama.measures import Request
+from orchestrator.errors import DamagedFile, NewerFile
+from orchestrator.fingerprint import canonical_json
+from orchestrator.store.damage import note
+from orchestrator.store.files import clear_litter, read_json, write_json
+
+FOLDER = "measures"
+FORMAT = 1
+_DIGITS = 16
+"""Of the fingerprint, in a file's name."""
+
+State = Literal["asked", "measured", "failed"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measure of one network."""
+
+    sweep: str
+    """That asks for it: its folder has the code of a user's measure."""
+    network: str
+    """Fingerprint of the training whose network it is."""
+    request: Request
+    runtime: RuntimeConfig
+    use_ema: bool = False
+    """Whether the moving average of the weights is measured."""
+    state: State = "asked"
+    values: Mapping[str, float] | None = None
+    """Numbers by name; None before it was measured."""
+    quantities: Mapping[str, Mapping[str, Any]] | None = None
+    """Direction (`mode`), `unit`, `decimals` and `text` of each number that its author describes."""
+    pictures: Mapping[str, str] | None = None
+    """SVG files by name."""
+    cause: str | None = None
+    """Why it failed."""
+    traceback: str | None = None
+    where: Mapping[str, Any] | None = None
+    """Host, device and versions that it was measured with."""
+    seconds: float | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits, equal where measure, code, options and network are."""
+        identity = {
+            "function": self.request.function,
+            "code": self.request.code,
+            "options": self.request.options,
+            "network": self.network,
+        }
+        if self.use_ema:
+            identity["use_ema"] = True
+        return sha256(canonical_json(identity).encode()).hexdigest()
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file in the folder `measures`."""
+        name = re.sub(r"[^A-Za-z0-9_.]+", "_", self.request.name)[:60]
+        return f"{name}-{self.fingerprint[:_DIGITS]}.json"
+
+    def path_in(self, trial: Path) -> Path:
+        """Its file in a trial's folder."""
+        return trial / FOLDER / self.file_name
+
+    def failed(self, cause: str, traceback: str | None = None) -> Self:
+        """The same, with why nothing was found."""
+        return replace(self, state="failed", cause=cause, traceback=traceback)
+
+    def to_json(self) -> dict[str, Any]:
+        """Content of its file."""
+        found = {name: value for name, value in vars(self).items() if value is not None}
+        return {
+            "format": FORMAT,
+            **found,
+            "fingerprint": self.fingerprint,
+            "request": self.request.model_dump(mode="json"),
+            "runtime": self.runtime.model_dump(mode="json"),
+            "time": time.time(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Raises what wrong content makes it raise."""
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        known["request"] = Request.model_validate(value["request"])
+        known["runtime"] = RuntimeConfig.model_validate(value["runtime"])
+        return cls(**known)
+
+
+def write_measurement(path: Path, measurement: Measurement) -> None:
+    """Put the file into its place. Raises `OSError`."""
+    path.parent.mkdir(exist_ok=True)
+    clear_litter(path.parent)
+    write_json(path, measurement.to_json())
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Content of a file. Raises `FileNotFoundError`, `DamagedFile` and `NewerFile`."""
+    value = read_json(path, newest=FORMAT)
+    try:
+        found = Measurement.from_json(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFile(path, f"no measurement of this version: {error!r}") from error
+    if found.file_name != path.name:
+        raise DamagedFile(path, "it is another measurement's")
+    return found
+
+
+def known_measurement(asked: Measurement, trial: Path) -> Measurement | None:
+    """What a trial's folder has of it; None where that is nothing that can be used."""
+    try:
+        return read_measurement(asked.path_in(trial))
+    except (FileNotFoundError, NewerFile):
+        return None
+    except DamagedFile as damage:
+        note(damage)
+        return None

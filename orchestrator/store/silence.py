@@ -1,0 +1,34 @@
+"""How long a running trial has been silent: it logged nothing, printed nothing and saved nothing."""
+
+import os
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+from orchestrator.store.trial_directory import TrialDirectory
+
+_SIGNS = ("attempts.jsonl", "metrics.jsonl", "output.log", "checkpoint.pt", "checkpoint")
+_LEAST_SECONDS = 60.0
+"""Silence that is worth a word where nothing tells how long a trial is silent when all is well."""
+_TIMES = 3.0
+"""Of the longest time between two of its own evaluations."""
+
+
+def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.time) -> float:
+    """Seconds since the trial last gave a sign of life, by the clocks of the store's files."""
+    times = []
+    for name in _SIGNS:
+        try:
+            times.append(os.stat(directory.path / name).st_mtime)
+        except OSError:
+            continue
+    return max(0.0, now() - max(times)) if times else 0.0
+
+
+def is_unusual(directory: TrialDirectory, seconds: float) -> bool:
+    """Whether the trial is silent for longer than it has been between its evaluations so far."""
+    if seconds < _LEAST_SECONDS:
+        return False
+    times = [line["time"] for line in directory.metrics()]
+    longest = max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+    return seconds > _TIMES * longest
