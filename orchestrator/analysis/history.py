@@ -33,7 +33,13 @@ def with_declaration(roadmap: Roadmap, spec: SweepSpec, store: Store, records: R
     path = store.sweep_path(spec.name)
     declaration = declaration_of(path, spec.content, parts, times)
     adopted = {trial.name: record.adopted for trial, record in records if record.adopted}
-    return replace(roadmap, declaration=declaration, adopted=adopted)
+    return replace(
+        roadmap,
+        declaration=declaration,
+        adopted=adopted,
+        description=spec.schema.description,
+        tags=spec.schema.tags,
+    )
 
 
 def looked_at(

@@ -203,8 +203,6 @@ def build_roadmap(
         measures=labelled(spec.schema.measure),
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
-        description=spec.schema.description,
-        tags=spec.schema.tags,
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
         code={
             name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()
