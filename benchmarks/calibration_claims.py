@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.stats.inference import LEVEL, Floats, effect_of, holm_adjusted, paired_p_values
 from orchestrator.stats.power import detectable, detectable_difference, prospect, spread_of
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 STEPS = 4
 SEEDS = 5
@@ -82,7 +83,8 @@ def _report(
             records[trial.fingerprint] = _record(value + up * taken, is_bad=is_bad)
         return records[trial.fingerprint]
 
-    return build_roadmap(spec, _trials(spec), record_of)
+    known = tuple(KnownTrial(trial, record_of(trial)) for trial in _trials(spec))
+    return build_roadmap(Snapshot(spec, known))
 
 
 _TRIALS: dict[int, list[TrialSpec]] = {}

@@ -27,12 +27,12 @@ MAY_IMPORT = {
     "running": f"{NOUNS} store planning",
     "executors": f"{NOUNS} store planning running",
     "tracking": f"{NOUNS} spec store analysis planning report running",
-    "exports": f"{NOUNS} spec store tracking",
+    "exports": f"{NOUNS} spec store analysis tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
     "measuring": f"{NOUNS} spec store planning running executors driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
-    "smoke": f"{NOUNS} spec store planning running executors driver",
+    "smoke": f"{NOUNS} spec store analysis planning running executors driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring api smoke",
     "__main__": "cli",
@@ -238,13 +238,17 @@ def test_the_console_script_is_there() -> None:
     "path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda path: path.name
 )
 def test_every_shipped_sweep_loads_plans_and_tells_its_story(path: Path, tmp_path: Path) -> None:
+    from orchestrator.analysis.snapshot import Snapshot
     from orchestrator.planning.plan import Action, make_plan, trials_of
     from orchestrator.spec.sweep_spec import load_spec
     from orchestrator.store.store import Store
+    from orchestrator.trial import KnownTrial
 
     spec = load_spec(path)
     trials = trials_of(spec, lambda data: "digest")
-    plan = make_plan(spec, trials, Store(tmp_path).record)
+    store = Store(tmp_path)
+    known = tuple(KnownTrial(trial, store.record(trial)) for trial in trials)
+    plan = make_plan(Snapshot(spec, known))
     assert {planned.action for planned in plan.trials} <= {Action.NEW, Action.REUSE}
     assert spec.name == path.stem
     assert path.read_text("utf-8").startswith("#"), (

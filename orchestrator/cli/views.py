@@ -82,12 +82,10 @@ def export(
     store: StoreOption = Path("runs"),
 ) -> None:
     """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
-    from orchestrator.driver import trials_in
     from orchestrator.exports import EXPORTERS, curves_of
 
     exporter = EXPORTERS.get(form)
-    loaded, where = load_sweep(spec, store), open_store(store)
-    curves = curves_of(loaded, trials_in(loaded, store=where), where.record)
+    curves = curves_of(open_sweep(spec, store).look())
     try:
         count = exporter.write(curves, output)
     except OSError as error:

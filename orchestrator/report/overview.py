@@ -100,7 +100,8 @@ def status_view(status: SweepStatus) -> RenderableType:
             Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
         )
     alike = {group.trials[0]: group.trials[1:] for group in status.causes}
-    for trial, record in status.trials:
+    for known in status.trials:
+        trial, record = known.spec, known.record
         if record.state is State.FAILED and trial.name not in alike:
             continue  # named beside the first that failed of the same cause
         if record.state in _WORTH_A_LINE:

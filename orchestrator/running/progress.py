@@ -31,7 +31,7 @@ _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 _LONGEST_CAUSE = 400
 _LOOK_SECONDS = 1.0
-"""What runs is looked at no more often where only trials that end are told of: there may be a thousand of both."""
+"""Seconds between looks at what runs where only ends are printed: there may be thousands."""
 _STYLES = {
     Outcome.FINISHED: "green",
     Outcome.COLLAPSED: "yellow",

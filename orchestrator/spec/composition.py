@@ -53,7 +53,7 @@ def overridden(
 ) -> yaml.Node:
     """Lay settings of the command line over a spec: `train.epochs=2`, `seeds=[0]`, `~cost`."""
     for text in overrides:
-        mark = yaml.Mark(f"{COMMAND_LINE}: '{text}'", 0, -1, -1, None, None)
+        mark = yaml.Mark(f"{COMMAND_LINE}: '{text}'", 0, -1, -1, None, 0)
         found = _OVERRIDE.fullmatch(text)
         if found is None or (found["is"] is None) != (found["sign"] == "~"):
             complain(mark, "a setting is written as key=value, such as train.epochs=2 or seeds=[0]")
@@ -196,8 +196,10 @@ def _text(value: str, mark: yaml.Mark | None = None) -> yaml.ScalarNode:
     return yaml.ScalarNode("tag:yaml.org,2002:str", value, mark, mark)
 
 
-def _mapping(pairs: list[tuple[yaml.Node, yaml.Node]], mark: yaml.Mark | None) -> yaml.MappingNode:
-    return yaml.MappingNode("tag:yaml.org,2002:map", pairs, mark, mark)
+def _mapping(
+    pairs: Sequence[tuple[yaml.Node, yaml.Node]], mark: yaml.Mark | None
+) -> yaml.MappingNode:
+    return yaml.MappingNode("tag:yaml.org,2002:map", list(pairs), mark, mark)
 
 
 def _marked(node: yaml.Node, mark: yaml.Mark) -> yaml.Node:

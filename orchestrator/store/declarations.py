@@ -20,7 +20,7 @@ class Version:
     """A spec when it was submitted first."""
 
     sha256: str
-    """Of its bytes."""
+    """SHA-256 of the spec's bytes."""
     time: float
     parts: Mapping[str, str]
     """Digests of what decides what is tested (`metric`, `seeds`, `steps` ...), by name."""
@@ -28,22 +28,22 @@ class Version:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What was decided before the first result was there, as far as the store knows."""
+    """Record of what was decided before the first result, as far as the store knows."""
 
     spec_sha256: str
-    """Of the spec as reported."""
+    """SHA-256 of the spec as reported."""
     at: float | None
     """When it was submitted first; none where it never was, or an older version took no note."""
     first_result_at: float | None
     """When the first result was there; none where there is none yet."""
     before_first_result: bool
-    """Whether a spec that tests the same was submitted before."""
+    """True if a spec that tests the same was submitted before."""
     versions: int
-    """How many specs were submitted under the sweep's name."""
+    """Number of specs that were submitted under the sweep's name."""
     changed: tuple[str, ...] = ()
     """Parts that differ from what was submitted last before the first result."""
     is_known_before: bool = True
-    """Whether any version before the first result is known, where there is a result."""
+    """True if any version before the first result is known, where there is a result."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in `report --format json`."""
@@ -63,7 +63,7 @@ def iso_time(time: float | None) -> str | None:
 
 
 def digest_of(content: bytes) -> str:
-    """Of a spec's bytes."""
+    """SHA-256 of a spec's bytes."""
     return sha256(content).hexdigest()
 
 
@@ -84,7 +84,7 @@ def versions_of(sweep_path: Path) -> list[Version]:
 def declaration_of(
     sweep_path: Path, content: bytes, parts: Mapping[str, str], other_results: Iterable[float]
 ) -> Declaration:
-    """What the store knows of when the spec was decided.
+    """Record of when the spec was decided, as far as the store knows.
 
     `other_results` are the times of results that the report has from other sweeps.
     """

@@ -26,7 +26,7 @@ class Fence:
         self.directory = directory
         self.session = session
         self.number = number
-        """Of the attempt, from 1."""
+        """Number of the attempt, from 1."""
         self._seen: tuple[int, int] | None = None
         self._log = MetricsLog(directory)
 
@@ -56,7 +56,7 @@ class Fence:
         self._seen = seen
 
     def is_newest(self) -> bool:
-        """Whether no later attempt has begun."""
+        """True if no later attempt has begun."""
         try:
             self.check()
         except Superseded:

@@ -108,7 +108,7 @@ def last_metrics_in(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def epoch_of(metrics: Mapping[str, float], iteration: int) -> int:
-    """That these metrics are of; somebody's own training counts in iterations."""
+    """Epoch that these metrics are of; a user training counts in iterations."""
     return int(metrics.get("epoch", iteration))
 
 

@@ -1,4 +1,4 @@
-"""Where results come from: the state of the code and the packages it ran with."""
+"""Origin of results: the state of the code and the packages it ran with."""
 
 import platform
 import subprocess
@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 NOT_KNOWN = "not known"
-"""Of `git_diff`: git did not answer in time, or what it said could not be kept."""
+"""Value of `git_diff` where git did not answer in time, or what it said could not be kept."""
 _GIT_SECONDS = 10.0
 _SECRETS = (
     "*.env",
@@ -106,7 +106,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git says; none where there is no git, or no repository. Raises `_NoAnswer`."""
+    """Answer of git; None where there is no git, or no repository. Raises `_NoAnswer`."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True)

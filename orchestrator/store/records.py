@@ -76,7 +76,7 @@ class AttemptRecord(_Record):
 
 
 class ProvenanceRecord(_Record):
-    """What `trial.json` says of code and packages."""
+    """Part of `trial.json` on code and packages."""
 
     python: str = "?"
     platform: str = "?"
@@ -110,7 +110,7 @@ class SessionRecord(_Record):
 
 
 class PointsRecord(_Record):
-    """What a search has suggested."""
+    """Points that a search has suggested."""
 
     search: str
     points: list[dict[str, Any]]

@@ -17,6 +17,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from invented import snapshot_of
 from mlflow import MlflowClient
 
 from illama.config import DataConfig, resolve
@@ -216,7 +217,7 @@ def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why:
     spec, store = load_spec(zoo / "zoo.yaml"), Store(zoo / "runs")
     trials = trials_of(spec, dataset_digest)
     values = {t.seed: store.record(t).metrics["val/acc1"] for t in trials if t.variant == "rmsnorm"}
-    found = representative(spec, trials, store.record, "rmsnorm", seed)
+    found = representative(snapshot_of(spec, trials, store.record), "rmsnorm", seed)
     assert (
         found.trial.seed
         == {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from invented import snapshot_of
 from rich.console import Console
 
 from orchestrator.planning.plan import make_plan
@@ -45,7 +46,7 @@ class Stage:
     def __init__(self, sweep: Any, **console: Any) -> None:
         self.sweep = sweep
         self.file = io.StringIO()
-        plan = make_plan(sweep.spec, sweep.trials, sweep.store.record)
+        plan = make_plan(snapshot_of(sweep.spec, sweep.trials, sweep.store.record))
         self.view = ProgressView(
             Console(file=self.file, **console), plan, sweep.store, "mine", "val/acc1"
         )

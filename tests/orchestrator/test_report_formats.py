@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from invented import digest, roadmap_of, spec_of, write_trials
+from invented import digest, roadmap_of, snapshot_of, spec_of, write_trials
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -42,7 +42,9 @@ ENDS = {
 @pytest.fixture
 def roadmap(tmp_path: Path) -> Roadmap:
     spec = spec_of(tmp_path, BODY)
-    return build_roadmap(spec, trials_of(spec, digest), write_trials(spec, ENDS, tmp_path / "runs"))  # type: ignore[arg-type]
+    return build_roadmap(
+        snapshot_of(spec, trials_of(spec, digest), write_trials(spec, ENDS, tmp_path / "runs"))
+    )  # type: ignore[arg-type]
 
 
 class _Tags(HTMLParser):
