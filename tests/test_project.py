@@ -58,6 +58,8 @@ ONLY_IMPORTED_BY = {
 
 SETTINGS = {
     "illama.config",
+    "illama.config.earlier",
+    "illama.config.functions",
     "illama.config.imports",
     "illama.config.settings",
     "illama.cost",
