@@ -226,7 +226,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
 
 
-def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror[MlflowMirror] | None:
     """Mirror of the run in MLflow, where one is asked for."""
     if not job.tracking_uri:
         return None
@@ -253,7 +253,9 @@ def _queue_of(
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror | None) -> None:
+    def __init__(
+        self, job: Job, view: RunView, mirror: BackgroundMirror[MlflowMirror] | None
+    ) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror
