@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "measuring": f"{NOUNS} spec store planning running executors driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
+    "cleaning": f"{NOUNS} spec store planning smoke",
     "smoke": f"{NOUNS} spec store analysis planning running executors driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
-    "measuring api smoke",
+    "measuring api smoke cleaning",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
@@ -49,11 +50,16 @@ ONLY_IMPORTED_BY = {
     },
     "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
-    "matplotlib": {"orchestrator.report.picture", "illama.measures.pictures"},
+    "matplotlib": {
+        *(f"orchestrator.report.{name}" for name in ("picture", "panel", "lettering")),
+        "illama.measures.pictures",
+    },
 }
 
 SETTINGS = {
     "illama.config",
+    "illama.config.earlier",
+    "illama.config.functions",
     "illama.config.imports",
     "illama.config.settings",
     "illama.cost",
