@@ -28,6 +28,7 @@ from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus, status_of
 from orchestrator.planning.survey import survey
+from orchestrator.report.formats import Layout, render
 from orchestrator.running.view import RunView
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
@@ -40,14 +41,16 @@ if TYPE_CHECKING:
 AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
-def load(path: str | Path, store: str | Path = "runs") -> "Sweep":
+def load(path: str | Path, store: str | Path = "runs", overrides: Sequence[str] = ()) -> "Sweep":
     """Sweep of a spec's file, or of the name of a sweep in the store, with the store it uses.
+
+    `overrides` are settings laid over it, as the command line has them: `["train.epochs=2"]`.
 
     Raises `SpecError` with everything that is wrong with the spec, each problem with its line, and
     `UsageError` where there is neither a file nor a sweep of that name.
     """
     opened = _store_at(store)
-    return Sweep(load_spec(spec_path_of(str(path), opened)), opened)
+    return Sweep(load_spec(spec_path_of(str(path), opened), overrides), opened)
 
 
 def read(store: str | Path = "runs") -> "StoredSweeps":
@@ -237,11 +240,9 @@ class Report:
             raise UsageError(f"there is a frame by step or by trial, none by '{by}'")
         return pd.DataFrame.from_records(records[by](self.roadmap))
 
-    def render(self, form: str) -> bytes:
+    def render(self, form: str, layout: Layout | None = None) -> bytes:
         """The file that `orchestrator report --format` writes, such as `html` or `latex`."""
-        from orchestrator.report.formats import render
-
-        return render(self.roadmap, form)
+        return render(self.roadmap, form, layout)
 
     def __str__(self) -> str:
         """The terminal's table."""

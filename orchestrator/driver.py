@@ -17,7 +17,9 @@ from orchestrator.metrics import Mode
 from orchestrator.planning import sources
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
+from orchestrator.planning.differences import code_of
 from orchestrator.planning.plan import Action, Plan, make_plan
+from orchestrator.planning.reasons import with_reasons
 from orchestrator.planning.representative import (
     Representative,
     has_network,
@@ -95,7 +97,7 @@ def plan_sweep(
         hint = "it needs a cluster that has as much: --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
     warnings += chosen_by_the_same_seeds(snapshot.specs, store)
-    return replace(plan, warnings=(*warnings, *plan.warnings))
+    return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
 def report_sweep(
@@ -254,7 +256,7 @@ def _queue_of(
 ) -> TrialQueue:
     spec, store = job.spec, job.store
     more = growth if sources.grows(spec) else None
-    origin = provenance(spec.path.parent, store.sweep_path(spec.name))
+    origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
     return TrialQueue(todo, store, session, origin, observers, spec.schema.max_concurrent, more)
 
 
