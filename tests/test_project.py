@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "measuring": f"{NOUNS} spec store planning running executors driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
+    "cleaning": f"{NOUNS} spec store planning smoke",
     "smoke": f"{NOUNS} spec store analysis planning running executors driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
-    "measuring api smoke",
+    "measuring api smoke cleaning",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""
@@ -57,6 +58,8 @@ ONLY_IMPORTED_BY = {
 
 SETTINGS = {
     "illama.config",
+    "illama.config.earlier",
+    "illama.config.functions",
     "illama.config.imports",
     "illama.config.settings",
     "illama.cost",

@@ -256,7 +256,7 @@ def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, fol
     with pytest.raises(ValueError, match="belongs to a training with other settings, code or seed"):
         run(config("walk", seed=1), tmp_path / "trial")
     planned = config("walk")
-    (folder / "own.py").write_text(OWN + "# edited\n")
+    (folder / "own.py").write_text(OWN + "edited = True\n")
     import_from(folder)
     with pytest.raises(UserCodeError, match="the code of own:walk is another one"):
         run(planned)
