@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import (
     HEADING,
@@ -14,6 +16,7 @@ from orchestrator.report.measures import (
     remarks,
 )
 from orchestrator.report.notes import caveats, notes
+from orchestrator.report.selection import table_of
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
@@ -23,7 +26,7 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import Column, cells, columns
+from orchestrator.report.words import Column, seeds_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -47,12 +50,20 @@ _LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", 
 _LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
-def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
+ALL = Layout()
+"""Every row and column."""
+
+
+def to_markdown(roadmap: Roadmap, layout: Layout) -> str:
+    """The answer, pipe tables and their notes."""
+    head = f"# Roadmap of {roadmap.sweep}\n\n{answer_markdown(roadmap)}\n\n"
+    return head + tables_markdown(roadmap, layout)
+
+
+def tables_markdown(roadmap: Roadmap, layout: Layout = ALL) -> str:
     """Pipe tables and their notes."""
     parts = [
-        f"# Roadmap of {roadmap.sweep}",
-        "",
-        *pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows]),
+        *pipe_table(*table_of(roadmap, layout)),
     ]
     parts += ["", *(f"{markdown_text(note)}\n" for note in _all_notes(roadmap))]
     for section in roadmap.sections:
@@ -89,24 +100,30 @@ def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
-    """A `tabular` for the booktabs package for the road and for each other design, the notes in small print below.
+def to_latex(roadmap: Roadmap, layout: Layout) -> str:
+    """A float with caption and label for the road and for each other design, the notes in small print below.
+
+    No table is wider than the line: what does not fit is scaled down (adjustbox).
 
     Why trials failed stands in comments: what an error says is no text for a paper.
     """
-    parts = [r"% needs \usepackage{booktabs}"]
-    parts += [f"% {trial}: {' '.join(cause.split())}" for trial, cause in roadmap.causes.items()]
-    parts += _tabular(
-        columns(roadmap), [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
-    )
+    parts = [r"% needs \usepackage{booktabs,adjustbox}"]
+    parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
+    headings, rows = table_of(roadmap, layout)
+    tabular = _tabular(headings, [_with_daggers(row) for row in rows])
+    seeds = f"mean and standard deviation over {seeds_text(roadmap)}"
+    parts += _float(tabular, f"{roadmap.sweep}: {roadmap.metric}, {seeds}.", roadmap.sweep)
     for section in roadmap.sections:
         for title, lines in kinds_of(section):
             parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
-            parts += _tabular(HEADINGS, [line_cells(line) for line in lines])
+            tabular = _tabular(HEADINGS, [line_cells(line) for line in lines])
+            about = f"{roadmap.sweep}: {section.title.lower()}, {title.lower()}."
+            parts += _float(tabular, about, f"{roadmap.sweep} {section.title} {title}")
     if roadmap.regimes:
         parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
         between = [regime_cells(difference) for difference in roadmap.regimes]
-        parts += _tabular(regime_columns(roadmap), between)
+        tabular = _tabular(regime_columns(roadmap), between)
+        parts += _float(tabular, f"{roadmap.sweep}: {REGIMES_NOTE}", f"{roadmap.sweep} regimes")
     parts += _measures_latex(roadmap)
     small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
     parts += ["", r"\begin{flushleft}\footnotesize"]
@@ -140,6 +157,14 @@ def _measures_latex(roadmap: Roadmap) -> list[str]:
     return parts
 
 
+def answer_markdown(roadmap: Roadmap) -> str:
+    """What the sweep found, first."""
+    answer = answer_of(roadmap)
+    lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
+    lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]
+    return "\n".join(lines)
+
+
 def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
     """A star beside an interval is read as significance in a paper."""
     if at_start:
@@ -149,7 +174,7 @@ def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:
     return [
-        *(f"{trial}: {cause}" for trial, cause in roadmap.causes.items()),
+        *map(str, grouped_causes(roadmap.causes)),
         *caveats(roadmap),
         *notes(roadmap),
     ]
@@ -184,6 +209,21 @@ def _tabular(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str
         *lines,
         r"\bottomrule",
         r"\end{tabular}",
+    ]
+
+
+def _float(tabular: Sequence[str], caption: str, label: str) -> list[str]:
+    """The table as a float that fits a page; its label is made of letters, digits and hyphens."""
+    name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return [
+        r"\begin{table}[tbp]",
+        r"\centering",
+        rf"\caption{{{_latex_text(caption)}}}",
+        rf"\label{{tab:{name}}}",
+        r"\begin{adjustbox}{max width=\linewidth}",
+        *tabular,
+        r"\end{adjustbox}",
+        r"\end{table}",
     ]
 
 
