@@ -91,7 +91,7 @@ def plan_sweep(
     """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
-    why = "whether trials are done cannot be told"
+    why = "so it is unknown which trials are already done"
     warnings = [SpecWarning("data-absent", f"{message}; {why}", 0) for message in snapshot.absent]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
         hint = "it needs a cluster that has as much: --address"

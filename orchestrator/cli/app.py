@@ -89,7 +89,7 @@ def plan(
     seeds: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every trial and what would become of it; runs nothing."""
+    """List every trial and what `run` would do with it, without running anything."""
     from orchestrator.api import Sweep
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
