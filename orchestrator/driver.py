@@ -31,6 +31,7 @@ from orchestrator.planning.representative import (
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Choice
 from orchestrator.running.failures import FailureWatch
+from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -90,7 +91,7 @@ def plan_sweep(
     """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
-    why = "whether trials are done cannot be told"
+    why = "so it is unknown which trials are already done"
     warnings = [SpecWarning("data-absent", f"{message}; {why}", 0) for message in snapshot.absent]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
         hint = "it needs a cluster that has as much: --address"
@@ -219,7 +220,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             observers: list[Observer] = [mirror, view] if mirror else [view]
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
-            observers.append(failures)
+            observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
@@ -228,7 +229,14 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
 
 
-def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:
+def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
+    """Whether the spec keeps the checkpoint of a trial that has ended."""
+    if spec.schema.keep == "end":
+        return trial.variant == last_step(spec).name
+    return spec.schema.keep == "all"
+
+
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror[MlflowMirror] | None:
     """Mirror of the run in MLflow, where one is asked for."""
     if not job.tracking_uri:
         return None
@@ -255,7 +263,9 @@ def _queue_of(
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror | None) -> None:
+    def __init__(
+        self, job: Job, view: RunView, mirror: BackgroundMirror[MlflowMirror] | None
+    ) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror

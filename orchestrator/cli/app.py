@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import adopt, measuring, training, trials, views
+from orchestrator.cli import adopt, housekeeping, measuring, training, trials, views
 from orchestrator.cli.options import (
     JsonOption,
     MetricOption,
@@ -43,7 +43,6 @@ from orchestrator.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -90,7 +89,7 @@ def plan(
     seeds: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every trial and what would become of it; runs nothing."""
+    """List every trial and what `run` would do with it, without running anything."""
     from orchestrator.api import Sweep
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
@@ -213,6 +212,10 @@ def compare(
 
 
 app.command()(adopt.adopt)
+app.command("list")(housekeeping.list_sweeps)
+app.command()(housekeeping.gc)
+app.command()(housekeeping.delete)
+app.command()(housekeeping.init)
 app.command()(trials.logs)
 app.command()(trials.show)
 app.command()(trials.debug)

@@ -52,7 +52,9 @@ MetricOption = Annotated[
 ]
 ModeOption = Annotated[
     Mode | None,
-    typer.Option("--mode", help="Which direction of it is better, where only you know."),
+    typer.Option(
+        "--mode", help="max or min: which direction is better, if the metric is your own."
+    ),
 ]
 
 

@@ -115,7 +115,7 @@ def resume(
     seeds: SeedsOption = None,
     max_failures: MaxFailuresOption = None,
 ) -> None:
-    """As `run`, and try again what failed."""
+    """Like `run`, but also retry failed trials."""
     _run(
         load_sweep(spec, store, overrides),
         executor,

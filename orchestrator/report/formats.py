@@ -50,7 +50,7 @@ FORMATS: dict[str, ReportFormat] = {
     "html": ReportFormat("orchestrator.report.page:to_html", (".html", ".htm")),
     "csv": ReportFormat("orchestrator.report.csv_text:to_csv", (".csv",)),
     "md": ReportFormat("orchestrator.report.markup:to_markdown", (".md",)),
-    "latex": ReportFormat("orchestrator.report.markup:to_latex", (".tex", ".latex")),
+    "latex": ReportFormat("orchestrator.report.latex:to_latex", (".tex", ".latex")),
     "svg": ReportFormat("orchestrator.report.picture:to_svg", (".svg",)),
     "png": ReportFormat("orchestrator.report.picture:to_png", (".png",), is_binary=True),
     "pdf": ReportFormat("orchestrator.report.picture:to_pdf", (".pdf",), is_binary=True),

@@ -1,4 +1,4 @@
-"""The report as Markdown and LaTeX (booktabs)."""
+"""The report as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -26,29 +26,7 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import Column, seeds_text
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-}
-_LATEX |= {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    "<": r"$<$",
-}
-_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
-_LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
-
+from orchestrator.report.words import Column
 
 ALL = Layout()
 """Every row and column."""
@@ -100,37 +78,6 @@ def tables_markdown(roadmap: Roadmap, layout: Layout = ALL) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def to_latex(roadmap: Roadmap, layout: Layout) -> str:
-    """A float with caption and label for the road and for each other design, the notes in small print below.
-
-    No table is wider than the line: what does not fit is scaled down (adjustbox).
-
-    Why trials failed stands in comments: what an error says is no text for a paper.
-    """
-    parts = [r"% needs \usepackage{booktabs,adjustbox}"]
-    parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
-    headings, rows = table_of(roadmap, layout)
-    tabular = _tabular(headings, [_with_daggers(row) for row in rows])
-    seeds = f"mean and standard deviation over {seeds_text(roadmap)}"
-    parts += _float(tabular, f"{roadmap.sweep}: {roadmap.metric}, {seeds}.", roadmap.sweep)
-    for section in roadmap.sections:
-        for title, lines in kinds_of(section):
-            parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
-            tabular = _tabular(HEADINGS, [line_cells(line) for line in lines])
-            about = f"{roadmap.sweep}: {section.title.lower()}, {title.lower()}."
-            parts += _float(tabular, about, f"{roadmap.sweep} {section.title} {title}")
-    if roadmap.regimes:
-        parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
-        between = [regime_cells(difference) for difference in roadmap.regimes]
-        tabular = _tabular(regime_columns(roadmap), between)
-        parts += _float(tabular, f"{roadmap.sweep}: {REGIMES_NOTE}", f"{roadmap.sweep} regimes")
-    parts += _measures_latex(roadmap)
-    small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
-    parts += ["", r"\begin{flushleft}\footnotesize"]
-    parts += [f"{_latex_text(' '.join(note.split()))}\\par" for note in small_print]
-    return "\n".join([*parts, r"\end{flushleft}", ""])
-
-
 def _measures_markdown(roadmap: Roadmap) -> list[str]:
     parts = [f"## {HEADING}", "", NOTE, ""] if roadmap.measured else []
     for table in roadmap.measured:
@@ -147,29 +94,12 @@ def _measures_markdown(roadmap: Roadmap) -> list[str]:
     return parts
 
 
-def _measures_latex(roadmap: Roadmap) -> list[str]:
-    parts = ["", f"% {HEADING}. {NOTE}"] if roadmap.measured else []
-    for table in roadmap.measured:
-        parts += ["", f"% {' '.join(table.label.split())}"]
-        parts += [f"% {' '.join(remark.split())}" for remark in remarks(table)]
-        if table.quantities:
-            parts += _tabular(measure_columns(table), measure_cells(roadmap, table))
-    return parts
-
-
 def answer_markdown(roadmap: Roadmap) -> str:
     """What the sweep found, first."""
     answer = answer_of(roadmap)
     lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
     lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]
     return "\n".join(lines)
-
-
-def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
-    """A star beside an interval is read as significance in a paper."""
-    if at_start:
-        return [text.replace("*", "†", 1) for text in texts]
-    return [f"{text[:-1]}†" if text.endswith("*") else text for text in texts]
 
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:
@@ -198,40 +128,3 @@ def markdown_text(text: str) -> str:
 
 def _pipe_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _tabular(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
-    alignment = "".join("r" if head.is_number else "l" for head in heads)
-    lines = [_latex_row([head.heading for head in heads]), r"\midrule", *map(_latex_row, rows)]
-    return [
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *lines,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-
-
-def _float(tabular: Sequence[str], caption: str, label: str) -> list[str]:
-    """The table as a float that fits a page; its label is made of letters, digits and hyphens."""
-    name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-    return [
-        r"\begin{table}[tbp]",
-        r"\centering",
-        rf"\caption{{{_latex_text(caption)}}}",
-        rf"\label{{tab:{name}}}",
-        r"\begin{adjustbox}{max width=\linewidth}",
-        *tabular,
-        r"\end{adjustbox}",
-        r"\end{table}",
-    ]
-
-
-def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(map(_latex_text, texts)) + r" \\"
-
-
-def _latex_text(text: str) -> str:
-    """Special characters escaped; a minus is not a hyphen."""
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)

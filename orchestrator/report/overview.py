@@ -112,9 +112,7 @@ def status_view(status: SweepStatus) -> RenderableType:
             silence = f"    no sign of life for {duration_text(seconds)}"
             lines.append(Text(silence, style="bold yellow"))
     if status.seconds_left:
-        lines.append(
-            Text(f"about {status.seconds_left:.0f} s of training left, over all slots together")
-        )
+        lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
     return Group(*lines)
 
 
@@ -174,7 +172,7 @@ def _estimate_text(plan: Plan) -> str:
     lines = []
     if plan.saved:
         lines.append(
-            f"{counted(plan.saved, 'trial')} saved: the same training is done, or will be, for another cell"
+            f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training needed"
         )
     lines.append(_cost_text(plan.estimate))
     estimate = plan.estimate

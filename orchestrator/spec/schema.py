@@ -153,6 +153,8 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Of each trial."""
     max_concurrent: PositiveInt | None = None
     """Trials at the same time, however many would fit."""
+    keep: Literal["all", "end", "none"] = "all"
+    """Checkpoints of trainings that have ended: all, those of the last step of the road, or none."""
     cost: CostSchema | None = None
     """For estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()

@@ -101,6 +101,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.soft_mask.schedule": "constant",
     "train.soft_mask.epochs": 4,
     "train.soft_mask.rate": 0.5,
+    "train.soft_mask.floor": 0.1,
     "seed": 2,
 }
 """For each setting a value that the ones above do not have."""
@@ -110,11 +111,11 @@ LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
 SGD = {"train.optimizer": "sgd"}
 STEPS = {"train.lr_schedule": "step", "train.lr_milestones": [4, 6]}
 COMPANY: dict[str, dict[str, Any]] = {
+    "model.rope_anchor": {"model.position": "rope2d"},
     "train.momentum": SGD,
     "train.nesterov": SGD,
     "train.lr_milestones": STEPS,
     "train.lr_gamma": STEPS,
-    "model.rope_anchor": {"model.position": "rope2d"},
     "data.folder": FOLDER,
     "data.test": FOLDER,
     "train.random_resized_crop": FOLDER,
@@ -152,7 +153,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "test": "none",
         "folder": "imagenet",
     },
-    "SoftMaskConfig": {"rate": 1.0},
+    "SoftMaskConfig": {"rate": 1.0, "floor": 0.0},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
         "min_lr": 1e-6,

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from pathlib import Path
 
 import pytest
@@ -65,12 +64,3 @@ def test_what_is_not_there_is_refused_with_what_is(roadmap: Roadmap) -> None:
         render(roadmap, "csv", Layout(columns=("nothing",)))
     with pytest.raises(UsageError, match="no step 'rop'; did you mean 'rope'"):
         render(roadmap, "md", Layout(rows=("rop",)))
-
-
-def test_a_latex_table_is_a_float_that_fits_the_line(roadmap: Roadmap) -> None:
-    text = render(roadmap, "latex").decode()
-    assert text.count(r"\begin{table}") == text.count(r"\end{adjustbox}") == 2
-    assert r"\caption{invented: val/acc1, mean and standard deviation over 3 seeds.}" in text
-    assert r"\label{tab:invented}" in text
-    labels = re.findall(r"\\label{(.*)}", text)
-    assert len({*labels}) == len(labels)
