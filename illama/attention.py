@@ -20,6 +20,8 @@ The CPU's bounds were measured. CUDA's were counted: a dense training step reads
 head, the two runs none. `benchmarks/attention_candidates.py` measures it beside others.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,8 +37,40 @@ LINEAR_FROM = 2048
 """Tokens. From here on the CPU is faster without N x N matrices; with 577 tokens, training takes twice as long without them."""
 
 
+_recorded: list[tuple[Tensor, Tensor]] | None = None
+"""Where `attend` leaves its maps while somebody asks for them."""
+
+
+@contextmanager
+def maps_recorded() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """List that fills with the maps of every attention inside: before and after the mask.
+
+    Each map is (B, H, R, N). Computed beside the attention itself, which stays as it is.
+    """
+    global _recorded
+    before, _recorded = _recorded, []
+    try:
+        yield _recorded
+    finally:
+        _recorded = before
+
+
+def attention_map(
+    q: Tensor, k: Tensor, mask: Mask | None, rows: slice = ALL
+) -> tuple[Tensor, Tensor]:
+    """Weights of the values before and after the mask. q, k: (B, H, N, C); each (B, H, R, N)."""
+    scores = torch.matmul(q[:, :, rows] * q.shape[-1] ** -0.5, k.transpose(-2, -1))
+    before = scores.softmax(dim=-1)
+    if mask is None:
+        return before, before
+    matrix = mask.matrix[rows]
+    return before, (scores + matrix).softmax(dim=-1) if mask.additive else before * matrix
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL) -> Tensor:
     """Attention of the queries in `rows` over all keys. q, k, v: (B, H, N, C); returns (B, H, R, C)."""
+    if _recorded is not None:
+        _recorded.append(attention_map(q, k, mask, rows))
     few = q.device.type == "cpu" and q.shape[2] < FUSED_FROM
     if mask is None and not few:
         return F.scaled_dot_product_attention(q[:, :, rows], k, v)

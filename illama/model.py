@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from illama.attention import ALL, attend
+from illama.attention import ALL, attend, maps_recorded
 from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
 from illama.cost import hidden_width, macs, tokens
@@ -195,6 +195,18 @@ class VisionTransformer(nn.Module):
         self.soft_mask_rate = float(alpha)
         for mask in self.masks.values():
             cast(Mask, mask).set_alpha(self.soft_mask_rate)
+
+    def attention_maps(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Attention maps of every block, before and after the mask, each (B, H, N, N).
+
+        images: (B, channels, height, width), normalised. Raises `ValueError` where a block has
+        another mixer than attention.
+        """
+        with maps_recorded() as maps:
+            self.forward_features(images)
+        if len(maps) != len(self.blocks):
+            raise ValueError(f"{len(maps)} of {len(self.blocks)} blocks have attention maps")
+        return maps
 
     def forward(self, images: Tensor, drop: Drop | None = None) -> Tensor:
         """images: (B, channels, height, width), normalised; returns logits (B, classes).

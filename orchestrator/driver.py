@@ -56,8 +56,7 @@ class Job:
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
     max_failures: int | None = None
-    """Failures after which nothing more is started; 0 for however many. None stops where the first trials of several variants
-    all fail of one cause."""
+    """Failures after which nothing more is started: see `FailureWatch`."""
     trains_elsewhere: bool = False
     """True if no trial trains in this process."""
 
@@ -197,8 +196,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     spec, store, view = job.spec, job.store, view or Silent()
     survey(spec, store, job.choice)  # what is wrong is told before anything is written
     store.prepare(spec.name)
-    interrupted = threading.Event()
-    stopped = None
+    interrupted, stopped = threading.Event(), None
     with ExitStack() as stack:
         # takes seconds where another host was at it
         with view.waiting("making sure that nobody else is at this sweep"):
@@ -225,8 +223,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             if growth.error:
                 raise growth.error
             stopped = failures.reason
-    ending = plan_sweep(spec, store, job.only, job.seeds)
-    return Ending(ending, interrupted.is_set(), stopped)
+    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
 
 
 def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "measuring": f"{NOUNS} spec store planning running executors driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
-    "smoke": f"{NOUNS} analysis spec store planning running executors driver",
+    "smoke": f"{NOUNS} spec store analysis planning running executors driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring api smoke",
     "__main__": "cli",

@@ -133,16 +133,16 @@ class TrainingFunction(_Named):
     @property
     def length(self) -> int | None:
         """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
-        return _length_in(self.options)
+        return length_in(self.options)
 
 
-def _length_in(options: Mapping[str, Any]) -> int | None:
+def length_in(options: Mapping[str, Any]) -> int | None:
     """Iterations or epochs that options say, else those that the first section of them says."""
     for name in ("iterations", "epochs"):
         length = options.get(name)
         if type(length) is int and length > 0:
             return length
-    sections = (_length_in(value) for value in options.values() if isinstance(value, Mapping))
+    sections = (length_in(value) for value in options.values() if isinstance(value, Mapping))
     return next((length for length in sections if length is not None), None)
 
 

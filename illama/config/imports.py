@@ -33,6 +33,8 @@ class UserCodeError(ValueError):
 
     group = "model"
     """Whose name it is about: `model`, `data` or `train`."""
+    setting = "name"
+    """Setting of that group that it is about."""
 
 
 class _Imported:
@@ -117,12 +119,12 @@ def blaming(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def about(group: str) -> Iterator[None]:
+def about(group: str, setting: str = "name") -> Iterator[None]:
     """Say which section of the settings, `model`, `data` or `train`, a `UserCodeError` is about."""
     try:
         yield
     except UserCodeError as error:
-        error.group = group
+        error.group, error.setting = group, setting
         raise
 
 
@@ -287,6 +289,24 @@ def _files(root: Path, name: str) -> Iterator[Path]:
             for path in (base / "__init__.py", base.with_name(f"{base.name}.py"))
             if path.is_file()
         )
+
+
+def folder_of_spec() -> Path:
+    """Folder that users' modules are looked for in: the spec's, else the current one."""
+    return _Imported.folder or Path.cwd()
+
+
+def module_files(root: Path, name: str) -> list[Path]:
+    """Files of a module and of its packages below `root`; of `python -m package` its `__main__`."""
+    found = list(_files(root, name))
+    main = root.joinpath(*name.split("."), "__main__.py")
+    return [*found, main] if main.is_file() else found
+
+
+def imports_of(source: bytes, path: Path, root: Path) -> Iterator[str]:
+    """Every module that a file below `root` may import, whether there is one or not."""
+    package = ".".join(path.parent.relative_to(root).parts)
+    yield from _imports(source, package)
 
 
 def _imports(source: bytes, package: str) -> Iterator[str]:

@@ -63,6 +63,9 @@ class Data(Protocol):
     def training(self) -> "Iterator[tuple[Tensor, Tensor]]":
         """Batches of the training images."""
 
+    def normalisation(self) -> "tuple[Tensor, Tensor]":
+        """Mean and standard deviation that images are normalised with, (channels, 1, 1)."""
+
     def curve(self) -> Sequence[Mapping[str, float]]:
         """Metrics of each epoch of the training, in order; none where nobody kept them."""
 

@@ -14,9 +14,21 @@ from illama.config.settings import Settings
 from illama.measures.base import Quantity
 
 MEASURES: Mapping[str, str] = {
-    "calibration": "illama.measures.calibration:calibration",
+    name: f"illama.measures.{name}:{name}"
+    for name in (
+        "calibration",
+        "attention_rank",
+        "causality",
+        "robustness",
+        "efficiency",
+        "training_dip",
+        "quantization",
+        "transfer",
+        "shape_texture",
+        "landscape",
+    )
 }
-"""Function of each built-in measure as `module:function`. Another one is a file and a line here.
+"""Functions of the built-in measures as `module:function`. Another one is a file and a line here.
 
 Its module has a `NUMERICS_VERSION`, which is raised when its numbers change."""
 

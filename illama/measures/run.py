@@ -37,6 +37,10 @@ class LoadedData:
         """Batches of the training images."""
         return self._loader.held_out("train")
 
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the images, (channels, 1, 1)."""
+        return self._loader.normalisation()
+
     def curve(self) -> Curve:
         """Metrics of each epoch."""
         return self._curve

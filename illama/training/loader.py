@@ -48,6 +48,9 @@ class Loader(Protocol):
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """All images of a part, in order and without augmentation; those of `train`, too."""
 
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that pixels are normalised with, (channels, 1, 1), on the CPU."""
+
 
 def make_loader(
     config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks | None = None
@@ -102,6 +105,10 @@ class MemoryLoader:
     def _normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """See `Loader`."""
+        return self.mean.cpu(), self.std.cpu()
+
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         seed, train = self.config.seed, self.config.train
@@ -137,6 +144,15 @@ class FolderLoader:
         self.images_digest = self._held_out[self.parts[-1]].digest
         self.config, self.runtime, self.device, self.ranks = config, runtime, device, ranks
         self.count = len(self.train)
+
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """See `Loader`; of pixels from 0 to 255."""
+        from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
+
+        mean, std = (
+            torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        return 255 * mean, 255 * std
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""

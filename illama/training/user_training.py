@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from illama.checkpoint import OtherSettings
-from illama.config import RuntimeConfig, UserTraining, data_directory
+from illama.config import RuntimeConfig, UserTraining, Workload, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
 from illama.config.script_arguments import fill
@@ -63,10 +63,10 @@ def train_by_function(
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)
     parameters = inspect.signature(function).parameters
-    with _folder(checkpoint_dir) as folder, process_state(runtime):
+    with folder_or_scratch(checkpoint_dir) as folder, process_state(runtime):
         device = pick_device(runtime)
         forget_peak_memory(device)
-        log = _Log(
+        log = TrainingLog(
             config,
             folder,
             log_metrics,
@@ -93,7 +93,7 @@ def train_by_function(
 
 
 @contextmanager
-def _folder(directory: Path | None) -> Iterator[Path]:
+def folder_or_scratch(directory: Path | None) -> Iterator[Path]:
     """The training's directory; where it has none, one that does not outlive it."""
     if directory is not None:
         yield directory
@@ -111,12 +111,12 @@ def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         raise RuntimeError(f"the training called sys.exit({error.code!r})") from error
 
 
-class _Log:
-    """What the function tells us while it trains, checked and passed on."""
+class TrainingLog:
+    """Metrics that a user training reports, checked, passed on, and remembered through interruptions."""
 
     def __init__(
         self,
-        config: UserTraining,
+        config: Workload,
         directory: Path,
         log_metrics: Callable[[Mapping[str, float], int], None],
         should_stop: Callable[[], bool],
@@ -156,8 +156,13 @@ class _Log:
         if not self._stops_itself and self._ask():
             raise Stopped(iteration)
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metrics that were reported last, by an earlier attempt too."""
+        return self._metrics
+
     def should_stop(self) -> bool:
-        """What the function asks."""
+        """Whether to save and end; asked by the training."""
         self._was_told = self._ask() or self._was_told
         return self._was_told
 
@@ -166,11 +171,11 @@ class _Log:
         if returned is None and self._was_told:
             self._keep()
             raise Stopped(self._iteration)
-        final = _checked(returned, f"{self._config.train.function} returned", self._iteration)
+        final = _checked(returned, f"{self._config.title} returned", self._iteration)
         sizes = {name: int(final.pop(name)) for name in _SIZES if name in final}
         if not final.items() <= self._metrics.items():
             self._stops_itself = True  # it has done all that there was to do
-            self(final, max(self._iteration + 1, self._config.train.length or 0))
+            self(final, max(self._iteration + 1, self._config.length or 0))
         return TrainResult(
             iterations=self._iteration,
             epochs=0,
