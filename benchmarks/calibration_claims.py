@@ -112,7 +112,7 @@ def _verdicts(roadmap: Roadmap) -> set[str | None]:
 
 def families(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """Any difference decided in any table, without any effect."""
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     for designs in (
         "roadmap",
         "[roadmap, one_factor, leave_one_out]",
@@ -128,7 +128,7 @@ def families(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 
 def missing(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """The same where every training may diverge: means are tested where none did, and rates where some did."""
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     for share in (0.02, 0.1, 0.3):
         spec = _spec("[roadmap, one_factor]")
         wrong = sum(
@@ -143,7 +143,7 @@ def missing(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 
 def equivalence(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """Any comparison called equivalent where every step makes just the difference that matters."""
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     for matters in (1.0, 3.0):
         spec = _spec("roadmap", f", matters: {matters}")
         wrong = sum(
@@ -188,7 +188,7 @@ def power(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 def needed_seeds(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """The range of seeds that a difference which matters takes holds the number that it does take."""
     comparisons, matters = 6, 2.0
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     truth = next(
         n for n in range(2, 200) if (detectable_difference(1.0, n, comparisons) or 9.0) <= matters
     )

@@ -28,6 +28,7 @@ from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.status import SweepStatus, status_of
 from orchestrator.planning.survey import survey
+from orchestrator.report.formats import Layout, render
 from orchestrator.running.view import RunView
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
@@ -237,11 +238,9 @@ class Report:
             raise UsageError(f"there is a frame by step or by trial, none by '{by}'")
         return pd.DataFrame.from_records(records[by](self.roadmap))
 
-    def render(self, form: str) -> bytes:
+    def render(self, form: str, layout: Layout | None = None) -> bytes:
         """The file that `orchestrator report --format` writes, such as `html` or `latex`."""
-        from orchestrator.report.formats import render
-
-        return render(self.roadmap, form)
+        return render(self.roadmap, form, layout)
 
     def __str__(self) -> str:
         """The terminal's table."""

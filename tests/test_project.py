@@ -49,7 +49,10 @@ ONLY_IMPORTED_BY = {
     },
     "optuna": {"orchestrator.planning.suggest"},
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
-    "matplotlib": {"orchestrator.report.picture", "illama.measures.pictures"},
+    "matplotlib": {
+        *(f"orchestrator.report.{name}" for name in ("picture", "panel", "lettering")),
+        "illama.measures.pictures",
+    },
 }
 
 SETTINGS = {

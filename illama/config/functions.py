@@ -52,6 +52,7 @@ _ENTRY_POINTS = {
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
+    "part": ("place",),
     "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
     "measure": ("network", "data", "device", "seed"),
 }

@@ -36,7 +36,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import write_output
 from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
-from orchestrator.report.formats import FORMATS, format_of_ending
+from orchestrator.report.formats import FORMATS, Layout, format_of_ending
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
@@ -133,6 +133,12 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="A file instead of the terminal.")
     ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width", min=2.0, max=40.0, help="Inches of a figure (svg, png, pdf); default 9."
+        ),
+    ] = None,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
@@ -144,7 +150,7 @@ def report(
     if form == "table" and output is None:
         print_roadmap(found.roadmap)
         return
-    content = found.render(form)
+    content = found.render(form, Layout(width=width))
     if output is None:
         sys.stdout.buffer.write(
             content

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import (
     HEADING,
@@ -48,10 +50,14 @@ _LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
 def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
+    """The answer, pipe tables and their notes."""
+    head = f"# Roadmap of {roadmap.sweep}\n\n{answer_markdown(roadmap)}\n\n"
+    return head + tables_markdown(roadmap)
+
+
+def tables_markdown(roadmap: Roadmap) -> str:
     """Pipe tables and their notes."""
     parts = [
-        f"# Roadmap of {roadmap.sweep}",
-        "",
         *pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows]),
     ]
     parts += ["", *(f"{markdown_text(note)}\n" for note in _all_notes(roadmap))]
@@ -95,7 +101,7 @@ def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
     Why trials failed stands in comments: what an error says is no text for a paper.
     """
     parts = [r"% needs \usepackage{booktabs}"]
-    parts += [f"% {trial}: {' '.join(cause.split())}" for trial, cause in roadmap.causes.items()]
+    parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
     parts += _tabular(
         columns(roadmap), [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
     )
@@ -140,6 +146,14 @@ def _measures_latex(roadmap: Roadmap) -> list[str]:
     return parts
 
 
+def answer_markdown(roadmap: Roadmap) -> str:
+    """What the sweep found, first."""
+    answer = answer_of(roadmap)
+    lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
+    lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]
+    return "\n".join(lines)
+
+
 def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
     """A star beside an interval is read as significance in a paper."""
     if at_start:
@@ -149,7 +163,7 @@ def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:
     return [
-        *(f"{trial}: {cause}" for trial, cause in roadmap.causes.items()),
+        *map(str, grouped_causes(roadmap.causes)),
         *caveats(roadmap),
         *notes(roadmap),
     ]

@@ -10,6 +10,7 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report import WIDTH
+from orchestrator.report.answer import answer_of
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import NOTE, measure_cells, measure_columns, remarks
@@ -45,9 +46,19 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
         sections += [FittedTable(REGIMES, regime_columns(roadmap), lines)]
         sections += [Text(REGIMES_NOTE, style="dim"), Text("")]
     sections += _measures(roadmap)
-    return Group(
-        table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
-    )
+    small_print = [Text(note, style="dim") for note in notes(roadmap)]
+    return Group(table, *causes, *stars, *sections, *small_print, Text(""), *answer_lines(roadmap))
+
+
+def answer_lines(roadmap: Roadmap) -> list[Text]:
+    """What the sweep found, last: that is where eyes are when a command has ended."""
+    answer = answer_of(roadmap)
+    lines = [Text(road, style="bold") for road in answer.roads]
+    lines += [Text(f"{head}: {what}", style=_TONES.get(head, "")) for head, what in answer.findings]
+    return lines
+
+
+_TONES = {"Better": "green", "Worse": "red", "Did not train as they should": "yellow"}
 
 
 def _section(section: Section) -> list[RenderableType]:

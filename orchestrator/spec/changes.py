@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from illama.config import (
+    PART_KINDS,
     PRESETS,
     UserCodeError,
     Workload,
@@ -102,6 +103,7 @@ class Changer:
     def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
         """Whether every key of `changes` is a setting; unknown ones become problems."""
         self._meet_named(changes)
+        self._meet_parts(changes)
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
@@ -120,6 +122,18 @@ class Changer:
         names = {group: changes.get(f"{group}.name") for group in _NAMED}
         if any(name is not None for name in names.values()):
             self._meet({group: {"name": name} for group, name in names.items() if name})
+
+    def _meet_parts(self, changes: Mapping[str, Any]) -> None:
+        """Learn the settings of the parts of a built-in network that changes name."""
+        if "model.norm" not in self._known:
+            return
+        named = {kind: changes.get(f"model.{kind}.name") for kind in PART_KINDS}
+        whole = {
+            kind: changes[f"model.{kind}"] for kind in PART_KINDS if f"model.{kind}" in changes
+        }
+        parts = named | whole
+        if any(parts.values()):
+            self._meet({"model": parts})
 
     def _meet(self, settings: Mapping[str, Any]) -> None:
         """Learn what settings there are, those of the users' functions among them that these name."""
@@ -218,6 +232,9 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
                 user_function(group, name) for name in (before, after)
             ):
                 changed[group] = {}
+        for kind in PART_KINDS:
+            if f"model.{kind}.name" in changes and "model" in changed:
+                changed["model"].pop(kind, None)  # another part begins with its own settings
         for key, value in changes.items():
             _set(changed, key.split("."), value)
     return changed

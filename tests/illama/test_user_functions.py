@@ -380,7 +380,7 @@ import sys
 from pathlib import Path
 from illama.config import functions as foreign, imports
 imports.import_from(Path(sys.argv[1]))
-print(foreign.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
+print(user.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True

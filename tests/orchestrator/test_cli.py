@@ -52,7 +52,7 @@ OPTIONS = {
     "show": {"--store", "--json"},
     "debug": {"--store", "--pdb", "--from-start"},
     "status": {"--store", "--json"},
-    "report": {"--store", "--format", "--output", "--metric", "--mode"},
+    "report": {"--store", "--format", "--output", "--width", "--metric", "--mode"},
     "compare": {"--store", "--format", "--metric", "--mode"},
     "sync": {"--store", "--tracking-uri", "--keep-deleted"},
     "register": {"--store", "--tracking-uri", "--step", "--seed", "--name"},

@@ -48,6 +48,15 @@ OTHER_VALUES: dict[str, Any] = {
     "model.attention": "modified_causal",
     "model.mask_form": "additive",
     "model.class_token": "last",
+    "model.mixer": "softplus",
+    "model.readout": "mean",
+    "model.rope_anchor": 2,
+    "model.qk_norm": True,
+    "model.attention_bias": False,
+    "model.kv_heads": 2,
+    "model.layer_scale": 0.1,
+    "model.registers": 2,
+    "model.scan": "hilbert",
     "data.name": "synthetic",
     "data.val_fraction": 0.5,
     "data.test_fraction": 0.2,
@@ -93,6 +102,7 @@ OTHER_VALUES: dict[str, Any] = {
 FOLDER = {"data.name": "image_folder"}
 LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
 COMPANY: dict[str, dict[str, Any]] = {
+    "model.rope_anchor": {"model.position": "rope2d"},
     "data.folder": FOLDER,
     "data.test": FOLDER,
     "train.random_resized_crop": FOLDER,
@@ -114,6 +124,15 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "attention": "bidirectional",
         "mask_form": "multiplicative",
         "class_token": "first",
+        "mixer": "attention",
+        "readout": "token",
+        "rope_anchor": None,
+        "qk_norm": False,
+        "attention_bias": True,
+        "kv_heads": None,
+        "layer_scale": None,
+        "registers": 0,
+        "scan": "raster",
     },
     "DataConfig": {
         "val_fraction": 0.25,
@@ -234,7 +253,7 @@ def test_each_scientific_setting_changes_the_fingerprint(key: str) -> None:
 
 def test_no_scientific_setting_is_missing_in_the_test_above() -> None:
     def keys(group: Any, prefix: str = "") -> set[str]:
-        found = set()
+        found: set[str] = set()
         for name, value in group:
             found |= (
                 {prefix + name}

@@ -23,7 +23,7 @@ from orchestrator.metrics import (
 )
 from orchestrator.planning.plan import trials_of
 from orchestrator.planning.search import _reached
-from orchestrator.report.bars import axis_of
+from orchestrator.report.figure import axis_of
 from orchestrator.report.formats import render
 from orchestrator.report.notes import notes
 from orchestrator.report.words import cells, columns
