@@ -41,14 +41,16 @@ if TYPE_CHECKING:
 AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
-def load(path: str | Path, store: str | Path = "runs") -> "Sweep":
+def load(path: str | Path, store: str | Path = "runs", overrides: Sequence[str] = ()) -> "Sweep":
     """Sweep of a spec's file, or of the name of a sweep in the store, with the store it uses.
+
+    `overrides` are settings laid over it, as the command line has them: `["train.epochs=2"]`.
 
     Raises `SpecError` with everything that is wrong with the spec, each problem with its line, and
     `UsageError` where there is neither a file nor a sweep of that name.
     """
     opened = _store_at(store)
-    return Sweep(load_spec(spec_path_of(str(path), opened)), opened)
+    return Sweep(load_spec(spec_path_of(str(path), opened), overrides), opened)
 
 
 def read(store: str | Path = "runs") -> "StoredSweeps":

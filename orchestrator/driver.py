@@ -17,7 +17,9 @@ from orchestrator.metrics import Mode
 from orchestrator.planning import sources
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
+from orchestrator.planning.differences import code_of
 from orchestrator.planning.plan import Action, Plan, make_plan
+from orchestrator.planning.reasons import with_reasons
 from orchestrator.planning.representative import (
     Representative,
     has_network,
@@ -29,6 +31,7 @@ from orchestrator.planning.representative import (
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Choice
 from orchestrator.running.failures import FailureWatch
+from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -88,13 +91,13 @@ def plan_sweep(
     """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
-    why = "whether trials are done cannot be told"
+    why = "so it is unknown which trials are already done"
     warnings = [SpecWarning("data-absent", f"{message}; {why}", 0) for message in snapshot.absent]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
         hint = "it needs a cluster that has as much: --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
     warnings += chosen_by_the_same_seeds(snapshot.specs, store)
-    return replace(plan, warnings=(*warnings, *plan.warnings))
+    return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
 def report_sweep(
@@ -217,7 +220,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             observers: list[Observer] = [mirror, view] if mirror else [view]
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
-            observers.append(failures)
+            observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
@@ -226,7 +229,14 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
 
 
-def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:
+def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
+    """Whether the spec keeps the checkpoint of a trial that has ended."""
+    if spec.schema.keep == "end":
+        return trial.variant == last_step(spec).name
+    return spec.schema.keep == "all"
+
+
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror[MlflowMirror] | None:
     """Mirror of the run in MLflow, where one is asked for."""
     if not job.tracking_uri:
         return None
@@ -246,14 +256,16 @@ def _queue_of(
 ) -> TrialQueue:
     spec, store = job.spec, job.store
     more = growth if sources.grows(spec) else None
-    origin = provenance(spec.path.parent, store.sweep_path(spec.name))
+    origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
     return TrialQueue(todo, store, session, origin, observers, spec.schema.max_concurrent, more)
 
 
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror | None) -> None:
+    def __init__(
+        self, job: Job, view: RunView, mirror: BackgroundMirror[MlflowMirror] | None
+    ) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror

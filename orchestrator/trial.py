@@ -136,6 +136,10 @@ class Variant:
     resources: Resources
     expects_collapse: bool = False
     reference: Mapping[str, Any] | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    """Every figure of the reference by its metric, where a report asks for it."""
+    note: str = ""
+    """Remark of the spec's author."""
     line: int = 0
     """Line of the spec that speaks of it."""
     design: str = "roadmap"
@@ -185,6 +189,8 @@ class TrialSpec:
     """Seconds after which a smoke test asks it to stop; no part of what it is."""
     metric: str = ""
     """Metric that the sweep compares: a user training that ends without it is no result. No part of what it is, either."""
+    earlier: Self | None = field(default=None, compare=False, repr=False)
+    """The same trial as earlier versions identify it, where that is another fingerprint: by the bytes of the user's code."""
 
     @property
     def name(self) -> str:
@@ -304,6 +310,8 @@ class TrialRecord:
     """Hosts where the last attempt runs, or ran; of a trial that is done only its files say it."""
     traceback: str = ""
     """Traceback of what the last attempt raised, if it did."""
+    adopted: Sequence[str] = ()
+    """What differs from the trial whose result this is, where somebody adopted it from other code."""
 
     @property
     def metrics(self) -> Mapping[str, float]:

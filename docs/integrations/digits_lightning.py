@@ -45,14 +45,14 @@ def train(
     log_metrics,
     checkpoint_dir,
     should_stop,
-):
+) -> dict[str, float] | None:
     """Train to the end, going on from the last epoch that was saved."""
     lightning.seed_everything(seed, verbose=False)
     images, labels = (torch.tensor(array) for array in load_digits(return_X_y=True))
     dataset = TensorDataset(images.float() / 16, labels)
     val = torch.utils.data.Subset(dataset, range(400))
     rest = torch.utils.data.Subset(dataset, range(400, len(dataset)))
-    callback = SweepCallback(log_metrics, checkpoint_dir, should_stop)
+    callback = SweepCallback(log_metrics, checkpoint_dir, should_stop, seed)
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -68,5 +68,6 @@ def train(
         DataLoader(rest, batch_size=64, shuffle=True),
         DataLoader(val, batch_size=400),
         ckpt_path=callback.checkpoint,
+        weights_only=True,
     )
     return callback.result()

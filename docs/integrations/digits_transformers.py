@@ -39,7 +39,7 @@ def train(
     log_metrics,
     checkpoint_dir,
     should_stop,
-):
+) -> dict[str, float] | None:
     """Train to the end, going on from the last checkpoint."""
     set_seed(seed)
     images, labels = load_digits(return_X_y=True)

@@ -237,6 +237,16 @@ def options_of(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def default_options(group: str, function: str) -> dict[str, Any]:
+    """Defaults of the function's parameters as `options_of` has them. Raises `UserCodeError`."""
+    fields = settings_of(group, function).model_fields.values()
+    defaults = {str(field.alias): field.default for field in fields if not field.is_required()}
+    plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(
+        defaults, mode="json", warnings=False
+    )
+    return plain
+
+
 def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """As the function takes them: JSON has neither tuples nor enums."""
     checked = settings_of(group, function).model_validate({"name": function, **options})

@@ -4,6 +4,7 @@ It reports what the trainer logs and evaluates, and stops it, after a checkpoint
 so. The trainer's `output_dir` is the trial's folder. `docs/integrations.md` has an example.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-_NOT_METRICS = ("epoch", "step", "total_flos")
-_PARTS = {"eval_": "val/", "train_": "train/", "test_": "test/"}
+_NOT_METRICS = re.compile(r"epoch|step|total_flos|train_.*|.*_runtime|.*_per_second")
+"""The summary at the end (`train_...`) and what depends on the machine."""
+_PARTS = {"eval_": "val/", "test_": "test/"}
 
 
 class SweepCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
@@ -89,7 +91,7 @@ def _named(logs: Mapping[str, Any]) -> dict[str, float]:
     """Numbers as a sweep names them: `val/loss` for `eval_loss`, `train/loss` for `loss`."""
     found: dict[str, float] = {}
     for name, value in logs.items():
-        if name in _NOT_METRICS or not isinstance(value, int | float):
+        if _NOT_METRICS.fullmatch(name) or not isinstance(value, int | float):
             continue
         part = next((part for part in _PARTS if name.startswith(part)), "")
         found[_PARTS.get(part, "train/") + name.removeprefix(part)] = float(value)

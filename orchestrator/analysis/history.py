@@ -24,12 +24,22 @@ def looks_before(spec: SweepSpec, store: Store, metric: str) -> int:
 
 
 def with_declaration(roadmap: Roadmap, snapshot: Snapshot, store: Store) -> Roadmap:
-    """The report with what the store knows of when its spec was decided."""
+    """The report with what the store knows of when its spec was decided, and of adopted results."""
     spec = snapshot.spec
     times = _times(known.record.result for known in snapshot.trials if known.record.result)
     parts = declared_parts(spec.schema)
     path = store.sweep_path(spec.name)
-    return replace(roadmap, declaration=declaration_of(path, spec.content, parts, times))
+    declaration = declaration_of(path, spec.content, parts, times)
+    adopted = {
+        known.spec.name: known.record.adopted for known in snapshot.trials if known.record.adopted
+    }
+    return replace(
+        roadmap,
+        declaration=declaration,
+        adopted=adopted,
+        description=spec.schema.description,
+        tags=spec.schema.tags,
+    )
 
 
 def looked_at(roadmap: Roadmap, snapshot: Snapshot, store: Store, command: str) -> None:

@@ -75,6 +75,12 @@ class Roadmap:
     total_gpu_seconds: float = 0.0
     declaration: Declaration | None = None
     """Record of what was decided before the first result; None where nobody asked the store."""
+    adopted: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What differs from the code of each trial whose result other code gave, and somebody adopted."""
+    description: str = ""
+    """What the sweep is for, as its spec says."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    """Of the spec."""
     measures: Mapping[str, Request] = field(default_factory=dict)
     """Measures of finished networks that the spec asks for, by their labels."""
     spec_text: str = ""
@@ -100,6 +106,8 @@ class Roadmap:
         searches = searches_to_json(self.searches)
         return {
             "sweep": self.sweep,
+            "description": self.description,
+            "tags": dict(self.tags),
             "metric": self.metric,
             "own_metric": self.own_metric,
             "chosen_by": self.chosen_by,
@@ -115,6 +123,7 @@ class Roadmap:
             "matters": self.matters,
             "regimes": [difference.to_json() for difference in self.regimes],
             "declared": self.declaration and self.declaration.to_json(),
+            "adopted": {trial: list(texts) for trial, texts in self.adopted.items()},
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
@@ -208,7 +217,7 @@ def other_metric(
         recorded = {metric for result in results for metric in result.get("metrics", {})}
         if name not in recorded:
             raise UsageError(
-                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}"
+                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*recorded])}"
             )
     known = mode
     if name in METRICS:

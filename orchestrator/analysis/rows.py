@@ -274,6 +274,7 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "side": variant.side,
         "on": variant.on,
         "changes": dict(variant.changes),
+        "note": variant.note,
         "seeds": sorted(row.values),
         "mean": summary.mean if summary else None,
         "std": summary.std if summary else None,

@@ -13,6 +13,7 @@ from orchestrator.metrics import reported_name
 from orchestrator.spec.designs import has_road
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.trial import Variant
 
 
 def judged_steps(snapshot: Snapshot, rules: Rules) -> tuple[list[StepRow], list[Section], Family]:
@@ -31,7 +32,11 @@ def _rows_of(snapshot: Snapshot, metric: MetricSchema) -> list[StepRow]:
     """The rows of all variants of all designs, without their effects."""
     spec = snapshot.spec
     variants = [
-        replace(variant, reference=_reference_by(metric, spec, variant.reference))
+        replace(
+            variant,
+            reference=_reference_by(metric, spec, variant.reference),
+            published=_published(spec, variant),
+        )
         for variant in spec.road
     ]
     return [make_row(variant, snapshot.of(variant), metric) for variant in variants]
@@ -64,6 +69,13 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
         of_regime[row.variant.name] = row
         result.append(row)
     return result
+
+
+def _published(spec: SweepSpec, variant: Variant) -> Mapping[str, float]:
+    """Every published figure of a variant, by its metric."""
+    reference = variant.reference or {}
+    own = {spec.schema.metric.name: reference["value"]} if reference else {}
+    return {**own, **reference.get("also", {})}
 
 
 def _reference_by(

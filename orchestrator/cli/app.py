@@ -16,12 +16,13 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import measuring, training, trials, views
+from orchestrator.cli import adopt, housekeeping, measuring, training, trials, views
 from orchestrator.cli.options import (
     JsonOption,
     MetricOption,
     ModeOption,
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     SpecArgument,
@@ -42,7 +43,6 @@ from orchestrator.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,17 +83,20 @@ def _options(
 @app.command()
 def plan(
     spec: SpecArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     only: OnlyOption = None,
     seeds: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every trial and what would become of it; runs nothing."""
+    """List every trial and what `run` would do with it, without running anything."""
     from orchestrator.api import Sweep
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = Sweep(load_spec(spec), open_store(store)).plan(only or [], seeds_in(seeds))
+    made = Sweep(load_spec(spec, overrides or []), open_store(store)).plan(
+        only or [], seeds_in(seeds)
+    )
     if as_json:
         print_json(made.to_json())
     else:
@@ -106,12 +109,15 @@ app.command()(training.resume)
 
 @app.command()
 def status(
-    spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False
+    spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Show what is done, what runs where, what failed and why."""
     from orchestrator.report.overview import status_view
 
-    found = open_sweep(spec, store).status()
+    found = open_sweep(spec, store, overrides).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -121,6 +127,7 @@ def status(
 @app.command()
 def report(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     form: Annotated[
         str | None,
@@ -146,7 +153,7 @@ def report(
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
-    found = open_sweep(spec, store).report(metric, mode, shown_by="report")
+    found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
     if form == "table" and output is None:
         print_roadmap(found.roadmap)
         return
@@ -194,6 +201,11 @@ def compare(
         out.print(sides.comparison_table(compared))
 
 
+app.command()(adopt.adopt)
+app.command("list")(housekeeping.list_sweeps)
+app.command()(housekeeping.gc)
+app.command()(housekeeping.delete)
+app.command()(housekeeping.init)
 app.command()(trials.logs)
 app.command()(trials.show)
 app.command()(trials.debug)

@@ -33,7 +33,7 @@ def sync(
     sweep = open_sweep(spec, store)
     with err.status(f"writing {sweep.name} to MLflow"):
         sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
-    err.print(f"MLflow shows {sweep.name} as the store has it")
+    err.print(f"MLflow is up to date for {sweep.name}")
 
 
 def register(

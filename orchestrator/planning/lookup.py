@@ -38,7 +38,7 @@ class Lookup:
 
     def known(self, trials: Iterable[TrialSpec]) -> tuple[KnownTrial, ...]:
         """The trials with what became of them."""
-        return tuple(KnownTrial(trial, self._record_of(trial)) for trial in trials)
+        return tuple(_as_recorded(trial, self._record_of(trial)) for trial in trials)
 
     def with_seeds(
         self, variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning] | None = None
@@ -60,6 +60,14 @@ class Lookup:
         if key not in self._records:
             self._records[key] = self._record(trial)
         return self._records[key]
+
+
+def _as_recorded(trial: TrialSpec, record: TrialRecord) -> KnownTrial:
+    """The trial with its record: as an earlier version identified it, where it is that one's folder."""
+    if trial.earlier is None:
+        return KnownTrial(trial, record)
+    earlier = replace(trial.earlier, pruning=trial.pruning)
+    return KnownTrial(trial if record.is_of_another(earlier) else earlier, record)
 
 
 def with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:

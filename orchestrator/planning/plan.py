@@ -49,6 +49,10 @@ class PlannedTrial:
     trial: TrialSpec
     action: Action
     record: TrialRecord
+    reason: str = ""
+    """Why it is new, where it is: what differs from the nearest result in the store, and which that is."""
+    differs: str = ""
+    """The differences alone; empty where the store has nothing to hold it against."""
 
     @property
     def known(self) -> KnownTrial:
@@ -64,6 +68,8 @@ class Plan:
     """Spec with what its searches have found."""
     trials: tuple[PlannedTrial, ...]
     warnings: tuple[SpecWarning, ...]
+    adoptable: int = 0
+    """New trials whose results other code gave, and which `adopt` would take over."""
     later: tuple[TrialSpec, ...] = ()
     """Trials that will follow once searches have found what they look for; the estimate counts them."""
 
@@ -127,7 +133,7 @@ def make_plan(snapshot: Snapshot) -> Plan:
             seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
     warnings = tuple(warnings_of(snapshot.spec))
-    return Plan(snapshot.spec, tuple(planned), warnings, snapshot.later)
+    return Plan(snapshot.spec, tuple(planned), warnings, later=snapshot.later)
 
 
 def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
@@ -143,4 +149,5 @@ def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
         "params": params,
         "flops": flops,
         "action": planned.action,
+        "reason": planned.reason or None,
     }

@@ -43,7 +43,7 @@ def refuse_without_networks(spec: SweepSpec) -> None:
     """Raises `UsageError` where there is nothing to register."""
     if not has_networks(spec):
         title = kind_of(spec.schema.baseline).titled(spec.schema.baseline)
-        message = f"{title} is a user training, and we know no network of it to register"
+        message = f"{title} is your own training function, so there is no model to register"
         raise UsageError(f"{message}; what it saved is in each trial's folder 'checkpoint'")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from illama.config import DataConfig, RuntimeConfig, UserData, Workload
+from illama.config.earlier import with_code_by_bytes
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.fingerprint import fingerprint_by_seed
 from orchestrator.pruning import Pruning
@@ -166,6 +167,17 @@ def trials_with(
     spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str
 ) -> list[TrialSpec]:
     """Some seeds of a variant; `digest` is that of its data."""
+    trials = _trials_of(spec, variant, seeds, digest)
+    earlier_config = with_code_by_bytes(variant.config)
+    if earlier_config is None:
+        return trials
+    earlier = _trials_of(spec, replace(variant, config=earlier_config), seeds, digest)
+    return [replace(trial, earlier=same) for trial, same in zip(trials, earlier, strict=True)]
+
+
+def _trials_of(
+    spec: SweepSpec, variant: Variant, seeds: Sequence[int], digest: str
+) -> list[TrialSpec]:
     fingerprint_of = fingerprint_by_seed(variant.config, digest)
     runtime = _runtime(spec.schema.runtime, variant.resources, variant.config)
     return [

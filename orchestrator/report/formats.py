@@ -45,7 +45,7 @@ FORMATS: dict[str, ReportFormat] = {
     "json": ReportFormat("orchestrator.report.json_text:to_json_text", (".json",)),
     "html": ReportFormat("orchestrator.report.page:to_html", (".html", ".htm")),
     "md": ReportFormat("orchestrator.report.markup:to_markdown", (".md",)),
-    "latex": ReportFormat("orchestrator.report.markup:to_latex", (".tex", ".latex")),
+    "latex": ReportFormat("orchestrator.report.latex:to_latex", (".tex", ".latex")),
     "svg": ReportFormat("orchestrator.report.picture:to_svg", (".svg",)),
     "png": ReportFormat("orchestrator.report.picture:to_png", (".png",), is_binary=True),
     "pdf": ReportFormat("orchestrator.report.picture:to_pdf", (".pdf",), is_binary=True),

@@ -1,4 +1,4 @@
-"""The report as Markdown and LaTeX (booktabs)."""
+"""The report as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -26,27 +26,6 @@ from orchestrator.report.tables import (
     regime_columns,
 )
 from orchestrator.report.words import Column, cells, columns
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-}
-_LATEX |= {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    "<": r"$<$",
-}
-_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
-_LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
 def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
@@ -95,31 +74,6 @@ def tables_markdown(roadmap: Roadmap) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
-    """A `tabular` for the booktabs package for the road and for each other design, the notes in small print below.
-
-    Why trials failed stands in comments: what an error says is no text for a paper.
-    """
-    parts = [r"% needs \usepackage{booktabs}"]
-    parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
-    parts += _tabular(
-        columns(roadmap), [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
-    )
-    for section in roadmap.sections:
-        for title, lines in kinds_of(section):
-            parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
-            parts += _tabular(HEADINGS, [line_cells(line) for line in lines])
-    if roadmap.regimes:
-        parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
-        between = [regime_cells(difference) for difference in roadmap.regimes]
-        parts += _tabular(regime_columns(roadmap), between)
-    parts += _measures_latex(roadmap)
-    small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
-    parts += ["", r"\begin{flushleft}\footnotesize"]
-    parts += [f"{_latex_text(' '.join(note.split()))}\\par" for note in small_print]
-    return "\n".join([*parts, r"\end{flushleft}", ""])
-
-
 def _measures_markdown(roadmap: Roadmap) -> list[str]:
     parts = [f"## {HEADING}", "", NOTE, ""] if roadmap.measured else []
     for table in roadmap.measured:
@@ -136,29 +90,12 @@ def _measures_markdown(roadmap: Roadmap) -> list[str]:
     return parts
 
 
-def _measures_latex(roadmap: Roadmap) -> list[str]:
-    parts = ["", f"% {HEADING}. {NOTE}"] if roadmap.measured else []
-    for table in roadmap.measured:
-        parts += ["", f"% {' '.join(table.label.split())}"]
-        parts += [f"% {' '.join(remark.split())}" for remark in remarks(table)]
-        if table.quantities:
-            parts += _tabular(measure_columns(table), measure_cells(roadmap, table))
-    return parts
-
-
 def answer_markdown(roadmap: Roadmap) -> str:
     """What the sweep found, first."""
     answer = answer_of(roadmap)
     lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
     lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]
     return "\n".join(lines)
-
-
-def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
-    """A star beside an interval is read as significance in a paper."""
-    if at_start:
-        return [text.replace("*", "†", 1) for text in texts]
-    return [f"{text[:-1]}†" if text.endswith("*") else text for text in texts]
 
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:
@@ -187,25 +124,3 @@ def markdown_text(text: str) -> str:
 
 def _pipe_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _tabular(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
-    alignment = "".join("r" if head.is_number else "l" for head in heads)
-    lines = [_latex_row([head.heading for head in heads]), r"\midrule", *map(_latex_row, rows)]
-    return [
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *lines,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-
-
-def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(map(_latex_text, texts)) + r" \\"
-
-
-def _latex_text(text: str) -> str:
-    """Special characters escaped; a minus is not a hyphen."""
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)

@@ -18,7 +18,7 @@ from orchestrator.report.panel import SOFT, Panel
 from orchestrator.report.sizes import GAP, Sizes, measured
 
 _DOTS_PER_INCH = 200
-_MOST_PIXELS = 9000
+_MOST_PIXELS = 6000
 """Height of a PNG; a longer one has fewer dots per inch."""
 _WIDTH = 9.0
 """Inches, where nobody says otherwise."""

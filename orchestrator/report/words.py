@@ -286,5 +286,7 @@ def _has_references(roadmap: Roadmap, metric: str = "") -> bool:
 def _reference_text(row: StepRow, metric: str = "") -> str:
     """What was published of the metric of the report, or of a further one."""
     reference = row.variant.reference or {}
-    value = reference.get("also", {}).get(metric) if metric else reference.get("value")
+    value = reference.get("value")
+    if metric:
+        value = reference.get("also", row.variant.published).get(metric)
     return "" if value is None else f"{value:g}"

@@ -76,6 +76,11 @@ class Fence:
         with self.held():
             self._log(metrics, iteration)
 
+    def log_final(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Append what a training returned beside what it logged last."""
+        with self.held():
+            self._log.add(metrics, iteration)
+
     def finish(self, outcome: Outcome, content: Mapping[str, Any], fingerprint: str) -> None:
         """Declare the trial done and the attempt ended."""
         with self.held():

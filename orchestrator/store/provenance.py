@@ -43,16 +43,20 @@ class _NoAnswer(Exception):
     """Git did not answer in time."""
 
 
-def provenance(folder: Path, sweep_path: Path) -> Mapping[str, Any]:
-    """Python, packages, and the git commit of the repository that `folder` is in, if it is in one.
+def provenance(
+    folder: Path, sweep_path: Path, code: Mapping[str, Mapping[str, str]] | None = None
+) -> Mapping[str, Any]:
+    """Python, packages, files of user code, and the git commit of the repository of `folder`.
 
-    What is not committed is kept as a patch in the sweep's folder, once for all trials, readable by its owner alone; `git_diff`
-    names it. Files whose names sound like secrets are only named.
+    `code` has the digest of each file, by function. What is not committed is kept as a patch in the
+    sweep's folder, once for all trials, readable by its owner alone; `git_diff` names it. Files whose
+    names sound like secrets are only named.
     """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        **({"code": code} if code else {}),
         **_state_of_code(folder, sweep_path),
     }
 

@@ -54,6 +54,7 @@ class SealedMetricsRecord(_Record):
     iteration: Whole
     time: float
     metrics: dict[str, float]
+    final: bool = False
 
 
 class AttemptRecord(_Record):
@@ -80,6 +81,7 @@ class ProvenanceRecord(_Record):
     python: str = "?"
     platform: str = "?"
     packages: dict[str, str] = {}
+    code: dict[str, dict[str, str]] = {}
     git_commit: str | None = None
     git_diff: str | None = None
 

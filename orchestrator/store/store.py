@@ -14,6 +14,7 @@ A trial's state is derived from these files and kept nowhere else.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from orchestrator.errors import (
     did_you_mean_one_of,
 )
 from orchestrator.pruning import Curve
+from orchestrator.store.adoption import adopted_record
 from orchestrator.store.damage import note
 from orchestrator.store.files import (
     cannot_write,
@@ -143,8 +145,20 @@ class Store:
             trials = self._trials[trial.sweep] = self.root / trial.sweep / "trials"
         return TrialDirectory(trials / trial.directory_name)
 
+    def as_recorded(self, trial: TrialSpec) -> TrialSpec:
+        """The trial by the fingerprint that the store knows it by: an earlier version's where nothing has the present one."""
+        earlier = trial.earlier
+        if earlier is None:
+            return trial
+        known = self._directories()
+        if trial.fingerprint[:8] in known:
+            return trial
+        is_known = earlier.fingerprint[:8] in known
+        return replace(earlier, pruning=trial.pruning) if is_known else trial
+
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """Record of the trial: of its own files, or of the same training anywhere in the store."""
+        trial = self.as_recorded(trial)
         own = self.directory(trial)
         try:
             if done := self._record_of_done(trial, own):
@@ -158,7 +172,7 @@ class Store:
         return self._record_of_done(trial, self.directory(trial))
 
     def _record_of_done(self, trial: TrialSpec, own: TrialDirectory) -> TrialRecord | None:
-        done = own.record_of_done(trial.pruning)
+        done = own.record_of_done(trial.pruning) or adopted_record(own)
         if done and _is_of(done, trial):
             return done
         for path in self._directories().get(trial.fingerprint[:8], []):
@@ -218,7 +232,8 @@ def curve_of(record: TrialRecord, metric: str) -> Curve:
 
 def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
     try:
-        done = TrialDirectory(path).record_of_done(trial.pruning)
+        directory = TrialDirectory(path)
+        done = directory.record_of_done(trial.pruning) or adopted_record(directory)
     except NewerFile:
         return None
     if done is None or _fingerprint_of(path, done) != trial.fingerprint:

@@ -102,13 +102,19 @@ class TrialDirectory:
         """What it printed, attempt by attempt (`orchestrator.store.output_log`)."""
         return self.path / "output.log"
 
-    def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
-        """Say what is to be done, before a worker begins."""
+    def write_trial(
+        self,
+        trial: TrialSpec,
+        provenance: Mapping[str, Any],
+        adopted: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say what is to be done, before a worker begins, or whose result counts as done (`orchestrator.store.adoption`)."""
         is_in_the_way = os.path.lexists(self.path) and not self.path.is_dir()
         if is_in_the_way or self._holds_another_trial():
             set_aside(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         about = {"format": TRIAL_FORMAT, **trial.to_json(), "provenance": provenance}
+        about |= {"adopted": adopted} if adopted else {}
         write_json(self.path / "trial.json", about)
 
     def _holds_another_trial(self) -> bool:

@@ -428,7 +428,7 @@ def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
 
 def test_code_that_changed_after_the_plan_is_refused(folder: Path) -> None:
     config = resolve(settings({"name": "net:create"}))
-    (folder / "net.py").write_text(NET + "\n")
+    (folder / "net.py").write_text(NET + "CHANGED = 1\n")
     import_from(folder)
     with pytest.raises(UserCodeError, match="the code of net:create is another one"):
         run(config)

@@ -72,6 +72,12 @@ OTHER_VALUES: dict[str, Any] = {
     "train.eps": 1e-6,
     "train.label_smoothing": 0.1,
     "train.clip_grad": 1.0,
+    "train.optimizer": "sgd",
+    "train.momentum": 0.8,
+    "train.nesterov": True,
+    "train.lr_schedule": "linear",
+    "train.lr_milestones": [5, 8],
+    "train.lr_gamma": 0.5,
     "train.layer_decay": 0.75,
     "train.mixup": 0.8,
     "train.mix_group": 32,
@@ -95,14 +101,21 @@ OTHER_VALUES: dict[str, Any] = {
     "train.soft_mask.schedule": "constant",
     "train.soft_mask.epochs": 4,
     "train.soft_mask.rate": 0.5,
+    "train.soft_mask.floor": 0.1,
     "seed": 2,
 }
 """For each setting a value that the ones above do not have."""
 
 FOLDER = {"data.name": "image_folder"}
 LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
+SGD = {"train.optimizer": "sgd"}
+STEPS = {"train.lr_schedule": "step", "train.lr_milestones": [4, 6]}
 COMPANY: dict[str, dict[str, Any]] = {
     "model.rope_anchor": {"model.position": "rope2d"},
+    "train.momentum": SGD,
+    "train.nesterov": SGD,
+    "train.lr_milestones": STEPS,
+    "train.lr_gamma": STEPS,
     "data.folder": FOLDER,
     "data.test": FOLDER,
     "train.random_resized_crop": FOLDER,
@@ -140,7 +153,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "test": "none",
         "folder": "imagenet",
     },
-    "SoftMaskConfig": {"rate": 1.0},
+    "SoftMaskConfig": {"rate": 1.0, "floor": 0.0},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
         "min_lr": 1e-6,
@@ -150,6 +163,12 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "eps": 1e-8,
         "label_smoothing": 0.0,
         "clip_grad": None,
+        "optimizer": "adamw",
+        "momentum": 0.9,
+        "nesterov": False,
+        "lr_schedule": "cosine",
+        "lr_milestones": (),
+        "lr_gamma": 0.1,
         "init": None,
         "soft_mask": None,
         "layer_decay": None,

@@ -110,7 +110,7 @@ def test_in_a_file_a_line_now_and_then_tells_that_it_goes_on(
     stage = Stage(sweep)
     with stage.view:
         stage.start(sweep.trials[0])
-        line = r"^0 of 4 trials done, 1 running \| \d:\d\d gone, time left not known yet$"
+        line = r"^0 of 4 trials done, 1 running \| \d:\d\d elapsed, time left not known yet$"
         wait_until(lambda: re.search(line, stage.text, re.MULTILINE), "a line")
     assert "\x1b" not in stage.text
 

@@ -62,7 +62,7 @@ def test_without_a_whole_model_nothing_is_owed(tmp_path: Path) -> None:
     steps = "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, conflicts: [a], change: {model.position: rope}}\n"
     section = roadmap_of(spec_of(tmp_path, "design: leave_one_out" + steps), {}).sections[0]
     assert [(line.delta, line.note) for line in section.lines] == [
-        (None, "all steps together make no sense")
+        (None, "the steps exclude one another")
     ] * 2
 
 

@@ -169,14 +169,18 @@ def test_a_damaged_file_is_named_and_stops_no_report(roadmap: Roadmap) -> None:
 
 def test_latex_is_a_booktabs_table_with_as_many_cells_in_every_row(roadmap: Roadmap) -> None:
     latex = render(roadmap, "latex").decode()
-    for table in re.findall(
-        r"\\begin{tabular}{([lr]+)}\n\\toprule\n(.*?)\\bottomrule\n\\end{tabular}", latex, re.DOTALL
-    ):
-        alignment, body = table
+    tables = re.findall(
+        r"\\begin{tabular}{([^\n]+)}\n\\toprule\n(.*?)\\bottomrule\n\\end{tabular}",
+        latex,
+        re.DOTALL,
+    )
+    assert len(tables) == latex.count(r"\midrule") == 3
+    for alignment, body in tables:
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert rows
-        assert {row.count(" & ") + 1 for row in rows} == {len(alignment)}
-    assert latex.count(r"\midrule") == 2
+        assert {row.count(" & ") + 1 for row in rows} == {alignment.count("arraybackslash")}
+        widths = [float(width) for width in re.findall(r"p{([\d.]+)", alignment)]
+        assert sum(widths) < 1  # of a line, so that no table leaves the page
 
 
 def test_markdown_tables_have_as_many_cells_in_every_row(roadmap: Roadmap) -> None:
