@@ -233,7 +233,7 @@ def test_the_console_script_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda path: path.name
+    "path", sorted((ROOT / "sweeps").rglob("*.yaml")), ids=lambda path: path.name
 )
 def test_every_shipped_sweep_loads_plans_and_tells_its_story(path: Path, tmp_path: Path) -> None:
     from orchestrator.planning.plan import Action, make_plan, trials_of

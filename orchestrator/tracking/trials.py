@@ -1,6 +1,7 @@
 """The run of one trial: from its files to MLflow."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any
 
 from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
+from orchestrator.store.measurements import measured_in
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking import shape
@@ -18,6 +20,8 @@ from orchestrator.tracking.names import mlflow_name
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _digest = cache(dataset_digest)
+_NO_LETTERS = re.compile(r" *[(),=]+ *")
+"""Between the options of a measure, as MLflow does not take them in a metric's name."""
 _DIGEST_LENGTH = 16
 """Of hexadecimal digits; the whole is in the source."""
 
@@ -42,6 +46,9 @@ def mirror_trial(
     state = shape.state_of(
         record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0
     )
+    measured = _measured_points(directory, record)
+    if measured:
+        state += f" {len(measured)} {measured[-1].time}"
     if verify and "sweep.points" in run.tags and not _holds_points(experiment, run):
         experiment.remove(run, run_key(trial))  # a point cannot be taken back
         return mirror_trial(experiment, trial, record, params, parent)
@@ -54,9 +61,11 @@ def mirror_trial(
     else:
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
-    points = _points(directory, record)
+    points = [*_points(directory, record), *measured]
     tags = shape.state_tags(record, attempts, state) | {"sweep.points": _points_tag(points)}
     news = [point for point in points if point.iteration > run.iteration]
+    if run.iteration == record.iteration:  # the network was measured after its run was written
+        news += [point for point in measured if run.metrics.get(point.key) != point.value]
     experiment.write(run, params=params, points=news, tags=tags)
     return True
 
@@ -69,6 +78,20 @@ def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
         if line["iteration"] <= record.iteration
         for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
+    ]
+
+
+def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
+    """What measures found in the finished network, as metrics of the last iteration."""
+    return [
+        Point(
+            mlflow_name(f"measure/{_NO_LETTERS.sub(' ', one.label).strip()}/{name}"),
+            value,
+            record.iteration,
+            milliseconds(one.time or 0.0),
+        )
+        for one in (measured_in(directory.path) if record.result else ())
+        for name, value in (one.values or {}).items()
     ]
 
 

@@ -266,7 +266,10 @@ def test_status_for_people_and_by_name_in_the_store(cli: Cli, zoo: Path) -> None
             f"failed: broken-seed0, attempt 1 on {socket.gethostname()}, epoch 0/2: ValueError: data"
             in finished.out
         )
-        assert re.search(r'\n    File ".*\.py", line \d+, in \w+\n    traceback: orchestrator show ', finished.out)
+        assert re.search(
+            r'\n    File ".*\.py", line \d+, in \w+\n    traceback: orchestrator show ',
+            finished.out,
+        )
 
 
 def test_report_json_has_its_keys_in_roadmap_order(cli: Cli, zoo: Path) -> None:
