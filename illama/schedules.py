@@ -36,10 +36,16 @@ def soft_mask_rate(
 ) -> float:
     """alpha of `iteration` (counted from 0): 1 is bidirectional, 0 fully causal (paper, section 3.6 and equation 2).
 
-    `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0 already.
+    `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0 already. It never falls below
+    `floor`.
     """
     if soft_mask is None:
         return 0.0
+    return max(soft_mask.floor, _softness(soft_mask, iteration, iterations_per_epoch))
+
+
+def _softness(soft_mask: SoftMaskConfig, iteration: int, iterations_per_epoch: int) -> float:
+    """alpha without the floor."""
     cutoff = soft_mask.epochs * iterations_per_epoch
     if iteration >= cutoff:
         return 0.0

@@ -236,7 +236,7 @@ def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
     return spec.schema.keep == "all"
 
 
-def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror[MlflowMirror] | None:
     """Mirror of the run in MLflow, where one is asked for."""
     if not job.tracking_uri:
         return None
@@ -263,7 +263,9 @@ def _queue_of(
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror | None) -> None:
+    def __init__(
+        self, job: Job, view: RunView, mirror: BackgroundMirror[MlflowMirror] | None
+    ) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror

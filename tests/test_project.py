@@ -246,7 +246,7 @@ LONG_TO_PLAN = {"neighbours.yaml"}
     "path",
     [
         pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG_TO_PLAN))
-        for path in sorted((ROOT / "sweeps").glob("*.yaml"))
+        for path in sorted((ROOT / "sweeps").rglob("*.yaml"))
     ],
 )
 def test_every_shipped_sweep_loads_plans_and_tells_its_story(path: Path, tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ class SoftMaskConfig(Settings):
     """The cutoff: from this epoch on the mask is fully causal."""
     rate: float = Field(default=1.0, gt=0, le=1)
     """alpha at the start."""
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    """alpha that is left from the cutoff on, and never less before it (not the paper's). The network
+    is measured at alpha 0 all the same, and as `val_soft/...` at the floor."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.floor >= self.rate:
+            raise ValueError(f"floor {self.floor:g} must be below rate {self.rate:g}")
+        return self
 
 
 class InitConfig(Settings):

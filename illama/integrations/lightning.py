@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 CHECKPOINT = "last.ckpt"
 
 
-class SweepCallback(Callback):
+class SweepCallback(Callback):  # type: ignore[misc,unused-ignore]
     """Reports each epoch, saves it, and stops; `result()` is what the training function returns.
 
     The global generator of torch starts each epoch from `seed` and the epoch's number.
@@ -32,7 +32,7 @@ class SweepCallback(Callback):
         self._log_metrics, self._should_stop = log_metrics, should_stop
         self._path = checkpoint_dir / CHECKPOINT
         self._metrics: dict[str, float] = {}
-        self._epochs = 0
+        self._epochs = self._first = 0
         self._was_stopped = False
 
     @property
@@ -45,12 +45,14 @@ class SweepCallback(Callback):
         return None if self._was_stopped else self._metrics
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed the first epoch that is trained, whose order is drawn before it starts."""
-        self._reseed(self._epochs, 0)
+        """Seed the first epoch that is trained, whose loader is made before the epoch starts."""
+        self._first = self._epochs
+        self._reseed(self._first, 0)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed the order of a later epoch by its number."""
-        self._reseed(trainer.current_epoch, 0)
+        if trainer.current_epoch != self._first:
+            self._reseed(trainer.current_epoch, 0)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

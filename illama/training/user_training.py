@@ -242,7 +242,10 @@ class TrainingLog:
 def _state_in(path: Path) -> Any:
     """What an attempt left. Raises `OSError`, and `ValueError` where it is not whole."""
     content = read_regular(path)
-    state = json.loads(content)
+    try:
+        state = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if is_whole(content) is False:
         raise ValueError("its checksum is wrong")
     kinds: dict[str, Any] = {"config": dict, "seconds": (int, float), "iteration": int}

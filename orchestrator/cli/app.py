@@ -140,6 +140,15 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="A file instead of the terminal.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="A,B", help="Only these columns (table, md, latex, csv), in order."
+        ),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="A,B", help="Only these steps of the table.")
+    ] = None,
     width: Annotated[
         float | None,
         typer.Option(
@@ -154,10 +163,11 @@ def report(
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
     found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
-    if form == "table" and output is None:
+    layout = Layout(width, _names_in(columns), _names_in(rows))
+    if form == "table" and output is None and not (columns or rows):
         print_roadmap(found.roadmap)
         return
-    content = found.render(form, Layout(width=width))
+    content = found.render(form, layout)
     if output is None:
         sys.stdout.buffer.write(
             content
@@ -255,6 +265,10 @@ def _known_format(form: str) -> str:
         hint = did_you_mean_one_of(form, list(FORMATS))
         raise UsageError(f"no report is written as --format {form}{hint}")
     return form
+
+
+def _names_in(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 def _format_of(output: Path | None) -> str:

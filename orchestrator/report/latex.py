@@ -13,6 +13,7 @@ from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import HEADING, NOTE, measure_cells, measure_columns, remarks
 from orchestrator.report.notes import caveats, notes
+from orchestrator.report.selection import table_of
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
@@ -22,7 +23,7 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import Column, cells, columns
+from orchestrator.report.words import Column, seeds_text
 
 _PREAMBLE = r"% needs \usepackage{booktabs,array}"
 _BREAKABLE = r"\def\_{\textunderscore\allowbreak}"
@@ -58,41 +59,48 @@ _LATEX |= {"→": r"$\to$", "…": r"\ldots{}", "≈": r"$\approx$"}
 _LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
-def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
+def to_latex(roadmap: Roadmap, layout: Layout) -> str:
     """A `table` for the road, for its costs, and for each other design; the notes below.
+
+    Where the reader names columns there is one table of them, and none of costs.
 
     Why trials failed stands in comments: what an error says is no text for a paper.
     """
     parts = [_PREAMBLE]
     parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
-    parts += _road(roadmap)
+    parts += _road(roadmap, layout)
     for section in roadmap.sections:
         for title, lines in kinds_of(section):
             parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
             rows = [line_cells(line) for line in lines]
-            parts += _table(HEADINGS, rows, f"{section.title}: {title.lower()}.")
+            about = f"{section.title}: {title.lower()}"
+            parts += _table(HEADINGS, rows, f"{about}.", label=f"{roadmap.sweep} {about}")
     if roadmap.regimes:
         parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
         between = [regime_cells(difference) for difference in roadmap.regimes]
-        parts += _table(regime_columns(roadmap), between, f"{REGIMES}. {REGIMES_NOTE}")
+        heads, label = regime_columns(roadmap), f"{roadmap.sweep} regimes"
+        parts += _table(heads, between, f"{REGIMES}. {REGIMES_NOTE}", label=label)
     parts += _measures(roadmap)
     parts += ["", r"\begin{flushleft}\footnotesize", _BREAKABLE]
     parts += [f"{_text(' '.join(note.split()))}\\par" for note in notes(roadmap)]
     return "\n".join([*parts, r"\end{flushleft}", ""])
 
 
-def _road(roadmap: Roadmap) -> list[str]:
+def _road(roadmap: Roadmap, layout: Layout) -> list[str]:
     """What was found, and what it cost."""
-    heads = columns(roadmap)
-    rows = [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
-    caption = f"Roadmap of {roadmap.sweep}. {' '.join(answer_of(roadmap).roads)}"
+    heads, texts = table_of(roadmap, layout)
+    rows = [_with_daggers(row) for row in texts]
+    shown = f"{roadmap.metric}, mean and standard deviation over {seeds_text(roadmap)}"
+    caption = f"Roadmap of {roadmap.sweep}: {shown}. {' '.join(answer_of(roadmap).roads)}"
+    stars = _with_daggers(caveats(roadmap), at_start=True)
+    if layout.columns:
+        return _table(heads, rows, caption, stars, roadmap.sweep)
     decides = [place for place, head in enumerate(heads) if head.heading not in _COSTS]
     costs = [0, *(place for place, head in enumerate(heads) if head.heading in _COSTS)]
-    stars = _with_daggers(caveats(roadmap), at_start=True)
-    label = re.sub(r"[^A-Za-z0-9]+", "-", roadmap.sweep)
-    found = _table(*_chosen(heads, rows, decides), caption, stars, label)
+    found = _table(*_chosen(heads, rows, decides), caption, stars, roadmap.sweep)
     of_costs = f"Outcomes and costs of the steps of {roadmap.sweep}; train s is summed over seeds."
-    return [*found, "", *_table(*_chosen(heads, rows, costs), of_costs, label=f"{label}-costs")]
+    label = f"{roadmap.sweep} costs"
+    return [*found, "", *_table(*_chosen(heads, rows, costs), of_costs, label=label)]
 
 
 def _chosen(
@@ -109,7 +117,8 @@ def _measures(roadmap: Roadmap) -> list[str]:
         parts += [f"% {' '.join(remark.split())}" for remark in remarks(table)]
         if table.quantities:
             rows = measure_cells(roadmap, table)
-            parts += _table(measure_columns(table), rows, f"{HEADING}: {label}.")
+            about = f"{roadmap.sweep} {label}"
+            parts += _table(measure_columns(table), rows, f"{HEADING}: {label}.", label=about)
     return parts
 
 
@@ -127,13 +136,16 @@ def _table(
     below: Sequence[str] = (),
     label: str = "",
 ) -> list[str]:
-    """A float as wide as the text; `below` stands under the table."""
+    """A float as wide as the text; `below` stands under the table.
+
+    Its label is `tab:` and the letters and digits of `label`, with hyphens between words.
+    """
     lines = [_row([head.heading for head in heads]), r"\midrule", *map(_row, rows)]
-    named = rf"\label{{tab:{label}}}" if label else ""
+    named = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
     return [
         r"\begin{table*}[tbp]\centering\scriptsize\setlength{\tabcolsep}{2pt}",
         _BREAKABLE,
-        rf"\caption{{{_text(caption)}}}{named}",
+        rf"\caption{{{_text(caption)}}}\label{{tab:{named}}}",
         rf"\begin{{tabular}}{{{_alignment(heads, rows)}}}",
         r"\toprule",
         *lines,

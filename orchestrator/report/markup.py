@@ -16,6 +16,7 @@ from orchestrator.report.measures import (
     remarks,
 )
 from orchestrator.report.notes import caveats, notes
+from orchestrator.report.selection import table_of
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
@@ -25,19 +26,22 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import Column, cells, columns
+from orchestrator.report.words import Column
+
+ALL = Layout()
+"""Every row and column."""
 
 
-def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
+def to_markdown(roadmap: Roadmap, layout: Layout) -> str:
     """The answer, pipe tables and their notes."""
     head = f"# Roadmap of {roadmap.sweep}\n\n{answer_markdown(roadmap)}\n\n"
-    return head + tables_markdown(roadmap)
+    return head + tables_markdown(roadmap, layout)
 
 
-def tables_markdown(roadmap: Roadmap) -> str:
+def tables_markdown(roadmap: Roadmap, layout: Layout = ALL) -> str:
     """Pipe tables and their notes."""
     parts = [
-        *pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows]),
+        *pipe_table(*table_of(roadmap, layout)),
     ]
     parts += ["", *(f"{markdown_text(note)}\n" for note in _all_notes(roadmap))]
     for section in roadmap.sections:

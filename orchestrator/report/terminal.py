@@ -15,6 +15,7 @@ from orchestrator.report.fitting import FittedTable
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import NOTE, measure_cells, measure_columns, remarks
 from orchestrator.report.notes import caveats, notes
+from orchestrator.report.selection import rows_of, table_of
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
@@ -23,21 +24,24 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import cells, columns
 from orchestrator.trial import Outcome
 
+ALL = Layout()
+"""Every row and column."""
 
-def to_text(roadmap: Roadmap, _layout: Layout) -> str:
+
+def to_text(roadmap: Roadmap, layout: Layout) -> str:
     """The terminal's tables without colours."""
     plain = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False, emoji=False)
-    plain.print(roadmap_table(roadmap))
+    plain.print(roadmap_table(roadmap, layout))
     return plain.export_text()
 
 
-def roadmap_table(roadmap: Roadmap) -> RenderableType:
+def roadmap_table(roadmap: Roadmap, layout: Layout = ALL) -> RenderableType:
     """The road, the other designs, the causes of what went wrong, and how to read it."""
-    lines, styles = [cells(roadmap, row) for row in roadmap.rows], list(map(_style, roadmap.rows))
-    table = FittedTable(f"Roadmap of {roadmap.sweep}", columns(roadmap), lines, styles)
+    headings, lines = table_of(roadmap, layout)
+    styles = list(map(_style, rows_of(roadmap, layout.rows)))
+    table = FittedTable(f"Roadmap of {roadmap.sweep}", headings, lines, styles)
     causes = [Text(str(group), style="red") for group in grouped_causes(roadmap.causes)]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]

@@ -235,6 +235,7 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
         for kind in PART_KINDS:
             if f"model.{kind}.name" in changes and "model" in changed:
                 changed["model"].pop(kind, None)  # another part begins with its own settings
+            _make_room(changed.get("model", {}), kind, changes)
         for key, value in changes.items():
             _set(changed, key.split("."), value)
     return changed
@@ -271,6 +272,13 @@ def _two_spellings(settings: Mapping[str, Any]) -> tuple[Location, str] | None:
         if inner:
             return (key, *inner[0]), inner[1]
     return None
+
+
+def _make_room(model: dict[str, Any], kind: str, changes: Mapping[str, Any]) -> None:
+    """Write a part that is named alone as a mapping, where a change is about one of its settings."""
+    is_changed = any(key.startswith(f"model.{kind}.") for key in changes)
+    if is_changed and isinstance(model.get(kind), str):
+        model[kind] = {"name": model[kind]}
 
 
 def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:

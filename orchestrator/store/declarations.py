@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from orchestrator.errors import StoreError
 from orchestrator.store.files import append_if_writable, read_json, readable_lines
+
+_YEAR_10000 = 253_402_300_800.0
+"""Seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,18 @@ def _result_times(sweep_path: Path) -> Iterator[float]:
             time = read_json(path).get("time")
         except (OSError, StoreError):  # told where the trial is read
             continue
-        if isinstance(time, int | float):
+        if _is_time(time):
             yield float(time)
 
 
 def _version_of(line: Mapping[str, Any]) -> Version | None:
     """The version that a line describes; none where a part of it is missing."""
     digest, time, parts = (line.get(key) for key in ("spec_sha256", "time", "parts"))
-    if not isinstance(digest, str) or not isinstance(time, int | float):
+    if not isinstance(digest, str) or not _is_time(time):
         return None
     return Version(digest, float(time), parts) if isinstance(parts, dict) else None
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    """Whether a value is seconds since 1970, in a year that a calendar can name."""
+    return isinstance(value, int | float) and 0 <= value < _YEAR_10000

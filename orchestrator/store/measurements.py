@@ -52,6 +52,8 @@ class Measurement:
     where: Mapping[str, Any] | None = None
     """Host, device and versions that it was measured with."""
     seconds: float | None = None
+    time: float | None = None
+    """When the file was written, in seconds since 1970."""
 
     @property
     def fingerprint(self) -> str:
@@ -65,6 +67,12 @@ class Measurement:
         if self.use_ema:
             identity["use_ema"] = True
         return sha256(canonical_json(identity).encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """Name of the measure, with the options that were given."""
+        options = ", ".join(f"{key}={value}" for key, value in sorted(self.request.given.items()))
+        return f"{self.request.name} ({options})" if options else self.request.name
 
     @property
     def file_name(self) -> str:
@@ -89,7 +97,7 @@ class Measurement:
             "fingerprint": self.fingerprint,
             "request": self.request.model_dump(mode="json"),
             "runtime": self.runtime.model_dump(mode="json"),
-            "time": time.time(),
+            "time": time.time() if self.state != "asked" else None,
         }
 
     @classmethod
@@ -129,3 +137,19 @@ def known_measurement(asked: Measurement, trial: Path) -> Measurement | None:
     except DamagedFile as damage:
         note(damage)
         return None
+
+
+def measured_in(trial: Path) -> list[Measurement]:
+    """What was measured of a trial's network, oldest first, whoever asked for it."""
+    found = []
+    for path in (trial / FOLDER).glob("*.json"):
+        try:
+            measurement = read_measurement(path)
+        except (FileNotFoundError, NewerFile):
+            continue
+        except DamagedFile as damage:
+            note(damage)
+            continue
+        if measurement.state == "measured":
+            found.append(measurement)
+    return sorted(found, key=lambda one: (one.time or 0.0, one.file_name))

@@ -60,7 +60,7 @@ def _refuse_other_metrics(path: str, curve: str, result: Mapping[str, Any]) -> N
     try:
         last = json.loads(last_lines(curve)[-1])
         iteration, metrics = last["iteration"], dict(last["metrics"])
-    except (OSError, DamagedFile, IndexError, ValueError, KeyError, TypeError):
+    except (OSError, DamagedFile, IndexError, ValueError, KeyError, TypeError, RecursionError):
         return  # there is no last line to hold it against
     if result.get("iterations", iteration) != iteration:
         raise DamagedFile(path, "it ends at another iteration than metrics.jsonl")

@@ -1,6 +1,7 @@
 """The run of one trial: from its files to MLflow."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any
 
 from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
+from orchestrator.store.measurements import measured_in
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking import shape
@@ -18,6 +20,8 @@ from orchestrator.tracking.names import mlflow_name
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _digest = cache(dataset_digest)
+_NO_LETTERS = re.compile(r" *[(),=]+ *")
+"""Between the options of a measure, as MLflow does not take them in a metric's name."""
 _DIGEST_LENGTH = 16
 """Of hexadecimal digits; the whole is in the source."""
 
@@ -42,6 +46,9 @@ def mirror_trial(
     state = shape.state_of(
         record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0
     )
+    measured = _measured_points(directory, record)
+    if measured:
+        state += f" {len(measured)} {measured[-1].time}"
     if verify and "sweep.points" in run.tags and not _holds_points(experiment, run):
         experiment.remove(run, run_key(trial))  # a point cannot be taken back
         return mirror_trial(experiment, trial, record, params, parent)
@@ -54,10 +61,12 @@ def mirror_trial(
     else:
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
-    points, final = _points(directory, record), _final_points(directory, record)
+    curve = _points(directory, record)
+    late = [*_final_points(directory, record), *measured]  # of an iteration that was written before
     tags = shape.state_tags(record, attempts, state)
-    tags |= {"sweep.points": _points_tag([*points, *final])}
-    news = [point for point in points if point.iteration > run.iteration] + final
+    tags |= {"sweep.points": _points_tag([*curve, *late])}
+    news = [point for point in curve if point.iteration > run.iteration]
+    news += [point for point in late if run.metrics.get(point.key) != point.value]
     experiment.write(run, params=params, points=news, tags=tags)
     return True
 
@@ -81,6 +90,20 @@ def _final_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]
         for line in directory.metrics()
         if line["iteration"] <= record.iteration and record.result
         for name, value in line.get("added", {}).items()
+    ]
+
+
+def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
+    """What measures found in the finished network, as metrics of the last iteration."""
+    return [
+        Point(
+            mlflow_name(f"measure/{_NO_LETTERS.sub(' ', one.label).strip()}/{name}"),
+            value,
+            record.iteration,
+            milliseconds(one.time or 0.0),
+        )
+        for one in (measured_in(directory.path) if record.result else ())
+        for name, value in (one.values or {}).items()
     ]
 
 

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 import illama
 from illama.config import resolve
+from illama.measures import read_request
 from illama.measures.attention_rank import attention_rank, rank_index
 from illama.measures.causality import causality
 from illama.measures.efficiency import attention_macs, efficiency
 from illama.measures.landscape import directions, landscape
 from illama.measures.quantization import quantization, rounded
+from illama.measures.registry import function_in, quantities_of
 from illama.measures.robustness import corrupted, robustness
+from illama.measures.run import checked
 from illama.measures.shape_texture import shape_share
 from illama.measures.training_dip import dip_of
 from illama.measures.transfer import features, transfer
@@ -238,3 +241,17 @@ def test_a_measure_of_shapes_needs_images(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="name a function that returns images"):
         shape_texture(_network(), FewDigits(), CPU, 0)
+
+
+def test_the_measure_of_the_documentation_runs_and_has_its_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "measures.md").read_text("utf-8")
+    source = text.split("```python\n")[1].split("```")[0]
+    (tmp_path / "sharpness_of_docs.py").write_text(source, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    request = read_request("sharpness_of_docs:largest_gradient")
+    assert request.options == {"batches": 4}
+    found = checked(function_in(request)(_network(), FewDigits(), CPU, 0, batches=1), "it")
+    assert found.values["largest"] > 0
+    assert quantities_of(request)["largest"].mode == "min"

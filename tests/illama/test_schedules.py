@@ -60,6 +60,16 @@ def test_no_soft_mask_is_alpha_zero() -> None:
     assert soft_mask_rate(None, 0, 10) == 0
 
 
+def test_a_soft_mask_never_falls_below_its_floor() -> None:
+    plain = SoftMaskConfig(schedule="linear", epochs=2, rate=0.8)
+    floored = SoftMaskConfig(schedule="linear", epochs=2, rate=0.8, floor=0.3)
+    expected = [max(0.3, soft_mask_rate(plain, i, 5)) for i in range(20)]
+    assert [soft_mask_rate(floored, i, 5) for i in range(20)] == expected
+    assert expected[-1] == 0.3
+    with pytest.raises(ValueError, match=r"floor 0\.8 must be below rate 0\.8"):
+        SoftMaskConfig(schedule="linear", epochs=2, rate=0.8, floor=0.8)
+
+
 def test_step_line_and_constant_after_the_warmup() -> None:
     def rates(**settings: Any) -> list[float]:
         recipe = TrainConfig(epochs=4, batch_size=1, lr=1.0, min_lr=0.2, **settings)

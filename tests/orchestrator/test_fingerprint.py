@@ -101,6 +101,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.soft_mask.schedule": "constant",
     "train.soft_mask.epochs": 4,
     "train.soft_mask.rate": 0.5,
+    "train.soft_mask.floor": 0.1,
     "seed": 2,
 }
 """For each setting a value that the ones above do not have."""
@@ -152,7 +153,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "test": "none",
         "folder": "imagenet",
     },
-    "SoftMaskConfig": {"rate": 1.0},
+    "SoftMaskConfig": {"rate": 1.0, "floor": 0.0},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
         "min_lr": 1e-6,

@@ -1,6 +1,7 @@
 """Measurements of finished networks: asked for by a spec, taken once, shown in the report."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,36 @@ def test_asking_for_measures_changes_no_trial(trained: Path, tmp_path: Path) -> 
         for path in (tmp_path / "spec.yaml", trained / "spec.yaml")
     ]
     assert prints[0] == prints[1]
+
+
+def test_mlflow_has_the_numbers_on_the_trial_s_run_whenever_they_were_taken(
+    measured: tuple[Path, Measured], tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    from orchestrator.driver import sync_sweep
+
+    folder, _ = measured
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    spec, store = load_spec(folder / "spec.yaml"), Store(folder / "runs")
+    hidden = [path.rename(path.with_suffix(".later")) for path in _files(folder)]
+    sync_sweep(spec, store, uri)
+    assert not _tracked(MlflowClient(uri))
+    for path in hidden:
+        path.rename(path.with_suffix(".json"))
+    for _ in range(2):  # the second time nothing is new, and nothing is taken for damage
+        sync_sweep(spec, Store(folder / "runs"), uri)
+        assert _tracked(MlflowClient(uri)) == {"measure/mine:probe scale 2.0/images": 900.0}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((folder / "runs").glob("measured/trials/*/measures/*.json"))
+
+
+def _tracked(client: Any) -> dict[str, float]:
+    """Numbers of images that runs have, by the names of their metrics."""
+    (experiment,) = [one for one in client.search_experiments() if one.name == "measured"]
+    runs = client.search_runs([experiment.experiment_id])
+    metrics = [run.data.metrics for run in runs]
+    found = {name: value for one in metrics for name, value in one.items()}
+    return {name: value for name, value in found.items() if re.fullmatch("measure/.*/images", name)}
