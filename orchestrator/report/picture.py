@@ -57,7 +57,8 @@ def _saved(roadmap: Roadmap, form: str, layout: Layout) -> bytes:
         figure = _drawn(figures, note, measured(figures, layout.width or _WIDTH))
         dots = min(_DOTS_PER_INCH, _MOST_PIXELS / figure.get_figheight())
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=form, dpi=dots, metadata=_metadata(roadmap, form))
+        quick = {"pil_kwargs": {"compress_level": 3}} if form == "png" else {}
+        figure.savefig(buffer, format=form, dpi=dots, metadata=_metadata(roadmap, form), **quick)
     described = " ".join(one.description for one in figures)
     return _with_description(buffer.getvalue(), described) if form == "svg" else buffer.getvalue()
 

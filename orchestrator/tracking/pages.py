@@ -29,7 +29,7 @@ def page_tags(spec: SweepSpec) -> Mapping[str, str]:
     """The tags of the experiment that define the pages."""
     metric = mlflow_name(spec.reported_metric.name)
     also = list(map(mlflow_name, spec.reported_metric.also))
-    columns = [metric, f"{metric}_std", "delta_previous/mean", "delta_previous/p_value"]
+    columns = [metric, f"{metric}_std", "effect/delta", "effect/p"]
     columns += [*also, "variant/train_seconds"]
     curves = [name for name in (metric, *also) if name not in ("train/loss", PEAK_MEMORY)]
     by_variant = {

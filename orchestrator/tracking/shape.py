@@ -22,6 +22,8 @@ _PARAM_LENGTH = 250
 """Longer values help nobody to compare, and servers before MLflow 2.8 refuse them at 500."""
 TAG_LENGTH = 4000
 """The oldest limit of a server is 5000 bytes."""
+_LEAST_P = 1e-4
+"""Of a p-value at a glance; the exact one stands beside it."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -153,6 +155,7 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
         "sweep.outcome": _counts(row.outcomes),
         "mlflow.note.content": _note(row),
     }
+    metrics |= _at_a_glance(row.delta_previous, is_whole=is_whole)
     for against, delta in (("previous", row.delta_previous), ("baseline", row.delta_baseline)):
         metrics |= _effect(f"delta_{against}", delta, is_whole=is_whole)
         tags |= (
@@ -201,6 +204,20 @@ def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str,
         of: p_value,
     }
     return {f"{name}/{part}": value for part, value in found.items()}
+
+
+def _at_a_glance(delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
+    """Effect and p-value under names and with digits that the table of MLflow's UI has room for: it
+    cuts both after some ten characters, and of 7.8e-10 shows 7.8.
+    """
+    if delta is None:
+        return {}
+    p_value = delta.adjusted_p_value if is_whole else None
+    mean = delta.effect.mean if delta.effect else None
+    return {
+        "effect/delta": None if mean is None else round(mean, delta.decimals),
+        "effect/p": None if p_value is None else max(_LEAST_P, round(p_value, 4)),
+    }
 
 
 def _counts(outcomes: Mapping[str, int]) -> str:

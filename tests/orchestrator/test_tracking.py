@@ -203,6 +203,10 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(
         < latest["delta_previous/mean"]
         < latest["delta_previous/ci95_high"]
     )
+    assert latest["effect/delta"] == round(latest["effect/delta"], 4)
+    assert latest["effect/delta"] == pytest.approx(latest["delta_previous/mean"], abs=0.01)
+    assert latest["effect/p"] >= 1e-4
+    assert latest["effect/p"] == round(latest["effect/p"], 4)
     assert runs["1 rmsnorm"]["tags"]["sweep.versus_previous"] == "baseline"
     assert runs["1 rmsnorm"]["status"] == "FINISHED"
     for name in ("3 broken", "2a too_fast"):  # none trained to the end: their rates are tested
@@ -210,6 +214,7 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(
             "variant/params",
             "variant/flops",
             "delta_previous/rate_p_value",
+            "effect/p",
         }
 
 
@@ -234,12 +239,8 @@ def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
     page = experiment.tags["mlflow.note.content"]
     [run_id] = re.findall(r"!\[.*\]\(get-artifact\?path=roadmap\.svg&run_uuid=(\w+)\)", page)
     assert MlflowClient(uri).get_run(run_id).info.run_name == "roadmap"
-    report_text = files["roadmap.md"].decode()
-    table = report_text[report_text.index("| step") :][:500]
-    assert table in page
-    answer = page.partition("\n")[0]  # what one wants to know stands first
-    assert answer.startswith("**val/acc1 ")
-    assert answer in report_text
+    assert page.startswith("**val/acc1 (higher is better) from baseline to ")
+    assert files["roadmap.md"].decode()[-500:].strip() in page
 
 
 @pytest.mark.parametrize("forgotten", ["nothing", "the mirror", "the run ids too"])
