@@ -25,7 +25,7 @@ dev: ## Everything for working on the code, with the checks run before each comm
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e '.[dev]' && $(BIN)/pre-commit install
 
 check: ## Style and types
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy --config-file tests/mypy.ini
 
 format: ## Bring the code into shape
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

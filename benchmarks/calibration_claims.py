@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.stats.inference import LEVEL, Floats, effect_of, holm_adjusted, paired_p_values
 from orchestrator.stats.power import detectable, detectable_difference, prospect, spread_of
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 STEPS = 4
 SEEDS = 5
@@ -82,7 +83,8 @@ def _report(
             records[trial.fingerprint] = _record(value + up * taken, is_bad=is_bad)
         return records[trial.fingerprint]
 
-    return build_roadmap(spec, _trials(spec), record_of)
+    known = tuple(KnownTrial(trial, record_of(trial)) for trial in _trials(spec))
+    return build_roadmap(Snapshot(spec, known))
 
 
 _TRIALS: dict[int, list[TrialSpec]] = {}
@@ -110,7 +112,7 @@ def _verdicts(roadmap: Roadmap) -> set[str | None]:
 
 def families(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """Any difference decided in any table, without any effect."""
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     for designs in (
         "roadmap",
         "[roadmap, one_factor, leave_one_out]",
@@ -126,7 +128,7 @@ def families(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 
 def missing(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """The same where every training may diverge: means are tested where none did, and rates where some did."""
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     for share in (0.02, 0.1, 0.3):
         spec = _spec("[roadmap, one_factor]")
         wrong = sum(
@@ -141,7 +143,7 @@ def missing(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 
 def equivalence(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """Any comparison called equivalent where every step makes just the difference that matters."""
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     for matters in (1.0, 3.0):
         spec = _spec("roadmap", f", matters: {matters}")
         wrong = sum(
@@ -186,7 +188,7 @@ def power(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 def needed_seeds(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
     """The range of seeds that a difference which matters takes holds the number that it does take."""
     comparisons, matters = 6, 2.0
-    count = max(100, sweeps // 40)
+    count = max(40, sweeps // 40)
     truth = next(
         n for n in range(2, 200) if (detectable_difference(1.0, n, comparisons) or 9.0) <= matters
     )

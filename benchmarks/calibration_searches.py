@@ -15,7 +15,6 @@ the luck that the first table's sweeps had, and noise; thousands of such sweeps 
 import argparse
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from orchestrator.analysis.roadmap import build_roadmap
-from orchestrator.planning.plan import trials_of, trials_with
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.planning.lookup import Lookup
+from orchestrator.planning.plan import trials_of
 from orchestrator.planning.search import Suggestions, with_searches
-from orchestrator.pruning import Pruning
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.stats.inference import LEVEL, paired_effect, paired_p_values
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 SWEEPS = 200
 BEST_RATE = 3e-3
@@ -133,7 +133,7 @@ class World:
         """The metric without noise."""
         return 90.0 - self.case.curve * math.log10(rate / BEST_RATE) ** 2
 
-    def record(self, trial: TrialSpec) -> TrialRecord:
+    def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """What the store would say of a trial."""
         generator = np.random.default_rng([self.number, int(trial.fingerprint[:12], 16)])
         value = self.truth(trial.config.train.lr) + self.case.noise * generator.standard_normal()
@@ -164,13 +164,8 @@ def simulated(spec: SweepSpec, case: Case, number: int) -> list[Look]:
     world = World(case, number)
     spec = _with(spec, name=f"sweep{number}")
 
-    def trials(
-        variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
-    ) -> list[tuple[TrialSpec, TrialRecord]]:
-        made = trials_with(spec, variant, seeds, "invented")
-        return [(trial, world.record(trial)) for trial in made]
-
-    found = with_searches(spec, trials, Suggestions(Path("nowhere")))
+    lookup = Lookup(spec, lambda data: "invented", world)
+    found = with_searches(spec, lookup, Suggestions(Path("nowhere")))
     return [_look(world, _with(found, seeds=list(range(seeds)))) for seeds in case.seeds]
 
 
@@ -180,7 +175,8 @@ def _with(spec: SweepSpec, **changed: Any) -> SweepSpec:
 
 def _look(world: World, found: SweepSpec) -> Look:
     trials = trials_of(found, lambda data: "invented")
-    baseline, placebo = build_roadmap(found, trials, world.record).rows
+    known = tuple(KnownTrial(trial, world.record(trial)) for trial in trials)
+    baseline, placebo = build_roadmap(Snapshot(found, known)).rows
     delta = placebo.delta_previous
     plain = paired_effect(placebo.values, baseline.values)
     assert delta is not None

@@ -67,7 +67,8 @@ def main() -> int:
         undisturbed = [_train(recipe, calm, None)]
         problems: list[str] = []
         while kills < arguments.kills:
-            folder, lives, trainings = Path(scratch, str(trainings)), [], trainings + 1
+            folder, trainings = Path(scratch, str(trainings)), trainings + 1
+            lives: list[tuple[int, str]] = []
             while not lives or lives[-1][0] != 0:
                 delay = dice.uniform(0, WITHIN) if kills < arguments.kills else None
                 lives.append(_train(recipe, folder, delay))

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from orchestrator.driver import trials_in
+from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.store import MetricsLog, Store
 from orchestrator.trial import Outcome
@@ -70,7 +70,7 @@ def _invent(folder: Path, trials: int) -> Path:
     os.fsync = lambda descriptor: None  # type: ignore[assignment]  # nothing here is worth a wait
     loaded, store = load_spec(spec), Store(folder / "runs")
     store.prepare(loaded.name)
-    for trial in trials_in(loaded, store=store):
+    for trial in survey(loaded, store).specs:
         directory = store.directory(trial)
         directory.write_trial(trial, {"python": "3", "packages": {}, "git_commit": None})
         number = directory.start_attempt("invented", {"host": "here", "pid": 1})

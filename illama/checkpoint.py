@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from illama.config import Config
+from illama.config.parts import BUILT_IN
 from illama.sealed import read_regular
 
 CURRENT = "checkpoint.pt"
@@ -31,8 +32,9 @@ DIGESTS = "checkpoint.sha256"
 _AVERAGE = ("average", "model_ema", "state_dict_ema")
 """Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
 _MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed", "offers")]
-"""What was found out about a network of others: none of its settings, and another version may count
-otherwise.
+_MEASURED += [f"model.{kind}.{name}" for kind in BUILT_IN for name in ("name", "params", "macs")]
+"""What was found out about a network or part of others, and a part's label: none of its settings,
+and another version may count otherwise.
 """
 
 _log = logging.getLogger(__name__)

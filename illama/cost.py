@@ -4,23 +4,29 @@ Shapes: P patches, N tokens, D channels, F hidden channels of the feed-forward.
 """
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 from illama.config import ModelConfig, UserModel, Workload
+from illama.config.parts import Part
 
 
 def tokens(model: ModelConfig) -> int:
-    """N: patches, and the class token if there is one."""
-    return patches(model) + (model.class_token != "none")
+    """N: patches, the class token if there is one, and registers."""
+    return model.tokens
 
 
 def patches(model: ModelConfig) -> int:
     """P."""
-    return (model.img_size // model.patch_size) ** 2
+    return model.side**2
 
 
-def hidden_width(model: ModelConfig) -> int:
-    """F: 4D for GELU; for SwiGLU, whose third linear has to be paid for, 2/3 of that rounded up to `multiple_of`."""
-    if model.feed_forward == "gelu":
+def hidden_width(model: ModelConfig, feed_forward: str | None = None) -> int:
+    """F: 4D for GELU; for SwiGLU, whose third linear has to be paid for, 2/3 of that rounded up to `multiple_of`.
+
+    Of the network's feed-forward where none is named: that of its first block.
+    """
+    if (feed_forward or model.of_blocks("feed_forward")[0]) != "swiglu":
         return 4 * model.embed_dim
     return model.multiple_of * math.ceil(int(2 * 4 * model.embed_dim / 3) / model.multiple_of)
 
@@ -29,19 +35,67 @@ def parameter_count(model: ModelConfig | UserModel) -> int:
     """Numbers that training changes, embeddings and head included."""
     if isinstance(model, UserModel):
         return model.params
-    width, hidden = model.embed_dim, hidden_width(model)
-    norm = width if model.norm == "rmsnorm" else 2 * width
-    attention = 4 * width * (width + 1)
-    feed_forward = (
-        3 * width * hidden
-        if model.feed_forward == "swiglu"
-        else 2 * width * hidden + hidden + width
-    )
+    width = model.embed_dim
     patch = model.in_chans * model.patch_size**2
-    positions = tokens(model) if "learned" in model.position else 0
-    embeddings = (patch + 1 + positions + (model.class_token != "none")) * width
-    head = norm + (width + 1) * model.num_classes
-    return embeddings + model.depth * (2 * norm + attention + feed_forward) + head
+    positions = tokens(model) - model.registers if model.learns_positions else 0
+    embeddings = (patch + 1 + positions + (model.class_token != "none") + model.registers) * width
+    scales = 0 if model.layer_scale is None else 2 * model.depth * width
+    return (
+        embeddings
+        + scales
+        + _of_parts(model, "norm", lambda norm: 2 * _norm_params(model, norm), "params")
+        + _last_norm_params(model)
+        + _of_parts(model, "mixer", lambda mixer: _attention_params(model), "params")
+        + _of_parts(model, "feed_forward", lambda kind: _feed_forward_params(model, kind), "params")
+        + _of_one(model.position, 0, "params")
+        + _of_one(model.readout, (width + 1) * model.num_classes, "params")
+    )
+
+
+def _of_parts(
+    model: ModelConfig, kind: str, built_in: Callable[[str], int], size: Literal["params", "macs"]
+) -> int:
+    """Sum over all blocks: of parts what was measured, of built-in ones what `built_in` says of one block."""
+    choices = model.choices(kind)
+    blocks = model.depth // len(choices)
+    return sum(
+        blocks * built_in(choice) if isinstance(choice, str) else getattr(choice, size) or 0
+        for choice in choices
+    )
+
+
+def _of_one(choice: str | Part, built_in: int, size: Literal["params", "macs"]) -> int:
+    return built_in if isinstance(choice, str) else getattr(choice, size) or 0
+
+
+def _norm_params(model: ModelConfig, norm: str) -> int:
+    return model.embed_dim if norm == "rmsnorm" else 2 * model.embed_dim
+
+
+def _last_norm_params(model: ModelConfig) -> int:
+    """Of the norm in front of the head; a part was measured together with those of the blocks."""
+    last = model.of_blocks("norm")[-1]
+    return _norm_params(model, last) if isinstance(last, str) else 0
+
+
+def _key_width(model: ModelConfig) -> int:
+    """Channels of all keys, and of all values."""
+    return model.embed_dim // model.num_heads * (model.kv_heads or model.num_heads)
+
+
+def _attention_params(model: ModelConfig) -> int:
+    width = model.embed_dim
+    outputs = width + 2 * _key_width(model)
+    biases = (outputs + width) if model.attention_bias else 0
+    norms = 2 * (width // model.num_heads) if model.qk_norm else 0
+    return width * outputs + width * width + biases + norms
+
+
+def _feed_forward_params(model: ModelConfig, kind: str) -> int:
+    width, hidden = model.embed_dim, hidden_width(model, kind)
+    if kind == "swiglu":
+        return 3 * width * hidden
+    return 2 * width * hidden + hidden + width
 
 
 def macs(model: ModelConfig | UserModel) -> int:
@@ -49,17 +103,26 @@ def macs(model: ModelConfig | UserModel) -> int:
 
     As in the paper's Table 6, attention counts as the full N x N product whatever the mask, and the last block as if all its
     tokens were needed. (`VisionTransformer.forward` computes only the one that is read out.) Those of other people's networks
-    were counted by torch.
+    and parts were counted by torch.
     """
     if isinstance(model, UserModel):
         return model.macs
     width, count = model.embed_dim, tokens(model)
-    linears = 3 if model.feed_forward == "swiglu" else 2
-    block = (
-        4 * count * width**2 + 2 * count**2 * width + linears * count * width * hidden_width(model)
-    )
+    attention = 2 * count * width * (width + _key_width(model)) + 2 * count**2 * width
     patch = patches(model) * width * model.in_chans * model.patch_size**2
-    return patch + model.depth * block + width * model.num_classes
+
+    def feed_forward(kind: str) -> int:
+        linears = 3 if kind == "swiglu" else 2
+        return linears * count * width * hidden_width(model, kind)
+
+    return (
+        patch
+        + _of_parts(model, "norm", lambda norm: 0, "macs")
+        + _of_parts(model, "mixer", lambda mixer: attention, "macs")
+        + _of_parts(model, "feed_forward", feed_forward, "macs")
+        + _of_one(model.position, 0, "macs")
+        + _of_one(model.readout, width * model.num_classes, "macs")
+    )
 
 
 def size_of(config: Workload) -> tuple[int, int] | tuple[None, None]:

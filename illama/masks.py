@@ -81,6 +81,16 @@ class Mask(nn.Module):
         device = torch.get_default_device()
         self._compute(device, torch.float32)
 
+    @property
+    def kind(self) -> str:
+        """Name of the mask, as `model.attention` has it."""
+        return self.attention
+
+    @property
+    def form(self) -> str:
+        """`additive` or `multiplicative`."""
+        return "additive" if self.additive else "multiplicative"
+
     def _compute(self, device: torch.device, dtype: torch.dtype) -> None:
         """Make the buffers afresh."""
         with torch.device("cpu"):

@@ -12,16 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from illama.attention import ALL, attend, maps_recorded
+from illama.attention import ALL, maps_recorded
+from illama.blocks import Block, make_norm, seeded_part
 from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
-from illama.cost import hidden_width, macs, tokens
+from illama.config.parts import Part
+from illama.cost import macs, tokens
 from illama.drop import Drop, drop_elements
 from illama.masks import Mask, exact
+from illama.parts.place import Where
 from illama.randomness import derive
-from illama.rotary import rotate, rotations
+from illama.rotary import rotations
+from illama.scans import order_of
 
-NORM_EPS = 1e-6
 INIT_STD = 0.02
 """Of the truncated normal that linears, class token and position embedding start from (released code; the paper has 0.2)."""
 
@@ -53,91 +56,18 @@ class PatchEmbed(nn.Module):
         return F.linear(patches, torch.flatten(self.proj.weight, 1), self.proj.bias)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention; queries and keys are rotated by position where `rotation` is given."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
-        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
-
-    def forward(self, x: Tensor, rotation: Tensor | None, mask: Mask | None, rows: slice) -> Tensor:
-        """x: (B, N, D); rotation: (N, C / 2, 2). Returns (B, R, D), the tokens in `rows`."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, C)
-        qk, v = qkv.permute(2, 0, 3, 1, 4).contiguous().split((2, 1))  # (2 and 1, B, H, N, C)
-        q, k = qk if rotation is None else rotate(qk, rotation)  # each (B, H, N, C)
-        v = v.squeeze(0)
-        out = attend(q, k, v, mask, rows)  # (B, H, R, C)
-        projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))  # (B, R, D)
-        return projected
-
-
-class GeluMlp(nn.Module):
-    """ViT's feed-forward: two linears, hidden width 4D."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.embed_dim, hidden_width(config))
-        self.fc2 = nn.Linear(hidden_width(config), config.embed_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, N, D); returns (B, N, D)."""
-        down: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return down
-
-
-class SwiGLU(nn.Module):
-    """LLaMA's feed-forward: fc1 is the gate, fc3 the way up, fc2 the way down; no biases (paper, section 3.1)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        hidden = hidden_width(config)
-        self.fc1 = nn.Linear(config.embed_dim, hidden, bias=False)
-        self.fc2 = nn.Linear(hidden, config.embed_dim, bias=False)
-        self.fc3 = nn.Linear(config.embed_dim, hidden, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, N, D); returns (B, N, D)."""
-        down: Tensor = self.fc2(F.silu(self.fc1(x)) * self.fc3(x))
-        return down
-
-
-class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm and beside a residual connection."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.norm1 = make_norm(config)
-        self.attn = Attention(config)
-        self.norm2 = make_norm(config)
-        self.mlp = SwiGLU(config) if config.feed_forward == "swiglu" else GeluMlp(config)
-
-    def forward(
-        self,
-        x: Tensor,
-        rotation: Tensor | None,
-        mask: Mask | None,
-        drop: Tensor | None,
-        rows: slice = ALL,
-    ) -> Tensor:
-        """x: (B, N, D); drop: what each image's branches are multiplied by, (2, B). Returns (B, R, D), the tokens in `rows`."""
-        attended = self.attn(self.norm1(x), rotation, mask, rows)
-        x = x[:, rows] + (attended if drop is None else attended * drop[0, :, None, None])
-        fed = self.mlp(self.norm2(x))
-        x = x + (fed if drop is None else fed * drop[1, :, None, None])
-        return x
-
-
 class VisionTransformer(nn.Module):
     """From images to class logits. `soft_mask_rate` is alpha of the paper's equation 2: 0 at first and always for inference."""
 
     rotation: Tensor | None
+    order: Tensor
 
     def __init__(self, config: ModelConfig, seed: int | None = None) -> None:
         """Weights start from `seed`; without one, from torch's global random state."""
         super().__init__()
         self.config = config
+        if seed is None and config.has_parts:  # they are drawn while they are made
+            seed = int(torch.randint(2**31, (), device="cpu"))
         count = tokens(config)
         self.patch_embed = PatchEmbed(config)
         self.cls_token = (
@@ -146,17 +76,33 @@ class VisionTransformer(nn.Module):
             else None
         )
         self.pos_embed = (
-            nn.Parameter(torch.empty(1, count, config.embed_dim))
-            if "learned" in config.position
+            nn.Parameter(torch.empty(1, count - config.registers, config.embed_dim))
+            if config.learns_positions
             else None
         )
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = make_norm(config)
-        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        self.registers = (
+            nn.Parameter(torch.empty(1, config.registers, config.embed_dim))
+            if config.registers
+            else None
+        )
+        self.position = (
+            seeded_part(config.position, config.place(0), "position", seed)
+            if isinstance(config.position, Part)
+            else None
+        )
+        self.blocks = nn.ModuleList(Block(config, layer, seed) for layer in range(config.depth))
+        self.norm = make_norm(config, config.depth, "norm", seed)
+        self.head = (
+            seeded_part(config.readout, config.place(config.depth), "head", seed)
+            if isinstance(config.readout, Part)
+            else nn.Linear(config.embed_dim, config.num_classes)
+        )
 
         self.register_buffer("rotation", None, persistent=False)
-        if "rope" in config.position:
+        if config.rotates:
             self.rotation = rotations(config).to(torch.get_default_device())
+        order = torch.tensor(order_of(config.scan, config.side))
+        self.register_buffer("order", order, persistent=False)
         kinds = dict.fromkeys(kind for kind in config.attentions if kind != "bidirectional")
         self.masks = nn.ModuleDict({kind: Mask(kind, config.mask_form, count) for kind in kinds})
         self.soft_mask_rate = 0.0
@@ -178,6 +124,10 @@ class VisionTransformer(nn.Module):
     def macs_per_image(self) -> int:
         """Multiply-accumulates as the paper counts them, with all tokens of the last block."""
         return macs(self.config)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of own parameters that weight decay leaves alone beside those that it leaves alone in every network."""
+        return {"registers"}
 
     def set_soft_mask_rate(self, alpha: float) -> None:
         """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks of `config.attention`.
@@ -213,20 +163,35 @@ class VisionTransformer(nn.Module):
 
         Where a class token is read out, the last block computes no other token.
         """
-        readout = {"first": slice(0, 1), "last": slice(-1, None), "none": ALL}[
-            self.config.class_token
-        ]
-        features = self.norm(self.forward_features(images, drop, readout))  # (B, 1 or N, D)
-        logits: Tensor = self.head(
-            features.mean(dim=1) if self.cls_token is None else features[:, 0]
-        )
+        features = self.norm(self.forward_features(images, drop, self._read_rows()))  # (B, R, D)
+        if isinstance(self.config.readout, Part):
+            read: Tensor = self.head(features)
+            return read
+        if self.config.readout == "mean" or self.cls_token is None:
+            if self.config.tokens > self.config.side**2:
+                features = features[:, self.config.place(0).patches]
+            features = features.mean(dim=1)
+        else:
+            features = features[:, 0]
+        logits: Tensor = self.head(features)
         return logits
+
+    def _read_rows(self) -> slice:
+        """Tokens that the readout looks at; the last block computes no other."""
+        if isinstance(self.config.readout, Part):
+            rows: slice = getattr(self.head, "rows", ALL)
+            return rows
+        if self.config.readout == "mean":
+            return ALL
+        return {"first": slice(0, 1), "last": slice(-1, None), "none": ALL}[self.config.class_token]
 
     def forward_features(
         self, images: Tensor, drop: Drop | None = None, rows: slice = ALL
     ) -> Tensor:
         """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
+        if self.config.scan != "raster":
+            x = x[:, self.order]
         x = x.type_as(
             self.patch_embed.proj.weight
         )  # the residual stream is as fine as the weights, whatever autocast rounds
@@ -239,6 +204,7 @@ class VisionTransformer(nn.Module):
             )  # (B, N, D)
         if self.pos_embed is not None:
             x = x + self.pos_embed
+        x, rotation = self._positioned(x)
         if drop is not None and drop.inputs is not None:
             x = drop_elements(x, *drop.inputs)
         for index, (block, kind) in enumerate(
@@ -246,8 +212,25 @@ class VisionTransformer(nn.Module):
         ):
             mask = cast(Mask, self.masks[kind]) if kind != "bidirectional" else None
             paths = None if drop is None or drop.paths is None else drop.paths[index]
-            x = block(x, self.rotation, mask, paths, rows if index == len(self.blocks) - 1 else ALL)
+            asked = rows if index == len(self.blocks) - 1 else ALL
+            x = block(x, Where(asked, rotation, mask), paths)
         return x
+
+    def _positioned(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens with the position of a part and with registers, and the rotation. x: (B, N - registers, D)."""
+        rotation = self.rotation
+        if self.position is not None:
+            x = self.position(x)
+            turned = getattr(self.position, "rotation", None)
+            rotation = None if turned is None else turned()
+        if self.registers is None:
+            return x, rotation
+        registers = self.registers.expand(x.shape[0], -1, -1)
+        first, last = self.config.class_token == "first", self.config.class_token == "last"
+        before, rest = x[:, :first], x[:, first : x.shape[1] - last]
+        behind = x[:, x.shape[1] - last :]
+        tokens = (rest, registers, behind) if last else (before, registers, rest)
+        return torch.cat(tokens, dim=1), rotation  # (B, N, D)
 
 
 def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
@@ -255,28 +238,50 @@ def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
     return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)
 
 
-def make_norm(config: ModelConfig) -> nn.Module:
-    """LayerNorm, or RMSNorm as in LLaMA (paper, section 3.2)."""
-    norm = nn.RMSNorm if config.norm == "rmsnorm" else nn.LayerNorm
-    return norm(config.embed_dim, eps=NORM_EPS)
+_OF_ATTENTION = ("attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias")
+_OF_FEED_FORWARD = tuple(
+    f"mlp.fc{number}.{kind}" for number in (1, 2, 3) for kind in ("weight", "bias")
+)
+_PAIRED = frozenset({*_OF_ATTENTION, *_OF_FEED_FORWARD, "head.weight", "head.bias"})
+"""Tensors that a part may share with the built-in one by its name: they start with the same values."""
+
+
+def _is_parts_own(model: VisionTransformer, name: str) -> bool:
+    """Whether a parameter keeps the first values that a part's constructor gave it."""
+    config = model.config
+    if name.startswith("blocks."):
+        _, layer, inner = name.split(".", 2)
+        kinds = {"attn": "mixer", "mlp": "feed_forward", "norm1": "norm", "norm2": "norm"}
+        kind = kinds.get(inner.partition(".")[0])
+        is_part = kind is not None and isinstance(config.of_blocks(kind)[int(layer)], Part)
+        return is_part and inner not in _PAIRED
+    top = name.partition(".")[0]
+    if top == "norm":
+        return isinstance(config.of_blocks("norm")[-1], Part)
+    if top == "head":
+        return isinstance(config.readout, Part) and name not in _PAIRED
+    return top == "position"
 
 
 @torch.no_grad()
 def init_weights(model: VisionTransformer, seed: int) -> None:
-    """Give every parameter its first values: the only place where that happens.
+    """Give every parameter its first values: the only place where that happens, but for those that parts draw themselves.
 
     Norms start as the identity and biases at 0; the patch projection as torch's convolution does, uniform within
-    1 / sqrt(inputs); all else from a truncated normal. Each tensor draws from a generator of its own name, so variants of a model
-    that share a tensor and a seed also share its first values, and a comparison between them is not one of luck at the start.
+    1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal. Each tensor draws from a generator of its
+    own name, so variants of a model that share a tensor and a seed also share its first values, and a comparison between them
+    is not one of luck at the start.
     """
     for name, parameter in model.named_parameters():
-        if parameter.is_meta:  # it has no values
+        if parameter.is_meta or _is_parts_own(model, name):  # it has no values, or its own
             continue
         generator = torch.Generator("cpu").manual_seed(derive(seed, "init", name))
         value = torch.empty(parameter.shape, device="cpu")
         if name.startswith("patch_embed"):
             bound = model.patch_embed.proj.weight[0].numel() ** -0.5
             value.uniform_(-bound, bound, generator=generator)
+        elif name.endswith(".gamma"):
+            value.fill_(model.config.layer_scale or 1.0)
         elif "norm" in name:
             value.fill_(name.endswith("weight"))
         elif name.endswith("bias"):

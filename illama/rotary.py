@@ -5,6 +5,7 @@ from torch import Tensor
 
 from illama.config import ModelConfig
 from illama.cost import tokens
+from illama.scans import order_of
 
 
 def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -14,11 +15,12 @@ def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor
 
     `rope`: positions follow the sequence, the class token included, and the frequencies are theta^(-2k / C) (the released code).
     `rope2d`: the first half of the pairs turns with the patch's row, the other with its column, each with theta^(-4k / C); the
-    class token, which stands nowhere, is not turned.
+    class token and registers, which stand nowhere, are not turned. With `rope_anchor` rows and columns are scaled by
+    anchor / side (VisionLLaMA, arXiv 2403.00522, section 3.2).
     """
     head_dim = config.embed_dim // config.num_heads
     with torch.device("cpu"):
-        if "2d" in config.position:
+        if config.rotates_by_place:
             angles = _angles_of_places(config, head_dim, dtype)  # (N, C / 2)
         else:
             positions = torch.arange(tokens(config), dtype=dtype)
@@ -28,14 +30,18 @@ def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor
 
 def _angles_of_places(config: ModelConfig, head_dim: int, dtype: torch.dtype) -> Tensor:
     """Angles by row and column: (N, C / 2), 0 for a class token."""
-    side = config.img_size // config.patch_size
+    side = config.side
     frequencies = _frequencies(config.rope_theta, head_dim // 2, dtype)
-    place = torch.outer(torch.arange(side, dtype=dtype), frequencies)  # (side, C / 4)
+    steps = torch.arange(side, dtype=dtype)
+    if config.rope_anchor is not None:
+        steps = steps * (config.rope_anchor / side)
+    place = torch.outer(steps, frequencies)  # (side, C / 4)
     angles = torch.cat(
         (place.repeat_interleave(side, 0), place.repeat(side, 1)), dim=1
     )  # (P, C / 2)
+    angles = angles[order_of(config.scan, side)]
     still = torch.zeros(tokens(config) - len(angles), head_dim // 2, dtype=dtype)
-    return torch.cat((still, angles) if config.class_token == "first" else (angles, still))
+    return torch.cat((angles, still) if config.class_token == "last" else (still, angles))
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:

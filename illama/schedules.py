@@ -10,16 +10,24 @@ from illama.config.train import SoftMaskConfig, TrainConfig
 
 
 def learning_rate(train: TrainConfig, iteration: int, iterations_per_epoch: int) -> float:
-    """The learning rate of `iteration` (counted from 0): linear warmup from 0, then half a cosine down to `min_lr`.
+    """Learning rate of `iteration` (counted from 0): linear warmup from 0, then as `lr_schedule` says.
 
-    Both ends of the warmup are included, so the very first iteration has learning rate 0 and the last one of the warmup the peak;
-    the cosine starts at the peak and would reach `min_lr` one iteration after the last.
+    Both ends of the warmup are included, so the very first iteration has learning rate 0 and the last
+    one of the warmup the peak. Half a cosine or a line starts at the peak and would reach `min_lr` one
+    iteration after the last; steps fall at the end of each epoch of `lr_milestones`.
     """
     warmup = int(train.warmup_epochs * iterations_per_epoch)
     if iteration < warmup:
         return _line(0.0, train.lr, iteration, warmup)
     decay = train.epochs * iterations_per_epoch - warmup
     progress = (iteration - warmup) / decay
+    if train.lr_schedule == "constant":
+        return train.lr
+    if train.lr_schedule == "linear":
+        return train.lr + (train.min_lr - train.lr) * progress
+    if train.lr_schedule == "step":
+        epoch = iteration // iterations_per_epoch
+        return float(train.lr * train.lr_gamma ** sum(epoch >= end for end in train.lr_milestones))
     return train.min_lr + 0.5 * (train.lr - train.min_lr) * (1 + math.cos(math.pi * progress))
 
 
@@ -28,10 +36,16 @@ def soft_mask_rate(
 ) -> float:
     """alpha of `iteration` (counted from 0): 1 is bidirectional, 0 fully causal (paper, section 3.6 and equation 2).
 
-    `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0 already.
+    `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0 already. It never falls below
+    `floor`.
     """
     if soft_mask is None:
         return 0.0
+    return max(soft_mask.floor, _softness(soft_mask, iteration, iterations_per_epoch))
+
+
+def _softness(soft_mask: SoftMaskConfig, iteration: int, iterations_per_epoch: int) -> float:
+    """alpha without the floor."""
     cutoff = soft_mask.epochs * iterations_per_epoch
     if iteration >= cutoff:
         return 0.0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.analysis.tabular import step_records, trial_records
 from orchestrator.driver import (
     Ending,
@@ -18,7 +19,6 @@ from orchestrator.driver import (
     plan_sweep,
     report_sweep,
     run_sweep,
-    status_sweep,
     sync_sweep,
 )
 from orchestrator.errors import Interrupted, UsageError
@@ -26,7 +26,9 @@ from orchestrator.executors import EXECUTORS, Executor
 from orchestrator.measuring import Measured, measure_sweep
 from orchestrator.metrics import Mode
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.status import SweepStatus
+from orchestrator.planning.status import SweepStatus, status_of
+from orchestrator.planning.survey import survey
+from orchestrator.report.formats import Layout, render
 from orchestrator.running.view import RunView
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
@@ -39,14 +41,16 @@ if TYPE_CHECKING:
 AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
-def load(path: str | Path, store: str | Path = "runs") -> "Sweep":
+def load(path: str | Path, store: str | Path = "runs", overrides: Sequence[str] = ()) -> "Sweep":
     """Sweep of a spec's file, or of the name of a sweep in the store, with the store it uses.
+
+    `overrides` are settings laid over it, as the command line has them: `["train.epochs=2"]`.
 
     Raises `SpecError` with everything that is wrong with the spec, each problem with its line, and
     `UsageError` where there is neither a file nor a sweep of that name.
     """
     opened = _store_at(store)
-    return Sweep(load_spec(spec_path_of(str(path), opened)), opened)
+    return Sweep(load_spec(spec_path_of(str(path), opened), overrides), opened)
 
 
 def read(store: str | Path = "runs") -> "StoredSweeps":
@@ -98,7 +102,8 @@ class Sweep:
     ) -> Ending:
         """Train what is missing, and say how it ended; the same call again goes on.
 
-        `executor` is `ray`, on this machine or the cluster at `address`, `local`, or one of yours.
+        `executor` is the name of one (`ray`, on this machine or the cluster at `address`; `local`)
+        or one of yours.
         `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
         the store, False for no view at all. `view` is called back while trials run, by default
         nobody is. Trials that failed are no exception here: see `Ending.has_failures`. After
@@ -122,7 +127,7 @@ class Sweep:
         max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
-        """As `run`, and train again what failed."""
+        """Train what is missing, as `run` does, and train again what failed."""
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _run(replace(job, max_failures=max_failures), view)
 
@@ -144,9 +149,16 @@ class Sweep:
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _finished(measure_sweep(job, view))
 
+    def look(self) -> Snapshot:
+        """Every trial with its settings and its record, as the store has it now.
+
+        Raises `UsageError` where images cannot be read that fingerprints depend on.
+        """
+        return survey(self.spec, self.store)
+
     def status(self) -> SweepStatus:
-        """How every trial stands at this moment, and which driver is at work."""
-        return status_sweep(self.spec, self.store)
+        """Status of every trial at this moment, and the driver that is at work."""
+        return status_of(self.spec, self.store)
 
     def report(
         self, metric: str | None = None, mode: Mode | None = None, *, shown_by: str = "python"
@@ -180,10 +192,10 @@ class Sweep:
         *,
         retry_failed: bool = False,
     ) -> Job:
-        elsewhere = False
+        trains_elsewhere = True
         if isinstance(executor, str):
             kind = EXECUTORS.get(executor)
-            executor, elsewhere = kind.create(address), kind.trains_elsewhere
+            executor, trains_elsewhere = kind.create(address), kind.trains_elsewhere
         return Job(
             spec=self.spec,
             store=self.store,
@@ -192,7 +204,7 @@ class Sweep:
             retry_failed=retry_failed,
             only=only,
             seeds=seeds,
-            trains_elsewhere=elsewhere,
+            trains_elsewhere=trains_elsewhere,
         )
 
     def _tracking_uri(self, tracking: str | bool) -> str | None:
@@ -205,7 +217,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """What each step did, how sure that is, and what it cost. In a notebook it shows itself."""
+    """Report of a sweep: what each step did, how sure that is, and what it cost."""
 
     roadmap: Roadmap
 
@@ -228,11 +240,9 @@ class Report:
             raise UsageError(f"there is a frame by step or by trial, none by '{by}'")
         return pd.DataFrame.from_records(records[by](self.roadmap))
 
-    def render(self, form: str) -> bytes:
+    def render(self, form: str, layout: Layout | None = None) -> bytes:
         """The file that `orchestrator report --format` writes, such as `html` or `latex`."""
-        from orchestrator.report.formats import render
-
-        return render(self.roadmap, form)
+        return render(self.roadmap, form, layout)
 
     def __str__(self) -> str:
         """The terminal's table."""

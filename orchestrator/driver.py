@@ -1,23 +1,25 @@
 """One invocation of `run` or `resume`: plan, lease, train, mirror, report."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
-from illama.config import DataConfig, UserData
-from illama.data.datasets import data_directory, dataset_digest
-from illama.weights.initial import identified, init_path
+from illama.data.datasets import data_directory
+from illama.weights.initial import init_path
 from orchestrator.analysis import history
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
-from orchestrator.planning.adaptive import more_seeds
+from orchestrator.planning import sources
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
-from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.differences import code_of
+from orchestrator.planning.plan import Action, Plan, make_plan
+from orchestrator.planning.reasons import with_reasons
 from orchestrator.planning.representative import (
     Representative,
     has_network,
@@ -26,10 +28,10 @@ from orchestrator.planning.representative import (
     refuse_without_networks,
     representative,
 )
-from orchestrator.planning.search import Suggestions, with_searches
-from orchestrator.planning.status import SweepStatus, status_of
-from orchestrator.pruning import Pruning
+from orchestrator.planning.survey import survey
+from orchestrator.planning.trials import Choice
 from orchestrator.running.failures import FailureWatch
+from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -41,12 +43,12 @@ from orchestrator.store.store import Store
 from orchestrator.tracking import MlflowMirror
 from orchestrator.tracking.background import BackgroundMirror
 from orchestrator.tracking.models import import_in_advance, log_model, register_model
-from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import State, TrialSpec
 
 
 @dataclass(frozen=True)
 class Job:
-    """What an invocation was asked to do."""
+    """Order to an invocation."""
 
     spec: SweepSpec
     store: Store
@@ -57,15 +59,19 @@ class Job:
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
     max_failures: int | None = None
-    """Failures after which nothing more is started; 0 for however many. None stops where the first trials of several variants
-    all fail of one cause."""
+    """Failures after which nothing more is started: see `FailureWatch`."""
     trains_elsewhere: bool = False
-    """Whether no trial trains in this process."""
+    """True if no trial trains in this process."""
+
+    @property
+    def choice(self) -> Choice:
+        """Part of the sweep that is asked for."""
+        return Choice(self.only, self.seeds)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How an invocation ended."""
+    """End of an invocation."""
 
     plan: Plan
     """Made afresh at the end."""
@@ -75,110 +81,23 @@ class Ending:
 
     @property
     def has_failures(self) -> bool:
-        """Whether trials are left that failed."""
+        """True if trials are left that failed."""
         return any(planned.action is Action.RETRY for planned in self.plan.trials)
-
-
-def trials_in(
-    spec: SweepSpec,
-    only: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    *,
-    store: Store,
-    absent: list[str] | None = None,
-) -> list[TrialSpec]:
-    """As `known_sweep`, the trials alone."""
-    return known_sweep(spec, store, only, seeds, absent=absent)[1]
-
-
-def known_sweep(
-    spec: SweepSpec,
-    store: Store,
-    only: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    *,
-    absent: list[str] | None = None,
-    keeps_suggestions: bool = False,
-) -> tuple[SweepSpec, list[TrialSpec]]:
-    """The spec with what searches have found so far, and its trials; among them what the results in `store` ask for: seeds that
-    are added as needed, and the next trials of searches.
-
-    Raises `UsageError` where `only` or `seeds` name what is not there, and where images cannot be read, unless there is `absent`
-    to say so in: such trials have provisional fingerprints. `keeps_suggestions` is for the holder of the sweep's lease.
-    """
-
-    @cache
-    def digest(data: DataConfig | UserData | None) -> str:
-        try:
-            return dataset_digest(data, spec.schema.runtime.data_dir)
-        except (OSError, ValueError) as error:
-            assert data is not None, "a training that names no data has nothing to be read here"
-            message = f"cannot use the images of data '{data.name}': {error}"
-            if absent is None:
-                raise UsageError(message) from error
-            absent.append(message)
-            return "absent"
-
-    record_of = Store(store.root).record
-    if spec.searches:
-
-        def searched(
-            variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
-        ) -> list[tuple[TrialSpec, TrialRecord]]:
-            known = _with_known_weights(variant, spec)
-            trials = trials_with(spec, known, seeds, digest(known.config.images))
-            trials = [replace(trial, pruning=prunings.get(trial.seed)) for trial in trials]
-            return [(trial, record_of(trial)) for trial in trials]
-
-        suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
-        spec = with_searches(spec, searched, suggestions)
-    spec = replace(
-        spec, variants=tuple(_with_known_weights(variant, spec) for variant in spec.variants)
-    )
-    more: Mapping[str, Sequence[int]] = {}
-    if spec.schema.adaptive:
-        looks = history.looks_before(spec, store, spec.reported_metric.name)
-        more = more_seeds(spec, digest, record_of, looks)
-    return spec, trials_of(spec, digest, only=only, seeds=seeds, more_seeds=more)
-
-
-def _with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
-    """Where it starts from a file: with the digest of it. Raises `UsageError` where neither file nor digest is there."""
-    if variant.repeated:
-        repeated = tuple(_with_known_weights(one, spec) for one in variant.repeated)
-        return replace(repeated[0], changes=variant.changes, repeated=repeated)
-    try:
-        return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
-    except OSError as error:
-        message = (
-            f"{spec.path}:{variant.line}: '{variant.label}' cannot start from its file: {error}"
-        )
-        raise UsageError(
-            f"{message}; only to plan and report, train.init.sha256 is enough"
-        ) from error
 
 
 def plan_sweep(
     spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> Plan:
-    """What there is to do now; where images are not on this machine, with a warning and provisional fingerprints."""
-    absent: list[str] = []
-    spec, trials = known_sweep(spec, store, only, seeds, absent=absent)
-    plan = make_plan(
-        spec, trials, Store(store.root).record, later_trials(spec, only=only, seeds=seeds)
-    )
-    messages = [
-        f"{message}; whether trials are done cannot be told" for message in dict.fromkeys(absent)
-    ]
-    warnings = [SpecWarning("data-absent", message, 0) for message in messages]
+    """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
+    snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
+    plan = make_plan(snapshot)
+    why = "so it is unknown which trials are already done"
+    warnings = [SpecWarning("data-absent", f"{message}; {why}", 0) for message in snapshot.absent]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
-        warnings.append(
-            SpecWarning(
-                "resources-here", f"{problem}; it needs a cluster that has as much: --address", 0
-            )
-        )
-    warnings += chosen_by_the_same_seeds(trials, store)
-    return replace(plan, warnings=(*warnings, *plan.warnings))
+        hint = "it needs a cluster that has as much: --address"
+        warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
+    warnings += chosen_by_the_same_seeds(snapshot.specs, store)
+    return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
 def report_sweep(
@@ -194,34 +113,29 @@ def report_sweep(
     `shown_by` is the command that shows it to somebody: that is a look, which the store remembers.
     Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which direction is better.
     """
-    spec, trials = known_sweep(spec, store)
-    fresh = Store(store.root)
-    records = [(trial, fresh.record(trial)) for trial in trials]
-    chosen = spec.reported_metric
+    snapshot = survey(spec, store)
+    chosen = snapshot.spec.reported_metric
     if metric is not None:
-        results = (record.result for _, record in records if record.result)
+        records = (known.record for known in snapshot.trials)
+        results = (record.result for record in records if record.result)
         chosen = other_metric(chosen, metric, mode, results)
     elif mode:
         raise UsageError("--mode says which direction of --metric is better: name that, too")
-    by_name = {trial.name: record for trial, record in records}
-    looks = history.looks_before(spec, store, chosen.name)
-    roadmap = build_roadmap(spec, trials, lambda trial: by_name[trial.name], chosen, looks)
-    roadmap = replace(
-        roadmap,
-        warnings=[*chosen_by_the_same_seeds(trials, fresh), *roadmap.warnings],
-    )
-    roadmap = history.with_declaration(roadmap, spec, store, records)
+    looks = history.looks_before(snapshot.spec, store, chosen.name)
+    roadmap = build_roadmap(snapshot, chosen, looks)
+    warnings = [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
+    roadmap = history.with_declaration(replace(roadmap, warnings=warnings), snapshot, store)
     if shown_by:
-        history.looked_at(roadmap, spec, store, records, shown_by)
+        history.looked_at(roadmap, snapshot, store, shown_by)
     return roadmap
 
 
 def mirror_of(
-    spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = False
+    snapshot: Snapshot, store: Store, tracking_uri: str, *, restore_deleted: bool = False
 ) -> MlflowMirror:
     """The sweep in MLflow; `restore_deleted` brings back what somebody deleted there."""
     return MlflowMirror(
-        tracking_uri, *known_sweep(spec, store), store, restore_deleted=restore_deleted
+        tracking_uri, snapshot.spec, snapshot.specs, store, restore_deleted=restore_deleted
     )
 
 
@@ -234,12 +148,8 @@ def sync_sweep(
     """
     store.prepare(spec.name)
     with Lease(store.sweep_path(spec.name)):
-        mirror_of(spec, store, tracking_uri, restore_deleted=restore_deleted).sync()
-
-
-def status_sweep(spec: SweepSpec, store: Store) -> SweepStatus:
-    """How every trial stands at this moment."""
-    return status_of(spec.name, trials_in(spec, store=store), Store(store.root))
+        snapshot = survey(spec, store)
+        mirror_of(snapshot, store, tracking_uri, restore_deleted=restore_deleted).sync()
 
 
 def register_network(
@@ -250,9 +160,9 @@ def register_network(
     Raises `UsageError`, `SweepInUse`, `TrackingError`. What is there already is left as it is.
     """
     refuse_without_networks(spec)
-    mirror = mirror_of(spec, store, tracking_uri)
-    spec, _ = known_sweep(spec, store)
-    chosen = representative(spec, mirror.trials, store.record, step, seed)
+    snapshot = survey(spec, store)
+    mirror = mirror_of(snapshot, store, tracking_uri)
+    chosen = representative(snapshot, step, seed)
     store.prepare(spec.name)  # all its trials may have been trained in another sweep
     with Lease(store.sweep_path(spec.name)):
         mirror.sync([chosen.trial])
@@ -267,19 +177,16 @@ def register_network(
 
 def _log_last_network(spec: SweepSpec, store: Store, mirror: MlflowMirror) -> None:
     """Log the network that stands for the end of the road, once all trials there are done: one model, not one for each trial."""
-    known = known_sweep(spec, store)[0] if spec.searches else spec
-    end = last_step(known)
-    if not end.is_known or not has_networks(spec):
+    if not has_networks(spec):
         return
-    trials = [
-        trial for trial in mirror.trials if (trial.regime, trial.variant) == (end.regime, end.name)
-    ]
-    records = [store.record(trial) for trial in trials]
-    if all(record.state is State.DONE for record in records) and any(
-        has_network(record) for record in records
-    ):
-        chosen = representative(known, trials, store.record)
-        if run_id := mirror.run_id_of(chosen.trial):  # none where somebody deleted it
+    snapshot = survey(spec, Store(store.root))  # a store of its own for MLflow's thread
+    end = last_step(snapshot.spec)
+    records = [known.record for known in snapshot.of(end)]
+    if not end.is_known or any(record.state is not State.DONE for record in records):
+        return
+    if any(has_network(record) for record in records):
+        chosen = representative(snapshot)
+        if run_id := mirror.run_id_of(chosen.trial):  # None where somebody deleted it
             log_model(mirror.tracking_uri, run_id, chosen)
 
 
@@ -290,18 +197,16 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     `SpecError` where what a search found does not go with a later step.
     """
     spec, store, view = job.spec, job.store, view or Silent()
-    # what is wrong is told before anything is written
-    known = known_sweep(spec, store, job.only, job.seeds)
+    survey(spec, store, job.choice)  # what is wrong is told before anything is written
     store.prepare(spec.name)
-    interrupted = threading.Event()
-    stopped = None
+    interrupted, stopped = threading.Event(), None
     with ExitStack() as stack:
         # takes seconds where another host was at it
         with view.waiting("making sure that nobody else is at this sweep"):
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         history.submitted(spec, store)
-        plan = _plan_now(job, known if not spec.searches else None)
+        plan = make_plan(survey(spec, store, job.choice, keeps_suggestions=True))
         view.planned(plan)
         todo = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=job.retry_failed)]
         mirror = _mirrored(job, view)
@@ -315,24 +220,30 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             observers: list[Observer] = [mirror, view] if mirror else [view]
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
-            observers.append(failures)
+            observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
             stopped = failures.reason
-    ending = plan_sweep(spec, store, job.only, job.seeds)
-    return Ending(ending, interrupted.is_set(), stopped)
+    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
 
 
-def _mirrored(job: Job, view: RunView) -> BackgroundMirror | None:
+def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
+    """Whether the spec keeps the checkpoint of a trial that has ended."""
+    if spec.schema.keep == "end":
+        return trial.variant == last_step(spec).name
+    return spec.schema.keep == "all"
+
+
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror[MlflowMirror] | None:
     """Mirror of the run in MLflow, where one is asked for."""
     if not job.tracking_uri:
         return None
     needs_models = job.trains_elsewhere and has_networks(job.spec)
     prepare = import_in_advance if needs_models else (lambda: None)
     finish = partial(_log_last_network, job.spec, job.store)
-    mirror = mirror_of(job.spec, job.store, job.tracking_uri)
+    mirror = mirror_of(survey(job.spec, job.store), job.store, job.tracking_uri)
     return BackgroundMirror(mirror, view, prepare, finish)
 
 
@@ -344,28 +255,17 @@ def _queue_of(
     observers: Sequence[Observer],
 ) -> TrialQueue:
     spec, store = job.spec, job.store
-    more = growth if spec.searches or spec.schema.adaptive else None
-    origin = provenance(spec.path.parent, store.sweep_path(spec.name))
+    more = growth if sources.grows(spec) else None
+    origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
     return TrialQueue(todo, store, session, origin, observers, spec.schema.max_concurrent, more)
-
-
-def _plan_now(job: Job, known: tuple[SweepSpec, list[TrialSpec]] | None = None) -> Plan:
-    """What there is to do, asked for by the holder of the lease."""
-    spec, trials = known or known_sweep(
-        job.spec, job.store, job.only, job.seeds, keeps_suggestions=True
-    )
-    return make_plan(
-        spec,
-        trials,
-        Store(job.store.root).record,
-        later_trials(spec, only=job.only, seeds=job.seeds),
-    )
 
 
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror | None) -> None:
+    def __init__(
+        self, job: Job, view: RunView, mirror: BackgroundMirror[MlflowMirror] | None
+    ) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror
@@ -376,15 +276,15 @@ class _Growth:
         """All that is to be trained now, what runs among it; what failed is left alone. Seeds are asked for only by results that
         are whole: p-values are corrected for each other.
         """
-        if self._job.spec.schema.adaptive and not is_idle:
+        job = self._job
+        if not is_idle and not sources.asks_while_running(job.spec):
             return []
         try:
-            plan = _plan_now(self._job)
+            plan = make_plan(survey(job.spec, job.store, job.choice, keeps_suggestions=True))
             new = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=False)]
-            if self._mirror and self._job.tracking_uri:
-                self._mirror.follow(
-                    mirror_of(self._job.spec, self._job.store, self._job.tracking_uri)
-                )
+            if self._mirror and job.tracking_uri:
+                whole = survey(job.spec, job.store)
+                self._mirror.follow(mirror_of(whole, job.store, job.tracking_uri))
         except OrchestratorError as error:
             self.error = error
             return []

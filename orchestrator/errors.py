@@ -35,11 +35,22 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong in a spec; lines and columns count from 1."""
+    """One thing that is wrong in a spec; lines and columns count from 1, and are 0 outside of files."""
 
     line: int
     column: int
     message: str
+    path: str = ""
+    """Where that is another place than the spec's file: a file that it extends, or the command line."""
+
+    def text(self, path: str) -> str:
+        """`sweep.yaml:3:5: it is wrong`, where the spec is at `path`."""
+        where = self.path or path
+        return (
+            f"{where}:{self.line}:{self.column}: {self.message}"
+            if self.line
+            else f"{where}: {self.message}"
+        )
 
 
 class SpecError(OrchestratorError):
@@ -50,9 +61,7 @@ class SpecError(OrchestratorError):
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = sorted(set(problems))
-        super().__init__(
-            "\n".join(f"{path}:{p.line}:{p.column}: {p.message}" for p in self.problems)
-        )
+        super().__init__("\n".join(problem.text(path) for problem in self.problems))
 
 
 class UsageError(OrchestratorError):

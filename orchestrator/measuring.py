@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from illama.config import data_directory
-from orchestrator.driver import Job, known_sweep, mirror_of
+from orchestrator.driver import Job, mirror_of
 from orchestrator.errors import UsageError, counted
 from orchestrator.planning.measurements import Asked, asked_of
+from orchestrator.planning.survey import survey
 from orchestrator.running.measure_queue import MeasureQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView, Silent
@@ -34,9 +35,8 @@ def measurements_of(
     spec: SweepSpec, store: Store, job: Job | None = None
 ) -> tuple[SweepSpec, list[Asked]]:
     """The spec with what searches found, and every measurement of the networks that are there."""
-    only, seeds = (job.only, job.seeds) if job else ((), ())
-    spec, trials = known_sweep(spec, store, only, seeds)
-    return spec, asked_of(spec, trials, Store(store.root).record)
+    snapshot = survey(spec, store, job.choice) if job else survey(spec, store)
+    return snapshot.spec, asked_of(snapshot)
 
 
 def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
@@ -64,7 +64,7 @@ def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
                 job.executor(queue)
             if job.tracking_uri:
                 with view.waiting("bringing MLflow up to date"):
-                    mirror_of(spec, store, job.tracking_uri).sync()
+                    mirror_of(survey(spec, store), store, job.tracking_uri).sync()
     _, asked = measurements_of(spec, store, job)
     left = sum(one.is_due(retry_failed=False) for one in asked)
     ending = Measured(len(asked), len(due) - left, failures_of(asked), interrupted.is_set())

@@ -14,17 +14,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.driver import known_sweep
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import UsageError
 from orchestrator.executors import Executor
 from orchestrator.planning.plan import make_plan
+from orchestrator.planning.survey import survey
 from orchestrator.running.queue import TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.view import RunView
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome, TrialSpec
 
 FOLDER = ".smoke"
 """Below the store: a store of its own, made anew each time."""
@@ -42,7 +43,7 @@ class SmokeTest:
 
     store: Store
     """Where `logs` and `show` find them."""
-    trials: Sequence[tuple[TrialSpec, TrialRecord]]
+    trials: Sequence[KnownTrial]
     untried: Sequence[str]
     """Labels of variants whose settings a search has to find first."""
     interrupted: bool
@@ -51,9 +52,9 @@ class SmokeTest:
     def causes(self) -> dict[str, str]:
         """Why variants failed, by their labels."""
         return {
-            trial.variant_label: record.cause or str(record.outcome)
-            for trial, record in self.trials
-            if record.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY)
+            known.spec.variant_label: known.record.cause or str(known.record.outcome)
+            for known in self.trials
+            if known.record.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY)
         }
 
 
@@ -61,8 +62,8 @@ def smoke_test(
     spec: SweepSpec, store: Store, executor: Executor, view: RunView, *, in_this_process: bool
 ) -> SmokeTest:
     """Train every variant for a moment. Raises `StoreError`, `SweepInUse`, `ClusterError`, `UsageError`."""
-    known, asked = known_sweep(spec, store)
-    first = {trial.variant_label: trial for trial in reversed(asked)}
+    snapshot = survey(spec, store)
+    first = {trial.variant_label: trial for trial in reversed(snapshot.specs)}
     limit = None if in_this_process else PATIENCE_SECONDS
     trials = [_for_a_moment(trial, limit) for trial in reversed(first.values())]
     apart = Store(store.root / FOLDER)
@@ -72,14 +73,18 @@ def smoke_test(
         shutil.rmtree(apart.sweep_path(spec.name) / "trials", ignore_errors=True)
         apart.prepare(spec.name)
         apart.submit(spec.name, spec.content, spec.code)
-        plan = make_plan(known, trials, apart.record)
+        plan = make_plan(_known(snapshot.spec, trials, apart))
         with view.training(plan, apart, lease.session, retry_failed=False):
             queue = TrialQueue(trials, apart, lease.session, {}, [view])
             with graceful_stop(queue, lease, interrupted, view):
                 executor(queue)
-    records = [(trial, apart.record(trial)) for trial in trials]
-    untried = [variant.label for variant in known.variants if not variant.is_known]
-    return SmokeTest(apart, records, untried, interrupted.is_set())
+    ended = _known(snapshot.spec, trials, apart).trials
+    untried = [variant.label for variant in snapshot.spec.unknown]
+    return SmokeTest(apart, ended, untried, interrupted.is_set())
+
+
+def _known(spec: SweepSpec, trials: Sequence[TrialSpec], store: Store) -> Snapshot:
+    return Snapshot(spec, tuple(KnownTrial(trial, store.record(trial)) for trial in trials))
 
 
 def _for_a_moment(trial: TrialSpec, limit: float | None) -> TrialSpec:

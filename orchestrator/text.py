@@ -40,6 +40,14 @@ def bounded(text: str, most: int) -> str:
     return text[: most // 2] + left_out + text[len(text) - most // 2 :]
 
 
+def without_middle(text: str, most: int) -> str:
+    """The text with its middle left out where it is longer than `most`."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def shortened(text: str, most: int) -> str:
     """The text on one line, cut where it is longer than `most`."""
     line = " ".join(text.split())

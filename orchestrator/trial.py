@@ -11,7 +11,7 @@ from orchestrator.pruning import Pruning
 
 
 class Outcome(StrEnum):
-    """How an attempt at a trial ended."""
+    """End of an attempt at a trial."""
 
     FINISHED = "finished"
     """Trained to the end."""
@@ -32,25 +32,26 @@ class Outcome(StrEnum):
 
     @property
     def is_result(self) -> bool:
-        """Whether the trial is done: nothing would be learned by training it again."""
+        """True if the trial is done: nothing would be learned by training it again."""
         return self in (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.PRUNED)
 
     @property
     def is_failure(self) -> bool:
-        """Whether `resume` tries the trial again and `run` leaves it alone."""
+        """True if `resume` tries the trial again and `run` leaves it alone."""
         return self in (Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
 
 
 SAVED = "checkpoint saved"
-"""How the cause ends of an attempt that was asked to stop, and did."""
+"""End of the cause of an attempt that was asked to stop, and did."""
 
 
-SEARCHED = "@"
-"""In the name of a variant that a search tries: it stands in no name of a spec."""
+def is_search_point(variant: str) -> bool:
+    """True if a variant of this name is a point of a search: `@` stands in no name of a spec."""
+    return "@" in variant
 
 
 class State(StrEnum):
-    """Where a trial stands, as its files say."""
+    """State of a trial, as its files say."""
 
     PENDING = "pending"
     """No attempt yet."""
@@ -63,10 +64,20 @@ class State(StrEnum):
     DONE = "done"
     """There is a result, or nothing more is asked for."""
 
+    @property
+    def has_ended(self) -> bool:
+        """True if the trial is over, good or bad: nothing goes on by itself."""
+        return self in (State.DONE, State.FAILED)
+
+
+def variant_label(regime: str, name: str) -> str:
+    """The name of a variant within its sweep: the regime in front where there are regimes."""
+    return f"{regime}/{name}" if regime else name
+
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial occupies while it runs."""
+    """Resources that one trial occupies while it runs."""
 
     cpus: float = 1.0
     gpus: float = 0.0
@@ -85,7 +96,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a step is taken: in which order, and as which step of it."""
+    """Place at which a step is taken: in which order, and as which step of it."""
 
     order: int
     """0 for the road, 1 for the first of the other orders."""
@@ -121,33 +132,37 @@ class Variant:
     changes: Mapping[str, Any]
     """The settings that differ from `follows`, as the spec writes them; the baseline has none."""
     config: Workload
-    """With seed 0."""
+    """Settings with seed 0."""
     resources: Resources
     expects_collapse: bool = False
     reference: Mapping[str, Any] | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    """Every figure of the reference by its metric, where a report asks for it."""
+    note: str = ""
+    """Remark of the spec's author."""
     line: int = 0
-    """Where the spec speaks of it."""
+    """Line of the spec that speaks of it."""
     design: str = "roadmap"
-    """That it belongs to; the baseline counts as the roadmap's."""
+    """Design that it belongs to; the baseline counts as the roadmap's."""
     cell: Cell = Cell()
     """The steps that it contains; none for the baseline."""
     on: str | None = None
-    """Of a side step that is a control: the variant that it changes, and that its effect is taken against."""
+    """Variant that a control changes and is compared with; None for others."""
     is_known: bool = True
-    """Not before the searches are done that it or what it builds on needs; until then, its settings lack what they find."""
+    """False while a search that it builds on is not done: its settings lack what that finds."""
     found_by: Mapping[str, str] = field(default_factory=dict)
     """Settings that a search found, and the label of the variant whose search it was."""
     repeated: tuple["Variant", ...] = ()
-    """The same variant as each repeat of the searches settles it; empty where nothing of it was searched, or once."""
+    """This variant as each repeat of its searches settles it; empty without repeats."""
 
     @property
     def label(self) -> str:
         """The name within the sweep, regime in front."""
-        return f"{self.regime}/{self.name}" if self.regime else self.name
+        return variant_label(self.regime, self.name)
 
     @property
     def search_repeats(self) -> int | None:
-        """How often its settings were searched; none where no search had a part in them."""
+        """Number of searches of its settings; None where no search had a part in them."""
         return (len(self.repeated) or 1) if self.found_by or self.repeated else None
 
     def of_seed(self, seed: int) -> "Variant":
@@ -169,27 +184,28 @@ class TrialSpec:
     resources: Resources = field(default_factory=Resources)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     pruning: Pruning | None = None
-    """What stops it early; none where it is asked for in full. No part of what it is: without, it goes on to the same end."""
+    """Rule that stops it early; None where it is asked for in full. Not part of the fingerprint."""
     moment: float | None = None
     """Seconds after which a smoke test asks it to stop; no part of what it is."""
     metric: str = ""
     """Metric that the sweep compares: a user training that ends without it is no result. No part of what it is, either."""
+    earlier: Self | None = field(default=None, compare=False, repr=False)
+    """The same trial as earlier versions identify it, where that is another fingerprint: by the bytes of the user's code."""
 
     @property
     def name(self) -> str:
         """`<variant>-seed<k>`, with `<regime>/` in front where there are regimes."""
-        prefix = f"{self.regime}/" if self.regime else ""
-        return f"{prefix}{self.variant}-seed{self.seed}"
+        return f"{self.variant_label}-seed{self.seed}"
 
     @property
     def variant_label(self) -> str:
         """The variant's name within the sweep, regime in front."""
-        return f"{self.regime}/{self.variant}" if self.regime else self.variant
+        return variant_label(self.regime, self.variant)
 
     @property
     def is_of_search(self) -> bool:
-        """Whether a search asks for it, whose figures are no part of the report."""
-        return SEARCHED in self.variant
+        """True if a search asks for it, whose figures are no part of the report."""
+        return is_search_point(self.variant)
 
     @property
     def with_half_the_memory(self) -> Self | None:
@@ -236,7 +252,7 @@ class TrialSpec:
         return f"{self.name.replace('/', '--')}-{self.fingerprint[:8]}"
 
     def to_json(self) -> dict[str, Any]:
-        """What `trial.json` holds of it."""
+        """Value that `trial.json` holds of it."""
         return {
             "sweep": self.sweep,
             "name": self.name,
@@ -274,11 +290,11 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What the files of one trial say happened."""
+    """Record of one trial, from its files."""
 
     state: State
     outcome: Outcome | None = None
-    """Of the trial where it is done, else of its last attempt."""
+    """Outcome of the trial where it is done, else of its last attempt."""
     cause: str | None = None
     """Why it ended so, where that needs a word."""
     attempts: int = 0
@@ -291,13 +307,15 @@ class TrialRecord:
     path: str = ""
     """The trial's directory; in another sweep where the result is reused."""
     hosts: Sequence[str] = ()
-    """Where the last attempt runs, or ran; of a trial that is done only its files say it."""
+    """Hosts where the last attempt runs, or ran; of a trial that is done only its files say it."""
     traceback: str = ""
-    """Of what the last attempt raised, if it did."""
+    """Traceback of what the last attempt raised, if it did."""
+    adopted: Sequence[str] = ()
+    """What differs from the trial whose result this is, where somebody adopted it from other code."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Those of the last evaluation; empty before the trial is done."""
+        """Metrics of the last evaluation; empty before the trial is done."""
         return self.result.get("metrics", {}) if self.result else {}
 
     @property
@@ -305,8 +323,18 @@ class TrialRecord:
         """Training seconds over all attempts, where the trial is done."""
         return self.result.get("seconds") if self.result else None
 
+    @property
+    def has_ended(self) -> bool:
+        """True if the trial is over, good or bad: nothing goes on by itself."""
+        return self.state.has_ended
+
+    @property
+    def standing(self) -> str:
+        """The outcome of a trial that is over, and the state of one that is not."""
+        return str(self.outcome if self.has_ended else self.state)
+
     def judged(self, trial: TrialSpec) -> Self:
-        """As a result of `trial`: no result where it lacks the metric that the sweep compares."""
+        """This record for `trial`: a failure where it lacks the metric that the sweep compares."""
         lacking = (
             trial.lacking(self.result) if self.outcome is Outcome.FINISHED and self.result else ""
         )
@@ -315,5 +343,18 @@ class TrialRecord:
         return replace(self, state=State.FAILED, outcome=Outcome.FAILED, cause=lacking, result=None)
 
     def is_of_another(self, trial: TrialSpec) -> bool:
-        """Whether the files are not `trial`'s own: the same training was done for another step or another sweep."""
+        """True if the files are not `trial`'s own: the same training was done for another step or another sweep."""
         return not self.path.endswith(f"/{trial.sweep}/trials/{trial.directory_name}")
+
+
+@dataclass(frozen=True)
+class KnownTrial:
+    """A trial, and what became of it."""
+
+    spec: TrialSpec
+    record: TrialRecord
+
+    @property
+    def is_reused(self) -> bool:
+        """True if its result is that of the same training for another step or another sweep."""
+        return self.record.state is State.DONE and self.record.is_of_another(self.spec)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from orchestrator.trial import TrialSpec
 
 # the same examples in every run; `make fuzz` draws others, and more of them
-settings.register_profile("fixed", derandomize=True, database=None, max_examples=40)
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    database=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of a test
+)
 settings.register_profile("fuzz", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
@@ -333,3 +339,13 @@ def new_mlflow(store_path: Path, _empty_mlflow_database: Path) -> Callable[..., 
         return f"sqlite:///{store_path / name}"
 
     return make
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """MLflow gets no figures, each of which takes a second; returns what it would get."""
+    from orchestrator.tracking import report
+
+    everything = report._FILES
+    monkeypatch.setattr(report, "_FILES", {"roadmap.md": "md"})
+    return everything

@@ -37,7 +37,7 @@ def test_what_is_told_to_be_detected_is_found(simulations: ModuleType) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["families", "missing", "equivalence", "needed_seeds"])
 def test_the_other_claims_hold(simulations: ModuleType, name: str) -> None:
-    figures = list(getattr(simulations, name)(np.random.default_rng(1), 4000))
+    figures = list(getattr(simulations, name)(np.random.default_rng(1), 1600))
     assert all(one.holds for one in figures)
 
 

@@ -1,13 +1,16 @@
 """Each kind of thing takes one more by a file and a line: a toy of each, and those that another package brings."""
 
+import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from illama import masks
+from orchestrator.cli.run_view import ConsoleView
 from orchestrator.errors import UsageError
 from orchestrator.executors import EXECUTORS
 from orchestrator.exports import EXPORTERS
@@ -15,6 +18,9 @@ from orchestrator.plugins import Registry
 from orchestrator.report.formats import FORMATS
 from orchestrator.spec.designs import DESIGNS
 from orchestrator.spec.samplers import SAMPLERS
+from orchestrator.tracking.background import BackgroundMirror
+from orchestrator.tracking.base import Tracker
+from orchestrator.trial import TrialSpec
 
 CommandLine = Callable[..., Any]
 WriteSpec = Callable[..., Path]
@@ -109,6 +115,31 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(registry: Registry
 def test_what_is_built_in_is_there(registry: Registry[Any]) -> None:
     for name in registry.built_in:
         assert isinstance(registry.get(name), registry.kind)
+
+
+class Notebook:
+    """A tracker that writes down what it was asked to show."""
+
+    def __init__(self, trials: Sequence[TrialSpec]) -> None:
+        self.trials, self.asked = trials, list[str]()
+
+    def sync(self, trials: Iterable[TrialSpec] | None = None) -> None:
+        self.asked += ["everything"] if trials is None else [trial.name for trial in trials]
+
+    def sync_effects(self) -> None:
+        self.asked.append("effects")
+
+    def stop(self) -> None:
+        self.asked.append("stop")
+
+
+def test_another_tracker_is_kept_up_to_date_as_mlflow_is(make_sweep: Callable[..., Any]) -> None:
+    notebook = Notebook(make_sweep().trials)
+    tracker: Tracker = notebook
+    said = io.StringIO()
+    with BackgroundMirror(tracker, ConsoleView(Console(file=said))):
+        pass
+    assert (notebook.asked, said.getvalue()) == (["everything"], "")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from illama.config.data import DataConfig
 from illama.config.functions import TrainingFunction, UserData, UserModel
 from illama.config.imports import UserCodeError
 from illama.config.model import PRESETS, ModelConfig, with_preset
+from illama.config.parts import PART_KINDS, Part
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings, explain
 from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig
@@ -21,12 +22,14 @@ from illama.config.workloads import kind_of, read_workload, resolve, schema_of
 
 __all__ = [
     "NUMERICS_VERSION",
+    "PART_KINDS",
     "PRESETS",
     "Capabilities",
     "Config",
     "DataConfig",
     "InitConfig",
     "ModelConfig",
+    "Part",
     "RuntimeConfig",
     "Settings",
     "SoftMaskConfig",

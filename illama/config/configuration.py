@@ -29,6 +29,7 @@ from illama.config.functions import UserData, UserModel
 from illama.config.imports import about, sources
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.networks import described_model
+from illama.config.parts import with_parts
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings
 from illama.config.train import InitConfig, TrainConfig, parse_rand_augment
@@ -100,9 +101,7 @@ class Config(Workload):
         a file that the training starts from is its content.
         """
         science = self.model_dump(mode="python", exclude_defaults=True, exclude={"seed"})
-        del science["model"]["name"]
-        if isinstance(self.model, UserModel):
-            science["model"] = dict(self.model.identity)
+        science["model"] = dict(self.model.identity)
         if isinstance(self.data, UserData):
             del science["data"]
         if self.train.init and self.train.init.sha256:
@@ -171,6 +170,8 @@ class Config(Workload):
         """Modules beside the spec that the users' model and data are made of."""
         parts = (self.model, self.data)
         functions = {part.function for part in parts if isinstance(part, UserModel | UserData)}
+        if isinstance(self.model, ModelConfig):
+            functions |= self.model.user_functions
         found: dict[str, bytes] = {}
         for function in sorted(functions):
             found |= sources(function, folder)
@@ -224,19 +225,23 @@ def user_function(group: str, name: object) -> str | None:
     return user.function_behind(group, name, own.get(group, ()))
 
 
-def _schema_of(settings: Mapping[str, Any]) -> type[Settings]:
+def _schema_of(settings: Mapping[str, Any], *, show_parts: bool = True) -> type[Settings]:
+    """Settings with those of users' functions, and with `show_parts` those of the parts."""
     kinds: dict[str, type[Settings]] = {
         "model": ModelConfig,
         "data": DataConfig,
         "train": TrainConfig,
     }
     functions = _functions_in(settings)
-    if not functions:
+    model = settings.get("model")
+    if show_parts and isinstance(model, Mapping) and "model" not in functions:
+        kinds["model"] = with_parts(ModelConfig, model)
+    if not functions and kinds["model"] is ModelConfig:
         return Config
     for group, (_, function) in functions.items():
         with about(group):
             kinds[group] = user.settings_of(group, function)
-    title = " and ".join(function for _, function in functions.values())
+    title = " and ".join(function for _, function in functions.values()) or "Config"
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
     schema: type[Settings] = create_model(title, __base__=Settings, **fields, seed=(int, 0))
     return schema
@@ -250,7 +255,7 @@ def _resolved(settings: Mapping[str, Any], data_dir: Path | None) -> Any:
     functions = _functions_in(settings)
     if not functions:
         return settings
-    checked: Any = _schema_of(settings).model_validate(settings)
+    checked: Any = _schema_of(settings, show_parts=False).model_validate(settings)
     parts: dict[str, Any] = {"model": checked.model, "data": checked.data}
     if "data" in functions:
         with about("data"):

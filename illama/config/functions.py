@@ -52,6 +52,7 @@ _ENTRY_POINTS = {
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
+    "part": ("place",),
     "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
     "measure": ("network", "data", "device", "seed"),
 }
@@ -133,16 +134,16 @@ class TrainingFunction(_Named):
     @property
     def length(self) -> int | None:
         """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
-        return _length_in(self.options)
+        return length_in(self.options)
 
 
-def _length_in(options: Mapping[str, Any]) -> int | None:
+def length_in(options: Mapping[str, Any]) -> int | None:
     """Iterations or epochs that options say, else those that the first section of them says."""
     for name in ("iterations", "epochs"):
         length = options.get(name)
         if type(length) is int and length > 0:
             return length
-    sections = (_length_in(value) for value in options.values() if isinstance(value, Mapping))
+    sections = (length_in(value) for value in options.values() if isinstance(value, Mapping))
     return next((length for length in sections if length is not None), None)
 
 
@@ -234,6 +235,16 @@ def options_of(settings: Settings) -> dict[str, Any]:
             raise UserCodeError(f"'{name}' has a part that is not finite by default: set it, too")
         del options[name]
     return options
+
+
+def default_options(group: str, function: str) -> dict[str, Any]:
+    """Defaults of the function's parameters as `options_of` has them. Raises `UserCodeError`."""
+    fields = settings_of(group, function).model_fields.values()
+    defaults = {str(field.alias): field.default for field in fields if not field.is_required()}
+    plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(
+        defaults, mode="json", warnings=False
+    )
+    return plain
 
 
 def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from illama.config.source import digests_of
+
 _INSTALLED = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
 _OURS = ("illama", "orchestrator")
+_BY_SYNTAX = "syntax-1 sha256:"
+"""Begins an identity of code by its normal form; the number is that of the form's rules."""
 
 
 class UserCodeError(ValueError):
@@ -33,6 +37,8 @@ class UserCodeError(ValueError):
 
     group = "model"
     """Whose name it is about: `model`, `data` or `train`."""
+    setting = "name"
+    """Setting of that group that it is about."""
 
 
 class _Imported:
@@ -89,6 +95,7 @@ def import_from(folder: Path, *, lazily: bool = False) -> None:
     importlib.invalidate_caches()
     function_of.cache_clear()
     identity_of.cache_clear()
+    identity_by_bytes.cache_clear()
 
 
 def _open(folder: Path) -> None:
@@ -117,12 +124,12 @@ def blaming(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def about(group: str) -> Iterator[None]:
+def about(group: str, setting: str = "name") -> Iterator[None]:
     """Say which section of the settings, `model`, `data` or `train`, a `UserCodeError` is about."""
     try:
         yield
     except UserCodeError as error:
-        error.group = group
+        error.group, error.setting = group, setting
         raise
 
 
@@ -165,32 +172,55 @@ def offered(group: str, name: str) -> str | None:
 def identity_of(target: str) -> str:
     """What says whether the code behind `module:function` is the same as before.
 
-    The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change. Else a digest of the source of
-    the module and of all that it imports from the same folder; of an installed package its version and the module's file.
+    The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change. Else a digest of the normal form
+    (`illama.config.source`) of the module and of all that it imports from the same folder: comments, docstrings and formatting do
+    not count. Of an installed package its version and the bytes of the module's file.
     """
     module = _module(target.partition(":")[0])
     declared = getattr(module, "NUMERICS_VERSION", None)
     if declared is not None:
         return f"NUMERICS_VERSION {declared}"
-    root = _root(module)
-    files, package = sources(target), ""
-    if root in _INSTALLED:
+    if _root(module) in _INSTALLED:
+        return identity_by_bytes(target)
+    digests = code_digests(target)
+    return f"{_BY_SYNTAX}{sha256(repr(sorted(digests.items())).encode()).hexdigest()}"
+
+
+@cache
+def identity_by_bytes(target: str) -> str:
+    """Identity of the same code as earlier versions knew it: every byte counts, comments too."""
+    module = _module(target.partition(":")[0])
+    package = ""
+    if _root(module) in _INSTALLED:
         top = module.__name__.partition(".")[0]
         package = "".join(
             f"{name} {version(name)} " for name in packages_distributions().get(top, [])
         )
-    digest = sha256(
-        repr(sorted((path, content) for path, content in files.items())).encode()
-    ).hexdigest()
-    return f"{package}sha256:{digest}"
+    files = sorted(sources(target).items())
+    return f"{package}sha256:{sha256(repr(files).encode()).hexdigest()}"
+
+
+def code_digests(target: str) -> dict[str, str]:
+    """Digest of the normal form of each file that the code behind `module:function` is made of."""
+    return digests_of(dict(sources(target)))
+
+
+def is_by_syntax(code: str) -> bool:
+    """Whether an identity of code is that of its normal form."""
+    return code.startswith(_BY_SYNTAX)
 
 
 def refuse_other_code(target: str, code: str) -> None:
-    """Raises `UserCodeError` where the code behind `module:function` is not what `identity_of` said of it: `code`."""
-    if (found := identity_of(target)) != code:
-        raise UserCodeError(
-            f"the code of {target} is another one ({found}) than when this was planned ({code})"
-        )
+    """Raises `UserCodeError` where the code behind `module:function` is not what `identity_of` said of it: `code`.
+
+    A trial that an earlier version began has the identity by bytes.
+    """
+    found = identity_of(target)
+    if code == found or code == identity_by_bytes(target):
+        return
+    raise UserCodeError(
+        f"the code of {target} is another one ({found}) than when this was planned ({code})"
+    )
 
 
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
@@ -287,6 +317,24 @@ def _files(root: Path, name: str) -> Iterator[Path]:
             for path in (base / "__init__.py", base.with_name(f"{base.name}.py"))
             if path.is_file()
         )
+
+
+def folder_of_spec() -> Path:
+    """Folder that users' modules are looked for in: the spec's, else the current one."""
+    return _Imported.folder or Path.cwd()
+
+
+def module_files(root: Path, name: str) -> list[Path]:
+    """Files of a module and of its packages below `root`; of `python -m package` its `__main__`."""
+    found = list(_files(root, name))
+    main = root.joinpath(*name.split("."), "__main__.py")
+    return [*found, main] if main.is_file() else found
+
+
+def imports_of(source: bytes, path: Path, root: Path) -> Iterator[str]:
+    """Every module that a file below `root` may import, whether there is one or not."""
+    package = ".".join(path.parent.relative_to(root).parts)
+    yield from _imports(source, package)
 
 
 def _imports(source: bytes, package: str) -> Iterator[str]:

@@ -4,15 +4,28 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
+from illama.config.parts import BUILT_IN, Part, part_setting
 from illama.config.settings import Settings
+from illama.parts.place import Place
 
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
 
 
 _Size = Annotated[PositiveInt, Field(le=10_000_000)]
 """Far above any network: what is larger is a slip."""
+_Mixer = Literal["attention"] | Part
+_FeedForward = Literal["gelu", "swiglu"] | Part
+_Norm = Literal["layernorm", "rmsnorm"] | Part
+_Position = Literal["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"] | Part
 
 
 class ModelConfig(Settings):
@@ -35,21 +48,29 @@ class ModelConfig(Settings):
     """Number of blocks."""
     num_heads: _Size
     """Attention heads; the head's width is `embed_dim / num_heads`."""
-    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    """Normalisation in front of attention, feed-forward and head (paper, section 3.2)."""
-    feed_forward: Literal["gelu", "swiglu"] = "gelu"
+    norm: Annotated[_Norm | tuple[_Norm, ...], part_setting("norm")] = "layernorm"
+    """Normalisation in front of attention, feed-forward and head (paper, section 3.2). A list gives
+    every block its own; the head has that of the last. Parts of one's own: `docs/parts.md`."""
+    mixer: Annotated[_Mixer | tuple[_Mixer, ...], part_setting("mixer")] = "attention"
+    """Part in which tokens look at each other: multi-head `attention`, one of `illama.parts`, or
+    one's own. A list gives every block its own."""
+    feed_forward: Annotated[
+        _FeedForward | tuple[_FeedForward, ...], part_setting("feed_forward")
+    ] = "gelu"
     """`gelu`: two linears, hidden width 4D. `swiglu`: three bias-free linears (paper, section
-    3.1)."""
+    3.1). Or a part, as for `mixer`."""
     multiple_of: _Size = 256
     """SwiGLU's hidden width is 2/3 of 4D rounded up to a multiple of this."""
-    position: Literal["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"] = (
-        "learned"
-    )
+    position: Annotated[_Position, part_setting("position")] = "learned"
     """Learned embedding added once, rotary embedding in every attention, or both (paper, section
     3.4). `rope` counts along the sequence as in the paper; `rope2d` turns half of the channels by
-    the patch's row, the other half by its column."""
+    the patch's row, the other half by its column. Or a part."""
     rope_theta: PositiveFloat = 10000.0
     """Base of the rotary frequencies."""
+    rope_anchor: PositiveInt | None = None
+    """Rows and columns that `rope2d` counts, whatever the image's size: positions are scaled by
+    anchor / side (AS2DRoPE of VisionLLaMA, arXiv 2403.00522, section 3.2). None: it counts
+    patches."""
     attention: AttentionKind | tuple[AttentionKind, ...] = "bidirectional"
     """`modified_causal` is causal with the first row open (paper, section 3.3, Figure 2). A list
     gives every block its own."""
@@ -60,6 +81,27 @@ class ModelConfig(Settings):
     class_token: Literal["first", "last", "none"] = "first"
     """Where the class token stands among the patches; the head reads it there. `none`: the head
     reads the patches' mean."""
+
+    readout: Annotated[Literal["token", "mean"] | Part, part_setting("readout")] = "token"
+    """`token`: a linear on the class token, or on the patches' mean where there is none. `mean`: on
+    the patches' mean in any case. Or a part."""
+    qk_norm: bool = False
+    """RMSNorm over the channels of each head's queries and keys, before they are turned (arXiv
+    2010.04245)."""
+    attention_bias: bool = True
+    """Whether the linears of the attention have biases; LLaMA's have none."""
+    kv_heads: _Size | None = None
+    """Grouped-query attention (LLaMA 2; arXiv 2305.13245): heads of keys and values, each shared by
+    as many heads of queries. None: as many as `num_heads`."""
+    layer_scale: PositiveFloat | None = None
+    """Factor, learned for each channel, that both branches of a block start with (LayerScale of
+    CaiT, arXiv 2103.17239). None: there is none."""
+    registers: NonNegativeInt = Field(default=0, le=1000)
+    """Learned tokens beside the class token that nothing is read from (arXiv 2309.16588): in front
+    of the patches, or behind them where the class token stands last."""
+    scan: Literal["raster", "reversed", "zigzag", "hilbert"] = "raster"
+    """Order of the patches in the sequence: row by row, the same backwards, every other row
+    backwards, or along Hilbert's curve."""
 
     @field_validator("name")
     @classmethod
@@ -74,6 +116,21 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        self._check_sizes()
+        self._check_lists()
+        self._check_position()
+        if "modified_causal" in self.attentions and self.class_token != "first":
+            raise ValueError(
+                "attention modified_causal opens the first row for a class token that stands first; with class_token "
+                f"{self.class_token} use attention causal"
+            )
+        if self.has_parts:
+            from illama.config.part_placement import check_parts  # imports torch
+
+            check_parts(self)
+        return self
+
+    def _check_sizes(self) -> None:
         if self.img_size % self.patch_size:
             raise ValueError(
                 f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
@@ -82,26 +139,38 @@ class ModelConfig(Settings):
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}"
             )
+        if self.kv_heads is not None and self.num_heads % self.kv_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} is not a multiple of kv_heads {self.kv_heads}"
+            )
+        if self.scan == "hilbert" and self.side & (self.side - 1):
+            raise ValueError(
+                f"scan hilbert needs a power of two of patches in a row, found {self.side}"
+            )
+
+    def _check_lists(self) -> None:
+        for name in ("attention", *BUILT_IN):
+            listed = getattr(self, name)
+            if isinstance(listed, tuple) and len(listed) != self.depth:
+                raise ValueError(f"{name} lists {len(listed)} blocks, but depth is {self.depth}")
+        for name in ("qk_norm", "kv_heads", "attention_bias"):
+            changed = getattr(self, name) != ModelConfig.model_fields[name].default
+            if changed and "attention" not in self.of_blocks("mixer"):
+                raise ValueError(f"{name} is of mixer attention, which no block has")
+
+    def _check_position(self) -> None:
         head_dim = self.embed_dim // self.num_heads
-        if "rope" in self.position and head_dim % (4 if "2d" in self.position else 2):
+        if self.rotates and head_dim % (4 if self.rotates_by_place else 2):
             pairs = (
                 "pairs of channels for rows and as many for columns"
-                if "2d" in self.position
+                if self.rotates_by_place
                 else "pairs of channels"
             )
             raise ValueError(
                 f"{self.position} rotates {pairs}: the head's width {head_dim} cannot be divided so"
             )
-        if isinstance(self.attention, tuple) and len(self.attention) != self.depth:
-            raise ValueError(
-                f"attention lists {len(self.attention)} blocks, but depth is {self.depth}"
-            )
-        if "modified_causal" in self.attentions and self.class_token != "first":
-            raise ValueError(
-                "attention modified_causal opens the first row for a class token that stands first; with class_token "
-                f"{self.class_token} use attention causal"
-            )
-        return self
+        if self.rope_anchor is not None and not self.rotates_by_place:
+            raise ValueError("rope_anchor scales the positions of rope2d, which is not on")
 
     @property
     def attentions(self) -> tuple[AttentionKind, ...]:
@@ -114,6 +183,85 @@ class ModelConfig(Settings):
     def masked(self) -> bool:
         """Whether any block has a mask."""
         return set(self.attentions) != {"bidirectional"}
+
+    @property
+    def side(self) -> int:
+        """Patches in a row, and in a column."""
+        return self.img_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """N: patches, class token and registers."""
+        return self.side**2 + (self.class_token != "none") + self.registers
+
+    @property
+    def learns_positions(self) -> bool:
+        """Whether an embedding of each position is added to the tokens."""
+        return isinstance(self.position, str) and "learned" in self.position
+
+    @property
+    def rotates(self) -> bool:
+        """Whether `position` names a rotary one."""
+        return isinstance(self.position, str) and "rope" in self.position
+
+    @property
+    def rotates_by_place(self) -> bool:
+        """Whether `position` names a rotary one by row and column."""
+        return isinstance(self.position, str) and "2d" in self.position
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any part of it is not built in."""
+        return any(isinstance(part, Part) for kind in BUILT_IN for part in self.choices(kind))
+
+    @property
+    def user_functions(self) -> frozenset[str]:
+        """`module:function` of every part that does not come with this package."""
+        parts = [part for kind in BUILT_IN for part in self.choices(kind)]
+        return frozenset(
+            part.function for part in parts if isinstance(part, Part) and not part.is_ours
+        )
+
+    def choices(self, kind: str) -> tuple[Any, ...]:
+        """What is written under `kind`: one for all places, or one for each block."""
+        choice = getattr(self, kind)
+        return choice if isinstance(choice, tuple) else (choice,)
+
+    def of_blocks(self, kind: str) -> tuple[Any, ...]:
+        """`mixer`, `feed_forward` or `norm` of every block, from the first to the last."""
+        choices = self.choices(kind)
+        return choices if isinstance(getattr(self, kind), tuple) else choices * self.depth
+
+    def place(self, layer: int) -> Place:
+        """Place of the parts of block `layer`; the last norm and the readout have that of `depth`."""
+        return Place(
+            dim=self.embed_dim,
+            heads=self.num_heads,
+            tokens=self.tokens,
+            grid=(self.side, self.side),
+            class_token=self.class_token,
+            layer=layer,
+            depth=self.depth,
+            attention=self.attentions[min(layer, self.depth - 1)],
+            mask_form=self.mask_form,
+            registers=self.registers,
+            classes=self.num_classes,
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All of it that decides the numbers, without settings at their default."""
+        science = self.model_dump(mode="python", exclude_defaults=True)
+        del science["name"]
+        for kind in science.keys() & BUILT_IN.keys():
+            value = getattr(self, kind)
+            several = [_identity(part) for part in self.choices(kind)]
+            science[kind] = several if isinstance(value, tuple) else several[0]
+        return science
+
+
+def _identity(part: str | Part) -> Any:
+    return dict(part.identity) if isinstance(part, Part) else part
 
 
 _DIGITS: dict[str, Any] = {"img_size": 8, "patch_size": 2, "in_chans": 1, "num_classes": 10}

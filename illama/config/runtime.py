@@ -31,6 +31,9 @@ class RuntimeConfig(Settings):
     compile: bool = False
     """Compile the network with torch.compile: worth its minutes on a GPU, not for a training of
     seconds."""
+    compared: str | None = None
+    """Metric that must be finite in a training by a user's function; such values of others are left
+    out. A sweep sets it to the metric that it compares. None: every metric must be finite."""
 
 
 def data_directory(data_dir: Path | None) -> Path:

@@ -69,7 +69,7 @@ def _caught(factory: Any) -> ArgumentParser | None:
         raise _Caught(self)
 
     original = ArgumentParser.parse_known_args
-    ArgumentParser.parse_known_args = catch  # type: ignore[method-assign,assignment]
+    ArgumentParser.parse_known_args = catch  # type: ignore[method-assign]
     try:
         made = factory()
     except _Caught as caught:
@@ -191,6 +191,8 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        is_section = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(under, value) if is_section else value
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(under, value)
+        else:
+            merged[key] = value
     return merged

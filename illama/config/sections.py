@@ -108,7 +108,8 @@ def _fields_of(cls: type) -> Iterator[tuple[str, Any, Any]]:
             yield field.alias or name, kind or field.annotation, fallback
         return
     kinds = get_type_hints(cls, include_extras=True)
-    for one in dataclasses.fields(cls):
+    dataclass: Any = cls
+    for one in dataclasses.fields(dataclass):
         if one.init:
             yield one.name, kinds[one.name], _default_of(one)
 

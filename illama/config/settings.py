@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -17,6 +17,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    is_written: ClassVar[bool] = True
+    """Whether a spec writes these settings as a section of their own."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -46,6 +49,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
         return marks[0].schema
     kinds = (field.annotation, *get_args(field.annotation))
     models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    models = [kind for kind in models if getattr(kind, "is_written", True)]
     return models[0] if models else None
 
 

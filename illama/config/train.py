@@ -24,6 +24,15 @@ class SoftMaskConfig(Settings):
     """The cutoff: from this epoch on the mask is fully causal."""
     rate: float = Field(default=1.0, gt=0, le=1)
     """alpha at the start."""
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    """alpha that is left from the cutoff on, and never less before it (not the paper's). The network
+    is measured at alpha 0 all the same, and as `val_soft/...` at the floor."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.floor >= self.rate:
+            raise ValueError(f"floor {self.floor:g} must be below rate {self.rate:g}")
+        return self
 
 
 class InitConfig(Settings):
@@ -59,15 +68,28 @@ class TrainConfig(Settings):
     lr: PositiveFloat
     """Peak learning rate."""
     min_lr: NonNegativeFloat = 1e-6
-    """Learning rate that the cosine ends at."""
+    """Learning rate that the cosine, or the line, ends at."""
     warmup_epochs: NonNegativeFloat = 0
     """Epochs of linear warmup from 0."""
     weight_decay: NonNegativeFloat = 0.05
-    """AdamW's decay; 1-D tensors, biases, position embedding and class token have none."""
+    """Decay of the weights; 1-D tensors, biases, position embedding and class token have none."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's moment decays."""
     eps: PositiveFloat = 1e-8
     """AdamW's denominator term."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """`sgd` with `momentum` and `nesterov`; its weight decay is added to the gradient, as in torch."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """SGD's."""
+    nesterov: bool = False
+    """Nesterov's form of SGD's momentum."""
+    lr_schedule: Literal["cosine", "linear", "step", "constant"] = "cosine"
+    """Learning rate after the warmup: half a cosine, or a line, down to `min_lr`; falling by
+    `lr_gamma` at each of `lr_milestones`; or constant."""
+    lr_milestones: tuple[PositiveInt, ...] = ()
+    """Epochs at whose end `step` multiplies the learning rate by `lr_gamma`."""
+    lr_gamma: float = Field(default=0.1, gt=0, lt=1)
+    """Factor of `step`."""
     layer_decay: float | None = Field(default=None, gt=0, le=1)
     """Fine-tuning: the learning rate shrinks by this factor with every block further from the head."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -131,6 +153,8 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, {self.epochs} epochs"
             )
+        self._check_optimizer()
+        self._check_schedule()
         if self.mix_group is not None and (self.mix_group % 2 or self.batch_size % self.mix_group):
             raise ValueError(
                 f"mix_group {self.mix_group} does not cut batch_size {self.batch_size} into groups of whole pairs"
@@ -151,12 +175,43 @@ class TrainConfig(Settings):
             )
         return self
 
+    def _check_optimizer(self) -> None:
+        """Raise `ValueError` for a setting that the chosen optimizer would not heed."""
+        for name in ("momentum", "nesterov"):
+            if self.optimizer != "sgd" and getattr(self, name) != _default_of(name):
+                raise ValueError(f"{name} is SGD's, but optimizer is {self.optimizer}")
+        for name in ("betas", "eps"):
+            if self.optimizer == "sgd" and getattr(self, name) != _default_of(name):
+                raise ValueError(f"{name} is AdamW's, but optimizer is sgd")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+    def _check_schedule(self) -> None:
+        """Raise `ValueError` for a setting that the chosen schedule would not heed."""
+        if (self.lr_schedule == "step") != bool(self.lr_milestones):
+            raise ValueError(
+                f"lr_schedule is {self.lr_schedule} and lr_milestones {list(self.lr_milestones)}: "
+                "step falls at milestones, such as [10, 15], and the others have none"
+            )
+        if list(self.lr_milestones) != sorted({*self.lr_milestones}):
+            raise ValueError(f"lr_milestones {list(self.lr_milestones)} do not grow")
+        if self.lr_milestones and self.lr_milestones[-1] >= self.epochs:
+            raise ValueError(
+                f"the milestone {self.lr_milestones[-1]} is not before the end, {self.epochs} epochs"
+            )
+        if self.lr_schedule != "step" and self.lr_gamma != _default_of("lr_gamma"):
+            raise ValueError(f"lr_gamma is of lr_schedule step, but that is {self.lr_schedule}")
+
     @field_validator("aa")
     @classmethod
     def _is_rand_augment(cls, aa: str | None) -> str | None:
         if aa is not None:
             parse_rand_augment(aa)
         return aa
+
+
+def _default_of(name: str) -> object:
+    return TrainConfig.model_fields[name].default
 
 
 class RandAugment(NamedTuple):

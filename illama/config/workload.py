@@ -138,6 +138,10 @@ class Workload(Settings, ABC):
         """Whether metrics of averaged weights may be among those that it records."""
         return True
 
+    def refusal_of(self, key: str, before: "Workload") -> str | None:
+        """Reason why a change of `key` is refused, where only the step before shows it."""
+        return None
+
     def sources(self, folder: Path) -> Mapping[str, bytes]:
         """Files in `folder`, beside the spec, that it is made of, by their paths from there."""
         return {}

@@ -10,12 +10,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from illama.config.command import CommandTraining
 from illama.config.configuration import Config
 from illama.config.settings import Settings
 from illama.config.user_training import UserTraining
 from illama.config.workload import Workload
 
-KINDS: tuple[type[Workload], ...] = (UserTraining, Config)
+KINDS: tuple[type[Workload], ...] = (UserTraining, CommandTraining, Config)
 """In the order in which they are asked whether they are meant; the last one takes what is left."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from illama.config import Config, RuntimeConfig, UserModel
+from illama.config import Config, ModelConfig, RuntimeConfig
 from illama.data.augment import Mixed, loss, mix
 from illama.drop import draw_drop, part
 from illama.model import make_network
@@ -44,6 +44,15 @@ class Learner:
                 "batch normalisation measures whole batches, of which several processes have a part each: use one"
             )
         self._alpha = 0.0
+        is_own = isinstance(config.model, ModelConfig)
+        self.has_user_code = not (
+            isinstance(config.model, ModelConfig) and not config.model.has_parts
+        )
+        self.with_losses = [
+            module
+            for module in (self.model.modules() if is_own else ())
+            if hasattr(module, "auxiliary_loss")
+        ]
         self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
         self.optimizer = make_optimizer(self.model, config.train)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.precision == "float16")
@@ -91,8 +100,7 @@ class Learner:
         for start in range(0, len(batch.images), self.micro_batch):
             rows = slice(start, min(start + self.micro_batch, len(batch.images)))
             piece = batch.part(rows)
-            if isinstance(self.config.model, UserModel):
-                # it may draw, and must draw the same when resumed
+            if self.has_user_code:  # it may draw, and must draw the same when resumed
                 seed = derive(self.config.seed, "forward", iteration, self.ranks.rank, start)
                 reseed(seed)
                 torch.manual_seed(seed)  # of a GPU as well
@@ -105,6 +113,8 @@ class Learner:
             value = loss(logits.float(), piece, self.config.train.label_smoothing) * (
                 len(piece.labels) / count
             )
+            for module in self.with_losses:
+                value = value + module.auxiliary_loss() * (len(piece.labels) / count)  # type: ignore[operator]
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             total += value.detach()
         self._fill_gradients()
@@ -118,11 +128,11 @@ class Learner:
         """Give every process a gradient, of zeros, for what any other has one for; what nobody
         used keeps none.
 
-        A network of others may use a parameter for some images alone, as a mixture of experts or
+        A network or part of others may use a parameter for some images alone, as a mixture of experts or
         an early exit does: processes that add up different parameters would add one to another.
         Ours use all of theirs for every image.
         """
-        if self.ranks.size == 1 or not isinstance(self.config.model, UserModel):
+        if self.ranks.size == 1 or not self.has_user_code:
             return
         parameters = list(self.model.parameters())
         used = torch.tensor(

@@ -1,9 +1,9 @@
-"""AdamW with the paper's choice of what decays, and how fast each part of a network learns when it is fine-tuned."""
+"""AdamW or SGD with the paper's choice of what decays, and how fast each part of a network learns when it is fine-tuned."""
 
 from itertools import groupby
 
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from illama.config import TrainConfig
 from illama.config.networks import NO_DECAY, kept_from_decay
@@ -24,7 +24,7 @@ def distance_from_head(name: str, depth: int) -> int:
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> Optimizer:
-    """AdamW over the parameters of `model`; the learning rate of every iteration is set by `set_learning_rate`."""
+    """AdamW, or SGD, over the parameters of `model`; the learning rate of every iteration is set by `set_learning_rate`."""
     named = list(model.named_parameters())
     kept = kept_from_decay(model)
     depth = len({name.split(".")[1] for name, _ in named if name.startswith("blocks.")})
@@ -42,6 +42,8 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> Optimizer:
         }
         for (distance, still), members in groupby(sorted(named, key=kind), kind)
     ]
+    if train.optimizer == "sgd":
+        return SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov)
     return AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
 
 

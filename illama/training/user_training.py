@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from illama.checkpoint import OtherSettings
-from illama.config import RuntimeConfig, UserTraining, data_directory
+from illama.config import RuntimeConfig, UserTraining, Workload, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
 from illama.config.script_arguments import fill
@@ -58,20 +58,21 @@ def train_by_function(
 
     Raises `Diverged` for a metric that is not finite, `Stopped` where it returns nothing once `should_stop` has said so, and
     `ValueError` where code or settings are others than those of the plan or the checkpoint, or what it returns is no metrics.
-    What the function raises passes through.
+    What the function raises passes through. Where `runtime.compared` names a metric, such values of others are left out.
     """
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)
     parameters = inspect.signature(function).parameters
-    with _folder(checkpoint_dir) as folder, process_state(runtime):
+    with folder_or_scratch(checkpoint_dir) as folder, process_state(runtime):
         device = pick_device(runtime)
         forget_peak_memory(device)
-        log = _Log(
+        log = TrainingLog(
             config,
             folder,
             log_metrics,
             should_stop,
             stops_itself="should_stop" in parameters,
+            compared=runtime.compared,
         )
         given = {
             "seed": config.seed,
@@ -93,7 +94,7 @@ def train_by_function(
 
 
 @contextmanager
-def _folder(directory: Path | None) -> Iterator[Path]:
+def folder_or_scratch(directory: Path | None) -> Iterator[Path]:
     """The training's directory; where it has none, one that does not outlive it."""
     if directory is not None:
         yield directory
@@ -111,18 +112,21 @@ def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         raise RuntimeError(f"the training called sys.exit({error.code!r})") from error
 
 
-class _Log:
-    """What the function tells us while it trains, checked and passed on."""
+class TrainingLog:
+    """Metrics that a user training reports, checked, passed on, and remembered through interruptions."""
 
     def __init__(
         self,
-        config: UserTraining,
+        config: Workload,
         directory: Path,
         log_metrics: Callable[[Mapping[str, float], int], None],
         should_stop: Callable[[], bool],
         *,
         stops_itself: bool,
+        compared: str | None = None,
     ) -> None:
+        self._compared = compared
+        self._left_out: set[str] = set()
         self._config, self._log_metrics, self._ask, self._stops_itself = (
             config,
             log_metrics,
@@ -147,7 +151,7 @@ class _Log:
             raise ValueError(
                 f"log_metrics was called for iteration {iteration}; iterations count from 0"
             )
-        checked = _checked(metrics, "log_metrics was given", iteration)
+        checked = self._finite(_checked(metrics, "log_metrics was given"), iteration)
         self._log_metrics(checked, iteration)
         if iteration >= self._iteration:
             # else it goes on from a checkpoint, and logs what is known
@@ -156,8 +160,13 @@ class _Log:
         if not self._stops_itself and self._ask():
             raise Stopped(iteration)
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metrics that were reported last, by an earlier attempt too."""
+        return self._metrics
+
     def should_stop(self) -> bool:
-        """What the function asks."""
+        """Whether to save and end; asked by the training."""
         self._was_told = self._ask() or self._was_told
         return self._was_told
 
@@ -166,11 +175,15 @@ class _Log:
         if returned is None and self._was_told:
             self._keep()
             raise Stopped(self._iteration)
-        final = _checked(returned, f"{self._config.train.function} returned", self._iteration)
+        final = _checked(returned, f"{self._config.title} returned")
+        final = self._finite(final, self._iteration)
         sizes = {name: int(final.pop(name)) for name in _SIZES if name in final}
-        if not final.items() <= self._metrics.items():
+        end = self._config.length or 0
+        if not self._metrics or (
+            end > self._iteration and not final.items() <= self._metrics.items()
+        ):
             self._stops_itself = True  # it has done all that there was to do
-            self(final, max(self._iteration + 1, self._config.train.length or 0))
+            self(final, max(1, end))
         return TrainResult(
             iterations=self._iteration,
             epochs=0,
@@ -183,6 +196,20 @@ class _Log:
             peak_memory_bytes=peak_memory_bytes(device),
             flops=sizes.get("flops"),
         )
+
+    def _finite(self, metrics: dict[str, float], iteration: int) -> dict[str, float]:
+        """The metrics that are finite. Raises `Diverged` for one that is not and that decides."""
+        found = {}
+        for name, value in metrics.items():
+            if math.isfinite(value):
+                found[name] = value
+            elif self._compared in (None, name):
+                reason = "what its training logs and returns must be finite"
+                raise Diverged(iteration, name, value, reason)
+            elif name not in self._left_out:
+                self._left_out.add(name)
+                _log.warning("%s is %s at iteration %d: left out", name, value, iteration)
+        return found
 
     @property
     def _seconds_so_far(self) -> float:
@@ -215,7 +242,10 @@ class _Log:
 def _state_in(path: Path) -> Any:
     """What an attempt left. Raises `OSError`, and `ValueError` where it is not whole."""
     content = read_regular(path)
-    state = json.loads(content)
+    try:
+        state = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if is_whole(content) is False:
         raise ValueError("its checksum is wrong")
     kinds: dict[str, Any] = {"config": dict, "seconds": (int, float), "iteration": int}
@@ -226,8 +256,8 @@ def _state_in(path: Path) -> Any:
     return state
 
 
-def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
-    """As numbers. Raises `Diverged` for the first that is not finite, `ValueError` where it is no metrics at all."""
+def _checked(metrics: Any, who: str) -> dict[str, float]:
+    """As numbers. Raises `ValueError` where it is no metrics at all."""
     if not isinstance(metrics, Mapping):
         raise ValueError(
             f"{who} {type(metrics).__name__}; expected metrics: names and numbers, such as {{'val/loss': 0.5}}"
@@ -249,10 +279,6 @@ def _checked(metrics: Any, who: str, iteration: int) -> dict[str, float]:
             raise ValueError(
                 f"{who} {name!r} of type {type(value).__name__}; a metric is one number"
             ) from error
-        if not math.isfinite(found[name]):
-            raise Diverged(
-                iteration, name, found[name], "what its training logs and returns must be finite"
-            )
     return found
 
 

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from illama.checkpoint import content_of, weights_in
-from illama.config import ModelConfig, explain, with_preset
+from illama.config import ModelConfig, Part, explain, with_preset
+from illama.config.parts import BUILT_IN
 from illama.config.train import InitConfig
 from illama.cost import patches
 from illama.model import VisionTransformer
@@ -38,7 +39,16 @@ _IN_RELEASED_FILES: list[Any] = [
 """What stands in them beside tensors and plain values; none of it can run anything."""
 
 
-_SILENT = ("class_token", "num_heads", "position", "rope_theta", "mask_form")
+_SILENT = (
+    "class_token",
+    "num_heads",
+    "position",
+    "rope_theta",
+    "rope_anchor",
+    "mask_form",
+    "scan",
+    "readout",
+)
 """Settings that change what a network computes and need not change a tensor's shape: weights of
 one fit into the other."""
 
@@ -72,40 +82,83 @@ def build(
 
 
 def _other_settings(content: Any, config: ModelConfig) -> list[str]:
-    """What `config` has otherwise than the settings that a checkpoint of ours was trained with;
-    nothing of other files.
+    """What `config` has otherwise than the settings that a checkpoint of ours was trained with; of other files its parts
+    alone, which no released network has.
     """
-    if not isinstance(content, Mapping) or "config" not in content:
-        return []
-    saved = json.loads(content["config"]).get("model") or {}
-    if "function" in saved:  # a network of others
-        return []
-    fields = {key: value for key, value in saved.items() if key in ModelConfig.model_fields}
-    there = ModelConfig.model_validate(fields)
-    found = {key: (getattr(there, key), getattr(config, key)) for key in _SILENT}
-    if "rope" not in there.position:
-        del found["rope_theta"]
+    there = _settings_in(content)
+    different = _other_parts(there, config)
+    if there is None:
+        return different
+    found = {
+        key: (getattr(there, key), getattr(config, key))
+        for key in _SILENT
+        if not isinstance(getattr(there, key), Part) and not isinstance(getattr(config, key), Part)
+    }
+    if not there.rotates:
+        found.pop("rope_theta")
     if not there.masked:
         del found["mask_form"]
     if there.attentions != config.attentions and there.depth == config.depth:
         found["attention"] = there.attention, config.attention
-    return [
+    return different + [
         f"{key} is {was} there and {now} here" for key, (was, now) in found.items() if was != now
     ]
+
+
+def _settings_in(content: Any) -> ModelConfig | None:
+    """Settings of the network that a checkpoint of ours holds; None for other files and networks of others."""
+    if not isinstance(content, Mapping) or "config" not in content:
+        return None
+    saved = json.loads(content["config"]).get("model") or {}
+    if "function" in saved:
+        return None
+    fields = {key: value for key, value in saved.items() if key in ModelConfig.model_fields}
+    return ModelConfig.model_validate(fields)
+
+
+def _other_parts(there: ModelConfig | None, config: ModelConfig) -> list[str]:
+    """Parts by name that differ; `there` is None for a file that says nothing of its network."""
+    different = []
+    for kind in BUILT_IN:
+        was = None if there is None else _identities(there, kind)
+        now = _identities(config, kind)
+        if was == now or all(isinstance(part, str) for part in (*(was or ()), *now)):
+            continue
+        before = "another" if there is None else _names(there, kind)
+        different.append(f"{kind} is {before} there and {_names(config, kind)} here")
+    return different
+
+
+def _identities(config: ModelConfig, kind: str) -> list[Any]:
+    """All that decides the numbers of `mixer`, or another part, in every place."""
+    choices = config.choices(kind)
+    choices = choices if len(choices) > 1 else choices * config.depth
+    return [choice if isinstance(choice, str) else dict(choice.identity) for choice in choices]
+
+
+def _names(config: ModelConfig, kind: str) -> str:
+    choices = config.choices(kind)
+    names = [choice if isinstance(choice, str) else choice.text for choice in choices]
+    return ", ".join(dict.fromkeys(names))
 
 
 def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
     """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit, `FileNotFoundError`."""
     path = checked_path(init, data_dir)
     if init.source_heads is None:
-        load_weights(model, path, new_head=init.head == "new")
-    elif isinstance(model, VisionTransformer):
+        content = _content_of(path)
+        if isinstance(model, VisionTransformer) and (
+            different := _other_parts(_settings_in(content), model.config)
+        ):
+            raise ValueError(f"{path} was trained with other parts: {'; '.join(different)}")
+        _fill(model, _weights_of(content, path, use_ema=False), path, new_head=init.head == "new")
+    elif isinstance(model, VisionTransformer) and not model.config.has_parts:
         weights = read_weights(path)
         weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
         select_weights(model, weights, init.source_heads)
     else:
         raise ValueError(
-            "weight selection (train.init.source_heads) knows the blocks of our own networks alone"
+            "weight selection (train.init.source_heads) knows the blocks of our own networks alone, without parts"
         )
 
 

@@ -80,7 +80,7 @@ def _effect(here: StepRow, there: StepRow, confidence: float = CONFIDENCE) -> Ef
 
 
 def rates_of(here: StepRow, there: StepRow) -> Rates | None:
-    """How many trials did not train as they should; none where the means of both sides describe all of them."""
+    """Rates of trials that did not train as they should; None where means describe all of them."""
     if (here.is_uniform and there.is_uniform) or not here.ended or not there.ended:
         return None
     return Rates(_rate(here), _rate(there))
@@ -94,7 +94,7 @@ def _paired_rows(row: StepRow, versus: StepRow) -> tuple[StepRow, StepRow]:
 def _p_values(
     here: StepRow, effect: Effect | None, rates: Rates | None
 ) -> tuple[float | None, float | None]:
-    """What stands in the family for this comparison, and that of being equivalent; before correction.
+    """p-values of this comparison and of being equivalent, before correction.
 
     Survivors show nothing about being the same.
     """
@@ -111,7 +111,7 @@ def _p_values(
 def _p_values_at_looks(
     here: StepRow, there: StepRow, looks: Sequence[int]
 ) -> tuple[float | None, float | None]:
-    """The same where the figures are looked at more than once; each look goes by what it saw."""
+    """The two p-values where figures are looked at more than once; each look goes by what it saw."""
     found = {}
     taken = counting_looks((), looks, _ended_on_both(here, there))
     for look in taken:

@@ -4,20 +4,21 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.warnings import SpecWarning
-from orchestrator.trial import TrialRecord, TrialSpec
-
-Records = Sequence[tuple[TrialSpec, TrialRecord]]
+from orchestrator.trial import KnownTrial, variant_label
 
 
 def drift_in_results(
-    rows: Sequence[StepRow], records: Records, tolerance: float, known: Sequence[SpecWarning]
+    rows: Sequence[StepRow],
+    trials: Sequence[KnownTrial],
+    tolerance: float,
+    known: Sequence[SpecWarning],
 ) -> list[SpecWarning]:
     """Steps whose trials say that they are larger or longer than the step before.
 
     `known` is what the plan has warned of: it is not told twice.
     """
     by_label = {row.variant.label: row for row in rows}
-    iterations = _iterations(records)
+    iterations = _iterations(trials)
     found: list[SpecWarning] = []
     for row in rows:
         ground, step = (_beside(row, by_label, name) for name in _names(row))
@@ -37,13 +38,12 @@ def _is_told(warning: SpecWarning, row: StepRow, known: Sequence[SpecWarning]) -
 
 
 def _names(row: StepRow) -> tuple[str, str]:
-    """What it is held against, and the step that it stands beside."""
+    """Names of the variant that a row is held against, and of the step that it stands beside."""
     return row.variant.follows or "", row.variant.step
 
 
 def _beside(row: StepRow, by_label: dict[str, StepRow], name: str) -> StepRow | None:
-    regime = row.variant.regime
-    return by_label.get(f"{regime}/{name}" if regime else name)
+    return by_label.get(variant_label(row.variant.regime, name))
 
 
 def _nearer(row: StepRow, step: StepRow, ground: StepRow, tolerance: float) -> StepRow:
@@ -87,12 +87,12 @@ def _compute_drift(
         yield SpecWarning("compute-drift", message, row.variant.line)
 
 
-def _iterations(records: Records) -> dict[str, list[int]]:
-    """Of the trials that came to an end, by variant."""
+def _iterations(trials: Sequence[KnownTrial]) -> dict[str, list[int]]:
+    """Iterations of the trials that came to an end, by the labels of variants."""
     found: dict[str, list[int]] = {}
-    for trial, record in records:
-        iterations = record.result.get("iterations") if record.result else None
+    for known in trials:
+        result = known.record.result or {}
+        iterations = result.get("iterations")
         if isinstance(iterations, int) and iterations > 0:
-            label = f"{trial.regime}/{trial.variant}" if trial.regime else trial.variant
-            found.setdefault(label, []).append(iterations)
+            found.setdefault(known.spec.variant_label, []).append(iterations)
     return found

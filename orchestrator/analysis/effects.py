@@ -26,16 +26,16 @@ class StepEffect:
     """Difference of the means; none where no trial to compare trained to the end."""
     versus: str
     adjusted_p_value: float | None = None
-    """What decides: corrected over the report's family. None where nothing is tested."""
+    """p-value that decides: corrected over the report's family. None where nothing is tested."""
     caveat: str = ""
-    """What a reader must know before believing it."""
+    """Caveat that a reader must know before believing it."""
     decimals: int = 2
-    """That people are shown of it."""
+    """Decimals shown in reports."""
     p_value: float | None = None
-    """Of the test that stands for the comparison in the family, before correction: of the means, or
+    """p-value that stands for the comparison in the family, before correction: of the means, or
     of the rates. None while trials are still to come."""
     rates: Rates | None = None
-    """Where some trials did not train as they should: how many on each side."""
+    """Shares of trials that did not train as they should; None where all did."""
     to_come: tuple[int, int] | None = None
     """Seeds that both sides have so far, and of how many, while some are still to come."""
     sides: Sides = frozenset()
@@ -51,12 +51,12 @@ class StepEffect:
 
     @property
     def is_decided(self) -> bool:
-        """Whether a difference is found."""
+        """True if a difference is found."""
         return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
 
     @property
     def is_of_itself(self) -> bool:
-        """Whether both sides are the same trials, so that there is nothing to compare."""
+        """True if both sides are the same trials, so that there is nothing to compare."""
         return len(self.sides) == 1
 
 

@@ -23,7 +23,7 @@ from orchestrator.stats.inference import LEVEL, effect_of, holm
 from orchestrator.stats.power import detectable, prospect, spread_of
 
 Key = tuple[Sides, float] | int
-"""What makes two comparisons one: the same trials and the same p-value; a number stands alone."""
+"""Key that makes two comparisons one: the same trials and p-value; a number stands alone."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Family:
     scope: str = "all tables"
     """Tables that it is over, or designs."""
     looks_before: int = 0
-    """How often figures were looked at with other seeds before."""
+    """Number of earlier looks at figures with other seeds."""
 
     @property
     def text(self) -> str:
@@ -49,20 +49,20 @@ class Family:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the spec says of testing, and what happened before."""
+    """Rules of testing: what the spec says, and which looks were taken before."""
 
     metric: MetricSchema
     looks: Sequence[int] = ()
     """Numbers of seeds at which comparisons are looked at, where seeds are added as needed."""
     looks_before: int = 0
     designs: Sequence[str] | None = None
-    """Those whose comparisons are tested; none for all."""
+    """Designs whose comparisons are tested; None for all."""
 
     counts_to_come: bool = True
-    """Whether comparisons hold their place in the family before their trials have ended."""
+    """True if comparisons hold their place in the family before their trials have ended."""
 
     def tests(self, design: str) -> bool:
-        """Whether the comparisons of a design are tested, or only described."""
+        """True if the comparisons of a design are tested, or only described."""
         return self.designs is None or design in self.designs
 
 
@@ -128,7 +128,7 @@ def judged(
 
 
 def verdict_of(delta: StepEffect, equivalence: float, mode: str) -> Verdict:
-    """What may be claimed; `equivalence` is the corrected p-value of being smaller than what matters."""
+    """Claim that may be made; `equivalence` is the corrected p-value of not mattering."""
     if equivalence < LEVEL:
         return "equivalent"
     if not delta.is_decided:
@@ -146,7 +146,7 @@ def _key(index: int, delta: StepEffect | None) -> Key:
 
 
 def _is_one(delta: StepEffect | None, counts_to_come: bool) -> bool:
-    """Whether there is, or will be, something to test."""
+    """True if there is, or will be, something to test."""
     if delta is None or delta.is_of_itself:
         return False
     return delta.p_value is not None or (counts_to_come and delta.to_come is not None)
@@ -181,7 +181,7 @@ def _with_power(delta: StepEffect, size: int, rules: Rules) -> StepEffect:
 
 
 def _described(delta: StepEffect | None) -> StepEffect | None:
-    """Without anything that is decided."""
+    """Effect without anything that is decided."""
     return delta and replace(delta, adjusted_p_value=None, verdict=None)
 
 
@@ -242,7 +242,7 @@ def _rows_not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
 
 
 def _lines_not_begun(rows: Sequence[StepRow], sections: Sequence[Section], rules: Rules) -> int:
-    """The same of the other designs' lines."""
+    """Number of comparisons of the other designs that have not begun."""
     if not rules.counts_to_come:
         return 0
     return sum(

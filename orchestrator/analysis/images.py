@@ -1,4 +1,4 @@
-"""How much of a step's effect may lie in the held-out images, from what the trials got right.
+"""Chance in a step's effect that lies in the held-out images, from what the trials got right.
 
 Each effect against the step before is looked at image by image (`orchestrator.stats.images`). That
 needs accuracies of networks at the end of training, and the trials' `predictions.bin`; where one is
@@ -90,7 +90,7 @@ def interval_of(delta: StepEffect | None) -> Interval | None:
 def images_sentence(
     rows: Sequence[StepRow], chances: Mapping[str, ImageChance], looks: int = 1
 ) -> str:
-    """What the images add to the chance between seeds; empty where it is not known."""
+    """Sentence on what the images add to the chance between seeds; empty where it is not known."""
     wider = [_widening(row, chances.get(row.variant.label), looks) for row in rows]
     known = [share for share in wider if share is not None]
     if not known:
@@ -105,7 +105,7 @@ def images_sentence(
 
 
 def _widening(row: StepRow, chance: ImageChance | None, looks: int) -> float | None:
-    """By which share the interval of a row's effect would be wider."""
+    """Share by which the interval of a row's effect would be wider."""
     wide = ci95_with_images(row.delta_previous, chance, looks)
     narrow = interval_of(row.delta_previous)
     if wide is None or narrow is None:
@@ -115,11 +115,8 @@ def _widening(row: StepRow, chance: ImageChance | None, looks: int) -> float | N
 
 def _ground_of(row: StepRow, by_label: Mapping[str, StepRow]) -> StepRow | None:
     """The row that the effect is taken against."""
-    if row.delta_previous is None:
-        return None
-    regime = row.variant.regime
-    versus = row.delta_previous.versus
-    return by_label.get(f"{regime}/{versus}" if regime else versus)
+    label = row.versus_label
+    return by_label.get(label) if label else None
 
 
 def _between(row: StepRow, versus: StepRow, part: str, read: Read) -> ImageChance | None:

@@ -1,31 +1,31 @@
 """The roadmap as numbers: what each step reached, and what it changed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any
 
 from illama.measures import Request, labelled
-from orchestrator.analysis.comparisons import effect_against
 from orchestrator.analysis.drift import drift_in_results
 from orchestrator.analysis.effects import StepEffect
-from orchestrator.analysis.family import Family, Rules, with_family
+from orchestrator.analysis.family import Family, Rules
 from orchestrator.analysis.images import ci95_with_images, image_chances, images_to_json
 from orchestrator.analysis.measures import MeasureTable, measure_tables, steps_to_json
 from orchestrator.analysis.regimes import RegimeDifference, differences_between_regimes
-from orchestrator.analysis.rows import StepRow, make_row, row_to_json
-from orchestrator.analysis.sections import Section, section_to_json, sections_of
+from orchestrator.analysis.rows import StepRow, row_to_json
+from orchestrator.analysis.sections import Section, section_to_json
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.analysis.steps import judged_steps
 from orchestrator.errors import UsageError, did_you_mean_one_of
-from orchestrator.metrics import AVERAGED, METRICS, Mode, reported_name
-from orchestrator.spec.designs import SkippedCell, has_road
+from orchestrator.metrics import AVERAGED, METRICS, Mode
+from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search, searches_to_json
-from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
 from orchestrator.stats.images import ImageChance
 from orchestrator.store.declarations import Declaration
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import Outcome, State, TrialRecord
 
 __all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
 
@@ -40,7 +40,7 @@ class Roadmap:
     """Which direction is better: `max` or `min`."""
     seeds: Sequence[int]
     rows: Sequence[StepRow]
-    """Of the road, for each regime, the baseline first; where the sweep has no road, of all designs."""
+    """Rows of the road, for each regime, the baseline first; without a road, of all designs."""
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why trials failed or diverged, by trial."""
     own_metric: str = ""
@@ -55,26 +55,32 @@ class Roadmap:
     looks: Sequence[int] = ()
     """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
     sections: Sequence[Section] = ()
-    """What the other designs show."""
+    """Sections of the other designs."""
     searches: Sequence[Search] = ()
-    """With what they tried; their trials are counted nowhere else."""
+    """Searches with what they tried; their trials are counted nowhere else."""
     is_whole: bool = True
-    """Whether every step is known; not before the searches are done that they wait for."""
+    """True if every step is known; not before the searches are done that they wait for."""
     warnings: Sequence[SpecWarning] = ()
     skipped: Sequence[SkippedCell] = ()
     family: Family = field(default_factory=Family)
     """The comparisons that are tested and corrected together."""
     regimes: Sequence[RegimeDifference] = ()
-    """How the steps' effects in other regimes differ from those in the first."""
+    """Differences of the steps' effects in other regimes from those in the first."""
     test: str = "paired"
-    """How differences are tested: `paired`, `welch` or `sign_flip`."""
+    """Test of differences: `paired`, `welch` or `sign_flip`."""
     matters: float | None = None
     """Smallest difference of interest, where the spec names one."""
     total_seconds: float = 0.0
-    """Of training, each trial counted once; without the searches'."""
+    """Seconds of training, each trial counted once; without the searches'."""
     total_gpu_seconds: float = 0.0
     declaration: Declaration | None = None
-    """What was decided before the first result was there; none where nobody asked the store."""
+    """Record of what was decided before the first result; None where nobody asked the store."""
+    adopted: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What differs from the code of each trial whose result other code gave, and somebody adopted."""
+    description: str = ""
+    """What the sweep is for, as its spec says."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    """Of the spec."""
     measures: Mapping[str, Request] = field(default_factory=dict)
     """Measures of finished networks that the spec asks for, by their labels."""
     spec_text: str = ""
@@ -100,6 +106,8 @@ class Roadmap:
         searches = searches_to_json(self.searches)
         return {
             "sweep": self.sweep,
+            "description": self.description,
+            "tags": dict(self.tags),
             "metric": self.metric,
             "own_metric": self.own_metric,
             "chosen_by": self.chosen_by,
@@ -115,6 +123,7 @@ class Roadmap:
             "matters": self.matters,
             "regimes": [difference.to_json() for difference in self.regimes],
             "declared": self.declaration and self.declaration.to_json(),
+            "adopted": {trial: list(texts) for trial, texts in self.adopted.items()},
             "detectable_difference": self.detectable,
             "train_seconds": self.total_seconds,
             "gpu_seconds": self.total_gpu_seconds,
@@ -141,29 +150,22 @@ class Roadmap:
 
 
 def build_roadmap(
-    spec: SweepSpec,
-    trials: Sequence[TrialSpec],
-    record_of: Callable[[TrialSpec], TrialRecord],
-    metric: MetricSchema | None = None,
-    earlier_looks: int = 0,
+    snapshot: Snapshot, metric: MetricSchema | None = None, earlier_looks: int = 0
 ) -> Roadmap:
-    """Read the records of the spec's trials and compute every effect, by the sweep's own metric or another one.
+    """Compute every effect of a sweep, by its own metric or another one.
 
-    `earlier_looks` counts the different lists of seeds that the spec named before and whose figures were shown.
+    `earlier_looks` counts the different lists of seeds that the spec named before and whose figures
+    were shown.
     """
-    records = [(trial, record_of(trial)) for trial in trials]
+    spec = snapshot.spec
     own, metric = spec.reported_metric, metric or spec.reported_metric
-    rows = _rows_of(spec, records, metric)
-    on_road = has_road(spec.schema.design)
     looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
-    road = with_effects(
-        [row for row in rows if row.variant.design == "roadmap" or not on_road], looks
-    )
     rules = Rules(metric, looks, earlier_looks, spec.schema.family)
-    road, sections, family = with_family(road, sections_of(spec, rows), rules)
-    reported = [(trial, record) for trial, record in records if not trial.is_of_search]
+    road, sections, family = judged_steps(snapshot, rules)
     costs = {
-        r.path: (r.seconds, t.resources.gpus_in_all) for t, r in reported if r.seconds is not None
+        known.record.path: (known.record.seconds, known.spec.resources.gpus_in_all)
+        for known in snapshot.reported
+        if known.record.seconds is not None
     }
     warnings = warnings_of(spec)
     return Roadmap(
@@ -173,19 +175,22 @@ def build_roadmap(
         own_metric=own.name,
         chosen_by=spec.schema.metric.name,
         also=metric.also,
-        seeds=sorted({trial.seed for trial, _ in reported}),
+        seeds=sorted({known.spec.seed for known in snapshot.reported}),
         looks=looks,
         rows=road,
         causes={
-            trial.name: record.cause
-            for trial, record in records
-            if record.cause and _ended_badly(record)
+            known.spec.name: known.record.cause
+            for known in snapshot.trials
+            if known.record.cause and _ended_badly(known.record)
         },
         epoch=metric.epoch,
         sections=sections,
         searches=spec.searches,
         is_whole=not spec.unknown,
-        warnings=[*warnings, *drift_in_results(road, records, spec.schema.tolerance, warnings)],
+        warnings=[
+            *warnings,
+            *drift_in_results(road, snapshot.trials, spec.schema.tolerance, warnings),
+        ],
         skipped=spec.skipped,
         family=family,
         regimes=differences_between_regimes(road, looks),
@@ -201,89 +206,10 @@ def build_roadmap(
     )
 
 
-def _rows_of(
-    spec: SweepSpec, records: Sequence[tuple[TrialSpec, TrialRecord]], metric: MetricSchema
-) -> list[StepRow]:
-    """The rows of all variants of all designs, without their effects."""
-    by_variant: dict[tuple[str, str], dict[int, tuple[TrialSpec, TrialRecord]]] = {}
-    for trial, record in records:
-        by_variant.setdefault((trial.regime, trial.variant), {})[trial.seed] = (trial, record)
-    variants = [
-        replace(variant, reference=_reference_by(metric, spec, variant.reference))
-        for variant in spec.road
-    ]
-    return [
-        make_row(variant, by_variant.get((variant.regime, variant.name), {}), metric)
-        for variant in variants
-    ]
-
-
-def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[StepRow]:
-    """Each row against the last healthy step before it, side steps like the step they stand beside, and against the baseline.
-
-    A control, whose change is made to another step, is held against that step.
-    """
-    result: list[StepRow] = []
-    baseline = healthy = versus = None
-    before = step = ""
-    of_regime: dict[str, StepRow] = {}
-    for row in rows:
-        if row.variant.follows is None:
-            baseline = healthy = row
-            step = row.variant.name
-            of_regime = {}
-        else:
-            if not row.variant.side and row.variant.design == "roadmap":
-                versus, healthy = healthy, row if row.is_healthy else healthy
-                before, step = step, row.variant.name
-            own_ground = row.variant.on or (
-                row.variant.follows if row.variant.design != "roadmap" else None
-            )
-            ground = of_regime.get(own_ground) if own_ground else versus
-            row = _against(row, ground, baseline, looks)
-            row = replace(row, before=before if row.variant.design == "roadmap" else "")
-        of_regime[row.variant.name] = row
-        result.append(row)
-    return result
-
-
-def _reference_by(
-    metric: MetricSchema, spec: SweepSpec, reference: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
-    """Figures that were published of the metrics that are reported; none where there are none.
-
-    A published figure of the validation metric stands beside ours of the test part, too.
-    """
-    is_own = metric.name == spec.schema.metric.name
-    if reference is None or (is_own and not spec.has_test_part):
-        return reference
-    figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
-    shown = {metric.name, *metric.also}
-    for name in list(figures):
-        tested = reported_name(name, has_test_part=spec.has_test_part)
-        if tested in shown and tested not in figures:
-            figures[tested] = figures.pop(name)
-    if metric.name not in figures:
-        return None
-    return {"value": figures.pop(metric.name), "source": reference["source"], "also": figures}
-
-
-def _against(
-    row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]
-) -> StepRow:
-    """With its effects, also those by the further metrics: the sweep's own says what they are held against, too."""
-    also = {
-        name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
-        for name, other in row.also.items()
-    }
-    deltas = effect_against(row, ground, looks), effect_against(row, baseline, looks)
-    return replace(row, also=also, delta_previous=deltas[0], delta_baseline=deltas[1])
-
-
 def other_metric(
     own: MetricSchema, name: str, mode: Mode | None, results: Iterable[Mapping[str, Any]]
 ) -> MetricSchema:
-    """What to report by where `name` is asked for; the sweep's own is then shown beside it.
+    """Metric to report by where `name` is asked for; the sweep's own is shown beside it.
 
     Raises `UsageError` where nothing has recorded it, or where nobody says which direction is better.
     """
@@ -291,9 +217,13 @@ def other_metric(
         recorded = {metric for result in results for metric in result.get("metrics", {})}
         if name not in recorded:
             raise UsageError(
-                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*(METRICS.keys() | recorded)])}"
+                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*recorded])}"
             )
-    known = own.mode if name == own.name else METRICS[name].mode if name in METRICS else mode
+    known = mode
+    if name in METRICS:
+        known = METRICS[name].mode
+    if name == own.name:
+        known = own.mode
     if known is None:
         raise UsageError(
             f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min"

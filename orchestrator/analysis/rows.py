@@ -1,7 +1,7 @@
 """One line of the report: what the trials of a variant came to, with nothing averaged away."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,10 +14,10 @@ from orchestrator.metrics import chosen_name, decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.store.best_epoch import BestEpochs
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, Outcome, State, Variant, variant_label
 
-_TO_COME = (State.PENDING, State.RUNNING, State.INTERRUPTED, Outcome.LOST)
-"""How a trial stands that has not ended yet."""
+_TO_COME = {str(state) for state in State if not state.has_ended}
+"""States of a trial that has not ended yet."""
 
 ValuesBySeed = Callable[[], Mapping[int, float]]
 
@@ -36,14 +36,14 @@ class StepRow:
     read_best: ValuesBySeed = field(repr=False, compare=False)
     """Reads `best_values`, which costs reading the trials' curves."""
     summary: Summary | None
-    """Of all values where the trials ended alike; of the finished ones alone where some collapsed, diverged or were pruned."""
+    """Summary of all values where the trials ended alike, and else of the finished ones alone."""
     outcomes: Mapping[str, int]
-    """How many trials ended in which way; those that are not done by their state."""
+    """Number of trials by outcome; of those that are not done by state."""
     outcome_of: Mapping[int, str]
-    """The same by seed."""
+    """Outcome of each trial, or its state, by seed."""
     params: int | None
     flops: int | None
-    """Of one image forward: two for each multiply-accumulate. Of somebody's own training what its trials say, if they do."""
+    """FLOPs of one image forward, two for each multiply-accumulate; of a user training as its trials say."""
     train_seconds: float
     """Summed over the trials."""
     delta_previous: StepEffect | None = None
@@ -51,23 +51,30 @@ class StepRow:
     paths: Mapping[int, str] = field(default_factory=dict)
     """The trials' directories by seed."""
     reused: int = 0
-    """How many of the trials were trained for another step or another sweep."""
+    """Number of trials that were trained for another step or another sweep."""
     decimals: int = 2
-    """That people are shown of the metric."""
+    """Decimals shown of the metric."""
     unrecorded: int = 0
-    """How many trials trained to the end without recording the metric; an older version did not know it yet."""
+    """Number of trials that trained to the end without recording the metric."""
     also: Mapping[str, "StepRow"] = field(default_factory=dict)
-    """The same line by the further metrics that the report shows."""
+    """Rows of the same variant by the further metrics that the report shows."""
     metric: MetricSchema = field(default_factory=MetricSchema)
-    """What it is read by, and how that is tested."""
+    """Metric of the row, and how it is tested."""
     fingerprints: Mapping[int, str] = field(default_factory=dict)
-    """Of the trials, by seed: variants that share them are one and the same."""
+    """Fingerprints of the trials by seed: variants that share them are one and the same."""
     before: str = ""
     """The step before on the road; of a side step, before the one that it stands beside."""
 
     @property
+    def versus_label(self) -> str | None:
+        """Label of the variant that the effect is taken against; None without an effect."""
+        if self.delta_previous is None:
+            return None
+        return variant_label(self.variant.regime, self.delta_previous.versus)
+
+    @property
     def usual_decimals(self) -> int:
-        """That the metric is shown with, whatever its spread."""
+        """Decimals of the metric, whatever its spread."""
         return decimals_of(self.metric.name, [*self.values.values()])
 
     @property
@@ -88,31 +95,27 @@ class StepRow:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
+        """True if some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
         return bool(self._ended_otherwise) and self._has_finished
 
     @property
     def is_collapsed(self) -> bool:
-        """Whether trials collapsed and none finished."""
+        """True if trials collapsed and none finished."""
         return bool(self.outcomes.get(Outcome.COLLAPSED)) and not self._has_finished
 
     @property
     def is_healthy(self) -> bool:
-        """Whether later steps can be held against this one: every trial that is done learned something."""
+        """True if later steps can be held against this one: every trial that is done learned something."""
         return self._has_finished and not self._ended_otherwise
 
     @property
     def is_sick(self) -> bool:
-        """Whether trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
-        return not self.is_healthy and not self.outcomes.keys() <= {
-            State.PENDING,
-            State.RUNNING,
-            State.INTERRUPTED,
-        }
+        """True if trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
+        return not self.is_healthy and not self.outcomes.keys() <= _TO_COME
 
     @property
     def compared_values(self) -> Mapping[int, float]:
-        """What effects are computed from: those that `summary` is of."""
+        """Values that effects are computed from: those that `summary` is of."""
         return self.finished_values if self.is_mixed else self.values
 
     @property
@@ -127,12 +130,12 @@ class StepRow:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether trials are still to come; before a search is done, all are."""
+        """True if trials are still to come; before a search is done, all are."""
         return len(self.ended) < max(1, len(self.outcome_of))
 
     @property
     def bad(self) -> Mapping[int, str]:
-        """How those ended that did not train as they should, by seed."""
+        """Outcomes of the trials that did not train as they should, by seed."""
         return {
             seed: self.outcome_of[seed]
             for seed in self.ended
@@ -141,7 +144,7 @@ class StepRow:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all trials that have ended trained to the end, and all alike: a mean describes them."""
+        """True if all trials that have ended trained to the end, and all alike: a mean describes them."""
         ends = {self.outcome_of[seed] for seed in self.ended}
         return len(ends) <= 1 and ends <= {Outcome.FINISHED, Outcome.COLLAPSED}
 
@@ -159,21 +162,20 @@ class StepRow:
         return {name: count for name, count in self.outcomes.items() if name in results}
 
 
-def make_row(
-    variant: Variant, trials: Mapping[int, tuple[TrialSpec, TrialRecord]], metric: MetricSchema
-) -> StepRow:
-    """The row of a variant from the records of its trials, by seed."""
+def make_row(variant: Variant, trials: Sequence[KnownTrial], metric: MetricSchema) -> StepRow:
+    """The row of a variant from the records of its trials; the last one of a seed counts."""
+    by_seed = {known.spec.seed: known for known in trials}
     to_the_end = {
-        seed: record
-        for seed, (_, record) in trials.items()
-        if record.result is not None
-        and record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+        seed: known.record
+        for seed, known in by_seed.items()
+        if known.record.result is not None
+        and known.record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
     }
     best = BestEpochs(to_the_end, chosen_name(metric.name), metric.mode)
     schemas = [metric]
     schemas += [metric.model_copy(update={"name": name, "also": []}) for name in metric.also]
     row, *others = (
-        _row_by(schema, variant, trials, partial(best.values, schema.name)) for schema in schemas
+        _row_by(schema, variant, by_seed, partial(best.values, schema.name)) for schema in schemas
     )
     return replace(row, also=dict(zip(metric.also, others, strict=True)))
 
@@ -181,11 +183,13 @@ def make_row(
 def _row_by(
     metric: MetricSchema,
     variant: Variant,
-    trials: Mapping[int, tuple[TrialSpec, TrialRecord]],
+    trials: Mapping[int, KnownTrial],
     read_best: ValuesBySeed,
 ) -> StepRow:
     done = {
-        seed: record.result for seed, (_, record) in trials.items() if record.result is not None
+        seed: known.record.result
+        for seed, known in trials.items()
+        if known.record.result is not None
     }
     to_the_end = {
         s: result
@@ -198,7 +202,7 @@ def _row_by(
         if (value := value_of(result, metric.name)) is not None
     }
     values = read_best() if metric.epoch == "best" else last
-    outcome_of = {seed: _outcome(record) for seed, (_, record) in trials.items()}
+    outcome_of = {seed: known.record.standing for seed, known in trials.items()}
     params, flops = size_of(variant.config)
     if params is None:
         params, flops = (
@@ -223,18 +227,15 @@ def _row_by(
         flops=flops,
         train_seconds=sum(result.get("seconds", 0.0) for result in done.values()),
         paths={
-            seed: record.path
-            for seed, (_, record) in trials.items()
-            if record.attempts or record.result
+            seed: known.record.path
+            for seed, known in trials.items()
+            if known.record.attempts or known.record.result
         },
-        reused=sum(
-            record.state is State.DONE and record.is_of_another(trial)
-            for trial, record in trials.values()
-        ),
+        reused=sum(known.is_reused for known in trials.values()),
         decimals=decimals_of_values(metric.name, [*values.values()], summary),
         unrecorded=len(to_the_end) - len(values),
         metric=metric,
-        fingerprints={seed: trial.fingerprint for seed, (trial, _) in trials.items()},
+        fingerprints={seed: known.spec.fingerprint for seed, known in trials.items()},
     )
 
 
@@ -254,12 +255,8 @@ def of_seeds(row: StepRow, seeds: Collection[int]) -> StepRow:
     )
 
 
-def _outcome(record: TrialRecord) -> str:
-    return str(record.outcome if record.state in (State.DONE, State.FAILED) else record.state)
-
-
 _OF_PREVIOUS = ("verdict", "test", "detectable", "correlation", "rates")
-"""What a step's own line repeats of its effect on the step before."""
+"""Keys of the effect on the step before that a step's own line repeats."""
 
 
 def row_to_json(row: StepRow) -> dict[str, Any]:
@@ -277,12 +274,13 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "side": variant.side,
         "on": variant.on,
         "changes": dict(variant.changes),
+        "note": variant.note,
         "seeds": sorted(row.values),
         "mean": summary.mean if summary else None,
         "std": summary.std if summary else None,
         "ci95": summary.ci95 if summary else None,
         "values": {str(seed): value for seed, value in row.values.items()},
-        "mean_of": "finished trials" if row.is_mixed else "all trials" if summary else None,
+        "mean_of": _mean_of(row),
         "mixed": row.is_mixed,
         "last_epoch_mean": last.mean if last else None,
         "best_epoch_mean": best.mean if best else None,
@@ -300,6 +298,13 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "reference": variant.reference,
         "also": {name: _described(other) for name, other in row.also.items()},
     }
+
+
+def _mean_of(row: StepRow) -> str | None:
+    """Words for the trials that the mean is over; None where there is no mean."""
+    if row.is_mixed:
+        return "finished trials"
+    return "all trials" if row.summary else None
 
 
 def _described(row: StepRow) -> dict[str, Any]:

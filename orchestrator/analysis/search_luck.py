@@ -10,11 +10,11 @@ from dataclasses import replace
 from statistics import fmean
 
 from orchestrator.stats.inference import Effect, Summary, summarise
-from orchestrator.trial import Variant
+from orchestrator.trial import Variant, variant_label
 
 
 def search_luck_differs(one: Variant, other: Variant) -> bool:
-    """Whether two variants differ in settings that a search found for one of them.
+    """True if two variants differ in settings that a search found for one of them.
 
     Not where both have them from the same search, and not where different searches came to the same.
     """
@@ -28,7 +28,7 @@ def search_luck_differs(one: Variant, other: Variant) -> bool:
 
 
 def repeats_of(*variants: Variant) -> int:
-    """How often the searches were done that settled the variants; 1 also where nothing was searched."""
+    """Number of times that the variants were searched; 1 also where nothing was."""
     return max((variant.search_repeats or 1 for variant in variants), default=1)
 
 
@@ -43,19 +43,19 @@ def by_repeat(values: Mapping[int, float], repeats: int) -> dict[int, float]:
 
 
 def repeats_that_differ(one: Variant, other: Variant) -> int:
-    """How many repeats a comparison is the mean over; 1 where both sides have what the same search found."""
+    """Number of repeats that a comparison is the mean over; 1 where one search settled both sides."""
     return repeats_of(one, other) if search_luck_differs(one, other) else 1
 
 
 def is_of_one_search(one: Variant, other: Variant) -> bool:
-    """Whether a comparison has a luck in it that no repeat replicates, so that nothing may be decided."""
+    """True if a comparison has a luck in it that no repeat replicates, so that nothing may be decided."""
     return search_luck_differs(one, other) and (
         repeats_of(one, other) == 1 or _repeats_differ(one, other)
     )
 
 
 def luck_text(one: Variant, other: Variant) -> str:
-    """What a reader must know of the luck of searches in a comparison; empty where there is none."""
+    """Caveat on the luck of searches in a comparison; empty where there is none."""
     if not search_luck_differs(one, other):
         return ""
     repeats = repeats_of(one, other)
@@ -74,9 +74,10 @@ def _repeats_differ(one: Variant, other: Variant) -> bool:
 def contrast_luck(
     effect: Effect, factors: Sequence[str], variants: Sequence[Variant]
 ) -> tuple[Effect, str]:
-    """The same for an effect over the cells of a design, computed from `by_repeat`; `factors` are the steps that it is of."""
-    labels = {label for variant in variants for label in variant.found_by.values()}
-    if not {label.rpartition("/")[2] for label in labels} & set(factors):
+    """Luck in an effect over the cells of a design, from `by_repeat`; `factors` are its steps."""
+    searched = {label for variant in variants for label in variant.found_by.values()}
+    regimes = {variant.regime for variant in variants}
+    if not searched & {variant_label(regime, name) for regime in regimes for name in factors}:
         return effect, ""
     repeats = repeats_of(*variants)
     if repeats == 1:
@@ -85,7 +86,7 @@ def contrast_luck(
 
 
 def _untested_text(what: str) -> str:
-    """Of one search its luck cannot be told from what the step does."""
+    """Caveat where the luck of one search cannot be told from what the step does."""
     caveat = f"conditional on {what}: its luck is not in the interval, so nothing is decided"
     return f"{caveat}; `repeats: 5` in the search puts it there"
 

@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Section:
-    """What one design shows."""
+    """Section of one design."""
 
     design: str
     rows: Sequence[StepRow]
@@ -40,7 +40,7 @@ class Section:
     title: str = ""
     """Heading of the section."""
     explanation: str = ""
-    """How to read it, and what holds for these cells."""
+    """Explanation of how to read it, and what holds for these cells."""
 
 
 def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
@@ -92,7 +92,7 @@ def _section(
 
 
 def _remarks(of_regime: dict[str, Effects]) -> list[str]:
-    """What holds in all regimes once, and what holds in some of them with their names."""
+    """Remarks that hold in all regimes once, and others with the names of theirs."""
     regimes: dict[str, list[str]] = {}
     for regime, effects in of_regime.items():
         for remark in effects.remarks:

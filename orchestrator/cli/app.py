@@ -16,12 +16,13 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from orchestrator.cli import measuring, training, trials, views
+from orchestrator.cli import adopt, housekeeping, measuring, training, trials, views
 from orchestrator.cli.options import (
     JsonOption,
     MetricOption,
     ModeOption,
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     SpecArgument,
@@ -36,13 +37,12 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import write_output
 from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
-from orchestrator.report.formats import FORMATS, format_of_ending
+from orchestrator.report.formats import FORMATS, Layout, format_of_ending
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,17 +83,20 @@ def _options(
 @app.command()
 def plan(
     spec: SpecArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     only: OnlyOption = None,
     seeds: SeedsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every trial and what would become of it; runs nothing."""
+    """List every trial and what `run` would do with it, without running anything."""
     from orchestrator.api import Sweep
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = Sweep(load_spec(spec), open_store(store)).plan(only or [], seeds_in(seeds))
+    made = Sweep(load_spec(spec, overrides or []), open_store(store)).plan(
+        only or [], seeds_in(seeds)
+    )
     if as_json:
         print_json(made.to_json())
     else:
@@ -106,12 +109,15 @@ app.command()(training.resume)
 
 @app.command()
 def status(
-    spec: ReferenceArgument, store: StoreOption = Path("runs"), as_json: JsonOption = False
+    spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Show what is done, what runs where, what failed and why."""
     from orchestrator.report.overview import status_view
 
-    found = open_sweep(spec, store).status()
+    found = open_sweep(spec, store, overrides).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -121,6 +127,7 @@ def status(
 @app.command()
 def report(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     form: Annotated[
         str | None,
@@ -133,6 +140,21 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="A file instead of the terminal.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="A,B", help="Only these columns (table, md, latex, csv), in order."
+        ),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="A,B", help="Only these steps of the table.")
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width", min=2.0, max=40.0, help="Inches of a figure (svg, png, pdf); default 9."
+        ),
+    ] = None,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
@@ -140,11 +162,12 @@ def report(
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
-    found = open_sweep(spec, store).report(metric, mode, shown_by="report")
-    if form == "table" and output is None:
+    found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
+    layout = Layout(width, _names_in(columns), _names_in(rows))
+    if form == "table" and output is None and not (columns or rows):
         print_roadmap(found.roadmap)
         return
-    content = found.render(form)
+    content = found.render(form, layout)
     if output is None:
         sys.stdout.buffer.write(
             content
@@ -188,6 +211,11 @@ def compare(
         out.print(sides.comparison_table(compared))
 
 
+app.command()(adopt.adopt)
+app.command("list")(housekeeping.list_sweeps)
+app.command()(housekeeping.gc)
+app.command()(housekeeping.delete)
+app.command()(housekeeping.init)
 app.command()(trials.logs)
 app.command()(trials.show)
 app.command()(trials.debug)
@@ -237,6 +265,10 @@ def _known_format(form: str) -> str:
         hint = did_you_mean_one_of(form, list(FORMATS))
         raise UsageError(f"no report is written as --format {form}{hint}")
     return form
+
+
+def _names_in(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 def _format_of(output: Path | None) -> str:

@@ -26,6 +26,13 @@ SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's 
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="The sweep's YAML file, or its name in the store.")
 ]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings laid over the spec, such as train.epochs=2 seeds=[0]; ~key removes one.",
+    ),
+]
 StoreOption = Annotated[
     Path, typer.Option("--store", help="Where results are kept; a path that all nodes see.")
 ]
@@ -45,7 +52,9 @@ MetricOption = Annotated[
 ]
 ModeOption = Annotated[
     Mode | None,
-    typer.Option("--mode", help="Which direction of it is better, where only you know."),
+    typer.Option(
+        "--mode", help="max or min: which direction is better, if the metric is your own."
+    ),
 ]
 
 
@@ -116,13 +125,13 @@ def open_store(path: Path) -> "Store":
     return Store(path.expanduser().resolve())
 
 
-def open_sweep(reference: str, store: Path) -> "Sweep":
+def open_sweep(reference: str, store: Path, overrides: list[str] | None = None) -> "Sweep":
     """The sweep of a spec's file, or of that name in the store. Raises `SpecError`, `UsageError`."""
     from orchestrator import api
 
-    return api.load(reference, store)
+    return api.load(reference, store, overrides or [])
 
 
-def load_sweep(reference: str, store: Path) -> "SweepSpec":
+def load_sweep(reference: str, store: Path, overrides: list[str] | None = None) -> "SweepSpec":
     """The spec of `open_sweep`."""
-    return open_sweep(reference, store).spec
+    return open_sweep(reference, store, overrides).spec

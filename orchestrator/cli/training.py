@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.cli.options import (
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     SpecArgument,
@@ -71,6 +72,7 @@ SmokeOption = Annotated[
 
 def run(
     spec: SpecArgument,
+    overrides: OverridesArgument = None,
     executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
@@ -85,10 +87,10 @@ def run(
     from orchestrator.spec.sweep_spec import load_spec
 
     if smoke:
-        _smoke(load_spec(spec), executor, address, store)
+        _smoke(load_spec(spec, overrides or []), executor, address, store)
         return
     _run(
-        load_spec(spec),
+        load_spec(spec, overrides or []),
         executor,
         address,
         store,
@@ -103,6 +105,7 @@ def run(
 
 def resume(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
@@ -112,9 +115,9 @@ def resume(
     seeds: SeedsOption = None,
     max_failures: MaxFailuresOption = None,
 ) -> None:
-    """As `run`, and try again what failed."""
+    """Like `run`, but also retry failed trials."""
     _run(
-        load_sweep(spec, store),
+        load_sweep(spec, store, overrides),
         executor,
         address,
         store,
@@ -173,7 +176,7 @@ def _run(
         err.print(Text(f"{ending.stopped}\n{go_on}", style="yellow"), soft_wrap=True)
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
-        again = escape(shlex.join([str(spec.path), *elsewhere]))
+        again = escape(shlex.join([str(spec.path), *spec.overrides, *elsewhere]))
         hint = f"Why: `orchestrator status {again}`. Try again: `orchestrator resume {again}`"
         err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
         raise typer.Exit(1)

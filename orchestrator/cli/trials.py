@@ -155,14 +155,15 @@ def _is_in(store: Any, sweep: str, name: str) -> bool:
 
 def _of_spec(spec: Any, store: Any, name: str) -> tuple[Any, Any]:
     """The trial of that name that the spec asks for, and what the store knows of it. Raises `UsageError`."""
-    from orchestrator.driver import trials_in
     from orchestrator.errors import did_you_mean_one_of
+    from orchestrator.planning.survey import survey
 
-    trials = {trial.name: trial for trial in trials_in(spec, store=store, absent=[])}
+    snapshot = survey(spec, store, may_lack_images=True)
+    trials = {known.spec.name: known for known in snapshot.trials}
     if name not in trials:
         hint = did_you_mean_one_of(name, list(trials))
         raise UsageError(f"{spec.name} has no trial '{name}'{hint}")
-    return trials[name], store.record(trials[name])
+    return trials[name].spec, trials[name].record
 
 
 def _output_text(directory: Any, attempt: int | None = None) -> str:

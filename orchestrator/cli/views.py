@@ -33,7 +33,7 @@ def sync(
     sweep = open_sweep(spec, store)
     with err.status(f"writing {sweep.name} to MLflow"):
         sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
-    err.print(f"MLflow shows {sweep.name} as the store has it")
+    err.print(f"MLflow is up to date for {sweep.name}")
 
 
 def register(
@@ -82,12 +82,10 @@ def export(
     store: StoreOption = Path("runs"),
 ) -> None:
     """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
-    from orchestrator.driver import trials_in
     from orchestrator.exports import EXPORTERS, curves_of
 
     exporter = EXPORTERS.get(form)
-    loaded, where = load_sweep(spec, store), open_store(store)
-    curves = curves_of(loaded, trials_in(loaded, store=where), where.record)
+    curves = curves_of(open_sweep(spec, store).look())
     try:
         count = exporter.write(curves, output)
     except OSError as error:

@@ -1,15 +1,15 @@
 """What every export says of a trial: its name, what one compares by, and its metrics by iteration."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking.shape import trial_params
-from orchestrator.trial import TrialRecord, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,17 @@ class Curve:
         ).hexdigest()
 
 
-def curves_of(
-    spec: SweepSpec, trials: Iterable[TrialSpec], record_of: Callable[[TrialSpec], TrialRecord]
-) -> Iterator[Curve]:
-    """Of every trial that has metrics yet."""
-    steps = {(variant.regime, variant.name): variant.step for variant in spec.road}
-    for trial in trials:
-        record = record_of(trial)
+def curves_of(snapshot: Snapshot) -> Iterator[Curve]:
+    """Curves of every trial that has metrics yet."""
+    spec = snapshot.spec
+    steps = {variant.label: variant.step for variant in spec.road}
+    for search in spec.searches:
+        steps |= {point.variant.label: search.variant.step for point in search.tried}
+    for known in snapshot.trials:
+        trial, record = known.spec, known.record
         lines = list(TrialDirectory(Path(record.path)).metrics())
         if lines:
-            params = trial_params(
-                spec, trial, steps[(trial.regime, trial.variant.partition("@")[0])]
-            )
+            params = trial_params(spec, trial, steps[trial.variant_label])
             yield Curve(
                 trial, params, spec.reported_metric.name, lines, str(record.outcome or record.state)
             )

@@ -6,22 +6,19 @@ is paid for (`orchestrator.stats.inference.sequential_effect`), so stopping keep
 measures it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from illama.config import DataConfig, UserData
-from orchestrator.analysis.family import Rules, with_family
-from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.analysis.family import Rules
 from orchestrator.analysis.rows import StepRow
-from orchestrator.planning.plan import trials_of
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.analysis.steps import judged_steps
+from orchestrator.planning.lookup import Lookup
+from orchestrator.planning.trials import Choice, in_order, seed_trials
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.trial import TrialRecord, TrialSpec
 
 
 def more_seeds(
-    spec: SweepSpec,
-    dataset_digest: Callable[[DataConfig | UserData | None], str],
-    record_of: Callable[[TrialSpec], TrialRecord],
-    earlier_looks: int = 0,
+    spec: SweepSpec, lookup: Lookup, earlier_looks: int = 0
 ) -> Mapping[str, Sequence[int]]:
     """The seeds beyond the spec's first ones that are wanted now, by the variants' labels.
 
@@ -33,43 +30,50 @@ def more_seeds(
         return {}
     for look, following in zip(adaptive.looks, adaptive.looks[1:], strict=False):
         wanted = {label: range(adaptive.start, count) for label, count in counts.items()}
-        trials = trials_of(spec, dataset_digest, more_seeds=wanted)
-        roadmap = build_roadmap(spec, trials, record_of, spec.schema.metric)
-        rows = _judged(spec, roadmap, adaptive.looks, earlier_looks)
-        by_label = {row.variant.label: row for row in rows}
-        for row in rows:
-            other = by_label.get(_other_label(row))
-            if (
-                other is not None
-                and _is_open(row)
-                and all(_is_done(one, look) for one in (row, other))
-            ):
-                for one in (row, other):
-                    counts[one.variant.label] = following
+        rows = _judged(_with_seeds(spec, lookup, wanted), adaptive.looks, earlier_looks)
+        for label in _open_at(rows, look):
+            counts[label] = following
     return {label: list(range(adaptive.start, count)) for label, count in counts.items()}
 
 
-def _other_label(row: StepRow) -> str:
-    """The variant that the row's effect is taken against."""
-    versus = row.delta_previous.versus if row.delta_previous else ""
-    return f"{row.variant.regime}/{versus}" if row.variant.regime else versus
+def _with_seeds(spec: SweepSpec, lookup: Lookup, wanted: Mapping[str, Sequence[int]]) -> Snapshot:
+    """The whole sweep with its first seeds and those that are wanted so far."""
+    whole, digest = Choice(), lookup.digest
+    asked = [
+        seed_trials(spec, whole, digest),
+        seed_trials(spec, whole, digest, wanted),
+    ]
+    return Snapshot(spec, lookup.known(in_order(spec, asked)))
 
 
-def _judged(
-    spec: SweepSpec, roadmap: Roadmap, looks: Sequence[int], earlier_looks: int
-) -> Sequence[StepRow]:
+def _judged(snapshot: Snapshot, looks: Sequence[int], earlier_looks: int) -> list[StepRow]:
     """The rows with p-values that are corrected over what is known so far.
 
-    More comparisons never lower a p-value, so a step that is open now stays open; one that is decided now may open again.
+    More comparisons never lower a p-value, so a step that is open now stays open; one that is
+    decided now may open again.
     """
+    schema = snapshot.spec.schema
     rules = Rules(
-        spec.schema.metric,
+        schema.metric,
         looks,
         looks_before=earlier_looks,
-        designs=spec.schema.family,
+        designs=schema.family,
         counts_to_come=False,
     )
-    return with_family(roadmap.rows, roadmap.sections, rules)[0]
+    return judged_steps(snapshot, rules)[0]
+
+
+def _open_at(rows: Sequence[StepRow], look: int) -> list[str]:
+    """Labels of the variants on either side of a step that is not decided at this look."""
+    by_label = {row.variant.label: row for row in rows}
+    found: dict[str, None] = {}
+    for row in rows:
+        other = by_label.get(row.versus_label or "")
+        if other is None or not _is_open(row):
+            continue
+        if _is_done(row, look) and _is_done(other, look):
+            found[row.variant.label] = found[other.variant.label] = None
+    return list(found)
 
 
 def _is_open(row: StepRow) -> bool:
@@ -79,5 +83,5 @@ def _is_open(row: StepRow) -> bool:
 
 
 def _is_done(row: StepRow, look: int) -> bool:
-    """Whether every trial of this look has ended."""
+    """True if every trial of this look has ended."""
     return set(range(look)) <= set(row.ended)

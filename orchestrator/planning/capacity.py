@@ -1,4 +1,4 @@
-"""Whether a trial can ever run: what it asks for against what a machine, or each node of a cluster, has."""
+"""Check that a trial can ever run: what it asks for against what a machine, or each node, has."""
 
 import os
 from collections import Counter
@@ -10,17 +10,17 @@ import psutil
 from orchestrator.trial import Resources, TrialSpec
 
 Node = Mapping[str, float]
-"""What trials may use of it when nothing runs there: `CPU` and `GPU` counted, `memory` in bytes; what is left out is none."""
+"""Resources of a machine that trials may use: `CPU` and `GPU` counted, `memory` in bytes."""
 
 
 def demand(resources: Resources) -> dict[str, float]:
-    """Of each node, in the words and units of `Node`."""
+    """Resources that a trial asks of each node, in the words and units of `Node`."""
     asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory or 0) * 1e9}
     return {kind: amount for kind, amount in asked.items() if amount}
 
 
 def fits(resources: Resources, nodes: Sequence[Node]) -> bool:
-    """Whether as many of the nodes as it asks for could each hold its part; by default one, all of it."""
+    """True if as many of the nodes as a trial asks for could each hold its part."""
     asked = demand(resources)
     return (
         sum(all(node.get(kind, 0) >= amount for kind, amount in asked.items()) for node in nodes)
@@ -46,7 +46,7 @@ def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> 
 
 
 def this_machine() -> Node:
-    """As far as it can be told without loading a library that knows GPUs."""
+    """Resources of this machine, as far as they are known without a library for GPUs."""
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     return {"CPU": os.cpu_count() or 1, "GPU": gpus, "memory": psutil.virtual_memory().total}
 

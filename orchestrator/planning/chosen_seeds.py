@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.store import Store
-from orchestrator.trial import TrialSpec
+from orchestrator.trial import TrialSpec, is_search_point
 
 
 def chosen_by_the_same_seeds(trials: Sequence[TrialSpec], store: Store) -> list[SpecWarning]:
@@ -12,7 +12,7 @@ def chosen_by_the_same_seeds(trials: Sequence[TrialSpec], store: Store) -> list[
     shared = {
         trial.name: searched
         for trial in trials
-        if not trial.is_of_search and (searched := store.searched_as(trial))
+        if not trial.is_of_search and (searched := _searched_as(trial, store))
     }
     if not shared:
         return []
@@ -26,3 +26,12 @@ def chosen_by_the_same_seeds(trials: Sequence[TrialSpec], store: Store) -> list[
     seeds = sorted({trial.seed for trial in trials if not trial.is_of_search})
     fresh = list(range(max(seeds) + 1, max(seeds) + 1 + len(seeds)))
     return [SpecWarning("seeds-chosen-by", message, 0, f"seeds: {fresh}")]
+
+
+def _searched_as(trial: TrialSpec, store: Store) -> list[str]:
+    """Trials of searches, in any sweep, that are the same training: `sweep/variant@3-seed0`."""
+    return [
+        f"{twin.sweep}/{twin.name}"
+        for twin in store.same_training_as(trial)
+        if is_search_point(twin.variant)
+    ]

@@ -1,6 +1,6 @@
-"""What a sweep will cost and what it will be able to show, before it is run. Pure."""
+"""Cost and power of a sweep before it is run. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
@@ -12,9 +12,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.inference import Effect
 from orchestrator.stats.power import detectable_difference, typical_spread
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
-
-Known = tuple[TrialSpec, TrialRecord]
+from orchestrator.trial import KnownTrial, Outcome, State, TrialSpec, variant_label
 
 _TRAINING_PER_FORWARD = 3
 """FLOPs of a training iteration over those of its way forward: the way back is two more."""
@@ -22,73 +20,100 @@ _TRAINING_PER_FORWARD = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do, and what the whole will show."""
+    """Cost of what is left to do, and power of the whole."""
 
     trials: int
-    """Still to be trained."""
+    """Number of trials still to be trained."""
     train_seconds: float | None
-    """Summed over them; unknown before any trial is done, unless the spec says what the hardware does."""
+    """Training seconds of these trials, summed. None before any trial is done, unless the spec says what
+    the hardware does."""
     basis: str
-    """Where `train_seconds` come from."""
+    """Origin of `train_seconds`, in words."""
     gpu_hours: float | None = None
-    """Of what is left; none on the CPU."""
+    """GPU-hours of what is left; None on the CPU."""
     price: float | None = None
-    """Of what is left, in the currency of the spec's `cost`."""
+    """Price of what is left, in the currency of the spec's `cost`."""
     spread: float | None = None
     """Typical standard deviation of the differences between steps, from the trials that are done; the metric's unit."""
     detectable_difference: float | None = None
-    """The difference that the seeds find with 80 % power, in the metric's unit; none before a spread is known."""
+    """Difference that the seeds find with 80 % power, in the metric's unit; None before a spread is known."""
     detectable_range: tuple[float, float] | None = None
-    """The same for the steadiest and the most spread step, with what few seeds leave open."""
+    """Detectable difference of the steadiest and of the most spread step."""
     comparisons: int = 1
-    """That the report will test at most, and correct for."""
+    """Largest number of comparisons that the report will test and correct for."""
     detectable_in_stds: float | None = None
-    """The same in units of the spread, which needs no trial; none with a single seed."""
+    """Detectable difference in units of the spread, which needs no trial; None for one seed."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in `plan --json`."""
         return asdict(self)
 
 
-def estimate_of(spec: SweepSpec, left: Sequence[Known], known: Sequence[Known]) -> Estimate:
-    """`left` is what there is to train; `known` are all trials of the plan, whose finished ones say how long one takes."""
-    rate, basis = _seconds_per_flop(spec, known)
-    share = _share_of_judged(known)
-    flops_left = [(t, _flops_left(spec, t, r) * (share if t.pruning else 1.0)) for t, r in left]
-    seconds = None if rate is None else sum(rate * flops for _, flops in flops_left)
-    gpus = [trial.resources.gpus_in_all for trial, _ in left]
-    gpu_hours = None
-    if rate is not None and any(gpus):
-        gpu_hours = (
-            sum(rate * flops * trial.resources.gpus_in_all for trial, flops in flops_left) / 3600
-        )
-    price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
-    spread = typical_spread([effect for effect in _effects(spec, known) if effect])
-    comparisons = max(1, comparisons_of(spec, [trial for trial, _ in known]))
-    looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
-    in_stds = None
-    if spec.schema.metric.test != "sign_flip":
-        in_stds = detectable_difference(1.0, spec.schema.most_seeds, comparisons * looks)
-    found = spread if in_stds else None
+def estimate_of(
+    spec: SweepSpec, left: Sequence[KnownTrial], trials: Sequence[KnownTrial]
+) -> Estimate:
+    """Cost of `left`, the trials still to be trained, and power of the whole.
+
+    Finished ones among `trials`, all of the plan, say how long a training takes and how seeds
+    spread.
+    """
+    rate, basis = _seconds_per_flop(spec, trials)
+    flops = _flops_left_of(spec, left, _share_of_judged(trials))
+    gpu_hours = _gpu_hours(rate, left, flops)
+    spread = typical_spread([effect for effect in _effects(spec, trials) if effect])
+    comparisons = max(1, comparisons_of(spec, [known.spec for known in trials]))
+    in_stds = _detectable_in_stds(spec, comparisons)
+    difference = bounds = None
+    if in_stds and spread:
+        difference = in_stds * spread.value
+        bounds = in_stds * spread.range[0], in_stds * spread.range[1]
     return Estimate(
         trials=len(left),
-        train_seconds=seconds,
+        train_seconds=None if rate is None else sum(rate * one for one in flops),
         basis=basis,
         gpu_hours=gpu_hours,
-        price=gpu_hours * price if gpu_hours is not None and price is not None else None,
+        price=_price(spec, gpu_hours),
         spread=spread.value if spread else None,
-        detectable_difference=in_stds * found.value if in_stds and found else None,
-        detectable_range=(in_stds * found.range[0], in_stds * found.range[1])
-        if in_stds and found
-        else None,
+        detectable_difference=difference,
+        detectable_range=bounds,
         comparisons=comparisons,
         detectable_in_stds=in_stds,
     )
 
 
+def _flops_left_of(spec: SweepSpec, left: Sequence[KnownTrial], share: float) -> list[float]:
+    """FLOPs of each trial that is left; `share` of those that a search's rule may stop."""
+    return [_flops_left(spec, known) * (share if known.spec.pruning else 1.0) for known in left]
+
+
+def _gpu_hours(
+    rate: float | None, left: Sequence[KnownTrial], flops: Sequence[float]
+) -> float | None:
+    """GPU-hours of what is left, at `rate` seconds per FLOP; None on the CPU or without a rate."""
+    gpus = [known.spec.resources.gpus_in_all for known in left]
+    if rate is None or not any(gpus):
+        return None
+    return sum(rate * one * count for one, count in zip(flops, gpus, strict=True)) / 3600
+
+
+def _price(spec: SweepSpec, gpu_hours: float | None) -> float | None:
+    price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
+    if gpu_hours is None or price is None:
+        return None
+    return gpu_hours * price
+
+
+def _detectable_in_stds(spec: SweepSpec, comparisons: int) -> float | None:
+    """Detectable difference in standard deviations; None where sign flips test, or for one seed."""
+    if spec.schema.metric.test == "sign_flip":
+        return None
+    looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
+    return detectable_difference(1.0, spec.schema.most_seeds, comparisons * looks)
+
+
 def comparisons_of(spec: SweepSpec, trials: Sequence[TrialSpec]) -> int:
-    """How many comparisons the report's family will have: pairs of variants, each pair once, and averages over cells."""
-    fingerprints = {(trial.regime, trial.variant): trial.fingerprint for trial in reversed(trials)}
+    """Size of the report's family: pairs of variants, each pair once, and averages over cells."""
+    fingerprints = {trial.variant_label: trial.fingerprint for trial in reversed(trials)}
     designs = [design for design in spec.schema.design if _is_tested(spec, design.name)]
     on_road = has_road(spec.schema.design)
     of_pairs = {
@@ -98,8 +123,8 @@ def comparisons_of(spec: SweepSpec, trials: Sequence[TrialSpec]) -> int:
     for variant in spec.road:
         is_pair = not on_road or variant.design in of_pairs
         if variant.follows and is_pair and _is_tested(spec, variant.design):
-            names = ((variant.regime, variant.name), (variant.regime, variant.follows))
-            sides = frozenset(fingerprints.get(name, "/".join(name)) for name in names)
+            labels = variant.label, variant_label(variant.regime, variant.follows)
+            sides = frozenset(fingerprints.get(label, label) for label in labels)
             pairs |= {sides} if len(sides) == 2 else set()
     averages = sum(design.averages(len(spec.schema.steps)) for design in designs)
     return len(pairs) + averages * len({variant.regime for variant in spec.road})
@@ -109,27 +134,35 @@ def _is_tested(spec: SweepSpec, design: str) -> bool:
     return spec.schema.family is None or design in spec.schema.family
 
 
-def _seconds_per_flop(spec: SweepSpec, known: Sequence[Known]) -> tuple[float | None, str]:
-    """From finished trials where there are some, else from what the spec says of the hardware."""
-    whole = [(trial, record) for trial, record in known if record.outcome is not Outcome.PRUNED]
-    rates = [r.seconds / flops for t, r in whole if r.seconds and (flops := _flops(spec, t))]
+def _seconds_per_flop(spec: SweepSpec, trials: Sequence[KnownTrial]) -> tuple[float | None, str]:
+    """Seconds for a FLOP, and where that is from: finished trials, or else the spec's hardware."""
+    rates = []
+    for known in trials:
+        seconds = known.record.seconds
+        if seconds and known.record.outcome is not Outcome.PRUNED:
+            flops = _flops(spec, known.spec)
+            rates += [seconds / flops] if flops else []
     if rates:
         return median(rates), f"{counted(len(rates), 'trial')} already done"
-    if spec.schema.cost and all(trial.config.network for trial, _ in known):
+    if spec.schema.cost and all(known.spec.config.network for known in trials):
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
     return None, "not known before the first trial is done"
 
 
-def _share_of_judged(known: Sequence[Known]) -> float:
-    """Of their epochs, how many the trials had that a search's rule might stop early; all of them before any is done."""
-    shares = [r.epoch / t.config.total for t, r in known if t.pruning and r.state is State.DONE]
+def _share_of_judged(trials: Sequence[KnownTrial]) -> float:
+    """Part of their epochs that trials had which a search's rule might stop early; 1 before any is done."""
+    shares = [
+        known.record.epoch / known.spec.config.total
+        for known in trials
+        if known.spec.pruning and known.record.state is State.DONE
+    ]
     return fmean(shares) if shares else 1.0
 
 
 def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
-    """Of the whole training, of as many images as the spec says; without that, in units of one image for each epoch.
+    """FLOPs of a whole training, of as many images an epoch as the spec says, or else of one.
 
-    Of a training whose network nobody knows in units of one iteration.
+    Of a user training, whose FLOPs nobody knows, its iterations.
     """
     _, flops = size_of(trial.config)
     if flops is None:
@@ -138,24 +171,24 @@ def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
     return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.total
 
 
-def _flops_left(spec: SweepSpec, trial: TrialSpec, record: TrialRecord) -> float:
-    return _flops(spec, trial) * (1 - trial.reached(record.epoch) / trial.config.total)
+def _flops_left(spec: SweepSpec, known: KnownTrial) -> float:
+    trial = known.spec
+    trained = trial.reached(known.record.epoch) / trial.config.total
+    return _flops(spec, trial) * (1 - trained)
 
 
-def _effects(spec: SweepSpec, known: Sequence[Known]) -> list[Effect | None]:
+def _effects(spec: SweepSpec, trials: Sequence[KnownTrial]) -> list[Effect | None]:
     """Differences along the road, between steps that finished."""
     name = spec.reported_metric.name
-    values: dict[tuple[str, str], dict[int, float]] = {}
-    for trial, record in known:
+    values: dict[str, dict[int, float]] = {}
+    for known in trials:
+        trial, record = known.spec, known.record
         if record.outcome is Outcome.FINISHED and name in record.metrics:
-            values.setdefault((trial.regime, trial.variant), {})[trial.seed] = record.metrics[name]
-    nothing: Mapping[int, float] = {}
-    return [
-        effect_between(
-            values.get((v.regime, v.name), nothing),
-            values.get((v.regime, v.follows), nothing),
-            spec.schema.metric.test,
-        )
-        for v in spec.variants
-        if v.follows is not None and v.design == "roadmap"
-    ]
+            values.setdefault(trial.variant_label, {})[trial.seed] = record.metrics[name]
+    effects = []
+    for variant in spec.variants:
+        if variant.follows is not None and variant.design == "roadmap":
+            here = values.get(variant.label, {})
+            there = values.get(variant_label(variant.regime, variant.follows), {})
+            effects.append(effect_between(here, there, spec.schema.metric.test))
+    return effects

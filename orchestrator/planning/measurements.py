@@ -1,12 +1,11 @@
 """Measurements that a spec asks for, held against what the store has of them."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from illama.measures import labelled
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.metrics import AVERAGED
-from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.measurements import Measurement, known_measurement
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
@@ -39,18 +38,15 @@ class Asked:
         return not self.is_done and (retry_failed or not self.has_failed)
 
 
-def asked_of(
-    spec: SweepSpec,
-    trials: Sequence[TrialSpec],
-    record_of: Callable[[TrialSpec], TrialRecord],
-) -> list[Asked]:
+def asked_of(snapshot: Snapshot) -> list[Asked]:
     """Measurements of every network that is there, in the order of the spec; each network once."""
+    spec = snapshot.spec
     requests = labelled(spec.schema.measure)
     use_ema = spec.schema.metric.name.startswith(AVERAGED)
     found: dict[Path, Asked] = {}
-    for trial in trials if requests else ():
-        record = record_of(trial)
-        if trial.is_of_search or not has_final_network(record):
+    for one in snapshot.reported if requests else ():
+        trial, record = one.spec, one.record
+        if not has_final_network(record):
             continue
         for label, request in requests.items():
             asked = Measurement(spec.name, trial.fingerprint, request, trial.runtime, use_ema)

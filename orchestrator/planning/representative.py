@@ -4,14 +4,14 @@ The median seed by default: choosing the best one on the validation images is on
 was chosen for flatters it. Whoever wants the best seed asks for it by that word, and is told.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from illama.config import kind_of
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import UsageError, counted, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.trial import Outcome, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, Outcome, TrialRecord, TrialSpec, Variant
 
 MEDIAN, BEST = "median", "best"
 
@@ -25,17 +25,17 @@ class Representative:
     why: str
     """In words, without the trial's name."""
     use_ema: bool = False
-    """Whether its network is the moving average of the weights: the sweep's metric is measured on
+    """True if its network is the moving average of the weights: the sweep's metric is measured on
     that."""
 
 
 def has_network(record: TrialRecord) -> bool:
-    """Whether the trial was trained to the end, to weights that are finite."""
+    """True if the trial was trained to the end, to weights that are finite."""
     return record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
 
 
 def has_networks(spec: SweepSpec) -> bool:
-    """Whether its trials leave networks that we can read; what a user training saves is its business."""
+    """True if its trials leave networks that we can read; what a user training saves is its business."""
     return kind_of(spec.schema.baseline).can.keeps_network
 
 
@@ -43,64 +43,69 @@ def refuse_without_networks(spec: SweepSpec) -> None:
     """Raises `UsageError` where there is nothing to register."""
     if not has_networks(spec):
         title = kind_of(spec.schema.baseline).titled(spec.schema.baseline)
-        message = f"{title} is a user training, and we know no network of it to register"
+        message = f"{title} is your own training function, so there is no model to register"
         raise UsageError(f"{message}; what it saved is in each trial's folder 'checkpoint'")
 
 
 def last_step(spec: SweepSpec) -> Variant:
-    """Where the road ends; with several regimes, in the last one. It may wait for a search, and not be known yet."""
+    """Last step of the road, in the last regime; it may wait for a search and not be known yet."""
     return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][
         -1
     ]
 
 
 def representative(
-    spec: SweepSpec,
-    trials: Sequence[TrialSpec],
-    record_of: Callable[[TrialSpec], TrialRecord],
-    step: str | None = None,
-    seed: str = MEDIAN,
+    snapshot: Snapshot, step: str | None = None, seed: str = MEDIAN
 ) -> Representative:
     """The trial that stands for `step`, by default the last of the road: a seed's number, `median` or `best`.
 
     Finished trials; collapsed ones only where all are. Of an even number of seeds the worse of the two in the middle is the
     median. Raises `UsageError` for a step or a seed that is not there, and where none is trained to the end.
     """
+    spec = snapshot.spec
     variant = _variant(spec, step)
     name, mode = spec.schema.metric.name, spec.schema.metric.mode
-    use_ema = name.startswith(AVERAGED)
-    records = [
-        (trial, record_of(trial))
-        for trial in trials
-        if (trial.regime, trial.variant) == (variant.regime, variant.name)
+    trained = [
+        known
+        for known in snapshot.of(variant)
+        if has_network(known.record) and name in known.record.metrics
     ]
-    trained = [(t, r) for t, r in records if has_network(r) and name in r.metrics]
-    alike = [(t, r) for t, r in trained if r.outcome is Outcome.FINISHED] or trained
+    alike = [known for known in trained if known.record.outcome is Outcome.FINISHED] or trained
     if not alike:
-        raise UsageError(
-            f"no trial of {variant.label} is trained to the end; `orchestrator status` says where they stand"
-        )
-    ranked = sorted(
-        alike, key=lambda one: one[1].metrics[name], reverse=mode == "min"
-    )  # from worst to best
-    count = f"{counted(len(alike), 'seed')} by {name}"
-    if spec.schema.metric.epoch == "best":
-        count += " at the last epoch, whose weights are kept"
+        hint = "`orchestrator status` says where they stand"
+        raise UsageError(f"no trial of {variant.label} is trained to the end; {hint}")
+    # from worst to best
+    ranked = sorted(alike, key=lambda known: known.record.metrics[name], reverse=mode == "min")
+    use_ema = name.startswith(AVERAGED)
     which = (
         f"; the moving average of its weights (EMA), on which {name} is measured" if use_ema else ""
     )
+    count = _count_text(spec, len(alike))
     if seed == MEDIAN:
         middle = ranked[(len(ranked) - 1) // 2]
-        return Representative(*middle, f"the median of {count}{which}", use_ema)
+        return _chosen(middle, f"the median of {count}{which}", use_ema)
     if seed == BEST:
         warning = "on the very images that it was chosen by: expect less on others"
-        return Representative(*ranked[-1], f"the best of {count}, {warning}{which}", use_ema)
-    known = {str(trial.seed): (trial, record) for trial, record in trained}
-    if seed not in known:
-        raise UsageError(
-            f"no seed '{seed}' of {variant.label} is trained to the end; allowed: {MEDIAN}, {BEST}, {', '.join(known)}"
-        )
-    return Representative(*known[seed], f"asked for by its seed{which}", use_ema)
+        return _chosen(ranked[-1], f"the best of {count}, {warning}{which}", use_ema)
+    by_seed = {str(known.spec.seed): known for known in trained}
+    if seed not in by_seed:
+        allowed = ", ".join((MEDIAN, BEST, *by_seed))
+        message = f"no seed '{seed}' of {variant.label} is trained to the end"
+        raise UsageError(f"{message}; allowed: {allowed}")
+    return _chosen(by_seed[seed], f"asked for by its seed{which}", use_ema)
+
+
+def _chosen(known: KnownTrial, why: str, use_ema: bool) -> Representative:
+    return Representative(known.spec, known.record, why, use_ema)
+
+
+def _count_text(spec: SweepSpec, seeds: int) -> str:
+    """Words for what a choice among seeds goes by."""
+    metric = spec.schema.metric
+    text = f"{counted(seeds, 'seed')} by {metric.name}"
+    if metric.epoch == "best":
+        text += " at the last epoch, whose weights are kept"
+    return text
 
 
 def _variant(spec: SweepSpec, label: str | None) -> Variant:

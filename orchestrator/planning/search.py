@@ -8,8 +8,8 @@ its point is good enough. What was suggested is also kept beside the trials (`Su
 does not turn a half-done search into another one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
@@ -17,8 +17,9 @@ from statistics import fmean
 from orchestrator.errors import DamagedFile, StoreError, UsageError
 from orchestrator.fingerprint import canonical_json
 from orchestrator.metrics import value_of
+from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.suggest import suggested
-from orchestrator.pruning import Pruning, thresholds
+from orchestrator.pruning import Curve, Pruning, thresholds
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search, Tried, Values
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -27,19 +28,14 @@ from orchestrator.store.damage import note
 from orchestrator.store.files import load_json, write_json
 from orchestrator.store.records import PointsRecord, check
 from orchestrator.store.store import curve_of
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
-
-Trials = Callable[
-    [Variant, Sequence[int], Mapping[int, Pruning]], list[tuple[TrialSpec, TrialRecord]]
-]
-"""The trials of a variant with some seeds, and what became of them; and, by seed, what stops them early."""
+from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, Variant
 
 _SEEDS_OF_VERSION_0_1 = [1000]
 """Default of a search's seeds before there were three: its points are known by them."""
 
 
 class Suggestions:
-    """What was suggested before, a file for each search: a memory and no truth, for without it the same is suggested."""
+    """Points that were suggested before, a file for each search; without it they are the same."""
 
     def __init__(self, folder: Path, *, keeps: bool = False) -> None:
         """`keeps` for the one writer, who holds the sweep's lease."""
@@ -75,7 +71,7 @@ class Suggestions:
         return self._folder / f"{search.label.replace('/', '--')}-{identity[:8]}.json"
 
 
-def with_searches(spec: SweepSpec, trials: Trials, suggestions: Suggestions) -> SweepSpec:
+def with_searches(spec: SweepSpec, lookup: Lookup, suggestions: Suggestions) -> SweepSpec:
     """The spec as far as results make it known: what searches have found is part of their steps, others say what they try now.
 
     Raises `SpecError` where what was found does not go with a later step.
@@ -85,12 +81,10 @@ def with_searches(spec: SweepSpec, trials: Trials, suggestions: Suggestions) -> 
         spec = spec.with_found(_found(done, spec.repeats))
         followed = []
         for search in spec.searches:
-            is_open = search.key not in done and search.variant.is_known
-            followed.append(
-                _followed(search, spec, trials, suggestions)
-                if is_open
-                else done.get(search.key, search)
-            )
+            known = done.get(search.key, search)
+            if search.key not in done and search.variant.is_known:
+                known = _advanced(search, spec, lookup, suggestions)
+            followed.append(known)
         now = {search.key: search for search in followed if search.chosen}
         if now.keys() == done.keys():
             return replace(spec, searches=tuple(followed))
@@ -98,7 +92,7 @@ def with_searches(spec: SweepSpec, trials: Trials, suggestions: Suggestions) -> 
 
 
 def _found(done: Mapping[tuple[str, int], Search], repeats: int) -> list[dict[str, Values]]:
-    """What was chosen, for each repeat by the labels of the variants."""
+    """Settings that were chosen, for each repeat by the labels of the variants."""
     found: list[dict[str, Values]] = [{} for _ in range(repeats)]
     for (label, repeat), search in done.items():
         if search.chosen:
@@ -106,111 +100,124 @@ def _found(done: Mapping[tuple[str, int], Search], repeats: int) -> list[dict[st
     return found
 
 
-def _followed(search: Search, spec: SweepSpec, trials: Trials, suggestions: Suggestions) -> Search:
+def _advanced(search: Search, spec: SweepSpec, lookup: Lookup, suggestions: Suggestions) -> Search:
     """The search with its trials so far; those of one generation more where all that are known have ended."""
-    identity = _identity(search, spec, trials)
-    points = suggestions.known(search, identity) or _known_before(search, spec, trials, suggestions)
+    identity = _identity(search, spec, lookup)
+    points = suggestions.known(search, identity)
+    points = points or _known_before(search, spec, lookup, suggestions)
+    metric = spec.schema.metric
     tried: list[Tried] = []
     while len(tried) < search.goal and all(point.has_ended for point in tried):
         if len(points) <= len(tried):
-            points += suggested(search, tried, spec.schema.metric.mode, spec.name)
+            points += suggested(search, tried, metric.mode, spec.name)
             suggestions.keep(search, identity, points)
         end = min(len(tried) + search.schema.at_once, search.goal)
-        finished = [point for point in tried if point.mean is not None]
-        numbers = range(len(tried), end)
-        tried += [
-            _tried(search, number + 1, points[number], trials, spec.schema.metric, finished)
-            for number in numbers
-        ]
+        evaluator = _Evaluator(search, lookup, metric, tuple(tried))
+        tried += [evaluator.point(number + 1, points[number]) for number in range(len(tried), end)]
     is_over = len(tried) == search.goal and all(point.has_ended for point in tried)
-    chosen = _best(tried, spec.schema.metric) if is_over else None
+    chosen = _best(tried, metric) if is_over else None
     return replace(search, tried=tuple(tried), chosen=chosen)
 
 
 def _known_before(
-    search: Search, spec: SweepSpec, trials: Trials, suggestions: Suggestions
+    search: Search, spec: SweepSpec, lookup: Lookup, suggestions: Suggestions
 ) -> list[Values]:
-    """The points of a search that a spec without `seeds` began under version 0.1."""
+    """Points of a search that a spec without `seeds` began under version 0.1."""
     if search.repeat or "seeds" in search.schema.model_fields_set:
         return []
     schema = search.schema.model_copy(update={"seeds": _SEEDS_OF_VERSION_0_1})
     older = replace(search, schema=schema)
-    return suggestions.known(older, _identity(older, spec, trials))
+    return suggestions.known(older, _identity(older, spec, lookup))
 
 
-def _identity(search: Search, spec: SweepSpec, trials: Trials) -> str:
+def _identity(search: Search, spec: SweepSpec, lookup: Lookup) -> str:
     """Digest of all that the suggestions depend on; more trials of the same search go on from those that are there, and so do
     more repeats, which differ in their seeds.
     """
-    [(trial, _)] = trials(search.variant, [0], {})
+    [known] = lookup.with_seeds(search.variant, [0])
     left_out = {"trials", "repeats"} if search.schema.prune else {"trials", "repeats", "prune"}
     asked = search.schema.model_dump(mode="json", exclude=left_out)
     metric = spec.schema.metric.model_dump(exclude={"also"})
-    return sha256(
-        canonical_json([spec.name, trial.fingerprint, asked, metric]).encode()
-    ).hexdigest()
+    parts = [spec.name, known.spec.fingerprint, asked, metric]
+    return sha256(canonical_json(parts).encode()).hexdigest()
 
 
-def _tried(
-    search: Search,
-    number: int,
-    values: Values,
-    trials: Trials,
-    metric: MetricSchema,
-    finished: Sequence[Tried],
-) -> Tried:
-    """`finished` are those of earlier generations that did, in all seeds."""
-    variant = search.variant_of(number, values)
-    found = trials(variant, search.schema.seeds, _prunings(search, variant, metric, finished))
-    if {_ending(search, record) for _, record in found} == {"healthy", "pruned"}:
-        found = trials(
-            variant, search.schema.seeds, {}
-        )  # one seed is good enough: the others go on
-    records = [record for _, record in found]
-    is_pruned = all(_ending(search, record) == "pruned" for record in records)
-    done = [record for record in records if record.state is State.DONE]
-    is_healthy = len(done) == len(records) and all(
-        search.is_healthy(record.outcome) for record in done
-    )
-    return Tried(
-        values=values,
-        variant=variant,
-        trials=[trial for trial, _ in found],
-        outcome=_outcome(search, records),
-        has_ended=len(done) == len(records),
-        mean=fmean(_reached(trial, record, metric) for trial, record in found)
-        if is_healthy
-        else None,
-        failed=[trial.name for trial, record in found if record.state is State.FAILED],
-        seconds=sum(record.seconds or 0.0 for record in done),
-        curves={trial.seed: curve_of(record, metric.name) for trial, record in found}
-        if search.schema.prune
-        else {},
-        pruned_at=min(int(record.epoch) for record in records) if is_pruned else None,
-    )
+@dataclass(frozen=True)
+class _Evaluator:
+    """Points of one generation of a search, evaluated from the records of their trials."""
+
+    search: Search
+    lookup: Lookup
+    metric: MetricSchema
+    earlier: tuple[Tried, ...]
+    """Points of the generations before."""
+
+    def point(self, number: int, values: Values) -> Tried:
+        """The point of this number, from 1, with what its trials came to."""
+        search = self.search
+        variant = search.variant_of(number, values)
+        found = self._trials(variant)
+        records = [known.record for known in found]
+        is_pruned = all(_ending(search, record) == "pruned" for record in records)
+        done = [record for record in records if record.state is State.DONE]
+        return Tried(
+            values=values,
+            variant=variant,
+            trials=[known.spec for known in found],
+            outcome=_outcome(search, records),
+            has_ended=len(done) == len(records),
+            mean=self._mean(found),
+            failed=[known.spec.name for known in found if known.record.state is State.FAILED],
+            seconds=sum(record.seconds or 0.0 for record in done),
+            curves=self._curves(found),
+            pruned_at=min(int(record.epoch) for record in records) if is_pruned else None,
+        )
+
+    def _trials(self, variant: Variant) -> tuple[KnownTrial, ...]:
+        """The trials of a point, each held against what stops it early.
+
+        Where one seed is good enough, the others go on after all.
+        """
+        seeds = self.search.schema.seeds
+        finished = [point for point in self.earlier if point.mean is not None]
+        prunings = _prunings(self.search, variant, self.metric, finished)
+        found = self.lookup.with_seeds(variant, seeds, prunings)
+        endings = {_ending(self.search, known.record) for known in found}
+        if endings == {"healthy", "pruned"}:
+            found = self.lookup.with_seeds(variant, seeds)
+        return found
+
+    def _mean(self, found: Sequence[KnownTrial]) -> float | None:
+        """Mean of the metric over seeds; None where one of them did not train as it should."""
+        if any(_ending(self.search, known.record) != "healthy" for known in found):
+            return None
+        return fmean(_reached(known, self.metric) for known in found)
+
+    def _curves(self, found: Sequence[KnownTrial]) -> dict[int, Curve]:
+        """Curves by seed, which later generations are held against; empty where nothing is pruned."""
+        if not self.search.schema.prune:
+            return {}
+        return {known.spec.seed: curve_of(known.record, self.metric.name) for known in found}
 
 
 def _ending(search: Search, record: TrialRecord) -> str:
-    """What a trial says of its settings: `healthy`, `pruned` or `bad`; or that it is `open`."""
+    """Verdict of a trial on its settings: `healthy`, `pruned`, `bad`, or `open` before it is done."""
     if record.state is not State.DONE:
         return "open"
-    return (
-        "healthy"
-        if search.is_healthy(record.outcome)
-        else "pruned"
-        if record.outcome is Outcome.PRUNED
-        else "bad"
-    )
+    if search.is_healthy(record.outcome):
+        return "healthy"
+    return "pruned" if record.outcome is Outcome.PRUNED else "bad"
 
 
-def _reached(trial: TrialSpec, record: TrialRecord, metric: MetricSchema) -> float:
+def _reached(known: KnownTrial, metric: MetricSchema) -> float:
+    record = known.record
     if metric.epoch == "best":
         value = metrics_at_best(record, metric.name, metric.mode).get(metric.name)
     else:
         value = value_of(record.result or {}, metric.name)
     if value is None:
         why = "an older version trained it, or its training does not record it"
-        what = f"{trial.name} has no {metric.name}, which its search goes by"
+        what = f"{known.spec.name} has no {metric.name}, which its search goes by"
         raise UsageError(f"{what}: {why}. Remove {record.path} and run again")
     return value
 
@@ -239,7 +246,7 @@ def _prunings(
 
 
 def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
-    """Of the seed that matters most: one that failed, then one that is not done, then one that says nothing of its settings."""
+    """Outcome of the seed that matters most: one that failed, then one that is not done, then a bad one."""
     failed = [str(record.outcome) for record in records if record.state is State.FAILED]
     waiting = [str(record.state) for record in records if record.state is not State.DONE]
     bad = [str(record.outcome) for record in records if not search.is_healthy(record.outcome)]

@@ -1,4 +1,4 @@
-"""How a sweep stands at this moment, from its files alone: it may be asked while a driver works, and after one died."""
+"""Status of a sweep at this moment, from its files alone: a driver may be at work, or have died."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.planning.causes import CauseGroup, grouped_causes
+from orchestrator.planning.survey import survey
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
 from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome, State
 
 
 @dataclass(frozen=True)
@@ -20,39 +22,38 @@ class SweepStatus:
     """Every trial with its record, and who is at work."""
 
     sweep: str
-    trials: Sequence[tuple[TrialSpec, TrialRecord]]
+    trials: Sequence[KnownTrial]
     holder: LeaseHolder | None
-    """The driver at work; none where there is none that is alive."""
+    """The driver at work; None where none is alive."""
     run_ids: Mapping[str, str]
     silent: Mapping[str, float] = field(default_factory=dict)
     """Seconds without a sign of life, of running trials by name, where that is long for them."""
 
     @property
     def outcomes(self) -> Mapping[str, int]:
-        """Trials by outcome where they are done or failed, by state where not."""
-        return Counter(
-            str(r.outcome if r.state in (State.DONE, State.FAILED) else r.state)
-            for _, r in self.trials
-        )
+        """Number of trials by outcome where they are over, and by state where not."""
+        return Counter(known.record.standing for known in self.trials)
 
     @property
     def causes(self) -> list[CauseGroup]:
         """Why trials have failed, each cause once."""
-        failed = [(trial, r) for trial, r in self.trials if r.state is State.FAILED]
-        return grouped_causes({trial.name: record.cause or "" for trial, record in failed})
+        failed = [known for known in self.trials if known.record.state is State.FAILED]
+        return grouped_causes({known.spec.name: known.record.cause or "" for known in failed})
 
     @property
     def seconds_left(self) -> float | None:
         """Training seconds of what is still to do, summed over trials; unknown before any trial is done."""
-        whole = [record for _, record in self.trials if record.outcome is not Outcome.PRUNED]
+        records = [known.record for known in self.trials]
+        whole = [record for record in records if record.outcome is not Outcome.PRUNED]
         done = [record.seconds for record in whole if record.seconds is not None]
         if not done:
             return None
         per_trial = sum(done) / len(done)
         left = 0.0
-        for trial, record in self.trials:
-            if record.state in (State.PENDING, State.RUNNING, State.INTERRUPTED):
-                left += per_trial * (1 - trial.reached(record.epoch) / trial.config.total)
+        for known in self.trials:
+            if not known.record.has_ended:
+                trained = known.spec.reached(known.record.epoch)
+                left += per_trial * (1 - trained / known.spec.config.total)
         return left
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class SweepStatus:
         return {
             "sweep": self.sweep,
             "outcomes": dict(self.outcomes),
-            "trials": [self._trial_to_json(trial, record) for trial, record in self.trials],
+            "trials": [self._trial_to_json(known) for known in self.trials],
             "causes": [
                 {"cause": group.cause, "trials": list(group.trials)} for group in self.causes
             ],
@@ -68,7 +69,8 @@ class SweepStatus:
             "train_seconds_left": self.seconds_left,
         }
 
-    def _trial_to_json(self, trial: TrialSpec, record: TrialRecord) -> dict[str, Any]:
+    def _trial_to_json(self, known: KnownTrial) -> dict[str, Any]:
+        trial, record = known.spec, known.record
         return {
             "name": trial.name,
             "state": record.state,
@@ -82,16 +84,22 @@ class SweepStatus:
         }
 
 
-def status_of(sweep: str, trials: Sequence[TrialSpec], store: Store) -> SweepStatus:
-    """Look at the files of every trial."""
-    holder = live_holder(store.sweep_path(sweep))
+def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
+    """Status of every trial, and the driver that is at work."""
+    holder = live_holder(store.sweep_path(spec.name))
     session = holder.session if holder else None
-    records = [(trial, store.record(trial, session)) for trial in trials]
-    running = [(trial, record) for trial, record in records if record.state is State.RUNNING]
+    snapshot = survey(spec, store, live_session=session)
+    run_ids = mlflow_run_ids(store, spec.name)
+    return SweepStatus(spec.name, snapshot.trials, holder, run_ids, _silent(snapshot.trials))
+
+
+def _silent(trials: Sequence[KnownTrial]) -> dict[str, float]:
+    """Seconds without a sign of life, of running trials by name, where that is long for them."""
     silent = {}
-    for trial, record in running:
-        directory = TrialDirectory(Path(record.path))
-        seconds = silent_seconds(directory)
-        if is_unusual(directory, seconds):
-            silent[trial.name] = seconds
-    return SweepStatus(sweep, records, holder, mlflow_run_ids(store, sweep), silent)
+    for known in trials:
+        if known.record.state is State.RUNNING:
+            directory = TrialDirectory(Path(known.record.path))
+            seconds = silent_seconds(directory)
+            if is_unusual(directory, seconds):
+                silent[known.spec.name] = seconds
+    return silent

@@ -18,11 +18,11 @@ from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Search, Tried, Values, point_key
 
 _DRAWS = 20
-"""How often more than there are points a sampler is asked for one that was not tried yet, before another way is taken."""
+"""Further questions to a sampler for a point that is new, before another way is taken."""
 
 
 class Told(NamedTuple):
-    """What Optuna hears of a point."""
+    """Point as Optuna is told of it."""
 
     values: Values
     gain: float

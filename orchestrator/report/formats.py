@@ -17,6 +17,10 @@ class Layout:
 
     width: float | None = None
     """Inches of a figure; None leaves it to the format."""
+    columns: tuple[str, ...] = ()
+    """Columns of the table, by name and in order; all where none is named."""
+    rows: tuple[str, ...] = ()
+    """Steps of the table; all where none is named."""
 
 
 Writer = Callable[["Roadmap", Layout], str | bytes]
@@ -44,8 +48,9 @@ FORMATS: dict[str, ReportFormat] = {
     "table": ReportFormat("orchestrator.report.terminal:to_text", ("", ".txt")),
     "json": ReportFormat("orchestrator.report.json_text:to_json_text", (".json",)),
     "html": ReportFormat("orchestrator.report.page:to_html", (".html", ".htm")),
+    "csv": ReportFormat("orchestrator.report.csv_text:to_csv", (".csv",)),
     "md": ReportFormat("orchestrator.report.markup:to_markdown", (".md",)),
-    "latex": ReportFormat("orchestrator.report.markup:to_latex", (".tex", ".latex")),
+    "latex": ReportFormat("orchestrator.report.latex:to_latex", (".tex", ".latex")),
     "svg": ReportFormat("orchestrator.report.picture:to_svg", (".svg",)),
     "png": ReportFormat("orchestrator.report.picture:to_png", (".png",), is_binary=True),
     "pdf": ReportFormat("orchestrator.report.picture:to_pdf", (".pdf",), is_binary=True),

@@ -1,9 +1,11 @@
-"""The report as Markdown and LaTeX (booktabs)."""
+"""The report as Markdown."""
 
 import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import (
     HEADING,
@@ -14,6 +16,7 @@ from orchestrator.report.measures import (
     remarks,
 )
 from orchestrator.report.notes import caveats, notes
+from orchestrator.report.selection import table_of
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
@@ -23,36 +26,22 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import Column, cells, columns
+from orchestrator.report.words import Column
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-}
-_LATEX |= {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    "<": r"$<$",
-}
-_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
-_LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+ALL = Layout()
+"""Every row and column."""
 
 
-def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
+def to_markdown(roadmap: Roadmap, layout: Layout) -> str:
+    """The answer, pipe tables and their notes."""
+    head = f"# Roadmap of {roadmap.sweep}\n\n{answer_markdown(roadmap)}\n\n"
+    return head + tables_markdown(roadmap, layout)
+
+
+def tables_markdown(roadmap: Roadmap, layout: Layout = ALL) -> str:
     """Pipe tables and their notes."""
     parts = [
-        f"# Roadmap of {roadmap.sweep}",
-        "",
-        *pipe_table(columns(roadmap), [cells(roadmap, row) for row in roadmap.rows]),
+        *pipe_table(*table_of(roadmap, layout)),
     ]
     parts += ["", *(f"{markdown_text(note)}\n" for note in _all_notes(roadmap))]
     for section in roadmap.sections:
@@ -89,31 +78,6 @@ def to_markdown(roadmap: Roadmap, _layout: Layout) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def to_latex(roadmap: Roadmap, _layout: Layout) -> str:
-    """A `tabular` for the booktabs package for the road and for each other design, the notes in small print below.
-
-    Why trials failed stands in comments: what an error says is no text for a paper.
-    """
-    parts = [r"% needs \usepackage{booktabs}"]
-    parts += [f"% {trial}: {' '.join(cause.split())}" for trial, cause in roadmap.causes.items()]
-    parts += _tabular(
-        columns(roadmap), [_with_daggers(cells(roadmap, row)) for row in roadmap.rows]
-    )
-    for section in roadmap.sections:
-        for title, lines in kinds_of(section):
-            parts += ["", f"% {section.title}: {title.lower()}. {section.explanation}"]
-            parts += _tabular(HEADINGS, [line_cells(line) for line in lines])
-    if roadmap.regimes:
-        parts += ["", f"% {REGIMES}. {REGIMES_NOTE}"]
-        between = [regime_cells(difference) for difference in roadmap.regimes]
-        parts += _tabular(regime_columns(roadmap), between)
-    parts += _measures_latex(roadmap)
-    small_print = [*_with_daggers(caveats(roadmap), at_start=True), *notes(roadmap)]
-    parts += ["", r"\begin{flushleft}\footnotesize"]
-    parts += [f"{_latex_text(' '.join(note.split()))}\\par" for note in small_print]
-    return "\n".join([*parts, r"\end{flushleft}", ""])
-
-
 def _measures_markdown(roadmap: Roadmap) -> list[str]:
     parts = [f"## {HEADING}", "", NOTE, ""] if roadmap.measured else []
     for table in roadmap.measured:
@@ -130,26 +94,17 @@ def _measures_markdown(roadmap: Roadmap) -> list[str]:
     return parts
 
 
-def _measures_latex(roadmap: Roadmap) -> list[str]:
-    parts = ["", f"% {HEADING}. {NOTE}"] if roadmap.measured else []
-    for table in roadmap.measured:
-        parts += ["", f"% {' '.join(table.label.split())}"]
-        parts += [f"% {' '.join(remark.split())}" for remark in remarks(table)]
-        if table.quantities:
-            parts += _tabular(measure_columns(table), measure_cells(roadmap, table))
-    return parts
-
-
-def _with_daggers(texts: Sequence[str], *, at_start: bool = False) -> list[str]:
-    """A star beside an interval is read as significance in a paper."""
-    if at_start:
-        return [text.replace("*", "†", 1) for text in texts]
-    return [f"{text[:-1]}†" if text.endswith("*") else text for text in texts]
+def answer_markdown(roadmap: Roadmap) -> str:
+    """What the sweep found, first."""
+    answer = answer_of(roadmap)
+    lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
+    lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]
+    return "\n".join(lines)
 
 
 def _all_notes(roadmap: Roadmap) -> Sequence[str]:
     return [
-        *(f"{trial}: {cause}" for trial, cause in roadmap.causes.items()),
+        *map(str, grouped_causes(roadmap.causes)),
         *caveats(roadmap),
         *notes(roadmap),
     ]
@@ -173,25 +128,3 @@ def markdown_text(text: str) -> str:
 
 def _pipe_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _tabular(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
-    alignment = "".join("r" if head.is_number else "l" for head in heads)
-    lines = [_latex_row([head.heading for head in heads]), r"\midrule", *map(_latex_row, rows)]
-    return [
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *lines,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-
-
-def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(map(_latex_text, texts)) + r" \\"
-
-
-def _latex_text(text: str) -> str:
-    """Special characters escaped; a minus is not a hyphen."""
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)

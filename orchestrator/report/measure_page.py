@@ -1,14 +1,12 @@
-"""Measures on the page: a table for each, the change of every number, and the pictures side by side."""
+"""Measures on the page: a table for each, the change of every number, and pictures side by side."""
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from orchestrator.analysis.measures import MeasureTable
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.measures import (
-    HEADING,
-    NOTE,
     change_cells,
     change_columns,
     legend,
@@ -16,49 +14,70 @@ from orchestrator.report.measures import (
     measure_columns,
     remarks,
 )
-from orchestrator.report.words import Column
-
-HtmlTable = Callable[[Sequence[Column], Sequence[Sequence[str]]], str]
-_PICTURE_STYLE = "width:15rem;max-width:100%;background:#fff;border-radius:4px"
+from orchestrator.report.tables import TableData, TableRow
 
 
-def measures_html(roadmap: Roadmap, table_of: HtmlTable) -> Iterator[str]:
-    """The whole section; nothing where the spec asks for no measure. `table_of` writes a table."""
-    if not roadmap.measured:
-        return
-    yield f'<h2>{HEADING}</h2><p class="lead">{escape(NOTE)}</p>'
-    for table in roadmap.measured:
-        yield f"<h3>{escape(table.label)}</h3>"
-        if table.quantities:
-            yield table_of(measure_columns(table), measure_cells(roadmap, table))
-            yield f'<div class="notes"><p>{escape(legend(table))}</p></div>'
-            if changes := change_cells(roadmap, table):
-                drawn = table_of(change_columns(table), changes)
-                yield f"<details><summary>Change of every number</summary>{drawn}</details>"
-        for remark in remarks(table):
-            yield f"<p>{escape(remark)}</p>"
-        yield from _pictures(roadmap, table)
+@dataclass(frozen=True)
+class StepPicture:
+    """What a measure drew of one step."""
+
+    step: str
+    alt: str
+    address: str
+    """The picture itself as an address, shown as an image, in which no script runs."""
 
 
-def _pictures(roadmap: Roadmap, table: MeasureTable) -> Iterator[str]:
-    """A picture of each step, the first seed's: shown as an image, in which no script runs."""
+@dataclass(frozen=True)
+class MeasureData:
+    """What the page says of one measure."""
+
+    label: str
+    table: TableData | None
+    legend: str
+    changes: TableData | None
+    remarks: Sequence[str]
+    pictures: Sequence[tuple[str, Sequence[StepPicture]]]
+
+
+def measures_of(roadmap: Roadmap) -> list[MeasureData]:
+    """The measures that the spec asks for."""
+    return [
+        MeasureData(
+            label=table.label,
+            table=_table(roadmap, table) if table.quantities else None,
+            legend=legend(table),
+            changes=_changes(roadmap, table) if table.quantities else None,
+            remarks=remarks(table),
+            pictures=list(_pictures(roadmap, table)),
+        )
+        for table in roadmap.measured
+    ]
+
+
+def _table(roadmap: Roadmap, table: MeasureTable) -> TableData:
+    rows = [TableRow(cells) for cells in measure_cells(roadmap, table)]
+    return TableData(table.label, measure_columns(table), rows)
+
+
+def _changes(roadmap: Roadmap, table: MeasureTable) -> TableData | None:
+    rows = [TableRow(cells) for cells in change_cells(roadmap, table)]
+    return TableData(f"{table.label}: changes", change_columns(table), rows) if rows else None
+
+
+def _pictures(roadmap: Roadmap, table: MeasureTable) -> Iterator[tuple[str, Sequence[StepPicture]]]:
+    """By name, a picture of each step: the first seed's."""
     names = dict.fromkeys(name for of_step in table.pictures.values() for name in of_step)
     for name in names:
-        figures = "".join(
-            _figure(row.variant.label, f"{table.label}: {name}", picture)
-            for row in roadmap.rows
-            if (picture := table.pictures.get(row.variant.label, {}).get(name))
-        )
         yield (
-            f"<details open><summary>{escape(name)}, first seed of each step</summary>"
-            f'<div style="display:flex;flex-wrap:wrap;gap:1rem">{figures}</div></details>'
+            name,
+            [
+                _picture(row.variant.label, f"{table.label}: {name}", picture)
+                for row in roadmap.rows
+                if (picture := table.pictures.get(row.variant.label, {}).get(name))
+            ],
         )
 
 
-def _figure(step: str, what: str, picture: str) -> str:
+def _picture(step: str, what: str, picture: str) -> StepPicture:
     data = base64.b64encode(picture.encode()).decode()
-    alt = escape(f"{what} of {step}", quote=True)
-    return (
-        f'<figure style="margin:0"><img alt="{alt}" style="{_PICTURE_STYLE}" loading="lazy" '
-        f'src="data:image/svg+xml;base64,{data}"><figcaption>{escape(step)}</figcaption></figure>'
-    )
+    return StepPicture(step, f"{what} of {step}", f"data:image/svg+xml;base64,{data}")

@@ -33,8 +33,10 @@ def caveats(roadmap: Roadmap) -> list[str]:
 
 def notes(roadmap: Roadmap) -> Sequence[str]:
     """All that the tables do not say themselves."""
-    sources = {row.variant.reference["source"] for row in roadmap.rows if row.variant.reference}
+    references = [row.variant.reference for row in roadmap.rows if row.variant.reference]
+    sources = {reference["source"] for reference in references if reference["source"]}
     return [
+        *_of_author(roadmap),
         _table(roadmap),
         _differences(roadmap),
         *_tests(roadmap),
@@ -48,6 +50,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
         *_searches(roadmap),
         *_searches_to_come(roadmap),
         *filter(None, [declaration_text(roadmap.declaration)]),
+        *_adopted(roadmap),
         *(f"reference: {source}" for source in sorted(sources)),
     ]
 
@@ -64,6 +67,15 @@ def deltas_of(roadmap: Roadmap) -> list[tuple[StepRow, StepEffect]]:
         for row in roadmap.rows
         if row.delta_previous and row.delta_previous.verdict
     ]
+
+
+def _of_author(roadmap: Roadmap) -> Iterator[str]:
+    """What the spec says of itself and of its steps."""
+    if roadmap.description:
+        yield " ".join(roadmap.description.split())
+    for row in roadmap.rows:
+        if row.variant.note:
+            yield f"{step_name(row)}: {' '.join(row.variant.note.split())}"
 
 
 def _table(roadmap: Roadmap) -> str:
@@ -262,6 +274,18 @@ def _searches(roadmap: Roadmap) -> Iterator[str]:
             "the interval between these."
         )
     yield from (search_text(search, roadmap.chosen_by) for search in roadmap.searches)
+
+
+def _adopted(roadmap: Roadmap) -> Iterator[str]:
+    """Results that other code gave."""
+    by_difference: dict[str, list[str]] = {}
+    for trial, texts in roadmap.adopted.items():
+        by_difference.setdefault("; ".join(texts), []).append(trial)
+    for difference, trials in by_difference.items():
+        yield (
+            f"Adopted from other code ({difference}), as somebody decided: "
+            f"{counted(len(trials), 'result')}, {', '.join(trials)}."
+        )
 
 
 def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:

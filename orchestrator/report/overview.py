@@ -39,8 +39,38 @@ def plan_table(plan: Plan) -> RenderableType:
     table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
     warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
     return Group(
-        table, *warnings, *_skipped_texts(plan), *search_lines(plan), Text(_estimate_text(plan))
+        table,
+        *_reason_texts(plan),
+        *warnings,
+        *_skipped_texts(plan),
+        *search_lines(plan),
+        Text(_estimate_text(plan)),
     )
+
+
+_MOST_NAMED = 4
+"""Variants that a reason is told of by name."""
+
+
+def _reason_texts(plan: Plan) -> list[Text]:
+    """Why trials are new, where the store has something to hold them against; equal reasons once."""
+    groups: dict[str, dict[str, None]] = {}
+    for planned in plan.trials:
+        if planned.differs:
+            groups.setdefault(planned.differs, {})[planned.trial.variant_label] = None
+    lines = [
+        Text(f"new, {_some(list(labels))}: {reason}", "cyan") for reason, labels in groups.items()
+    ]
+    if plan.adoptable:
+        results = counted(plan.adoptable, "result")
+        text = f"`orchestrator adopt` takes over {results}, if the edits of code change no number"
+        lines.append(Text(text, style="cyan"))
+    return lines
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = len(labels) - _MOST_NAMED
+    return ", ".join(labels[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def search_lines(plan: Plan) -> list[Text]:
@@ -70,7 +100,8 @@ def status_view(status: SweepStatus) -> RenderableType:
             Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
         )
     alike = {group.trials[0]: group.trials[1:] for group in status.causes}
-    for trial, record in status.trials:
+    for known in status.trials:
+        trial, record = known.spec, known.record
         if record.state is State.FAILED and trial.name not in alike:
             continue  # named beside the first that failed of the same cause
         if record.state in _WORTH_A_LINE:
@@ -81,9 +112,7 @@ def status_view(status: SweepStatus) -> RenderableType:
             silence = f"    no sign of life for {duration_text(seconds)}"
             lines.append(Text(silence, style="bold yellow"))
     if status.seconds_left:
-        lines.append(
-            Text(f"about {status.seconds_left:.0f} s of training left, over all slots together")
-        )
+        lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
     return Group(*lines)
 
 
@@ -143,7 +172,7 @@ def _estimate_text(plan: Plan) -> str:
     lines = []
     if plan.saved:
         lines.append(
-            f"{counted(plan.saved, 'trial')} saved: the same training is done, or will be, for another cell"
+            f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training needed"
         )
     lines.append(_cost_text(plan.estimate))
     estimate = plan.estimate

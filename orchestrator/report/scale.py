@@ -4,17 +4,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_DECADES_ONLY = 3.0
+"""A logarithmic axis of more decades than this has a tick at each power of ten, and no others."""
+_MOST_LOG_TICKS = 9
+
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear axis."""
+    """An axis, linear or logarithmic."""
 
     low: float
     high: float
+    is_log: bool = False
+    """Whether equal ratios are equally long; both ends are then above 0."""
 
     def percent(self, value: float) -> float:
-        """Where `value` lies, from 0 at the low end to 100; values outside are put at the ends."""
-        return 100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        """Place of `value` from 0 at the low end to 100; values outside are put at the ends."""
+        inside = min(max(value, self.low), self.high)
+        low, high, place = map(self._position, (self.low, self.high, inside))
+        return 100 * (place - low) / (high - low)
 
     def has(self, value: float) -> bool:
         """Whether `value` is on the axis."""
@@ -22,14 +30,35 @@ class Scale:
 
     def ticks(self, wanted: int = 8) -> list[float]:
         """About so many round values on the axis."""
+        if self.is_log:
+            return self._log_ticks(wanted)
         step = _round_step((self.high - self.low) / wanted)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
 
     def label(self, value: float, wanted: int = 8) -> str:
         """A tick's label, with as many decimals as the ticks need."""
+        if self.is_log:
+            return f"{value:g}"
         step = _round_step((self.high - self.low) / wanted)
         return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+
+    def _position(self, value: float) -> float:
+        return math.log10(value) if self.is_log else value
+
+    def _log_ticks(self, wanted: int) -> list[float]:
+        """Powers of ten, with 2 and 5 times them on a short axis."""
+        decades = math.log10(self.high / self.low)
+        factors = (1,) if decades > _DECADES_ONLY else (1, 2, 5)
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        ticks = [
+            factor * 10.0**power
+            for power in range(first, last + 1)
+            for factor in factors
+            if self.low * (1 - 1e-9) <= factor * 10.0**power <= self.high * (1 + 1e-9)
+        ]
+        every = max(1, math.ceil(len(ticks) / min(wanted, _MOST_LOG_TICKS)))
+        return ticks[::every]
 
 
 def scale_around(
@@ -37,12 +66,32 @@ def scale_around(
     margin: float = 0.06,
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Scale:
-    """An axis that holds all values with a margin on both sides, its ends round numbers, and within `limits`."""
+    """An axis that holds all values with a margin on both sides, its ends round numbers within
+    `limits`.
+    """
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = (high - low) * margin or max(abs(high) * 0.05, 0.5)
     step = _round_step((high - low + 2 * room) / 20)
     low, high = math.floor((low - room) / step) * step, math.ceil((high + room) / step) * step
     return Scale(max(low, limits[0]), min(high, limits[1]))
+
+
+def log_scale_around(values: Sequence[float]) -> Scale:
+    """A logarithmic axis that holds all values, which are above 0, with a little room."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    room = max(0.04 * (high - low), 0.05)
+    return Scale(10 ** (low - room), 10 ** (high + room), is_log=True)
+
+
+def with_span(scale: Scale, span: float, limits: tuple[float, float]) -> Scale:
+    """The axis made as long as `span`, in the metric's unit, about its own middle."""
+    missing = max(0.0, span - (scale.high - scale.low))
+    low, high = scale.low - missing / 2, scale.high + missing / 2
+    if low < limits[0]:
+        low, high = limits[0], limits[0] + max(span, scale.high - scale.low)
+    if high > limits[1]:
+        low, high = max(limits[0], limits[1] - max(span, scale.high - scale.low)), limits[1]
+    return Scale(low, high)
 
 
 def _round_step(size: float) -> float:

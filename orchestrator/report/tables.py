@@ -1,9 +1,32 @@
 """The tables of the designs beside the road, as words that every format shares."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from orchestrator.analysis.regimes import RegimeDifference
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import INTERACTION, MAIN, PLACE, EffectLine, Section
 from orchestrator.report.words import Column, delta_text, number_text, p_text
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line."""
+
+    cells: Sequence[str]
+    kind: str = ""
+    """`side`, `sick`, both or neither."""
+
+
+@dataclass(frozen=True)
+class TableData:
+    """A table that can be sorted and filtered."""
+
+    title: str
+    heads: Sequence[Column]
+    rows: Sequence[TableRow]
+    caption: str = ""
+
 
 HEADINGS = (
     Column("effect of"),

@@ -10,10 +10,12 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report import WIDTH
+from orchestrator.report.answer import answer_of
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.formats import Layout
 from orchestrator.report.measures import NOTE, measure_cells, measure_columns, remarks
 from orchestrator.report.notes import caveats, notes
+from orchestrator.report.selection import rows_of, table_of
 from orchestrator.report.tables import (
     HEADINGS,
     REGIMES,
@@ -22,21 +24,24 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.report.words import cells, columns
 from orchestrator.trial import Outcome
 
+ALL = Layout()
+"""Every row and column."""
 
-def to_text(roadmap: Roadmap, _layout: Layout) -> str:
+
+def to_text(roadmap: Roadmap, layout: Layout) -> str:
     """The terminal's tables without colours."""
     plain = Console(width=WIDTH, record=True, file=io.StringIO(), highlight=False, emoji=False)
-    plain.print(roadmap_table(roadmap))
+    plain.print(roadmap_table(roadmap, layout))
     return plain.export_text()
 
 
-def roadmap_table(roadmap: Roadmap) -> RenderableType:
+def roadmap_table(roadmap: Roadmap, layout: Layout = ALL) -> RenderableType:
     """The road, the other designs, the causes of what went wrong, and how to read it."""
-    lines, styles = [cells(roadmap, row) for row in roadmap.rows], list(map(_style, roadmap.rows))
-    table = FittedTable(f"Roadmap of {roadmap.sweep}", columns(roadmap), lines, styles)
+    headings, lines = table_of(roadmap, layout)
+    styles = list(map(_style, rows_of(roadmap, layout.rows)))
+    table = FittedTable(f"Roadmap of {roadmap.sweep}", headings, lines, styles)
     causes = [Text(str(group), style="red") for group in grouped_causes(roadmap.causes)]
     stars = [Text(caveat, style="yellow") for caveat in caveats(roadmap)]
     sections = [part for section in roadmap.sections for part in _section(section)]
@@ -45,9 +50,19 @@ def roadmap_table(roadmap: Roadmap) -> RenderableType:
         sections += [FittedTable(REGIMES, regime_columns(roadmap), lines)]
         sections += [Text(REGIMES_NOTE, style="dim"), Text("")]
     sections += _measures(roadmap)
-    return Group(
-        table, *causes, *stars, *sections, *(Text(note, style="dim") for note in notes(roadmap))
-    )
+    small_print = [Text(note, style="dim") for note in notes(roadmap)]
+    return Group(table, *causes, *stars, *sections, *small_print, Text(""), *answer_lines(roadmap))
+
+
+def answer_lines(roadmap: Roadmap) -> list[Text]:
+    """What the sweep found, last: that is where eyes are when a command has ended."""
+    answer = answer_of(roadmap)
+    lines = [Text(road, style="bold") for road in answer.roads]
+    lines += [Text(f"{head}: {what}", style=_TONES.get(head, "")) for head, what in answer.findings]
+    return lines
+
+
+_TONES = {"Better": "green", "Worse": "red", "Did not train as they should": "yellow"}
 
 
 def _section(section: Section) -> list[RenderableType]:

@@ -1,26 +1,36 @@
-"""What searches tried: the metric over each setting that was looked for, a small drawing for each."""
+"""What searches tried, as small drawings: the metric over each setting that was looked for, the
+best so far over the combinations in order, and a table of all combinations.
+"""
 
 import math
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.report.plot import Box, Plot, PlotDot, Tick, x_ticks, y_ticks
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.words import setting_text
 from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.trial import Outcome
 
-_WIDTH, _HEIGHT = 240, 130
-_LEFT, _BOTTOM, _TOP, _RIGHT = 34, 28, 6, 10
+_BOX = Box(margin_bottom=28)
 _TICKS = 3
 _LONGEST_LABEL = 14
 """Characters."""
 
 
-def search_figures(roadmap: Roadmap) -> str:
-    """All searches on the same axis, so that they can be compared at a glance; empty without any result."""
+@dataclass(frozen=True)
+class SearchDrawings:
+    """All searches on the same axis, so that they can be compared at a glance."""
+
+    text: str
+    plots: Sequence[Plot]
+
+
+def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
+    """The drawings of the searches that have begun; None without any result."""
     means = [
         point.mean
         for search in roadmap.searches
@@ -28,74 +38,103 @@ def search_figures(roadmap: Roadmap) -> str:
         if point.mean is not None
     ]
     if not means:
-        return ""
+        return None
     values = scale_around(means)
     begun = [
         search for search in roadmap.searches if any(point.has_ended for point in search.tried)
     ]
-    drawings = "".join(
-        _drawing(search, key, values, roadmap.chosen_by)
+    metric = roadmap.chosen_by
+    plots = [
+        plot
         for search in begun
-        for key in search.schema.space
-    )
+        for plot in (
+            *(_over_setting(search, key, values, metric) for key in search.schema.space),
+            _history(search, values, roadmap),
+        )
+    ]
     text = (
-        f"{roadmap.chosen_by} of each combination, the mean over the search's seeds. Green was chosen,"
-        " and as the best of all flatters itself here; hollow did not train"
+        f"{metric} of each combination, the mean over the search's seeds. Green was chosen, and as "
+        "the best of all flatters itself here; hollow did not train"
     )
-    text += (
-        ", grey was stopped early." if any(search.pruned for search in roadmap.searches) else "."
-    )
-    return f'<p class="lead">{escape(text)}</p><div class="curves">{drawings}</div>'
+    is_pruned = any(search.pruned for search in roadmap.searches)
+    return SearchDrawings(text + (", grey was stopped early." if is_pruned else "."), plots)
 
 
-def _drawing(search: Search, key: str, values: Scale, metric: str) -> str:
-    """At the bottom: points that did not train as they should, hollow, and those that were stopped early."""
-    space = search.schema.space[key]
-    places = _Places(space)
-    grid = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(tick, values):.1f}" y2="{_y(tick, values):.1f}"/>'
-        f'<text x="{_LEFT - 4}" y="{_y(tick, values) + 3:.1f}" text-anchor="end">{values.label(tick, _TICKS)}</text>'
-        for tick in values.ticks(_TICKS)
-    )
-    labels = "".join(
-        f'<text x="{places.x(value):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(_short(setting_text(value)))}</text>'
-        for value in places.labelled
-    )
+def _over_setting(search: Search, key: str, values: Scale, metric: str) -> Plot:
+    """At the bottom: points that did not train as they should, and those that were stopped."""
+    places = _Places(search.schema.space[key])
+    labels = [Tick(places.x(one), _short(setting_text(one))) for one in places.labelled]
     ended = sorted(
         (point for point in search.tried if point.has_ended),
         key=lambda point: point is search.chosen,
     )  # on top
-    dots = "".join(
-        _dot(point, places.x(point.values[key]), values, point is search.chosen) for point in ended
-    )
-    title = f"{search.title}: {metric} over {key}"
-    return (
-        f'<figure class="small"><figcaption>{escape(search.title)} <small>{escape(key)}</small></figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{grid}{labels}{dots}</svg></figure>"
+    return Plot(
+        title=search.title,
+        subtitle=key,
+        label=f"{search.title}: {metric} over {key}",
+        box=_BOX,
+        x_ticks=labels,
+        y_ticks=y_ticks(_BOX, values, _TICKS),
+        dots=[_dot(point, places.x(point.values[key]), values, search) for point in ended],
     )
 
 
-def _dot(point: Tried, x: float, values: Scale, is_chosen: bool) -> str:
-    reached = point.outcome if point.mean is None else f"{point.mean:.4g}"
-    reached += f" at epoch {point.pruned_at}" if point.outcome == Outcome.PRUNED else ""
+def _history(search: Search, values: Scale, roadmap: Roadmap) -> Plot:
+    """Every combination in order, and a line for the best so far."""
+    ended = [point for point in search.tried if point.has_ended]
+    order = Scale(0.0, max(len(ended), 2) + 0.5)
+    better = max if roadmap.mode == "max" else min
+    best: list[tuple[float, float]] = []
+    for place, point in enumerate(ended, 1):
+        if point.mean is not None:
+            reached = better(best[-1][1], point.mean) if best else point.mean
+            best += [(float(place), best[-1][1])] if best else []
+            best += [(float(place), reached)]
+    if best:
+        best.append((order.high, best[-1][1]))
+    dots = [
+        _dot(point, _BOX.x(place, order), values, search) for place, point in enumerate(ended, 1)
+    ]
+    return Plot(
+        title=search.title,
+        subtitle="in order, best so far",
+        label=f"{search.title}: {roadmap.chosen_by} of the combinations in order",
+        box=_BOX,
+        x_ticks=x_ticks(_BOX, order),
+        y_ticks=y_ticks(_BOX, values, _TICKS),
+        dots=dots,
+        best=_BOX.points(best, order, values),
+    )
+
+
+def _dot(point: Tried, x: float, values: Scale, search: Search) -> PlotDot:
+    is_chosen = point is search.chosen
+    y = _BOX.bottom + 6.0 if point.mean is None else _BOX.y(point.mean, values)
     text = ", ".join(f"{key} {setting_text(value)}" for key, value in point.values.items())
-    ended = (
-        "pruned"
-        if point.outcome == Outcome.PRUNED
-        else "ill"
-        if point.mean is None
-        else "chosen"
-        if is_chosen
-        else ""
-    )
-    y = _HEIGHT - _BOTTOM + 6 if point.mean is None else _y(point.mean, values)
-    title = f"<title>{escape(point.variant.name)}: {escape(text)}: {escape(reached)}</title>"
-    return f'<circle class="{f"tried {ended}".strip()}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if is_chosen else 3.5}">{title}</circle>'
+    title = f"{point.variant.name}: {text}: {reached_text(point)}"
+    kind = f"tried {_end(point, is_chosen)}".strip()
+    return PlotDot(kind, x, y, 5 if is_chosen else 3.5, title)
+
+
+def reached_text(point: Tried) -> str:
+    """The mean that a combination reached, or how it ended."""
+    reached = point.outcome if point.mean is None else f"{point.mean:.4g}"
+    when = f" at epoch {point.pruned_at}" if point.outcome == Outcome.PRUNED else ""
+    return reached + when
+
+
+def _end(point: Tried, is_chosen: bool) -> str:
+    if point.outcome == Outcome.PRUNED:
+        return "pruned"
+    if point.mean is None:
+        return "ill"
+    return "chosen" if is_chosen else ""
 
 
 class _Places:
-    """Where the values of one setting stand from left to right: choices side by side, numbers by their size or its logarithm."""
+    """Values of one setting from left to right: choices side by side, numbers by their size or its
+    logarithm.
+    """
 
     def __init__(self, space: SpaceSchema) -> None:
         self._space = space
@@ -113,14 +152,16 @@ class _Places:
             self._space.high,
         ]
 
-    def x(self, value: Any) -> float:
-        """In the drawing."""
+    def share(self, value: Any) -> float:
+        """Place between 0 and 1."""
         if self._space.choices is not None:
-            share = (self._space.choices.index(value) + 0.5) / len(self._space.choices)
-        else:
-            low, high = self._number(self._space.low), self._number(self._space.high)
-            share = 0.06 + 0.88 * (self._number(value) - low) / (high - low)
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+            return (self._space.choices.index(value) + 0.5) / len(self._space.choices)
+        low, high = self._number(self._space.low), self._number(self._space.high)
+        return 0.06 + 0.88 * (self._number(value) - low) / (high - low)
+
+    def x(self, value: Any) -> float:
+        """Place in the drawing."""
+        return _BOX.left + self.share(value) * (_BOX.right - _BOX.left)
 
     def _number(self, value: Any) -> float:
         return math.log(value) if self._space.log else float(value)
@@ -128,7 +169,3 @@ class _Places:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
-
-
-def _y(value: float, scale: Scale) -> float:
-    return _HEIGHT - _BOTTOM - scale.percent(value) / 100 * (_HEIGHT - _BOTTOM - _TOP)

@@ -218,6 +218,19 @@ def outcome_text(row: StepRow) -> str:
     return text
 
 
+def missing_text(row: StepRow) -> str:
+    """`2 diverged, 1 failed`: how trials ended or stand that did not finish; empty where all did."""
+    others = sorted(
+        (name, count) for name, count in row.outcomes.items() if name != Outcome.FINISHED
+    )
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in others)
+
+
+def direction_text(mode: str) -> str:
+    """`higher is better`, or `lower is better`."""
+    return "higher is better" if mode == "max" else "lower is better"
+
+
 def when_text(roadmap: Roadmap) -> str:
     """When the metric was read."""
     if roadmap.epoch == "best":
@@ -273,5 +286,7 @@ def _has_references(roadmap: Roadmap, metric: str = "") -> bool:
 def _reference_text(row: StepRow, metric: str = "") -> str:
     """What was published of the metric of the report, or of a further one."""
     reference = row.variant.reference or {}
-    value = reference.get("also", {}).get(metric) if metric else reference.get("value")
+    value = reference.get("value")
+    if metric:
+        value = reference.get("also", row.variant.published).get(metric)
     return "" if value is None else f"{value:g}"

@@ -24,14 +24,18 @@ from orchestrator.metrics import decimals_of
 from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.store.store import Store
-from orchestrator.text import shortened
+from orchestrator.text import shortened, without_middle
 from orchestrator.trial import Outcome, TrialSpec
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 _LONGEST_CAUSE = 400
+_WIDE = 100
+"""Columns of a terminal from which running trials have a bar."""
+_BAR_WIDTH = 20
+_SHORTEST_NAME = 16
 _LOOK_SECONDS = 1.0
-"""What runs is looked at no more often where only trials that end are told of: there may be a thousand of both."""
+"""Seconds between looks at what runs where only ends are printed: there may be thousands."""
 _STYLES = {
     Outcome.FINISHED: "green",
     Outcome.COLLAPSED: "yellow",
@@ -124,7 +128,7 @@ class ProgressView:
             self._attempts[trial.fingerprint] = attempt
 
     def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
-        """Count the trial, and say so where the view cannot redraw."""
+        """Count the trial and say how it ended: in a terminal above the part that redraws."""
         with self._lock:
             attempt = self._attempts.pop(trial.fingerprint)
             self._look_at(attempt)
@@ -142,12 +146,9 @@ class ProgressView:
                     trial.config.total
                 )  # whatever a failure left untrained is not left to do
             cause = self._cause_text(trial) if outcome.is_failure and not smaller else ""
-            if self._redraws and cause:
-                self._console.print(Text(f"{trial.name} failed: {cause}", style="red"))
-            if not self._redraws:
-                if time.monotonic() - self._looked > _LOOK_SECONDS:
-                    self._look_at_all()
-                self._say_ended(attempt, outcome, smaller, cause)
+            if not self._redraws and time.monotonic() - self._looked > _LOOK_SECONDS:
+                self._look_at_all()
+            self._say_ended(attempt, outcome, smaller, cause)
 
     def finished(self) -> None:
         """There is nothing more to show."""
@@ -178,19 +179,26 @@ class ProgressView:
             for attempt in self._attempts.values():
                 if attempt.since is None:
                     continue
-                bar = ProgressBar(
-                    total=attempt.trial.config.total, completed=attempt.epoch, width=20
-                )
-                seconds = f"{time.time() - attempt.since:.0f} s"
-                name = Text(attempt.trial.name)
-                table.add_row(
-                    name,
-                    bar,
-                    attempt.trial.reached_text(attempt.shown),
-                    self._value_text(attempt),
-                    seconds,
-                )
+                table.add_row(*self._running_cells(attempt, time.time() - attempt.since))
             return Group(summary, table)
+
+    def _running_cells(self, attempt: _Attempt, seconds: float) -> list[RenderableType]:
+        """One line of the part that redraws; where it is narrow without the bar, and of the name
+        without its middle: the seed at its end tells trials apart.
+        """
+        texts = [
+            attempt.trial.reached_text(attempt.shown),
+            self._value_text(attempt),
+            f"{seconds:.0f} s",
+        ]
+        room = self._console.width - sum(len(text) + 2 for text in texts) - 4
+        has_bar = self._console.width >= _WIDE
+        room = max(_SHORTEST_NAME, room - (_BAR_WIDTH + 2 if has_bar else 0))
+        name = Text(without_middle(attempt.trial.name, room), no_wrap=True)
+        bar = ProgressBar(
+            total=attempt.trial.config.total, completed=attempt.epoch, width=_BAR_WIDTH
+        )
+        return [name, *([bar] if has_bar else []), *(Text(text, no_wrap=True) for text in texts)]
 
     def _summary_line(self) -> str:
         with self._lock:
@@ -203,7 +211,7 @@ class ProgressView:
                 for outcome, n in self._outcomes.items()
                 if outcome is not Outcome.FINISHED
             ]
-            return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} gone, {self._time_left()}"
+            return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} elapsed, {self._time_left()}"
 
     def _time_left(self) -> str:
         trained = self._epochs_trained + sum(
@@ -221,17 +229,19 @@ class ProgressView:
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
         again = (
-            f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}; "
+            f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}"
             if smaller
             else ""
         )
         if outcome is Outcome.LOST:
-            again = "goes on from its checkpoint; "
+            again = "goes on from its checkpoint"
         when = f"at epoch {attempt.epoch:.0f}" if outcome is Outcome.PRUNED else ""
         facts = ", ".join(filter(None, (when, self._value_text(attempt), seconds)))
-        text.append(f"{facts and ' '}{facts}; {again}{self._time_left()}")
+        left = "" if self._redraws else self._time_left()  # the part that redraws tells it
+        parts = "; ".join(filter(None, (facts, again, left)))
+        text.append(f"{parts and ' '}{parts}")
         text.append(f": {cause}" if cause else "")
-        self._console.print(text, soft_wrap=True)
+        self._console.print(text, soft_wrap=not self._redraws)
 
     def _cause_text(self, trial: TrialSpec) -> str:
         """Why a trial failed, each cause once: whoever looks may stop the rest of the hours."""

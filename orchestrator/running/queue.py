@@ -16,7 +16,7 @@ from orchestrator.store.store import Store
 from orchestrator.trial import SAVED, Outcome, Resources, State, TrialSpec
 
 _LOOK_SECONDS = 0.2
-"""How often a driver looks whether another has finished what both sweeps ask for, while it has nothing else to do."""
+"""Seconds between looks for results of another driver, while there is nothing else to do."""
 LOST_LIMIT = 3
 """A trial whose process dies this often in a row without getting any further has failed: something in it kills the process."""
 
@@ -75,7 +75,7 @@ class TrialQueue:
         self.order: Callable[[TrialSpec], int] | None = None
         """What comes before the order of the road: lower first."""
         self.running: dict[str, TrialSpec] = {}
-        """By fingerprint."""
+        """Trials that were handed out and have not ended, by fingerprint."""
 
     @property
     def is_finished(self) -> bool:
@@ -85,7 +85,7 @@ class TrialQueue:
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
-        """Not handed out yet, next first."""
+        """Trials that are not handed out yet, next first."""
         return tuple(self._waiting)
 
     def work_path(self, trial: TrialSpec) -> Path:
@@ -127,7 +127,7 @@ class TrialQueue:
         return None
 
     def _is_ready(self, trial: TrialSpec) -> bool:
-        """Whether it is to be trained now, and here."""
+        """True if it is to be trained now, and here."""
         if self._is_new:
             self._claims.clear()
             self._is_new = False
@@ -144,7 +144,7 @@ class TrialQueue:
         return False
 
     def _outcome_known_by_now(self, trial: TrialSpec) -> Outcome | None:
-        """How it ended since it was planned, under another driver; none where it is to be trained."""
+        """Outcome under another driver since it was planned; None where it is to be trained."""
         self.store.look_again()
         try:
             done = self.store.record_of_done(trial)
@@ -183,13 +183,11 @@ class TrialQueue:
         """An attempt is over; `outcome` is none where its process died without a word."""
         if outcome is None:
             outcome = self._outcome_of_dead_process(trial)
-        again = (
-            trial
-            if outcome is Outcome.LOST
-            else trial.with_half_the_memory
-            if outcome is Outcome.OUT_OF_MEMORY
-            else None
-        )
+        again: TrialSpec | None = None
+        if outcome is Outcome.LOST:
+            again = trial
+        elif outcome is Outcome.OUT_OF_MEMORY:
+            again = trial.with_half_the_memory
         if again and not self._stopping.is_set():
             self._settled[trial.fingerprint] = self.store.directory(trial).record().attempts
             self._waiting.appendleft(again)  # it was there first, and its checkpoint is warm
@@ -240,5 +238,5 @@ class TrialQueue:
 
 
 def _request(trial: TrialSpec) -> tuple[str, bool]:
-    """What is not asked for twice; one that was pruned may be asked for in full."""
+    """Key that is not asked for twice; a pruned trial may be asked for in full."""
     return trial.directory_name, trial.pruning is None

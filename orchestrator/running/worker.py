@@ -264,7 +264,8 @@ def _runtime_of(trial: TrialSpec) -> RuntimeConfig:
     device = trial.runtime.device
     if device == "auto":
         device = "cuda" if trial.resources.gpus > 0 else "cpu"
-    return trial.runtime.model_copy(update={"device": device})
+    update = {"device": device, "compared": trial.metric or None}
+    return trial.runtime.model_copy(update=update)
 
 
 def _with_usage(log: LogMetrics) -> LogMetrics:
@@ -308,6 +309,8 @@ def _finish(
     fence: Fence, trial: TrialSpec, outcome: Outcome, content: Mapping[str, Any]
 ) -> Outcome:
     content = {key: _writable(value) for key, value in content.items()}
+    if outcome is Outcome.FINISHED and not trial.config.can.has_known_metrics:
+        fence.log_final(content["metrics"], content["iterations"])
     fence.finish(outcome, content, trial.fingerprint)
     return outcome
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from illama.config import (
+    PART_KINDS,
     PRESETS,
     UserCodeError,
     Workload,
@@ -71,6 +72,12 @@ class Changer:
             return None
         changed = laid_over(settings, changes)
         config = self._resolve(changed, location, changes)
+        if (
+            config is not None
+            and before is not None
+            and self._refused(config, before, changes, location)
+        ):
+            return None
         if config is not None and before is not None and same_science(config, before):
             self.document.add_problem(
                 location,
@@ -83,9 +90,20 @@ class Changer:
             settings.update(changed)
         return config
 
+    def _refused(
+        self, after: Workload, before: Workload, changes: Mapping[str, Any], location: Location
+    ) -> bool:
+        """Whether a value does not go with the one before it; noted at its place."""
+        reasons = {key: after.refusal_of(key, before) for key in changes}
+        for key, reason in reasons.items():
+            if reason:
+                self.document.add_problem(self._written(location, tuple(key.split("."))), reason)
+        return any(reasons.values())
+
     def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
         """Whether every key of `changes` is a setting; unknown ones become problems."""
-        self._meet({group: {"name": changes.get(f"{group}.name")} for group in _NAMED})
+        self._meet_named(changes)
+        self._meet_parts(changes)
         return not [key for key in changes if not self._exists(key, (*location, key))]
 
     def _exists(self, key: str, location: Location) -> bool:
@@ -98,6 +116,24 @@ class Changer:
             )
         self.document.add_problem(location, message, at_key=True)
         return False
+
+    def _meet_named(self, changes: Mapping[str, Any]) -> None:
+        """Learn the settings of the functions that changes name."""
+        names = {group: changes.get(f"{group}.name") for group in _NAMED}
+        if any(name is not None for name in names.values()):
+            self._meet({group: {"name": name} for group, name in names.items() if name})
+
+    def _meet_parts(self, changes: Mapping[str, Any]) -> None:
+        """Learn the settings of the parts of a built-in network that changes name."""
+        if "model.norm" not in self._known:
+            return
+        named = {kind: changes.get(f"model.{kind}.name") for kind in PART_KINDS}
+        whole = {
+            kind: changes[f"model.{kind}"] for kind in PART_KINDS if f"model.{kind}" in changes
+        }
+        parts = named | whole
+        if any(parts.values()):
+            self._meet({"model": parts})
 
     def _meet(self, settings: Mapping[str, Any]) -> None:
         """Learn what settings there are, those of the users' functions among them that these name."""
@@ -135,7 +171,7 @@ class Changer:
         try:
             return resolve(settings, self.data_dir)
         except UserCodeError as error:
-            place = self._place((error.group, "name"), location, changes)
+            place = self._place((error.group, error.setting), location, changes)
             self.document.add_problem(place, str(error))
         except ValidationError as error:
             add_validation_problems(
@@ -151,7 +187,7 @@ class Changer:
 
         `train.cfg: {optim: {lr: 0.2}}` changes `train.cfg.optim.lr` and leaves the rest of `cfg` as it is.
         """
-        self._meet({group: {"name": changes.get(f"{group}.name")} for group in _NAMED})
+        self._meet_named(changes)
         flat: dict[str, Any] = {}
         for key, value in changes.items():
             is_section = key in self._sections or any(
@@ -196,6 +232,10 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
                 user_function(group, name) for name in (before, after)
             ):
                 changed[group] = {}
+        for kind in PART_KINDS:
+            if f"model.{kind}.name" in changes and "model" in changed:
+                changed["model"].pop(kind, None)  # another part begins with its own settings
+            _make_room(changed.get("model", {}), kind, changes)
         for key, value in changes.items():
             _set(changed, key.split("."), value)
     return changed
@@ -232,6 +272,13 @@ def _two_spellings(settings: Mapping[str, Any]) -> tuple[Location, str] | None:
         if inner:
             return (key, *inner[0]), inner[1]
     return None
+
+
+def _make_room(model: dict[str, Any], kind: str, changes: Mapping[str, Any]) -> None:
+    """Write a part that is named alone as a mapping, where a change is about one of its settings."""
+    is_changed = any(key.startswith(f"model.{kind}.") for key in changes)
+    if is_changed and isinstance(model.get(kind), str):
+        model[kind] = {"name": model[kind]}
 
 
 def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:

@@ -6,13 +6,15 @@ strings, and a key given twice is a problem instead of a silent overwrite.
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from orchestrator.errors import Problem, SpecError
+from orchestrator.spec.composition import extended, overridden, with_grids
 
 Location = tuple[str | int, ...]
 """The keys and indices that lead to a value, from the document's root."""
@@ -22,6 +24,12 @@ class _CoreSchemaLoader(yaml.SafeLoader):
     """Resolves plain scalars by YAML 1.2's core schema instead of YAML 1.1."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
+class _CoreSchemaDumper(yaml.SafeDumper):
+    """Writes plain what the loader reads plain."""
+
+    yaml_implicit_resolvers = _CoreSchemaLoader.yaml_implicit_resolvers
 
 
 _NULL, _BOOL, _INT, _FLOAT = (
@@ -55,7 +63,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     _keys: dict[Location, yaml.Mark] = field(default_factory=dict)
     _values: dict[Location, yaml.Mark] = field(default_factory=dict)
-    _misread: set[tuple[int, int]] = field(default_factory=set)
+    _misread: set[tuple[str, int, int]] = field(default_factory=set)
 
     def add_problem(self, location: Location, message: str, *, at_key: bool = False) -> None:
         """Note that something is wrong with the value at `location`, or with its key; falls back to what surrounds it."""
@@ -65,7 +73,7 @@ class Document:
             mark = (self._keys if at_key or not exact else self._values).get(
                 here
             ) or self._values.get(here)
-            if mark and (mark.line, mark.column) in self._misread:
+            if mark and (mark.name, mark.line, mark.column) in self._misread:
                 return  # what is wrong with it was told
             if mark:
                 self.problems.append(_problem(mark, message))
@@ -89,7 +97,7 @@ class Document:
     def line(self, location: Location) -> int:
         """The line that the value at `location` begins on, from 1; 0 where there is no such value."""
         mark = self._keys.get(location) or self._values.get(location)
-        return mark.line + 1 if mark else 0
+        return mark.line + 1 if mark and mark.name.startswith("<") else 0
 
     def raise_problems(self) -> None:
         """Raise `SpecError` with all problems, if there are any."""
@@ -97,47 +105,91 @@ class Document:
             raise SpecError(self.path, self.problems)
 
 
-def read_document(path: Path) -> Document:
-    """Read and parse a YAML file. Raises `SpecError` where it cannot be read, is empty, or is not YAML."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SpecError(
-            str(path), [Problem(1, 1, f"cannot read the spec: {error.strerror}")]
-        ) from error
+def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """Read and parse a YAML file, with what it extends and the settings of the command line.
+
+    Raises `SpecError` where a file cannot be read, is empty, or is not YAML.
+    """
+    content = _read(path)
+    root = _composed(path, content)
     document = Document(str(path), content)
-    try:
-        root = yaml.compose(content.decode("utf-8-sig"), Loader=_CoreSchemaLoader)
-    except UnicodeDecodeError as error:
-        raise SpecError(
-            document.path, [Problem(1, 1, f"not a text file: byte {error.start} is not UTF-8")]
-        ) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        detail = " ".join(filter(None, (error.context, error.problem)))
-        raise SpecError(document.path, [_problem(mark, f"not YAML: {detail}")]) from error
-    except yaml.YAMLError as error:  # characters that YAML forbids
-        raise SpecError(
-            document.path, [Problem(1, 1, f"not YAML: {' '.join(str(error).split())}")]
-        ) from error
-    except (
-        ValueError,
-        OverflowError,
-    ) as error:  # PyYAML checks neither the numbers of escapes nor of a %YAML line
-        raise SpecError(document.path, [Problem(1, 1, f"not YAML: {error}")]) from error
-    except RecursionError as error:
-        raise SpecError(document.path, [Problem(1, 1, "nested too deeply for a spec")]) from error
-    if root is None:
-        raise SpecError(
-            document.path,
-            [Problem(1, 1, "the file is empty; see sweeps/README.md for what a sweep needs")],
-        )
+
+    def complain(mark: yaml.Mark | None, message: str) -> None:
+        document.problems.append(_problem(mark, message))
+
+    is_whole = not overrides and not _has_base(root)
+    root = extended(root, path, lambda base: _composed(base, _read(base), str(base)), complain)
+    root = overridden(root, overrides, _parsed, complain)
+    if not is_whole:
+        document.content = _content_of(root, path, overrides)
+    with_grids(root, complain)
     document.value = _convert(document, root, (), ())
     return document
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpecError(
+            str(path), [Problem(1, 1, f"cannot read the spec: {error.strerror}")]
+        ) from error
+
+
+def _composed(path: Path, content: bytes, name: str = "") -> yaml.Node:
+    """The tree of a file's nodes; `name` is for the marks of a file that is not the spec itself."""
+
+    def wrong(message: str, mark: yaml.Mark | None = None) -> SpecError:
+        return SpecError(str(path), [replace(_problem(mark, message), path="")])
+
+    try:
+        root = _parsed(content.decode("utf-8-sig"), name)
+    except UnicodeDecodeError as error:
+        raise wrong(f"not a text file: byte {error.start} is not UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        detail = " ".join(filter(None, (error.context, error.problem)))
+        raise wrong(f"not YAML: {detail}", error.problem_mark or error.context_mark) from error
+    except yaml.YAMLError as error:  # characters that YAML forbids
+        raise wrong(f"not YAML: {' '.join(str(error).split())}") from error
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # PyYAML checks neither the numbers of escapes nor of a %YAML line
+        raise wrong(f"not YAML: {error}") from error
+    except RecursionError as error:
+        raise wrong("nested too deeply for a spec") from error
+    if root is None:
+        raise wrong("the file is empty; see sweeps/README.md for what a sweep needs")
+    return root
+
+
+def _parsed(text: str, name: str = "") -> yaml.Node | None:
+    loader = _CoreSchemaLoader(text)
+    loader.name = name or loader.name
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+def _has_base(root: yaml.Node) -> bool:
+    return isinstance(root, yaml.MappingNode) and any(
+        key.value == "extends" for key, _ in root.value
+    )
+
+
+def _content_of(root: yaml.Node, path: Path, overrides: Sequence[str]) -> bytes:
+    """The spec as one text: what it extends and what the command line sets are written into it."""
+    given = "".join(f" {text!r}" for text in overrides)
+    text = yaml.serialize(root, Dumper=_CoreSchemaDumper, allow_unicode=True, width=100)
+    return f"# {path.name}{given}, written out\n{text}".encode()
+
+
 def _problem(mark: yaml.Mark | None, message: str) -> Problem:
-    return Problem(mark.line + 1, mark.column + 1, message) if mark else Problem(1, 1, message)
+    if mark is None:
+        return Problem(1, 1, message)
+    path = "" if mark.name.startswith("<") else mark.name
+    return Problem(mark.line + 1, mark.column + 1, message, path)
 
 
 def _convert(
@@ -203,7 +255,8 @@ def _convert_scalar(document: Document, node: yaml.Node) -> Any:
         return _scalar(node.tag, node.value)
     except ValueError as error:
         document.problems.append(_problem(node.start_mark, str(error)))
-        document._misread.add((node.start_mark.line, node.start_mark.column))
+        mark = node.start_mark
+        document._misread.add((mark.name, mark.line, mark.column))
         return None
 
 

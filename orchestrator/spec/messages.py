@@ -32,7 +32,21 @@ def add_validation_problems(
         if part["type"] == "missing" and document.has(place(path)):
             # it is there, and wrong: that was said
             continue
-        document.add_problem(place(path), _message(part, path, model), at_key=at_key)
+        message = _message(part, path, model)
+        if isinstance(part["input"], list) and _is_of_step(place(path)):
+            message += _SEVERAL_VALUES
+        document.add_problem(place(path), message, at_key=at_key)
+
+
+_SEVERAL_VALUES = (
+    "; a step has one value for each setting: for several, write a side step for each, or beside "
+    "'change' a grid, such as grid: {train.lr: [1e-3, 3e-3]}"
+)
+
+
+def _is_of_step(location: Location) -> bool:
+    """Whether it is a value that a step or side step changes."""
+    return location[:1] == ("steps",) and any("." in str(key) for key in location[2:])
 
 
 def _message(part: Any, path: Location, model: type[BaseModel]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.spec.designs import BASELINE, SkippedCell
 from orchestrator.spec.search_space import Search, Values
 from orchestrator.spec.variants import Variants
-from orchestrator.trial import Variant
+from orchestrator.trial import Variant, variant_label
 
 
 def with_origins(road: Variants, found: Mapping[str, Values]) -> Variants:
@@ -29,9 +29,8 @@ def _found_by(
 ) -> dict[str, str]:
     """A setting counts as found where the variant has the value of the one that searched; the latest search has the word."""
     result: dict[str, str] = {}
-    prefix = f"{variant.regime}/" if variant.regime else ""
     for name in dict.fromkeys((BASELINE, *variant.cell.steps, variant.name)):
-        label = f"{prefix}{name}"
+        label = variant_label(variant.regime, name)
         for key in found.get(label, {}):
             searched = by_label[label].config
             if variant.config.setting(key) == searched.setting(key):

@@ -115,6 +115,10 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
 
     name: Name
     """Of the sweep's folder in the store and of the MLflow experiment."""
+    description: str = ""
+    """What the sweep is for, in the author's words."""
+    tags: dict[str, str | int | float | bool] = {}
+    """Words to find it by, in the report's JSON and in MLflow."""
     metric: MetricSchema = MetricSchema()
     """What the report compares."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_TRIALS)]
@@ -149,6 +153,8 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Of each trial."""
     max_concurrent: PositiveInt | None = None
     """Trials at the same time, however many would fit."""
+    keep: Literal["all", "end", "none"] = "all"
+    """Checkpoints of trainings that have ended: all, those of the last step of the road, or none."""
     cost: CostSchema | None = None
     """For estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()

@@ -74,7 +74,12 @@ class Search:
     @property
     def name(self) -> str:
         """`swiglu: search`, and `swiglu: search 2` of its first repetition."""
-        return search_name(self.variant_name(1))
+        return f"{self.variant.name}{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name, which says which of several searches of a step it is."""
+        return f": search {self.repeat + 1}" if self.repeat else ": search"
 
     @property
     def title(self) -> str:
@@ -266,13 +271,6 @@ def _tried_to_json(point: Tried) -> dict[str, Any]:
 def point_key(values: Values) -> str:
     """Equal for equal points."""
     return canonical_json(dict(values))
-
-
-def search_name(point: str) -> str:
-    """Name of the search that a point belongs to: `swiglu: search 2` of `swiglu@2.3`, beside the step itself."""
-    step, _, number = point.partition("@")
-    repeat, _, _ = number.rpartition(".")
-    return f"{step}: search {repeat}".rstrip()
 
 
 def _ends(space: SpaceSchema) -> tuple[float, float]:

@@ -86,21 +86,28 @@ class ReferenceSchema(Settings):
     def _metric_names(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        named = [key for key in value if key in METRICS]
-        rest = {key: item for key, item in value.items() if key not in METRICS}
-        first = (
-            {"value": value[named[0]], "of": named.pop(0)} if named and "value" not in value else {}
-        )
-        return {**rest, **first, **({"also": {key: value[key] for key in named}} if named else {})}
+        named = {key: item for key, item in value.items() if _is_figure(key, item)}
+        rest = {key: item for key, item in value.items() if key not in named}
+        if named and "value" not in value:
+            first = next(iter(named))
+            rest |= {"value": named.pop(first), "of": first}
+            rest.setdefault("source", "")
+        return {**rest, "also": {**rest.get("also", {}), **named}} if named else rest
 
     def by_metric(self, own: str) -> dict[str, float]:
         """All figures; `own` is the sweep's metric."""
         return {self.of or own: self.value, **self.also}
 
 
+def _is_figure(key: str, value: Any) -> bool:
+    """Whether a key of a reference is a metric of its own name."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return key in METRICS or (is_number and key not in ReferenceSchema.model_fields)
+
+
 def by_regime(value: Any) -> Any:
     """One reference for all regimes goes by the empty name."""
-    if isinstance(value, Mapping) and {"value", "source", *METRICS} & set(value):
+    if isinstance(value, Mapping) and not all(isinstance(one, Mapping) for one in value.values()):
         return {"": value}
     return value
 
@@ -112,6 +119,8 @@ class SideSchema(Settings):
     """On top of the step it stands beside, or of the step that `on` names; may be left out where `regimes` has one."""
     on: Name | None = None
     """The step, or `baseline`, that the change is made to instead: a control. Its effect is taken against that step."""
+    note: str = ""
+    """A remark of the author's about the step, shown with its row."""
     expect: Literal["collapse"] | None = None
     """A collapse that is part of the claim."""
     reference: dict[str, ReferenceSchema] = {}

@@ -36,7 +36,7 @@ class SweepSpec:
 
     path: Path
     content: bytes
-    """The file, byte for byte."""
+    """The file, byte for byte; with what it extends and overrides written into it where there is any."""
     schema: SweepSchema
     variants: tuple[Variant, ...]
     """In the order of the road, the baseline first, and behind it the cells of other designs; for each regime. Without those that
@@ -51,6 +51,8 @@ class SweepSpec:
     """In the order of the road; `orchestrator.planning.search` says what is known of them."""
     document: Document | None = field(default=None, repr=False, compare=False)
     """What it was read from."""
+    overrides: tuple[str, ...] = ()
+    """Settings of the command line that were laid over the file."""
 
     @property
     def name(self) -> str:
@@ -116,12 +118,14 @@ class SweepSpec:
         )
 
 
-def load_spec(path: Path) -> SweepSpec:
+def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     """Read and check a spec. Functions that it names are imported from its folder, and run.
+
+    `overrides` are settings laid over it, as the command line has them: `train.epochs=2`.
 
     Raises `SpecError` with everything that is wrong with the file, each problem at its line and column.
     """
-    document = read_document(path)
+    document = read_document(path, overrides)
     import_from(path.parent, lazily=True)
     value, schema = document.value, None
     while schema is None:
@@ -145,6 +149,7 @@ def load_spec(path: Path) -> SweepSpec:
         (),
         code=_code_of(schema, made.variants, path.parent),
         document=document,
+        overrides=tuple(overrides),
     )
     repeats = max((search.schema.repeats for search in made.searches), default=1)
     return spec._with([made] * repeats)

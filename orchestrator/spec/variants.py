@@ -28,7 +28,7 @@ from orchestrator.spec.step_schema import (
     SideSchema,
     StepSchema,
 )
-from orchestrator.trial import Cell, Place, Resources, Variant
+from orchestrator.trial import Cell, Place, Resources, Variant, variant_label
 
 
 @dataclass
@@ -246,7 +246,7 @@ class _Regime:
 
     def _found_by(self, step: str) -> Values:
         """What the step's search has found on the road."""
-        return self.found.get(f"{self.name}/{step}" if self.name else step, {})
+        return self.found.get(variant_label(self.name, step), {})
 
     def _cells(self, settings: GroupSettings) -> Iterator[Variant]:
         """The cells of all designs but the roadmap; those that make no sense are skipped."""
@@ -324,6 +324,7 @@ class _Regime:
             resources=Resources(**resources.model_dump()),
             expects_collapse=bool(step and step.expect == "collapse"),
             reference=_published(reference, self.schema.metric.name) if reference else None,
+            note=step.note if step else "",
             line=self.document.line(location),
         )
 

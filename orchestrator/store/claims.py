@@ -17,7 +17,7 @@ from orchestrator.trial import TrialSpec
 
 @dataclass(frozen=True)
 class Claims:
-    """Those of one driver, at work on one sweep."""
+    """Claims of one driver, at work on one sweep."""
 
     root: Path
     session: str

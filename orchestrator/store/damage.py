@@ -28,7 +28,7 @@ def note(damage: DamagedFile) -> None:
 
 
 class DamageNotes(logging.Handler):
-    """What was passed over while a command ran, each file once."""
+    """Files that were passed over while a command ran, each once."""
 
     def __init__(self) -> None:
         super().__init__()

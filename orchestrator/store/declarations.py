@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from orchestrator.errors import StoreError
 from orchestrator.store.files import append_if_writable, read_json, readable_lines
+
+_YEAR_10000 = 253_402_300_800.0
+"""Seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Version:
     """A spec when it was submitted first."""
 
     sha256: str
-    """Of its bytes."""
+    """SHA-256 of the spec's bytes."""
     time: float
     parts: Mapping[str, str]
     """Digests of what decides what is tested (`metric`, `seeds`, `steps` ...), by name."""
@@ -28,22 +31,22 @@ class Version:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What was decided before the first result was there, as far as the store knows."""
+    """Record of what was decided before the first result, as far as the store knows."""
 
     spec_sha256: str
-    """Of the spec as reported."""
+    """SHA-256 of the spec as reported."""
     at: float | None
     """When it was submitted first; none where it never was, or an older version took no note."""
     first_result_at: float | None
     """When the first result was there; none where there is none yet."""
     before_first_result: bool
-    """Whether a spec that tests the same was submitted before."""
+    """True if a spec that tests the same was submitted before."""
     versions: int
-    """How many specs were submitted under the sweep's name."""
+    """Number of specs that were submitted under the sweep's name."""
     changed: tuple[str, ...] = ()
     """Parts that differ from what was submitted last before the first result."""
     is_known_before: bool = True
-    """Whether any version before the first result is known, where there is a result."""
+    """True if any version before the first result is known, where there is a result."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in `report --format json`."""
@@ -63,7 +66,7 @@ def iso_time(time: float | None) -> str | None:
 
 
 def digest_of(content: bytes) -> str:
-    """Of a spec's bytes."""
+    """SHA-256 of a spec's bytes."""
     return sha256(content).hexdigest()
 
 
@@ -84,7 +87,7 @@ def versions_of(sweep_path: Path) -> list[Version]:
 def declaration_of(
     sweep_path: Path, content: bytes, parts: Mapping[str, str], other_results: Iterable[float]
 ) -> Declaration:
-    """What the store knows of when the spec was decided.
+    """Record of when the spec was decided, as far as the store knows.
 
     `other_results` are the times of results that the report has from other sweeps.
     """
@@ -116,13 +119,18 @@ def _result_times(sweep_path: Path) -> Iterator[float]:
             time = read_json(path).get("time")
         except (OSError, StoreError):  # told where the trial is read
             continue
-        if isinstance(time, int | float):
+        if _is_time(time):
             yield float(time)
 
 
 def _version_of(line: Mapping[str, Any]) -> Version | None:
     """The version that a line describes; none where a part of it is missing."""
     digest, time, parts = (line.get(key) for key in ("spec_sha256", "time", "parts"))
-    if not isinstance(digest, str) or not isinstance(time, int | float):
+    if not isinstance(digest, str) or not _is_time(time):
         return None
     return Version(digest, float(time), parts) if isinstance(parts, dict) else None
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    """Whether a value is seconds since 1970, in a year that a calendar can name."""
+    return isinstance(value, int | float) and 0 <= value < _YEAR_10000

@@ -26,7 +26,7 @@ class Fence:
         self.directory = directory
         self.session = session
         self.number = number
-        """Of the attempt, from 1."""
+        """Number of the attempt, from 1."""
         self._seen: tuple[int, int] | None = None
         self._log = MetricsLog(directory)
 
@@ -56,7 +56,7 @@ class Fence:
         self._seen = seen
 
     def is_newest(self) -> bool:
-        """Whether no later attempt has begun."""
+        """True if no later attempt has begun."""
         try:
             self.check()
         except Superseded:
@@ -75,6 +75,11 @@ class Fence:
         """Append metrics, as `MetricsLog` does."""
         with self.held():
             self._log(metrics, iteration)
+
+    def log_final(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Append what a training returned beside what it logged last."""
+        with self.held():
+            self._log.add(metrics, iteration)
 
     def finish(self, outcome: Outcome, content: Mapping[str, Any], fingerprint: str) -> None:
         """Declare the trial done and the attempt ended."""

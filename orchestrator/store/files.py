@@ -43,7 +43,7 @@ _UNREADABLE = {
     errno.EINVAL,
     errno.ENAMETOOLONG,
 }
-"""What is wrong with one file; other errors are those of a whole disk or share."""
+"""Error numbers of one file; others are those of a whole disk or share."""
 
 
 def temporary_path(path: Path) -> Path:

@@ -40,7 +40,7 @@ _LOOK_SECONDS = 0.1
 
 
 class Life(Enum):
-    """What can be said of a lease's holder from here."""
+    """State of a lease's holder, as seen from here."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -51,7 +51,7 @@ class Life(Enum):
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """What `lease.json` says."""
+    """Content of `lease.json`."""
 
     session: str
     """Random, new with every invocation of a driver."""
@@ -83,12 +83,12 @@ class LeaseHolder:
 
     @property
     def is_here(self) -> bool:
-        """Whether its process is one of this machine."""
+        """True if its process is one of this machine."""
         return self.machine == machine() if self.machine else self.host == socket.gethostname()
 
     @property
     def is_alive(self) -> bool:
-        """Whether a driver still stands behind it, as far as one look can tell."""
+        """True if a driver still stands behind it, as far as one look can tell."""
         return self.life is Life.ALIVE
 
 

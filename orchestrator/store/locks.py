@@ -12,7 +12,7 @@ import psutil
 from orchestrator.errors import StoreError
 
 LOCK_SECONDS = 5.0
-"""What is done under a lock takes milliseconds: whoever holds it longer is stopped, or its disk hangs."""
+"""Patience in seconds. Work under a lock takes milliseconds: a holder that takes longer hangs."""
 _LOOK_SECONDS = 0.02
 
 

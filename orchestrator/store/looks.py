@@ -19,7 +19,7 @@ from orchestrator.fingerprint import canonical_json
 from orchestrator.store.files import append_if_writable, readable_lines
 
 Seeds = list[int] | dict[str, int]
-"""What a spec declares: a list, or `{start, max}` where seeds are added as needed."""
+"""Seeds that a spec declares: a list, or `{start, max}` where they are added as needed."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Look:
     comparisons: int
     """Comparisons that had a p-value."""
     metric: str
-    """What they were compared by."""
+    """Metric that they were compared by."""
     spec_sha256: str
-    """Of the spec's bytes."""
+    """SHA-256 of the spec's bytes."""
     command: str
-    """What showed them: `run` or `report`."""
+    """Command that showed them: `run`, `report`, or `python`."""
 
 
 _LOOK = TypeAdapter(Look)
@@ -56,7 +56,7 @@ def looks_at(sweep_path: Path) -> list[Look]:
 
 
 def earlier_looks(sweep_path: Path, declared_now: Seeds, metric: str) -> int:
-    """How many other declarations of seeds were looked at before this one was, by this metric.
+    """Number of other declarations of seeds that were looked at before this one, by this metric.
 
     A declaration that is gone back to pays for the looks before its own, not for those since.
     """

@@ -26,6 +26,7 @@ class MetricsLog:
     def __init__(self, directory: "TrialDirectory") -> None:
         self._path = directory.metrics_path
         self._key = directory.key
+        self._directory = directory
         last = directory.last_metrics()
         self._iteration = last["iteration"] if last else -1
 
@@ -33,26 +34,56 @@ class MetricsLog:
         """Append the metrics of one iteration. Raises `StoreError` where the store cannot be written."""
         if iteration <= self._iteration:
             return
-        line = {"iteration": iteration, "time": time.time(), "metrics": dict(metrics)}
+        self._append({"iteration": iteration, "time": time.time(), "metrics": dict(metrics)})
+        self._iteration = iteration
+
+    def add(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Append what the last iteration has beside what was logged of it; nothing where it has it all."""
+        *_, last = [None, *self._directory.metrics()]
+        if (
+            last is None
+            or last["iteration"] != iteration
+            or metrics.items() <= last["metrics"].items()
+        ):
+            return
+        whole = {**last["metrics"], **metrics}
+        line = {"iteration": iteration, "time": time.time(), "metrics": whole, "final": True}
+        self._append(line)
+
+    def _append(self, line: Mapping[str, Any]) -> None:
         try:
             append_json_line(self._path, line, key=self._key)
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
-        self._iteration = iteration
 
 
 def metrics_in(path: Path, key: str) -> Iterator[dict[str, Any]]:
-    """The whole lines in order, each iteration once; `key` is part of their checksums."""
-    reached = -1
+    """The whole lines in order, each iteration once; `key` is part of their checksums.
+
+    A last line that is `final` has further metrics of the iteration before it: they are in the line
+    of that iteration, and once more by themselves as `added` at the time `added_at`.
+    """
+    held: dict[str, Any] | None = None
     for line, is_sealed in read_json_lines(path, key):
         try:
             _check(path, line, is_sealed)
         except DamagedFile as damage:
             note(damage)
             continue
-        if line["iteration"] > reached:
-            reached = line["iteration"]
-            yield line
+        if held is None or line["iteration"] > held["iteration"]:
+            if held:
+                yield held
+            held = line
+        elif line.get("final") and line["iteration"] == held["iteration"]:
+            held = _with_final(held, line)
+    if held:
+        yield held
+
+
+def _with_final(line: dict[str, Any], final: dict[str, Any]) -> dict[str, Any]:
+    known = line["metrics"]
+    added = {name: value for name, value in final["metrics"].items() if known.get(name) != value}
+    return {**line, "metrics": {**known, **added}, "added": added, "added_at": final["time"]}
 
 
 def last_metrics_in(path: Path, key: str) -> dict[str, Any] | None:
@@ -77,7 +108,7 @@ def last_metrics_in(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def epoch_of(metrics: Mapping[str, float], iteration: int) -> int:
-    """That these metrics are of; somebody's own training counts in iterations."""
+    """Epoch that these metrics are of; a user training counts in iterations."""
     return int(metrics.get("epoch", iteration))
 
 

@@ -60,7 +60,7 @@ class OutputLog:
 
     @property
     def is_long(self) -> bool:
-        """Whether the attempt has printed more than is kept."""
+        """True if the attempt has printed more than is kept."""
         return self._size > _MOST_OF_AN_ATTEMPT
 
     def shorten(self) -> None:

@@ -50,7 +50,7 @@ def write_predictions(directory: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(directory: Path) -> Predictions | None:
-    """What a trial's folder has; none where it has nothing that can be used (`why_unusable`)."""
+    """Predictions in a trial's folder; None where nothing can be used (`why_unusable`)."""
     try:
         return _parsed((directory / FILE).read_bytes())
     except (OSError, ValueError):

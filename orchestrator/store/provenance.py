@@ -1,4 +1,4 @@
-"""Where results come from: the state of the code and the packages it ran with."""
+"""Origin of results: the state of the code and the packages it ran with."""
 
 import platform
 import subprocess
@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 NOT_KNOWN = "not known"
-"""Of `git_diff`: git did not answer in time, or what it said could not be kept."""
+"""Value of `git_diff` where git did not answer in time, or what it said could not be kept."""
 _GIT_SECONDS = 10.0
 _SECRETS = (
     "*.env",
@@ -43,16 +43,20 @@ class _NoAnswer(Exception):
     """Git did not answer in time."""
 
 
-def provenance(folder: Path, sweep_path: Path) -> Mapping[str, Any]:
-    """Python, packages, and the git commit of the repository that `folder` is in, if it is in one.
+def provenance(
+    folder: Path, sweep_path: Path, code: Mapping[str, Mapping[str, str]] | None = None
+) -> Mapping[str, Any]:
+    """Python, packages, files of user code, and the git commit of the repository of `folder`.
 
-    What is not committed is kept as a patch in the sweep's folder, once for all trials, readable by its owner alone; `git_diff`
-    names it. Files whose names sound like secrets are only named.
+    `code` has the digest of each file, by function. What is not committed is kept as a patch in the
+    sweep's folder, once for all trials, readable by its owner alone; `git_diff` names it. Files whose
+    names sound like secrets are only named.
     """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        **({"code": code} if code else {}),
         **_state_of_code(folder, sweep_path),
     }
 
@@ -102,7 +106,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git says; none where there is no git, or no repository. Raises `_NoAnswer`."""
+    """Answer of git; None where there is no git, or no repository. Raises `_NoAnswer`."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True)

@@ -54,6 +54,7 @@ class SealedMetricsRecord(_Record):
     iteration: Whole
     time: float
     metrics: dict[str, float]
+    final: bool = False
 
 
 class AttemptRecord(_Record):
@@ -75,11 +76,12 @@ class AttemptRecord(_Record):
 
 
 class ProvenanceRecord(_Record):
-    """What `trial.json` says of code and packages."""
+    """Part of `trial.json` on code and packages."""
 
     python: str = "?"
     platform: str = "?"
     packages: dict[str, str] = {}
+    code: dict[str, dict[str, str]] = {}
     git_commit: str | None = None
     git_diff: str | None = None
 
@@ -108,7 +110,7 @@ class SessionRecord(_Record):
 
 
 class PointsRecord(_Record):
-    """What a search has suggested."""
+    """Points that a search has suggested."""
 
     search: str
     points: list[dict[str, Any]]

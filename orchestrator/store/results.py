@@ -1,4 +1,4 @@
-"""What a `result.json` is held against before it is believed."""
+"""Checks of a `result.json` before it is believed."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def _refuse_other_metrics(path: str, curve: str, result: Mapping[str, Any]) -> N
     try:
         last = json.loads(last_lines(curve)[-1])
         iteration, metrics = last["iteration"], dict(last["metrics"])
-    except (OSError, DamagedFile, IndexError, ValueError, KeyError, TypeError):
+    except (OSError, DamagedFile, IndexError, ValueError, KeyError, TypeError, RecursionError):
         return  # there is no last line to hold it against
     if result.get("iterations", iteration) != iteration:
         raise DamagedFile(path, "it ends at another iteration than metrics.jsonl")
@@ -69,7 +69,7 @@ def _refuse_other_metrics(path: str, curve: str, result: Mapping[str, Any]) -> N
 
 
 def curve_is_shortened(folder: str, result: Mapping[str, Any]) -> bool:
-    """Whether `metrics.jsonl` has another length than when the result was written."""
+    """True if `metrics.jsonl` has another length than when the result was written."""
     size = result.get("metrics_bytes")
     if size is None:
         return False

@@ -14,8 +14,10 @@ A trial's state is derived from these files and kept nowhere else.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import (
     DamagedFile,
@@ -25,6 +27,7 @@ from orchestrator.errors import (
     did_you_mean_one_of,
 )
 from orchestrator.pruning import Curve
+from orchestrator.store.adoption import adopted_record
 from orchestrator.store.damage import note
 from orchestrator.store.files import (
     cannot_write,
@@ -39,7 +42,15 @@ from orchestrator.store.metrics_file import MetricsLog as MetricsLog
 from orchestrator.store.metrics_file import epoch_of as epoch_of
 from orchestrator.store.trial_directory import TrialDirectory as TrialDirectory
 from orchestrator.store.trial_directory import hosts_of as hosts_of
-from orchestrator.trial import SEARCHED, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
+
+
+class Twin(NamedTuple):
+    """A trial that is the same training as another."""
+
+    sweep: str
+    name: str
+    variant: str
 
 
 class Store:
@@ -128,14 +139,26 @@ class Store:
         return {}
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:
-        """Where the trial's files are, or will be."""
+        """Directory of the trial's files, which may not be there yet."""
         trials = self._trials.get(trial.sweep)
         if trials is None:
             trials = self._trials[trial.sweep] = self.root / trial.sweep / "trials"
         return TrialDirectory(trials / trial.directory_name)
 
+    def as_recorded(self, trial: TrialSpec) -> TrialSpec:
+        """The trial by the fingerprint that the store knows it by: an earlier version's where nothing has the present one."""
+        earlier = trial.earlier
+        if earlier is None:
+            return trial
+        known = self._directories()
+        if trial.fingerprint[:8] in known:
+            return trial
+        is_known = earlier.fingerprint[:8] in known
+        return replace(earlier, pruning=trial.pruning) if is_known else trial
+
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
-        """What is known of the trial: its own files, or the result of the same training anywhere in the store."""
+        """Record of the trial: of its own files, or of the same training anywhere in the store."""
+        trial = self.as_recorded(trial)
         own = self.directory(trial)
         try:
             if done := self._record_of_done(trial, own):
@@ -149,7 +172,7 @@ class Store:
         return self._record_of_done(trial, self.directory(trial))
 
     def _record_of_done(self, trial: TrialSpec, own: TrialDirectory) -> TrialRecord | None:
-        done = own.record_of_done(trial.pruning)
+        done = own.record_of_done(trial.pruning) or adopted_record(own)
         if done and _is_of(done, trial):
             return done
         for path in self._directories().get(trial.fingerprint[:8], []):
@@ -160,13 +183,16 @@ class Store:
                 return other
         return None
 
-    def searched_as(self, trial: TrialSpec) -> list[str]:
-        """The trials of searches, in any sweep, that are the same training: `sweep/variant@3-seed0`."""
-        return [
-            f"{path.parent.parent.name}/{path.name.rpartition('-')[0]}"
-            for path in self._directories().get(trial.fingerprint[:8], [])
-            if SEARCHED in path.name and _fingerprint_in(path) == trial.fingerprint
-        ]
+    def same_training_as(self, trial: TrialSpec) -> list[Twin]:
+        """The other trials of the store, in any sweep, that are the same training."""
+        own = self.directory(trial).path
+        paths = self._directories().get(trial.fingerprint[:8], [])
+        twins = [_twin(path, trial.fingerprint) for path in paths if path != own]
+        return [twin for twin in twins if twin]
+
+    def forget(self) -> None:
+        """Look at everything again from here on: the store may hold more by now."""
+        self._listed = None
 
     def look_again(self) -> None:
         """Forget which trials the other sweeps of the store have, where they have more by now."""
@@ -182,7 +208,7 @@ class Store:
         return found
 
     def _directories(self) -> dict[str, list[Path]]:
-        """Those of all trials, by the first digits of their fingerprint. Listed once: a driver knows its own trials itself."""
+        """Directories of all trials by the first digits of their fingerprint, listed once."""
         if self._listed is not None:
             return self._listed
         self._looked_at = self._ages()
@@ -205,7 +231,8 @@ def curve_of(record: TrialRecord, metric: str) -> Curve:
 
 def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
     try:
-        done = TrialDirectory(path).record_of_done(trial.pruning)
+        directory = TrialDirectory(path)
+        done = directory.record_of_done(trial.pruning) or adopted_record(directory)
     except NewerFile:
         return None
     if done is None or _fingerprint_of(path, done) != trial.fingerprint:
@@ -214,7 +241,7 @@ def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
 
 
 def _is_of(done: TrialRecord, trial: TrialSpec) -> bool:
-    """Whether the result in the trial's folder, whose name has the first digits alone, is the trial's."""
+    """True if the result in the trial's folder, whose name has the first digits alone, is the trial's."""
     result = done.result or {}
     return bool(result.get("fingerprint", trial.fingerprint) == trial.fingerprint)
 
@@ -224,6 +251,18 @@ def _fingerprint_of(path: Path, done: TrialRecord) -> str | None:
     if done.result and "fingerprint" in done.result:
         return str(done.result["fingerprint"])
     return _fingerprint_in(path)
+
+
+def _twin(path: Path, fingerprint: str) -> Twin | None:
+    """The trial in a folder, if it is the training of this fingerprint and says its name."""
+    try:
+        about = read_json(path / "trial.json")
+    except (FileNotFoundError, DamagedFile):
+        return None
+    if about.get("fingerprint") != fingerprint:
+        return None
+    sweep = path.parent.parent.name
+    return Twin(sweep, str(about.get("name", "")), str(about.get("variant", "")))
 
 
 def _fingerprint_in(path: Path) -> str | None:

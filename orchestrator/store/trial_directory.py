@@ -89,12 +89,12 @@ class TrialDirectory:
 
     @property
     def stack_path(self) -> Path:
-        """Where each thread stood when an attempt was ended for its time limit."""
+        """Stacks of all threads when an attempt was ended for its time limit."""
         return self.path / "stack_at_time_limit.txt"
 
     @property
     def memory_path(self) -> Path:
-        """How much an attempt had taken when it was ended for its memory limit."""
+        """Memory that an attempt had taken when it was ended for its limit."""
         return self.path / "memory_at_limit.txt"
 
     @property
@@ -102,17 +102,23 @@ class TrialDirectory:
         """What it printed, attempt by attempt (`orchestrator.store.output_log`)."""
         return self.path / "output.log"
 
-    def write_trial(self, trial: TrialSpec, provenance: Mapping[str, Any]) -> None:
-        """Say what is to be done, before a worker begins."""
+    def write_trial(
+        self,
+        trial: TrialSpec,
+        provenance: Mapping[str, Any],
+        adopted: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say what is to be done, before a worker begins, or whose result counts as done (`orchestrator.store.adoption`)."""
         is_in_the_way = os.path.lexists(self.path) and not self.path.is_dir()
         if is_in_the_way or self._holds_another_trial():
             set_aside(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         about = {"format": TRIAL_FORMAT, **trial.to_json(), "provenance": provenance}
+        about |= {"adopted": adopted} if adopted else {}
         write_json(self.path / "trial.json", about)
 
     def _holds_another_trial(self) -> bool:
-        """Whether the files were copied here from another trial's folder: none of them may be taken for this trial's."""
+        """True if the files were copied here from another trial's folder: none of them may be taken for this trial's."""
         try:
             value = read_json(self.path / "trial.json", newest=TRIAL_FORMAT)
         except (FileNotFoundError, NewerFile, DamagedFile):
@@ -129,7 +135,7 @@ class TrialDirectory:
             raise DamagedFile(path, f"no trial of this version: {error!r}") from error
 
     def provenance(self) -> Mapping[str, Any]:
-        """What code and packages it was made with; empty where nothing says so any more."""
+        """Code and packages that the trial was made with; empty where nothing says so any more."""
         path = self.path / "trial.json"
         try:
             value, _ = load_json(path, newest=TRIAL_FORMAT)
@@ -229,7 +235,7 @@ class TrialDirectory:
         )
 
     def vanished(self) -> tuple[Outcome, str]:
-        """How an attempt ended that left no line about it, and why: at one of its limits a process has no time for last words."""
+        """Outcome and cause of an attempt that left no line: at a limit there is no time for last words."""
         with suppress(FileNotFoundError, DamagedFile):
             note_left = read_file(self.memory_path).decode(errors="replace")
             return Outcome.OUT_OF_MEMORY, note_left
@@ -270,7 +276,7 @@ class TrialDirectory:
     def record(
         self, live_session: str | None = None, pruning: Pruning | None = None
     ) -> TrialRecord:
-        """What the files say; `live_session` is that of a driver that is alive, if one is, and `pruning` what stops it early."""
+        """Record from the files; `live_session` is that of a driver that is alive, if one is."""
         try:
             if done := self.record_of_done(pruning):
                 return done
@@ -371,7 +377,7 @@ class TrialDirectory:
 
 
 def hosts_of(start: Mapping[str, Any]) -> Sequence[str]:
-    """Where an attempt runs, from the line of `attempts.jsonl` that it began with: the leader first, each once."""
+    """Hosts of an attempt, from the line of `attempts.jsonl` that it began with: the leader first."""
     return tuple(dict.fromkeys(filter(None, [start.get("host"), *start.get("other_hosts", [])])))
 
 
@@ -380,7 +386,7 @@ def _is_known(event: Mapping[str, Any]) -> bool:
 
 
 def _outcome_of(end: Mapping[str, Any]) -> tuple[Outcome, str | None]:
-    """How the attempt ended; one of a newer version's ways to end is a failure that says so."""
+    """Outcome of the attempt; an outcome that only a newer version knows is a failure that says so."""
     try:
         return Outcome(end["outcome"]), end.get("cause")
     except ValueError:

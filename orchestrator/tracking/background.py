@@ -4,12 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from orchestrator.errors import OrchestratorError, RecordRefused
 from orchestrator.running.view import RunView
 from orchestrator.store.mlflow_runs import run_key
-from orchestrator.tracking import MlflowMirror
+from orchestrator.tracking.base import Tracker
 from orchestrator.trial import Outcome, TrialSpec
 
 _PERIOD_SECONDS = 5.0
@@ -22,15 +22,18 @@ _LAST_TRIES = 2
 """One may meet a server that has just forgotten what it was asked."""
 
 
-class BackgroundMirror:
+Mirror = TypeVar("Mirror", bound=Tracker)
+
+
+class BackgroundMirror(Generic[Mirror]):
     """Watches a sweep as an `Observer` and mirrors what changed; a context manager around the run."""
 
     def __init__(
         self,
-        mirror: MlflowMirror,
+        mirror: Mirror,
         view: RunView,
         prepare: Callable[[], None] = lambda: None,
-        finish: Callable[[MlflowMirror], None] = lambda mirror: None,
+        finish: Callable[[Mirror], None] = lambda mirror: None,
     ) -> None:
         """`prepare` is called first, while the executor starts, and `finish` when MLflow has everything."""
         self._mirror = self._newest = mirror
@@ -68,7 +71,7 @@ class BackgroundMirror:
                 hint += "; `orchestrator sync` brings the view up to date"
             self._view.warn(f"{self._complaint}. {hint}.")
 
-    def follow(self, mirror: MlflowMirror) -> None:
+    def follow(self, mirror: Mirror) -> None:
         """The sweep has grown: mirror it by this one from the next time on."""
         self._newest = mirror
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.errors import TrackingError
 from orchestrator.tracking.api import Point, Run, Totals, totals_of
 from orchestrator.tracking.database import prepare_database, take_home
 from orchestrator.tracking.sqlite import connect
@@ -27,6 +28,22 @@ _NOTE_LENGTH = 5000
 
 class Stopped(Exception):
     """Another writer may be at work: this one must not write any more."""
+
+
+def delete_experiment(tracking_uri: str, name: str) -> bool:
+    """Delete a sweep's experiment in MLflow; says whether there was one. Raises `TrackingError`."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        prepare_database(tracking_uri)
+        client = connect(tracking_uri).client
+        found = client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "active":
+            return False
+        client.delete_experiment(found.experiment_id)
+    except MlflowException as error:
+        raise TrackingError(f"cannot delete the experiment {name} in MLflow: {error}") from error
+    return True
 
 
 class Experiment:

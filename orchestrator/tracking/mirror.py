@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from orchestrator.analysis.history import looks_before
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
+from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import RecordRefused, TrackingError, UsageError
 from orchestrator.report.words import search_state, search_text
-from orchestrator.spec.search_space import SEARCH, search_name
+from orchestrator.spec.search_space import SEARCH
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.files import write_json
 from orchestrator.store.lease import live_session
@@ -30,7 +31,7 @@ from orchestrator.tracking.database import ARTIFACTS
 from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.report import rows_of, write_report
 from orchestrator.tracking.trials import add_dataset, began, last_time, milliseconds, mirror_trial
-from orchestrator.trial import State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, State, TrialRecord, TrialSpec, Variant
 
 _MOST_UNLISTED = 0.02
 """Of all runs, the share of new ones that the list of runs may lack while a sweep runs: it is written whole each time."""
@@ -60,10 +61,12 @@ class MlflowMirror:
         self.tracking_uri = tracking_uri
         self.trials = trials
         self._spec = spec
-        self._store = store
+        self._store = Store(store.root)  # this may be another thread than that of `store`
         self._restore_deleted = restore_deleted
         parents = shape.parents_in_order(spec)
-        self._variants = {(v.regime, v.name): v for v, _ in parents.values()}
+        self._variants = {label: variant for label, (variant, _) in parents.items()}
+        for search, run in shape.search_runs(spec):
+            self._variants |= {point.variant.label: run for point in search.tried}
         self._names = {label: name for label, (_, name) in parents.items()}
         self._places = {label: place for place, label in enumerate(parents)}
         self._trials_of: dict[str, list[TrialSpec]] = {}
@@ -109,13 +112,11 @@ class MlflowMirror:
         Looks at every trial. P-values wait for the last: each is corrected for all. Raises `TrackingError`.
         """
         with self._connected() as experiment:
-            records, roadmap = self._roadmap()
+            snapshot, roadmap = self._roadmap()
             under_way = set()
             for row in roadmap.rows:
-                of_row = [
-                    records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])
-                ]
-                if not of_row or not shape.has_ended(of_row):
+                of_row = [known.record for known in snapshot.of(row.variant)]
+                if not of_row or not _have_ended(of_row):
                     under_way.add(row.variant.regime)
                 if row.variant.regime not in under_way:
                     self._summarise(experiment, row, of_row, is_whole=False)
@@ -149,9 +150,8 @@ class MlflowMirror:
         self._stopped.set()
 
     def _connect(self) -> Experiment:
-        self._store = Store(
-            self._store.root
-        )  # also what other sweeps, or other steps of this one, have finished meanwhile
+        # also what other sweeps, or other steps of this one, have finished meanwhile
+        self._store.forget()
         self._began, self._listed = None, 0
         artifacts = self._store.root / ARTIFACTS / self._spec.name
         return Experiment(
@@ -167,28 +167,27 @@ class MlflowMirror:
         news = {}
         for trial in trials:
             record = self._record(trial)
-            if self._sync_trial(experiment, trial, record) and shape.has_ended([record]):
-                news[trial.regime, trial.variant] = self._variant_of(trial)
+            if self._sync_trial(experiment, trial, record) and record.has_ended:
+                news[trial.variant_label] = self._variant_of(trial)
         for variant in (variant for variant in news.values() if variant.design != SEARCH):
             siblings = self._trials_of[variant.label]
             # the last is mostly the last to end
-            if all(shape.has_ended([self._record(one)]) for one in reversed(siblings)):
-                records = {one.seed: (one, self._record(one)) for one in siblings}
-                row = make_row(variant, records, self._spec.reported_metric)
-                self._summarise(
-                    experiment, row, [record for _, record in records.values()], is_whole=False
-                )
+            if all(self._record(one).has_ended for one in reversed(siblings)):
+                known = [KnownTrial(one, self._record(one)) for one in siblings]
+                row = make_row(variant, known, self._spec.reported_metric)
+                records = [one.record for one in known]
+                self._summarise(experiment, row, records, is_whole=False)
 
-    def _roadmap(self) -> tuple[dict[str, TrialRecord], Roadmap]:
+    def _roadmap(self) -> tuple[Snapshot, Roadmap]:
         """The records of all trials, each read once, and what they come to."""
-        records = {run_key(trial): self._record(trial) for trial in self.trials}
+        known = (KnownTrial(trial, self._record(trial)) for trial in self.trials)
+        snapshot = Snapshot(self._spec, tuple(known))
         looks = looks_before(self._spec, self._store, self._spec.reported_metric.name)
-        return records, build_roadmap(
-            self._spec, self.trials, lambda trial: records[run_key(trial)], earlier_looks=looks
-        )
+        return snapshot, build_roadmap(snapshot, earlier_looks=looks)
 
     def _sync_everything(self, experiment: Experiment) -> None:
-        records, roadmap = self._roadmap()
+        snapshot, roadmap = self._roadmap()
+        records = {run_key(known.spec): known.record for known in snapshot.trials}
         begun = {
             key: record for key, record in records.items() if record.state is not State.PENDING
         }
@@ -198,9 +197,7 @@ class MlflowMirror:
             self._sync_trial(experiment, trial, records[run_key(trial)], verify=True)
         parents = set()
         for row in rows_of(roadmap):
-            of_row = [
-                records[run_key(trial)] for trial in self._trials_of.get(row.variant.label, [])
-            ]
+            of_row = [known.record for known in snapshot.of(row.variant)]
             if any(record.state is not State.PENDING for record in of_row):
                 with self._one_record(row.variant.label):
                     self._summarise(experiment, row, of_row, is_whole=True)
@@ -245,8 +242,7 @@ class MlflowMirror:
         return self._store.record(trial, self._session)
 
     def _variant_of(self, trial: TrialSpec) -> Variant:
-        name = search_name(trial.variant) if trial.is_of_search else trial.variant
-        return self._variants[(trial.regime, name)]
+        return self._variants[trial.variant_label]
 
     @contextmanager
     def _one_record(self, name: str) -> Iterator[None]:
@@ -324,11 +320,10 @@ class MlflowMirror:
             if record.state is not State.PENDING
         )
         new = {key: value for key, value in summary.metrics.items() if key not in run.metrics}
-        if shape.has_ended(records):
+        if _have_ended(records):
             experiment.set_status(run, summary.status, last)
-        step = max(
-            record.iteration for record in records
-        )  # where the curves end: a chart of them stays as it is
+        # where the curves end: a chart of them stays as it is
+        step = max(record.iteration for record in records)
         experiment.write(
             run,
             points=[Point(key, value, step, last) for key, value in new.items()],
@@ -394,6 +389,11 @@ class MlflowMirror:
             path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs}
         )
         self._listed = experiment.created
+
+
+def _have_ended(records: Sequence[TrialRecord]) -> bool:
+    """Whether none of them will go on by itself."""
+    return all(record.has_ended for record in records)
 
 
 def _summary_key(variant: Variant) -> str:

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow
 from orchestrator.report.formats import render
+from orchestrator.report.markup import answer_markdown, tables_markdown
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.api import Run
 from orchestrator.tracking.experiment import Experiment
@@ -57,4 +58,4 @@ def _note(experiment: Experiment, run: Run, roadmap: Roadmap) -> str:
     )
     where += f" Here: {links}."
     figure = f"![The roadmap](get-artifact?path=roadmap.svg&run_uuid={run.run_id})"
-    return f"{where}\n\n{figure}\n\n{render(roadmap, 'md').decode()}"
+    return "\n\n".join([answer_markdown(roadmap), figure, where, tables_markdown(roadmap)])

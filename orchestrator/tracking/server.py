@@ -40,9 +40,7 @@ def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
             return f"/{address_of(known['experiment_id'])}"
     if sweep:
         where = without_password(tracking_uri)
-        raise UsageError(
-            f"MLflow at {where} does not show '{sweep}' yet; `orchestrator sync {sweep}` changes that"
-        )
+        raise UsageError(f"MLflow at {where} has no '{sweep}' yet; run `orchestrator sync {sweep}`")
     return ""
 
 

@@ -22,7 +22,6 @@ _PARAM_LENGTH = 250
 """Longer values help nobody to compare, and servers before MLflow 2.8 refuse them at 500."""
 TAG_LENGTH = 4000
 """The oldest limit of a server is 5000 bytes."""
-_NOT_ENDED = (State.PENDING, State.RUNNING, State.INTERRUPTED)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -67,8 +66,7 @@ def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
     for variant in spec.road:
         for search, run in runs:
             if search.label == variant.label:
-                what = search.name.removeprefix(variant.name)
-                found[run.label] = (run, f"{names[variant.label]}{what}")
+                found[run.label] = (run, f"{names[variant.label]}{search.suffix}")
         found[variant.label] = (variant, names[variant.label])
     return found
 
@@ -134,11 +132,6 @@ def state_tags(
         "sweep.device": str(begun[-1].get("device", ""))[:TAG_LENGTH] if begun else "",
         "sweep.state": state,
     }
-
-
-def has_ended(records: Sequence[TrialRecord]) -> bool:
-    """Whether none of them will go on by itself."""
-    return all(record.state not in _NOT_ENDED for record in records)
 
 
 def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:

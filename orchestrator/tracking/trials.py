@@ -61,11 +61,11 @@ def mirror_trial(
     else:
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
-    points = [*_points(directory, record), *measured]
-    tags = shape.state_tags(record, attempts, state) | {"sweep.points": _points_tag(points)}
-    news = [point for point in points if point.iteration > run.iteration]
-    if run.iteration == record.iteration:  # the network was measured after its run was written
-        news += [point for point in measured if run.metrics.get(point.key) != point.value]
+    points = _points(directory, record)
+    final = [*_final_points(directory, record), *measured]
+    tags = shape.state_tags(record, attempts, state)
+    tags |= {"sweep.points": _points_tag([*points, *final])}
+    news = [point for point in points if point.iteration > run.iteration] + final
     experiment.write(run, params=params, points=news, tags=tags)
     return True
 
@@ -78,6 +78,17 @@ def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
         if line["iteration"] <= record.iteration
         for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
+        if name not in line.get("added", ())
+    ]
+
+
+def _final_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
+    """What a training returned beside what it had logged of its last iteration."""
+    return [
+        Point(mlflow_name(name), value, line["iteration"], milliseconds(line["added_at"]))
+        for line in directory.metrics()
+        if line["iteration"] <= record.iteration and record.result
+        for name, value in line.get("added", {}).items()
     ]
 
 

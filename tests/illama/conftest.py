@@ -28,7 +28,9 @@ def small_config() -> Any:
             for section in sections:
                 group = group[section]
             group[key] = value
-        return resolve(settings)
+        config = resolve(settings)
+        assert isinstance(config, Config)
+        return config
 
     return build
 

@@ -3,11 +3,20 @@
 import importlib
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from illama.config.imports import UserCodeError, function_of, identity_of, import_from, sources
+from illama.config.imports import (
+    UserCodeError,
+    function_of,
+    identity_by_bytes,
+    identity_of,
+    import_from,
+    refuse_other_code,
+    sources,
+)
 
 
 @pytest.fixture
@@ -140,11 +149,12 @@ def test_the_identity_is_the_source_of_the_module_and_of_what_it_imports_from_it
         return identity_of("net:f")
 
     before = identity()
-    assert before.startswith("sha256:")
+    assert before.startswith("syntax-1 sha256:")
     assert set(sources("net:f")) == {"net.py", "layers.py", "lazy.py"}
     assert identity(unused="B = 2\n") == before
     for name in ("net", "layers", "lazy"):
-        assert identity(**{name: code[name] + "# changed\n"}) != before
+        assert identity(**{name: code[name] + "# a comment\n"}) == before
+        assert identity(**{name: code[name] + "C = 1\n"}) != before
     assert identity() == before
 
 
@@ -178,3 +188,18 @@ def test_an_installed_package_is_known_by_its_version_and_file() -> None:
     assert set(sources("yaml:safe_load")) == {"__init__.py"}
     with pytest.raises(UserCodeError, match="module 'sys' has no file"):
         identity_of("sys:exit")
+
+
+def test_a_trial_that_an_earlier_version_began_is_refused_only_where_a_byte_differs(
+    folder: Path,
+) -> None:
+    write(folder, net="def f(): ...\n")
+    earlier = (
+        f"sha256:{sha256(repr([('net.py', b'def f(): ...' + bytes([10]))]).encode()).hexdigest()}"
+    )
+    assert identity_by_bytes("net:f") == earlier
+    refuse_other_code("net:f", earlier)
+    write(folder, net="def f(): ...  # only words\n")
+    refuse_other_code("net:f", identity_of("net:f"))
+    with pytest.raises(UserCodeError, match="the code of net:f is another one"):
+        refuse_other_code("net:f", earlier)

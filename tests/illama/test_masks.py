@@ -1,5 +1,6 @@
 """Masks are what the paper draws."""
 
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
@@ -57,7 +58,7 @@ def test_settings_know_every_kind_of_mask() -> None:
 
 
 @pytest.mark.parametrize("make", [visible, lambda kind, tokens: Mask(kind, "additive", tokens)])
-def test_a_kind_that_is_not_there_is_refused(make) -> None:
+def test_a_kind_that_is_not_there_is_refused(make: Callable[..., object]) -> None:
     with pytest.raises(
         ValueError, match="'sliding_window'; allowed are bidirectional, causal, mod"
     ):

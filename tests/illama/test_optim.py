@@ -1,6 +1,10 @@
 """What decays and what does not."""
 
+from typing import Any
+
+import pytest
 import torch
+from pydantic import ValidationError
 
 from illama.config import ModelConfig, TrainConfig, with_preset
 from illama.model import VisionTransformer
@@ -78,3 +82,39 @@ def test_tokens_and_positions_do_not_decay_inside_a_wrapper_either() -> None:
     moving, still = make_optimizer(model, RECIPE).param_groups
     assert (moving["weight_decay"], still["weight_decay"]) == (0.1, 0.0)
     assert {id(model[0].pos_embed), id(model[0].cls_token)} <= {id(p) for p in still["params"]}
+
+
+def test_sgd_is_the_textbooks_with_momentum_and_decay() -> None:
+    recipe = {"epochs": 1, "batch_size": 1, "lr": 0.5, "weight_decay": 0.1, "optimizer": "sgd"}
+    for nesterov in (False, True):
+        model = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(model.weight, 2.0)
+        optimizer = make_optimizer(model, TrainConfig(**recipe, momentum=0.8, nesterov=nesterov))
+        velocity, weight = 0.0, 2.0
+        for _ in range(3):
+            model.weight.grad, model.bias.grad = torch.tensor([[3.0]]), torch.zeros(1)
+            optimizer.step()
+            gradient = 3.0 + 0.1 * weight
+            velocity = 0.8 * velocity + gradient
+            weight -= 0.5 * (gradient + 0.8 * velocity if nesterov else velocity)
+            assert model.weight.item() == pytest.approx(weight)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"momentum": 0.5}, "momentum is SGD's, but optimizer is adamw"),
+        ({"optimizer": "sgd", "betas": (0.8, 0.9)}, "betas is AdamW's, but optimizer is sgd"),
+        ({"optimizer": "sgd", "momentum": 0.0, "nesterov": True}, "nesterov needs a momentum"),
+        ({"lr_schedule": "step"}, "step falls at milestones, such as"),
+        ({"lr_milestones": [2]}, "and the others have none"),
+        ({"lr_schedule": "step", "lr_milestones": [3, 2]}, "do not grow"),
+        ({"lr_schedule": "step", "lr_milestones": [5]}, "is not before the end, 5 epochs"),
+        ({"lr_gamma": 0.5}, "lr_gamma is of lr_schedule step"),
+    ],
+)
+def test_a_setting_that_nothing_would_heed_is_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrainConfig(epochs=5, batch_size=1, lr=1e-3, **settings)

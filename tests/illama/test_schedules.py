@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +58,25 @@ def test_the_constant_soft_mask_is_a_hard_switch() -> None:
 
 def test_no_soft_mask_is_alpha_zero() -> None:
     assert soft_mask_rate(None, 0, 10) == 0
+
+
+def test_a_soft_mask_never_falls_below_its_floor() -> None:
+    plain = SoftMaskConfig(schedule="linear", epochs=2, rate=0.8)
+    floored = SoftMaskConfig(schedule="linear", epochs=2, rate=0.8, floor=0.3)
+    expected = [max(0.3, soft_mask_rate(plain, i, 5)) for i in range(20)]
+    assert [soft_mask_rate(floored, i, 5) for i in range(20)] == expected
+    assert expected[-1] == 0.3
+    with pytest.raises(ValueError, match=r"floor 0\.8 must be below rate 0\.8"):
+        SoftMaskConfig(schedule="linear", epochs=2, rate=0.8, floor=0.8)
+
+
+def test_step_line_and_constant_after_the_warmup() -> None:
+    def rates(**settings: Any) -> list[float]:
+        recipe = TrainConfig(epochs=4, batch_size=1, lr=1.0, min_lr=0.2, **settings)
+        return [learning_rate(recipe, iteration, 2) for iteration in range(8)]
+
+    step = {"lr_schedule": "step", "lr_milestones": [1, 3], "lr_gamma": 0.5}
+    assert rates(**step) == [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert rates(lr_schedule="constant", warmup_epochs=1) == [0.0, 1.0, *[1.0] * 6]
+    line = rates(lr_schedule="linear")
+    assert line == pytest.approx([1.0 - 0.1 * iteration for iteration in range(8)])

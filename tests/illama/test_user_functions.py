@@ -380,7 +380,7 @@ import sys
 from pathlib import Path
 from illama.config import functions as foreign, imports
 imports.import_from(Path(sys.argv[1]))
-print(foreign.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
+print(user.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
@@ -428,7 +428,7 @@ def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
 
 def test_code_that_changed_after_the_plan_is_refused(folder: Path) -> None:
     config = resolve(settings({"name": "net:create"}))
-    (folder / "net.py").write_text(NET + "\n")
+    (folder / "net.py").write_text(NET + "CHANGED = 1\n")
     import_from(folder)
     with pytest.raises(UserCodeError, match="the code of net:create is another one"):
         run(config)

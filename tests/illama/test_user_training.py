@@ -154,7 +154,11 @@ def test_what_is_logged_again_after_a_crash_is_reported_again_and_the_end_only_o
     assert (again.iterations, again.final) == (first.iterations, first.final) == (6, lines[-1][0])
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"config": 1}', b'{"iteration": "x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"config": 1}', b'{"iteration": "x"}', b"\xff", b"[" * 100_000],
+    ids=["empty", "list", "a number", "a text", "no UTF-8", "too deep"],
+)
 def test_figures_that_are_damaged_begin_anew_and_cost_nothing_else(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -256,7 +260,7 @@ def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, fol
     with pytest.raises(ValueError, match="belongs to a training with other settings, code or seed"):
         run(config("walk", seed=1), tmp_path / "trial")
     planned = config("walk")
-    (folder / "own.py").write_text(OWN + "# edited\n")
+    (folder / "own.py").write_text(OWN + "edited = True\n")
     import_from(folder)
     with pytest.raises(UserCodeError, match="the code of own:walk is another one"):
         run(planned)

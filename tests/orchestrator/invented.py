@@ -1,16 +1,19 @@
 """Sweeps whose trials ended as a test says, without any training."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
-from orchestrator.driver import trials_in
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.plan import trials_of
+from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 HEAD = """
 name: invented
@@ -89,9 +92,38 @@ def digest(_: Any) -> str:
     return "invented"
 
 
+RecordOf = Callable[[TrialSpec], TrialRecord]
+
+
+def snapshot_of(
+    spec: SweepSpec,
+    trials: Iterable[TrialSpec],
+    record_of: RecordOf,
+    later: Iterable[TrialSpec] = (),
+) -> Snapshot:
+    """A sweep and what became of its trials, as a test says."""
+    known = tuple(KnownTrial(trial, record_of(trial)) for trial in trials)
+    return Snapshot(spec, known, tuple(later))
+
+
+@dataclass(frozen=True)
+class Told:
+    """A store that answers as a function says."""
+
+    record_of: RecordOf
+
+    def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
+        return self.record_of(trial)
+
+
+def lookup_of(spec: SweepSpec, record_of: RecordOf) -> Lookup:
+    """Trials of a sweep that ended as a function says."""
+    return Lookup(spec, digest, Told(record_of))
+
+
 def roadmap_of(spec: SweepSpec, ends: Mapping[str, list[End | None]]) -> Roadmap:
     """The report of a sweep that ended so."""
-    return build_roadmap(spec, trials_of(spec, digest), records(ends))
+    return build_roadmap(snapshot_of(spec, trials_of(spec, digest), records(ends)))
 
 
 def write_trials(
@@ -127,7 +159,7 @@ def write_results(spec: SweepSpec, root: Path) -> Store:
     """A store in which every trial of a sweep has finished: later seeds and later steps are better."""
     store = Store(root)
     variants = [variant.label for variant in spec.road]
-    for trial in trials_in(spec, store=store):
+    for trial in survey(spec, store).specs:
         place = variants.index(trial.variant_label)
         value = 70.0 + trial.seed + place * (1 + trial.seed % 3)
         metrics = {"val/acc1": value, "val/loss": 1 / value}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from invented import HEAD, End, digest, records, spec_of
+from invented import HEAD, End, digest, lookup_of, records, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.errors import SpecError
@@ -29,7 +29,10 @@ def adaptive(tmp_path: Path, seeds: str = "{start: 3, max: 12, until: decided}")
 
 
 def wanted(spec: SweepSpec, ends: dict[str, list[End | None]]) -> dict[str, list[int]]:
-    return {label: list(seeds) for label, seeds in more_seeds(spec, digest, records(ends)).items()}
+    return {
+        label: list(seeds)
+        for label, seeds in more_seeds(spec, lookup_of(spec, records(ends))).items()
+    }
 
 
 def test_the_first_seeds_are_those_of_every_variant(tmp_path: Path) -> None:
@@ -81,10 +84,13 @@ def test_the_added_seeds_are_planned_and_reported_with_their_price(tmp_path: Pat
         "clear": [*CLEAR, 90.0, 90.5, 91.0],
         "unclear": [*UNCLEAR, 91.0, 89.5, 91.5],
     }
-    trials = trials_of(spec, digest, more_seeds=more_seeds(spec, digest, records(ends)))
+    trials = trials_of(spec, digest, more_seeds=more_seeds(spec, lookup_of(spec, records(ends))))
     assert [t.seed for t in trials if t.variant == "baseline"] == [0, 1, 2]
     assert [t.seed for t in trials if t.variant == "unclear"] == list(range(12))
-    rows = {row.variant.name: row for row in build_roadmap(spec, trials, records(ends)).rows}
+    rows = {
+        row.variant.name: row
+        for row in build_roadmap(snapshot_of(spec, trials, records(ends))).rows
+    }
     delta = rows["clear"].delta_previous
     assert delta is not None
     assert (delta.effect.pairs, delta.caveat) == (3, "")
@@ -94,7 +100,8 @@ def test_the_added_seeds_are_planned_and_reported_with_their_price(tmp_path: Pat
 def test_without_adaptive_seeds_nothing_is_added(tmp_path: Path) -> None:
     assert (
         more_seeds(
-            spec_of(tmp_path, STEPS), digest, records({"baseline": BASELINE, "clear": UNCLEAR})
+            spec_of(tmp_path, STEPS),
+            lookup_of(spec_of(tmp_path, STEPS), records({"baseline": BASELINE, "clear": UNCLEAR})),
         )
         == {}
     )
@@ -142,7 +149,8 @@ def test_what_other_designs_show_rests_on_the_first_seeds(tmp_path: Path) -> Non
     }
     trials = trials_of(spec, digest, more_seeds={name: [3, 4, 5] for name in more})
     lines = {
-        line.label: line for line in build_roadmap(spec, trials, records(more)).sections[0].lines
+        line.label: line
+        for line in build_roadmap(snapshot_of(spec, trials, records(more))).sections[0].lines
     }
     place = lines["clear, step 1 of the road"].delta
     assert place is not None
@@ -159,8 +167,8 @@ def test_without_a_road_each_cell_counts_like_a_step_and_pays_for_its_looks(tmp_
     }
     first["only.unclear"] = [71.0, 70.0, 73.0]
     assert wanted(spec, first) == {"baseline": [3, 4, 5], "only.unclear": [3, 4, 5]}
-    trials = trials_of(spec, digest, more_seeds=more_seeds(spec, digest, records(first)))
-    roadmap = build_roadmap(spec, trials, records(first))
+    trials = trials_of(spec, digest, more_seeds=more_seeds(spec, lookup_of(spec, records(first))))
+    roadmap = build_roadmap(snapshot_of(spec, trials, records(first)))
     shown = {line.label: line.delta for line in roadmap.sections[0].lines}
     in_table = {row.variant.step: row.delta_previous for row in roadmap.rows}
     for step in ("clear", "unclear"):
@@ -190,7 +198,7 @@ def test_what_is_still_to_come_does_not_ask_for_seeds(tmp_path: Path) -> None:
         "unclear": [91.0, None, None],
     }
     spec = adaptive(tmp_path)
-    [_, clear, _] = build_roadmap(spec, trials_of(spec, digest), records(ends)).rows
+    [_, clear, _] = build_roadmap(snapshot_of(spec, trials_of(spec, digest), records(ends))).rows
     delta = clear.delta_previous
     assert delta is not None
     assert delta.adjusted_p_value == pytest.approx(2 * delta.p_value)  # type: ignore[operator]
@@ -204,12 +212,14 @@ def test_a_look_that_lost_its_last_seed_is_over(tmp_path: Path) -> None:
         "unclear": [*UNCLEAR, 91.0, 89.5, "failed"],
     }
     spec = adaptive(tmp_path)
-    more = more_seeds(spec, digest, records(ends))
+    more = more_seeds(spec, lookup_of(spec, records(ends)))
     assert {label: list(seeds) for label, seeds in more.items()} == {
         "clear": [3, 4, 5],
         "unclear": [3, 4, 5],
     }
-    rows = build_roadmap(spec, trials_of(spec, digest, more_seeds=more), records(ends)).rows
+    rows = build_roadmap(
+        snapshot_of(spec, trials_of(spec, digest, more_seeds=more), records(ends))
+    ).rows
     delta = rows[-1].delta_previous
     assert delta is not None
     assert delta.to_come is None

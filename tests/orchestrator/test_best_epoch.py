@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from invented import digest, spec_of, write_trials
+from invented import digest, snapshot_of, spec_of, write_trials
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -14,7 +14,7 @@ from orchestrator.report.formats import render
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.store import TrialDirectory
-from orchestrator.trial import TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 CURVE = [(60.0, 1.5, 4.0), (75.0, 0.75, 3.0), (75.0, 1.25, 2.5), (70.0, 0.75, 1.0)]
 """val/acc1, val/loss and train/loss by epoch: accuracy and loss are best at others, and each
@@ -54,7 +54,7 @@ def report(
     by: MetricSchema | None = None,
 ) -> Roadmap:
     spec = spec_of(folder, f"metric: {metric}\nsteps: []", seeds=1)
-    return build_roadmap(spec, trials_of(spec, digest), store(spec), by)
+    return build_roadmap(snapshot_of(spec, trials_of(spec, digest), store(spec)), by)
 
 
 def test_it_is_the_epoch_at_which_the_sweeps_own_metric_was_best(
@@ -99,4 +99,4 @@ def test_a_search_goes_by_the_same_epoch(
 ) -> None:
     spec = spec_of(tmp_path, "metric: {name: val/loss, epoch: best}\nsteps: []", seeds=1)
     [trial] = trials_of(spec, digest)
-    assert _reached(trial, store(spec)(trial), spec.schema.metric) == 0.75
+    assert _reached(KnownTrial(trial, store(spec)(trial)), spec.schema.metric) == 0.75

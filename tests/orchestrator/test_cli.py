@@ -35,6 +35,8 @@ OPTIONS = {
         "--no-tracking",
         "--only",
         "--seeds",
+        "--max-failures",
+        "--smoke",
     },
     "resume": {
         "--executor",
@@ -44,9 +46,17 @@ OPTIONS = {
         "--no-tracking",
         "--only",
         "--seeds",
+        "--max-failures",
     },
+    "list": {"--store", "--json"},
+    "gc": {"--store", "--yes"},
+    "delete": {"--store", "--tracking-uri", "--yes"},
+    "init": set(),
+    "logs": {"--store", "--follow", "--attempt", "--lines"},
+    "show": {"--store", "--json"},
+    "debug": {"--store", "--pdb", "--from-start"},
     "status": {"--store", "--json"},
-    "report": {"--store", "--format", "--output", "--metric", "--mode"},
+    "report": {"--store", "--format", "--output", "--width", "--metric", "--mode"},
     "compare": {"--store", "--format", "--metric", "--mode"},
     "sync": {"--store", "--tracking-uri", "--keep-deleted"},
     "register": {"--store", "--tracking-uri", "--step", "--seed", "--name"},
@@ -512,7 +522,7 @@ def test_sync_fills_mlflow_and_status_knows_the_runs(
     new_mlflow()
     finished = cli("sync", "zoo", "--store", zoo / "runs")
     assert finished.code == 0
-    assert "MLflow shows zoo as the store has it" in finished.err
+    assert "MLflow is up to date for zoo" in finished.err
     status = cli("status", "zoo", "--store", zoo / "runs", "--json").json
     assert all(re.fullmatch(r"[0-9a-f]{32}", trial["mlflow_run_id"]) for trial in status["trials"])
 

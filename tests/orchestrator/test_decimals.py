@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from invented import spec_of
+from invented import snapshot_of, spec_of
 
 from orchestrator.analysis.decimals import decimals_of_effect, decimals_of_values
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
@@ -32,7 +32,7 @@ def roadmap_of(tmp_path: Path, base: list[float], a: list[float]) -> Roadmap:
         result = {"outcome": "finished", "metrics": metrics, "best": metrics, "seconds": 1.0}
         return TrialRecord(State.DONE, Outcome.FINISHED, attempts=1, result=result)
 
-    return build_roadmap(spec, trials_of(spec, lambda _: "none"), record_of)
+    return build_roadmap(snapshot_of(spec, trials_of(spec, lambda _: "none"), record_of))
 
 
 def shown(tmp_path: Path, base: list[float], a: list[float]) -> tuple[str, str]:

@@ -81,7 +81,8 @@ def test_results_of_another_sweep_are_results_that_were_there(tmp_path: Path) ->
 
 
 def test_damaged_lines_and_results_are_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "declarations.jsonl").write_bytes(b'nonsense\n{"time": 1}\n{"spec_sha256"')
+    endless = b'{"spec_sha256": "5f", "time": 1e999, "parts": {}}\n'
+    (tmp_path / "declarations.jsonl").write_bytes(endless + b'nonsense\n{"time": 1}\n{"spec')
     declare(tmp_path, b"one", PARTS, 100.0)
     assert [version.time for version in versions_of(tmp_path)] == [100.0]
     result(tmp_path, 200.0)

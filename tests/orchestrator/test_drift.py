@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from invented import digest, spec_of
+from invented import digest, snapshot_of, spec_of
 from test_looks import NORM, finish
 
 from orchestrator.analysis.roadmap import build_roadmap
-from orchestrator.driver import plan_sweep, report_sweep, trials_in
+from orchestrator.driver import plan_sweep, report_sweep
 from orchestrator.planning.plan import trials_of
+from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.store import Store
@@ -34,7 +35,7 @@ def drifts(tmp_path: Path, steps: str, says: dict[str, dict[str, int]]) -> list[
         result = {"outcome": "finished", **metrics, **says[trial.variant]}
         return TrialRecord(State.DONE, Outcome.FINISHED, result=result)
 
-    return list(build_roadmap(spec, trials_of(spec, digest), record_of).warnings)
+    return list(build_roadmap(snapshot_of(spec, trials_of(spec, digest), record_of)).warnings)
 
 
 def test_trials_that_return_another_size_are_warned_of_in_the_report(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_seeds_by_which_a_search_chose_the_same_settings_are_warned_of(tmp_path:
     store = Store(tmp_path / "runs")
     search = "search: {space: {model.norm: [layernorm, rmsnorm]}, sampler: grid, seeds: [4]}\n"
     looking = spec_of(tmp_path, search + "steps: []", 3)
-    for trial in trials_in(looking, store=store):
+    for trial in survey(looking, store).specs:
         store.directory(trial).write_trial(trial, {})
     head = "\nname: after\nseeds: [{seeds}]\nbaseline:\n  model: {{name: vit_digits}}\n"
     head += "  data: {{name: digits}}\n  train: {{epochs: 6, batch_size: 64, lr: 2e-3}}\n"

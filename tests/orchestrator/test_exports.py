@@ -144,6 +144,7 @@ def test_an_offline_run_of_wandb_holds_what_the_store_has(zoo: Path, cli: Comman
     )
 
 
+@pytest.mark.slow
 def test_a_trial_that_went_on_replaces_its_earlier_export(zoo: Path, cli: CommandLine) -> None:
     pytest.importorskip("wandb")
     [metrics] = zoo.glob("runs/zoo/trials/rmsnorm-seed0-*/metrics.jsonl")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented import End, digest, records, roadmap_of, spec_of
+from invented import End, digest, records, roadmap_of, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.errors import SpecError
@@ -163,7 +163,7 @@ def test_the_plan_counts_the_same_comparisons(tmp_path: Path) -> None:
 def test_seeds_that_were_changed_after_a_look_are_paid_for(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, STEPS, 5)
     trials, ends = trials_of(spec, digest), records(drawn(spec))
-    first, third = (build_roadmap(spec, trials, ends, earlier_looks=k) for k in (0, 2))
+    first, third = (build_roadmap(snapshot_of(spec, trials, ends), earlier_looks=k) for k in (0, 2))
     for one, other in zip(first.rows[1:], third.rows[1:], strict=True):
         paid, plain = other.delta_previous, one.delta_previous
         assert paid is not None

@@ -48,6 +48,15 @@ OTHER_VALUES: dict[str, Any] = {
     "model.attention": "modified_causal",
     "model.mask_form": "additive",
     "model.class_token": "last",
+    "model.mixer": "softplus",
+    "model.readout": "mean",
+    "model.rope_anchor": 2,
+    "model.qk_norm": True,
+    "model.attention_bias": False,
+    "model.kv_heads": 2,
+    "model.layer_scale": 0.1,
+    "model.registers": 2,
+    "model.scan": "hilbert",
     "data.name": "synthetic",
     "data.val_fraction": 0.5,
     "data.test_fraction": 0.2,
@@ -63,6 +72,12 @@ OTHER_VALUES: dict[str, Any] = {
     "train.eps": 1e-6,
     "train.label_smoothing": 0.1,
     "train.clip_grad": 1.0,
+    "train.optimizer": "sgd",
+    "train.momentum": 0.8,
+    "train.nesterov": True,
+    "train.lr_schedule": "linear",
+    "train.lr_milestones": [5, 8],
+    "train.lr_gamma": 0.5,
     "train.layer_decay": 0.75,
     "train.mixup": 0.8,
     "train.mix_group": 32,
@@ -86,13 +101,21 @@ OTHER_VALUES: dict[str, Any] = {
     "train.soft_mask.schedule": "constant",
     "train.soft_mask.epochs": 4,
     "train.soft_mask.rate": 0.5,
+    "train.soft_mask.floor": 0.1,
     "seed": 2,
 }
 """For each setting a value that the ones above do not have."""
 
 FOLDER = {"data.name": "image_folder"}
 LATE = {"train.drop_mode": "late", "train.cutoff_epoch": 4}
+SGD = {"train.optimizer": "sgd"}
+STEPS = {"train.lr_schedule": "step", "train.lr_milestones": [4, 6]}
 COMPANY: dict[str, dict[str, Any]] = {
+    "model.rope_anchor": {"model.position": "rope2d"},
+    "train.momentum": SGD,
+    "train.nesterov": SGD,
+    "train.lr_milestones": STEPS,
+    "train.lr_gamma": STEPS,
     "data.folder": FOLDER,
     "data.test": FOLDER,
     "train.random_resized_crop": FOLDER,
@@ -114,6 +137,15 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "attention": "bidirectional",
         "mask_form": "multiplicative",
         "class_token": "first",
+        "mixer": "attention",
+        "readout": "token",
+        "rope_anchor": None,
+        "qk_norm": False,
+        "attention_bias": True,
+        "kv_heads": None,
+        "layer_scale": None,
+        "registers": 0,
+        "scan": "raster",
     },
     "DataConfig": {
         "val_fraction": 0.25,
@@ -121,7 +153,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "test": "none",
         "folder": "imagenet",
     },
-    "SoftMaskConfig": {"rate": 1.0},
+    "SoftMaskConfig": {"rate": 1.0, "floor": 0.0},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
         "min_lr": 1e-6,
@@ -131,6 +163,12 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "eps": 1e-8,
         "label_smoothing": 0.0,
         "clip_grad": None,
+        "optimizer": "adamw",
+        "momentum": 0.9,
+        "nesterov": False,
+        "lr_schedule": "cosine",
+        "lr_milestones": (),
+        "lr_gamma": 0.1,
         "init": None,
         "soft_mask": None,
         "layer_decay": None,
@@ -234,7 +272,7 @@ def test_each_scientific_setting_changes_the_fingerprint(key: str) -> None:
 
 def test_no_scientific_setting_is_missing_in_the_test_above() -> None:
     def keys(group: Any, prefix: str = "") -> set[str]:
-        found = set()
+        found: set[str] = set()
         for name, value in group:
             found |= (
                 {prefix + name}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented import digest, records, spec_of
+from invented import digest, records, snapshot_of, spec_of
 
 from orchestrator.analysis.images import chance_between, image_chances, images_sentence
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
@@ -144,7 +144,7 @@ def report(
         record = known(trial)
         return replace(record, attempts=1)
 
-    return build_roadmap(spec, trials_of(spec, digest), record_of)
+    return build_roadmap(snapshot_of(spec, trials_of(spec, digest), record_of))
 
 
 def test_the_report_says_how_much_wider_intervals_would_be(tmp_path: Path) -> None:

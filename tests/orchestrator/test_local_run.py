@@ -23,6 +23,8 @@ from orchestrator.store.lease import Lease
 from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.trial import Outcome, TrialSpec
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Cli = Callable[..., Any]
 Process = Callable[..., "subprocess.Popen[str]"]
 WriteSpec = Callable[..., Path]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from invented import HEAD, spec_of
 
-from orchestrator.driver import report_sweep, trials_in
+from orchestrator.driver import report_sweep
+from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.looks import Look, Seeds, earlier_looks, looks_at, remember_look
 from orchestrator.store.store import Store
@@ -22,7 +23,7 @@ def look(seeds: Seeds, metric: str = ACC) -> Look:
 
 def finish(spec: SweepSpec, store: Store, time: float | None = None, only: int = 99) -> None:
     """A result for every trial that has none, as if it had been trained."""
-    for trial in trials_in(spec, store=store):
+    for trial in survey(spec, store).specs:
         directory = store.directory(trial)
         if directory.result_path.exists() or trial.seed >= only:
             continue

@@ -146,17 +146,18 @@ def test_problems_of_measures_are_told_at_their_places(tmp_path: Path) -> None:
 
 
 def test_asking_for_measures_changes_no_trial(trained: Path, tmp_path: Path) -> None:
-    from orchestrator.driver import trials_in
+    from orchestrator.planning.survey import survey
 
     plain = "\n".join(line for line in SPEC.splitlines() if not line.startswith("measure"))
     (tmp_path / "spec.yaml").write_text(plain, "utf-8")
     prints = [
-        [trial.fingerprint for trial in trials_in(load_spec(path), store=Store(tmp_path))]
+        [trial.fingerprint for trial in survey(load_spec(path), Store(tmp_path)).specs]
         for path in (tmp_path / "spec.yaml", trained / "spec.yaml")
     ]
     assert prints[0] == prints[1]
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_numbers_on_the_trial_s_run_whenever_they_were_taken(
     measured: tuple[Path, Measured], tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented import digest, records, roadmap_of, spec_of
+from invented import digest, records, roadmap_of, snapshot_of, spec_of
 from scipy import stats
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap, other_metric
@@ -23,7 +23,7 @@ from orchestrator.metrics import (
 )
 from orchestrator.planning.plan import trials_of
 from orchestrator.planning.search import _reached
-from orchestrator.report.bars import axis_of
+from orchestrator.report.figure import axis_of
 from orchestrator.report.formats import render
 from orchestrator.report.notes import notes
 from orchestrator.report.words import cells, columns
@@ -193,7 +193,9 @@ def test_every_format_has_the_columns_and_json_a_key_for_each_step(tmp_path: Pat
 def test_a_metric_that_older_results_lack_is_blank_and_counted(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, BODY)
     roadmap = build_roadmap(
-        spec, trials_of(spec, digest), without("train/loss", ("baseline", "causal"), ENDS)
+        snapshot_of(
+            spec, trials_of(spec, digest), without("train/loss", ("baseline", "causal"), ENDS)
+        )
     )
     at = [column.heading for column in columns(roadmap)].index("train/loss")
     baseline, rmsnorm, causal, last = (cells(roadmap, row)[at : at + 2] for row in roadmap.rows)
@@ -213,7 +215,7 @@ def test_the_sweeps_own_metric_may_be_missing_as_well(tmp_path: Path) -> None:
         ),
     )
     roadmap = build_roadmap(
-        spec, trials_of(spec, digest), without("train/loss", ("rmsnorm",), ENDS)
+        snapshot_of(spec, trials_of(spec, digest), without("train/loss", ("rmsnorm",), ENDS))
     )
     assert [row.variant.name for row in roadmap.rows if row.is_healthy] == [
         "baseline",
@@ -272,7 +274,7 @@ def test_averages_over_a_design_leave_out_cells_that_lack_the_metric(tmp_path: P
     lacking = "factorial.010"
     ends = {variant.name: [70.0 + len(variant.cell.steps), 71.0, 73.0] for variant in spec.variants}
     [section] = build_roadmap(
-        spec, trials_of(spec, digest), without("train/loss", (lacking,), ends)
+        snapshot_of(spec, trials_of(spec, digest), without("train/loss", (lacking,), ends))
     ).sections
     assert list(section.left_out) == [f"{lacking}: no trial recorded it"]
     assert [line.delta is not None for line in section.lines if line.kind == "effect"] == [True] * 3
@@ -282,7 +284,7 @@ def by(spec: SweepSpec, name: str, mode: Any = None) -> Roadmap:
     trials, record_of = trials_of(spec, digest), records(ENDS)
     results = [result for trial in trials if (result := record_of(trial).result)]
     return build_roadmap(
-        spec, trials, record_of, other_metric(spec.schema.metric, name, mode, results)
+        snapshot_of(spec, trials, record_of), other_metric(spec.schema.metric, name, mode, results)
     )
 
 

@@ -21,6 +21,8 @@ from orchestrator.tracking import background as mirroring
 from orchestrator.tracking.background import BackgroundMirror
 from orchestrator.trial import Outcome, TrialSpec
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture
 def mirror_to(zoo: Path) -> Callable[[str], MlflowMirror]:

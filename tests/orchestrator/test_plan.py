@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from invented import HEAD, digest, records, spec_of
+from invented import HEAD, digest, records, snapshot_of, spec_of
 from rich.console import Console
 
 from orchestrator.errors import UsageError
@@ -26,7 +26,7 @@ NORM = "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
 
 
 def plan_of(spec: SweepSpec, ends: dict) -> Plan:  # type: ignore[type-arg]
-    return make_plan(spec, trials_of(spec, digest), records(ends))
+    return make_plan(snapshot_of(spec, trials_of(spec, digest), records(ends)))
 
 
 def codes(spec: SweepSpec) -> list[str]:
@@ -67,7 +67,7 @@ def test_the_state_of_a_trial_decides_what_becomes_of_it(
     tmp_path: Path, state: State, action: Action
 ) -> None:
     spec = spec_of(tmp_path, NORM, 1)
-    plan = make_plan(spec, trials_of(spec, digest), lambda trial: TrialRecord(state))
+    plan = make_plan(snapshot_of(spec, trials_of(spec, digest), lambda trial: TrialRecord(state)))
     assert {planned.action for planned in plan.trials} == {action}
     assert len(plan.to_train(retry_failed=False)) == (0 if state is State.FAILED else 2)
     assert len(plan.to_train(retry_failed=True)) == 2
@@ -78,9 +78,11 @@ def test_done_here_is_done_and_done_elsewhere_is_reused(tmp_path: Path) -> None:
     ends = {"baseline": [70.0], "norm": [71.0]}
     assert [p.action for p in plan_of(spec, ends).trials] == [Action.DONE, Action.DONE]
     elsewhere = make_plan(
-        spec,
-        trials_of(spec, digest),
-        records(ends, lambda trial: "another/trials/x-seed0-01234567"),
+        snapshot_of(
+            spec,
+            trials_of(spec, digest),
+            records(ends, lambda trial: "another/trials/x-seed0-01234567"),
+        )
     )  # type: ignore[arg-type]
     assert [p.action for p in elsewhere.trials] == [Action.REUSE, Action.REUSE]
 
@@ -140,9 +142,9 @@ def test_a_trial_that_is_half_done_costs_half(tmp_path: Path) -> None:
             else TrialRecord(State.INTERRUPTED, epoch=3.0)
         )
 
-    assert make_plan(spec, trials_of(spec, digest), half).estimate.train_seconds == pytest.approx(
-        1.0
-    )
+    assert make_plan(
+        snapshot_of(spec, trials_of(spec, digest), half)
+    ).estimate.train_seconds == pytest.approx(1.0)
 
 
 def test_gpu_hours_and_price_follow_from_what_the_spec_says_of_the_hardware(tmp_path: Path) -> None:

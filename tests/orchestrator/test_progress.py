@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from invented import snapshot_of
 from rich.console import Console
 
 from orchestrator.planning.plan import make_plan
@@ -45,7 +46,7 @@ class Stage:
     def __init__(self, sweep: Any, **console: Any) -> None:
         self.sweep = sweep
         self.file = io.StringIO()
-        plan = make_plan(sweep.spec, sweep.trials, sweep.store.record)
+        plan = make_plan(snapshot_of(sweep.spec, sweep.trials, sweep.store.record))
         self.view = ProgressView(
             Console(file=self.file, **console), plan, sweep.store, "mine", "val/acc1"
         )
@@ -109,7 +110,7 @@ def test_in_a_file_a_line_now_and_then_tells_that_it_goes_on(
     stage = Stage(sweep)
     with stage.view:
         stage.start(sweep.trials[0])
-        line = r"^0 of 4 trials done, 1 running \| \d:\d\d gone, time left not known yet$"
+        line = r"^0 of 4 trials done, 1 running \| \d:\d\d elapsed, time left not known yet$"
         wait_until(lambda: re.search(line, stage.text, re.MULTILINE), "a line")
     assert "\x1b" not in stage.text
 

@@ -62,7 +62,7 @@ def test_without_a_whole_model_nothing_is_owed(tmp_path: Path) -> None:
     steps = "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, conflicts: [a], change: {model.position: rope}}\n"
     section = roadmap_of(spec_of(tmp_path, "design: leave_one_out" + steps), {}).sections[0]
     assert [(line.delta, line.note) for line in section.lines] == [
-        (None, "all steps together make no sense")
+        (None, "the steps exclude one another")
     ] * 2
 
 
@@ -319,10 +319,7 @@ def test_the_page_shows_each_step_at_every_place_that_has_a_figure(tmp_path: Pat
     page = render(roadmap_of(spec, ends), "html").decode()
     strips = page[page.index('class="road forest places"') :].partition("</figure>")[0]
     assert page.index("At each place") < page.index("Interactions")
-    rows = {
-        row.partition("</div>")[0]: row
-        for row in strips.split('<div class="row"><div class="name">')[1:]
-    }
+    rows = {row.partition("</div>")[0]: row for row in strips.split('<div class="name">')[1:]}
     assert list(rows) == ["a", "b", "c"]
     assert [row.count("road-place") for row in rows.values()] == [1, 1, 1]
     assert rows["c"].count('class="point') == 2  # a place that has no figure has no point

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from invented import HEAD, ROAD, digest, records, roadmap_of, spec_of
+from invented import HEAD, ROAD, digest, records, roadmap_of, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -171,7 +171,7 @@ def test_reused_trials_are_counted_once_in_the_cost(tmp_path: Path) -> None:
     )
     ends = HEALTHY | {"only.rmsnorm": HEALTHY["rmsnorm"]}
     shared = records(ends, lambda trial: f"{trial.sweep}/trials/{trial.fingerprint}")
-    roadmap = build_roadmap(spec, trials_of(spec, digest), shared)
+    roadmap = build_roadmap(snapshot_of(spec, trials_of(spec, digest), shared))
     assert roadmap.total_seconds == 6 * 2.0
     own = roadmap_of(spec, ends)
     assert [r.reused for r in own.rows] == [0, 0]

@@ -2,29 +2,28 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from invented import HEAD, End, digest, record, spec_of
+from invented import HEAD, End, digest, lookup_of, record, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.planning.adaptive import more_seeds
-from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of
 from orchestrator.planning.representative import representative
 from orchestrator.planning.search import Suggestions, with_searches
-from orchestrator.pruning import Pruning
 from orchestrator.report.formats import render
 from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Values, point_key
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import warnings_of
 from orchestrator.tracking import shape
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 LR = "train.lr: {low: 5e-4, high: 5e-2, log: true}"
 SEARCHED = f"""
@@ -66,14 +65,7 @@ class Runs:
     def known(
         self, spec: SweepSpec, folder: Path = Path("nowhere"), *, keeps: bool = False
     ) -> SweepSpec:
-        def trials(
-            variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
-        ) -> list[tuple[TrialSpec, TrialRecord]]:
-            made = trials_with(spec, variant, seeds, digest(variant.config.images))
-            made = [replace(trial, pruning=prunings.get(trial.seed)) for trial in made]
-            return [(trial, self(trial)) for trial in made]
-
-        return with_searches(spec, trials, Suggestions(folder, keeps=keeps))
+        return with_searches(spec, lookup_of(spec, self), Suggestions(folder, keeps=keeps))
 
     def to_do(self, spec: SweepSpec) -> list[TrialSpec]:
         return [
@@ -98,12 +90,14 @@ class Runs:
     def plan(self, spec: SweepSpec, **choice: Any) -> Plan:
         known = self.known(spec)
         return make_plan(
-            known, trials_of(known, digest, **choice), self, later_trials(known, **choice)
+            snapshot_of(
+                known, trials_of(known, digest, **choice), self, later_trials(known, **choice)
+            )
         )
 
     def report(self, spec: SweepSpec) -> Roadmap:
         known = self.known(spec)
-        return build_roadmap(known, trials_of(known, digest), self)
+        return build_roadmap(snapshot_of(known, trials_of(known, digest), self))
 
 
 def values_of(spec: SweepSpec, number: int = 0) -> list[Values]:
@@ -436,7 +430,7 @@ def test_seeds_are_added_to_steps_and_never_to_searches(tmp_path: Path) -> None:
         )
     )  # type: ignore[arg-type]
     known = runs.run_all(spec_of(tmp_path, SEARCHED, head=head))
-    more = more_seeds(known, digest, runs)
+    more = more_seeds(known, lookup_of(known, runs))
     assert more.keys() <= {"baseline", "swiglu", "rope"}
     assert more, "an undecided step gets more"
     trials = trials_of(known, digest, more_seeds=more)
@@ -447,10 +441,11 @@ def test_seeds_are_added_to_steps_and_never_to_searches(tmp_path: Path) -> None:
 def test_the_road_has_no_last_network_before_it_is_known(tmp_path: Path) -> None:
     spec, runs = spec_of(tmp_path, SEARCHED), Runs()
     with pytest.raises(UsageError, match="rope waits for a search"):
-        representative(runs.known(spec), [], runs)
+        representative(snapshot_of(runs.known(spec), [], runs))
     runs.run_all(spec)
     known = runs.known(spec)
-    assert representative(known, trials_of(known, digest), runs).trial.variant == "rope"
+    snapshot = snapshot_of(known, trials_of(known, digest), runs)
+    assert representative(snapshot).trial.variant == "rope"
 
 
 def test_the_baseline_a_side_step_and_a_step_without_a_change_search_too(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from orchestrator.analysis.search_luck import (
 from orchestrator.planning.plan import later_trials, trials_of
 from orchestrator.report.formats import render
 from orchestrator.spec.search_schema import SearchSchema
-from orchestrator.spec.search_space import search_name
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.inference import effect_of
 from orchestrator.tracking import shape
@@ -186,7 +185,7 @@ def test_mlflow_shows_each_repeat_beside_its_step(tmp_path: Path) -> None:
         "0 baseline: search 3",
         "0 baseline",
     ]
-    runs = {search_name(trial.variant) for search in spec.searches for trial in search.trials}
+    runs = {search.name for search in spec.searches if search.trials}
     assert runs == {variant.name for variant, _ in parents.values() if ": search" in variant.name}
     rates = shape.params_of(spec, spec.variants[0])["train.lr"].split(" or ")
     assert len(rates) == 3

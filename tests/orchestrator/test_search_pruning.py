@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented import digest, spec_of
+from invented import digest, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.driver import Ending, Job, run_sweep
 from orchestrator.errors import SpecError
 from orchestrator.executors.local import run_locally
-from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of, trials_with
+from orchestrator.planning.lookup import Lookup
+from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.pruning import Pruning
 from orchestrator.report.formats import render
@@ -25,7 +26,7 @@ from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.spec.warnings import warnings_of
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import MetricsLog, Store, TrialDirectory
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import Outcome, State, TrialSpec
 
 SEARCHED = """
 steps:
@@ -58,21 +59,15 @@ class Trained:
         """Trained in all."""
 
     def known(self, spec: SweepSpec) -> SweepSpec:
-        store = Store(self.root)
-
-        def trials(
-            variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning]
-        ) -> list[tuple[TrialSpec, TrialRecord]]:
-            made = trials_with(spec, variant, seeds, digest(variant.config.images))
-            made = [replace(trial, pruning=prunings.get(trial.seed)) for trial in made]
-            return [(trial, store.record(trial)) for trial in made]
-
-        return with_searches(spec, trials, Suggestions(self.root, keeps=True))
+        lookup = Lookup(spec, digest, Store(self.root))
+        return with_searches(spec, lookup, Suggestions(self.root, keeps=True))
 
     def plan(self, spec: SweepSpec) -> Plan:
         known = self.known(spec)
         return make_plan(
-            known, trials_of(known, digest), Store(self.root).record, later_trials(known)
+            snapshot_of(
+                known, trials_of(known, digest), Store(self.root).record, later_trials(known)
+            )
         )
 
     def train(self, trial: TrialSpec, epochs: int = EPOCHS) -> None:
@@ -270,17 +265,17 @@ def test_who_asks_for_it_in_full_trains_it_on(tmp_path: Path) -> None:
     assert (pruned.action, pruned.record.state) == (Action.DONE, State.DONE)
     assert not plan.to_train(retry_failed=True)
     in_full = replace(pruned.trial, pruning=None)
-    [same] = make_plan(spec, [in_full], Store(trained.root).record).trials
+    [same] = make_plan(snapshot_of(spec, [in_full], Store(trained.root).record)).trials
     assert (same.action, same.record.state) == (Action.CONTINUE, State.INTERRUPTED)
     other = replace(in_full, variant="other@1")
-    both = make_plan(spec, [pruned.trial, other], Store(trained.root).record).trials
+    both = make_plan(snapshot_of(spec, [pruned.trial, other], Store(trained.root).record)).trials
     assert [it.action for it in both] == [Action.DONE, Action.NEW], (
         "the search's result is nobody else's"
     )
     before = trained.epochs
     trained.train(in_full)
     assert trained.epochs - before == EPOCHS - pruned.record.epoch
-    both = make_plan(spec, [pruned.trial, other], Store(trained.root).record).trials
+    both = make_plan(snapshot_of(spec, [pruned.trial, other], Store(trained.root).record)).trials
     assert [(it.action, it.record.outcome) for it in both] == [
         (Action.DONE, "pruned"),
         (Action.REUSE, "finished"),
@@ -299,7 +294,7 @@ def test_the_queue_hands_it_out_again_where_it_is_asked_for_in_full(
     )
 
     def more(is_idle: bool) -> list[TrialSpec]:
-        return make_plan(spec, [judged, in_full], Store(trained.root).record).to_train(
+        return make_plan(snapshot_of(spec, [judged, in_full], Store(trained.root).record)).to_train(
             retry_failed=False
         )
 
@@ -333,7 +328,9 @@ def test_plan_and_report_say_how_many_were_stopped_and_the_estimate_learns_from_
     )
     known = trained.run(spec)
     [search] = known.searches
-    roadmap = build_roadmap(known, trials_of(known, digest), Store(trained.root).record)
+    roadmap = build_roadmap(
+        snapshot_of(known, trials_of(known, digest), Store(trained.root).record)
+    )
     assert (
         f"12 combinations with seeds 100, 101, {search.pruned} of them stopped early"
         in " ".join(render(roadmap, "table").decode().split())

@@ -15,6 +15,8 @@ from orchestrator.store.files import read_json
 from orchestrator.store.store import Store, TrialDirectory
 from orchestrator.trial import Outcome
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Cli = Callable[..., Any]
 Process = Callable[..., Any]
 WriteSpec = Callable[..., Path]

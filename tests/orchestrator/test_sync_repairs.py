@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api import load
+from orchestrator.tracking import report
+
 TRAINING = """
 def train(*, width: int = 1, seed, log_metrics, **more):
     for iteration in range(1, 4):
@@ -26,24 +29,35 @@ steps:
 """
 
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, _empty_mlflow_database: Path) -> Path:
+    """A folder with the spec and its store, trained with MLflow once for all tests."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.py").write_text(TRAINING)
+    (folder / "tiny.yaml").write_text(SPEC)
+    (folder / "runs").mkdir()
+    database = shutil.copy(_empty_mlflow_database, folder / "runs" / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "_FILES", {"roadmap.md": "md"})
+        ended = load(folder / "tiny.yaml", folder / "runs").run(
+            "local", tracking=f"sqlite:///{database}"
+        )
+    assert not ended.has_failures
+    return folder
+
+
 @pytest.fixture
-def done(
-    cli: Any, weird_path: Path, store_path: Path, new_mlflow: Callable[..., str]
-) -> Callable[[], Path]:
-    """Trains the sweep with MLflow; returns the spec."""
+def done(trained: Path, weird_path: Path) -> Callable[[], Path]:
+    """Puts the trained sweep into the store; returns the spec."""
 
-    def run() -> Path:
-        (weird_path / "tiny.py").write_text(TRAINING)
-        spec = weird_path / "tiny.yaml"
-        spec.write_text(SPEC)
-        new_mlflow()
-        ended = cli("run", spec, "--store", store_path, "--executor", "local")
-        assert ended.code == 0
-        assert "cannot write" not in ended.out
-        assert "refuses" not in ended.out
-        return spec
+    def put() -> Path:
+        shutil.copytree(trained, weird_path, dirs_exist_ok=True)
+        return weird_path / "tiny.yaml"
 
-    return run
+    return put
 
 
 def execute(store: Path, *statements: str) -> None:

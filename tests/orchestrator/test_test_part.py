@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented import digest, records, spec_of
+from invented import digest, lookup_of, records, snapshot_of, spec_of
 
+from orchestrator.analysis.family import Rules
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.analysis.steps import judged_steps
 from orchestrator.errors import SpecError
 from orchestrator.metrics import METRICS, decimals_of, reported_name
 from orchestrator.planning import adaptive
@@ -50,7 +53,7 @@ def measured(trial: TrialSpec) -> TrialRecord:
 
 
 def report(spec: SweepSpec, metric: MetricSchema | None = None) -> Roadmap:
-    return build_roadmap(spec, trials_of(spec, digest), measured, metric)
+    return build_roadmap(snapshot_of(spec, trials_of(spec, digest), measured), metric)
 
 
 def values(roadmap: Roadmap) -> list[float]:
@@ -127,16 +130,15 @@ def test_one_variant_without_a_test_part_leaves_the_report_on_validation(tmp_pat
 def test_added_seeds_go_by_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def remembered(*arguments: Any) -> Roadmap:
-        roadmap = build_roadmap(*arguments)
-        seen.append(roadmap.metric)
-        return roadmap
+    def remembered(snapshot: Snapshot, rules: Rules) -> Any:
+        seen.append(rules.metric.name)
+        return judged_steps(snapshot, rules)
 
-    monkeypatch.setattr(adaptive, "build_roadmap", remembered)
+    monkeypatch.setattr(adaptive, "judged_steps", remembered)
     path = with_test(tmp_path, METRIC + BODY).path
     path.write_text(path.read_text().replace("[0, 1, 2]", "{start: 3, max: 6}"))
     spec = load_spec(path)
-    adaptive.more_seeds(spec, digest, measured)
+    adaptive.more_seeds(spec, lookup_of(spec, measured))
     assert set(seen) == {"val/acc1"}
     assert "chosen-on-report-images" not in codes(spec)
 

@@ -27,6 +27,7 @@ from orchestrator.tracking.background import BackgroundMirror
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("without_figures"),
     pytest.mark.filterwarnings(
         "ignore:starlette.middleware.wsgi is deprecated"
     ),  # mlflow's server under starlette 1

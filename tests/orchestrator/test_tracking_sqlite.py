@@ -159,7 +159,7 @@ def everything_tried_on(api: Api) -> dict[str, Any]:
     usual = api.create_run(
         "1", "usual", 1000, {"sweep.kind": "trial", "mlflow.parentRunId": "nobody"}
     )
-    said = {}
+    said: dict[str, Any] = {}
     for state, run in {"active": usual, "deleted": usual, "unknown": "0" * 32}.items():
         if state == "deleted":
             api.client.delete_run(run)

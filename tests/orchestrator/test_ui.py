@@ -50,9 +50,7 @@ def test_it_opens_on_the_sweep_that_was_shown_last_or_on_the_one_named(tmp_path:
     assert page_of(store, "older", "sqlite:///here").startswith("/#/experiments/4/runs?")
     assert page_of(store, None, "http://me:secret@server").startswith("/#/experiments/9/runs?")
     assert page_of(store, None, "sqlite:///empty") == ""
-    with pytest.raises(
-        UsageError, match="does not show 'older' yet; `orchestrator sync older` changes that"
-    ):
+    with pytest.raises(UsageError, match="has no 'older' yet; run `orchestrator sync older`"):
         page_of(store, "older", "http://server")
 
 

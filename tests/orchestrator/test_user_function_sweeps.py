@@ -120,7 +120,7 @@ def test_the_code_of_the_store_trains_the_bits_of_the_code_beside_the_spec(
 def test_the_fingerprint_follows_the_code_and_the_images(write: Any, folder: Path) -> None:
     before = fingerprints(load_spec(write()))
     assert fingerprints(load_spec(write())) == before
-    (folder / "parts.py").write_text(PARTS + "# changed\n")
+    (folder / "parts.py").write_text(PARTS + "changed = True\n")
     changed = fingerprints(load_spec(write()))
     assert not set(changed.values()) & set(before.values())
     (folder / "parts.py").write_text(PARTS)
@@ -260,7 +260,7 @@ def test_what_the_settings_say_is_in_the_trials_files(
     )
     trial = json.loads(next(store_path.glob("theirs/trials/*/trial.json")).read_text())
     assert trial["settings"]["model"]["options"] == {"width": 16, "img_size": 8, "dropout": 0.0}
-    assert trial["settings"]["model"]["code"].startswith("sha256:")
+    assert trial["settings"]["model"]["code"].startswith("syntax-1 sha256:")
 
 
 @pytest.mark.slow

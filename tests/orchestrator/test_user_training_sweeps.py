@@ -275,6 +275,8 @@ def test_the_fingerprint_is_the_function_its_code_all_its_settings_and_the_seed(
     assert prints() == before
     for name, text in (("own.py", OWN + "# edited\n"), ("parts.py", PARTS + "# edited\n")):
         (folder / name).write_text(text)
+        assert prints() == before
+        (folder / name).write_text(text + "edited = True\n")
         assert not set(prints()) & set(before)
         (folder / name).write_text({"own.py": OWN, "parts.py": PARTS}[name])
     (folder / "own.py").write_text("NUMERICS_VERSION = 1\n" + OWN)

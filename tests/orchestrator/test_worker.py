@@ -36,7 +36,7 @@ class Bench:
         self.directory: TrialDirectory = sweep.store.directory(sweep.trials[0])
         self.directory.write_trial(sweep.trials[0], {})
 
-    def run(self) -> Outcome:
+    def run(self) -> Outcome | None:
         return run_trial(self.directory.path, self.lease.session)
 
     @property

@@ -11,4 +11,4 @@ EFFECTS: dict[str, EffectsOf] = {
     "factorial": factorial_effects,
     "orders": order_effects,
 }
-"""By the names of `orchestrator.spec.designs.DESIGNS`."""
+"""Effects of a design, by the names of `orchestrator.spec.designs.DESIGNS`."""

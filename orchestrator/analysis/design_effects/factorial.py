@@ -47,7 +47,7 @@ def factorial_effects(design: Design, view: RegimeRows) -> Effects:
 
 
 def _resolution(design: Design, factors: int) -> list[str]:
-    """What the fraction can tell apart."""
+    """Remark on what the fraction can tell apart."""
     if not isinstance(design, Factorial) or design.fraction == "1":
         return []
     _, resolution = cells_of(factors, design.halvings)

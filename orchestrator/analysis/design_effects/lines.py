@@ -24,15 +24,15 @@ class EffectLine:
     """The step whose effect it is; the two steps of an interaction, in the order of the road."""
     delta: StepEffect | None
     note: str = ""
-    """What it assumes, or why there is none."""
+    """Assumption of the effect, or the reason why there is none."""
     place: Place | None = None
-    """Where the step is taken, for the effect at one place."""
+    """Place at which the step is taken, for the effect at one place."""
     pair: tuple[Variant, Variant] | None = None
     """The two variants that it is the difference of; None where it is worked out from more."""
 
     @property
     def is_tested(self) -> bool:
-        """Whether it is tested; effects at places only show what averages are made of."""
+        """True if it is tested; effects at places only show what averages are made of."""
         return self.kind != PLACE
 
     @property
@@ -57,7 +57,7 @@ class EffectLine:
 
 @dataclass(frozen=True)
 class Effects:
-    """What a design shows in one regime."""
+    """Effects of a design in one regime."""
 
     lines: Sequence[EffectLine] = ()
     left_out: Sequence[str] = ()
@@ -95,12 +95,12 @@ def place_text(place: Place) -> str:
 
 
 def counts(row: StepRow) -> bool:
-    """Whether averages may have the row among them: every trial that is done learned something."""
+    """True if averages may have the row among them: every trial that is done learned something."""
     return row.is_healthy and bool(row.values)
 
 
 def end_of(row: StepRow) -> str:
-    """How the trials ended where not all of them finished."""
+    """Outcomes of the trials where not all of them finished."""
     if row.is_mixed:
         return f"{row.mixture}, {len(row.finished_values)} finished"
     return f"all {row.mixture}" if row.mixture else ""
@@ -139,7 +139,7 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
 
 
 def end_of_trial(row: StepRow, seed: int) -> str:
-    """What became of a trial that has no value."""
+    """Words for what became of a trial that has no value."""
     end = row.outcome_of.get(seed, "not asked for")
     return "not recorded" if end == "finished" else end
 

@@ -110,7 +110,7 @@ def _with_places(line: EffectLine, found: int, asked: int) -> EffectLine:
 
 
 def _balance(orders: Sequence[Order]) -> str:
-    """How balanced the orders are, the road's among them."""
+    """Remark on the balance of the orders, the road's among them."""
     uneven = most_uneven(orders)
     ahead = "every step comes before every other as often as behind it"
     if not is_balanced_for_order(orders):

@@ -28,7 +28,7 @@ def _line(
     """The row that has the step minus the row that lacks it; `of_cell` is the design's own."""
     steps = (of_cell.variant.step,)
     if having is None or lacking is None:
-        return EffectLine(view.regime, MAIN, steps, None, "all steps together make no sense")
+        return EffectLine(view.regime, MAIN, steps, None, "the steps exclude one another")
     delta = effect_against(having, lacking, view.looks)
     pair = (having.variant, lacking.variant)
     return EffectLine(view.regime, MAIN, steps, delta, end_of(of_cell), pair=pair)

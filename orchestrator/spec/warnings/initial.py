@@ -101,5 +101,5 @@ def _data_beside(checkpoint: Path) -> DataConfig | None:
     try:
         settings = json.loads((checkpoint.parent / "trial.json").read_text("utf-8"))["settings"]
         return DataConfig.model_validate(settings["data"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, ValidationError, RecursionError):
         return None

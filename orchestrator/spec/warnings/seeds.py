@@ -33,9 +33,9 @@ def _too_few(schema: SweepSchema, seeds: int, comparisons: int) -> str:
         asked = f", and {_what_is_corrected(schema, seeds, comparisons)} it takes p < "
         asked += f"{LEVEL / tests:.2g}"
     return (
-        f"with {seeds} seeds an exact sign-flip test cannot go below p = {smallest:.3g}{asked}: no "
-        "step can be told from noise without further assumptions; the t-test that the report uses "
-        "can, if differences between seeds are about normal. With "
+        f"with {seeds} seeds an exact sign-flip test cannot go below p = {smallest:.3g}{asked}: so "
+        "it can never call a step significant. The report's t-test can, provided seed-to-seed "
+        "differences are roughly normal. With "
         f"{_fewest(schema, comparisons)} seeds the exact test can, too"
     )
 

@@ -101,6 +101,8 @@ def _control(variant: Variant, ground: Variant, tolerance: float) -> str:
         unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))
         if abs(counts[unit] / wanted - 1) <= tolerance:
             return side_step(f"{variant.name}_same_size", {"model.multiple_of": unit})
+    if before.has_parts:  # measured at one width, and nobody knows what they have at another
+        return ""
     width = _width_of_size(before, parameter_count(model), tolerance)
     change = {"model.embed_dim": width}
     if width is None or change == dict(variant.changes):

@@ -1,0 +1,290 @@
+"""A training by a user's command, `train: {command: "python train.py --lr {lr}", lr: 0.1}`, as a workload.
+
+For scripts that cannot be imported. The settings are the placeholders of the command, whose words
+are filled in one by one, without a shell. The script reports its metrics in lines that it prints
+(`illama.training.command` says how).
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from string import Formatter
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, JsonValue, create_model
+
+from illama.config.functions import length_in
+from illama.config.imports import UserCodeError, about, folder_of_spec, imports_of, module_files
+from illama.config.settings import Settings
+from illama.config.user_training import refuse_other_sections
+from illama.config.workload import Workload
+
+GIVEN = ("seed", "device", "checkpoint_dir", "data_dir", "metrics_file", "settings_file")
+"""Placeholders that are a trial's, and no settings."""
+_OWN = ("command", "files")
+"""Keys of `train` that are no settings of the script."""
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+
+
+class CommandLine(Settings):
+    """A user's command and its settings."""
+
+    command: str
+    """As the spec has it, placeholders included."""
+    files: tuple[str, ...] = ()
+    """Further files beside the spec that the script reads: part of what it is."""
+    code: str
+    """Digest of the script, of the modules beside it that it imports, and of `files`."""
+    options: dict[str, JsonValue]
+    """Value of each placeholder; with `{settings_file}` whatever else that file holds."""
+
+    def written(self, name: str) -> Any:
+        """Setting of that name."""
+        return getattr(self, name) if name in _OWN else self.options.get(name)
+
+
+class CommandTraining(Workload):
+    """All that decides the numbers of one training by a user's command."""
+
+    trainer: ClassVar[str] = "illama.training.command:train_by_command"
+
+    train: CommandLine
+    seed: int = Field(default=0, ge=0)
+    """Seed that the command is given."""
+
+    @classmethod
+    def is_meant_by(cls, settings: Mapping[Any, Any]) -> bool:
+        """Whether there is a command and no function."""
+        train = settings.get("train")
+        return isinstance(train, Mapping) and "command" in train and train.get("name") is None
+
+    @classmethod
+    def titled(cls, settings: Mapping[Any, Any]) -> str:
+        """The script's name, else the command's first word."""
+        words = str(settings["train"]["command"]).split() or ["the command"]
+        scripts = (word for word in words if word.endswith((".py", ".sh")))
+        return next(scripts, words[0])
+
+    @classmethod
+    def schema_of(cls, settings: Mapping[str, Any]) -> type[Settings]:
+        """Placeholders as settings, each of the type that its first value has."""
+        with about("train", "command"):
+            placeholders = placeholders_of(settings["train"]["command"])
+        is_open = "settings_file" in placeholders
+        written = settings["train"]
+        fields: dict[str, Any] = {"command": (str, ...), "files": (tuple[str, ...], ())}
+        if not is_open:
+            names = dict.fromkeys(name.partition(".")[0] for name in placeholders)
+            for index, name in enumerate(name for name in names if name not in GIVEN):
+                kind = JsonValue if name not in written else _kind_of(written[name])
+                fields[f"option_{index}"] = (kind, Field(alias=name))
+
+        extra: Literal["allow", "forbid"] = "allow" if is_open else "forbid"
+
+        class Options(Settings):
+            model_config = ConfigDict(extra=extra)
+
+        made = create_model(cls.titled(settings), __base__=Options, **fields)
+        sections: Any = {"train": (made, ...)}
+        schema: type[Settings] = create_model(
+            made.__name__, __base__=Settings, **sections, seed=(int, Field(default=0, ge=0))
+        )
+        return schema
+
+    @classmethod
+    def resolved(cls, settings: Mapping[str, Any], data_dir: Path | None) -> Self:
+        """The command, its settings, and a digest of the files that it is made of."""
+        command = settings["train"]["command"]
+        checked: Any = cls.schema_of(settings).model_validate(
+            {key: value for key, value in settings.items() if value != {}}
+        )
+        refuse_other_sections(settings, cls.groups, "settings of a command are its placeholders")
+        options = checked.train.model_dump(mode="json", by_alias=True)
+        files = tuple(options.pop("files"))
+        del options["command"]
+        with about("train", "command"):
+            code = digest_of(command_files(command, files, folder_of_spec()))
+            line = CommandLine(command=command, files=files, code=code, options=options)
+            filled(line, dict.fromkeys(GIVEN, "x"))
+        return cls(train=line, seed=checked.seed)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The command, the content of its files and its settings."""
+        line = self.train
+        return {"train": {"command": line.command, "code": line.code, "options": line.options}}
+
+    @property
+    def length(self) -> int | None:
+        """Iterations, where an option says how many there will be."""
+        return length_in(self.train.options)
+
+    def refusal_of(self, key: str, before: Workload) -> str | None:
+        """Reason why a setting cannot be what it is here: it was of another type before."""
+        old, new = before.setting(key), self.setting(key)
+        numbers = (int, float)
+        both_numbers = type(old) in numbers and type(new) in numbers
+        if old is None or new is None or both_numbers or type(old) is type(new):
+            return None
+        return f"{key}: it should be like {old!r}, which it was before, found {new!r}"
+
+    def sources(self, folder: Path) -> Mapping[str, bytes]:
+        """The script, the modules beside it that it imports, and the further files."""
+        return command_files(self.train.command, self.train.files, folder)
+
+
+def placeholders_of(command: Any) -> tuple[str, ...]:
+    """Names in braces, in order. Raises `UserCodeError` for a command that says nothing of the seed."""
+    if not isinstance(command, str) or not command.strip():
+        raise UserCodeError(f"the command is {command!r}; write one, such as 'python train.py'")
+    names = [name for word in words_of(command) for _, name, _, _ in _parsed(word) if name]
+    if not {"seed", "settings_file"} & set(names):
+        raise UserCodeError(
+            "the command has no {seed}: all seeds would train the same; add '--seed {seed}', "
+            "or whatever the script calls it"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def words_of(command: str) -> list[str]:
+    """Words of a command, quotes taken off, placeholders still in it."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UserCodeError(f"the command cannot be taken apart: {error}") from error
+
+
+def _parsed(word: str) -> Iterator[tuple[str, str | None, str, str | None]]:
+    try:
+        parts = [
+            (text, name, flag or "", conversion)
+            for text, name, flag, conversion in Formatter().parse(word)
+        ]
+    except ValueError as error:
+        message = f"'{word}' of the command: {error}; a brace itself is written twice, '{{{{'"
+        raise UserCodeError(message) from error
+    for part in parts:
+        if part[1] is not None and not _NAME.fullmatch(part[1]):
+            raise UserCodeError(f"'{word}' of the command: '{{{part[1]}}}' names no setting")
+        yield part
+
+
+def filled(line: CommandLine, given: Mapping[str, str]) -> list[str]:
+    """Words of the command with every placeholder filled in.
+
+    A list is as many words where it is a word of its own. `{amp:--amp}` is `--amp` where the
+    setting is true, and no word where it is false or null. Raises `UserCodeError` for a value that
+    cannot be a word.
+    """
+    return [word for template in words_of(line.command) for word in _filled(template, line, given)]
+
+
+def _filled(template: str, line: CommandLine, given: Mapping[str, str]) -> list[str]:
+    parts = list(_parsed(template))
+    only = parts[0][1] if len(parts) == 1 and not parts[0][0] else None
+    if only:
+        name, flag = only, parts[0][2]
+        value = given[name] if name in given else _value(line, name)
+        if flag:
+            return _flag(name, flag, value)
+        if isinstance(value, list):
+            return [_text(name, item) for item in value]
+        return [_text(name, value)]
+    word = ""
+    for text, placeholder, _, _ in parts:
+        word += text
+        if placeholder:
+            value = given[placeholder] if placeholder in given else _value(line, placeholder)
+            word += _text(placeholder, value)
+    return [word]
+
+
+def _value(line: CommandLine, name: str) -> Any:
+    value: Any = line.options
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise UserCodeError(f"the command has {{{name}}}, and there is no setting of that name")
+        value = value[part]
+    return value
+
+
+def _flag(name: str, flag: str, value: Any) -> list[str]:
+    if value is not None and not isinstance(value, bool):
+        raise UserCodeError(f"{{{name}:{flag}}} is a word or none: {name} must be true or false")
+    return [flag] if value else []
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    kinds: dict[type, str] = {list: "a list", dict: "a mapping"}
+    found = kinds.get(type(value), "null")
+    raise UserCodeError(
+        f"setting '{name}' is {found}, which is no word of a command; a list may stand as a word of "
+        "its own, anything goes by {settings_file}"
+    )
+
+
+def command_files(command: str, files: tuple[str, ...], folder: Path) -> dict[str, bytes]:
+    """Files in `folder` that a command is made of, by their paths from there.
+
+    The files that its words name, the modules beside them that Python files import, and `files`.
+    Raises `UserCodeError` for one that is not there.
+    """
+    found: dict[str, bytes] = {}
+    waiting = [path for word in _file_words(command, folder) for path in word]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(folder).as_posix()
+        if name in found:
+            continue
+        found[name] = path.read_bytes()
+        if path.suffix == ".py":
+            waiting += _imported(found[name], path, folder)
+    for name in files:
+        path = folder / name
+        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            raise UserCodeError(f"'{name}' of train.files is no file beside the spec, in {folder}")
+        found[name] = path.read_bytes()
+    return found
+
+
+def _file_words(command: str, folder: Path) -> Iterator[list[Path]]:
+    words = words_of(command)
+    for before, word in zip(["", *words], words, strict=False):
+        if before == "-m" and "{" not in word:
+            yield module_files(folder, word)
+        path = folder / word
+        if "{" in word or word.startswith("/"):
+            continue
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            yield [path]
+        elif word.endswith(".py"):
+            raise UserCodeError(f"there is no '{word}' beside the spec, in {folder}")
+
+
+def _imported(source: bytes, path: Path, folder: Path) -> Iterator[Path]:
+    """Modules that a Python file imports from its own folder, or from the spec's."""
+    try:
+        names = list(imports_of(source, path, folder))
+    except SyntaxError as error:
+        raise UserCodeError(f"{path.name}, line {error.lineno}: {error.msg}") from error
+    for name in names:
+        for root in dict.fromkeys((path.parent, folder)):
+            yield from module_files(root, name)
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """Digest of files and of their names."""
+    return f"sha256:{sha256(repr(sorted(files.items())).encode()).hexdigest()}"
+
+
+def _kind_of(value: Any) -> Any:
+    """Type that all values of a setting have: that of the baseline's; a whole number may be any."""
+    kinds: dict[type, Any] = {bool: bool, int: int | float, float: float, str: str}
+    kinds |= {dict: dict[str, JsonValue], list: list[JsonValue]}
+    return kinds.get(type(value), JsonValue)

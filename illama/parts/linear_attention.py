@@ -1,0 +1,64 @@
+"""Linear attention: a kernel instead of the softmax, so that keys and values are summed once for
+all queries.
+
+    O_i = sum_j S_ij phi(q_i).phi(k_j) v_j / sum_j M_ij phi(q_i).phi(k_j)
+
+(arXiv 2006.16236, equations 5 and 9.) S is the mask, soft or not, and M is all ones in its
+multiplicative form and S in its additive one. With prefix sums no N x N matrix is needed: for S =
+alpha + (1 - alpha) C with C causal, each sum is alpha * (over all) + (1 - alpha) * (up to i),
+exactly.
+
+phi is elu + 1 (Katharopoulos and others), or relu as in networks for small devices such as CARE
+(arXiv 2411.16170), of which the decoupled convolutions and the dual interaction of its halves are
+left out.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from illama.parts.place import Place, Where
+from illama.parts.projections import Projections
+
+NUMERICS_VERSION = 1
+_SMALL = 1e-6
+
+
+class LinearAttention(Projections):
+    """Multi-head linear attention with a feature map `phi` for queries and keys alike."""
+
+    masks = ("bidirectional", "causal")
+
+    def __init__(self, place: Place, kernel: str) -> None:
+        super().__init__(place)
+        self.kernel = kernel
+
+    def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """phi(q) and phi(k), nowhere negative. q, k: (B, H, N, C); each (B, H, N, any)."""
+        if self.kernel == "relu":
+            return q.relu(), k.relu()
+        return F.elu(q) + 1, F.elu(k) + 1
+
+    def forward(self, x: Tensor, where: Where) -> Tensor:
+        """x: (B, N, D); returns (B, R, D)."""
+        q, k, v = self.projected(x, where)
+        q, k = self.features(q, k)
+        q, mask = q[:, :, where.rows], where.mask
+        counted = torch.cat((v, torch.ones_like(v[..., :1])), dim=-1)  # the last channel counts
+        sums = q @ (k.transpose(-2, -1) @ counted)  # (B, H, R, C + 1)
+        total = sums[..., -1:]
+        if mask is not None:
+            products = k.unsqueeze(-1) * counted.unsqueeze(-2)  # (B, H, N, F, C + 1)
+            prefix = products.cumsum(2)[:, :, where.rows]  # (B, H, R, F, C + 1)
+            seen = (q.unsqueeze(-2) @ prefix).squeeze(-2)  # (B, H, R, C + 1)
+            alpha = mask.rate.to(sums.dtype)
+            sums = alpha * sums + (1 - alpha) * seen
+            total = sums[..., -1:] if mask.additive else total
+        return self.joined((sums[..., :-1] / (total + _SMALL)).type_as(v))
+
+
+def linear_attention(place: Place, *, kernel: Literal["elu", "relu"] = "elu") -> nn.Module:
+    """Linear attention with the kernel elu + 1 or relu."""
+    return LinearAttention(place, kernel)

@@ -1,0 +1,45 @@
+"""The spec held against the store at one moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.trial import KnownTrial, TrialSpec, Variant
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every trial that a sweep asks for by now, and what became of it."""
+
+    spec: SweepSpec
+    """The spec with what its searches have found."""
+    trials: tuple[KnownTrial, ...]
+    """In the order of the road."""
+    later: tuple[TrialSpec, ...] = ()
+    """Trials that will follow once results are there; names and costs, no identity."""
+    absent: tuple[str, ...] = ()
+    """Why images cannot be read here, a sentence for each data set: the fingerprints of such trials
+    are provisional."""
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """The trials without what became of them."""
+        return [known.spec for known in self.trials]
+
+    @property
+    def reported(self) -> list[KnownTrial]:
+        """Trials that the report is made of: all but those of searches."""
+        return [known for known in self.trials if not known.spec.is_of_search]
+
+    @cached_property
+    def by_variant(self) -> Mapping[str, tuple[KnownTrial, ...]]:
+        """Trials by the label of their variant; those of a search by its points'."""
+        found: dict[str, list[KnownTrial]] = {}
+        for known in self.trials:
+            found.setdefault(known.spec.variant_label, []).append(known)
+        return {label: tuple(trials) for label, trials in found.items()}
+
+    def of(self, variant: Variant) -> tuple[KnownTrial, ...]:
+        """The trials of a variant; empty before it is known."""
+        return self.by_variant.get(variant.label, ())

@@ -1,0 +1,111 @@
+"""Steps of a sweep with their effects, corrected over the report's family: what the report and added seeds go by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.analysis.comparisons import effect_against
+from orchestrator.analysis.family import Family, Rules, with_family
+from orchestrator.analysis.rows import StepRow, make_row
+from orchestrator.analysis.sections import Section, sections_of
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.metrics import reported_name
+from orchestrator.spec.designs import has_road
+from orchestrator.spec.schema import MetricSchema
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.trial import Variant
+
+
+def judged_steps(snapshot: Snapshot, rules: Rules) -> tuple[list[StepRow], list[Section], Family]:
+    """Rows of the road, sections of the other designs, and the family that both are corrected over.
+
+    Where the sweep has no road, the rows are those of all designs.
+    """
+    spec = snapshot.spec
+    rows = _rows_of(snapshot, rules.metric)
+    on_road = has_road(spec.schema.design)
+    road = [row for row in rows if row.variant.design == "roadmap" or not on_road]
+    return with_family(with_effects(road, rules.looks), sections_of(spec, rows), rules)
+
+
+def _rows_of(snapshot: Snapshot, metric: MetricSchema) -> list[StepRow]:
+    """The rows of all variants of all designs, without their effects."""
+    spec = snapshot.spec
+    variants = [
+        replace(
+            variant,
+            reference=_reference_by(metric, spec, variant.reference),
+            published=_published(spec, variant),
+        )
+        for variant in spec.road
+    ]
+    return [make_row(variant, snapshot.of(variant), metric) for variant in variants]
+
+
+def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[StepRow]:
+    """Each row against the last healthy step before it, side steps like the step they stand beside, and against the baseline.
+
+    A control, whose change is made to another step, is held against that step.
+    """
+    result: list[StepRow] = []
+    baseline = healthy = versus = None
+    before = step = ""
+    of_regime: dict[str, StepRow] = {}
+    for row in rows:
+        if row.variant.follows is None:
+            baseline = healthy = row
+            step = row.variant.name
+            of_regime = {}
+        else:
+            if not row.variant.side and row.variant.design == "roadmap":
+                versus, healthy = healthy, row if row.is_healthy else healthy
+                before, step = step, row.variant.name
+            own_ground = row.variant.on or (
+                row.variant.follows if row.variant.design != "roadmap" else None
+            )
+            ground = of_regime.get(own_ground) if own_ground else versus
+            row = _against(row, ground, baseline, looks)
+            row = replace(row, before=before if row.variant.design == "roadmap" else "")
+        of_regime[row.variant.name] = row
+        result.append(row)
+    return result
+
+
+def _published(spec: SweepSpec, variant: Variant) -> Mapping[str, float]:
+    """Every published figure of a variant, by its metric."""
+    reference = variant.reference or {}
+    own = {spec.schema.metric.name: reference["value"]} if reference else {}
+    return {**own, **reference.get("also", {})}
+
+
+def _reference_by(
+    metric: MetricSchema, spec: SweepSpec, reference: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """Figures that were published of the metrics that are reported; none where there are none.
+
+    A published figure of the validation metric stands beside ours of the test part, too.
+    """
+    is_own = metric.name == spec.schema.metric.name
+    if reference is None or (is_own and not spec.has_test_part):
+        return reference
+    figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
+    shown = {metric.name, *metric.also}
+    for name in list(figures):
+        tested = reported_name(name, has_test_part=spec.has_test_part)
+        if tested in shown and tested not in figures:
+            figures[tested] = figures[name] if name in shown else figures.pop(name)
+    if metric.name not in figures:
+        return None
+    return {"value": figures.pop(metric.name), "source": reference["source"], "also": figures}
+
+
+def _against(
+    row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]
+) -> StepRow:
+    """Row with its effects; those by further metrics are held against the same rows."""
+    also = {
+        name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
+        for name, other in row.also.items()
+    }
+    deltas = effect_against(row, ground, looks), effect_against(row, baseline, looks)
+    return replace(row, also=also, delta_previous=deltas[0], delta_baseline=deltas[1])

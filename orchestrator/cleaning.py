@@ -1,0 +1,117 @@
+"""What may go from a store: trials that no spec asks for, leftovers, and whole sweeps. Finding and removing are two steps."""
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import OrchestratorError, SweepInUse, UsageError
+from orchestrator.planning.survey import survey
+from orchestrator.smoke import FOLDER as SMOKE
+from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.contents import size_of, trial_folders
+from orchestrator.store.lease import in_use, live_holder
+from orchestrator.store.store import Store
+
+_DELETED = ".deleted-"
+"""Begins the name of a folder that is being removed."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go, and why."""
+
+    path: Path
+    why: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a store."""
+
+    garbage: Sequence[Garbage]
+    unread: Sequence[str]
+    """Why trials were left alone although no spec may ask for them, a sentence for each sweep."""
+
+
+def inspect(store: Store) -> Inspection:
+    """What nothing refers to. While a spec cannot be read, no trial is taken for garbage: it may ask for any of them."""
+    needed: set[Path] = set()
+    unread = []
+    for name in store.sweeps():
+        try:
+            needed |= _needed_by(store, name)
+        except OrchestratorError as error:
+            reason = str(error).splitlines()[0]
+            unread.append(f"what sweep {name} needs cannot be told, so no trial goes: {reason}")
+    found = [Garbage(path, why, size_of(path)) for path, why in _leftovers(store)]
+    if not unread:
+        for name in store.sweeps():
+            found += _unasked(store, name, needed)
+    return Inspection(found, unread)
+
+
+def dependents(store: Store, sweep: str) -> dict[str, int]:
+    """Other sweeps that reuse results of this one, and how many. Specs that cannot be read are passed over."""
+    path, found = store.sweep_path(sweep), {}
+    for name in store.sweeps():
+        if name == sweep:
+            continue
+        try:
+            needed = _needed_by(store, name)
+        except OrchestratorError:
+            continue
+        if count := sum(folder.is_relative_to(path) for folder in needed):
+            found[name] = count
+    return found
+
+
+def remove(path: Path, root: Path) -> None:
+    """Remove a file or a folder of the store at `root`, whole: what a crash leaves is garbage and no half of anything.
+
+    Raises `OSError`.
+    """
+    aside = root / f"{_DELETED}{uuid.uuid4().hex[:12]}"
+    path.rename(aside)
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+    else:
+        aside.unlink()
+
+
+def refuse_in_use(store: Store, sweep: str) -> None:
+    """Raise `UsageError` where there is no such sweep, and `SweepInUse` where a driver is at work on it."""
+    if sweep not in store.sweeps():
+        store.spec_path(sweep)  # says what there is instead
+        raise UsageError(f"the store at {store.root} has no sweep '{sweep}'")
+    if holder := live_holder(store.sweep_path(sweep)):
+        raise SweepInUse(in_use(sweep, holder))
+
+
+def _needed_by(store: Store, sweep: str) -> set[Path]:
+    """Folders that the spec's trials are in, or will be. Raises `OrchestratorError` where that cannot be told."""
+    trials = survey(load_spec(store.spec_path(sweep)), store).trials
+    own = {store.directory(known.spec).path for known in trials}
+    return own | {Path(known.record.path) for known in trials if known.record.path}
+
+
+def _unasked(store: Store, sweep: str, needed: set[Path]) -> list[Garbage]:
+    path = store.sweep_path(sweep)
+    if live_holder(path):
+        return []
+    why = f"sweep {sweep} does not ask for it any more"
+    return [
+        Garbage(folder, why, size_of(folder))
+        for folder in trial_folders(path)
+        if folder not in needed
+    ]
+
+
+def _leftovers(store: Store) -> list[tuple[Path, str]]:
+    found = [
+        (path, "left by a removal that was cut off") for path in store.root.glob(f"{_DELETED}*")
+    ]
+    smoke = store.root / SMOKE
+    return found + ([(smoke, "of `run --smoke`")] if smoke.is_dir() else [])

@@ -1,0 +1,51 @@
+"""The command `adopt`: results of other code count as this code's."""
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from orchestrator.cli.options import (
+    OnlyOption,
+    OverridesArgument,
+    ReferenceArgument,
+    SeedsOption,
+    StoreOption,
+    err,
+    load_sweep,
+    open_store,
+    out,
+    seeds_in,
+)
+from orchestrator.errors import UsageError, counted
+
+
+def adopt(
+    spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
+    store: StoreOption = Path("runs"),
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+) -> None:
+    """Accept results across an edit of the code that changes no number; recorded, and told in every report."""
+    from orchestrator.driver import plan_sweep
+    from orchestrator.planning.reasons import adopt_results
+    from orchestrator.store.lease import Lease
+
+    loaded, where = load_sweep(spec, store, overrides), open_store(store)
+    where.prepare(loaded.name)
+    with Lease(where.sweep_path(loaded.name)):
+        plan = plan_sweep(loaded, where, only or [], seeds_in(seeds))
+        adopted = adopt_results(plan, where)
+    if not adopted:
+        raise UsageError(
+            "there is nothing to adopt: no new trial differs from a finished one of its name by code alone; "
+            f"`orchestrator plan {spec}` says how each differs"
+        )
+    for trial, nearest in adopted:
+        text = f"{trial.name} <- {nearest.directory.path.name}: {nearest.told}"
+        out.print(escape(text), soft_wrap=True)
+    err.print(
+        f"adopted {counted(len(adopted), 'result')}; to take one back, remove the new folder of its trial "
+        f"from {escape(str(where.sweep_path(loaded.name) / 'trials'))}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,138 @@
+"""The commands that keep a store tidy: `list`, `gc`, `delete`; and `init`, with which a sweep begins."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.options import (
+    JsonOption,
+    StoreOption,
+    TrackingOption,
+    err,
+    open_store,
+    out,
+    print_json,
+)
+from orchestrator.errors import UsageError, counted
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_MOST_SHOWN = 20
+
+
+def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """Show the sweeps of a store: how many trials, how large, when last at work."""
+    from orchestrator.store.contents import bytes_text, contents_of
+
+    found = contents_of(open_store(store))
+    if as_json:
+        keys = ("name", "begun", "done", "bytes", "changed")
+        sweeps = [{key: getattr(one, key) for key in keys} for one in found]
+        is_busy = [one.holder is not None for one in found]
+        print_json([one | {"is_running": b} for one, b in zip(sweeps, is_busy, strict=True)])
+        return
+    if not found:
+        out.print(escape(f"the store at {open_store(store).root} has no sweep yet"), soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("sweep", "trials done", "size", "last at work", ""):
+        table.add_column(heading, justify="right" if heading in ("trials done", "size") else "left")
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.changed))
+        holder = one.holder
+        busy = f"running: process {holder.pid} on {holder.host}" if holder else ""
+        done = f"{one.done} of {one.begun}"
+        cells = (one.name, done, bytes_text(one.bytes), when, busy)
+        table.add_row(*[Text(cell) for cell in cells])
+    out.print(table)
+
+
+def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
+    """Drop what nothing refers to: trials that no spec of the store asks for, and leftovers. Says what first."""
+    from orchestrator.cleaning import inspect, remove
+    from orchestrator.store.contents import bytes_text
+
+    where = open_store(store)
+    found = inspect(where)
+    for line in found.unread:
+        err.print(Text(line, style="yellow"), soft_wrap=True)
+    if not found.garbage:
+        out.print("there is nothing to drop")
+        return
+    for one in found.garbage[:_MOST_SHOWN]:
+        place = one.path.relative_to(where.root)
+        out.print(Text(f"{place}  {bytes_text(one.bytes)}: {one.why}"), soft_wrap=True)
+    if len(found.garbage) > _MOST_SHOWN:
+        out.print(f"and {len(found.garbage) - _MOST_SHOWN} more")
+    total = bytes_text(sum(one.bytes for one in found.garbage))
+    _ask(f"Drop {counted(len(found.garbage), 'item')}, {total}?", yes)
+    for one in found.garbage:
+        remove(one.path, where.root)
+    out.print(f"dropped {total}")
+
+
+def delete(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Its name in the store.")],
+    store: StoreOption = Path("runs"),
+    tracking_uri: TrackingOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Remove a sweep from the store, with all its results, and its MLflow experiment."""
+    from orchestrator.cleaning import dependents, refuse_in_use, remove
+    from orchestrator.store.contents import bytes_text, size_of, trial_folders
+    from orchestrator.tracking import default_tracking_uri
+    from orchestrator.tracking.experiment import delete_experiment
+
+    where = open_store(store)
+    refuse_in_use(where, sweep)
+    path = where.sweep_path(sweep)
+    for other, count in dependents(where, sweep).items():
+        reused = f"sweep {other} reuses {counted(count, 'result')} of it and would train them again"
+        err.print(Text(reused, style="yellow"), soft_wrap=True)
+    trials = counted(len(trial_folders(path)), "trial")
+    _ask(f"Remove sweep {sweep} with {trials}, {bytes_text(size_of(path))}?", yes)
+    refuse_in_use(where, sweep)
+    remove(path, where.root)
+    shown = ""
+    if tracking_uri or (where.root / "mlflow.db").exists():
+        was_there = delete_experiment(tracking_uri or default_tracking_uri(where), sweep)
+        shown = " and its MLflow experiment" if was_there else ""
+    out.print(escape(f"removed sweep {sweep}{shown}"))
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Where to. Default: the current folder.")
+    ] = Path("."),
+) -> None:
+    """Write a spec and a training function to start from; they run at once."""
+    from orchestrator.cli.first_sweep import FILES
+
+    present = [name for name in FILES if (folder / name).exists()]
+    if present:
+        raise UsageError(f"{folder / present[0]} is there already; choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in FILES.items():
+            (folder / name).write_text(content, "utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+    place = "" if folder == Path(".") else f"cd {folder} && "
+    out.print(
+        escape(f"wrote {' and '.join(FILES)}. Train them: {place}orchestrator run sweep.yaml")
+    )
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Raise `Exit` where the answer is no; where nobody can answer, `UsageError`."""
+    if yes:
+        return
+    try:
+        if not typer.confirm(question):
+            raise typer.Exit(1)
+    except typer.Abort:
+        raise UsageError(f"{question} Nobody is there to answer; add --yes") from None

@@ -1,0 +1,174 @@
+"""Differences between a trial and a result that the store has: settings, files of code, packages.
+
+They say why a trial is new, and whether its result may be adopted from one that other code gave.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from illama.config import TrainingFunction, UserData, UserModel, Workload
+from illama.config.functions import default_options
+from illama.config.imports import code_digests
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.trial import TrialSpec
+
+_DERIVED = {
+    "seed",
+    *(f"{group}.{name}" for group in ("model", "data", "train") for name in ("function", "code")),
+    *(f"model.{name}" for name in ("params", "macs", "masked", "undecayed")),
+    *(f"data.{name}" for name in ("shape", "num_classes", "has_test")),
+}
+"""Of what `trial.json` holds: follows from the rest, or is told otherwise."""
+_LONGEST_VALUE = 40
+
+
+class Kind(StrEnum):
+    """Part of an identity that differs."""
+
+    SETTING = "setting"
+    PARAMETER = "parameter"
+    """A parameter that the function did not have, left at its default."""
+    CODE = "code"
+    PACKAGE = "package"
+    VERSION = "version"
+    """The `NUMERICS_VERSION` of the user's module, raised by its author."""
+    DATA = "data"
+    SEED = "seed"
+
+
+HARMLESS = (Kind.CODE, Kind.PARAMETER, Kind.PACKAGE)
+"""Differences that somebody may answer for: the numbers may be the same across them."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One part of a trial's identity that is another one in a result."""
+
+    kind: Kind
+    text: str
+    """`train.lr: 0.1 -> 0.2`, or `own.py changed`."""
+
+
+def differences(trial: TrialSpec, earlier: TrialSpec, digests: Any = None) -> list[Difference]:
+    """Return what `trial` has otherwise than `earlier`, settings first.
+
+    `digests` are those of each file of code that `earlier` was trained with, by function.
+    """
+    found = [
+        *_settings(trial.config, earlier.config),
+        *_code(trial.config, earlier.config, digests if isinstance(digests, Mapping) else {}),
+    ]
+    if trial.seed != earlier.seed:
+        found.append(Difference(Kind.SEED, f"seed {trial.seed}"))
+    if found or trial.fingerprint == earlier.fingerprint:
+        return found
+    what = "the images, or what this version of the program computes of them, differ"
+    return [Difference(Kind.DATA, what)]
+
+
+def code_of(spec: SweepSpec) -> dict[str, dict[str, str]]:
+    """Digest of each file of user code that the sweep's trainings and networks are made by."""
+    functions = dict.fromkeys(
+        function for variant in spec.road for function, _ in _functions(variant.config)
+    )
+    return {function: code_digests(function) for function in functions}
+
+
+def _settings(config: Workload, earlier: Workload) -> Iterable[Difference]:
+    now, before = _flat(config), _flat(earlier)
+    defaults = _defaults(config)
+    for name in sorted(now.keys() | before.keys()):
+        if name not in before and name in defaults and defaults[name] == now[name]:
+            text = f"new parameter {name}, left at its default {_short(now[name])}"
+            yield Difference(Kind.PARAMETER, text)
+        elif name == "data.content" and now.get(name) != before.get(name):
+            yield Difference(Kind.DATA, "the images that the data's function loads differ")
+        elif name not in before:
+            yield Difference(Kind.SETTING, f"{name}: {_short(now[name])}, was not there")
+        elif name not in now:
+            yield Difference(Kind.SETTING, f"{name}: was {_short(before[name])}, is gone")
+        elif (type(now[name]), now[name]) != (type(before[name]), before[name]):
+            text = f"{name}: {_short(before[name])} -> {_short(now[name])}"
+            yield Difference(Kind.SETTING, text)
+
+
+def _code(config: Workload, earlier: Workload, digests: Mapping[str, Any]) -> Iterable[Difference]:
+    before = dict(_functions(earlier))
+    for function, code in _functions(config):
+        old = before.get(function)
+        if old is None or old == code:
+            continue
+        if "NUMERICS_VERSION" in code and "NUMERICS_VERSION" in old:
+            text = f"{old} -> {code.rpartition(' ')[2]} of {function}"
+            yield Difference(Kind.VERSION, text)
+        elif _package(old) != _package(code):
+            text = f"package {_package(old) or 'none'} -> {_package(code) or 'none'}"
+            yield Difference(Kind.PACKAGE, text)
+        else:
+            yield Difference(Kind.CODE, _changed_files(function, digests.get(function)))
+
+
+def _changed_files(function: str, before: Any) -> str:
+    now = code_digests(function)
+    if not isinstance(before, Mapping) or before == now:
+        return f"the code of {function} changed"
+    words = {
+        "changed": [name for name in now if name in before and before[name] != now[name]],
+        "added": [name for name in now if name not in before],
+        "removed": [str(name) for name in before if name not in now],
+    }
+    return ", ".join(f"{', '.join(names)} {word}" for word, names in words.items() if names)
+
+
+def _package(code: str) -> str:
+    """`PyYAML 6.0`, of the code of an installed package."""
+    package, _, _ = code.rpartition("sha256:")
+    return "" if package.startswith("syntax") else package.strip()
+
+
+def _functions(config: Workload) -> Iterable[tuple[str, str]]:
+    """Each user function whose code is part of the identity, and what identifies it."""
+    for part in (config.network, getattr(config, "train", None)):
+        if isinstance(part, UserModel | TrainingFunction):
+            yield part.function, part.code
+
+
+def _defaults(config: Workload) -> dict[str, Any]:
+    """Default of each parameter of the user's functions, by its dotted name."""
+    groups = {
+        "train": getattr(config, "train", None),
+        "model": config.network,
+        "data": config.images,
+    }
+    return {
+        name: value
+        for group, part in groups.items()
+        if isinstance(part, TrainingFunction | UserModel | UserData)
+        for name, value in _flattened(default_options(group, part.function), f"{group}.")
+    }
+
+
+def _flat(config: Workload) -> dict[str, Any]:
+    """Every setting by the name that a spec gives it."""
+    settings = config.science
+    for group in ("model", "data", "train"):
+        part = settings.get(group)
+        if isinstance(part, dict) and "options" in part:
+            options = part.pop("options")
+            settings[group] = {**part, **options}
+    return {name: value for name, value in _flattened(settings) if name not in _DERIVED}
+
+
+def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."

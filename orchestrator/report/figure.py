@@ -1,0 +1,302 @@
+"""The roadmap figure as data: what stands in each row, and where. The page and the picture draw it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.rows import StepRow
+from orchestrator.metrics import METRICS
+from orchestrator.report.scale import Scale, log_scale_around, scale_around, with_span
+from orchestrator.report.words import (
+    change_text,
+    delta_text,
+    direction_text,
+    missing_text,
+    number_text,
+    outcome_text,
+    p_text,
+)
+from orchestrator.trial import Outcome
+
+SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "open": "○"}
+"""Shape of what may be said of an effect, so that colour alone says nothing."""
+MEANINGS = {
+    "better": "better",
+    "worse": "worse",
+    "equivalent": "equivalent",
+    "open": "not decided",
+}
+_LOG_FROM = 50.0
+"""Ratio of the largest to the smallest mean from which a linear axis would hide steps."""
+_LANES = (-1, 1, -2, 2)
+_SAME_WINDOW = 1.6
+"""Regimes share one axis where it is at most so many times as long as each would need."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """The value of one seed."""
+
+    value: float
+    title: str
+    is_well: bool
+    lane: int
+    """-2, -1, 1 or 2: above or below the interval, so that equal values stay apart."""
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One variant."""
+
+    name: str
+    change: str
+    remark: str
+    """How trials ended that are not part of the mean; empty where all are."""
+    kind: str
+    """`main`, `side` or `control`."""
+    is_sick: bool
+    word: str
+    """What stands on the axis in place of a bar; empty where there is one."""
+    is_hatched: bool
+    mean: float | None
+    interval: tuple[float, float] | None
+    interval_title: str
+    dots: Sequence[Dot]
+    reference: float | None
+    value: str
+    spread: str
+    effect: str
+    versus: str
+    """The step that the effect is held against, where that is not the one before."""
+    effect_title: str
+    tone: str
+    """A key of `SYMBOLS`; empty without an effect."""
+
+    @property
+    def label(self) -> str:
+        """The name, indented where it is a side step."""
+        return f"└ {self.name}" if self.kind == "side" else self.name
+
+
+@dataclass(frozen=True)
+class RoadmapFigure:
+    """The road in one regime."""
+
+    regime: str
+    metric: str
+    direction: str
+    axis: Scale
+    rows: Sequence[FigureRow]
+    baseline: float | None
+    shows_references: bool
+    seeds: str
+    """`95 % intervals over 4 to 6 seeds`."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the axis begins elsewhere than at 0, so that lengths of bars are no ratios."""
+        return self.axis.low != 0 and not self.axis.is_log
+
+    @property
+    def title(self) -> str:
+        """What the figure shows, in one line."""
+        where = f"{self.regime}: " if self.regime else ""
+        scale = ", logarithmic" if self.axis.is_log else ""
+        return f"{where}{self.metric} ({self.direction}{scale})"
+
+    @property
+    def description(self) -> str:
+        """The figure in words, for those who do not see it."""
+        rows = (f"{row.name} {row.value or row.word} {row.effect}".strip() for row in self.rows)
+        return f"{self.title}: {'; '.join(rows)}."
+
+    @property
+    def tones(self) -> list[str]:
+        """What is said of the effects in this figure, in the order of `SYMBOLS`."""
+        found = {row.tone for row in self.rows}
+        return [tone for tone in SYMBOLS if tone in found]
+
+
+def figures_of(roadmap: Roadmap) -> list[RoadmapFigure]:
+    """A figure for each regime, all with axes of the same scale, so that effects can be compared."""
+    regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
+    of_regime = {
+        regime: [row for row in roadmap.rows if row.variant.regime == regime] for regime in regimes
+    }
+    axes = _comparable([axis_of(rows, roadmap.metric) for rows in of_regime.values()], roadmap)
+    return [
+        _figure(roadmap, regime, rows, axis)
+        for (regime, rows), axis in zip(of_regime.items(), axes, strict=True)
+    ]
+
+
+def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
+    """Room for every seed and interval of the steps that did not collapse, and for published values
+    that are near. Logarithmic where a linear axis would hide most steps.
+    """
+    well = [row for row in rows if not row.is_collapsed]
+    values = [value for row in well for value in row.compared_values.values()]
+    if _is_wide(well, metric):
+        return log_scale_around(values)
+    if values:
+        span = max(values) - min(values) or 1.0
+        low, high = min(values) - span / 4, max(values) + span / 4
+        ends = [end for row in well if row.summary for end in row.summary.ci95 or ()]
+        values += [end for end in ends if low <= end <= high]
+        span = max(values) - min(values) or 1.0
+    published = references_of(rows)
+    if published and (not values or _reach([*values, *published]) <= 2 * span):
+        values += published
+    return scale_around(values, limits=_limits(values, metric))
+
+
+def references_of(rows: Sequence[StepRow]) -> list[float]:
+    """The published values of these steps."""
+    return [float(row.variant.reference["value"]) for row in rows if row.variant.reference]
+
+
+def collapse_text(row: StepRow) -> str:
+    """Beside the hatched bar that stands for no length."""
+    if row.summary is None:
+        return ""
+    return f"collapsed at {number_text(row.summary.mean, max(1, row.decimals - 1))}"
+
+
+def tone(row: StepRow) -> str:
+    """What the report may say of the step's effect, as a key of `SYMBOLS`."""
+    delta = row.delta_previous
+    return (delta.verdict if delta else None) or "open"
+
+
+def _is_wide(rows: Sequence[StepRow], metric: str) -> bool:
+    values = [value for row in rows for value in row.compared_values.values()]
+    means = [row.summary.mean for row in rows if row.summary]
+    if metric in METRICS and "/acc" in metric:
+        return False
+    return bool(means) and min(values) > 0 and max(means) >= _LOG_FROM * min(means)
+
+
+def _limits(values: Sequence[float], metric: str) -> tuple[float, float]:
+    """What the metric cannot leave: shares end at 100, and what is never negative starts at 0."""
+    is_share = metric in METRICS and "/acc" in metric
+    least = 0.0 if min(values, default=0.0) >= 0 else -math.inf
+    return least, 100.0 if is_share else math.inf
+
+
+def _reach(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def _comparable(axes: Sequence[Scale], roadmap: Roadmap) -> list[Scale]:
+    """The same axis for all where that wastes little; else axes of the same length."""
+    if len(axes) == 1:
+        return list(axes)
+    low, high = min(axis.low for axis in axes), max(axis.high for axis in axes)
+    if any(axis.is_log for axis in axes):
+        if low <= 0:
+            return list(axes)
+        return [Scale(low, high, is_log=True)] * len(axes)
+    span = max(axis.high - axis.low for axis in axes)
+    if high - low <= _SAME_WINDOW * span:
+        return [Scale(low, high)] * len(axes)
+    limits = _limits([low], roadmap.metric)
+    return [with_span(axis, span, limits) for axis in axes]
+
+
+def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow], axis: Scale) -> RoadmapFigure:
+    return RoadmapFigure(
+        regime=regime,
+        metric=roadmap.metric,
+        direction=direction_text(roadmap.mode),
+        axis=axis,
+        rows=[_row(row) for row in rows],
+        baseline=rows[0].summary.mean if rows[0].summary and not rows[0].is_collapsed else None,
+        shows_references=all(axis.has(value) for value in references_of(rows)),
+        seeds=_seeds(rows),
+    )
+
+
+def _row(row: StepRow) -> FigureRow:
+    summary, delta = row.summary, row.delta_previous
+    spread = summary.std if summary else None
+    interval = summary.ci95 if summary and not row.is_collapsed else None
+    where = f"on {row.variant.on}" if row.variant.on else ""
+    return FigureRow(
+        name=row.variant.name,
+        change=" ".join(filter(None, (change_text(row.variant.changes), where))),
+        remark=missing_text(row) if summary and not row.is_collapsed else "",
+        kind=_kind(row),
+        is_sick=row.is_sick,
+        word=_word(row),
+        is_hatched=row.is_collapsed,
+        mean=summary.mean if summary else None,
+        interval=interval,
+        interval_title=_interval_title(row) if interval else "",
+        dots=[] if row.is_collapsed else _dots(row),
+        reference=float(row.variant.reference["value"]) if row.variant.reference else None,
+        value=number_text(summary.mean, row.decimals) if summary else "–",
+        spread="" if spread is None else f"± {number_text(spread, row.decimals)}",
+        effect=_effect(row),
+        versus=delta.versus if delta and delta.versus != row.before else "",
+        effect_title=_effect_title(row),
+        tone=tone(row) if delta else "",
+    )
+
+
+def _kind(row: StepRow) -> str:
+    if row.variant.on:
+        return "control"
+    return "side" if row.variant.side else "main"
+
+
+def _word(row: StepRow) -> str:
+    if row.is_collapsed:
+        return collapse_text(row)
+    return "" if row.summary else outcome_text(row).replace("_", " ") or "no result yet"
+
+
+def _interval_title(row: StepRow) -> str:
+    assert row.summary is not None
+    ends = (number_text(end, row.decimals) for end in row.summary.ci95 or ())
+    return f"95 % interval {' to '.join(ends)}"
+
+
+def _dots(row: StepRow) -> list[Dot]:
+    return [
+        Dot(
+            value=value,
+            title=f"seed {seed}: {number_text(value, row.decimals)} {row.outcome_of.get(seed, '')}",
+            is_well=row.outcome_of.get(seed, "") == Outcome.FINISHED,
+            lane=_LANES[place % len(_LANES)],
+        )
+        for place, (seed, value) in enumerate(sorted(row.values.items()))
+    ]
+
+
+def _effect(row: StepRow) -> str:
+    delta = row.delta_previous
+    if delta is None:
+        return ""
+    if delta.effect:
+        return number_text(delta.effect.mean, delta.decimals, "+")
+    return f"{delta.rates.here.bad} of {delta.rates.here.of}" if delta.rates else ""
+
+
+def _effect_title(row: StepRow) -> str:
+    delta = row.delta_previous
+    if delta is None:
+        return ""
+    p = f", p {p_text(delta)}" if p_text(delta) else ""
+    return f"{delta_text(delta)} against {delta.versus}{p}. {delta.caveat}".strip()
+
+
+def _seeds(rows: Sequence[StepRow]) -> str:
+    """What the intervals are over; of the seeds that the means are really made of."""
+    counts = [len(row.compared_values) for row in rows if row.summary and row.compared_values]
+    if not counts:
+        return "no results yet"
+    if max(counts) == 1:
+        return "one seed each, so no intervals"
+    low, high = min(counts), max(counts)
+    return f"95 % intervals over {high if low == high else f'{low} to {high}'} seeds"

@@ -1,0 +1,62 @@
+"""Text of a figure by its measured width, so that columns fit and nothing lies on anything."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+
+_POINTS_PER_INCH = 72
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Inches of a line in matplotlib's own font, which is wider than most that a viewer has."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    width: float = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
+    return width / _POINTS_PER_INCH
+
+
+def widest(texts: Iterable[str], size: float, weight: str = "normal") -> float:
+    """Inches of the widest of these lines; 0 without any."""
+    return max((text_width(text, size, weight) for text in texts), default=0.0)
+
+
+def fitted(text: str, room: float, size: float, weight: str = "normal") -> str:
+    """The text in so many inches: where it is too long its middle is left out, for both ends of a
+    name tell it from others.
+    """
+    if text_width(text, size, weight) <= room:
+        return text
+    low, high = 0, len(text)
+    while low < high:  # the most characters that fit
+        middle = (low + high + 1) // 2
+        if text_width(_shortened(text, middle), size, weight) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return _shortened(text, low)
+
+
+def wrapped(words: Sequence[str], room: float, size: float) -> list[str]:
+    """Words as lines of at most so many inches, as far as the words themselves allow."""
+    return _lines(words, lambda line: text_width(line, size) <= room)
+
+
+def _lines(words: Sequence[str], fits: Callable[[str], bool]) -> list[str]:
+    lines = [""]
+    for word in words:
+        longer = f"{lines[-1]} {word}".strip()
+        if fits(longer) or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [line for line in lines if line]
+
+
+def _shortened(text: str, count: int) -> str:
+    """At most `count` characters of the text, half of them from its end."""
+    if count >= len(text):
+        return text
+    tail = count // 2
+    return f"{text[: count - tail]}…{text[len(text) - tail :] if tail else ''}"

@@ -1,0 +1,90 @@
+"""The answer on top of a report: true for every design, and however much of a sweep is done."""
+
+from pathlib import Path
+
+from invented import End, roadmap_of, spec_of
+
+from orchestrator.report.answer import Answer, answer_of
+
+Ends = dict[str, list[End | None]]
+
+
+def answer(folder: Path, ends: Ends, body: str | None = None, seeds: int = 3) -> Answer:
+    spec = spec_of(folder, seeds=seeds) if body is None else spec_of(folder, body, seeds=seeds)
+    return answer_of(roadmap_of(spec, ends))
+
+
+WELL: Ends = {
+    "baseline": [70.0, 71.0, 72.0],
+    "rmsnorm": [80.0, 81.1, 81.9],
+    "causal": [80.1, 80.9, 82.0],
+    "additive": [("collapsed", 10.0)] * 3,
+    "last": [60.0, 61.1, 61.9],
+}
+
+
+def test_it_says_from_where_to_where_what_was_decided_and_what_it_cost(tmp_path: Path) -> None:
+    found = answer(tmp_path, WELL)
+    [road] = found.roads
+    assert road.startswith("val/acc1 (higher is better) from baseline to last: 71.00 → 61.00, ")
+    assert "-10.00 (95 % CI -10.25 to -9.75)" in road
+    told = dict(found.findings)
+    assert told["Better"] == "rmsnorm +10.00"
+    assert told["Worse"] == "additive (collapsed) -71.00, last -20.00"
+    assert told["Not decided"] == "causal +0.00"
+    assert told["Cost"] == "15 trials, 30 s of training"
+    assert "So far" not in told
+
+
+def test_while_it_runs_it_says_how_far_it_is(tmp_path: Path) -> None:
+    found = answer(tmp_path, WELL | {"last": [None, None, None], "causal": [80.1, None, None]})
+    assert found.roads == [
+        "val/acc1 (higher is better) from baseline to last: not known, "
+        "for there is no value of last (3 pending)."
+    ]
+    assert dict(found.findings)["So far"] == "10 of 15 trials ended, so all of this may change"
+
+
+def test_before_anything_has_run_nothing_is_claimed(tmp_path: Path) -> None:
+    told = dict(answer(tmp_path, {}).findings)
+    assert told["Decided"] == "nothing, for nothing could be tested yet"
+    assert told["Cost"] == "0 trials, 0 s of training"
+
+
+def test_failed_trials_are_told_beside_the_mean_of_the_others(tmp_path: Path) -> None:
+    found = answer(tmp_path, WELL | {"last": [60.0, "failed", 61.9]})
+    assert "71.00 → 60.95 (2 of 3 seeds: 1 failed)" in found.roads[0]
+    assert dict(found.findings)["Did not train as they should"] == "4 of 15 trials"
+
+
+def test_a_road_that_ends_without_any_value_has_no_effect(tmp_path: Path) -> None:
+    [road] = answer(tmp_path, WELL | {"last": ["failed"] * 3}).roads
+    assert road.endswith("not known, for there is no value of last (3 failed).")
+
+
+def test_one_seed_has_no_interval_and_decides_nothing(tmp_path: Path) -> None:
+    found = answer(tmp_path, {name: ends[:1] for name, ends in WELL.items()}, seeds=1)
+    assert "-10.00, without an interval" in found.roads[0]
+    assert not {"Better", "Worse"} & dict(found.findings).keys()
+
+
+def test_without_a_road_it_tells_the_design(tmp_path: Path) -> None:
+    body = "design: [one_factor]\nsteps:\n  - name: rmsnorm\n    change: {model.norm: rmsnorm}\n"
+    names = {variant.name for variant in spec_of(tmp_path, body).variants}
+    ends: Ends = {name: [80.0, 81.1, 81.9] for name in names} | {"baseline": [70.0, 71.0, 72.0]}
+    found = answer(tmp_path, ends, body)
+    assert found.roads == []
+    assert dict(found.findings)["Better"] == "rmsnorm +10.00"
+
+
+def test_each_regime_has_its_sentence(tmp_path: Path) -> None:
+    body = "regimes: {one: {}, two: {train.lr: 1e-3}}\nsteps:\n  - name: rmsnorm\n"
+    body += "    change: {model.norm: rmsnorm}\n"
+    ends: Ends = {
+        f"{regime}/{name}": [level, level + 1, level + 2]
+        for regime in ("one", "two")
+        for name, level in (("baseline", 70.0), ("rmsnorm", 72.0))
+    }
+    one, two = answer(tmp_path, ends, body).roads
+    assert one.startswith("val/acc1 (higher is better), one, from baseline to rmsnorm: 71.00 → 73")
+    assert two.startswith("two, from baseline to rmsnorm: 71.00 → 73.00, +2.00")

@@ -1,0 +1,118 @@
+"""The roadmap figure: one description for page and picture, and a picture where no text lies on another."""
+
+import io
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invented import ROAD, End, roadmap_of, spec_of
+
+from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.report import picture
+from orchestrator.report.figure import figures_of
+from orchestrator.report.formats import Layout, render
+from orchestrator.report.lettering import fitted, text_width
+from orchestrator.report.scale import log_scale_around
+
+ENDS: dict[str, list[End | None]] = {
+    "baseline": [70.0, 71.0, 72.0],
+    "rmsnorm": [80.0, 81.1, 81.9],
+    "causal": ["diverged", 80.9, 82.0],
+    "additive": [("collapsed", 10.0)] * 3,
+    "last": ["out_of_memory"] * 3,
+}
+
+
+@pytest.fixture
+def roadmap(tmp_path: Path) -> Roadmap:
+    return roadmap_of(spec_of(tmp_path, ROAD), ENDS)
+
+
+def test_each_row_says_in_words_what_has_no_bar(roadmap: Roadmap) -> None:
+    [figure] = figures_of(roadmap)
+    rows = {row.name: row for row in figure.rows}
+    assert rows["last"].word == "out of memory"
+    assert rows["causal"].remark == "1 diverged"
+    assert rows["additive"].word == "collapsed at 10.0"
+    assert figure.seeds == "95 % intervals over 2 to 3 seeds"
+    assert figure.is_broken
+    assert (rows["rmsnorm"].tone, figure.direction) == ("better", "higher is better")
+
+
+def test_metrics_over_decades_have_a_logarithmic_axis(tmp_path: Path) -> None:
+    body = "metric: {name: val/loss, mode: min}\n" + ROAD
+    found = roadmap_of(spec_of(tmp_path, body), ENDS)
+    values = dict(zip(("baseline", "rmsnorm"), (3.0, 0.003), strict=True))
+    rows = [
+        replace(
+            row,
+            values={0: values[row.variant.name]},
+            summary=replace(row.summary, mean=values[row.variant.name], ci95=None),
+        )
+        for row in found.rows
+        if row.variant.name in values and row.summary
+    ]
+    [figure] = figures_of(replace(found, rows=rows))
+    assert figure.axis.is_log
+    assert not figure.is_broken
+    assert figure.axis.percent(0.003) < 10
+    assert figure.axis.percent(3.0) > 90
+
+
+def test_log_ticks_are_round() -> None:
+    ticks = log_scale_around([0.0001, 3.0]).ticks()
+    assert ticks == pytest.approx([0.0001, 0.001, 0.01, 0.1, 1.0])
+
+
+def test_names_keep_both_ends() -> None:
+    text = "a_step_with_a_long_name_seed3"
+    short = fitted(text, 1.0, 9)
+    assert text_width(short, 9) <= 1.0
+    assert short.startswith("a_st")
+    assert short.endswith("eed3")
+
+
+@pytest.mark.parametrize("width", [3.25, 5.5, 9.0])
+def test_no_text_of_a_picture_lies_on_another_or_leaves_it(
+    roadmap: Roadmap, monkeypatch: pytest.MonkeyPatch, width: float
+) -> None:
+    drawn: list[Any] = []
+    draw = picture._drawn
+    monkeypatch.setattr(picture, "_drawn", lambda *of: drawn.append(draw(*of)) or drawn[-1])
+    long = "a_really_long_step_name_that_someone_will_write_because_they_can"
+    rows = [
+        replace(row, variant=replace(row.variant, name=long if row.variant.side else "x"))
+        for row in roadmap.rows
+    ]
+    render(replace(roadmap, rows=rows), "png", Layout(width))
+    [canvas] = drawn
+    canvas.savefig(io.BytesIO(), format="png", dpi=100)
+    texts = [*canvas.texts, *(text for ax in canvas.axes for text in ax.texts)]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    page = canvas.bbox
+    assert all(box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1 for box in boxes)
+    overlapping = [
+        (one, other)
+        for place, one in enumerate(boxes)
+        for other in boxes[place + 1 :]
+        if min(one.x1, other.x1) - max(one.x0, other.x0) > 1
+        and min(one.y1, other.y1) - max(one.y0, other.y0) > 1
+    ]
+    assert overlapping == []
+    assert min(text.get_fontsize() for text in texts) >= 7
+
+
+def test_an_svg_has_a_title_and_the_figure_in_words(roadmap: Roadmap) -> None:
+    svg = ElementTree.fromstring(render(roadmap, "svg"))
+    space = "{http://www.w3.org/2000/svg}"
+    assert svg.findtext(f"{space}title") == "Roadmap of invented"
+    assert "rmsnorm 81.00 +10.00" in (svg.findtext(f"{space}desc") or "")
+    assert svg.attrib["role"] == "img"
+
+
+def test_a_pdf_is_one_and_the_same_each_time(roadmap: Roadmap) -> None:
+    pdf = render(roadmap, "pdf")
+    assert pdf.startswith(b"%PDF")
+    assert pdf == render(roadmap, "pdf")
