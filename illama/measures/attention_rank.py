@@ -109,7 +109,7 @@ def _random_control(
         scores = torch.randn(30, count, count, generator=generator)
         mask = cast(Mask, network.masks[kind]) if kind != "bidirectional" else None
         matrix = None if mask is None else mask.matrix.cpu()
-        if mask is not None and mask.additive:
+        if mask is not None and matrix is not None and mask.additive:
             weights = (scores + matrix).softmax(dim=-1)
         else:
             weights = scores.softmax(dim=-1) * (1 if matrix is None else matrix)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-    from torch import device as Device
+    import torch
+    from torch import Tensor
 
     from illama.config import Config
 
-    Network = nn.Module
+    Network = torch.nn.Module
+    Device = torch.device
 else:  # signatures of measures are read without torch
     Network = Device = object
 

@@ -75,9 +75,14 @@ def _leak(network: Network, images: object) -> dict[str, float]:
     return {"leak": float((after - before).square().mean().sqrt() / size_of_token)}
 
 
-def _coarse(strength: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> "np.ndarray":  # type: ignore[type-arg]
+def _coarse(
+    strength: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
     """At most 16 x 16 means of neighbouring pixels."""
     rows, columns = (max(1, -(-side // 16)) for side in strength.shape)
     height, width = (strength.shape[0] // rows) * rows, (strength.shape[1] // columns) * columns
     cut = strength[:height, :width]
-    return cut.reshape(height // rows, rows, width // columns, columns).mean(axis=(1, 3))
+    means: np.ndarray[tuple[int, int], np.dtype[np.float64]] = cut.reshape(
+        height // rows, rows, width // columns, columns
+    ).mean(axis=(1, 3))
+    return means
