@@ -157,6 +157,7 @@ def test_asking_for_measures_changes_no_trial(trained: Path, tmp_path: Path) -> 
     assert prints[0] == prints[1]
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_numbers_on_the_trial_s_run_whenever_they_were_taken(
     measured: tuple[Path, Measured], tmp_path: Path
 ) -> None:
