@@ -280,7 +280,7 @@ def test_the_terminal_shows_warnings_controls_savings_and_skipped_cells(tmp_path
     for part in (
         "warning confounded-step",
         "both_recipe_only",
-        "trials saved",
+        "trials shared with identical",
         "skipped factorial.01: last requires both",
         "80 % power",
     ):
