@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from invented import roadmap_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.errors import UsageError
 from orchestrator.report.formats import Layout, render
-from tests.orchestrator.invented import roadmap_of, spec_of
 
 BODY = """
 design: [roadmap, leave_one_out]
