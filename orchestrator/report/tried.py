@@ -2,16 +2,16 @@
 best so far over the combinations in order, and a table of all combinations.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.report.parallel import Parallel, parallel_of
+from orchestrator.report.places import Places
 from orchestrator.report.plot import Box, Plot, PlotDot, Tick, x_ticks, y_ticks
 from orchestrator.report.scale import Scale, scale_around
-from orchestrator.report.words import setting_text
-from orchestrator.spec.search_schema import SpaceSchema
+from orchestrator.report.tables import TableData, TableRow
+from orchestrator.report.words import Column, setting_text
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.trial import Outcome
 
@@ -27,6 +27,8 @@ class SearchDrawings:
 
     text: str
     plots: Sequence[Plot]
+    parallels: Sequence[Parallel]
+    table: TableData
 
 
 def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
@@ -57,13 +59,42 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
         "the best of all flatters itself here; hollow did not train"
     )
     is_pruned = any(search.pruned for search in roadmap.searches)
-    return SearchDrawings(text + (", grey was stopped early." if is_pruned else "."), plots)
+    text += ", grey was stopped early." if is_pruned else "."
+    parallels = [parallel_of(search, values, metric) for search in begun]
+    return SearchDrawings(text, plots, parallels, _table(begun, metric))
+
+
+def _table(searches: Sequence[Search], metric: str) -> TableData:
+    """Every combination that has ended, in order; what others leave to chance is blank."""
+    keys = list(dict.fromkeys(key for search in searches for key in search.schema.space))
+    heads = [
+        Column("search"),
+        Column("trial", is_number=True),
+        *(Column(key, is_number=True) for key in keys),
+        Column(metric, is_number=True),
+        Column("outcome"),
+        Column("train s", is_number=True),
+    ]
+    rows = [
+        TableRow(_cells(search, place, point, keys))
+        for search in searches
+        for place, point in enumerate(search.tried, 1)
+        if point.has_ended
+    ]
+    return TableData("Combinations that were tried", heads, rows)
+
+
+def _cells(search: Search, place: int, point: Tried, keys: Sequence[str]) -> list[str]:
+    settings = [setting_text(point.values[key]) if key in point.values else "" for key in keys]
+    reached = "" if point.mean is None else f"{point.mean:.4g}"
+    outcome = "chosen" if point is search.chosen else point.outcome.replace("_", " ")
+    return [search.title, f"{place}", *settings, reached, outcome, f"{point.seconds:.1f}"]
 
 
 def _over_setting(search: Search, key: str, values: Scale, metric: str) -> Plot:
     """At the bottom: points that did not train as they should, and those that were stopped."""
-    places = _Places(search.schema.space[key])
-    labels = [Tick(places.x(one), _short(setting_text(one))) for one in places.labelled]
+    places = Places(search.schema.space[key])
+    labels = [Tick(_x(places.share(one)), _short(setting_text(one))) for one in places.labelled]
     ended = sorted(
         (point for point in search.tried if point.has_ended),
         key=lambda point: point is search.chosen,
@@ -75,7 +106,7 @@ def _over_setting(search: Search, key: str, values: Scale, metric: str) -> Plot:
         box=_BOX,
         x_ticks=labels,
         y_ticks=y_ticks(_BOX, values, _TICKS),
-        dots=[_dot(point, places.x(point.values[key]), values, search) for point in ended],
+        dots=[_dot(point, _x(places.share(point.values[key])), values, search) for point in ended],
     )
 
 
@@ -131,40 +162,8 @@ def _end(point: Tried, is_chosen: bool) -> str:
     return "chosen" if is_chosen else ""
 
 
-class _Places:
-    """Values of one setting from left to right: choices side by side, numbers by their size or its
-    logarithm.
-    """
-
-    def __init__(self, space: SpaceSchema) -> None:
-        self._space = space
-
-    @property
-    def labelled(self) -> Sequence[Any]:
-        """The values to name below the axis."""
-        if self._space.choices is not None:
-            return self._space.choices
-        low, high = self._number(self._space.low), self._number(self._space.high)
-        middle = (low + high) / 2
-        return [
-            self._space.low,
-            float(f"{math.exp(middle) if self._space.log else middle:.2g}"),
-            self._space.high,
-        ]
-
-    def share(self, value: Any) -> float:
-        """Place between 0 and 1."""
-        if self._space.choices is not None:
-            return (self._space.choices.index(value) + 0.5) / len(self._space.choices)
-        low, high = self._number(self._space.low), self._number(self._space.high)
-        return 0.06 + 0.88 * (self._number(value) - low) / (high - low)
-
-    def x(self, value: Any) -> float:
-        """Place in the drawing."""
-        return _BOX.left + self.share(value) * (_BOX.right - _BOX.left)
-
-    def _number(self, value: Any) -> float:
-        return math.log(value) if self._space.log else float(value)
+def _x(share: float) -> float:
+    return _BOX.left + share * (_BOX.right - _BOX.left)
 
 
 def _short(text: str) -> str:

@@ -185,9 +185,10 @@ class Store:
 
     def same_training_as(self, trial: TrialSpec) -> list[Twin]:
         """The other trials of the store, in any sweep, that are the same training."""
-        own = self.directory(trial).path
+        own = trial.sweep, trial.directory_name
         paths = self._directories().get(trial.fingerprint[:8], [])
-        twins = [_twin(path, trial.fingerprint) for path in paths if path != own]
+        others = [path for path in paths if (path.parts[-3], path.name) != own]
+        twins = [_twin(path, trial.fingerprint) for path in others]
         return [twin for twin in twins if twin]
 
     def forget(self) -> None:

@@ -61,11 +61,12 @@ def mirror_trial(
     else:
         _add_last_words(experiment, run, directory, attempts)
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
-    points = _points(directory, record)
-    final = [*_final_points(directory, record), *measured]
+    curve = _points(directory, record)
+    late = [*_final_points(directory, record), *measured]  # of an iteration that was written before
     tags = shape.state_tags(record, attempts, state)
-    tags |= {"sweep.points": _points_tag([*points, *final])}
-    news = [point for point in points if point.iteration > run.iteration] + final
+    tags |= {"sweep.points": _points_tag([*curve, *late])}
+    news = [point for point in curve if point.iteration > run.iteration]
+    news += [point for point in late if run.metrics.get(point.key) != point.value]
     experiment.write(run, params=params, points=news, tags=tags)
     return True
 

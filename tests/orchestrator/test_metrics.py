@@ -30,7 +30,7 @@ from orchestrator.report.words import cells, columns
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.shape import summary_of
-from orchestrator.trial import TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 BODY = """
 metric: {name: val/acc1, also: [train/loss]}
@@ -338,7 +338,7 @@ def test_a_search_that_goes_by_what_was_not_recorded_says_so(tmp_path: Path) -> 
         UsageError,
         match=r"baseline-seed0 has no train/loss, which its search goes by.*Remove /runs",
     ):
-        _reached(trial, record, MetricSchema(name="train/loss"))
+        _reached(KnownTrial(trial, record), MetricSchema(name="train/loss"))
 
 
 @pytest.mark.parametrize(
