@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
-    from torch import device as Device
 
     from illama.config import Config
 
     Network = nn.Module
+    Device = torch.device
 else:  # signatures of measures are read without torch
     Network = Device = object
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUMERICS_VERSION = 1
+
+Pixels = npt.NDArray[np.float32]
 
 STRENGTHS = {
     "noise": (0.04, 0.06, 0.08, 0.12, 0.18),
@@ -42,20 +45,22 @@ def robustness(
     network: Network, data: Data, device: Device, seed: int, *, images: int = 2000
 ) -> Findings:
     """Errors of the first held-out images under each corruption."""
+    import torch
+
     from illama.measures.passes import accuracy, first_images
     from illama.measures.pictures import lines
 
     pictures, labels = first_images(data.held_out(), images)
     low, high = pictures.min(), pictures.max()
     plain = ((pictures - low) / (high - low)).cpu()
-    batches = list(zip(pictures.split(256), labels.split(256), strict=True))
+    batches = list(zip(torch.split(pictures, 256), torch.split(labels, 256), strict=True))
     clean = 100 - accuracy(network, batches)
     errors: dict[str, list[float]] = {}
     for name, strengths in STRENGTHS.items():
         for strength in strengths:
             spoiled = corrupted(name, plain, strength, seed).clamp(0, 1).to(pictures)
-            back = (spoiled * (high - low) + low).split(256)
-            error = 100 - accuracy(network, zip(back, labels.split(256), strict=True))
+            back = torch.split(spoiled * (high - low) + low, 256)
+            error = 100 - accuracy(network, zip(back, torch.split(labels, 256), strict=True))
             errors.setdefault(name, []).append(error)
     means = {name: float(np.mean(of_each)) for name, of_each in errors.items()}
     values = {"mce": float(np.mean(list(means.values()))), "clean": clean, **means}
@@ -100,7 +105,7 @@ def _jpeg(images: "Tensor", quality: float, seed: int) -> "Tensor":
     import torch
     from PIL import Image
 
-    def through(picture: "np.ndarray") -> "np.ndarray":  # type: ignore[type-arg]
+    def through(picture: Pixels) -> Pixels:
         file = io.BytesIO()
         pixels = np.round(picture * 255).astype(np.uint8)
         Image.fromarray(pixels).save(file, "JPEG", quality=int(quality))

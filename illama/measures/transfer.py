@@ -83,7 +83,7 @@ def features(network: Network, images: "Tensor") -> "npt.NDArray[np.float64]":
     handle = heads[-1].register_forward_pre_hook(keep)
     try:
         with torch.no_grad():
-            for batch in images.split(256):
+            for batch in torch.split(images, 256):
                 network(batch)
     finally:
         handle.remove()

@@ -58,7 +58,7 @@ class Measurement:
     @property
     def fingerprint(self) -> str:
         """64 hex digits, equal where measure, code, options and network are."""
-        identity = {
+        identity: dict[str, Any] = {
             "function": self.request.function,
             "code": self.request.code,
             "options": self.request.options,
