@@ -110,7 +110,7 @@ def _jpeg(images: "Tensor", quality: float, seed: int) -> "Tensor":
         pixels = np.round(picture * 255).astype(np.uint8)
         Image.fromarray(pixels).save(file, "JPEG", quality=int(quality))
         with Image.open(file) as opened:
-            return np.asarray(opened, np.float32) / 255
+            return np.asarray(opened, np.float32) / np.float32(255)
 
     if images.shape[1] == 3:
         found = [through(one.transpose(1, 2, 0)).transpose(2, 0, 1) for one in images.numpy()]
