@@ -107,11 +107,12 @@ def _random_control(
     ranks = []
     for kind in network.config.attentions:
         scores = torch.randn(30, count, count, generator=generator)
-        mask = cast(Mask, network.masks[kind]) if kind != "bidirectional" else None
-        matrix = None if mask is None else mask.matrix.cpu()
-        if mask is not None and matrix is not None and mask.additive:
-            weights = (scores + matrix).softmax(dim=-1)
+        if kind == "bidirectional":
+            weights = scores.softmax(dim=-1)
         else:
-            weights = scores.softmax(dim=-1) * (1 if matrix is None else matrix)
+            mask = cast(Mask, network.masks[kind])
+            matrix = mask.matrix.cpu()
+            masked = scores.softmax(dim=-1) * matrix
+            weights = (scores + matrix).softmax(dim=-1) if mask.additive else masked
         ranks.append(rank_index(weights.numpy(), threshold).mean())
     return {"random": float(np.mean(ranks))}

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from illama.config import Config
 
-    Network = torch.nn.Module
+    Network = nn.Module
     Device = torch.device
 else:  # signatures of measures are read without torch
     Network = Device = object

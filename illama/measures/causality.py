@@ -6,10 +6,13 @@ and a later patch changes an earlier token through the denominator (paper, equat
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
 
 NUMERICS_VERSION = 1
+
+Floats = npt.NDArray[np.float64]
 
 QUANTITIES = {
     "leak": Quantity(
@@ -75,14 +78,11 @@ def _leak(network: Network, images: object) -> dict[str, float]:
     return {"leak": float((after - before).square().mean().sqrt() / size_of_token)}
 
 
-def _coarse(
-    strength: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
-) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+def _coarse(strength: Floats) -> Floats:
     """At most 16 x 16 means of neighbouring pixels."""
     rows, columns = (max(1, -(-side // 16)) for side in strength.shape)
     height, width = (strength.shape[0] // rows) * rows, (strength.shape[1] // columns) * columns
     cut = strength[:height, :width]
-    means: np.ndarray[tuple[int, int], np.dtype[np.float64]] = cut.reshape(
-        height // rows, rows, width // columns, columns
-    ).mean(axis=(1, 3))
+    blocks = cut.reshape(height // rows, rows, width // columns, columns)
+    means: Floats = blocks.mean(axis=(1, 3))
     return means

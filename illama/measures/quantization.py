@@ -92,8 +92,8 @@ def rounded(
     if largest is None:
         largest = values.abs().amax() if dim is None else values.abs().amax(dim, keepdim=True)
     scale = largest.clamp(min=1e-12) / steps
-    rounded: Tensor = (values / scale).round().clamp(-steps, steps) * scale
-    return rounded
+    on_grid: Tensor = (values / scale).round().clamp(-steps, steps) * scale
+    return on_grid
 
 
 def quantised_layers(network: Network) -> "list[nn.Linear]":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUMERICS_VERSION = 1
+
+Pixels = npt.NDArray[np.float32]
 
 STRENGTHS = {
     "noise": (0.04, 0.06, 0.08, 0.12, 0.18),
@@ -102,12 +105,12 @@ def _jpeg(images: "Tensor", quality: float, seed: int) -> "Tensor":
     import torch
     from PIL import Image
 
-    def through(picture: "np.ndarray") -> "np.ndarray":
+    def through(picture: Pixels) -> Pixels:
         file = io.BytesIO()
         pixels = np.round(picture * 255).astype(np.uint8)
         Image.fromarray(pixels).save(file, "JPEG", quality=int(quality))
         with Image.open(file) as opened:
-            return np.asarray(opened, np.float32) / 255
+            return np.asarray(opened, np.float32) / np.float32(255)
 
     if images.shape[1] == 3:
         found = [through(one.transpose(1, 2, 0)).transpose(2, 0, 1) for one in images.numpy()]
