@@ -1,7 +1,7 @@
 """Sweeps whose trials ended as a test says, without any training."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def record(end: End, path: str = "", seconds: float = 2.0) -> TrialRecord:
 
 
 def records(
-    ends: Mapping[str, list[End | None]], path_of: Callable[[TrialSpec], str] | None = None
+    ends: Mapping[str, Sequence[End | None]], path_of: Callable[[TrialSpec], str] | None = None
 ) -> Callable[[TrialSpec], TrialRecord]:
     """The store's answer for every trial: `ends` has one end for each seed of a variant; none is a trial not begun."""
 
@@ -121,13 +121,13 @@ def lookup_of(spec: SweepSpec, record_of: RecordOf) -> Lookup:
     return Lookup(spec, digest, Told(record_of))
 
 
-def roadmap_of(spec: SweepSpec, ends: Mapping[str, list[End | None]]) -> Roadmap:
+def roadmap_of(spec: SweepSpec, ends: Mapping[str, Sequence[End | None]]) -> Roadmap:
     """The report of a sweep that ended so."""
     return build_roadmap(snapshot_of(spec, trials_of(spec, digest), records(ends)))
 
 
 def write_trials(
-    spec: SweepSpec, ends: Mapping[str, list[End | None]], root: Path
+    spec: SweepSpec, ends: Mapping[str, Sequence[End | None]], root: Path
 ) -> Callable[[TrialSpec], TrialRecord]:
     """As `records`, with the files that curves and provenance are read from."""
 

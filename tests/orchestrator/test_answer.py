@@ -1,12 +1,13 @@
 """The answer on top of a report: true for every design, and however much of a sweep is done."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from invented import End, roadmap_of, spec_of
 
 from orchestrator.report.answer import Answer, answer_of
 
-Ends = dict[str, list[End | None]]
+Ends = Mapping[str, Sequence[End | None]]
 
 
 def answer(folder: Path, ends: Ends, body: str | None = None, seeds: int = 3) -> Answer:

@@ -150,9 +150,8 @@ def test_a_look_that_lost_a_seed_is_taken_and_tested_by_rates(tmp_path: Path) ->
     differences = np.array(BETTER[:3], dtype=float) - np.array(BASE[:3], dtype=float)
     first = stats.ttest_1samp(differences, 0).pvalue
     assert delta.p_value == pytest.approx(2 * min(first, 1.0), abs=1e-12)
-    lost = roadmap_of(
-        spec_of(tmp_path, ONE, 6), {"baseline": BASE, "a": ["failed"] * 5 + BETTER[:1]}
-    ).rows
+    failed: list[End | None] = ["failed"] * 5
+    lost = roadmap_of(spec_of(tmp_path, ONE, 6), {"baseline": BASE, "a": failed + BETTER[:1]}).rows
     rates = effect_against(lost[1], lost[0], (3, 6))
     assert rates is not None
     second = stats.fisher_exact([[5, 1], [0, 6]]).pvalue

@@ -202,7 +202,9 @@ def changed(**changes: Any) -> Config:
         for parent in parents:
             group = group[parent]
         group[last] = value
-    return resolve(settings)
+    config = resolve(settings)
+    assert isinstance(config, Config)
+    return config
 
 
 def test_the_digest_of_fixed_settings_never_changes() -> None:

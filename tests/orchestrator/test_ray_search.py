@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,9 @@ class TuneSteps:
     def __init__(self, queue: TrialQueue) -> None:
         cluster = SimpleNamespace(can_hold=lambda resources: True, placement={})
         self.search = ray_tune._QueueSearch(queue, cluster)
-        self.search.add_configurations([SimpleNamespace(run_identifier="worker", storage=None)])
+        self.search.add_configurations(
+            [cast(Any, SimpleNamespace(run_identifier="worker", storage=None))]
+        )
         self.waiting = 0
         self.now = 100.0
         self.ids: dict[str, str] = {}

@@ -1,10 +1,11 @@
 """The roadmap: what is held against what, and nothing averaged away."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from invented import HEAD, ROAD, digest, records, roadmap_of, snapshot_of, spec_of
+from invented import HEAD, ROAD, End, digest, records, roadmap_of, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -18,13 +19,13 @@ from orchestrator.report.words import (
 )
 from orchestrator.stats.power import detectable, spread_of
 
-HEALTHY = {
+HEALTHY: dict[str, Sequence[End | None]] = {
     "baseline": [70.0, 71.0, 72.0],
     "rmsnorm": [72.0, 73.5, 74.0],
     "causal": [68.0, 69.0, 69.5],
     "last": [75.0, 76.0, 78.0],
 }
-COLLAPSED = [("collapsed", 10.0), ("collapsed", 10.5), ("collapsed", 9.5)]
+COLLAPSED: list[End | None] = [("collapsed", 10.0), ("collapsed", 10.5), ("collapsed", 9.5)]
 
 
 def row(roadmap: Roadmap, name: str) -> StepRow:

@@ -60,7 +60,7 @@ def stopping_after(count: int) -> Callable[[TrialQueue], None]:
             if count == 0:
                 queue.stop()
 
-        queue.ended = then_stop  # type: ignore[method-assign]
+        queue.ended = then_stop  # type: ignore[method-assign, assignment]
         run_locally(queue)
 
     return execute
