@@ -92,7 +92,10 @@ def curves_of(directory: TrialDirectory) -> dict[str, list[tuple[float, float]]]
 def _title(trial: TrialSpec, record: TrialRecord) -> Text:
     ended = record.outcome or record.state
     text = Text(f"{trial.sweep}/{trial.name}: {ended}", style="bold")
-    text.append(f", {trial.reached_text(record.epoch)}" if record.attempts else "")
+    if record.attempts:
+        by_iteration = trial.config.unit == "iteration" and not record.epoch
+        reached = record.iteration if by_iteration else record.epoch
+        text.append(f", {trial.reached_text(reached)}")
     text.append(f"\n{record.cause}" if record.cause else "", style="red not bold")
     return text
 

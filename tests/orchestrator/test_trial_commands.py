@@ -101,6 +101,10 @@ def test_follow_ends_where_nobody_is_at_work(cli: Cli, store: Path) -> None:
     assert followed.out.endswith("well: began with []\n")
 
 
+def test_show_says_how_far_a_trial_got(cli: Cli, store: Path) -> None:
+    assert "finished, iteration 4\n" in cli("show", "baseline-seed0", "--store", store).out
+
+
 def test_show_has_settings_attempts_curve_traceback_and_cause(cli: Cli, store: Path) -> None:
     text = cli("show", "badly-seed0", "--store", store).out
     for part in ("lessons/badly-seed0: failed", "mode: badly", "▁▅█", "KeyError: 'lr'", "0.25"):
