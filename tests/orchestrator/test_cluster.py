@@ -300,7 +300,7 @@ def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     store_path: Path,
     wait_until: WaitUntil,
 ) -> None:
-    spec = write_spec(seeds=[0, 1, 2], **{"baseline.train.epochs": 100})
+    spec = write_spec(seeds=[0, 1, 2], **{"baseline.train.epochs": 50})
     nodes = start_cluster()
     nodes.do("add 1")
     driver = process(
@@ -311,7 +311,7 @@ def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     )
     for missing in (store_path, Path(orchestrator.__file__).parent):
         nodes.do(f"without {missing}")
-    _, err = driver.communicate(timeout=100)
+    _, err = driver.communicate(timeout=250)
     assert driver.returncode == 0, err
     assert "Traceback" not in err
     assert err.count("it gets no trials") == 2
