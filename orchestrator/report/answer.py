@@ -147,7 +147,7 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     if described:
         yield "Described, not tested", _listed([_named(name, delta) for name, delta in described])
     if not any(_is_difference(delta) for _, delta in tested):
-        yield "Decided", "no difference" if tested else "nothing, for nothing could be tested yet"
+        yield "Decided", "nothing" if tested else "nothing, for nothing could be tested yet"
     if of_road and of_designs:
         decided = sum(_is_difference(delta) for _, delta in of_designs)
         yield "Other designs", f"{decided} of {counted(len(of_designs), 'tested effect')} decided"
