@@ -136,7 +136,7 @@ def test_a_sweep_runs_to_its_roadmap_in_mlflow_and_a_second_run_has_nothing_to_d
         run.data.params["train.depth"] for run in runs if run.data.params.get("step") == "deeper"
     } == {"3", "2", "1"}
     refused = cli("register", "own", *options)
-    assert (refused.code, "own:train is a training of your own" in refused.err) == (2, True), (
+    assert (refused.code, "own:train is your own training function" in refused.err) == (2, True), (
         refused
     )
 
