@@ -33,7 +33,6 @@ from storm import (
     warm_up,
 )
 
-from orchestrator.cli.app import Format
 from orchestrator.driver import Job, plan_sweep, report_sweep, run_sweep
 from orchestrator.errors import OrchestratorError
 from orchestrator.executors.local import run_locally
@@ -79,9 +78,7 @@ def storm(scratch: Path, cases: int, seed: int, only: str = "") -> tuple[Counter
     spec = prepare(scratch)
     stores = make_stores(scratch, spec)
     loaded = load_spec(spec)
-    expected = values_of(
-        render(report_sweep(loaded, Store(stores["finished"])), Format.JSON).decode()
-    )
+    expected = values_of(render(report_sweep(loaded, Store(stores["finished"])), "json").decode())
     dice = random.Random(seed)
     possible = [case for case in all_cases(stores) if only in "/".join(case)]
     chosen = [possible[i % len(possible)] for i in range(cases)] if possible else []
@@ -109,8 +106,8 @@ def _plan(spec: SweepSpec, store: Store, scratch: Path) -> int:
 
 def _report(spec: SweepSpec, store: Store, scratch: Path) -> int:
     roadmap = report_sweep(spec, store)
-    (scratch / "before.json").write_bytes(render(roadmap, Format.JSON))
-    render(roadmap, Format.HTML)
+    (scratch / "before.json").write_bytes(render(roadmap, "json"))
+    render(roadmap, "html")
     return 0
 
 
@@ -120,7 +117,7 @@ def _run(spec: SweepSpec, store: Store, scratch: Path) -> int:
 
 
 def _report_again(spec: SweepSpec, store: Store, scratch: Path) -> int:
-    (scratch / "after.json").write_bytes(render(report_sweep(spec, store), Format.JSON))
+    (scratch / "after.json").write_bytes(render(report_sweep(spec, store), "json"))
     return 0
 
 
