@@ -34,7 +34,7 @@ from cpu_training_step import PlainModel
 from torch import Tensor, nn
 
 import illama
-import illama.model
+import illama.blocks
 from illama.attention import ALL, attend
 from illama.config import ModelConfig, TrainConfig, with_preset
 from illama.cost import hidden_width, macs
@@ -120,11 +120,11 @@ def attention_by(name: str) -> Iterator[None]:
             return attend(q, k, v, mask, rows)
         return CANDIDATES[name](q, k, v, mask)
 
-    before, illama.model.attend = illama.model.attend, chosen
+    before, illama.blocks.attend = illama.blocks.attend, chosen
     try:
         yield
     finally:
-        illama.model.attend = before
+        illama.blocks.attend = before
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -197,7 +197,8 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     `SpecError` where what a search found does not go with a later step.
     """
     spec, store, view = job.spec, job.store, view or Silent()
-    survey(spec, store, job.choice)  # what is wrong is told before anything is written
+    with suppress(NotADirectoryError):  # `prepare` says it in words
+        survey(spec, store, job.choice)  # what is wrong is told before anything is written
     store.prepare(spec.name)
     interrupted, stopped = threading.Event(), None
     with ExitStack() as stack:

@@ -7,6 +7,7 @@ function's default; the rest of that default stays as it is.
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, get_args, get_type_hints
@@ -83,7 +84,10 @@ def _schema_of(cls: type, default: _Default) -> type[Settings]:
         if default.value is not _MISSING:
             value = getattr(default.value, name, fallback)
         if _can_be_written(kind, value):
-            given = ... if value is _MISSING else value
+            is_absent = value is _MISSING or _is_not_finite(
+                value
+            )  # a spec has no word for infinity
+            given = ... if is_absent else value
             fields[f"field_{index}"] = (
                 as_section(kind, value),
                 Field(default=given, alias=name),
@@ -96,6 +100,10 @@ def _schema_of(cls: type, default: _Default) -> type[Settings]:
 
     made: type[Settings] = create_model(cls.__name__, __base__=Section, **fields)
     return made
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _fields_of(cls: type) -> Iterator[tuple[str, Any, Any]]:

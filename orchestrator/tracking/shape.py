@@ -212,7 +212,7 @@ def _at_a_glance(delta: StepEffect | None, *, is_whole: bool) -> dict[str, float
     """
     if delta is None:
         return {}
-    p_value = delta.adjusted_p_value if is_whole else None
+    p_value = delta.adjusted_p_value if is_whole and not delta.rates else None
     mean = delta.effect.mean if delta.effect else None
     return {
         "effect/delta": None if mean is None else round(mean, delta.decimals),

@@ -378,7 +378,7 @@ def test_images_drawn_from_the_global_generators_are_the_same_in_every_process(
     code = f"""
 import sys
 from pathlib import Path
-from illama.config import functions as foreign, imports
+from illama.config import functions as user, imports
 imports.import_from(Path(sys.argv[1]))
 print(user.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
 """

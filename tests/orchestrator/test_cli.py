@@ -406,7 +406,7 @@ WRONG: list[tuple[list[str], int, str]] = [
         2,
         "--address names a Ray cluster",
     ),
-    (["run", "SPEC", "--executor", "nowhere"], 2, "'nowhere' is not one of"),
+    (["run", "SPEC", "--executor", "nowhere"], 2, "there is no executor 'nowhere'"),
     (["plan"], 2, "Missing argument"),
     (["plan", "SPEC", "--jsno"], 2, "No such option: --jsno"),
     (["paln", "SPEC"], 2, "No such command 'paln'"),

@@ -19,7 +19,7 @@ NAMES = ("a", "b", "c", "d")
 
 ROWS: Any = [
     SimpleNamespace(
-        variant=SimpleNamespace(found_by={}, search_repeats=None),
+        variant=SimpleNamespace(regime="", found_by={}, search_repeats=None),
         outcome_of=dict.fromkeys((0, 1), "finished"),
         decimals=2,
     )

@@ -134,16 +134,15 @@ def test_an_effect_is_there_before_the_sweep_is_over_and_its_p_value_after(
             "the effect is there",
         )
         early = step("rmsnorm")
-        assert "delta_previous/p_value" not in early.data.metrics
+        assert not {"delta_previous/p_value", "effect/p"} & early.data.metrics.keys()
         assert not any("delta" in name for name in step("too_fast").data.metrics), (
             "what it is held against is under way"
         )
         not_yet.rename(last)
     late = step("rmsnorm")
     assert late.info.run_id == early.info.run_id
-    assert late.data.metrics == early.data.metrics | {
-        "delta_previous/p_value": late.data.metrics["delta_previous/p_value"]
-    }
+    p_values = {name: late.data.metrics[name] for name in ("delta_previous/p_value", "effect/p")}
+    assert late.data.metrics == early.data.metrics | p_values
     assert "delta_baseline/p_value" not in late.data.metrics  # described, not tested
     assert "delta_previous/mean" in step("causal").data.metrics
 

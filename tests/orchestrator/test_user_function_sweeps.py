@@ -172,7 +172,7 @@ def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> N
             "model.width: 5",
             "10:27: net:create raised ValueError: width must be even",
         ),
-        ("model.width: 16", "model.depth: 5", "10:14: unknown key 'depth'"),
+        ("model.width: 16", "model.depth: 5", "10:14: there is no setting 'model.depth'"),
         ("model.width: 16", "train.lr: 0", "10:24: train.lr: it should be greater than 0"),
         ("model.width: 16", "model.width: 4", "10:5: this changes nothing"),
         (
