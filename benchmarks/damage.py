@@ -33,6 +33,7 @@ from storm import (
     warm_up,
 )
 
+from illama.config.imports import import_again_from
 from orchestrator.driver import Job, plan_sweep, report_sweep, run_sweep
 from orchestrator.errors import OrchestratorError
 from orchestrator.executors.local import run_locally
@@ -138,6 +139,7 @@ def look(  # noqa: C901  one case, told from its start to its end
         hurry()
         codes = [command("status", "tiny", "--store", store)]
         for do in (_plan, _report, _run, _report_again):
+            import_again_from(spec.path.parent)  # each is a process of its own in life
             try:
                 codes.append(do(spec, Store(store), scratch))
             except (OrchestratorError, OSError) as error:  # as the command line does

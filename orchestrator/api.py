@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from illama.config.imports import import_again_from
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.analysis.tabular import step_records, trial_records
@@ -87,6 +88,7 @@ class Sweep:
         `only` names steps and `seeds` some of the spec's seeds. Raises `UsageError` where the spec
         does not have them.
         """
+        import_again_from(self.spec.path.parent)
         return plan_sweep(self.spec, self.store, only, seeds)
 
     def run(  # noqa: PLR0913  keywords, each of them optional
@@ -169,6 +171,7 @@ class Sweep:
         with every trial of the spec is a look at its results, which the store remembers as taken by
         `shown_by` and later reports with more seeds pay for. Raises `UsageError`.
         """
+        import_again_from(self.spec.path.parent)
         roadmap = report_sweep(self.spec, self.store, metric, mode, shown_by=shown_by)
         return Report(roadmap)
 

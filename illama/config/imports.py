@@ -98,6 +98,12 @@ def import_from(folder: Path, *, lazily: bool = False) -> None:
     identity_by_bytes.cache_clear()
 
 
+def import_again_from(folder: Path) -> None:
+    """As `import_from`, where modules were looked for in another folder meanwhile; nothing otherwise."""
+    if _Imported.folder != folder.resolve():
+        import_from(folder, lazily=True)
+
+
 def _open(folder: Path) -> None:
     """Take modules from `folder`: behind what is installed, before what else is on the path."""
     _Imported.is_open = True

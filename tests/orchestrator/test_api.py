@@ -215,3 +215,22 @@ def test_the_package_offers_what_it_lists_and_imports_it_late() -> None:
     code = "import sys, orchestrator; print(*[m for m in sys.modules if m.startswith('orchestr')])"
     done: Sequence[str] = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert done == ["orchestrator"]
+
+
+def test_two_sweeps_with_modules_of_one_name_keep_to_their_own(tmp_path: Path) -> None:
+    sweeps = {}
+    for name, default in (("one", 1), ("other", 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mine.py").write_text(
+            f"def train(*, k: int = {default}, seed):\n    return {{'m': 1.0 * k}}\n"
+        )
+        (folder / "s.yaml").write_text(
+            f"name: {name}\nmetric: {{name: m, mode: max}}\nseeds: [0]\n"
+            "baseline: {train: {name: 'mine:train'}}\nsteps: [{name: more, change: {train.k: 5}}]\n"
+        )
+        sweeps[name] = orchestrator.load(folder / "s.yaml", store=tmp_path / "runs")
+    for sweep in sweeps.values():
+        sweep.run(executor="local", tracking=False)
+    means = {name: sweep.report().to_json()["steps"][0]["mean"] for name, sweep in sweeps.items()}
+    assert means == {"one": 1.0, "other": 2.0}
