@@ -14,6 +14,7 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE
 from orchestrator.errors import counted
 from orchestrator.report.words import direction_text, missing_text, number_text
+from orchestrator.trial import Outcome
 
 _MOST_NAMED = 6
 """Steps that are named; of more the largest effects, and how many others there are."""
@@ -127,9 +128,15 @@ def _progress(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
         yield "So far", f"{ended} of {counted(wanted, 'trial')} ended, so all of this may change"
     if waiting := [search.title for search in roadmap.searches if search.chosen is None]:
         yield "Still searching", _listed(waiting)
-    bad = sum(len(row.bad) for row in rows)
+    bad = sum(_unexpected(row) for row in rows)
     if bad:
         yield "Did not train as they should", f"{bad} of {counted(wanted, 'trial')}"
+
+
+def _unexpected(row: StepRow) -> int:
+    """How many trials ended otherwise than the spec expects."""
+    expected = {Outcome.COLLAPSED} if row.variant.expects_collapse else {Outcome.FINISHED}
+    return sum(row.outcome_of[seed] not in expected for seed in row.ended)
 
 
 def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:

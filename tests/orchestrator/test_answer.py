@@ -34,7 +34,7 @@ def test_it_says_from_where_to_where_what_was_decided_and_what_it_cost(tmp_path:
     assert told["Worse"] == "additive (collapsed) -71.00, last -20.00"
     assert told["Not decided"] == "causal +0.00"
     assert told["Cost"] == "15 trials, 30 s of training"
-    assert "So far" not in told
+    assert not {"So far", "Did not train as they should"} & told.keys()  # a collapse is expected
 
 
 def test_while_it_runs_it_says_how_far_it_is(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_before_anything_has_run_nothing_is_claimed(tmp_path: Path) -> None:
 def test_failed_trials_are_told_beside_the_mean_of_the_others(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [60.0, "failed", 61.9]})
     assert "71.00 → 60.95 (2 of 3 seeds: 1 failed)" in found.roads[0]
-    assert dict(found.findings)["Did not train as they should"] == "4 of 15 trials"
+    assert dict(found.findings)["Did not train as they should"] == "1 of 15 trials"
 
 
 def test_a_road_that_ends_without_any_value_has_no_effect(tmp_path: Path) -> None:
