@@ -140,6 +140,19 @@ def test_results_are_adopted_across_an_edit_and_the_report_says_so(folder: Path,
     assert json.loads(about.read_text())["adopted"]["differences"] == told
 
 
+def test_gc_keeps_the_results_that_were_adopted(folder: Path, cli: Any) -> None:
+    finish_all(folder)
+    edit(folder, "0.1, seed", "0.1, drop: float = 0.0, seed")
+    options = (folder / "own.yaml", "--store", folder / "runs")
+    assert cli("adopt", *options, "--only", "baseline").code == 0
+    spec = load_spec(folder / "own.yaml")
+    Store(folder / "runs").submit(spec.name, spec.content, spec.code)
+    dropped = cli("gc", "--store", folder / "runs", "--yes")
+    assert dropped.code == 0
+    assert len([*(folder / "runs/own/trials").iterdir()]) == 4  # two adopted, and where they are
+    assert actions(folder) == ["reuse", "reuse", "new", "new"]
+
+
 def test_what_may_differ_in_its_numbers_is_not_adopted(folder: Path, cli: Any) -> None:
     edit(folder, "def train", "NUMERICS_VERSION = 1\ndef train")
     finish_all(folder)
