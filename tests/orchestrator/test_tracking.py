@@ -214,7 +214,6 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(
             "variant/params",
             "variant/flops",
             "delta_previous/rate_p_value",
-            "effect/p",
         }
 
 
