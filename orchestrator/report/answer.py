@@ -140,24 +140,36 @@ def _unexpected(row: StepRow) -> int:
 
 
 def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
-    """What is tested, by what may be said of it: the road's steps, or without a road the designs'."""
-    of_road, of_designs = (_tested(named) for named in _compared(roadmap))
+    """Headings and names of what is tested: the road's steps, or without a road the designs'."""
+    on_road, in_designs = _compared(roadmap)
+    of_road, of_designs = _tested(on_road), _tested(in_designs)
     tested = of_road or of_designs
-    described = [
-        (n, d) for n, d in _compared(roadmap)[0] if not d.verdict and d.effect and not d.to_come
-    ]
     for verdict, heading in _VERDICTS.items():
         found = [(name, delta) for name, delta in tested if delta.verdict == verdict]
-        found.sort(key=lambda item: -abs(item[1].effect.mean) if item[1].effect else 0.0)
+        found.sort(key=_largest_first)
         if found:
             yield heading, _listed([_named(name, delta) for name, delta in found])
+    described = [(name, delta) for name, delta in on_road if _is_described(delta)]
     if described:
         yield "Described, not tested", _listed([_named(name, delta) for name, delta in described])
-    if not any(_is_difference(delta) for _, delta in tested):
-        yield "Decided", "nothing" if tested else "nothing, for nothing could be tested yet"
+    if not tested:
+        yield "Decided", "nothing, for nothing could be tested yet"
+    elif all(delta.verdict == "open" for _, delta in tested):
+        yield "Decided", "nothing"
     if of_road and of_designs:
         decided = sum(_is_difference(delta) for _, delta in of_designs)
         yield "Other designs", f"{decided} of {counted(len(of_designs), 'tested effect')} decided"
+
+
+def _largest_first(named: Named) -> float:
+    """Sort key: what has a mean comes before what has none, the largest change first."""
+    effect = named[1].effect
+    return -abs(effect.mean) if effect else 0.0
+
+
+def _is_described(delta: StepEffect) -> bool:
+    """True if a change was measured to the end and is not tested."""
+    return bool(delta.effect) and not delta.verdict and not delta.to_come
 
 
 def _is_difference(delta: StepEffect) -> bool:

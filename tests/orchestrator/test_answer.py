@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from invented import End, roadmap_of, spec_of
+from invented import NORM, End, roadmap_of, spec_of
 
 from orchestrator.report.answer import Answer, answer_of
 
@@ -89,3 +89,14 @@ def test_each_regime_has_its_sentence(tmp_path: Path) -> None:
     one, two = answer(tmp_path, ends, body).roads
     assert one.startswith("val/acc1 (higher is better), one, from baseline to rmsnorm: 71.00 → 73")
     assert two.startswith("two, from baseline to rmsnorm: 71.00 → 73.00, +2.00")
+
+
+def test_what_is_equivalent_is_decided(tmp_path: Path) -> None:
+    body = f"metric: {{name: val/acc1, mode: max, matters: 5.0}}\n{NORM}"
+    ends: Ends = {"baseline": [70.0, 71.0, 72.0, 71.5], "norm": [70.1, 70.9, 72.1, 71.4]}
+    told = dict(answer(tmp_path, ends, body, seeds=4).findings)
+    assert told["Equivalent"].startswith("norm ")
+    assert "Decided" not in told
+    unlike: Ends = {"baseline": [60.0, 71.0, 82.0, 71.5], "norm": [75.1, 60.9, 72.1, 66.4]}
+    told = dict(answer(tmp_path, unlike, body, seeds=4).findings)
+    assert told["Decided"] == "nothing"
