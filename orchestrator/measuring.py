@@ -25,7 +25,7 @@ class Measured:
     asked: int
     """Measurements that there are networks for."""
     taken: int
-    """Of these, now."""
+    """Measurements among them that were taken now and have their numbers."""
     failures: Mapping[str, str]
     """Why measurements failed, now or before, by measure and trial."""
     interrupted: bool
@@ -66,11 +66,16 @@ def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
                 with view.waiting("bringing MLflow up to date"):
                     mirror_of(survey(spec, store), store, job.tracking_uri).sync()
     _, asked = measurements_of(spec, store, job)
-    left = sum(one.is_due(retry_failed=False) for one in asked)
-    ending = Measured(len(asked), len(due) - left, failures_of(asked), interrupted.is_set())
+    tried = {one.measurement.fingerprint for one in due}
+    taken = sum(one.measurement.fingerprint in tried for one in asked if _is_taken(one))
+    ending = Measured(len(asked), taken, failures_of(asked), interrupted.is_set())
     for name, cause in ending.failures.items():
         view.warn(f"{name} failed: {cause}")
     return ending
+
+
+def _is_taken(asked: Asked) -> bool:
+    return not asked.has_failed and not asked.is_due(retry_failed=False)
 
 
 def failures_of(asked: list[Asked]) -> dict[str, str]:

@@ -35,7 +35,7 @@ class Nearest:
 
     @property
     def is_adoptable(self) -> bool:
-        """Whether nothing differs but code that somebody may answer for."""
+        """True if nothing differs but code that somebody may answer for."""
         return (
             self.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
             and bool(self.differences)
@@ -69,6 +69,11 @@ class Results:
         for folder in folders:
             self._by_name.setdefault(folder[:-_SUFFIX], []).append(folder)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if the sweep has no folder of a trial yet."""
+        return not self._by_name
+
     def nearest(self, trial: TrialSpec) -> Nearest | None:
         """The result of the trial's own name that differs least, else of its seed; none where there is none."""
         return self.of_same_name(trial) or self._least(trial, self._of_seed(trial.seed))
@@ -78,7 +83,7 @@ class Results:
         return self._least(trial, self._folders_of(trial))
 
     def has(self, trial: TrialSpec) -> bool:
-        """Whether there is a result of the trial's name."""
+        """True if there is a result of the trial's name."""
         return bool(self._newest(self._folders_of(trial)))
 
     def _folders_of(self, trial: TrialSpec) -> list[str]:
@@ -142,16 +147,16 @@ def with_reasons(plan: Plan, store: Store) -> Plan:
         if label not in nearest and len(nearest) < _MOST_VARIANTS:
             nearest[label] = results.nearest(one.trial)
         found = nearest.get(label)
+        differs = reason = ""
         if label in trained:
             differs = reason = f"seed {one.trial.seed} has no result yet"
         elif found:
             differs = found.told
             reason = f"{differs} (nearest result: {found.trial.name})"
-        else:
-            differs, reason = (
-                "",
-                ("the store has no result of this sweep yet" if label in nearest else ""),
-            )
+        elif results.is_empty:
+            reason = "the store has no result of this sweep yet"
+        elif label in nearest:
+            reason = f"no result with seed {one.trial.seed} to hold it against"
         planned.append(replace(one, reason=reason, differs=differs))
         adoptable += bool(found and found.is_adoptable and results.has(one.trial))
     return replace(plan, trials=tuple(planned), adoptable=adoptable)

@@ -125,19 +125,17 @@ def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
     seeds = list(dict.fromkeys(figure.seeds for figure in figures))
     lows = dict.fromkeys(f.axis.label(f.axis.low) for f in figures if f.is_broken)
     parts = ["Bars: means;", f"lines: {', '.join(seeds)};", "dots: seeds;", "dashed: baseline."]
-    parts += [f"Bars are cut at {', '.join(lows)}."] if lows else []
-    parts += (
-        ["└\N{NO-BREAK SPACE}Outlined: side steps."]
-        if any(row.kind == "side" for row in rows)
-        else []
-    )
-    parts += ["Hatched: collapsed."] if any(row.is_hatched for row in rows) else []
-    parts += (
-        ["◆\N{NO-BREAK SPACE}published."] if any(row.reference is not None for row in rows) else []
-    )
-    parts += ["Difference to the step before:"] if tones else []
-    words = " ".join(parts).split()
-    words += [
-        f"{SYMBOLS[tone]} {MEANINGS[tone]}" for tone in tones
-    ]  # a symbol and its meaning stay together
+    if lows:
+        parts.append(f"Bars are cut at {', '.join(lows)}.")
+    if any(row.kind == "side" for row in rows):
+        parts.append("└\N{NO-BREAK SPACE}Outlined: side steps.")
+    if any(row.is_hatched for row in rows):
+        parts.append("Hatched: collapsed.")
+    if any(row.reference is not None for row in rows):
+        parts.append("◆\N{NO-BREAK SPACE}published.")
+    if tones:
+        parts.append("Difference to the step before:")
+    words = [word for part in parts for word in part.split(" ")]
+    # a symbol and its meaning stay together
+    words += [f"{SYMBOLS[tone]} {MEANINGS[tone]}" for tone in tones]
     return [*words, *note.split()]

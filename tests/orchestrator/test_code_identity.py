@@ -107,7 +107,9 @@ def test_a_plan_names_the_setting_the_file_and_the_seed_that_make_a_trial_new(fo
     edit(folder, "0.2", "0.3", "own.yaml")
     assert reasons(folder)[2] == "train.lr: 0.2 -> 0.3 (nearest result: faster-seed0)"
     edit(folder, "0.3", "0.2", "own.yaml")
-    edit(folder, "[0, 1]", "[0, 1, 2]", "own.yaml")
+    edit(folder, "[0, 1]", "[5]", "own.yaml")  # what there is has other seeds
+    assert reasons(folder) == ["no result with seed 5 to hold it against"] * 2
+    edit(folder, "[5]", "[0, 1, 2]", "own.yaml")
     assert reasons(folder)[2] == "seed 2 has no result yet"
     edit(folder, "lr + seed", "lr * 1 + seed")
     assert reasons(folder)[0] == "own.py changed (nearest result: baseline-seed0)"
