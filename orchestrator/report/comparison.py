@@ -220,7 +220,24 @@ def _caveats(comparison: Comparison) -> list[str]:
         for delta in (pair.difference, pair.of_effects)
         if delta and delta.caveat
     ]
-    return [*_other_images(comparison), *starred]
+    return [*_other_rules(comparison), *_other_images(comparison), *starred]
+
+
+def _other_rules(comparison: Comparison) -> list[str]:
+    """Where the two sweeps declared different tests or different sizes that matter: whose are used here."""
+    left, right = comparison.left, comparison.right
+    here, there = (side.rows[0].metric if side.rows else None for side in (left, right))
+    if here is None or there is None or _declared(here) == _declared(there):
+        return []
+    return [
+        f"{left.name} declares {_declared(here)} and {right.name} {_declared(there)}: "
+        f"every verdict here is by what {right.name} declares."
+    ]
+
+
+def _declared(metric: MetricSchema) -> str:
+    size = "nothing" if metric.matters is None else f"{metric.matters:g}"
+    return f"mode: {metric.mode}, test: {metric.test}, matters: {size}"
 
 
 def _other_images(comparison: Comparison) -> list[str]:

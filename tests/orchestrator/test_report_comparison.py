@@ -99,6 +99,18 @@ def test_sides_that_validate_on_other_images_are_told(tmp_path: Path) -> None:
     assert "have other data at baseline, rmsnorm: unless the validation images are the same" in text
 
 
+def test_sides_that_declare_other_rules_are_told(tmp_path: Path) -> None:
+    ends = {"baseline": [70.0, 71.0, 73.0]}
+    one = select(roadmap_of(spec_of(tmp_path, "steps: []"), ends), "a", "")
+    flips = "metric: {test: sign_flip, matters: 0.5}\nsteps: []"
+    other = select(roadmap_of(spec_of(tmp_path, flips), ends), "b", "")
+    assert "declares" not in comparison_markdown(compare(one, one))
+    assert (
+        "declares mode: max, test: paired, matters: nothing and invented mode: max, "
+        "test: sign_flip, matters: 0.5: every verdict here is by what invented declares."
+    ) in comparison_markdown(compare(one, other)).replace("\\_", "_")
+
+
 def test_seeds_that_were_added_until_something_was_decided_are_paid_for(tmp_path: Path) -> None:
     body, ends = "steps: []", {"baseline": [70.0, 71.0, 73.0]}
     adaptive = HEAD.replace("seeds: [{seeds}]", "seeds: {{start: 3, max: 6, until: decided}}")
