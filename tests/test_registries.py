@@ -25,6 +25,7 @@ from orchestrator.plugins import Registry
 from orchestrator.report.formats import FORMATS
 from orchestrator.spec.designs import DESIGNS
 from orchestrator.spec.samplers import SAMPLERS
+from orchestrator.stats.registry import TESTS
 from orchestrator.tracking.background import BackgroundMirror
 from orchestrator.tracking.base import TRACKERS, Tracker, tracker_kind
 from orchestrator.trial import TrialSpec
@@ -284,8 +285,9 @@ def test_another_tracker_is_kept_up_to_date_as_mlflow_is(make_sweep: Callable[..
         (DESIGNS, "orchestrator/test_designs.py::test_another_design_is_a_class_and_a_line"),
         (FORMATS, "orchestrator/test_formats.py::test_a_format_is_a_writer_and_one_line"),
         (SAMPLERS, "orchestrator/test_suggest.py::test_an_entry_of_the_table_is_a_sampler"),
+        (TESTS, "orchestrator/test_welch.py::test_another_test_of_a_difference_is_an_object"),
     ],
-    ids=["mask", "design", "report format", "sampler"],
+    ids=["mask", "design", "report format", "sampler", "test"],
 )
 def test_every_other_kind_is_a_table_whose_own_file_of_tests_adds_a_toy(
     table: dict[str, Any], claim: str

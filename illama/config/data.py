@@ -1,21 +1,11 @@
 """Settings of the built-in data sets: which images, and how they are split."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import Field, model_validator
 
-from illama.config.settings import Settings
+from illama.config.settings import Settings, one_of
 from illama.data.registry import DATASETS, Source, source_of
-
-
-def _known(name: Any) -> Any:
-    """The name of a built-in data set. Refuses any other as pydantic refuses a `Literal`."""
-    if isinstance(name, str) and name in DATASETS:
-        return name
-    *others, last = [f"'{known}'" for known in DATASETS]
-    expected = f"{', '.join(others)} or {last}"
-    raise PydanticKnownError("literal_error", {"expected": expected})
 
 
 class DataConfig(Settings):
@@ -27,7 +17,7 @@ class DataConfig(Settings):
     is for the report alone.
     """
 
-    name: Annotated[str, BeforeValidator(_known)]
+    name: Annotated[str, one_of(DATASETS)]
     """`digits`: the 1,797 handwritten digits (8x8, 10 classes) that ship inside scikit-learn.
     `synthetic`: noisy class templates. `cifar10`, `cifar100`: the published files.
     `image_folder`: ImageNet's layout, a folder per class under `train` and `val`."""

@@ -118,8 +118,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _pool(data: "DataConfig", model: "ModelConfig | UserModel", directory: Path) -> Pool:
-    images, labels, *test = read(data.name, directory)
-    return Pool(images, labels, NUM_CLASSES[data.name], (test[0], test[1]))
+    images, labels, test_images, test_labels = read(data.name, directory)
+    return Pool(images, labels, NUM_CLASSES[data.name], (test_images, test_labels))
 
 
 def _digest(data: "DataConfig", directory: Path) -> str:

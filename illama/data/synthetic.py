@@ -1,24 +1,21 @@
 """Synthetic images: a random template for each class under noise, for tests and timings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from illama.config import DataConfig, ModelConfig, UserModel
 from illama.data.registry import Pool, Source
 from illama.randomness import derive, shuffler
-
-if TYPE_CHECKING:
-    from illama.config import DataConfig, ModelConfig, UserModel
 
 IMAGES = 1024
 NOISE = 2.0
 """Standard deviation of the noise over that of the templates."""
 
 
-def _read(data: "DataConfig", model: "ModelConfig | UserModel", directory: Path) -> Pool:
+def _read(data: DataConfig, model: ModelConfig | UserModel, directory: Path) -> Pool:
     """Images of the shape that a built-in network takes; users' networks were refused before."""
-    assert hasattr(model, "in_chans")
+    assert isinstance(model, ModelConfig)
     random = shuffler(derive(0, "synthetic"))
     shape = (model.in_chans, model.img_size, model.img_size)
     templates = random.standard_normal((model.num_classes, *shape))
@@ -27,7 +24,7 @@ def _read(data: "DataConfig", model: "ModelConfig | UserModel", directory: Path)
     return Pool((templates[labels] + noise).astype(np.float32), labels, model.num_classes)
 
 
-def _digest(data: "DataConfig", directory: Path) -> str:
+def _digest(data: DataConfig, directory: Path) -> str:
     """The recipe that the images are made by."""
     return f"synthetic:{IMAGES} images, noise {NOISE}"
 
