@@ -366,3 +366,28 @@ def test_a_worker_tells_its_drivers_store_from_another(make_sweep: Callable[...,
     assert "or is another one" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), (
         "a copy of an older sweep"
     )
+
+
+def test_a_worker_tells_its_drivers_measurements_from_anothers(
+    make_sweep: Callable[..., Any],
+) -> None:
+    from illama.config import NUMERICS_VERSION, RuntimeConfig
+    from illama.measures import Request
+    from orchestrator.executors.ray.cluster import what_is_wrong_here
+    from orchestrator.store.lease import Lease
+    from orchestrator.store.measurements import Measurement, write_measurement
+
+    sweep = make_sweep()
+    trial = sweep.store.directory(sweep.trials[0]).path
+    request = Request(name="probe", function="mine:probe", code="", options={})
+    asked = Measurement("another", "f" * 64, request, RuntimeConfig())
+    path = asked.path_in(trial)
+    asks = sweep.path.parent / "another"
+    asks.mkdir()
+    with Lease(asks) as lease:
+        unseen = what_is_wrong_here(path, lease.session, NUMERICS_VERSION)
+        assert "does not see the store" in str(unseen), "not written yet"
+        write_measurement(path, asked)
+        wrong = what_is_wrong_here(path, lease.session, NUMERICS_VERSION)
+        assert wrong is None, "the sweep that asks is at work, whichever trained the network"
+    assert what_is_wrong_here(path, lease.session, NUMERICS_VERSION)

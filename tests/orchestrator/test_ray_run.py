@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.store.measurements import read_measurement
+
 Cli = Callable[..., Any]
 Process = Callable[..., "subprocess.Popen[str]"]
 WriteSpec = Callable[..., Path]
@@ -63,7 +65,7 @@ def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
 ) -> None:
     uri = new_mlflow()
     steps = [*STEPS, {"name": "broken", "change": {"model.num_classes": 3}}]
-    spec = write_spec(seeds=[0, 1], steps=steps)
+    spec = write_spec(seeds=[0, 1], steps=steps, measure=["calibration"])
     driver = process("run", spec, "--store", store_path)
     out, err = driver.communicate(timeout=120)
     assert driver.returncode == 1, err
@@ -81,6 +83,8 @@ def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
     }
     assert driver.pid not in workers
     assert len(workers) <= 2, "workers stay warm from trial to trial"
+    measurements = store_path.glob("tiny/trials/*/measures/*.json")
+    assert [read_measurement(path).state for path in measurements] == ["measured"] * 4
     database = sqlite3.connect(uri.removeprefix("sqlite:///"))
     tags = Counter(
         tag
