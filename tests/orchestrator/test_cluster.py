@@ -76,6 +76,40 @@ def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_node_is_lost_and_its_trial_goes_on_at_another_with_the_same_bits(
+    start_cluster: Callable[[], Nodes],
+    process: Process,
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
+    weird_path: Path,
+    bits_of: Callable[[Path], dict[str, Any]],
+    wait_until: WaitUntil,
+) -> None:
+    spec = write_spec(**{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2})
+    undisturbed = weird_path / "undisturbed"
+    local = ("run", spec, "--store", undisturbed, "--executor", "local", "--no-tracking")
+    assert cli(*local).code == 0
+    nodes = start_cluster()
+    nodes.do("add 1")
+    driver = process(
+        "run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address
+    )
+    wait_until(
+        lambda: any(store_path.glob("tiny/trials/*/checkpoint.pt")), "a trial is under way", driver
+    )
+    nodes.do("kill 0")
+    nodes.do("add 1")
+    _, err = driver.communicate(timeout=200)
+    assert driver.returncode == 0, err
+    [attempts] = store_path.glob("tiny/trials/*/attempts.jsonl")
+    ends = [event for event in events(attempts) if event["event"] == "end"]
+    assert [event["outcome"] for event in ends] == ["lost", "finished"]
+    assert ends[0]["cause"] == "its process or node died"
+    assert bits_of(store_path / "tiny") == bits_of(undisturbed / "tiny")
+
+
+@pytest.mark.thorough
 def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_with_the_same_bits(
     start_cluster: Callable[[], Nodes],
     process: Process,
@@ -182,6 +216,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     assert tables[0] == tables[1]
 
 
+@pytest.mark.thorough
 def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_with_the_bits_of_one_node(
     start_cluster: Callable[[], Nodes],
     process: Process,
@@ -293,6 +328,7 @@ def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     start_cluster: Callable[[], Nodes],
     process: Process,

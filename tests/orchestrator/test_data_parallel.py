@@ -84,6 +84,7 @@ def test_a_trial_whose_processes_keep_dying_without_getting_further_has_failed(
     assert queue.next() is None
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
