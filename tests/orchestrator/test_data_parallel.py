@@ -127,7 +127,7 @@ def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
         if any("spawn_main" in word for word in child.cmdline())
     ]
     other.kill()
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     ends = [
         event

@@ -65,7 +65,7 @@ def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
     steps = [*STEPS, {"name": "broken", "change": {"model.num_classes": 3}}]
     spec = write_spec(seeds=[0, 1], steps=steps)
     driver = process("run", spec, "--store", store_path)
-    out, err = driver.communicate(timeout=120)
+    out, err = driver.communicate(timeout=400)
     assert driver.returncode == 1, err
     assert "Traceback" not in err
     assert "\x1b" not in out + err
@@ -121,7 +121,7 @@ def test_kill_nine_of_the_driver_costs_nothing_but_time_and_leaves_no_worker(
     driver.wait()
 
     driver = process(*arguments)
-    _, err = driver.communicate(timeout=200)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     assert bits_of(store_path / "tiny") == expected
     wait_until(
@@ -165,7 +165,7 @@ def test_kill_nine_of_a_worker_then_a_notice_cost_nothing_but_time(
 
     wait_until(lambda: under_way(store_path), "a trial is being trained", driver)
     kill(driver.pid, number)
-    out, err = driver.communicate(timeout=100)
+    out, err = driver.communicate(timeout=400)
     assert driver.returncode == 130, err
     assert "(raylet)" not in out, "what Ray has to say of a dead process"
     assert "Go on with:\n  orchestrator run " in err
@@ -194,7 +194,7 @@ def test_trials_start_in_the_order_of_the_road_whatever_their_size(
         steps=[large, {"name": "small", "change": {"model.norm": "layernorm", "train.lr": 0.02}}],
     )
     driver = process("run", spec, "--store", store_path, "--no-tracking")
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     starts = {
         path.parent.name.rpartition("-")[0]: events(path)[0]["time"]
@@ -218,7 +218,7 @@ def test_where_ray_itself_dies_the_command_says_so_and_every_trial_can_go_on(
         child for child in psutil.Process(driver.pid).children() if child.name() == "raylet"
     ]
     raylet.kill()
-    _, err = driver.communicate(timeout=100)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 3, err
     assert "error: Ray died on this machine; give the same command to go on" in err
     assert "Traceback" not in err
