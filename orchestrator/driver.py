@@ -40,9 +40,10 @@ from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import provenance
 from orchestrator.store.store import Store
-from orchestrator.tracking import MlflowMirror
 from orchestrator.tracking.background import BackgroundMirror
-from orchestrator.tracking.models import import_in_advance, log_model, register_model
+from orchestrator.tracking.base import Tracker, TrackerKind, tracker_kind
+from orchestrator.tracking.mlflow_kind import MLFLOW, create
+from orchestrator.tracking.models import log_model, register_model
 from orchestrator.trial import State, TrialSpec
 
 
@@ -130,26 +131,24 @@ def report_sweep(
     return roadmap
 
 
-def mirror_of(
-    snapshot: Snapshot, store: Store, tracking_uri: str, *, restore_deleted: bool = False
-) -> MlflowMirror:
-    """The sweep in MLflow; `restore_deleted` brings back what somebody deleted there."""
-    return MlflowMirror(
-        tracking_uri, snapshot.spec, snapshot.specs, store, restore_deleted=restore_deleted
-    )
+def tracker_of(
+    snapshot: Snapshot, store: Store, address: str, *, restore_deleted: bool = False
+) -> Tracker:
+    """The view of a sweep at an address; `restore_deleted` brings back what was deleted there."""
+    return tracker_kind(address).create(address, snapshot, store, restore_deleted)
 
 
 def sync_sweep(
     spec: SweepSpec, store: Store, tracking_uri: str, *, restore_deleted: bool = True
 ) -> None:
-    """Rebuild or repair the MLflow view from the store, as its only writer.
+    """Rebuild or repair the view at an address, MLflow's for instance, as its only writer.
 
     Raises `SweepInUse`, `StoreError`, `TrackingError`.
     """
     store.prepare(spec.name)
     with Lease(store.sweep_path(spec.name)):
         snapshot = survey(spec, store)
-        mirror_of(snapshot, store, tracking_uri, restore_deleted=restore_deleted).sync()
+        tracker_of(snapshot, store, tracking_uri, restore_deleted=restore_deleted).sync()
 
 
 def register_network(
@@ -160,8 +159,10 @@ def register_network(
     Raises `UsageError`, `SweepInUse`, `TrackingError`. What is there already is left as it is.
     """
     refuse_without_networks(spec)
+    if tracker_kind(tracking_uri) is not MLFLOW:
+        raise UsageError(f"there is no model registry but MLflow's, found {tracking_uri}")
     snapshot = survey(spec, store)
-    mirror = mirror_of(snapshot, store, tracking_uri)
+    mirror = create(tracking_uri, snapshot, store)
     chosen = representative(snapshot, step, seed)
     store.prepare(spec.name)  # all its trials may have been trained in another sweep
     with Lease(store.sweep_path(spec.name)):
@@ -175,19 +176,19 @@ def register_network(
     return f"models:/{name}/{version}", chosen
 
 
-def _log_last_network(spec: SweepSpec, store: Store, mirror: MlflowMirror) -> None:
-    """Log the network that stands for the end of the road, once all trials there are done: one model, not one for each trial."""
+def _keep_last_network(spec: SweepSpec, store: Store, kind: TrackerKind, tracker: Tracker) -> None:
+    """Show the network that stands for the end of the road, once all trials there are done: one
+    network, not one for each trial.
+    """
     if not has_networks(spec):
         return
-    snapshot = survey(spec, Store(store.root))  # a store of its own for MLflow's thread
+    snapshot = survey(spec, Store(store.root))  # a store of its own for the tracker's thread
     end = last_step(snapshot.spec)
     records = [known.record for known in snapshot.of(end)]
     if not end.is_known or any(record.state is not State.DONE for record in records):
         return
     if any(has_network(record) for record in records):
-        chosen = representative(snapshot)
-        if run_id := mirror.run_id_of(chosen.trial):  # None where somebody deleted it
-            log_model(mirror.tracking_uri, run_id, chosen)
+        kind.keep_network(tracker, representative(snapshot))
 
 
 def run_sweep(job: Job, view: RunView | None = None) -> Ending:
@@ -237,15 +238,16 @@ def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
     return spec.schema.keep == "all"
 
 
-def _mirrored(job: Job, view: RunView) -> BackgroundMirror[MlflowMirror] | None:
-    """Mirror of the run in MLflow, where one is asked for."""
+def _mirrored(job: Job, view: RunView) -> BackgroundMirror[Tracker] | None:
+    """View of the run that is kept up to date, where one is asked for."""
     if not job.tracking_uri:
         return None
+    kind = tracker_kind(job.tracking_uri)
     needs_models = job.trains_elsewhere and has_networks(job.spec)
-    prepare = import_in_advance if needs_models else (lambda: None)
-    finish = partial(_log_last_network, job.spec, job.store)
-    mirror = mirror_of(survey(job.spec, job.store), job.store, job.tracking_uri)
-    return BackgroundMirror(mirror, view, prepare, finish)
+    prepare = kind.prepare if needs_models else (lambda: None)
+    finish = partial(_keep_last_network, job.spec, job.store, kind)
+    tracker = tracker_of(survey(job.spec, job.store), job.store, job.tracking_uri)
+    return BackgroundMirror(tracker, view, prepare, finish, kind.title)
 
 
 def _queue_of(
@@ -264,9 +266,7 @@ def _queue_of(
 class _Growth:
     """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
 
-    def __init__(
-        self, job: Job, view: RunView, mirror: BackgroundMirror[MlflowMirror] | None
-    ) -> None:
+    def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror[Tracker] | None) -> None:
         self._job = job
         self._view = view
         self._mirror = mirror
@@ -285,7 +285,7 @@ class _Growth:
             new = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=False)]
             if self._mirror and job.tracking_uri:
                 whole = survey(job.spec, job.store)
-                self._mirror.follow(mirror_of(whole, job.store, job.tracking_uri))
+                self._mirror.follow(tracker_of(whole, job.store, job.tracking_uri))
         except OrchestratorError as error:
             self.error = error
             return []

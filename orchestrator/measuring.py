@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from illama.config import data_directory
-from orchestrator.driver import Job, mirror_of
+from orchestrator.driver import Job, tracker_of
 from orchestrator.errors import UsageError, counted
 from orchestrator.planning.measurements import Asked, asked_of
 from orchestrator.planning.survey import survey
@@ -15,6 +15,7 @@ from orchestrator.running.view import RunView, Silent
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import Store
+from orchestrator.tracking.base import tracker_kind
 from orchestrator.trial import Resources, TrialSpec
 
 
@@ -63,8 +64,9 @@ def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
             ):
                 job.executor(queue)
             if job.tracking_uri:
-                with view.waiting("bringing MLflow up to date"):
-                    mirror_of(survey(spec, store), store, job.tracking_uri).sync()
+                title = tracker_kind(job.tracking_uri).title
+                with view.waiting(f"bringing {title} up to date"):
+                    tracker_of(survey(spec, store), store, job.tracking_uri).sync()
     _, asked = measurements_of(spec, store, job)
     tried = {one.measurement.fingerprint for one in due}
     taken = sum(one.measurement.fingerprint in tried for one in asked if _is_taken(one))

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from illama.config import RuntimeConfig, Workload, read_workload
 from orchestrator.metrics import value_of
 from orchestrator.pruning import Pruning
+
+if TYPE_CHECKING:
+    from orchestrator.spec.step_schema import SideSchema
 
 
 class Outcome(StrEnum):
@@ -138,8 +141,9 @@ class Variant:
     reference: Mapping[str, Any] | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     """Every figure of the reference by its metric, where a report asks for it."""
-    note: str = ""
-    """Remark of the spec's author."""
+    asked: "SideSchema | None" = field(default=None, compare=False, repr=False)
+    """The step as the spec has it: what only its reader uses is read from here. None where no step
+    of the spec is behind it."""
     line: int = 0
     """Line of the spec that speaks of it."""
     design: str = "roadmap"
@@ -159,6 +163,11 @@ class Variant:
     def label(self) -> str:
         """The name within the sweep, regime in front."""
         return variant_label(self.regime, self.name)
+
+    @property
+    def note(self) -> str:
+        """Remark of the spec's author."""
+        return self.asked.note if self.asked else ""
 
     @property
     def search_repeats(self) -> int | None:

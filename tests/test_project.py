@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "tracking": f"{NOUNS} spec store analysis planning report running",
     "exports": f"{NOUNS} spec store analysis tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
-    "measuring": f"{NOUNS} spec store planning running executors driver",
+    "measuring": f"{NOUNS} spec store planning running executors tracking driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
     "cleaning": f"{NOUNS} spec store planning smoke",

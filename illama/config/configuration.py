@@ -13,7 +13,7 @@ full `Config`: the name picks a preset, the other keys override it. A name such 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     Field,
@@ -34,6 +34,7 @@ from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings
 from illama.config.train import InitConfig, TrainConfig, parse_rand_augment
 from illama.config.workload import Capabilities, Workload
+from illama.data.registry import DATASETS
 
 NUMERICS_VERSION = 4
 """Raised whenever the same settings and seed would give other numbers than before;
@@ -118,7 +119,7 @@ class Config(Workload):
         jitters no colours under `train.transforms: timm` without `train.aa`, and draws
         RandAugment's magnitudes of `mstd` above 100 as timm does.
         """
-        folder = self.data.name == "image_folder"
+        folder = not self.data.in_memory
         if isinstance(self.model, UserModel) and self.model.undecayed:
             return 4
         if folder and _has_other_pictures(self.train):
@@ -194,7 +195,7 @@ class Config(Workload):
                 raise ValueError(
                     f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
                 )
-        folder = self.data.name == "image_folder"
+        folder = not self.data.in_memory
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
         for name in useless:
             if getattr(self.train, name) != TrainConfig.model_fields[name].default:
@@ -221,7 +222,7 @@ def user_function(group: str, name: object) -> str | None:
     A name without a colon is looked for among what installed packages offer (entry points
     `illama.models`, `illama.datasets`, `illama.trainings`).
     """
-    own = {"model": tuple(PRESETS), "data": get_args(DataConfig.model_fields["name"].annotation)}
+    own = {"model": tuple(PRESETS), "data": tuple(DATASETS)}
     return user.function_behind(group, name, own.get(group, ()))
 
 

@@ -1,13 +1,11 @@
 """Settings of the built-in data sets: which images, and how they are split."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from illama.config.settings import Settings
-
-_CIFAR = ("cifar10", "cifar100")
-_WITH_OFFICIAL_PARTS = (*_CIFAR, "image_folder")
+from illama.config.settings import Settings, one_of
+from illama.data.registry import DATASETS, Source, source_of
 
 
 class DataConfig(Settings):
@@ -19,7 +17,7 @@ class DataConfig(Settings):
     is for the report alone.
     """
 
-    name: Literal["digits", "synthetic", "cifar10", "cifar100", "image_folder"]
+    name: Annotated[str, one_of(DATASETS)]
     """`digits`: the 1,797 handwritten digits (8x8, 10 classes) that ship inside scikit-learn.
     `synthetic`: noisy class templates. `cifar10`, `cifar100`: the published files.
     `image_folder`: ImageNet's layout, a folder per class under `train` and `val`."""
@@ -39,7 +37,7 @@ class DataConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.name in _WITH_OFFICIAL_PARTS:
+        if self.source.published != "whole":
             self._refuse_fractions()
         elif self.test == "official":
             raise ValueError(
@@ -60,10 +58,11 @@ class DataConfig(Settings):
                 f"data {self.name} can have a test part of its own: write `test: official` "
                 "instead of test_fraction"
             )
-        splits_training = self.name in _CIFAR and self.test == "official"
+        has_only_test = self.source.published == "test"
+        splits_training = has_only_test and self.test == "official"
         default = DataConfig.model_fields["val_fraction"].default
         if self.val_fraction != default and not splits_training:
-            hint = ", or add `test: official`" if self.name in _CIFAR else ""
+            hint = ", or add `test: official`" if has_only_test else ""
             raise ValueError(
                 f"data {self.name} has a validation part of its own: leave out val_fraction{hint}"
             )
@@ -72,3 +71,13 @@ class DataConfig(Settings):
     def has_test(self) -> bool:
         """Whether there is a part for the report alone."""
         return self.test == "official" or self.test_fraction > 0
+
+    @property
+    def source(self) -> Source:
+        """The data set behind the name."""
+        return source_of(self.name)
+
+    @property
+    def in_memory(self) -> bool:
+        """False for a folder of pictures, which are read as they are used."""
+        return self.source.read is not None

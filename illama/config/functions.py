@@ -39,6 +39,7 @@ from illama.config.script_arguments import (
 )
 from illama.config.sections import as_section
 from illama.config.settings import Settings, is_finite
+from illama.data.registry import source_of
 
 if TYPE_CHECKING:
     from illama.dataset import Dataset
@@ -57,7 +58,6 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "measure": ("network", "data", "device", "seed"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""
-_SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
 
 
 class _Named(Settings):
@@ -118,6 +118,11 @@ class UserData(_Named):
 
     def __hash__(self) -> int:
         return hash(self.content)
+
+    @property
+    def in_memory(self) -> bool:
+        """True: a user's function returns all images."""
+        return True
 
 
 class TrainingFunction(_Named):
@@ -339,18 +344,16 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
 
     Raises `UserCodeError` for data that take their shape from a network of ours.
     """
-    if data == "image_folder" and isinstance(size := options.get("img_size"), int):
+    source = source_of(data)
+    if source.shape:
+        return source.shape, source.num_classes
+    is_folder = source.read is None
+    if is_folder and isinstance(size := options.get("img_size"), int):
         return (3, size, size), None
-    if data not in _SHAPES:
-        needs = (
-            "an option img_size"
-            if data == "image_folder"
-            else "settings that only the built-in networks have"
-        )
-        raise UserCodeError(
-            f"data {data} takes the size of its images from {needs}, which this function has not"
-        )
-    return _SHAPES[data]
+    needs = "an option img_size" if is_folder else "settings that only the built-in networks have"
+    raise UserCodeError(
+        f"data {data} takes the size of its images from {needs}, which this function has not"
+    )
 
 
 def described_training(name: str, function: str, options: Mapping[str, Any]) -> TrainingFunction:

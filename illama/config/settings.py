@@ -1,14 +1,21 @@
 """What all groups of settings have in common, and how their mistakes are told. Knows no torch."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 
 class Settings(BaseModel):
@@ -67,6 +74,22 @@ def field_named(model: type[BaseModel], key: str) -> FieldInfo | None:
         if key == (field.alias or name):
             return field
     return None
+
+
+def one_of(names: Collection[str]) -> BeforeValidator:
+    """Check that a setting is one of `names`, told as pydantic tells of a `Literal`.
+
+    For names that are registered: they are looked at when a value is checked.
+    """
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value in names:
+            return value
+        *others, last = [repr(name) for name in names]
+        expected = f"{', '.join(others)} or {last}"
+        raise PydanticKnownError("literal_error", {"expected": expected})
+
+    return BeforeValidator(check)
 
 
 def explain(error: ValidationError) -> str:

@@ -3,11 +3,18 @@
 import io
 import pickle
 import tarfile
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from illama.data.files import file_digest
+from illama.data.registry import Pool, Source
+
+if TYPE_CHECKING:
+    from illama.config import DataConfig, ModelConfig, UserModel
 
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100}
 _ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
@@ -108,3 +115,18 @@ class _Unpickler(pickle.Unpickler):
         if name in allowed and module.split(".")[0] in {"numpy", "_codecs"}:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it wants {module}.{name}, which has no place in it")
+
+
+def _pool(data: "DataConfig", model: "ModelConfig | UserModel", directory: Path) -> Pool:
+    images, labels, test_images, test_labels = read(data.name, directory)
+    return Pool(images, labels, NUM_CLASSES[data.name], (test_images, test_labels))
+
+
+def _digest(data: "DataConfig", directory: Path) -> str:
+    """SHA-256 of the digests of all files."""
+    digests = [file_digest(path) for path in files(data.name, directory)]
+    return f"sha256:{sha256(''.join(digests).encode()).hexdigest()}"
+
+
+CIFAR10 = Source(_digest, _pool, "test", shape=(3, 32, 32), num_classes=10)
+CIFAR100 = Source(_digest, _pool, "test", shape=(3, 32, 32), num_classes=100)

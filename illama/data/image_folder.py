@@ -10,9 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from illama.data.registry import Source
+
+if TYPE_CHECKING:
+    from illama.config import DataConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 PARTS = ("train", "val")
@@ -142,3 +148,10 @@ def _images(part: Path, name: str) -> list[bytes]:
             if file.lower().endswith(SUFFIXES) and not file.startswith(".")
         ]
     return sorted(found)
+
+
+def _digest(data: "DataConfig", directory: Path) -> str:
+    return f"names-and-sizes:{digest(directory / data.folder, test=data.has_test)}"
+
+
+IMAGE_FOLDER = Source(_digest, published="parts")

@@ -61,7 +61,7 @@ def make_loader(
         raise ValueError(
             f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer of them"
         )
-    kind = FolderLoader if config.data.name == "image_folder" else MemoryLoader
+    kind = MemoryLoader if config.data.in_memory else FolderLoader
     loader: Loader = kind(config, runtime, device, ranks)
     if loader.count < size:
         raise ValueError(f"train.batch_size {size} is more than the {loader.count} training images")

@@ -70,7 +70,7 @@ def load_classifier(
     except RuntimeError as error:  # of other shapes or names than its own settings say
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"the checkpoint in {directory} has other weights: {reason}") from error
-    if config.data.name == "image_folder":
+    if not config.data.in_memory:
         from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 
         return Classifier(network, 255, IMAGENET_MEAN, IMAGENET_STD).eval(), _pictures(

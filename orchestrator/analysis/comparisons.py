@@ -23,6 +23,7 @@ from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
 from orchestrator.stats.inference import CONFIDENCE, Effect, counting_looks, p_at_looks
 from orchestrator.stats.rates import Rate, Rates
+from orchestrator.stats.registry import TESTS
 
 
 def effect_against(
@@ -133,7 +134,7 @@ def _to_come(here: StepRow, there: StepRow) -> tuple[int, int] | None:
     asked = here.outcome_of.keys() & there.outcome_of.keys()
     through = _ended_on_both(here, there)
     is_complete = asked <= through
-    if here.metric.test == "welch":  # every seed of either side counts
+    if TESTS[here.metric.test].between:  # every seed of either side counts
         is_complete = all(len(row.ended) == len(row.outcome_of) for row in (here, there))
     return None if is_complete else (len(through), len(asked))
 
@@ -175,7 +176,7 @@ def _caveats(
     wanted = max(len(here.outcome_of), len(there.outcome_of))
     if effect.pairs < wanted and repeats_that_differ(here.variant, there.variant) == 1:
         caveats.append(f"over {effect.pairs} of {wanted} seeds")
-    if effect.std == 0.0 and effect.test == "welch":
+    if effect.std == 0.0 and effect.test.between:
         caveats.append("no spread on either side: no interval, p by permutation")
     elif effect.std == 0.0:
         caveats.append("the same difference for every seed: no interval, p by sign flips")

@@ -89,10 +89,10 @@ def effect_to_json(delta: StepEffect | None) -> dict[str, Any] | None:
 
 
 def test_name(delta: StepEffect) -> str | None:
-    """`paired`, `welch`, `sign_flip`, or `fisher` where Fisher's exact test took their place."""
+    """Name of the test of a difference, or `fisher` where Fisher's exact test took their place."""
     if delta.rates:
         return "fisher"
-    return delta.effect.test if delta.effect else None
+    return delta.effect.test.name if delta.effect else None
 
 
 def rates_to_json(rates: Rates | None) -> dict[str, Any] | None:

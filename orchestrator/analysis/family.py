@@ -21,6 +21,7 @@ from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.equivalence import equivalence_p_value
 from orchestrator.stats.inference import LEVEL, effect_of, holm
 from orchestrator.stats.power import detectable, prospect, spread_of
+from orchestrator.stats.registry import TESTS
 
 Key = tuple[Sides, float] | int
 """Key that makes two comparisons one: the same trials and p-value; a number stands alone."""
@@ -196,8 +197,8 @@ def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEff
     if delta.effect.pairs > 1 and delta.effect.p_value is None:
         # it has the luck of one search in it
         return delta
-    effect, test = delta.effect, rules.metric.test
-    if test == "sign_flip":
+    effect, test = delta.effect, TESTS[rules.metric.test]
+    if test.judge:
         effect = effect_of(effect.differences, test=test) or effect
     decimals = decimals_of_effect(effect, delta.decimals)
     delta = replace(delta, effect=effect, decimals=decimals)

@@ -41,7 +41,7 @@ TrackingOption = Annotated[
     typer.Option(
         "--tracking-uri",
         envvar="MLFLOW_TRACKING_URI",
-        help="MLflow's server; by default a SQLite file in the store.",
+        help="MLflow's server, or an address of another tracker; by default a SQLite file in the store.",
     ),
 ]
 MetricOption = Annotated[

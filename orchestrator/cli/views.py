@@ -30,10 +30,12 @@ def sync(
     ] = False,
 ) -> None:
     """Rebuild or repair the MLflow view from the store."""
-    sweep = open_sweep(spec, store)
-    with err.status(f"writing {sweep.name} to MLflow"):
+    from orchestrator.tracking.base import tracker_kind
+
+    sweep, title = open_sweep(spec, store), tracker_kind(tracking_uri or "").title
+    with err.status(f"writing {sweep.name} to {title}"):
         sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
-    err.print(f"MLflow is up to date for {sweep.name}")
+    err.print(f"{title} is up to date for {sweep.name}")
 
 
 def register(

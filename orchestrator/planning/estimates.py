@@ -12,6 +12,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.inference import Effect
 from orchestrator.stats.power import detectable_difference, typical_spread
+from orchestrator.stats.registry import TESTS
 from orchestrator.trial import KnownTrial, Outcome, State, TrialSpec, variant_label
 
 _TRAINING_PER_FORWARD = 3
@@ -105,7 +106,7 @@ def _price(spec: SweepSpec, gpu_hours: float | None) -> float | None:
 
 def _detectable_in_stds(spec: SweepSpec, comparisons: int) -> float | None:
     """Detectable difference in standard deviations; None where sign flips test, or for one seed."""
-    if spec.schema.metric.test == "sign_flip":
+    if TESTS[spec.schema.metric.test].judge:
         return None
     looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
     return detectable_difference(1.0, spec.schema.most_seeds, comparisons * looks)

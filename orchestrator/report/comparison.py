@@ -17,10 +17,10 @@ from orchestrator.analysis.rows import StepRow, of_seeds, row_to_json
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text, pipe_table
-from orchestrator.report.notes import TESTS
 from orchestrator.report.words import Column, delta_text, number_text, p_text, value_text
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.equivalence import equivalence_p_value
+from orchestrator.stats.registry import TESTS
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _other_images(comparison: Comparison) -> list[str]:
 def _note(comparison: Comparison) -> str:
     difference = f"{comparison.right.name} − {comparison.left.name}"
     rows = comparison.right.rows
-    test = TESTS[rows[0].metric.test if rows else "paired"]
+    test = TESTS[rows[0].metric.test if rows else "paired"].title
     return (
         f"Δ is the step's effect in its own road; {difference} is the step's level on the right minus that on the left, and "
         f"Δ − Δ its effect there minus its effect here. p: {test}, corrected (Holm) over {comparison.family.text}. "

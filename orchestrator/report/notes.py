@@ -1,6 +1,6 @@
 """What a reader must know to read the report's tables right, one plain sentence for each thing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from orchestrator.analysis.effects import StepEffect
@@ -13,12 +13,8 @@ from orchestrator.report.declaration import declaration_text
 from orchestrator.report.words import number_text, search_text, seeds_text, step_name, when_text
 from orchestrator.stats.inference import LEVEL
 from orchestrator.stats.power import SEEDS_LIMIT
+from orchestrator.stats.registry import TESTS
 
-TESTS: Mapping[str, str] = {
-    "paired": "paired t-tests (differences by seed, taken to be about normal)",
-    "welch": "Welch's t-tests (the seeds of two steps as independent samples, each about normal)",
-    "sign_flip": "exact sign-flip tests of the differences by seed",
-}
 _IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their folders or name another --store, and run again"
 
 
@@ -91,7 +87,7 @@ def _differences(roadmap: Roadmap) -> str:
     ground = "Δ is the difference to the step before on the road"
     if any(row.variant.side and not row.variant.on for row in roadmap.rows):
         ground += " (of a side step to the step before the one that it stands beside)"
-    how = "independent samples" if roadmap.test == "welch" else "paired by seed"
+    how = "independent samples" if TESTS[roadmap.test].between else "paired by seed"
     return f"{ground}, or to what stands behind 'vs'; {how}. Each interval is for its own Δ alone."
 
 
@@ -100,14 +96,12 @@ def _tests(roadmap: Roadmap) -> Iterator[str]:
     if family.size == 0:
         yield "Nothing is tested here: every figure is a description."
         return
-    sentence = (
-        f"p: {TESTS[roadmap.test]}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
-    )
+    sentence = f"p: {TESTS[roadmap.test].title}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
     promise = "of reports without any true difference, at most about one in 20 decides any"
     yield f"{sentence}." if family.looks_before else f"{sentence}: {promise}."
     if family.scope != "all tables":
         yield f"Comparisons of other designs than {family.scope} are described, not tested."
-    if roadmap.test == "welch" and any(section.lines for section in roadmap.sections):
+    if TESTS[roadmap.test].between and any(section.lines for section in roadmap.sections):
         yield "Averages over the cells of a design have one value for each seed and are tested as such, not by Welch's test."
 
 
@@ -145,7 +139,7 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
 def _matters(roadmap: Roadmap) -> Iterator[str]:
     if roadmap.matters is None:
         return
-    tests = "sign-flip tests" if roadmap.test == "sign_flip" else "t-tests"
+    tests = TESTS[roadmap.test].kind
     yield (
         f"Differences below {roadmap.matters:g} do not matter, says the spec. better, worse: a difference is decided, of "
         f"whatever size. equivalent: it is smaller than {roadmap.matters:g} (two one-sided {tests} at {LEVEL:g}, corrected by "

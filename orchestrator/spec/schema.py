@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from illama.config import RuntimeConfig, Settings
+from illama.config.settings import one_of
 from illama.measures import Request, read_request
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import DESIGNS, Design, read_design
@@ -27,7 +28,7 @@ from orchestrator.spec.step_schema import (
     StepSchema,
     by_regime,
 )
-from orchestrator.stats.inference import Test
+from orchestrator.stats.registry import TESTS
 
 
 class MetricSchema(Settings):
@@ -42,7 +43,7 @@ class MetricSchema(Settings):
     metric was best, as many papers do; biased upwards, so the plan warns."""
     also: list[str] = []
     """Further metrics that the report shows beside it: described, never tested."""
-    test: Test = "paired"
+    test: Annotated[str, one_of(TESTS)] = "paired"
     """Test of a difference, declared before looking. `paired`: the t-test of differences by seed.
     `welch`: the t-test of independent samples, for seeds that two steps share in name alone.
     `sign_flip`: the exact test of differences by seed, which assumes no distribution."""

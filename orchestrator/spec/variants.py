@@ -324,7 +324,7 @@ class _Regime:
             resources=Resources(**resources.model_dump()),
             expects_collapse=bool(step and step.expect == "collapse"),
             reference=_published(reference, self.schema.metric.name) if reference else None,
-            note=step.note if step else "",
+            asked=step,
             line=self.document.line(location),
         )
 

@@ -3,23 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from orchestrator.stats.inference import CONFIDENCE, Effect, Test, paired_effect
-from orchestrator.stats.welch import welch_effect
+from orchestrator.stats.inference import CONFIDENCE, Effect, paired_effect
+from orchestrator.stats.registry import TESTS
 
 
 def effect_between(
     values: Mapping[int, float],
     versus: Mapping[int, float],
-    test: Test = "paired",
+    test: str = "paired",
     confidence: float = CONFIDENCE,
 ) -> Effect | None:
     """`values` minus `versus`, both by seed; none where there is nothing to compare.
 
     Independent samples have a correlation over their common seeds, too: it says what pairing would have gained.
     """
-    if test != "welch":
-        return paired_effect(values, versus, test, confidence)
-    effect = welch_effect(
+    between = TESTS[test].between
+    if between is None:
+        return paired_effect(values, versus, TESTS[test], confidence)
+    effect = between(
         [values[seed] for seed in sorted(values)],
         [versus[seed] for seed in sorted(versus)],
         confidence,

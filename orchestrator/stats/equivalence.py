@@ -2,24 +2,25 @@
 
 from collections.abc import Sequence
 
-from orchestrator.stats.inference import Effect, sign_flip_p_of_greater
+from orchestrator.stats.inference import Effect
 
 
 def equivalence_p_value(effect: Effect, matters: float) -> float | None:
     """The larger p-value of two one-sided tests (Schuirmann 1987): that the difference is above -`matters`, and below it.
 
     Small where the difference is shown to lie between both. None with a single seed. By t, or by
-    flips of signs where these are the effect's test. Without spread every difference lies on the
+    the effect's own test. Without spread every difference lies on the
     same side of both ends, and the most extreme of all exchanges says how sure that is.
     """
     if effect.std is None:
         return None
     if effect.std == 0:
         return effect.least_p / 2 if abs(effect.mean) < matters else 1.0
-    if effect.test == "sign_flip":
+    p_of_greater = effect.test.p_of_greater
+    if p_of_greater:
         return max(
-            sign_flip_p_of_greater([matters + one for one in effect.differences]),
-            sign_flip_p_of_greater([matters - one for one in effect.differences]),
+            p_of_greater([matters + one for one in effect.differences]),
+            p_of_greater([matters - one for one in effect.differences]),
         )
     from scipy.special import stdtr
 

@@ -10,24 +10,20 @@ differences are roughly normal. `benchmarks/calibration.py` measures what that p
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from statistics import fmean, stdev
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.stats.effect_test import PAIRED, EffectTest
+from orchestrator.stats.sign_flips import ROUNDING, sign_flip_p_value, smallest_sign_flip_p
+
 Floats = npt.NDArray[np.float64]
-Test = Literal["paired", "welch", "sign_flip"]
-"""How two variants are compared."""
 
 CONFIDENCE = 0.95
 LEVEL = 0.05
 """A difference is decided where its corrected p-value is below this."""
-_ROUNDING = 1e-9
-"""Size of what is left of two equal values after arithmetic, relative to these values."""
-_EXACT_FLIPS = 16
-"""Up to this many pairs all 2^n flips are looked at."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Effect:
     """Sample standard deviation of a difference; none with a single seed."""
     differences: tuple[float, ...] = field(default=(), repr=False)
     """What it is the mean of, one for each seed; empty for independent samples."""
-    test: Test = "paired"
+    test: EffectTest = PAIRED
     standard_error: float = 0.0
     """Of the mean difference; 0 without spread."""
     freedom: float = 0.0
@@ -94,13 +90,13 @@ def magnitude_of(*groups: Sequence[float]) -> float:
 
 def is_flat(std: float, magnitude: float) -> bool:
     """Whether a spread is no more than what rounding leaves of equal values."""
-    return std <= _ROUNDING * magnitude
+    return std <= ROUNDING * magnitude
 
 
 def effect_of(
     differences: Sequence[float],
     magnitude: float = 1.0,
-    test: Test = "paired",
+    test: EffectTest = PAIRED,
     confidence: float = CONFIDENCE,
 ) -> Effect | None:
     """The effect that one difference for each seed shows; none without differences.
@@ -116,13 +112,12 @@ def effect_of(
     std = stdev(differences)
     least_p = smallest_sign_flip_p(count)
     if is_flat(std, max(magnitude, abs(mean))):
-        p_value = 1.0 if abs(mean) <= _ROUNDING * magnitude else least_p
+        p_value = 1.0 if abs(mean) <= ROUNDING * magnitude else least_p
         return replace(effect, p_value=p_value, std=0.0, freedom=count - 1, least_p=least_p)
     array = np.asarray(differences)
     interval: tuple[float, float] | None
-    if test == "sign_flip":
-        p_value = sign_flip_p_value(differences)
-        interval = sign_flip_interval(differences, confidence)
+    if test.judge:
+        p_value, interval = test.judge(differences, confidence)
     else:
         p_value = float(paired_p_values(array, magnitude))
         half = float(half_width(array, confidence))
@@ -141,7 +136,7 @@ def effect_of(
 def paired_effect(
     values: Mapping[int, float],
     versus: Mapping[int, float],
-    test: Test = "paired",
+    test: EffectTest = PAIRED,
     confidence: float = CONFIDENCE,
 ) -> Effect | None:
     """`values` minus `versus` over the seeds that both have; none where they share no seed."""
@@ -217,9 +212,9 @@ def paired_p_values(differences: Floats, magnitude: float = 1.0) -> Floats:
 
     count = differences.shape[-1]
     mean, std = differences.mean(-1), differences.std(-1, ddof=1)
-    has_no_spread = std <= _ROUNDING * np.maximum(magnitude, abs(mean))
+    has_no_spread = std <= ROUNDING * np.maximum(magnitude, abs(mean))
     t = mean / (np.where(has_no_spread, 1.0, std) / math.sqrt(count))
-    flat_p = np.where(abs(mean) <= _ROUNDING * magnitude, 1.0, smallest_sign_flip_p(count))
+    flat_p = np.where(abs(mean) <= ROUNDING * magnitude, 1.0, smallest_sign_flip_p(count))
     return np.asarray(np.where(has_no_spread, flat_p, 2.0 * stdtr(count - 1, -abs(t))))
 
 
@@ -230,66 +225,6 @@ def half_width(values: Floats, confidence: float = CONFIDENCE) -> Floats:
     count = values.shape[-1]
     quantile = float(stdtrit(count - 1, (1 + confidence) / 2))
     return np.asarray(quantile * values.std(-1, ddof=1) / math.sqrt(count))
-
-
-def sign_flip_p_value(differences: Sequence[float]) -> float:
-    """Share of the 2^n ways to flip the differences' signs that give a mean at least as far from 0; n at least 1.
-
-    Exact where exchanging the two variants changes nothing in distribution. Beyond 16 pairs 65,536 flips are drawn, always the
-    same ones.
-    """
-    array, observed = np.asarray(differences, dtype=np.float64), abs(math.fsum(differences))
-    slack = _ROUNDING * float(abs(array).sum())  # equal sums with what rounding leaves of them
-    sums = _signs(len(differences)) @ array
-    return _share(abs(sums) >= observed - slack, len(differences))
-
-
-def sign_flip_p_of_greater(differences: Sequence[float]) -> float:
-    """The same one-sided: small where the differences are above 0."""
-    array, observed = np.asarray(differences, dtype=np.float64), math.fsum(differences)
-    slack = _ROUNDING * float(abs(array).sum())
-    sums = _signs(len(differences)) @ array
-    return _share(sums >= observed - slack, len(differences))
-
-
-def sign_flip_interval(
-    differences: Sequence[float], confidence: float = CONFIDENCE
-) -> tuple[float, float] | None:
-    """The shifts of all differences that the two-sided sign-flip test does not reject.
-
-    A shift is rejected from below where too few flips of signs give as large a sum, which is so where too few means over
-    the flipped differences are below it: the ends are order statistics of these means. None with so few pairs that no
-    shift is ever rejected.
-    """
-    count = len(differences)
-    array = np.asarray(differences, dtype=np.float64)
-    flipped = _signs(count) < 0
-    flipped = flipped[flipped.any(-1)]
-    means = np.sort(flipped @ array / flipped.sum(-1))
-    rejected = math.floor((1 - confidence) / 2 * 2 ** min(count, _EXACT_FLIPS))
-    if rejected < 1:
-        return None
-    return float(means[rejected - 1]), float(means[-rejected])
-
-
-def _share(is_extreme: npt.NDArray[np.bool_], count: int) -> float:
-    """Of all flips, or, where they are drawn, with the one that changes nothing."""
-    if count <= _EXACT_FLIPS:
-        return float(np.mean(is_extreme))
-    return float((1 + np.sum(is_extreme)) / 2**_EXACT_FLIPS)
-
-
-def _signs(count: int) -> Floats:
-    """A row for each way to flip the signs."""
-    if count > _EXACT_FLIPS:
-        return _drawn_signs(count)
-    patterns = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
-    return np.asarray(1.0 - 2.0 * patterns)
-
-
-@lru_cache(1)  # tens of megabytes; the steps of a sweep mostly have the same number of seeds
-def _drawn_signs(count: int) -> Floats:
-    return np.random.default_rng(0).choice([-1.0, 1.0], size=(2**_EXACT_FLIPS - 1, count))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -314,8 +249,3 @@ def holm_adjusted(p_values: Floats) -> Floats:
     result: Floats = np.empty_like(scaled)
     np.put_along_axis(result, order, np.maximum.accumulate(scaled, axis=-1), -1)
     return result
-
-
-def smallest_sign_flip_p(seeds: int) -> float:
-    """The least two-sided p-value that an exact sign-flip test of that many pairs can give."""
-    return min(1.0, math.ldexp(2.0, -seeds))

@@ -84,7 +84,7 @@ class Spread:
 
 def spread_of(effect: Effect) -> Spread | None:
     """What an effect says of the spread; none without spread, and where signs are flipped instead of taking a t."""
-    if not effect.std or effect.test == "sign_flip":
+    if not effect.std or effect.test.judge:
         return None
     return Spread(effect.std, effect.freedom, effect.pairs)
 

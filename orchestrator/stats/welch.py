@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from orchestrator.stats.effect_test import EffectTest
 from orchestrator.stats.inference import CONFIDENCE, Effect, is_flat, magnitude_of
 
 
@@ -21,7 +22,7 @@ def welch_effect(
         return None
     mean, smaller = fmean(here) - fmean(there), min(len(here), len(there))
     if smaller == 1:
-        return Effect(mean, None, None, smaller, test="welch")
+        return Effect(mean, None, None, smaller, test=WELCH)
     least_p = min(1.0, 2 / math.comb(len(here) + len(there), len(here)))
     magnitude = magnitude_of(here, there)
     variances = [_variance(sample, magnitude) / len(sample) for sample in (here, there)]
@@ -29,7 +30,7 @@ def welch_effect(
         p_value = 1.0 if is_flat(abs(mean), magnitude) else least_p
         freedom = float(smaller - 1)
         return Effect(
-            mean, None, p_value, smaller, 0.0, test="welch", freedom=freedom, least_p=least_p
+            mean, None, p_value, smaller, 0.0, test=WELCH, freedom=freedom, least_p=least_p
         )
     error = math.sqrt(sum(variances))
     freedom = sum(variances) ** 2 / sum(
@@ -43,7 +44,7 @@ def welch_effect(
         2 * float(stdtr(freedom, -abs(mean / error))),
         smaller,
         error * math.sqrt(smaller),
-        test="welch",
+        test=WELCH,
         standard_error=error,
         freedom=freedom,
         least_p=least_p,
@@ -53,3 +54,10 @@ def welch_effect(
 def _variance(sample: Sequence[float], magnitude: float) -> float:
     std = stdev(sample)
     return 0.0 if is_flat(std, magnitude) else std**2
+
+
+WELCH = EffectTest(
+    "welch",
+    "Welch's t-tests (the seeds of two steps as independent samples, each about normal)",
+    between=welch_effect,
+)

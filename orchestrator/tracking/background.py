@@ -1,4 +1,7 @@
-"""Keeps MLflow up to date while a sweep runs, in a thread of its own: a tracking server that is slow or down holds nothing up."""
+"""Keeps a view up to date while a sweep runs, in a thread of its own.
+
+A tracking server that is slow or down holds nothing up.
+"""
 
 import threading
 import time
@@ -34,8 +37,13 @@ class BackgroundMirror(Generic[Mirror]):
         view: RunView,
         prepare: Callable[[], None] = lambda: None,
         finish: Callable[[Mirror], None] = lambda mirror: None,
+        title: str = "MLflow",
     ) -> None:
-        """`prepare` is called first, while the executor starts, and `finish` when MLflow has everything."""
+        """`prepare` is called first, while the executor starts, and `finish` when all is shown.
+
+        Messages call the view `title`.
+        """
+        self._title = title
         self._mirror = self._newest = mirror
         self._prepare, self._finish = prepare, finish
         self._view = view
@@ -44,7 +52,7 @@ class BackgroundMirror(Generic[Mirror]):
         self._ended = {run_key(trial): trial for trial in mirror.trials}
         """Waiting to be mirrored; at first all of them: what was done before, or is reused from another sweep."""
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep_mirroring, name="mlflow", daemon=True)
+        self._thread = threading.Thread(target=self._keep_mirroring, name="tracker", daemon=True)
         self._complaint: str | None = None
         self._is_refused = False
         """Whether what it is about is there but for single records."""
@@ -60,11 +68,13 @@ class BackgroundMirror(Generic[Mirror]):
         trace: TracebackType | None,
     ) -> None:
         self._closing.set()
-        with self._view.waiting("bringing MLflow up to date"):
+        with self._view.waiting(f"bringing {self._title} up to date"):
             self._thread.join(_PATIENCE_SECONDS)
         if self._thread.is_alive():
             self._mirror.stop()  # whoever mirrors next must be the only one
-            self._complaint = f"MLflow did not take everything within {_PATIENCE_SECONDS:.0f} s"
+            self._complaint = (
+                f"{self._title} did not take everything within {_PATIENCE_SECONDS:.0f} s"
+            )
         if self._complaint:
             hint = "No trial is affected"
             if not self._is_refused:

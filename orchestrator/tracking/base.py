@@ -1,8 +1,18 @@
-"""Trackers: what a view of the store has to do, so that a sweep keeps it up to date while it runs."""
+"""Trackers: what a view of the store has to do, and those that an address can name.
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+To add one, write a file with a `TrackerKind` and one line in `TRACKERS`; another package names its
+own in the entry points group `orchestrator.trackers` (see `orchestrator.plugins`). An address that
+begins with a tracker's name, such as `notebook:/some/folder`, is that tracker's.
+"""
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.planning.representative import Representative
+from orchestrator.plugins import Registry
+from orchestrator.store.store import Store
 from orchestrator.trial import TrialSpec
 
 
@@ -29,3 +39,43 @@ class Tracker(Protocol):
 
     def stop(self) -> None:
         """Write no more, whatever is on its way: another may write from now on. Called from another thread."""
+
+
+def _nothing_to_prepare() -> None:
+    """Default of `TrackerKind.prepare`."""
+
+
+def _keeps_no_network(tracker: Any, chosen: Representative) -> None:
+    """Default of `TrackerKind.keep_network`."""
+
+
+@dataclass(frozen=True)
+class TrackerKind:
+    """A tracker that can be asked for by its address."""
+
+    title: str
+    """Name in messages, such as `MLflow`."""
+    create: Callable[[str, Snapshot, Store, bool], Tracker]
+    """Makes one for an address, the sweep as it is known now, and its store. The last argument is
+    True to bring back what somebody deleted in the view. Raises `UsageError`."""
+    prepare: Callable[[], None] = _nothing_to_prepare
+    """Called before a run whose trials train in other processes: slow imports, for instance."""
+    keep_network: Callable[[Any, Representative], None] = _keeps_no_network
+    """Keeps the trained network that stands for the end of the road, once everything else is
+    there. Takes the tracker and the trial of that network. Raises `TrackingError`."""
+
+
+TRACKERS = Registry(
+    "tracker",
+    TrackerKind,
+    {"mlflow": "orchestrator.tracking.mlflow_kind:MLFLOW"},
+    group="orchestrator.trackers",
+)
+"""Names that an address may begin with."""
+
+
+def tracker_kind(address: str) -> TrackerKind:
+    """The tracker that an address names; MLflow's for every other one, which MLflow may refuse."""
+    name, colon, _ = address.partition(":")
+    is_named = bool(colon) and name in TRACKERS.places()
+    return TRACKERS.get(name if is_named else "mlflow")

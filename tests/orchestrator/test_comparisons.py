@@ -12,8 +12,8 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.tables import line_cells
 from orchestrator.report.words import cells, columns, delta_text
-from orchestrator.stats.inference import sign_flip_interval
 from orchestrator.stats.rates import Rate, Rates
+from orchestrator.stats.sign_flips import sign_flip_interval
 
 ONE = "steps: [{name: a, change: {model.norm: rmsnorm}}]"
 BASE: list[End | None] = [80.0, 80.5, 79.5, 80.2, 80.1, 79.9]

@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
 from orchestrator.stats.inference import effect_of
+from orchestrator.stats.sign_flips import SIGN_FLIP
 from orchestrator.stats.welch import welch_effect
 
 DIFFERENCES = [0.1, -0.05, 0.12, 0.02, 0.2]
@@ -33,7 +34,7 @@ def test_of_independent_samples_it_is_by_welch() -> None:
 
 
 def test_by_flips_it_is_the_share_of_flips_that_reach_as_far() -> None:
-    effect = effect_of(DIFFERENCES, test="sign_flip")
+    effect = effect_of(DIFFERENCES, test=SIGN_FLIP)
     assert effect is not None
     assert equivalence_p_value(effect, 0.3) == 1 / 2**5  # every shifted difference has one sign
 

@@ -14,6 +14,7 @@ from orchestrator.stats.power import (
     spread_of,
     typical_spread,
 )
+from orchestrator.stats.sign_flips import SIGN_FLIP
 
 
 @pytest.mark.parametrize(("seeds", "comparisons"), [(3, 1), (5, 4), (8, 9)])
@@ -99,7 +100,7 @@ def test_without_spread_or_with_flipped_signs_nothing_is_promised() -> None:
     for effect in (effect_of([1.0, 1.0, 1.0]), effect_of([1.0])):
         assert effect is not None
         assert spread_of(effect) is None
-    flipped = effect_of([1.0, 2.0, 1.5], test="sign_flip")
+    flipped = effect_of([1.0, 2.0, 1.5], test=SIGN_FLIP)
     assert flipped is not None
     assert spread_of(flipped) is None
 

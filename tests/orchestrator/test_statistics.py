@@ -18,10 +18,13 @@ from orchestrator.stats.inference import (
     holm_adjusted,
     paired_effect,
     sequential_effect,
+    summarise,
+)
+from orchestrator.stats.sign_flips import (
+    SIGN_FLIP,
     sign_flip_interval,
     sign_flip_p_value,
     smallest_sign_flip_p,
-    summarise,
 )
 
 differences_lists = st.lists(
@@ -215,7 +218,7 @@ def test_the_sign_flip_interval_holds_the_shifts_that_the_test_does_not_reject()
 
 def test_signs_are_flipped_where_the_spec_says_so() -> None:
     differences = [0.3, 1.2, 0.2, 0.9, 0.5, 1.6, 0.1]
-    effect = effect_of(differences, test="sign_flip")
+    effect = effect_of(differences, test=SIGN_FLIP)
     assert effect is not None
     assert effect.p_value == 2 / 2**7
     assert effect.ci95 == sign_flip_interval(differences)

@@ -38,9 +38,10 @@ def _test_part_of(data: DataConfig | UserData) -> str:
     if isinstance(data, UserData):
         return ""
     settings: dict[str, Any] = {"name": data.name}
-    if data.name == "image_folder":
+    published = data.source.published
+    if published == "parts":
         settings |= {"folder": data.folder, "test": "official"}
-    elif data.name in ("digits", "synthetic"):
+    elif published == "whole":
         settings |= {"val_fraction": data.val_fraction, "test_fraction": 0.2}
     else:
         settings |= {"val_fraction": 0.1, "test": "official"}

@@ -6,7 +6,8 @@ from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.lookup import line_of
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
-from orchestrator.stats.inference import LEVEL, smallest_sign_flip_p
+from orchestrator.stats.inference import LEVEL
+from orchestrator.stats.sign_flips import smallest_sign_flip_p
 
 
 @of_sweep
