@@ -195,9 +195,7 @@ def test_what_init_writes_is_formatted_python() -> None:
     assert max(map(len, FILES["train.py"].splitlines())) <= 110
 
 
-def test_shell_completion_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    # typer asks the parent processes for a shell, and tests in the background have none
-    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+def test_shell_completion_is_offered() -> None:
     command = [sys.executable, "-m", "orchestrator", "--show-completion", "bash"]
     # a test run that no shell started (nohup, a CI) has no shell to detect
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
