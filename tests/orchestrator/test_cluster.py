@@ -418,6 +418,7 @@ def test_a_worker_tells_its_drivers_measurements_from_anothers(
     request = Request(name="probe", function="mine:probe", code="", options={})
     asked = Measurement("another", "f" * 64, request, RuntimeConfig())
     path = asked.path_in(trial)
+    path.parent.mkdir(parents=True)
     asks = sweep.path.parent / "another"
     asks.mkdir()
     with Lease(asks) as lease:
