@@ -3,16 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := bash
 
-.PHONY: run test test-fast test-oldest-ray fuzz dev check format bench clean
+.PHONY: run test test-fast test-thorough test-oldest-ray fuzz dev check format bench clean
 
 run: ## The main job: train the iLLaMA roadmap on digits, minutes on a laptop
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e . && $(BIN)/orchestrator run sweeps/llamafy.yaml
 
-test: ## Every test
+test: ## The tests, without the long forms of those that kill and cut
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -c constraints.txt -e '.[test]' && $(BIN)/pytest
 
 test-fast: ## Without the slow ones
 	$(BIN)/pytest -m "not slow"
+
+test-thorough: ## The long forms: storms on Ray, clusters that lose nodes and heads, many kills
+	$(BIN)/pytest -m thorough
 
 test-oldest-ray: ## A sweep on the oldest Ray that is allowed, beside the packages that are installed
 	.ci/oldest-ray

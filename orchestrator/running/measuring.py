@@ -19,7 +19,13 @@ from illama.measures.registry import quantities_of
 from illama.measures.run import measure_directory
 from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.running.signals import StopAtOnce
-from orchestrator.store.measurements import Measurement, read_measurement, write_measurement
+from orchestrator.store.measurements import (
+    Measurement,
+    read_measurement,
+    sweep_that_asks,
+    trial_folder,
+    write_measurement,
+)
 from orchestrator.store.store import TrialDirectory
 from orchestrator.text import bounded, encodable
 from orchestrator.trial import Outcome
@@ -43,8 +49,8 @@ def run_measurement(path: Path) -> Outcome:
 
 
 def _measured(asked: Measurement, path: Path) -> Measurement:
-    trial, store = path.parents[1], path.parents[4]
-    import_from(store / asked.sweep)  # the modules that the spec names
+    trial = trial_folder(path)
+    import_from(sweep_that_asks(path))  # the modules that the spec names
     curve = [line["metrics"] for line in TrialDirectory(trial).metrics()]
     began = time.perf_counter()
     try:

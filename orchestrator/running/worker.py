@@ -131,7 +131,7 @@ def run_trial(
     Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
     Raises `StoreError` where those files cannot be written.
     """
-    if path.parent.name == measurements.FOLDER:
+    if measurements.is_measurement(path):
         return run_measurement(path)
     directory = TrialDirectory(path)
     try:

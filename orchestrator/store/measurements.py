@@ -153,3 +153,21 @@ def measured_in(trial: Path) -> list[Measurement]:
         if measurement.state == "measured":
             found.append(measurement)
     return sorted(found, key=lambda one: (one.time or 0.0, one.file_name))
+
+
+def is_measurement(work: Path) -> bool:
+    """Whether a piece of work is the file of a measurement, and not a trial's folder."""
+    return work.parent.name == FOLDER
+
+
+def trial_folder(path: Path) -> Path:
+    """The folder of the trial whose network the measurement at `path` is of."""
+    return path.parents[1]
+
+
+def sweep_that_asks(path: Path) -> Path:
+    """The folder of the sweep that asks for the measurement at `path`.
+
+    Raises `FileNotFoundError`, `DamagedFile`, `NewerFile`.
+    """
+    return path.parents[4] / read_measurement(path).sweep

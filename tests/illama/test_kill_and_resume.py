@@ -1,4 +1,4 @@
-"""The harness in its short form: a training that is killed by SIGKILL at random moments ends with the same bits."""
+"""The harness in its short form: a training that is killed by SIGKILL ends with the same bits (`make test-thorough`)."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import pytest
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "kill_and_resume.py"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bits() -> None:
     command = [sys.executable, str(HARNESS), "--kills", "1", "--epochs", "2"]

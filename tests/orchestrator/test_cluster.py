@@ -76,6 +76,40 @@ def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_node_is_lost_and_its_trial_goes_on_at_another_with_the_same_bits(
+    start_cluster: Callable[[], Nodes],
+    process: Process,
+    cli: Cli,
+    write_spec: WriteSpec,
+    store_path: Path,
+    weird_path: Path,
+    bits_of: Callable[[Path], dict[str, Any]],
+    wait_until: WaitUntil,
+) -> None:
+    spec = write_spec(**{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2})
+    undisturbed = weird_path / "undisturbed"
+    local = ("run", spec, "--store", undisturbed, "--executor", "local", "--no-tracking")
+    assert cli(*local).code == 0
+    nodes = start_cluster()
+    nodes.do("add 1")
+    driver = process(
+        "run", spec, "--store", store_path, "--no-tracking", "--address", nodes.address
+    )
+    wait_until(
+        lambda: any(store_path.glob("tiny/trials/*/checkpoint.pt")), "a trial is under way", driver
+    )
+    nodes.do("kill 0")
+    nodes.do("add 1")
+    _, err = driver.communicate(timeout=400)
+    assert driver.returncode == 0, err
+    [attempts] = store_path.glob("tiny/trials/*/attempts.jsonl")
+    ends = [event for event in events(attempts) if event["event"] == "end"]
+    assert [event["outcome"] for event in ends] == ["lost", "finished"]
+    assert ends[0]["cause"] == "its process or node died"
+    assert bits_of(store_path / "tiny") == bits_of(undisturbed / "tiny")
+
+
+@pytest.mark.thorough
 def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_with_the_same_bits(
     start_cluster: Callable[[], Nodes],
     process: Process,
@@ -124,7 +158,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     refused = process(
         "run", greedy, "--store", store_path, "--no-tracking", "--address", nodes.address
     )
-    _, err = refused.communicate(timeout=60)
+    _, err = refused.communicate(timeout=400)
     assert refused.returncode == 3, err
     assert "trial baseline-seed0 asks for 3 CPUs, 0.001 GB of memory; the cluster at" in " ".join(
         err.split()
@@ -155,7 +189,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     )
 
     nodes.lose()
-    _, err = driver.communicate(timeout=100)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 3, err
     assert (
         "does not answer any more; start it again, and give the same command to go on"
@@ -169,7 +203,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     nodes = start_cluster()
     nodes.do("add 2")
     driver = process(*arguments, nodes.address)
-    _, err = driver.communicate(timeout=200)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
     reports = [
@@ -182,6 +216,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     assert tables[0] == tables[1]
 
 
+@pytest.mark.thorough
 def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_with_the_bits_of_one_node(
     start_cluster: Callable[[], Nodes],
     process: Process,
@@ -259,7 +294,7 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
         driver,
     )
     nodes.do(f"kill {nodes.do(f'of {deputy().pid}')}")
-    _, err = driver.communicate(timeout=200)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     assert [event["outcome"] for event in attempts() if event["event"] == "end"] == [
         "lost",
@@ -293,6 +328,7 @@ def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     start_cluster: Callable[[], Nodes],
     process: Process,
@@ -311,7 +347,7 @@ def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     )
     for missing in (store_path, Path(orchestrator.__file__).parent):
         nodes.do(f"without {missing}")
-    _, err = driver.communicate(timeout=250)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     assert "Traceback" not in err
     assert err.count("it gets no trials") == 2
@@ -334,7 +370,7 @@ def test_where_no_node_is_left_that_can_train_the_sweep_ends_and_says_why(
     monkeypatch.setenv("BLIND_TO", str(store_path))
     spec = write_spec()
     driver = process("run", spec, "--store", store_path, "--no-tracking")
-    _, err = driver.communicate(timeout=100)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 3, err
     assert "Traceback" not in err
     assert "this machine has no node for trials; left out: node" in " ".join(err.split())
@@ -366,3 +402,29 @@ def test_a_worker_tells_its_drivers_store_from_another(make_sweep: Callable[...,
     assert "or is another one" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), (
         "a copy of an older sweep"
     )
+
+
+def test_a_worker_tells_its_drivers_measurements_from_anothers(
+    make_sweep: Callable[..., Any],
+) -> None:
+    from illama.config import NUMERICS_VERSION, RuntimeConfig
+    from illama.measures import Request
+    from orchestrator.executors.ray.cluster import what_is_wrong_here
+    from orchestrator.store.lease import Lease
+    from orchestrator.store.measurements import Measurement, write_measurement
+
+    sweep = make_sweep()
+    trial = sweep.store.directory(sweep.trials[0]).path
+    request = Request(name="probe", function="mine:probe", code="", options={})
+    asked = Measurement("another", "f" * 64, request, RuntimeConfig())
+    path = asked.path_in(trial)
+    path.parent.mkdir(parents=True)
+    asks = sweep.path.parent / "another"
+    asks.mkdir()
+    with Lease(asks) as lease:
+        unseen = what_is_wrong_here(path, lease.session, NUMERICS_VERSION)
+        assert "does not see the store" in str(unseen), "not written yet"
+        write_measurement(path, asked)
+        wrong = what_is_wrong_here(path, lease.session, NUMERICS_VERSION)
+        assert wrong is None, "the sweep that asks is at work, whichever trained the network"
+    assert what_is_wrong_here(path, lease.session, NUMERICS_VERSION)

@@ -84,6 +84,7 @@ def test_a_trial_whose_processes_keep_dying_without_getting_further_has_failed(
     assert queue.next() is None
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
@@ -126,7 +127,7 @@ def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
         if any("spawn_main" in word for word in child.cmdline())
     ]
     other.kill()
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     ends = [
         event

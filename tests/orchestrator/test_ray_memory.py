@@ -68,7 +68,7 @@ def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_at_on
         **{"baseline.model": model, "baseline.train.soft_mask": None},
     )
     driver = process("run", spec, "--store", store_path, "--no-tracking")
-    out, err = driver.communicate(timeout=200)
+    out, err = driver.communicate(timeout=400)
     assert driver.returncode == 1, err
     assert "Traceback" not in err
     assert "baseline-seed0 out_of_memory" in out

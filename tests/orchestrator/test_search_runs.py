@@ -179,7 +179,7 @@ def test_on_ray_generations_are_trained_by_warm_workers_and_are_in_mlflow_with_w
     uri = new_mlflow()
     spec = write_spec(**SEARCHED)
     driver = process("run", spec, "--store", store_path)
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     run(spec, tmp_path / "local")
     assert bits_of(store_path / "tiny") == bits_of(tmp_path / "local" / "tiny")

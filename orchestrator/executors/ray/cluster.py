@@ -22,12 +22,13 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from illama.config import NUMERICS_VERSION
-from orchestrator.errors import ClusterError, DamagedFile
+from orchestrator.errors import ClusterError, DamagedFile, NewerFile
 from orchestrator.executors import has_token
 from orchestrator.executors.ray import internals
 from orchestrator.planning.capacity import Node, fits, shortage
 from orchestrator.store.files import write_whole
 from orchestrator.store.lease import read_lease
+from orchestrator.store.measurements import is_measurement, sweep_that_asks, trial_folder
 from orchestrator.trial import Resources, TrialSpec
 
 _OBJECT_STORE_BYTES = 80 * 1024**2
@@ -240,22 +241,33 @@ def _use_store(root: Path, token: str, node_id: str, numerics_version: int) -> s
     return None
 
 
-def what_is_wrong_here(trial: Path, session: str, numerics_version: int) -> str | None:
-    """Asked by a worker before each trial: what keeps its node, which may have joined late, from training it for this driver."""
-    root = trial.parents[2]
-    try:
-        holder = read_lease(trial.parents[1])
-    except DamagedFile as damage:
-        return f"does not see who is at work: {damage}"
+def what_is_wrong_here(work: Path, session: str, numerics_version: int) -> str | None:
+    """Say what keeps this node, which may have joined late, from doing `work` for this driver.
+
+    A worker asks before each trial. `work` is a trial's folder, or the file of a measurement.
+    """
     if problem := _other_version(numerics_version):
         return problem
-    if (
-        not (trial / "trial.json").exists()
-        or holder is None
-        or (holder.session != session and not holder.is_alive)
-    ):
+    trial = trial_folder(work) if is_measurement(work) else work
+    root = trial.parents[2]
+    try:
+        sweep = _sweep_at_work(work)
+        holder = read_lease(sweep) if sweep else None
+    except (DamagedFile, NewerFile) as damage:
+        return f"does not see who is at work: {damage}"
+    if holder is None or (holder.session != session and not holder.is_alive):
         return f"does not see the store: its {root} is not there, or is another one"
     return None if os.access(trial, os.W_OK) else f"cannot write the store at {root}"
+
+
+def _sweep_at_work(work: Path) -> Path | None:
+    """The folder of the sweep that asks for `work`; None where the request cannot be seen."""
+    if not is_measurement(work):
+        return work.parents[1] if (work / "trial.json").exists() else None
+    try:  # of a network that another sweep may have trained
+        return sweep_that_asks(work)
+    except FileNotFoundError:
+        return None
 
 
 def _other_version(numerics_version: int) -> str | None:
