@@ -21,7 +21,10 @@ from illama.config.settings import Settings
 from illama.config.user_training import refuse_other_sections
 from illama.config.workload import Workload
 
-GIVEN = ("seed", "device", "checkpoint_dir", "data_dir", "metrics_file", "settings_file")
+GIVEN = (
+    *("seed", "device", "checkpoint_dir", "artifacts_dir", "data_dir"),
+    *("metrics_file", "settings_file"),
+)
 """Placeholders that are a trial's, and no settings."""
 _OWN = ("command", "files")
 """Keys of `train` that are no settings of the script."""

@@ -54,7 +54,10 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
     "part": ("place",),
-    "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+    "train": (
+        *("seed", "log_metrics", "checkpoint_dir", "artifacts_dir"),
+        *("should_stop", "device", "data_dir"),
+    ),
     "measure": ("network", "data", "device", "seed"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""

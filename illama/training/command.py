@@ -35,6 +35,8 @@ from illama.training.user_training import TrainingLog, folder_or_scratch
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL: time to save."""
+ARTIFACTS = "TRIAL_ARTIFACTS_DIR"
+"""Environment variable of a command: the folder for files that MLflow and reports show."""
 PRINTED = "printed_metrics.jsonl"
 """Beside the checkpoint folder: points that were printed, so that none is lost with a worker."""
 
@@ -71,9 +73,9 @@ def train_by_command(
         forget_peak_memory(device)
         log = TrainingLog(config, folder, log_metrics, should_stop, stops_itself=True)
         reports = _Reports(log, folder / PRINTED)
-        given = _given(config, runtime, log.checkpoint_dir, str(device))
+        given = _given(config, runtime, log, str(device))
         words = _runnable(filled(config.train, given), code)
-        run = _Run(words, log.checkpoint_dir, _environment(code, runtime), reports)
+        run = _Run(words, log.checkpoint_dir, _environment(code, runtime, log), reports)
         with run:
             run.follow(Path(given["metrics_file"]), log.should_stop)
         reports.flush()
@@ -84,13 +86,15 @@ def train_by_command(
 
 
 def _given(
-    config: CommandTraining, runtime: RuntimeConfig, folder: Path, device: str
+    config: CommandTraining, runtime: RuntimeConfig, log: TrainingLog, device: str
 ) -> dict[str, str]:
     """The placeholders that are a trial's."""
+    folder = log.checkpoint_dir
     given = {
         "seed": str(config.seed),
         "device": device,
         "checkpoint_dir": str(folder.resolve()),
+        "artifacts_dir": str(log.artifacts_dir.resolve()),
         "data_dir": str(data_directory(runtime.data_dir).resolve()),
         "metrics_file": str(folder.resolve() / "metrics.jsonl"),
         "settings_file": str(folder.resolve() / "settings.json"),
@@ -117,12 +121,13 @@ def _runnable(words: list[str], code: Path) -> list[str]:
     return whole
 
 
-def _environment(code: Path, runtime: RuntimeConfig) -> dict[str, str]:
+def _environment(code: Path, runtime: RuntimeConfig, log: TrainingLog) -> dict[str, str]:
     path = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
         "PYTHONPATH": f"{code.resolve()}{os.pathsep}{path}" if path else str(code.resolve()),
         "PYTHONUNBUFFERED": "1",
+        ARTIFACTS: str(log.artifacts_dir.resolve()),
         "OMP_NUM_THREADS": str(runtime.num_threads),
     }
 

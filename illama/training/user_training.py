@@ -4,6 +4,7 @@
 
 Its other parameters are settings (`illama.config.functions`). It saves what it needs in `checkpoint_dir`, finds it there after an
 interruption, and goes on; how, is its own business. Beside that folder we keep what it has logged and how long it took.
+What it writes into `artifacts_dir` is for people: MLflow and reports show it.
 """
 
 import inspect
@@ -35,6 +36,8 @@ from illama.training.results import Diverged, Stopped, TrainResult
 
 CHECKPOINT_FOLDER = "checkpoint"
 """Below the training's directory: the function's own."""
+ARTIFACTS_FOLDER = "artifacts"
+"""Below the training's directory: what it leaves for people, images and tables."""
 STATE = "own_training.json"
 """Beside it: whose checkpoint it is, and what was logged last."""
 
@@ -78,6 +81,7 @@ def train_by_function(
             "seed": config.seed,
             "log_metrics": log,
             "checkpoint_dir": log.checkpoint_dir,
+            "artifacts_dir": log.artifacts_dir,
             "should_stop": log.should_stop,
             "device": device,
             "data_dir": data_directory(runtime.data_dir),
@@ -134,6 +138,7 @@ class TrainingLog:
             stops_itself,
         )
         self.checkpoint_dir = directory / CHECKPOINT_FOLDER
+        self.artifacts_dir = directory / ARTIFACTS_FOLDER
         self._path = directory / STATE
         state = self._earlier()
         self._seconds: float = state.get("seconds", 0.0)
@@ -141,7 +146,8 @@ class TrainingLog:
         self._metrics: dict[str, float] = state.get("metrics", {})
         self._was_told = False
         self._started = time.monotonic()
-        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (self.checkpoint_dir, self.artifacts_dir):
+            folder.mkdir(parents=True, exist_ok=True)
         self._keep()
 
     def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from illama.cost import size_of
@@ -13,6 +14,7 @@ from orchestrator.analysis.search_luck import summary_over_repeats
 from orchestrator.metrics import chosen_name, decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
+from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.best_epoch import BestEpochs
 from orchestrator.trial import KnownTrial, Outcome, State, Variant, variant_label
 
@@ -297,7 +299,15 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "reused": row.reused,
         "reference": variant.reference,
         "also": {name: _described(other) for name, other in row.also.items()},
+        **_artifacts_to_json(row),
     }
+
+
+def _artifacts_to_json(row: StepRow) -> dict[str, Any]:
+    """Files that trainings left for people, by seed, as paths below the trial's `artifacts` folder."""
+    found = {str(seed): artifacts_in(Path(path)) for seed, path in sorted(row.paths.items())}
+    names = {seed: [one.name for one in of.shown] for seed, of in found.items() if of.shown}
+    return {"artifacts": names} if names else {}
 
 
 def _mean_of(row: StepRow) -> str | None:

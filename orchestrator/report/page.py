@@ -14,6 +14,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.answer import Answer, all_rows, answer_of, duration_text
+from orchestrator.report.artifact_page import ArtifactsOfTrial, artifacts_of
 from orchestrator.report.curves import CurvesOfMetric, LearningCurves
 from orchestrator.report.figure import MEANINGS, SYMBOLS, RoadmapFigure, figures_of
 from orchestrator.report.forest import (
@@ -98,6 +99,7 @@ class Page:
     measures: Sequence[MeasureData]
     measures_title: str
     measures_lead: str
+    artifacts: Sequence[ArtifactsOfTrial]
     searches: SearchDrawings | None
     curves: Sequence[CurvesOfMetric]
     curve_data: str
@@ -118,6 +120,7 @@ class Page:
             *((section.id, section.title, True) for section in self.sections),
             ("regimes", "Regimes", self.regimes),
             ("measures", "Measures", self.measures),
+            ("artifacts", "Files of the trials", self.artifacts),
             ("searches", "Searches", self.searches),
             ("curves", "Learning curves", self.curves),
             ("causes", "What went wrong", self.causes),
@@ -158,6 +161,7 @@ def page_of(roadmap: Roadmap) -> Page:
         measures=measures_of(roadmap),
         measures_title=HEADING,
         measures_lead=NOTE,
+        artifacts=artifacts_of(roadmap),
         searches=search_drawings(roadmap),
         curves=curves.drawings(),
         curve_data=curves.data(),

@@ -15,6 +15,7 @@ from orchestrator.errors import DamagedFile
 from orchestrator.metrics import decimals_of
 from orchestrator.report.sparkline import sparkline
 from orchestrator.report.words import change_text
+from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.output_log import read_output
 from orchestrator.store.trial_directory import TrialDirectory, hosts_of
 from orchestrator.trial import TrialRecord, TrialSpec
@@ -51,6 +52,7 @@ def trial_json(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory)
         "cause": record.cause,
         "attempts": attempts_of(directory),
         "curves": {name: list(map(list, points)) for name, points in curves_of(directory).items()},
+        "artifacts": [one.name for one in artifacts_in(directory.path).shown],
         "result": record.result,
         "provenance": dict(directory.provenance()),
     }
@@ -106,6 +108,7 @@ def _facts(trial: TrialSpec, directory: TrialDirectory) -> RenderableType:
         "changes": change_text(trial.changes) or "none: the baseline",
         "fingerprint": trial.fingerprint[:16],
         "code": _code_text(origin),
+        "artifacts": _artifacts_text(directory),
         "folder": str(directory.path),
     }
     table = Table.grid(padding=(0, 2))
@@ -113,6 +116,11 @@ def _facts(trial: TrialSpec, directory: TrialDirectory) -> RenderableType:
         if value:
             table.add_row(Text(f"  {name}", style="dim"), Text(value))
     return table
+
+
+def _artifacts_text(directory: TrialDirectory) -> str:
+    found = artifacts_in(directory.path)
+    return "; ".join(filter(None, [", ".join(one.name for one in found.shown), found.remark]))
 
 
 def _code_text(origin: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ from orchestrator.running.measuring import run_measurement
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.traces import readable_traceback
 from orchestrator.running.usage import UsageMeter
-from orchestrator.store import measurements
+from orchestrator.store import measurements, own_mlflow
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
@@ -197,6 +197,11 @@ def _train(
 
 
 def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
+    with own_mlflow.kept_in(fence.directory.path):
+        return _trained_afresh_after_damage(run, fence)
+
+
+def _trained_afresh_after_damage(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
     try:
         return run()
     except OtherSettings:  # the folder is this trial's alone: what another left in it is damage

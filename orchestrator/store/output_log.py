@@ -111,7 +111,8 @@ def read_output(path: Path) -> Sequence[AttemptOutput]:
     """What the attempts of a trial printed, in order. Raises `FileNotFoundError`, and `DamagedFile` where it is no file."""
     content = read_file(path)
     found = list(_HEADING.finditer(content))
-    ends = [match.start() for match in found[1:]] + [len(content)]
+    ends = [match.start() for match in found[1:]]
+    ends += [len(content)] if found else []  # a file where nothing was printed is empty
     return [
         AttemptOutput(
             int(match[1]), match[0].decode().strip(), as_shown(content[match.end() : end])

@@ -7,7 +7,10 @@ from itertools import pairwise
 
 from orchestrator.store.trial_directory import TrialDirectory
 
-_SIGNS = ("attempts.jsonl", "metrics.jsonl", "output.log", "checkpoint.pt", "checkpoint")
+_SIGNS = (
+    *("attempts.jsonl", "metrics.jsonl", "output.log", "checkpoint.pt"),
+    *("checkpoint", "artifacts"),
+)
 _LEAST_SECONDS = 60.0
 """Silence that is worth a word where nothing tells how long a trial is silent when all is well."""
 _TIMES = 3.0

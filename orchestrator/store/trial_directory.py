@@ -5,6 +5,8 @@ attempts.jsonl    a line when an attempt starts, a line when it ends
 metrics.jsonl     append-only, keyed by iteration
 checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
 output.log        what it printed, attempt by attempt; bounded in size
+artifacts/        files that a user training leaves for people (`orchestrator.store.artifacts`)
+mlflow/           what a user training logs by MLflow's own functions (`orchestrator.store.own_mlflow`)
 predictions.bin   which held-out images the final network got right (`orchestrator.store.predictions`)
 result.json       written once, last, whole
 
@@ -197,7 +199,7 @@ class TrialDirectory:
 
     def set_aside_checkpoints(self) -> None:
         """Give the checkpoints of another training another name: the next one begins at the beginning."""
-        for name in (*_FILES, "checkpoint"):
+        for name in (*_FILES, "checkpoint", "artifacts", "mlflow"):
             path = self.path / name
             if os.path.lexists(path):
                 set_aside(path)

@@ -132,9 +132,9 @@ class Api:
         """Say in MLflow's words how a run ended, and when in milliseconds since 1970."""
         self.client.set_terminated(run_id, status, end)
 
-    def add_file(self, run_id: str, path: Path) -> None:
-        """As an artifact; one of the same name is replaced."""
-        self.client.log_artifact(run_id, str(path))
+    def add_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """As an artifact, below `folder`; one of the same name is replaced."""
+        self.client.log_artifact(run_id, str(path), folder or None)
 
     def add_text(self, run_id: str, text: str, name: str) -> None:
         """As an artifact; one of the same name is replaced."""

@@ -160,6 +160,12 @@ class Experiment:
             self._go_on()
             self._api.add_file(run.run_id, path)
 
+    def add_artifacts(self, run: Run, files: Iterable[tuple[Path, str]]) -> None:
+        """Files, each into the folder of that name below the run's artifacts."""
+        for path, folder in files:
+            self._go_on()
+            self._api.add_file(run.run_id, path, folder)
+
     def add_text(self, run: Run, text: str, name: str) -> None:
         """As an artifact."""
         self._go_on()

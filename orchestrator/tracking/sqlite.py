@@ -208,12 +208,13 @@ class Sqlite(Api):
         except _OutOfTheOrdinary:
             super().end(run_id, status, end)
 
-    def add_file(self, run_id: str, path: Path) -> None:
-        """As an artifact; one of the same name is replaced."""
+    def add_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """As an artifact, below `folder`; one of the same name is replaced."""
         try:
+            _expect(not folder)
             self._add(run_id, path.name, path.read_bytes())
         except _OutOfTheOrdinary:
-            super().add_file(run_id, path)
+            super().add_file(run_id, path, folder)
 
     def add_text(self, run_id: str, text: str, name: str) -> None:
         """As an artifact; one of the same name is replaced."""

@@ -1,18 +1,23 @@
 """The run of one trial: from its files to MLflow."""
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
+from orchestrator.store.artifacts import FOLDER as ARTIFACTS
+from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.measurements import measured_in
 from orchestrator.store.mlflow_runs import run_key
+from orchestrator.store.own_mlflow import params_in, points_in
 from orchestrator.store.store import TrialDirectory
+from orchestrator.text import shortened
 from orchestrator.tracking import shape
 from orchestrator.tracking.api import Point, Run, Totals, totals_of
 from orchestrator.tracking.experiment import PARENT, Experiment
@@ -22,6 +27,8 @@ from orchestrator.trial import TrialRecord, TrialSpec
 _digest = cache(dataset_digest)
 _NO_LETTERS = re.compile(r" *[(),=]+ *")
 """Between the options of a measure, as MLflow does not take them in a metric's name."""
+_LONGEST = 500
+"""Letters of a param that a training logged itself."""
 _DIGEST_LENGTH = 16
 """Of hexadecimal digits; the whole is in the source."""
 
@@ -64,6 +71,10 @@ def mirror_trial(
     curve = _points(directory, record)
     late = [*_final_points(directory, record), *measured]  # of an iteration that was written before
     tags = shape.state_tags(record, attempts, state)
+    if record.outcome:
+        late += _logged_points(directory, {point.key for point in (*curve, *late)})
+        logged = params_in(directory.path).items()
+        tags |= {f"own.{mlflow_name(name)}": shortened(value, _LONGEST) for name, value in logged}
     tags |= {"sweep.points": _points_tag([*curve, *late])}
     news = [point for point in curve if point.iteration > run.iteration]
     news += [point for point in late if run.metrics.get(point.key) != point.value]
@@ -107,6 +118,16 @@ def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Poi
     ]
 
 
+def _logged_points(directory: TrialDirectory, known: Collection[str]) -> list[Point]:
+    """What the training logged by MLflow's own functions under names that are none of its trial's."""
+    found = [
+        Point(mlflow_name(point.name), point.value, point.step, point.time)
+        for point in points_in(directory.path)
+        if math.isfinite(point.value)
+    ]
+    return [point for point in found if point.key not in known]
+
+
 def _points_tag(points: Sequence[Point]) -> str:
     """What MLflow must have of them, short enough to hold against it without reading the curves again."""
     newest = {point.key: point.value for point in points}
@@ -125,6 +146,9 @@ def _is_damaged(
     """Whether anything but its points is not as it was written; what has no note of its points gets one."""
     files = [directory.path / "trial.json"] + (_last_files(directory) if record.outcome else [])
     sizes = {path.name: path.stat().st_size for path in _that_are_there(files)}
+    if record.outcome:
+        shown = artifacts_in(directory.path).shown
+        sizes |= {f"{ARTIFACTS}/{artifact.name}": artifact.size for artifact in shown}
     is_as_written = experiment.has_files(run, sizes) and run.status == shape.status_of(record)
     if not is_as_written:
         _add_what_there_is(experiment, run, files[:1])
@@ -196,8 +220,14 @@ def _add_last_words(
     directory: TrialDirectory,
     attempts: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Who tried when and how it ended; what an attempt said when it died."""
+    """Who tried when and how it ended; what an attempt said when it died; a user training's own files."""
     _add_what_there_is(experiment, run, _last_files(directory))
+    artifacts = artifacts_in(directory.path)
+    for artifact in artifacts.shown:
+        folder = PurePosixPath(ARTIFACTS, artifact.name).parent
+        experiment.add_artifacts(run, [(artifact.path, str(folder))])
+    if artifacts.left_out:
+        experiment.add_text(run, artifacts.remark + "\n", f"{ARTIFACTS}-left-out.txt")
     for event in attempts:
         if event.get("traceback"):
             experiment.add_text(run, event["traceback"], f"traceback-attempt{event['attempt']}.txt")
