@@ -15,6 +15,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning import sources
+from orchestrator.planning.budget import budget_of, budget_warnings
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
 from orchestrator.planning.differences import code_of
@@ -34,6 +35,7 @@ from orchestrator.running.failures import FailureWatch
 from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
+from orchestrator.running.spending import SpendingWatch
 from orchestrator.running.view import RunView, Silent
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
@@ -98,6 +100,7 @@ def plan_sweep(
         hint = "it needs a cluster that has as much: --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
     warnings += chosen_by_the_same_seeds(snapshot.specs, store)
+    warnings += budget_warnings(spec, snapshot.trials)
     return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
@@ -125,6 +128,7 @@ def report_sweep(
     looks = history.looks_before(snapshot.spec, store, chosen.name)
     roadmap = build_roadmap(snapshot, chosen, looks)
     warnings = [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
+    warnings += budget_warnings(spec, snapshot.trials)
     roadmap = history.with_declaration(replace(roadmap, warnings=warnings), snapshot, store)
     if shown_by:
         history.looked_at(roadmap, snapshot, store, shown_by)
@@ -223,12 +227,20 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
             observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
+            spending = _spending(spec, plan, queue)
+            observers += [spending] if spending else []
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
-            stopped = failures.reason
+            stopped = failures.reason or (spending.reason if spending else None)
     return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+
+
+def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch | None:
+    """What stops the queue once the budget is spent, where there is one."""
+    budget = budget_of(spec, [planned.known for planned in plan.trials])
+    return SpendingWatch(queue, budget) if budget else None
 
 
 def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:

@@ -74,6 +74,21 @@ class CostSchema(Settings):
     """In whatever currency."""
 
 
+class BudgetSchema(Settings):
+    """What a sweep may take at most; no trial is started once it is spent."""
+
+    hours: PositiveFloat | None = None
+    """Hours of training, of all trials together."""
+    gpu_hours: PositiveFloat | None = None
+    """The same, times the GPUs of each trial."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.hours is None and self.gpu_hours is None:
+            raise ValueError("a budget has hours, gpu_hours or both, such as {gpu_hours: 100}")
+        return self
+
+
 def _known_design(name: str) -> str:
     if name not in DESIGNS:
         raise ValueError(f"there is no design '{name}'; allowed: {', '.join(DESIGNS)}")
@@ -156,6 +171,8 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Trials at the same time, however many would fit."""
     keep: Literal["all", "end", "none"] = "all"
     """Checkpoints of trainings that have ended: all, those of the last step of the road, or none."""
+    budget: BudgetSchema | None = None
+    """Hours after which no further trial is started."""
     cost: CostSchema | None = None
     """For estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()
