@@ -15,13 +15,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from illama.config import Config
+from illama.config import Config, Workload
 from illama.config.parts import BUILT_IN
 from illama.sealed import read_regular
 
@@ -85,6 +86,37 @@ def load(directory: Path) -> dict[str, Any] | None:
     return None
 
 
+@dataclass(frozen=True)
+class FinishedTraining:
+    """What a checkpoint must agree with to be the one that a training ended with."""
+
+    config: Workload | None = None
+    """Its settings; None where they are not known, and not looked at unless it is ours."""
+    iterations: int | None = None
+    """The number of iterations that it took; None where that is not known."""
+
+
+def load_last(directory: Path, of: FinishedTraining | None = None) -> dict[str, Any]:
+    """The newest whole state in `directory`, held against the training that it should be `of`.
+
+    Raises `FileNotFoundError` where there is no whole state, and `ValueError` where it is another
+    training's, or of an iteration before the last one.
+    """
+    expected = of or FinishedTraining()
+    state = load(directory)
+    if state is None:
+        raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
+    if isinstance(expected.config, Config):
+        refuse_other_settings(state, expected.config, "remove that folder, and it is trained again")
+    reached = state.get("progress", {}).get("iteration")
+    if expected.iterations not in (None, reached):
+        raise ValueError(
+            f"the newest whole checkpoint in {directory} is of iteration {reached}, and the training "
+            f"ended at {expected.iterations}: remove that folder, and it is trained again"
+        )
+    return state
+
+
 def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
     """The state in a file whose digest is recorded. Raises `OSError` and `ValueError` where it cannot be gone on from."""
     content = read_regular(path, _most_bytes())
@@ -143,12 +175,17 @@ def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -
         raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
 
-def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
-    """Raises `OtherSettings` when `state` was written by a training with other settings: two must never be mixed in one."""
+def refuse_other_settings(
+    state: Mapping[str, Any], config: Config, advice: str = "train in an empty directory"
+) -> None:
+    """Raise `OtherSettings`, with advice, when `state` was written by a training with other settings.
+
+    Two must never be mixed in one.
+    """
     if state["numerics_version"] != (version := config.numerics_version):
         raise OtherSettings(
-            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: going on "
-            "would mix the two; train again in an empty directory"
+            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: "
+            f"the two do not go together; {advice}"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
     changed = _flat(
@@ -167,7 +204,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     ]
     if different:
         raise OtherSettings(
-            f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory"
+            f"the checkpoint belongs to other settings: {'; '.join(different)}; {advice}"
         )
 
 

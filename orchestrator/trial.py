@@ -328,6 +328,11 @@ class TrialRecord:
         return self.result.get("metrics", {}) if self.result else {}
 
     @property
+    def iterations(self) -> int | None:
+        """The number of iterations that the training took; None where no result says it."""
+        return self.result.get("iterations") if self.result else None
+
+    @property
     def seconds(self) -> float | None:
         """Training seconds over all attempts, where the trial is done."""
         return self.result.get("seconds") if self.result else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import Config, DataConfig, Workload
+from illama.config import Config, DataConfig
 from illama.data import image_folder
 from illama.data.datasets import data_directory, load
 from illama.model import make_network
@@ -46,7 +46,7 @@ class Classifier(nn.Module):
 def load_classifier(
     directory: Path,
     data_dir: Path | None = None,
-    expected: Workload | None = None,
+    of: checkpoint.FinishedTraining | None = None,
     *,
     use_ema: bool = False,
 ) -> tuple[Classifier, Pixels]:
@@ -55,14 +55,10 @@ def load_classifier(
     With `use_ema` it has their moving average. The images are of the validation part, (n,
     channels, height, width): those of memory as they are, those of a folder cut to size. Raises
     `FileNotFoundError` where there is no whole checkpoint, or where the images are not in
-    `data_dir`, and `ValueError` where there is no average, or where the checkpoint is not that of a
-    training with the `expected` settings.
+    `data_dir`, and `ValueError` where there is no average, or where the checkpoint is not
+    the last one `of` that training.
     """
-    state = checkpoint.load(directory)
-    if state is None:
-        raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
-    if isinstance(expected, Config):
-        checkpoint.refuse_other_settings(state, expected)
+    state = checkpoint.load_last(directory, of)
     config = Config.model_validate_json(state["config"])
     network = make_network(config.model, config.seed)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from illama.config import Workload
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.planning.representative import Representative
 from orchestrator.store.store import TrialDirectory
@@ -103,6 +104,13 @@ def register_model(
         return str(made.version)
 
 
+def _settings_trained(chosen: Representative) -> Workload:
+    """The settings that the network was trained with: a result that was adopted has its own code."""
+    if chosen.record.adopted:
+        return TrialDirectory(Path(chosen.record.path)).read_trial().config
+    return chosen.trial.config
+
+
 def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
     """Write the model's files below `folder`; returns MLflow's description of it."""
     import numpy as np
@@ -111,13 +119,14 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
     from mlflow.pytorch import load_model, save_model
     from mlflow.types import Schema, TensorSpec
 
+    from illama.checkpoint import FinishedTraining
     from illama.weights.inference import load_classifier
 
     try:
         classifier, examples = load_classifier(
             Path(chosen.record.path),
             chosen.trial.runtime.data_dir,
-            chosen.trial.config,
+            FinishedTraining(_settings_trained(chosen), chosen.record.iterations),
             use_ema=chosen.use_ema,
         )
     except (FileNotFoundError, ValueError) as error:
