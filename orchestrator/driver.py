@@ -31,14 +31,18 @@ from orchestrator.planning.representative import (
 )
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Choice
+from orchestrator.report.formats import render
+from orchestrator.running import ending_command
 from orchestrator.running.failures import FailureWatch
 from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.spending import SpendingWatch
 from orchestrator.running.view import RunView, Silent
+from orchestrator.spec.ending_command import filled_words, mentions
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
+from orchestrator.store.files import write_whole
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import provenance
 from orchestrator.store.store import Store
@@ -234,7 +238,25 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             if growth.error:
                 raise growth.error
             stopped = failures.reason or (spending.reason if spending else None)
-    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+    ending = Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+    if todo and spec.schema.on_finish and not ending.interrupted:
+        _call_command(spec.schema.on_finish, job, ending, view)
+    return ending
+
+
+def _call_command(command: str, job: Job, ending: Ending, view: RunView) -> None:
+    """Call the spec's command; that it fails affects no trial."""
+    spec, store = job.spec, job.store
+    folder = store.sweep_path(spec.name).resolve()
+    page = folder / "report.html"
+    if mentions(command, "report"):
+        write_whole(page, render(report_sweep(spec, store, shown_by="on_finish"), "html"))
+    outcome = "stopped" if ending.stopped else "finished"
+    outcome = "failed" if ending.has_failures else outcome
+    values = {"sweep": spec.name, "store": str(store.root.resolve()), "report": str(page)}
+    words = filled_words(command, values | {"outcome": outcome})
+    if problem := ending_command.call(words, spec.path.resolve().parent):
+        view.warn(problem)
 
 
 def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch | None:

@@ -18,6 +18,7 @@ from illama.config.settings import one_of
 from illama.measures import Request, read_request
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import DESIGNS, Design, read_design
+from orchestrator.spec.ending_command import checked_command
 from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.step_schema import (
@@ -173,6 +174,8 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Checkpoints of trainings that have ended: all, those of the last step of the road, or none."""
     budget: BudgetSchema | None = None
     """Hours after which no further trial is started."""
+    on_finish: Annotated[str, AfterValidator(checked_command)] | None = None
+    """Command that is called when a run that trained something has ended by itself."""
     cost: CostSchema | None = None
     """For estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()
