@@ -15,6 +15,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning import sources
+from orchestrator.planning.budget import budget_of, budget_warnings
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
 from orchestrator.planning.differences import code_of
@@ -30,13 +31,18 @@ from orchestrator.planning.representative import (
 )
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Choice
+from orchestrator.report.formats import render
+from orchestrator.running import ending_command
 from orchestrator.running.failures import FailureWatch
 from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
+from orchestrator.running.spending import SpendingWatch
 from orchestrator.running.view import RunView, Silent
+from orchestrator.spec.ending_command import filled_words, mentions
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
+from orchestrator.store.files import write_whole
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import provenance
 from orchestrator.store.store import Store
@@ -98,6 +104,7 @@ def plan_sweep(
         hint = "it needs a cluster that has as much: --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
     warnings += chosen_by_the_same_seeds(snapshot.specs, store)
+    warnings += budget_warnings(spec, snapshot.trials)
     return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
@@ -125,6 +132,7 @@ def report_sweep(
     looks = history.looks_before(snapshot.spec, store, chosen.name)
     roadmap = build_roadmap(snapshot, chosen, looks)
     warnings = [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
+    warnings += budget_warnings(spec, snapshot.trials)
     roadmap = history.with_declaration(replace(roadmap, warnings=warnings), snapshot, store)
     if shown_by:
         history.looked_at(roadmap, snapshot, store, shown_by)
@@ -223,12 +231,38 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
             observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
+            spending = _spending(spec, plan, queue)
+            observers += [spending] if spending else []
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
-            stopped = failures.reason
-    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+            stopped = failures.reason or (spending.reason if spending else None)
+    ending = Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+    if todo and spec.schema.on_finish and not ending.interrupted:
+        _call_command(spec.schema.on_finish, job, ending, view)
+    return ending
+
+
+def _call_command(command: str, job: Job, ending: Ending, view: RunView) -> None:
+    """Call the spec's command; that it fails affects no trial."""
+    spec, store = job.spec, job.store
+    folder = store.sweep_path(spec.name).resolve()
+    page = folder / "report.html"
+    if mentions(command, "report"):
+        write_whole(page, render(report_sweep(spec, store, shown_by="on_finish"), "html"))
+    outcome = "stopped" if ending.stopped else "finished"
+    outcome = "failed" if ending.has_failures else outcome
+    values = {"sweep": spec.name, "store": str(store.root.resolve()), "report": str(page)}
+    words = filled_words(command, values | {"outcome": outcome})
+    if problem := ending_command.call(words, spec.path.resolve().parent):
+        view.warn(problem)
+
+
+def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch | None:
+    """What stops the queue once the budget is spent, where there is one."""
+    budget = budget_of(spec, [planned.known for planned in plan.trials])
+    return SpendingWatch(queue, budget) if budget else None
 
 
 def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:

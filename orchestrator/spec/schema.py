@@ -18,6 +18,7 @@ from illama.config.settings import one_of
 from illama.measures import Request, read_request
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import DESIGNS, Design, read_design
+from orchestrator.spec.ending_command import checked_command
 from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.step_schema import (
@@ -72,6 +73,21 @@ class CostSchema(Settings):
     """That all devices of one trial reach together in training, not their peak."""
     price_per_gpu_hour: PositiveFloat | None = None
     """In whatever currency."""
+
+
+class BudgetSchema(Settings):
+    """What a sweep may take at most; no trial is started once it is spent."""
+
+    hours: PositiveFloat | None = None
+    """Hours of training, of all trials together."""
+    gpu_hours: PositiveFloat | None = None
+    """The same, times the GPUs of each trial."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.hours is None and self.gpu_hours is None:
+            raise ValueError("a budget has hours, gpu_hours or both, such as {gpu_hours: 100}")
+        return self
 
 
 def _known_design(name: str) -> str:
@@ -156,6 +172,10 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """Trials at the same time, however many would fit."""
     keep: Literal["all", "end", "none"] = "all"
     """Checkpoints of trainings that have ended: all, those of the last step of the road, or none."""
+    budget: BudgetSchema | None = None
+    """Hours after which no further trial is started."""
+    on_finish: Annotated[str, AfterValidator(checked_command)] | None = None
+    """Command that is called when a run that trained something has ended by itself."""
     cost: CostSchema | None = None
     """For estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()
