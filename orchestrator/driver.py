@@ -61,7 +61,7 @@ class Job:
     store: Store
     executor: Executor
     tracking_uri: str | None
-    """None mirrors nothing."""
+    """The address of the tracking server; None mirrors nothing."""
     retry_failed: bool = False
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
@@ -95,7 +95,9 @@ class Ending:
 def plan_sweep(
     spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> Plan:
-    """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
+    """Plan of what there is to do; images that are not here bring a warning and provisional
+    fingerprints.
+    """
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
     why = "so it is unknown which trials are already done"
@@ -116,10 +118,12 @@ def report_sweep(
     *,
     shown_by: str = "",
 ) -> Roadmap:
-    """The roadmap as the store has it now, by the sweep's own metric or another that its trials recorded.
+    """The roadmap as the store has it now, by the sweep's own metric or another that its trials
+    recorded.
 
     `shown_by` is the command that shows it to somebody: that is a look, which the store remembers.
-    Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which direction is better.
+    Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which
+    direction is better.
     """
     snapshot = survey(spec, store)
     chosen = snapshot.spec.reported_metric
@@ -162,7 +166,8 @@ def sync_sweep(
 def register_network(
     spec: SweepSpec, store: Store, tracking_uri: str, step: str | None, seed: str, name: str
 ) -> tuple[str, Representative]:
-    """Put the network that stands for a step (`representative`) into MLflow's registry as `name`; returns its address there.
+    """Put the network that stands for a step (`representative`) into MLflow's registry as `name`;
+    returns its address there.
 
     Raises `UsageError`, `SweepInUse`, `TrackingError`. What is there already is left as it is.
     """
@@ -298,7 +303,9 @@ def _queue_of(
 
 
 class _Growth:
-    """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
+    """The trials that results ask for while a sweep runs: seeds that are added as needed, and the
+    next generation of a search.
+    """
 
     def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror[Tracker] | None) -> None:
         self._job = job
@@ -308,8 +315,8 @@ class _Growth:
         """Why there is no telling; executors know no errors of specs."""
 
     def __call__(self, is_idle: bool) -> list[TrialSpec]:
-        """All that is to be trained now, what runs among it; what failed is left alone. Seeds are asked for only by results that
-        are whole: p-values are corrected for each other.
+        """All that is to be trained now, what runs among it; what failed is left alone. Seeds are
+        asked for only by results that are whole: p-values are corrected for each other.
         """
         job = self._job
         if not is_idle and not sources.asks_while_running(job.spec):
@@ -328,7 +335,9 @@ class _Growth:
 
 
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
-    """A worker has another current folder and another environment than the command that names the images relative to its own."""
+    """A worker has another current folder and another environment than the command that names the
+    images relative to its own.
+    """
     data_dir = data_directory(trial.runtime.data_dir).resolve()
     if trial.config.init:
         try:

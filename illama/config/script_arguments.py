@@ -1,4 +1,5 @@
-"""Functions that take all their settings in one object: `main(args)` of a script, or a `DictConfig`.
+"""Functions that take all their settings in one object: `main(args)` of a script, or a
+`DictConfig`.
 
 Of `args: argparse.Namespace`, or of a parameter that is only called `args`, the parser of the
 function's module says which settings there are, with their types, choices and defaults. Nothing
@@ -117,7 +118,8 @@ def _kind_of(action: Action) -> Any:
 
 
 def namespace_of(parser: ArgumentParser | None, settings: Mapping[str, Any]) -> Namespace:
-    """The arguments as the script's own parser would give them, `settings` in place of its defaults.
+    """The arguments as the script's own parser would give them, `settings` in place of its
+    defaults.
 
     Raises `UserCodeError` for text that an argument's own function does not read.
     """
@@ -143,8 +145,8 @@ def _converted(action: Action, value: Any) -> Any:
 def fill(arguments: Namespace, given: Mapping[str, Any]) -> None:
     """Put into a script's arguments what is a trial's: seed, device, folder.
 
-    As text where a command line would have text. `{checkpoint_dir}` and `{artifacts_dir}` in a setting
-    become the folders.
+    As text where a command line would have text. `{checkpoint_dir}` and `{artifacts_dir}` in a
+    setting become the folders.
     """
     for name, value in vars(arguments).items():
         if isinstance(value, str | Path):

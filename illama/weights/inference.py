@@ -1,4 +1,6 @@
-"""A trained network as others use it: from pixels as the dataset has them to logits, the loader's normalisation inside."""
+"""A trained network as others use it: from pixels as the dataset has them to logits, the loader's
+normalisation inside.
+"""
 
 from pathlib import Path
 
@@ -38,7 +40,9 @@ class Classifier(nn.Module):
             )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits (B, classes)."""
+        """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits
+        (B, classes).
+        """
         logits: Tensor = self.network((pixels / self.scale - self.mean) / self.std)
         return logits
 
@@ -50,7 +54,8 @@ def load_classifier(
     *,
     use_ema: bool = False,
 ) -> tuple[Classifier, Pixels]:
-    """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0, and a few of its images.
+    """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0,
+    and a few of its images.
 
     With `use_ema` it has their moving average. The images are of the validation part, (n,
     channels, height, width): those of memory as they are, those of a folder cut to size. Raises

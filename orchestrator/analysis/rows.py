@@ -30,8 +30,8 @@ class StepRow:
 
     variant: Variant
     values: Mapping[int, float]
-    """The metric by seed, of trials that trained to the end, collapsed ones too; the others are missing here and counted in
-    `outcomes`.
+    """The metric by seed, of trials that trained to the end, collapsed ones too; the others are
+    missing here and counted in `outcomes`.
     """
     last_values: Mapping[int, float]
     """The metric at the last epoch."""
@@ -45,7 +45,9 @@ class StepRow:
     """Outcome of each trial, or its state, by seed."""
     params: int | None
     flops: int | None
-    """FLOPs of one image forward, two for each multiply-accumulate; of a user training as its trials say."""
+    """FLOPs of one image forward, two for each multiply-accumulate; of a user training as its
+    trials say.
+    """
     train_seconds: float
     """Summed over the trials."""
     delta_previous: StepEffect | None = None
@@ -97,7 +99,9 @@ class StepRow:
 
     @property
     def is_mixed(self) -> bool:
-        """True if some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
+        """True if some trials finished and others collapsed, diverged or were pruned: no one mean
+        describes both.
+        """
         return bool(self._ended_otherwise) and self._has_finished
 
     @property
@@ -107,12 +111,16 @@ class StepRow:
 
     @property
     def is_healthy(self) -> bool:
-        """True if later steps can be held against this one: every trial that is done learned something."""
+        """True if later steps can be held against this one: every trial that is done learned
+        something.
+        """
         return self._has_finished and not self._ended_otherwise
 
     @property
     def is_sick(self) -> bool:
-        """True if trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
+        """True if trials failed, or came to something else than `is_healthy`; not where none has
+        come to an end yet.
+        """
         return not self.is_healthy and not self.outcomes.keys() <= _TO_COME
 
     @property
@@ -146,7 +154,9 @@ class StepRow:
 
     @property
     def is_uniform(self) -> bool:
-        """True if all trials that have ended trained to the end, and all alike: a mean describes them."""
+        """True if all trials that have ended trained to the end, and all alike: a mean describes
+        them.
+        """
         ends = {self.outcome_of[seed] for seed in self.ended}
         return len(ends) <= 1 and ends <= {Outcome.FINISHED, Outcome.COLLAPSED}
 

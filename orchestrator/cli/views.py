@@ -1,4 +1,6 @@
-"""The commands that show a sweep elsewhere: in MLflow, in its model registry, and in the files of other tools."""
+"""The commands that show a sweep elsewhere: in MLflow, in its model registry, and in the files of
+other tools.
+"""
 
 import shlex
 import webbrowser

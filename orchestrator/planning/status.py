@@ -46,7 +46,9 @@ class SweepStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Training seconds of what is still to do, summed over trials; unknown before any trial is done."""
+        """Training seconds of what is still to do, summed over trials; unknown before any trial is
+        done.
+        """
         records = [known.record for known in self.trials]
         whole = [record for record in records if record.outcome is not Outcome.PRUNED]
         done = [record.seconds for record in whole if record.seconds is not None]

@@ -1,4 +1,6 @@
-"""Files that trainings of a user's own left for people, on the page: images as they are, all others by name."""
+"""Files that trainings of a user's own left for people, on the page: images as they are, all others
+by name.
+"""
 
 import base64
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,5 @@
-"""The report as one HTML file that opens offline: the answer, figures, tables, curves, warnings, and
-how to reproduce it.
+"""The report as one HTML file that opens offline: the answer, figures, tables, curves, warnings,
+and how to reproduce it.
 
 Here is what the page says; `templates` holds how. Nothing in it asks the network for anything.
 """
@@ -132,8 +132,8 @@ class Page:
 
 
 def to_html(roadmap: Roadmap, _layout: Layout) -> str:
-    """One file, in light and dark, on a phone as on a desk. Reads the trials' metrics for the
-    learning curves.
+    """Write the page as one file, in light and dark, on a phone as on a desk. Reads the trials'
+    metrics for the learning curves.
     """
     return _environment().get_template("page.html").render(page=page_of(roadmap))
 

@@ -27,7 +27,9 @@ _NOT_CURVES = ("epoch",)
 
 
 def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> RenderableType:
-    """Settings, attempts, curves, traceback and last lines of output; a part that the trial lacks is left out."""
+    """Settings, attempts, curves, traceback and last lines of output; a part that the trial lacks
+    is left out.
+    """
     parts: list[RenderableType] = [_title(trial, record), _facts(trial, directory)]
     parts += _section("Settings", Text(settings_text(trial)))
     attempts = attempts_of(directory)
@@ -43,7 +45,7 @@ def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory)
 
 
 def trial_json(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> dict[str, Any]:
-    """The same for programs."""
+    """The trial in the form for programs."""
     return {
         **trial.to_json(),
         "path": str(directory.path),
@@ -65,7 +67,9 @@ def settings_text(trial: TrialSpec) -> str:
 
 
 def attempts_of(directory: TrialDirectory) -> list[dict[str, Any]]:
-    """Each attempt: `attempt`, `began`, `host`, `device`, and, where it has ended, `seconds`, `outcome`, `cause`, `traceback`."""
+    """Each attempt: `attempt`, `began`, `host`, `device`, and, where it has ended, `seconds`,
+    `outcome`, `cause`, `traceback`.
+    """
     found: dict[int, dict[str, Any]] = {}
     for event in directory.attempts():
         if event["event"] == "start":

@@ -12,7 +12,9 @@ _STDERR = 2
 
 
 def call(words: Sequence[str], folder: Path) -> str | None:
-    """Run a command in `folder`; what it prints goes to stderr. Returns what went wrong, in a sentence."""
+    """Run a command in `folder`; what it prints goes to stderr. Returns what went wrong, in a
+    sentence.
+    """
     words = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else list(words)
     try:
         done = subprocess.run(

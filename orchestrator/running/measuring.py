@@ -1,7 +1,7 @@
 """One measurement from its request to what was found: what a worker does with it.
 
-Whatever the measure raises becomes a failed measurement, which fails alone. Only a store that cannot
-be written is raised further.
+Whatever the measure raises becomes a failed measurement, which fails alone. Only a store that
+cannot be written is raised further.
 """
 
 import platform

@@ -8,7 +8,9 @@ from orchestrator.trial import Outcome, TrialSpec
 
 
 class SpendingWatch:
-    """An `Observer` that stops its queue when the budget is spent; what runs by then goes on to its end."""
+    """An `Observer` that stops its queue when the budget is spent; what runs by then goes on to its
+    end.
+    """
 
     def __init__(self, queue: TrialQueue, budget: Budget) -> None:
         self.reason: str | None = None

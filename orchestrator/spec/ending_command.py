@@ -14,7 +14,9 @@ PLACES = {
 
 
 def checked_command(command: str) -> str:
-    """The command itself. Raises `ValueError` where it has no word, or a placeholder that there is none of."""
+    """The command itself. Raises `ValueError` where it has no word, or a placeholder that there is
+    none of.
+    """
     try:
         words = filled_words(command, dict.fromkeys(PLACES, "x"))
     except KeyError as error:

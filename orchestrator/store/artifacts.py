@@ -1,4 +1,5 @@
-"""Files that a training of a user's own leaves for people: images, tables, whatever it writes into its `artifacts_dir`.
+"""Files that a training of a user's own leaves for people: images, tables, whatever it writes into
+its `artifacts_dir`.
 
 They stay in the trial's folder, all of them. What is shown elsewhere is bounded: a training that
 writes a picture an iteration must not fill a tracking server.

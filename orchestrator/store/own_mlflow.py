@@ -1,4 +1,5 @@
-"""What a user's own training logs by `mlflow.log_*`: kept in the trial's folder, from where it comes into the trial's run.
+"""What a user's own training logs by `mlflow.log_*`: kept in the trial's folder, from where it
+comes into the trial's run.
 
 MLflow itself writes it, as plain files: a worker may be on a node that reaches no tracking server,
 and whoever mirrors the store into MLflow is the only one that writes there.

@@ -49,7 +49,7 @@ from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 TRIAL_FORMAT = 2
 RESULT_FORMAT = 2
-"""From 2 on there is a checksum."""
+"""The version of the format of a result; from 2 on there is a checksum."""
 _UNFINISHED = (
     *(
         f"{folder}checkpoint.{end}.tmp"
@@ -60,7 +60,7 @@ _UNFINISHED = (
 )
 """Temporary files of a training, which only the newest attempt writes."""
 _FILES = ("checkpoint.pt", "checkpoint.previous.pt", "checkpoint.sha256", "own_training.json")
-"""Of a training, beside our own."""
+"""The files of a training, beside our own."""
 
 
 class TrialDirectory:
@@ -86,7 +86,7 @@ class TrialDirectory:
 
     @property
     def result_path(self) -> Path:
-        """There when the trial is done."""
+        """The file that is there when the trial is done."""
         return self.path / "result.json"
 
     @property

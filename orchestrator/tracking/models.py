@@ -1,7 +1,9 @@
-"""A trial's network as an MLflow model: `mlflow.pytorch.load_model` loads it, `mlflow models serve` serves it.
+"""A trial's network as an MLflow model: `mlflow.pytorch.load_model` loads it, `mlflow models serve`
+serves it.
 
-It is torch's exported program (pt2), a graph with its weights: whoever loads it needs torch and no code of ours or of the
-sweep's author, and nothing is unpickled. It takes pixels as the dataset has them, so what normalises them is part of it.
+It is torch's exported program (pt2), a graph with its weights: whoever loads it needs torch and no
+code of ours or of the sweep's author, and nothing is unpickled. It takes pixels as the dataset has
+them, so what normalises them is part of it.
 """
 
 import os
@@ -31,8 +33,8 @@ _DEFAULT_ADDRESS = "MLFLOW_TRACKING_URI"
 def import_in_advance() -> None:
     """What logging a network needs. It takes seconds, and a sweep that starts has time for it.
 
-    Not beside a training in the same process: torch's compiler is many modules that import each other, and two threads that
-    begin at different ends see them half imported.
+    Not beside a training in the same process: torch's compiler is many modules that import each
+    other, and two threads that begin at different ends see them half imported.
     """
     with suppress(ImportError):  # told when it is needed
         import mlflow.pytorch  # noqa: F401
@@ -46,7 +48,8 @@ def import_in_advance() -> None:
 def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
     """Log the network of a trial to its run, where it is not there yet. Returns the model's id.
 
-    Raises `UsageError` where the trial's checkpoint is gone, `TrackingError` where MLflow cannot take the network.
+    Raises `UsageError` where the trial's checkpoint is gone, `TrackingError` where MLflow cannot
+    take the network.
     """
     with _explained(tracking_uri, chosen):
         client = _client(tracking_uri)
@@ -81,7 +84,9 @@ def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
 def register_model(
     tracking_uri: str, model_id: str, run_id: str, name: str, chosen: Representative
 ) -> str:
-    """Put a logged model into the registry as `name`, where it is not there yet. Returns the version. Raises `TrackingError`."""
+    """Put a logged model into the registry as `name`, where it is not there yet. Returns the
+    version. Raises `TrackingError`.
+    """
     from mlflow.exceptions import MlflowException
 
     with _explained(tracking_uri, chosen):
@@ -161,7 +166,9 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
 
 
 def _link(client: Any, run_id: str, model_id: str, directory: TrialDirectory) -> None:
-    """Make the model an output of its run, with the metrics of the last epoch: the run's own, which get no more by it."""
+    """Make the model an output of its run, with the metrics of the last epoch: the run's own, which
+    get no more by it.
+    """
     from mlflow.entities import LoggedModelOutput, Metric
 
     last = directory.last_metrics()
@@ -183,7 +190,9 @@ def _client(tracking_uri: str) -> Any:
 
 @contextmanager
 def _as_default(tracking_uri: str) -> Iterator[None]:
-    """A registry in a database looks for logged models at the process's default address, whatever its client was given."""
+    """A registry in a database looks for logged models at the process's default address, whatever
+    its client was given.
+    """
     before = os.environ.get(_DEFAULT_ADDRESS)
     os.environ[_DEFAULT_ADDRESS] = tracking_uri
     try:

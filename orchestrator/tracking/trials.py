@@ -30,7 +30,7 @@ _NO_LETTERS = re.compile(r" *[(),=]+ *")
 _LONGEST = 500
 """Letters of a param that a training logged itself."""
 _DIGEST_LENGTH = 16
-"""Of hexadecimal digits; the whole is in the source."""
+"""Hexadecimal digits of a digest that are shown; the whole is in the source."""
 
 
 def mirror_trial(
@@ -42,9 +42,11 @@ def mirror_trial(
     *,
     verify: bool = False,
 ) -> bool:
-    """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says whether there was news.
+    """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says
+    whether there was news.
 
-    `verify` also looks whether MLflow still has what it was given, and gives it again where it has not.
+    `verify` also looks whether MLflow still has what it was given, and gives it again where it has
+    not.
     """
     directory = TrialDirectory(Path(record.path))
     run = _run_of(experiment, trial, record, params, parent)
@@ -129,7 +131,9 @@ def _logged_points(directory: TrialDirectory, known: Collection[str]) -> list[Po
 
 
 def _points_tag(points: Sequence[Point]) -> str:
-    """What MLflow must have of them, short enough to hold against it without reading the curves again."""
+    """What MLflow must have of them, short enough to hold against it without reading the curves
+    again.
+    """
     newest = {point.key: point.value for point in points}
     totals = totals_of(point.value for point in set(points)), totals_of(newest.values())
     return json.dumps([[known.count, known.size, known.total] for known in totals])
@@ -143,7 +147,9 @@ def _holds_points(experiment: Experiment, run: Run) -> bool:
 def _is_damaged(
     experiment: Experiment, run: Run, record: TrialRecord, directory: TrialDirectory
 ) -> bool:
-    """Whether anything but its points is not as it was written; what has no note of its points gets one."""
+    """Whether anything but its points is not as it was written; what has no note of its points gets
+    one.
+    """
     files = [directory.path / "trial.json"] + (_last_files(directory) if record.outcome else [])
     sizes = {path.name: path.stat().st_size for path in _that_are_there(files)}
     if record.outcome:
@@ -158,7 +164,9 @@ def _is_damaged(
 def add_dataset(
     experiment: Experiment, run: Run, data: DataConfig | UserData | None, data_dir: Path | None
 ) -> None:
-    """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine, or unknown."""
+    """Log the images with their digest as MLflow's dataset; nothing where they are not on this
+    machine, or unknown.
+    """
     if data is None:
         return
     try:
@@ -172,13 +180,17 @@ def add_dataset(
 
 
 def began(record: TrialRecord) -> float:
-    """When the first attempt started, in seconds since 1970; where nothing says so any more, when the trial was done."""
+    """The time at which the first attempt started, in seconds since 1970; where nothing says so any
+    more, when the trial was done.
+    """
     attempts = TrialDirectory(Path(record.path)).attempts()
     return float(attempts[0]["time"]) if attempts else last_time(record)
 
 
 def last_time(record: TrialRecord) -> float:
-    """When the trial was done, or else when its last attempt ended or started, in seconds since 1970."""
+    """The time at which the trial was done, or else at which its last attempt ended or started, in
+    seconds since 1970.
+    """
     if record.result is not None:
         return float(record.result.get("time", 0.0))
     attempts = TrialDirectory(Path(record.path)).attempts()
@@ -186,7 +198,7 @@ def last_time(record: TrialRecord) -> float:
 
 
 def milliseconds(seconds: float) -> int:
-    """As MLflow counts."""
+    """The time in milliseconds, as MLflow counts."""
     return int(seconds * 1000)
 
 
@@ -220,7 +232,9 @@ def _add_last_words(
     directory: TrialDirectory,
     attempts: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Who tried when and how it ended; what an attempt said when it died; a user training's own files."""
+    """Who tried when and how it ended; what an attempt said when it died; a user training's own
+    files.
+    """
     _add_what_there_is(experiment, run, _last_files(directory))
     artifacts = artifacts_in(directory.path)
     for artifact in artifacts.shown:

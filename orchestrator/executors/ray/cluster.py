@@ -46,7 +46,7 @@ _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTI
 _NODE_ANSWER_SECONDS = 120.0
 _HEAD_SILENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
-"""For so long the list of nodes is believed."""
+"""Seconds for which the list of nodes is believed."""
 _DRAIN_LOOK_SECONDS = 2.0
 """A node that is being drained has 30 seconds by default."""
 _NODE_ID_LABEL = "ray.io/node-id"
@@ -81,7 +81,7 @@ class Cluster:
 
     @property
     def nodes(self) -> Sequence[ClusterNode]:
-        """Those that may run trials at this moment."""
+        """The nodes that may run trials at this moment."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._nodes = tuple(
                 ClusterNode(
@@ -314,7 +314,7 @@ def _connect(address: str | None) -> None:
 
 
 def _settings_of_our_own() -> dict[str, Any]:
-    """Of `ray.init`, for a cluster of this machine alone: nobody else is listened to, and nothing is written into a home."""
+    """Settings of `ray.init` for a cluster of this machine alone: it listens to nobody else and writes nothing into a home."""
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     settings: dict[str, Any] = {

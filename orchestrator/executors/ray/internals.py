@@ -1,7 +1,7 @@
 """Names of Ray that no release promises to keep, all in this file, each with what it is for.
 
-A test holds `PRIVATE` against the installed release. Where a name is gone, a public way that is slower or knows less takes
-over, and says so once: a cluster has the Ray that it has.
+A test holds `PRIVATE` against the installed release. Where a name is gone, a public way that is
+slower or knows less takes over, and says so once: a cluster has the Ray that it has.
 """
 
 import json
@@ -91,12 +91,16 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def silence_dead_workers() -> None:
-    """Keep Ray from printing a page for every process that died: what it means is on the screen already."""
+    """Keep Ray from printing a page for every process that died: what it means is on the screen
+    already.
+    """
     ray._private.worker._worker_logs_enabled = False
 
 
 def listen_to_this_machine_alone(wanted: bool) -> None:
-    """Have Ray's processes in this one listen on the loopback interface, as they do on other systems than Linux."""
+    """Have Ray's processes in this one listen on the loopback interface, as they do on other
+    systems than Linux.
+    """
     if not hasattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER"):
         _say("its processes may listen on the network; a token keeps others out")
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = not wanted
@@ -113,7 +117,9 @@ def pending_actors(controller: "TuneController") -> int:
 
 
 def translate_errors(translate: Callable[[Exception], Exception]) -> None:
-    """Let every `Tuner` of this process be told of each death by `translate` of it; Tune has no setting for that."""
+    """Let every `Tuner` of this process be told of each death by `translate` of it; Tune has no
+    setting for that.
+    """
     try:
         from ray.air.execution._internal import RayActorManager
         from ray.tune.execution import tune_controller
