@@ -9,6 +9,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search
+from orchestrator.stats.inference import LEVEL
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
@@ -186,7 +187,15 @@ def p_text(delta: StepEffect | None) -> str:
     p = delta.adjusted_p_value if delta else None
     if p is None:
         return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return "<0.001" if p < 0.001 else _beside_level(p)
+
+
+def _beside_level(p: float) -> str:
+    """Three decimals, and more where rounding would put a p-value on the other side of the level."""
+    decimals = 3
+    while (round(p, decimals) < LEVEL) != (p < LEVEL):
+        decimals += 1
+    return f"{p:.{decimals}f}"
 
 
 def decided_text(delta: StepEffect | None) -> str:
