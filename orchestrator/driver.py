@@ -43,7 +43,7 @@ from orchestrator.spec.ending_command import filled_words, mentions
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.files import write_whole
-from orchestrator.store.lease import Lease
+from orchestrator.store.lease import Lease, live_session
 from orchestrator.store.provenance import provenance
 from orchestrator.store.store import Store
 from orchestrator.tracking.background import BackgroundMirror
@@ -125,7 +125,8 @@ def report_sweep(
     Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which
     direction is better.
     """
-    snapshot = survey(spec, store)
+    at_work = live_session(store.sweep_path(spec.name))
+    snapshot = survey(spec, store, live_session=at_work)
     chosen = snapshot.spec.reported_metric
     if metric is not None:
         records = (known.record for known in snapshot.trials)

@@ -32,10 +32,11 @@ MAY_IMPORT = {
     "measuring": f"{NOUNS} spec store planning running executors tracking driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
     "measuring",
+    "web": f"{NOUNS} report api",
     "cleaning": f"{NOUNS} spec store planning smoke",
     "smoke": f"{NOUNS} spec store analysis planning running executors driver",
     "cli": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
-    "measuring api smoke cleaning",
+    "measuring api smoke cleaning web",
     "__main__": "cli",
 } | dict.fromkeys(NOUNS.split(), NOUNS)
 """Of `orchestrator`: what each package, or module beside them, may import from besides itself."""

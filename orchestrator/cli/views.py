@@ -3,7 +3,6 @@ other tools.
 """
 
 import shlex
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,6 @@ from orchestrator.cli.options import (
     load_sweep,
     open_store,
     open_sweep,
-    out,
 )
 from orchestrator.errors import UsageError, counted
 
@@ -111,32 +109,27 @@ def ui(
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Default: 5000, or a free one.")
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="MLflow's. Default: 5000, or a free one."),
     ] = None,
+    report_port: Annotated[
+        int | None,
+        typer.Option(
+            "--report-port", min=1, max=65535, help="The report's. Default: 5080, or a free one."
+        ),
+    ] = None,
+    only_mlflow: Annotated[
+        bool, typer.Option("--only-mlflow", help="Serve MLflow's UI without the report.")
+    ] = False,
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Serve MLflow's UI on the store, on 127.0.0.1, until interrupted."""
-    from orchestrator.tracking import default_tracking_uri, without_password
-    from orchestrator.tracking.server import page_of, serve_ui
+    """Serve the report, renewed while the sweep runs, and MLflow's UI, on 127.0.0.1, until interrupted."""
+    from orchestrator.cli.serving import serve_mlflow, serve_report
 
     where = open_store(store)
-    uri = tracking_uri or default_tracking_uri(where)
-    if tracking_uri is None and not (where.root / "mlflow.db").exists():
-        means = "comes with `orchestrator run`, or with `orchestrator sync` where that was told --no-tracking"
-        raise UsageError(f"there is nothing to show yet: {where.root / 'mlflow.db'} {means}")
-    page = page_of(where, load_sweep(sweep, store).name if sweep else None, uri)
-    if uri.startswith(("http:", "https:")):
-        out.print(
-            escape(f"MLflow is served there: {without_password(uri).rstrip('/')}{page}"),
-            soft_wrap=True,
-        )
-        return
-    with err.status("starting MLflow's server") as status:
-
-        def say(address: str) -> None:
-            status.stop()
-            out.print(f"MLflow's UI: {address}{page}  (Ctrl-C ends it)", soft_wrap=True)
-            if browser:
-                webbrowser.open(address + page)
-
-        serve_ui(uri, where.root / "mlflow_ui.log", port, say)
+    if sweep:
+        load_sweep(sweep, store)  # what is wrong with it is said before anything is started
+    if only_mlflow:
+        serve_mlflow(where, sweep, tracking_uri, port, browser)
+    else:
+        serve_report(where, sweep, tracking_uri, (port, report_port), browser)

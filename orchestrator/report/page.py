@@ -25,6 +25,7 @@ from orchestrator.report.forest import (
     place_strips,
 )
 from orchestrator.report.formats import Layout
+from orchestrator.report.live import Band
 from orchestrator.report.measure_page import MeasureData, measures_of
 from orchestrator.report.measures import HEADING, NOTE
 from orchestrator.report.notes import caveats, family_text, notes
@@ -138,6 +139,32 @@ def to_html(roadmap: Roadmap, _layout: Layout) -> str:
     return _environment().get_template("page.html").render(page=page_of(roadmap))
 
 
+def to_live_html(roadmap: Roadmap, band: Band, mlflow: str) -> str:
+    """The same file below a band that says how far the sweep is; its script asks the server that it
+    came from for news. `mlflow` is the address of the sweep there, empty where it is not served.
+    """
+    page = _environment().get_template("page.html")
+    return page.render(page=page_of(roadmap), live=band, mlflow=mlflow)
+
+
+def band_html(band: Band, mlflow: str) -> str:
+    """The band alone, which replaces the one before."""
+    return _environment().get_template("live.html").render(live=band, mlflow=mlflow)
+
+
+def plain_html(
+    title: str,
+    lines: Sequence[str],
+    sweeps: Sequence[tuple[str, str]] = (),
+    mlflow: str = "",
+    *,
+    renews: bool = False,
+) -> str:
+    """A page without a report: paragraphs, and names of sweeps with their addresses."""
+    page = _environment().get_template("plain.html")
+    return page.render(title=title, lines=lines, sweeps=sweeps, mlflow=mlflow, renews=renews)
+
+
 def page_of(roadmap: Roadmap) -> Page:
     """What the page of this roadmap says."""
     curves = LearningCurves(roadmap)
@@ -194,14 +221,14 @@ def _environment() -> "Environment":
     environment.filters["tenth"] = "{:.1f}".format
     environment.filters["caption"] = _caption
     folder = Path(__file__).parent / "templates"
-    style, script = (
-        Markup((folder / name).read_text("utf-8")) for name in ("style.css", "script.js")
-    )
+    names = ("style.css", "script.js", "live.js")
+    style, script, live_script = (Markup((folder / name).read_text("utf-8")) for name in names)
     environment.globals |= {
         "symbols": SYMBOLS,
         "meanings": MEANINGS,
         "style": style,
         "script": script,
+        "live_script": live_script,
     }
     return environment
 

@@ -56,12 +56,16 @@ def test_it_opens_on_the_sweep_that_was_shown_last_or_on_the_one_named(tmp_path:
 
 def test_a_server_elsewhere_is_named_and_not_served_again(zoo: Path, cli: CommandLine) -> None:
     mirrored(zoo / "runs", "far", "http://server:5000", "3", when=1)
-    finished = cli("ui", "--store", zoo / "runs", "--tracking-uri", "http://server:5000/")
+    finished = cli(
+        "ui", "--only-mlflow", "--store", zoo / "runs", "--tracking-uri", "http://server:5000/"
+    )
     assert (finished.code, "MLflow is served there: http://server:5000\n" in finished.out) == (
         0,
         True,
     )
-    finished = cli("ui", "--store", zoo / "runs", "--tracking-uri", "http://server:5000")
+    finished = cli(
+        "ui", "--only-mlflow", "--store", zoo / "runs", "--tracking-uri", "http://server:5000"
+    )
     assert "http://server:5000/#/experiments/3/runs?" in finished.out
 
 
@@ -69,7 +73,7 @@ def test_a_port_that_is_taken_is_told(
     cli: CommandLine, new_mlflow: Callable[..., str], store_path: Path, taken: int
 ) -> None:
     new_mlflow()
-    finished = cli("ui", "--store", store_path, "--port", taken)
+    finished = cli("ui", "--only-mlflow", "--store", store_path, "--port", taken)
     assert (
         finished.code,
         f"port {taken} of 127.0.0.1 cannot be used (Address already in use)" in finished.err,
@@ -84,6 +88,7 @@ def test_the_page_that_it_names_is_the_sweep_and_ends_with_it(
     assert cli("sync", "zoo", "--store", zoo / "runs").code == 0
     driver = process("ui", "zoo", "--store", zoo / "runs")
     assert driver.stdout is not None
+    assert driver.stdout.readline().startswith("Report: http://127.0.0.1:")
     said = driver.stdout.readline()
     page = urlsplit(said.split()[2])
     assert page.hostname == "127.0.0.1"
