@@ -1,4 +1,5 @@
-"""The iLLaMA family: from a ViT to a LLaMA-style decoder for images, step by step (arXiv 2404.06773).
+"""The iLLaMA family: from a ViT to a LLaMA-style decoder for images, step by step
+(arXiv 2404.06773).
 
     model = illama.create_model("illama_tiny", num_classes=10)
 
@@ -22,7 +23,8 @@ def create_model(
     soft_mask_rate: float = 0.0,
     **overrides: Any,
 ) -> "VisionTransformer":
-    """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and load weights if asked to.
+    """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and
+    load weights if asked to.
 
     `checkpoint_path` names a checkpoint of this package's trainer, or a file that the paper's
     authors released; learned positions of another resolution are interpolated. With `use_ema` its

@@ -54,7 +54,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def _grouped(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_per_head`; neighbouring heads of queries share keys and values."""
+        """Split as `_per_head` does; neighbouring heads of queries share keys and values."""
         qkv = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.kv_heads, -1)).transpose(1, 2)
         q, k, v = qkv.split((self.num_heads, self.kv_heads, self.kv_heads), dim=1)
         times = self.num_heads // self.kv_heads

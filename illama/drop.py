@@ -1,7 +1,7 @@
 """Stochastic depth and dropout: which branches and inputs of a batch are dropped at an iteration.
 
-The draws belong to the batch as a whole, so that it does not matter how it is cut for the device; they are the same on every one.
-Shapes: B images, N tokens, D channels.
+The draws belong to the batch as a whole, so that it does not matter how it is cut for the device;
+they are the same on every one. Shapes: B images, N tokens, D channels.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,10 @@ class Drop(NamedTuple):
     paths: Tensor | None
     """Stochastic depth: factors that are 0, or 1 / (share that is kept), (depth, 2, B)."""
     inputs: tuple[Tensor, Tensor] | None
-    """Dropout of what enters the first block: a key for each image, (B,), and the rate, 0-d. What is dropped is drawn where it is
-    used (`drop_elements`): written down, it would be as large as what it is dropped from."""
+    """Dropout of what enters the first block: a key for each image, (B,), and the rate, 0-d. What
+    is dropped is drawn where it is used (`drop_elements`): written down, it would be as large as
+    what it is dropped from.
+    """
 
 
 def draw_drop(
@@ -74,8 +76,9 @@ def _keep(draws: Tensor, rates: Tensor) -> Tensor:
 def _uniform(keys: Tensor, count: int) -> Tensor:
     """`count` numbers from 0 to 1 for each key, (B, count), float32: the same bits on every device.
 
-    Widynski's counter-based generator Squares (arXiv 2004.06278): whole numbers modulo 2^64 alone, with nothing carried from one
-    number to the next, so that a compiler makes one kernel of it and of what it is used for.
+    Widynski's counter-based generator Squares (arXiv 2004.06278): whole numbers modulo 2^64 alone,
+    with nothing carried from one number to the next, so that a compiler makes one kernel of it and
+    of what it is used for.
     """
     z = keys[:, None]
     y = torch.arange(count, device=keys.device) * z

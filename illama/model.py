@@ -1,8 +1,9 @@
-"""The network, top to bottom: a ViT whose parts can be exchanged one by one for those of LLaMA (arXiv 2404.06773).
+"""The network, top to bottom: a ViT whose parts can be exchanged one by one for those of LLaMA
+(arXiv 2404.06773).
 
-Parameter names are those of the authors' released iLLaMA models, and for the plain ViT those of timm.
-Shapes: B images, P patches, N tokens (patches and class token), R tokens that are asked for, D channels, H heads, C channels of
-a head.
+Parameter names are those of the authors' released iLLaMA models, and for the plain ViT those of
+timm. Shapes: B images, P patches, N tokens (patches and class token), R tokens that are asked for,
+D channels, H heads, C channels of a head.
 """
 
 from collections.abc import Callable
@@ -26,11 +27,15 @@ from illama.rotary import rotations
 from illama.scans import order_of
 
 INIT_STD = 0.02
-"""Of the truncated normal that linears, class token and position embedding start from (released code; the paper has 0.2)."""
+"""The standard deviation of the truncated normal that linears, class token and position embedding
+start from (released code; the paper has 0.2).
+"""
 
 
 class PatchEmbed(nn.Module):
-    """Cuts images into patches and projects each: a strided convolution, computed as one matrix product."""
+    """Cuts images into patches and projects each: a strided convolution, computed as one matrix
+    product.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +46,9 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (B, channels, height, width); returns (B, P, D), patches row by row. Raises `ValueError` for another shape."""
+        """images: (B, channels, height, width); returns (B, P, D), patches row by row. Raises
+        `ValueError` for another shape.
+        """
         if images.shape[1:] != self.takes:
             raise ValueError(
                 f"the model takes images of {self.takes} (channels, height, width), not {tuple(images.shape[1:])}"
@@ -57,7 +64,9 @@ class PatchEmbed(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """From images to class logits. `soft_mask_rate` is alpha of the paper's equation 2: 0 at first and always for inference."""
+    """A network from images to class logits. `soft_mask_rate` is alpha of the paper's equation 2: 0
+    at first and always for inference.
+    """
 
     rotation: Tensor | None
     order: Tensor
@@ -126,11 +135,14 @@ class VisionTransformer(nn.Module):
         return macs(self.config)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of own parameters that weight decay leaves alone beside those that it leaves alone in every network."""
+        """Names of own parameters that weight decay leaves alone beside those that it leaves alone
+        in every network.
+        """
         return {"registers"}
 
     def set_soft_mask_rate(self, alpha: float) -> None:
-        """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks of `config.attention`.
+        """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks
+        of `config.attention`.
 
         Raises `ValueError` when alpha is outside 0 to 1, or above 0 in a model without a mask.
         """
@@ -188,7 +200,9 @@ class VisionTransformer(nn.Module):
     def forward_features(
         self, images: Tensor, drop: Drop | None = None, rows: slice = ALL
     ) -> Tensor:
-        """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
+        """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last
+        block leaves them.
+        """
         x: Tensor = self.patch_embed(images)  # (B, P, D)
         if self.config.scan != "raster":
             x = x[:, self.order]
@@ -217,7 +231,9 @@ class VisionTransformer(nn.Module):
         return x
 
     def _positioned(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens with the position of a part and with registers, and the rotation. x: (B, N - registers, D)."""
+        """Tokens with the position of a part and with registers, and the rotation. x: (B, N -
+        registers, D).
+        """
         rotation = self.rotation
         if self.position is not None:
             x = self.position(x)
@@ -234,7 +250,9 @@ class VisionTransformer(nn.Module):
 
 
 def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
-    """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
+    """Ours, or what somebody else's function builds; both from images (B, channels, height, width)
+    to logits (B, classes).
+    """
     return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)
 
 
@@ -243,7 +261,8 @@ _OF_FEED_FORWARD = tuple(
     f"mlp.fc{number}.{kind}" for number in (1, 2, 3) for kind in ("weight", "bias")
 )
 _PAIRED = frozenset({*_OF_ATTENTION, *_OF_FEED_FORWARD, "head.weight", "head.bias"})
-"""Tensors that a part may share with the built-in one by its name: they start with the same values."""
+"""Tensors that a part may share with the built-in one by its name: they start with the same values.
+"""
 
 
 def _is_parts_own(model: VisionTransformer, name: str) -> bool:
@@ -265,12 +284,14 @@ def _is_parts_own(model: VisionTransformer, name: str) -> bool:
 
 @torch.no_grad()
 def init_weights(model: VisionTransformer, seed: int) -> None:
-    """Give every parameter its first values: the only place where that happens, but for those that parts draw themselves.
+    """Give every parameter its first values: the only place where that happens, but for those that
+    parts draw themselves.
 
-    Norms start as the identity and biases at 0; the patch projection as torch's convolution does, uniform within
-    1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal. Each tensor draws from a generator of its
-    own name, so variants of a model that share a tensor and a seed also share its first values, and a comparison between them
-    is not one of luck at the start.
+    Norms start as the identity and biases at 0; the patch projection as torch's convolution does,
+    uniform within 1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal.
+    Each tensor draws from a generator of its own name, so variants of a model that share a tensor
+    and a seed also share its first values, and a comparison between them is not one of luck at the
+    start.
     """
     for name, parameter in model.named_parameters():
         if parameter.is_meta or _is_parts_own(model, name):  # it has no values, or its own

@@ -1,4 +1,6 @@
-"""Rotary position embedding: queries and keys turn with their position, so that scores depend on the distance between tokens."""
+"""Rotary position embedding: queries and keys turn with their position, so that scores depend on
+the distance between tokens.
+"""
 
 import torch
 from torch import Tensor
@@ -13,10 +15,11 @@ def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor
 
     They are on the CPU, so that every device gets the same bits.
 
-    `rope`: positions follow the sequence, the class token included, and the frequencies are theta^(-2k / C) (the released code).
-    `rope2d`: the first half of the pairs turns with the patch's row, the other with its column, each with theta^(-4k / C); the
-    class token and registers, which stand nowhere, are not turned. With `rope_anchor` rows and columns are scaled by
-    anchor / side (VisionLLaMA, arXiv 2403.00522, section 3.2).
+    `rope`: positions follow the sequence, the class token included, and the frequencies are
+    theta^(-2k / C) (the released code). `rope2d`: the first half of the pairs turns with the
+    patch's row, the other with its column, each with theta^(-4k / C); the class token and
+    registers, which stand nowhere, are not turned. With `rope_anchor` rows and columns are scaled
+    by anchor / side (VisionLLaMA, arXiv 2403.00522, section 3.2).
     """
     head_dim = config.embed_dim // config.num_heads
     with torch.device("cpu"):

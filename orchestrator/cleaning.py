@@ -1,4 +1,6 @@
-"""What may go from a store: trials that no spec asks for, leftovers, and whole sweeps. Finding and removing are two steps."""
+"""What may go from a store: trials that no spec asks for, leftovers, and whole sweeps. Finding and
+removing are two steps.
+"""
 
 import shutil
 import uuid
@@ -38,7 +40,9 @@ class Inspection:
 
 
 def inspect(store: Store) -> Inspection:
-    """What nothing refers to. While a spec cannot be read, no trial is taken for garbage: it may ask for any of them."""
+    """What nothing refers to. While a spec cannot be read, no trial is taken for garbage: it may
+    ask for any of them.
+    """
     needed: set[Path] = set()
     unread = []
     for name in store.sweeps():
@@ -55,7 +59,9 @@ def inspect(store: Store) -> Inspection:
 
 
 def dependents(store: Store, sweep: str) -> dict[str, int]:
-    """Other sweeps that reuse results of this one, and how many. Specs that cannot be read are passed over."""
+    """Other sweeps that reuse results of this one, and how many. Specs that cannot be read are
+    passed over.
+    """
     path, found = store.sweep_path(sweep), {}
     for name in store.sweeps():
         if name == sweep:
@@ -115,7 +121,9 @@ def _remove(aside: Path) -> None:
 
 
 def refuse_in_use(store: Store, sweep: str) -> None:
-    """Raise `UsageError` where there is no such sweep, and `SweepInUse` where a driver is at work on it."""
+    """Raise `UsageError` where there is no such sweep, and `SweepInUse` where a driver is at work
+    on it.
+    """
     if sweep not in store.sweeps():
         store.spec_path(sweep)  # says what there is instead
         raise UsageError(f"the store at {store.root} has no sweep '{sweep}'")
@@ -124,7 +132,9 @@ def refuse_in_use(store: Store, sweep: str) -> None:
 
 
 def _needed_by(store: Store, sweep: str) -> set[Path]:
-    """Folders that the spec's trials are in, or will be. Raises `OrchestratorError` where that cannot be told."""
+    """Folders that the spec's trials are in, or will be. Raises `OrchestratorError` where that
+    cannot be told.
+    """
     trials = survey(load_spec(store.spec_path(sweep)), store).trials
     own = {store.directory(known.spec).path for known in trials}
     return own | {Path(known.record.path) for known in trials if known.record.path}

@@ -79,7 +79,7 @@ class ModelConfig(Settings):
     code; paper, equation 2). `additive`: minus infinity before the softmax (LLaMA's own; paper,
     equation 1)."""
     class_token: Literal["first", "last", "none"] = "first"
-    """Where the class token stands among the patches; the head reads it there. `none`: the head
+    """The place of the class token among the patches; the head reads it there. `none`: the head
     reads the patches' mean."""
 
     readout: Annotated[Literal["token", "mean"] | Part, part_setting("readout")] = "token"

@@ -46,7 +46,7 @@ class Part(Settings):
     """A spec writes a name and the function's settings instead."""
 
     name: str
-    """As the spec has it: a name in `illama.parts.PARTS`, or `module:function`."""
+    """The part's name as the spec has it: a name in `illama.parts.PARTS`, or `module:function`."""
     function: str
     """`module:function`."""
     code: str

@@ -1,4 +1,5 @@
-"""Datasets: where the images come from, how they are split, and a digest that says exactly which they are.
+"""Datasets: where the images come from, how they are split, and a digest that says exactly which
+they are.
 
 Imports neither torch nor scikit-learn, so that a planner can ask for a digest at no cost.
 """
@@ -79,7 +80,8 @@ def check_shape(
     shape: tuple[int, ...],
     num_classes: int,
 ) -> None:
-    """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in `num_classes` classes.
+    """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in
+    `num_classes` classes.
 
     Other people's networks were tried with such images when the sweep was planned.
     """

@@ -1,8 +1,10 @@
-"""Models by name, and weights from and to files: our own checkpoints and the ones that the paper's authors released.
+"""Models by name, and weights from and to files: our own checkpoints and the ones that the paper's
+authors released.
 
-Both carry the same tensor names. The released files keep the class token's position embedding in the last row, stand in a
-dictionary under `model` beside an `argparse.Namespace` and an optimiser whose learning rates are numpy's numbers, and know no
-soft-mask rate; see the paper's code, `models/illama.py`, and `save_model` in its `utils.py`.
+Both carry the same tensor names. The released files keep the class token's position embedding in
+the last row, stand in a dictionary under `model` beside an `argparse.Namespace` and an optimiser
+whose learning rates are numpy's numbers, and know no soft-mask rate; see the paper's code,
+`models/illama.py`, and `save_model` in its `utils.py`.
 """
 
 import argparse
@@ -82,8 +84,8 @@ def build(
 
 
 def _other_settings(content: Any, config: ModelConfig) -> list[str]:
-    """What `config` has otherwise than the settings that a checkpoint of ours was trained with; of other files its parts
-    alone, which no released network has.
+    """What `config` has otherwise than the settings that a checkpoint of ours was trained with; of
+    other files its parts alone, which no released network has.
     """
     there = _settings_in(content)
     different = _other_parts(there, config)
@@ -106,7 +108,9 @@ def _other_settings(content: Any, config: ModelConfig) -> list[str]:
 
 
 def _settings_in(content: Any) -> ModelConfig | None:
-    """Settings of the network that a checkpoint of ours holds; None for other files and networks of others."""
+    """Settings of the network that a checkpoint of ours holds; None for other files and networks of
+    others.
+    """
     if not isinstance(content, Mapping) or "config" not in content:
         return None
     saved = json.loads(content["config"]).get("model") or {}
@@ -143,7 +147,9 @@ def _names(config: ModelConfig, kind: str) -> str:
 
 
 def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
-    """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit, `FileNotFoundError`."""
+    """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit,
+    `FileNotFoundError`.
+    """
     path = checked_path(init, data_dir)
     if init.source_heads is None:
         content = _content_of(path)
@@ -163,10 +169,11 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
 
 
 def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
-    """Fill `model` with the weights in `path`, all but the head's where that is new; position embeddings of another resolution
-    are interpolated.
+    """Fill `model` with the weights in `path`, all but the head's where that is new; position
+    embeddings of another resolution are interpolated.
 
-    Raises `ValueError` naming the tensors that are missing, unknown or of another shape, `FileNotFoundError` without a file.
+    Raises `ValueError` naming the tensors that are missing, unknown or of another shape,
+    `FileNotFoundError` without a file.
     """
     _fill(model, read_weights(path), path, new_head=new_head)
 
@@ -240,7 +247,8 @@ def export_weights(model: VisionTransformer, path: Path) -> None:
 
 
 def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
-    """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class token's row apart.
+    """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class
+    token's row apart.
 
     What is not a square of patches is returned as it is, for `differences` to name.
     """

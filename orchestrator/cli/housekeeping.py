@@ -1,4 +1,6 @@
-"""The commands that keep a store tidy: `list`, `gc`, `delete`; and `init`, with which a sweep begins."""
+"""The commands that keep a store tidy: `list`, `gc`, `delete`; and `init`, with which a sweep
+begins.
+"""
 
 import time
 from pathlib import Path
@@ -52,7 +54,9 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
 
 
 def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
-    """Drop what nothing refers to: trials that no spec of the store asks for, and leftovers. Says what first."""
+    """Drop what nothing refers to: trials that no spec of the store asks for, and leftovers. Says
+    what first.
+    """
     from orchestrator.cleaning import drop, inspect
     from orchestrator.store.contents import bytes_text
 
