@@ -196,6 +196,7 @@ class Config(Workload):
                     f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
                 )
         folder = not self.data.in_memory
+        _refuse_shape(self.model, folder)
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
         for name in useless:
             if getattr(self.train, name) != TrainConfig.model_fields[name].default:
@@ -206,6 +207,19 @@ class Config(Workload):
                 )
                 raise ValueError(f"train.{name} is for {where}, but data.name is {self.data.name}")
         return self
+
+
+def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:
+    """Raises `ValueError` where a built-in network cannot be trained on such images or labels."""
+    if isinstance(model, UserModel):
+        return
+    if not model.num_classes:
+        raise ValueError("model.num_classes is 0: without a head, a network cannot be trained")
+    if folder and model.pixels[0] != model.pixels[1]:
+        raise ValueError(
+            f"model.img_size is {list(model.pixels)}, but the images of a folder are cut to squares: "
+            "give one number"
+        )
 
 
 def _has_other_pictures(train: TrainConfig) -> bool:
