@@ -27,11 +27,11 @@ from illama.rotary import rotations
 from illama.scans import order_of
 
 INIT_STD = 0.02
-"""The standard deviation of the truncated normal that linears, class token and position embedding start from (released code; the paper has 0.2)."""
+"""Standard deviation of the truncated normal that weights start from (released code; paper: 0.2)."""
 
 
 class VisionTransformer(nn.Module):
-    """A network from images to class logits. `soft_mask_rate` is alpha of the paper's equation 2: 0 at first and always for inference."""
+    """A network from images to class logits. `soft_mask_rate` is alpha of equation 2: 0 for inference."""
 
     rotation: Tensor | None
     order: Tensor

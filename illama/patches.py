@@ -23,7 +23,7 @@ class PatchProjection(nn.Conv2d):
             batch, rows * columns, channels * p * p
         )  # (B, P, channels * p * p); written out: of no image, nothing can be inferred
         projected = F.linear(patches, torch.flatten(self.weight, 1), self.bias)  # (B, P, D)
-        return projected.transpose(1, 2).reshape(batch, -1, rows, columns)
+        return projected.transpose(1, 2).reshape(batch, self.out_channels, rows, columns)
 
 
 class PatchEmbed(nn.Module):
