@@ -4,8 +4,8 @@
     python -m illama evaluate runs/mine
     python -m illama describe illama_tiny model.img_size=384
 
-A recipe is a YAML file with the sections `model`, `data` and `train`, a `seed`, and `runtime` for how to run it; see
-`illama.config`.
+A recipe is a YAML file with the sections `model`, `data` and `train`, a `seed`, and `runtime` for
+how to run it; see `illama.config`.
 """
 
 import argparse
@@ -36,7 +36,9 @@ from illama.measures import MEASURES, Request, labelled, read_request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code: 0 done, 1 the training failed, 2 the request was wrong, 130 interrupted."""
+    """The command line. Returns the exit code: 0 done, 1 the training failed, 2 the request was
+    wrong, 130 interrupted.
+    """
     logging.basicConfig(format="%(levelname)s: %(message)s")
     options = _parser().parse_args(arguments)
     try:
@@ -165,7 +167,9 @@ def _train(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C, or whoever else ends processes, has asked to stop: the training then does so when it is saved."""
+    """Whether Ctrl-C, or whoever else ends processes, has asked to stop: the training then does so
+    when it is saved.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:

@@ -4,7 +4,8 @@
   This is the released code and equation 2 of the paper.
 - `additive`: O = softmax(A + log S) V. This is LLaMA's own causal attention and equation 1 of the paper.
 
-A = Q K^T / sqrt(C). Shapes: B images, H heads, N tokens, R queries (all tokens, or the one that is read), C channels of a head.
+A = Q K^T / sqrt(C). Shapes: B images, H heads, N tokens, R queries (all tokens, or the one that is
+read), C channels of a head.
 
 `dense_attention` is the formulas, for every device. Two others never build an N x N matrix:
 
@@ -16,8 +17,9 @@ A = Q K^T / sqrt(C). Shapes: B images, H heads, N tokens, R queries (all tokens,
 | CPU | from `FUSED_FROM` tokens on | from `LINEAR_FROM` tokens on |
 | CUDA | always | in bfloat16 and float16 from `FUSED_FROM` tokens on, where the GPU has flash attention (Ampere and newer) |
 
-The CPU's bounds were measured. CUDA's were counted: a dense training step reads or writes about eleven N x N matrices for each
-head, the two runs none. `benchmarks/attention_candidates.py` measures it beside others.
+The CPU's bounds were measured. CUDA's were counted: a dense training step reads or writes about
+eleven N x N matrices for each head, the two runs none. `benchmarks/attention_candidates.py`
+measures it beside others.
 """
 
 from collections.abc import Iterator
@@ -34,11 +36,13 @@ ALL = slice(None)
 FUSED_FROM = 128
 """Tokens. With fewer, torch's fused attention costs more on the CPU than it saves."""
 LINEAR_FROM = 2048
-"""Tokens. From here on the CPU is faster without N x N matrices; with 577 tokens, training takes twice as long without them."""
+"""Tokens. From here on the CPU is faster without N x N matrices; with 577 tokens, training takes
+twice as long without them.
+"""
 
 
 _recorded: list[tuple[Tensor, Tensor]] | None = None
-"""Where `attend` leaves its maps while somebody asks for them."""
+"""The list in which `attend` leaves its maps while somebody asks for them."""
 
 
 @contextmanager
@@ -68,7 +72,9 @@ def attention_map(
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL) -> Tensor:
-    """Attention of the queries in `rows` over all keys. q, k, v: (B, H, N, C); returns (B, H, R, C)."""
+    """Attention of the queries in `rows` over all keys. q, k, v: (B, H, N, C); returns
+    (B, H, R, C).
+    """
     if _recorded is not None:
         _recorded.append(attention_map(q, k, mask, rows))
     few = q.device.type == "cpu" and q.shape[2] < FUSED_FROM
@@ -95,7 +101,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL
 def dense_attention(
     q: Tensor, k: Tensor, v: Tensor, matrix: Tensor | None = None, additive: bool = False
 ) -> Tensor:
-    """Attention written out as the formulas say, with its N x N matrix. q: (B, H, R, C); k, v: (B, H, N, C).
+    """Attention written out as the formulas say, with its N x N matrix. q: (B, H, R, C); k, v:
+    (B, H, N, C).
 
     `matrix` is S (multiplicative) or log S (additive), (R, N); None lets every token see every
     other. It may be finer than v, whose type the result has. Returns (B, H, R, C).
@@ -127,10 +134,11 @@ def _better_without_matrix(q: Tensor) -> bool:
 def multiplicative_attention(
     q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, *, first_row_open: bool = False
 ) -> Tensor:
-    """The multiplicative form under a (soft) causal mask, without an N x N matrix. q, k, v and result: (B, H, N, C).
+    """The multiplicative form under a (soft) causal mask, without an N x N matrix. q, k, v and
+    result: (B, H, N, C).
 
-    `alpha` is a tensor without dimensions: a compiled network reads its value anew each time. With `first_row_open` the mask is
-    the modified causal one.
+    `alpha` is a tensor without dimensions: a compiled network reads its value anew each time. With
+    `first_row_open` the mask is the modified causal one.
     """
     out: Tensor = _Multiplicative.apply(q, k, v, alpha)  # type: ignore[no-untyped-call]
     if first_row_open:
@@ -145,10 +153,11 @@ class _Multiplicative(torch.autograd.Function):
 
         O = alpha * O_full + (1 - alpha) * exp(L_causal - L_full) * O_causal.
 
-    Backward, with P = softmax(A) over all keys, dP = (dO V^T) * S and delta = rowsum(dO * O), the scores' gradient is
-    P * (dP - delta). The fused backward computes exp(A - L) * (dO V^T - rowsum(dO * O)) on the blocks it visits, for whatever
-    V, O and L it is given. One run over all keys with alpha * V and the true O, and one over the visible keys with
-    (1 - alpha) * V and O = 0, both with L_full, add up to it.
+    Backward, with P = softmax(A) over all keys, dP = (dO V^T) * S and delta = rowsum(dO * O), the
+    scores' gradient is P * (dP - delta). The fused backward computes exp(A - L) * (dO V^T -
+    rowsum(dO * O)) on the blocks it visits, for whatever V, O and L it is given. One run over all
+    keys with alpha * V and the true O, and one over the visible keys with (1 - alpha) * V and O =
+    0, both with L_full, add up to it.
     """
 
     @staticmethod
@@ -179,7 +188,9 @@ class _Multiplicative(torch.autograd.Function):
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor, ...]:
-    """Attention, the log-sum-exp of its scores' rows, and on a GPU the states of a dropout that is not there."""
+    """Attention, the log-sum-exp of its scores' rows, and on a GPU the states of a dropout that is
+    not there.
+    """
     if q.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, is_causal)  # type: ignore[no-any-return]
     out, lse, _, _, _, _, *states, _ = torch.ops.aten._scaled_dot_product_flash_attention(

@@ -54,7 +54,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def _grouped(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_per_head`; neighbouring heads of queries share keys and values."""
+        """Split as `_per_head` does; neighbouring heads of queries share keys and values."""
         qkv = self.qkv(x).unflatten(-1, (self.num_heads + 2 * self.kv_heads, -1)).transpose(1, 2)
         q, k, v = qkv.split((self.num_heads, self.kv_heads, self.kv_heads), dim=1)
         times = self.num_heads // self.kv_heads
@@ -153,6 +153,15 @@ def make_norm(config: ModelConfig, layer: int, name: str, seed: int | None) -> n
         return seeded_part(kind, config.place(layer), name, seed)
     norm = nn.RMSNorm if kind == "rmsnorm" else nn.LayerNorm
     return norm(config.embed_dim, eps=NORM_EPS)
+
+
+def make_head(config: ModelConfig, seed: int | None) -> nn.Module:
+    """Linear from features to logits, nothing where there are no classes, or a part."""
+    if isinstance(config.readout, Part):
+        return seeded_part(config.readout, config.place(config.depth), "head", seed)
+    if not config.num_classes:
+        return nn.Identity()
+    return nn.Linear(config.embed_dim, config.num_classes)
 
 
 def seeded_part(part: Part, place: Place, name: str, seed: int | None) -> nn.Module:

@@ -4,8 +4,9 @@
     checkpoint.previous.pt   the one before, for the day the newest is damaged
     checkpoint.sha256        their digests, as `sha256sum -c` reads them
 
-A file is written under a temporary name, flushed to the disk and renamed. The digests go first: of the new state and of the
-two that exist, so that whichever renames a crash lets through, every whole file is recognised and every torn one is not.
+A file is written under a temporary name, flushed to the disk and renamed. The digests go first: of
+the new state and of the two that exist, so that whichever renames a crash lets through, every whole
+file is recognised and every torn one is not.
 """
 
 import io
@@ -15,13 +16,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from illama.config import Config
+from illama.config import Config, Workload
 from illama.config.parts import BUILT_IN
 from illama.sealed import read_regular
 
@@ -45,7 +47,8 @@ class OtherSettings(ValueError):
 
 
 def save(directory: Path, state: Mapping[str, Any]) -> None:
-    """Make `state` (tensors, numbers, strings, containers of them) the newest checkpoint of `directory`, created if missing.
+    """Make `state` (tensors, numbers, strings, containers of them) the newest checkpoint of
+    `directory`, created if missing.
 
     Raises `OSError` when it cannot be written; the checkpoints that were there are then still good.
     """
@@ -71,7 +74,9 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
 
 
 def load(directory: Path) -> dict[str, Any] | None:
-    """The newest whole state in `directory`, or None to begin at the beginning. Damaged files are passed over with a warning."""
+    """The newest whole state in `directory`, or None to begin at the beginning. Damaged files are
+    passed over with a warning.
+    """
     recorded = _recorded(directory)
     for name in (CURRENT, PREVIOUS):
         path = directory / name
@@ -85,8 +90,41 @@ def load(directory: Path) -> dict[str, Any] | None:
     return None
 
 
+@dataclass(frozen=True)
+class FinishedTraining:
+    """What a checkpoint must agree with to be the one that a training ended with."""
+
+    config: Workload | None = None
+    """Its settings; None where they are not known, and not looked at unless it is ours."""
+    iterations: int | None = None
+    """The number of iterations that it took; None where that is not known."""
+
+
+def load_last(directory: Path, of: FinishedTraining | None = None) -> dict[str, Any]:
+    """The newest whole state in `directory`, held against the training that it should be `of`.
+
+    Raises `FileNotFoundError` where there is no whole state, and `ValueError` where it is another
+    training's, or of an iteration before the last one.
+    """
+    expected = of or FinishedTraining()
+    state = load(directory)
+    if state is None:
+        raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
+    if isinstance(expected.config, Config):
+        refuse_other_settings(state, expected.config, "remove that folder, and it is trained again")
+    reached = state.get("progress", {}).get("iteration")
+    if expected.iterations not in (None, reached):
+        raise ValueError(
+            f"the newest whole checkpoint in {directory} is of iteration {reached}, and the training "
+            f"ended at {expected.iterations}: remove that folder, and it is trained again"
+        )
+    return state
+
+
 def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
-    """The state in a file whose digest is recorded. Raises `OSError` and `ValueError` where it cannot be gone on from."""
+    """The state in a file whose digest is recorded. Raises `OSError` and `ValueError` where it
+    cannot be gone on from.
+    """
     content = read_regular(path, _most_bytes())
     if sha256(content).hexdigest() not in recorded:
         raise ValueError(f"{path} is torn or was changed (its digest is not in {DIGESTS})")
@@ -97,7 +135,9 @@ def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The state in one file, unchecked by any digest. Raises `ValueError` when it is no checkpoint of the trainer."""
+    """The state in one file, unchecked by any digest. Raises `ValueError` when it is no checkpoint
+    of the trainer.
+    """
     state = content_of(path, "a checkpoint")
     if not isinstance(state, dict) or "config" not in state:
         raise ValueError(f"{path} is no checkpoint of this trainer: it holds no settings")
@@ -125,8 +165,8 @@ def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False)
 def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -> Any:
     """What torch saved in a file: tensors and plain values alone, so that it cannot run a program.
 
-    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be, and its `name` where the source has
-    none, are for the message.
+    Raises `ValueError` when it holds anything else, or is damaged; `what` it should be, and its
+    `name` where the source has none, are for the message.
     """
     path = name or source
     try:
@@ -143,12 +183,18 @@ def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -
         raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
 
-def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
-    """Raises `OtherSettings` when `state` was written by a training with other settings: two must never be mixed in one."""
+def refuse_other_settings(
+    state: Mapping[str, Any], config: Config, advice: str = "train in an empty directory"
+) -> None:
+    """Raise `OtherSettings`, with advice, when `state` was written by a training with other
+    settings.
+
+    Two must never be mixed in one.
+    """
     if state["numerics_version"] != (version := config.numerics_version):
         raise OtherSettings(
-            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: going on "
-            "would mix the two; train again in an empty directory"
+            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: "
+            f"the two do not go together; {advice}"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
     changed = _flat(
@@ -167,7 +213,7 @@ def refuse_other_settings(state: Mapping[str, Any], config: Config) -> None:
     ]
     if different:
         raise OtherSettings(
-            f"the checkpoint belongs to other settings: {'; '.join(different)}; train in an empty directory"
+            f"the checkpoint belongs to other settings: {'; '.join(different)}; {advice}"
         )
 
 
@@ -184,7 +230,7 @@ def _recorded(directory: Path) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    """Of a file; of one that is not there, nothing that is ever recorded."""
+    """The digest of a file; of one that is not there, nothing that is ever recorded."""
     try:
         return sha256(read_regular(path, _most_bytes())).hexdigest()
     except OSError:

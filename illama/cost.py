@@ -1,4 +1,5 @@
-"""Parameters and multiply-accumulates of a network, by formula: a planner answers at once, without torch.
+"""Parameters and multiply-accumulates of a network, by formula: a planner answers at once, without
+torch.
 
 Shapes: P patches, N tokens, D channels, F hidden channels of the feed-forward.
 """
@@ -18,11 +19,12 @@ def tokens(model: ModelConfig) -> int:
 
 def patches(model: ModelConfig) -> int:
     """P."""
-    return model.side**2
+    return model.patches
 
 
 def hidden_width(model: ModelConfig, feed_forward: str | None = None) -> int:
-    """F: 4D for GELU; for SwiGLU, whose third linear has to be paid for, 2/3 of that rounded up to `multiple_of`.
+    """F: 4D for GELU; for SwiGLU, whose third linear has to be paid for, 2/3 of that rounded up to
+    `multiple_of`.
 
     Of the network's feed-forward where none is named: that of its first block.
     """
@@ -55,7 +57,9 @@ def parameter_count(model: ModelConfig | UserModel) -> int:
 def _of_parts(
     model: ModelConfig, kind: str, built_in: Callable[[str], int], size: Literal["params", "macs"]
 ) -> int:
-    """Sum over all blocks: of parts what was measured, of built-in ones what `built_in` says of one block."""
+    """Sum over all blocks: of parts what was measured, of built-in ones what `built_in` says of one
+    block.
+    """
     choices = model.choices(kind)
     blocks = model.depth // len(choices)
     return sum(
@@ -73,7 +77,9 @@ def _norm_params(model: ModelConfig, norm: str) -> int:
 
 
 def _last_norm_params(model: ModelConfig) -> int:
-    """Of the norm in front of the head; a part was measured together with those of the blocks."""
+    """The parameters of the norm in front of the head; a part was measured together with those of
+    the blocks.
+    """
     last = model.of_blocks("norm")[-1]
     return _norm_params(model, last) if isinstance(last, str) else 0
 
@@ -101,9 +107,9 @@ def _feed_forward_params(model: ModelConfig, kind: str) -> int:
 def macs(model: ModelConfig | UserModel) -> int:
     """Multiply-accumulates of one image's way forward: every matrix product, and nothing else.
 
-    As in the paper's Table 6, attention counts as the full N x N product whatever the mask, and the last block as if all its
-    tokens were needed. (`VisionTransformer.forward` computes only the one that is read out.) Those of other people's networks
-    and parts were counted by torch.
+    As in the paper's Table 6, attention counts as the full N x N product whatever the mask, and the
+    last block as if all its tokens were needed. (`VisionTransformer.forward` computes only the one
+    that is read out.) Those of other people's networks and parts were counted by torch.
     """
     if isinstance(model, UserModel):
         return model.macs

@@ -15,7 +15,9 @@ _PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images in memory, (n, channels, height, width) with the pixels as they came, and labels (n,) from 0."""
+    """Images in memory, (n, channels, height, width) with the pixels as they came, and labels (n,)
+    from 0.
+    """
 
     train_images: Images
     train_labels: Labels
@@ -23,11 +25,11 @@ class Dataset:
     val_labels: Labels
     num_classes: int
     mean: npt.NDArray[np.float32]
-    """Of the training images' pixels, per channel."""
+    """The mean of the training images' pixels, per channel."""
     std: npt.NDArray[np.float32]
-    """Their standard deviation, per channel."""
+    """The standard deviation of the training images' pixels, per channel."""
     test_images: Images | None = None
-    """For the report alone; none where there are no such images."""
+    """Images for the report alone; none where there are no such images."""
     test_labels: Labels | None = None
 
     @classmethod
@@ -39,14 +41,14 @@ class Dataset:
         val_labels: Labels,
         num_classes: int,
     ) -> Self:
-        """With mean and standard deviation measured on the training images."""
+        """A data set with mean and standard deviation measured on the training images."""
         mean = train_images.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
         std = train_images.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
         std[std == 0] = 1  # a channel of one value has nothing to normalise
         return cls(train_images, train_labels, val_images, val_labels, num_classes, mean, std)
 
     def with_test(self, images: Images, labels: Labels) -> Self:
-        """The same with a test part: images that nothing is chosen by, for the report alone.
+        """The data set with a test part: images that nothing is chosen by, for the report alone.
 
         Raises `ValueError` where they are no images like those for training.
         """
@@ -71,7 +73,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image: channels, height, width."""
+        """The shape of one image: channels, height, width."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 

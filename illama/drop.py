@@ -1,7 +1,7 @@
 """Stochastic depth and dropout: which branches and inputs of a batch are dropped at an iteration.
 
-The draws belong to the batch as a whole, so that it does not matter how it is cut for the device; they are the same on every one.
-Shapes: B images, N tokens, D channels.
+The draws belong to the batch as a whole, so that it does not matter how it is cut for the device;
+they are the same on every one. Shapes: B images, N tokens, D channels.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,10 @@ class Drop(NamedTuple):
     paths: Tensor | None
     """Stochastic depth: factors that are 0, or 1 / (share that is kept), (depth, 2, B)."""
     inputs: tuple[Tensor, Tensor] | None
-    """Dropout of what enters the first block: a key for each image, (B,), and the rate, 0-d. What is dropped is drawn where it is
-    used (`drop_elements`): written down, it would be as large as what it is dropped from."""
+    """Dropout of what enters the first block: a key for each image, (B,), and the rate, 0-d. What
+    is dropped is drawn where it is used (`drop_elements`): written down, it would be as large as
+    what it is dropped from.
+    """
 
 
 def draw_drop(
@@ -53,6 +55,16 @@ def draw_drop(
     return Drop(paths, inputs) if path_rate or input_rate else None
 
 
+def drop_paths(rate: float, depth: int, images: int, device: torch.device) -> Drop:
+    """Stochastic depth of `images` images, drawn from torch's global generator.
+
+    For other people's training loops; `draw_drop` is that of the trainer. `rate` is of the last of
+    `depth` blocks, the first is never dropped.
+    """
+    rates = torch.linspace(0, rate, depth, device=device)[:, None, None]
+    return Drop(_keep(torch.rand(depth, 2, images, device=device), rates), None)
+
+
 def part(drop: Drop | None, rows: slice | npt.NDArray[np.int64]) -> Drop | None:
     """The share of the images in `rows`."""
     if drop is None:
@@ -74,8 +86,9 @@ def _keep(draws: Tensor, rates: Tensor) -> Tensor:
 def _uniform(keys: Tensor, count: int) -> Tensor:
     """`count` numbers from 0 to 1 for each key, (B, count), float32: the same bits on every device.
 
-    Widynski's counter-based generator Squares (arXiv 2004.06278): whole numbers modulo 2^64 alone, with nothing carried from one
-    number to the next, so that a compiler makes one kernel of it and of what it is used for.
+    Widynski's counter-based generator Squares (arXiv 2004.06278): whole numbers modulo 2^64 alone,
+    with nothing carried from one number to the next, so that a compiler makes one kernel of it and
+    of what it is used for.
     """
     z = keys[:, None]
     y = torch.arange(count, device=keys.device) * z

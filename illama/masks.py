@@ -1,7 +1,8 @@
 """Who sees whom: attention masks and the soft mask.
 
-A mask is a matrix S over (query i, key j) of the N tokens of an image. It enters attention in one of two ways, which are
-different models (see `illama.attention`): multiplied onto the softmax's output, or as log S added to the softmax's input.
+A mask is a matrix S over (query i, key j) of the N tokens of an image. It enters attention in one
+of two ways, which are different models (see `illama.attention`): multiplied onto the softmax's
+output, or as log S added to the softmax's input.
 
 A kind of mask is one line of `KINDS`, and its name in `illama.config.model.AttentionKind`,
 which settings are checked against without torch.
@@ -24,8 +25,9 @@ class MaskKind:
 
     visible: Visible
     open_rows: int | None = None
-    """Of a mask that is causal but for this many first rows (0 or 1), which see all: attention
-    under it needs no N x N matrix. None for any other shape, which always has its matrix."""
+    """The open rows of a mask that is causal but for this many first rows (0 or 1), which see all:
+    attention under it needs no N x N matrix. None for any other shape, which always has its matrix.
+    """
 
 
 KINDS: Mapping[str, MaskKind] = {
@@ -33,8 +35,9 @@ KINDS: Mapping[str, MaskKind] = {
     "causal": MaskKind(lambda query, key: key <= query, open_rows=0),
     "modified_causal": MaskKind(lambda query, key: (key <= query) | (query == 0), open_rows=1),
 }
-"""By the names of `model.attention`. `modified_causal` is causal with the first row open (paper,
-section 3.3, Figure 2)."""
+"""The masks by the names of `model.attention`. `modified_causal` is causal with the first row open
+(paper, section 3.3, Figure 2).
+"""
 
 
 def kind_of(attention: str) -> MaskKind:
@@ -47,7 +50,8 @@ def kind_of(attention: str) -> MaskKind:
 
 
 def visible(attention: str, tokens: int) -> Tensor:
-    """Which keys each query may see. Returns bool, (tokens, tokens), True where key j is visible to query i.
+    """The keys that each query may see. Returns bool, (tokens, tokens), True where key j is visible
+    to query i.
 
     Raises `ValueError` for a name that is not in `KINDS`.
     """
@@ -104,7 +108,9 @@ class Mask(nn.Module):
         self.set_alpha(self.alpha)
 
     def set_alpha(self, alpha: float) -> None:
-        """Blend the mask with full attention, in place: a compiled network sees the same tensor with other values."""
+        """Blend the mask with full attention, in place: a compiled network sees the same tensor
+        with other values.
+        """
         self.alpha, self.soft = alpha, alpha > 0
         self.rate.fill_(alpha)
         soft = soften(

@@ -1,7 +1,8 @@
-"""Learning rate, soft-mask rate and drop rate as functions of the iteration. Pure Python: a planner can draw them without torch.
+"""Learning rate, soft-mask rate and drop rate as functions of the iteration. Pure Python: a planner
+can draw them without torch.
 
-Both follow the released training code value by value: its schedules are arrays over all iterations of the training, and these
-functions give their elements.
+Both follow the released training code value by value: its schedules are arrays over all iterations
+of the training, and these functions give their elements.
 """
 
 import math
@@ -10,11 +11,12 @@ from illama.config.train import SoftMaskConfig, TrainConfig
 
 
 def learning_rate(train: TrainConfig, iteration: int, iterations_per_epoch: int) -> float:
-    """Learning rate of `iteration` (counted from 0): linear warmup from 0, then as `lr_schedule` says.
+    """Learning rate of `iteration` (counted from 0): linear warmup from 0, then as `lr_schedule`
+    says.
 
-    Both ends of the warmup are included, so the very first iteration has learning rate 0 and the last
-    one of the warmup the peak. Half a cosine or a line starts at the peak and would reach `min_lr` one
-    iteration after the last; steps fall at the end of each epoch of `lr_milestones`.
+    Both ends of the warmup are included, so the very first iteration has learning rate 0 and the
+    last one of the warmup the peak. Half a cosine or a line starts at the peak and would reach
+    `min_lr` one iteration after the last; steps fall at the end of each epoch of `lr_milestones`.
     """
     warmup = int(train.warmup_epochs * iterations_per_epoch)
     if iteration < warmup:
@@ -34,10 +36,11 @@ def learning_rate(train: TrainConfig, iteration: int, iterations_per_epoch: int)
 def soft_mask_rate(
     soft_mask: SoftMaskConfig | None, iteration: int, iterations_per_epoch: int
 ) -> float:
-    """alpha of `iteration` (counted from 0): 1 is bidirectional, 0 fully causal (paper, section 3.6 and equation 2).
+    """alpha of `iteration` (counted from 0): 1 is bidirectional, 0 fully causal (paper, section 3.6
+    and equation 2).
 
-    `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0 already. It never falls below
-    `floor`.
+    `linear` and `cosine` include both ends: the last iteration before the cutoff has alpha 0
+    already. It never falls below `floor`.
     """
     if soft_mask is None:
         return 0.0
@@ -57,7 +60,9 @@ def _softness(soft_mask: SoftMaskConfig, iteration: int, iterations_per_epoch: i
 
 
 def drop_rate(train: TrainConfig, rate: float, iteration: int, iterations_per_epoch: int) -> float:
-    """What is left of `rate` (train.drop_path or train.dropout) at `iteration`: all of it, or only early or late in training."""
+    """What is left of `rate` (train.drop_path or train.dropout) at `iteration`: all of it, or only
+    early or late in training.
+    """
     cutoff = train.cutoff_epoch * iterations_per_epoch
     if train.drop_mode == "standard":
         return rate
@@ -69,5 +74,7 @@ def drop_rate(train: TrainConfig, rate: float, iteration: int, iterations_per_ep
 
 
 def _line(start: float, end: float, index: int, count: int) -> float:
-    """Element `index` of `count` evenly spaced values from `start` to `end`, both included; a single value is `start`."""
+    """Element `index` of `count` evenly spaced values from `start` to `end`, both included; a
+    single value is `start`.
+    """
     return start if count == 1 else start + (end - start) * (index / (count - 1))

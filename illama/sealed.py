@@ -4,8 +4,8 @@ A sealed object has a checksum of all that stands before it as its last member:
 
     {"iteration": 3, "metrics": {"loss": 0.5}, "crc32": "1c291ca3"}
 
-It finds what disks, copies and editors do to a file by accident. A `key` that both sides know goes into the sum as well, so
-that a line of one trial is not taken for a line of another.
+It finds what disks, copies and editors do to a file by accident. A `key` that both sides know goes
+into the sum as well, so that a line of one trial is not taken for a line of another.
 """
 
 import os
@@ -46,7 +46,9 @@ def is_whole(content: bytes, key: str = "") -> bool | None:
 
 
 def read_regular(path: Path | str, most: int = MOST_BYTES) -> bytes:
-    """Content of a file. Raises `OSError`, and `NotAFile` at once where a read would wait, or never end."""
+    """Content of a file. Raises `OSError`, and `NotAFile` at once where a read would wait, or never
+    end.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         size = refuse_other_than_files(descriptor, path)

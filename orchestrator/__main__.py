@@ -1,7 +1,9 @@
-"""The entry of the console script and of `python -m orchestrator`: Ctrl-C is no traceback even before there is a command.
+"""The entry of the console script and of `python -m orchestrator`: Ctrl-C is no traceback even
+before there is a command.
 
-Taking torch, Ray and MLflow apart object by object takes the interpreter more than a second, when all that they hold is saved and
-goes with the process anyway. So the last thing to happen, once threads and all other exit functions are through, is `os._exit`.
+Taking torch, Ray and MLflow apart object by object takes the interpreter more than a second, when
+all that they hold is saved and goes with the process anyway. So the last thing to happen, once
+threads and all other exit functions are through, is `os._exit`.
 """
 
 import atexit

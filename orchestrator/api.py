@@ -178,7 +178,8 @@ class Sweep:
     def sync(self, tracking: str | bool = True, *, restore_deleted: bool = True) -> None:
         """Rebuild or repair the MLflow view from the store.
 
-        `restore_deleted` brings back what was deleted by hand. Raises `TrackingError`, `SweepInUse`.
+        `restore_deleted` brings back what was deleted by hand. Raises `TrackingError`,
+        `SweepInUse`.
         """
         uri = self._tracking_uri(tracking)
         if uri is None:

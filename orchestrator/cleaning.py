@@ -1,8 +1,11 @@
-"""What may go from a store: trials that no spec asks for, leftovers, and whole sweeps. Finding and removing are two steps."""
+"""What may go from a store: trials that no spec asks for, leftovers, and whole sweeps. Finding and
+removing are two steps.
+"""
 
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from orchestrator.planning.survey import survey
 from orchestrator.smoke import FOLDER as SMOKE
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.contents import size_of, trial_folders
-from orchestrator.store.lease import in_use, live_holder
+from orchestrator.store.lease import Lease, in_use, live_holder
 from orchestrator.store.store import Store
 
 _DELETED = ".deleted-"
@@ -37,7 +40,9 @@ class Inspection:
 
 
 def inspect(store: Store) -> Inspection:
-    """What nothing refers to. While a spec cannot be read, no trial is taken for garbage: it may ask for any of them."""
+    """What nothing refers to. While a spec cannot be read, no trial is taken for garbage: it may
+    ask for any of them.
+    """
     needed: set[Path] = set()
     unread = []
     for name in store.sweeps():
@@ -54,7 +59,9 @@ def inspect(store: Store) -> Inspection:
 
 
 def dependents(store: Store, sweep: str) -> dict[str, int]:
-    """Other sweeps that reuse results of this one, and how many. Specs that cannot be read are passed over."""
+    """Other sweeps that reuse results of this one, and how many. Specs that cannot be read are
+    passed over.
+    """
     path, found = store.sweep_path(sweep), {}
     for name in store.sweeps():
         if name == sweep:
@@ -68,13 +75,45 @@ def dependents(store: Store, sweep: str) -> dict[str, int]:
     return found
 
 
-def remove(path: Path, root: Path) -> None:
-    """Remove a file or a folder of the store at `root`, whole: what a crash leaves is garbage and no half of anything.
+def drop(store: Store, garbage: Sequence[Garbage]) -> int:
+    """Remove garbage, and return how many items of it went.
 
-    Raises `OSError`.
+    No driver works on the sweeps meanwhile. A trial that a spec has come to ask for stays.
+    Raises `SweepInUse`, and `OSError`.
+    """
+    sweeps = {name: store.sweep_path(name) for name in store.sweeps()}
+    touched = [
+        path for path in sweeps.values() if any(one.path.is_relative_to(path) for one in garbage)
+    ]
+    with ExitStack() as leases:
+        for path in touched:
+            leases.enter_context(Lease(path))
+        needed = set().union(*(_needed_by(store, name) for name in sweeps)) if touched else set()
+        unneeded = [one.path for one in garbage if one.path not in needed]
+        aside = [_set_aside(path, store.root) for path in unneeded]
+    for path in aside:
+        _remove(path)
+    return len(aside)
+
+
+def delete_sweep(store: Store, sweep: str) -> None:
+    """Remove a sweep whole, while no driver can work on it. Raises `SweepInUse`, and `OSError`."""
+    with Lease(store.sweep_path(sweep)):
+        aside = _set_aside(store.sweep_path(sweep), store.root)
+    _remove(aside)
+
+
+def _set_aside(path: Path, root: Path) -> Path:
+    """Take a file or a folder out of the store in one step.
+
+    What a crash leaves then is garbage, and no half of anything.
     """
     aside = root / f"{_DELETED}{uuid.uuid4().hex[:12]}"
     path.rename(aside)
+    return aside
+
+
+def _remove(aside: Path) -> None:
     if aside.is_dir() and not aside.is_symlink():
         shutil.rmtree(aside)
     else:
@@ -82,7 +121,9 @@ def remove(path: Path, root: Path) -> None:
 
 
 def refuse_in_use(store: Store, sweep: str) -> None:
-    """Raise `UsageError` where there is no such sweep, and `SweepInUse` where a driver is at work on it."""
+    """Raise `UsageError` where there is no such sweep, and `SweepInUse` where a driver is at work
+    on it.
+    """
     if sweep not in store.sweeps():
         store.spec_path(sweep)  # says what there is instead
         raise UsageError(f"the store at {store.root} has no sweep '{sweep}'")
@@ -91,7 +132,9 @@ def refuse_in_use(store: Store, sweep: str) -> None:
 
 
 def _needed_by(store: Store, sweep: str) -> set[Path]:
-    """Folders that the spec's trials are in, or will be. Raises `OrchestratorError` where that cannot be told."""
+    """Folders that the spec's trials are in, or will be. Raises `OrchestratorError` where that
+    cannot be told.
+    """
     trials = survey(load_spec(store.spec_path(sweep)), store).trials
     own = {store.directory(known.spec).path for known in trials}
     return own | {Path(known.record.path) for known in trials if known.record.path}

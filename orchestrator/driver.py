@@ -15,6 +15,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
 from orchestrator.planning import sources
+from orchestrator.planning.budget import budget_of, budget_warnings
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
 from orchestrator.planning.differences import code_of
@@ -30,13 +31,18 @@ from orchestrator.planning.representative import (
 )
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Choice
+from orchestrator.report.formats import render
+from orchestrator.running import ending_command
 from orchestrator.running.failures import FailureWatch
 from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
+from orchestrator.running.spending import SpendingWatch
 from orchestrator.running.view import RunView, Silent
+from orchestrator.spec.ending_command import filled_words, mentions
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
+from orchestrator.store.files import write_whole
 from orchestrator.store.lease import Lease
 from orchestrator.store.provenance import provenance
 from orchestrator.store.store import Store
@@ -55,7 +61,7 @@ class Job:
     store: Store
     executor: Executor
     tracking_uri: str | None
-    """None mirrors nothing."""
+    """The address of the tracking server; None mirrors nothing."""
     retry_failed: bool = False
     only: Sequence[str] = ()
     seeds: Sequence[int] = ()
@@ -89,7 +95,9 @@ class Ending:
 def plan_sweep(
     spec: SweepSpec, store: Store, only: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> Plan:
-    """Plan of what there is to do; images that are not here bring a warning and provisional fingerprints."""
+    """Plan of what there is to do; images that are not here bring a warning and provisional
+    fingerprints.
+    """
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
     why = "so it is unknown which trials are already done"
@@ -98,6 +106,7 @@ def plan_sweep(
         hint = "it needs a cluster that has as much: --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
     warnings += chosen_by_the_same_seeds(snapshot.specs, store)
+    warnings += budget_warnings(spec, snapshot.trials)
     return with_reasons(replace(plan, warnings=(*warnings, *plan.warnings)), store)
 
 
@@ -109,10 +118,12 @@ def report_sweep(
     *,
     shown_by: str = "",
 ) -> Roadmap:
-    """The roadmap as the store has it now, by the sweep's own metric or another that its trials recorded.
+    """The roadmap as the store has it now, by the sweep's own metric or another that its trials
+    recorded.
 
     `shown_by` is the command that shows it to somebody: that is a look, which the store remembers.
-    Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which direction is better.
+    Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which
+    direction is better.
     """
     snapshot = survey(spec, store)
     chosen = snapshot.spec.reported_metric
@@ -125,6 +136,7 @@ def report_sweep(
     looks = history.looks_before(snapshot.spec, store, chosen.name)
     roadmap = build_roadmap(snapshot, chosen, looks)
     warnings = [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
+    warnings += budget_warnings(spec, snapshot.trials)
     roadmap = history.with_declaration(replace(roadmap, warnings=warnings), snapshot, store)
     if shown_by:
         history.looked_at(roadmap, snapshot, store, shown_by)
@@ -154,7 +166,8 @@ def sync_sweep(
 def register_network(
     spec: SweepSpec, store: Store, tracking_uri: str, step: str | None, seed: str, name: str
 ) -> tuple[str, Representative]:
-    """Put the network that stands for a step (`representative`) into MLflow's registry as `name`; returns its address there.
+    """Put the network that stands for a step (`representative`) into MLflow's registry as `name`;
+    returns its address there.
 
     Raises `UsageError`, `SweepInUse`, `TrackingError`. What is there already is left as it is.
     """
@@ -223,12 +236,38 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
             observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
+            spending = _spending(spec, plan, queue)
+            observers += [spending] if spending else []
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:
                 raise growth.error
-            stopped = failures.reason
-    return Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+            stopped = failures.reason or (spending.reason if spending else None)
+    ending = Ending(plan_sweep(spec, store, job.only, job.seeds), interrupted.is_set(), stopped)
+    if todo and spec.schema.on_finish and not ending.interrupted:
+        _call_command(spec.schema.on_finish, job, ending, view)
+    return ending
+
+
+def _call_command(command: str, job: Job, ending: Ending, view: RunView) -> None:
+    """Call the spec's command; that it fails affects no trial."""
+    spec, store = job.spec, job.store
+    folder = store.sweep_path(spec.name).resolve()
+    page = folder / "report.html"
+    if mentions(command, "report"):
+        write_whole(page, render(report_sweep(spec, store, shown_by="on_finish"), "html"))
+    outcome = "stopped" if ending.stopped else "finished"
+    outcome = "failed" if ending.has_failures else outcome
+    values = {"sweep": spec.name, "store": str(store.root.resolve()), "report": str(page)}
+    words = filled_words(command, values | {"outcome": outcome})
+    if problem := ending_command.call(words, spec.path.resolve().parent):
+        view.warn(problem)
+
+
+def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch | None:
+    """What stops the queue once the budget is spent, where there is one."""
+    budget = budget_of(spec, [planned.known for planned in plan.trials])
+    return SpendingWatch(queue, budget) if budget else None
 
 
 def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
@@ -264,7 +303,9 @@ def _queue_of(
 
 
 class _Growth:
-    """The trials that results ask for while a sweep runs: seeds that are added as needed, and the next generation of a search."""
+    """The trials that results ask for while a sweep runs: seeds that are added as needed, and the
+    next generation of a search.
+    """
 
     def __init__(self, job: Job, view: RunView, mirror: BackgroundMirror[Tracker] | None) -> None:
         self._job = job
@@ -274,8 +315,8 @@ class _Growth:
         """Why there is no telling; executors know no errors of specs."""
 
     def __call__(self, is_idle: bool) -> list[TrialSpec]:
-        """All that is to be trained now, what runs among it; what failed is left alone. Seeds are asked for only by results that
-        are whole: p-values are corrected for each other.
+        """All that is to be trained now, what runs among it; what failed is left alone. Seeds are
+        asked for only by results that are whole: p-values are corrected for each other.
         """
         job = self._job
         if not is_idle and not sources.asks_while_running(job.spec):
@@ -294,7 +335,9 @@ class _Growth:
 
 
 def _at_home_anywhere(trial: TrialSpec) -> TrialSpec:
-    """A worker has another current folder and another environment than the command that names the images relative to its own."""
+    """A worker has another current folder and another environment than the command that names the
+    images relative to its own.
+    """
     data_dir = data_directory(trial.runtime.data_dir).resolve()
     if trial.config.init:
         try:

@@ -11,9 +11,11 @@
     │   └── RecordRefused 3   it refuses single records; all others are there
     └── ClusterError      3   the cluster cannot be reached, or can never run a trial
 
-`Interrupted` stands beside the tree: a run that was asked to stop has saved everything (exit code 130).
+`Interrupted` stands beside the tree: a run that was asked to stop has saved everything (exit code
+130).
 
-A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is for our own mistakes only.
+A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is
+for our own mistakes only.
 """
 
 from collections.abc import Sequence
@@ -35,13 +37,17 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong in a spec; lines and columns count from 1, and are 0 outside of files."""
+    """One thing that is wrong in a spec; lines and columns count from 1, and are 0 outside of
+    files.
+    """
 
     line: int
     column: int
     message: str
     path: str = ""
-    """Where that is another place than the spec's file: a file that it extends, or the command line."""
+    """The place of the mistake where it is not the spec's file: a file that it extends, or the
+    command line.
+    """
 
     def text(self, path: str) -> str:
         """`sweep.yaml:3:5: it is wrong`, where the spec is at `path`."""
@@ -91,7 +97,9 @@ class DamagedFile(StoreError):
 
 
 class NewerFile(StoreError):
-    """A file of the store was written by a newer version: it is neither read wrongly nor overwritten."""
+    """A file of the store was written by a newer version: it is neither read wrongly nor
+    overwritten.
+    """
 
     def __init__(self, path: Path | str, what: str) -> None:
         hint = "was it written by a newer one? Update this one, or choose another --store"
@@ -126,5 +134,5 @@ def did_you_mean(word: str, allowed: Sequence[str]) -> str:
 
 
 def did_you_mean_one_of(word: str, allowed: Sequence[str]) -> str:
-    """As `did_you_mean`, but where nothing is near, all that is allowed."""
+    """Suggest the nearest name as `did_you_mean` does, and all that is allowed where none is near."""
     return did_you_mean(word, allowed) or f"; allowed: {', '.join(sorted(allowed))}"

@@ -1,10 +1,12 @@
 """A trial's identity: the digest of everything that decides its numbers, and of nothing else.
 
-Settings at their default are left out, so that a new setting whose default means "as before" changes no identity; a change of
-meaning must raise the workload's `numerics_version` (a test pins the defaults to it). A model's preset name is a label: the
-settings it stands for are what counts. Of users' models all settings count, and the code or the version that its author gave it;
-of their data the images, however they were loaded; of their trainings all settings and the code likewise. A file that a training
-starts from is its content, not its path. What a kind of workload takes into its identity, it says itself (`Workload.identity`).
+Settings at their default are left out, so that a new setting whose default means "as before"
+changes no identity; a change of meaning must raise the workload's `numerics_version` (a test pins
+the defaults to it). A model's preset name is a label: the settings it stands for are what counts.
+Of users' models all settings count, and the code or the version that its author gave it; of their
+data the images, however they were loaded; of their trainings all settings and the code likewise. A
+file that a training starts from is its content, not its path. What a kind of workload takes into
+its identity, it says itself (`Workload.identity`).
 """
 
 import hashlib
@@ -17,12 +19,16 @@ from illama.config import Workload
 
 
 def fingerprint(config: Workload, dataset_digest: str) -> str:
-    """64 hex digits that are equal exactly where two trainings are the same by their settings, seed and data."""
+    """64 hex digits that are equal exactly where two trainings are the same by their settings, seed
+    and data.
+    """
     return fingerprint_by_seed(config, dataset_digest)(config.seed)
 
 
 def fingerprint_by_seed(config: Workload, dataset_digest: str) -> Callable[[int], str]:
-    """The fingerprint of the same settings with any seed: what they have in common is looked at once, for thousands of trials."""
+    """The fingerprint of the same settings with any seed: what they have in common is looked at
+    once, for thousands of trials.
+    """
     identity = _plain(
         {
             "numerics_version": config.numerics_version,
@@ -36,8 +42,8 @@ def fingerprint_by_seed(config: Workload, dataset_digest: str) -> Callable[[int]
 def canonical_json(value: Any) -> str:
     """JSON with one spelling for each value: keys sorted, no spaces, whole floats as integers.
 
-    Raises `TypeError` for types that JSON does not have and `ValueError` for NaN and infinity: an identity must not depend on how
-    some library happens to print an object.
+    Raises `TypeError` for types that JSON does not have and `ValueError` for NaN and infinity: an
+    identity must not depend on how some library happens to print an object.
     """
     return _to_json(_plain(value))
 

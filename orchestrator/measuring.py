@@ -90,7 +90,9 @@ def failures_of(asked: list[Asked]) -> dict[str, str]:
 
 
 def _at_home(asked: Asked) -> Asked:
-    """As a worker takes it: the folder of the images by its whole path, the device that it has."""
+    """The configuration as a worker takes it: the folder of the images by its whole path, the
+    device that it has.
+    """
     trial, resources = asked.trial, replace(asked.trial.resources, nodes=1)
     runtime = trial.runtime.model_copy(
         update={

@@ -1,6 +1,8 @@
-"""The metrics that our trainings record: which direction is better, and how many decimals people are shown.
+"""The metrics that our trainings record: which direction is better, and how many decimals people
+are shown.
 
-A training function of somebody else's records what it likes, and its spec says which direction is better.
+A training function of somebody else's records what it likes, and its spec says which direction is
+better.
 """
 
 import math
@@ -16,9 +18,9 @@ class Metric:
     """What is known of a metric by its name."""
 
     mode: Mode
-    """Which direction is better."""
+    """The direction that is better."""
     decimals: int = 2
-    """That people are shown; an effect is worth at least one of them."""
+    """Decimals that people are shown; an effect is worth at least one of them."""
     is_of_machine: bool = False
     """Whether it depends on the machine and on what else runs there."""
 
@@ -48,7 +50,7 @@ METRICS: Mapping[str, Metric] = {
     "time/images_per_second": Metric("max", 0, is_of_machine=True),
     PEAK_MEMORY: Metric("min", 3, is_of_machine=True),
 }
-"""By the names under which the store and MLflow have them."""
+"""The metrics that our trainings record, by the names that the store and MLflow have."""
 
 
 def reported_name(metric: str, *, has_test_part: bool) -> str:
@@ -69,7 +71,7 @@ def chosen_name(metric: str) -> str:
 
 
 KEPT_BEST: tuple[str, Mode] = ("val/acc1", "max")
-"""By which a training keeps the metrics of its best epoch in its result, whatever its sweep
+"""The metric by which a training keeps its best epoch's figures in its result, whatever its sweep
 compares."""
 
 
@@ -86,7 +88,9 @@ def value_of(result: Mapping[str, Any], metric: str) -> float | None:
 
 
 def decimals_of(metric: str, values: Sequence[float] = ()) -> int:
-    """That people are shown of it; of a metric that we do not know, so many that its `values` have four digits or more."""
+    """Decimals that people are shown of a metric; of one that we do not know, so many that its
+    `values` have four digits or more.
+    """
     if metric in METRICS:
         return METRICS[metric].decimals
     largest = max(map(abs, values), default=0.0)

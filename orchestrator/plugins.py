@@ -1,7 +1,8 @@
-"""Objects that are asked for by name: ours from a table, and others' from entry points of installed packages.
+"""Objects that are asked for by name: ours from a table, and others' from entry points of installed
+packages.
 
-A table has `module:object` by name, spelled as an entry point, and imports nothing until somebody asks. Another package adds a
-name of its own, as it would to submitit or pytest:
+A table has `module:object` by name, spelled as an entry point, and imports nothing until somebody
+asks. Another package adds a name of its own, as it would to submitit or pytest:
 
     [project.entry-points."orchestrator.executors"]
     slurm = "my_package.slurm:SLURM"
@@ -37,7 +38,9 @@ class Registry(Generic[Kind]):
         return {**others, **self.built_in}
 
     def get(self, name: str) -> Kind:
-        """The object of that name. Raises `UsageError` where there is none, or where it cannot be used."""
+        """The object of that name. Raises `UsageError` where there is none, or where it cannot be
+        used.
+        """
         place = self.built_in.get(name) or self.places().get(name)
         if place is None:
             known = did_you_mean_one_of(name, [*self.places()])

@@ -1,8 +1,10 @@
-"""When the trial of a search is stopped early: where its curve lies below those of the combinations before it. Pure.
+"""The rule that stops a search's trial early: where its curve lies below those of the combinations
+before it. Pure.
 
-The rule is that of Optuna's `PercentilePruner`. Its class is asked by a trial that runs, and so answers by what has ended until
-then; here the worker is told beforehand what is too little at each epoch (`Pruning`). It needs nobody's word while it trains, and
-whoever reads its files comes to its verdict again.
+The rule is that of Optuna's `PercentilePruner`. Its class is asked by a trial that runs, and so
+answers by what has ended until then; here the worker is told beforehand what is too little at each
+epoch (`Pruning`). It needs nobody's word while it trains, and whoever reads its files comes to its
+verdict again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,9 @@ class Pruning:
     """A trial whose best until an epoch is worse than this is stopped there."""
 
     def epoch_of(self, curve: Curve) -> int | None:
-        """At which the trial with this curve is stopped; none where it is not, or not yet."""
+        """The epoch at which the trial with this curve is stopped; none where it is not, or not
+        yet.
+        """
         judge = Judge(self)
         for epoch in sorted(curve):
             judge.look(epoch, curve[epoch])
@@ -73,7 +77,9 @@ class Judge:
 def thresholds(
     curves: Sequence[Curve], mode: str, *, first: int, last: int, percentile: float
 ) -> dict[int, float]:
-    """What the best `percentile` % of `curves` have reached at each epoch, the median for 50; from epoch `first` to `last`."""
+    """What the best `percentile` % of `curves` have reached at each epoch, the median for 50; from
+    epoch `first` to `last`.
+    """
     import numpy as np
 
     epochs = sorted({epoch for curve in curves for epoch in curve if first <= epoch <= last})

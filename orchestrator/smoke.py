@@ -1,7 +1,9 @@
-"""Every variant of a sweep once, for a moment, in a store of its own: what would fail after hours fails now.
+"""Every variant of a sweep once, for a moment, in a store of its own: what would fail after hours
+fails now.
 
-Each is trained with two epochs at most and is asked to stop after a moment, as an interrupt would. What ends well, or stops when
-it is asked, is taken to be well: a smoke test finds what is broken from the start.
+Each is trained with two epochs at most and is asked to stop after a moment, as an interrupt would.
+What ends well, or stops when it is asked, is taken to be well: a smoke test finds what is broken
+from the start.
 """
 
 import shutil
@@ -32,7 +34,7 @@ FOLDER = ".smoke"
 MOMENT_SECONDS = 2.0
 """How long each variant trains before it is asked to stop."""
 _EPOCHS = 2
-"""With the second, what goes wrong between two epochs is seen as well."""
+"""Epochs of a smoke test: with a second one, what goes wrong between two epochs is seen as well."""
 PATIENCE_SECONDS = 30.0
 """How long one may take to stop where its process can be ended without ending the others'."""
 
@@ -42,7 +44,7 @@ class SmokeTest:
     """What became of each variant."""
 
     store: Store
-    """Where `logs` and `show` find them."""
+    """The store in which `logs` and `show` find the trials."""
     trials: Sequence[KnownTrial]
     untried: Sequence[str]
     """Labels of variants whose settings a search has to find first."""
@@ -61,7 +63,9 @@ class SmokeTest:
 def smoke_test(
     spec: SweepSpec, store: Store, executor: Executor, view: RunView, *, in_this_process: bool
 ) -> SmokeTest:
-    """Train every variant for a moment. Raises `StoreError`, `SweepInUse`, `ClusterError`, `UsageError`."""
+    """Train every variant for a moment. Raises `StoreError`, `SweepInUse`, `ClusterError`,
+    `UsageError`.
+    """
     snapshot = survey(spec, store)
     first = {trial.variant_label: trial for trial in reversed(snapshot.specs)}
     limit = None if in_this_process else PATIENCE_SECONDS

@@ -1,6 +1,7 @@
 """Text that others wrote (causes, names, references, answers of servers) as people may see it.
 
-A control character in it could move the cursor, change the terminal's title, or turn the order of what is read.
+A control character in it could move the cursor, change the terminal's title, or turn the order of
+what is read.
 """
 
 import re
@@ -8,20 +9,27 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""All but tabs and line feeds of C0, DEL and C1; marks of direction; line separators; lone surrogates."""
+"""All but tabs and line feeds of C0, DEL and C1; marks of direction; line separators; lone
+surrogates.
+"""
 _PICTURES = 0x2400
-"""Where Unicode has a picture for each character of C0, as wide as a letter: ␛ for ESC."""
+"""The place where Unicode has a picture for each character of C0, as wide as a letter: ␛ for ESC.
+"""
 _DELETE, _DELETE_PICTURE = "\x7f", "\u2421"
 _REPLACEMENT = "\ufffd"
 
 
 def printable(text: str) -> str:
-    """The text with a visible sign in the place of each control character; as it is where there is none."""
+    """The text with a visible sign in the place of each control character; as it is where there is
+    none.
+    """
     return _UNPRINTABLE.sub(_sign, text)
 
 
 def encodable(text: str) -> str:
-    """The text with `\\udce9` for half of a surrogate pair, as names of files may hold it: no file could hold that."""
+    """The text with `\\udce9` for half of a surrogate pair, as names of files may hold it: no file
+    could hold that.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -33,7 +41,9 @@ def _sign(match: re.Match[str]) -> str:
 
 
 def bounded(text: str, most: int) -> str:
-    """The text with its middle left out where it is longer than `most`: the end of a message says as much as its beginning."""
+    """The text with its middle left out where it is longer than `most`: the end of a message says
+    as much as its beginning.
+    """
     if len(text) <= most:
         return text
     left_out = f"\n... {len(text) - most:,} characters left out ...\n"

@@ -1,4 +1,6 @@
-"""The nouns: what a trial is asked to do (`TrialSpec`) and what became of it (`TrialRecord`, `Outcome`)."""
+"""The nouns: what a trial is asked to do (`TrialSpec`) and what became of it (`TrialRecord`,
+`Outcome`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +25,9 @@ class Outcome(StrEnum):
     DIVERGED = "diverged"
     """Loss or weights stopped being finite; training again would give the same."""
     PRUNED = "pruned"
-    """Stopped early by the rule of its search; never the result of a trial that is asked for in full."""
+    """Stopped early by the rule of its search; never the result of a trial that is asked for in
+    full.
+    """
     OUT_OF_MEMORY = "out_of_memory"
     """Device or host memory did not suffice."""
     TIMED_OUT = "timed_out"
@@ -65,7 +69,7 @@ class State(StrEnum):
     FAILED = "failed"
     """The last attempt failed."""
     DONE = "done"
-    """There is a result, or nothing more is asked for."""
+    """A trial that has a result, or of which nothing more is asked."""
 
     @property
     def has_ended(self) -> bool:
@@ -93,7 +97,7 @@ class Resources:
 
     @property
     def gpus_in_all(self) -> float:
-        """On all nodes."""
+        """The GPUs on all nodes together."""
         return self.nodes * self.gpus
 
 
@@ -104,7 +108,7 @@ class Place:
     order: int
     """0 for the road, 1 for the first of the other orders."""
     position: int
-    """From 1."""
+    """The position on the road, from 1."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,15 @@ class Cell:
     """The steps that a variant contains, and where its design puts it."""
 
     steps: tuple[str, ...] = ()
-    """In the order in which they were taken; a side step has those of the road up to it."""
+    """The steps in the order in which they were taken; a side step has those of the road up to it.
+    """
     levels: Mapping[str, bool] = field(default_factory=dict)
-    """For each factor of a factorial, in the order of the road, whether the cell has it; empty in other designs."""
+    """Whether the cell has each factor of a factorial, in the order of the road; empty in other
+    designs.
+    """
     place: Place | None = None
-    """Place of the last step, for the steps of the road and of other orders; None in other designs."""
+    """Place of the last step, for the steps of the road and of other orders; None in other designs.
+    """
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,9 @@ class Variant:
         return (len(self.repeated) or 1) if self.found_by or self.repeated else None
 
     def of_seed(self, seed: int) -> "Variant":
-        """The variant as it is trained with a seed: seed s with what repeat s modulo their number found."""
+        """The variant as it is trained with a seed: seed s with what repeat s modulo their number
+        found.
+        """
         return self.repeated[seed % len(self.repeated)] if self.repeated else self
 
 
@@ -197,9 +207,13 @@ class TrialSpec:
     moment: float | None = None
     """Seconds after which a smoke test asks it to stop; no part of what it is."""
     metric: str = ""
-    """Metric that the sweep compares: a user training that ends without it is no result. No part of what it is, either."""
+    """Metric that the sweep compares: a user training that ends without it is no result. No part of
+    what it is, either.
+    """
     earlier: Self | None = field(default=None, compare=False, repr=False)
-    """The same trial as earlier versions identify it, where that is another fingerprint: by the bytes of the user's code."""
+    """The same trial as earlier versions identify it, where that is another fingerprint: by the
+    bytes of the user's code.
+    """
 
     @property
     def name(self) -> str:
@@ -233,7 +247,9 @@ class TrialSpec:
         return replace(self, runtime=halved)
 
     def reached(self, epoch: float) -> float:
-        """Part of `config.total` that is done at `epoch`: none of it where nobody says how long a training is."""
+        """Part of `config.total` that is done at `epoch`: none of it where nobody says how long a
+        training is.
+        """
         length = self.config.length
         return 0.0 if length is None else min(epoch, float(length))
 
@@ -243,7 +259,8 @@ class TrialSpec:
         return reached if self.config.length is None else f"{reached}/{self.config.length}"
 
     def lacking(self, result: Mapping[str, Any]) -> str | None:
-        """Reason why a user training that ended without the sweep's metric is no result; None where it has it.
+        """Reason why a user training that ended without the sweep's metric is no result; None where
+        it has it.
 
         What it returned is kept: by another metric it counts, without training again.
         """
@@ -320,12 +337,18 @@ class TrialRecord:
     traceback: str = ""
     """Traceback of what the last attempt raised, if it did."""
     adopted: Sequence[str] = ()
-    """What differs from the trial whose result this is, where somebody adopted it from other code."""
+    """What differs from the trial whose result this is, where somebody adopted it from other code.
+    """
 
     @property
     def metrics(self) -> Mapping[str, float]:
         """Metrics of the last evaluation; empty before the trial is done."""
         return self.result.get("metrics", {}) if self.result else {}
+
+    @property
+    def iterations(self) -> int | None:
+        """The number of iterations that the training took; None where no result says it."""
+        return self.result.get("iterations") if self.result else None
 
     @property
     def seconds(self) -> float | None:
@@ -352,7 +375,9 @@ class TrialRecord:
         return replace(self, state=State.FAILED, outcome=Outcome.FAILED, cause=lacking, result=None)
 
     def is_of_another(self, trial: TrialSpec) -> bool:
-        """True if the files are not `trial`'s own: the same training was done for another step or another sweep."""
+        """True if the files are not `trial`'s own: the same training was done for another step or
+        another sweep.
+        """
         return not self.path.endswith(f"/{trial.sweep}/trials/{trial.directory_name}")
 
 

@@ -1,4 +1,5 @@
-"""A training by a user's command, `train: {command: "python train.py --lr {lr}", lr: 0.1}`, as a workload.
+"""A training by a user's command, `train: {command: "python train.py --lr {lr}", lr: 0.1}`, as a
+workload.
 
 For scripts that cannot be imported. The settings are the placeholders of the command, whose words
 are filled in one by one, without a shell. The script reports its metrics in lines that it prints
@@ -21,7 +22,10 @@ from illama.config.settings import Settings
 from illama.config.user_training import refuse_other_sections
 from illama.config.workload import Workload
 
-GIVEN = ("seed", "device", "checkpoint_dir", "data_dir", "metrics_file", "settings_file")
+GIVEN = (
+    *("seed", "device", "checkpoint_dir", "artifacts_dir", "data_dir"),
+    *("metrics_file", "settings_file"),
+)
 """Placeholders that are a trial's, and no settings."""
 _OWN = ("command", "files")
 """Keys of `train` that are no settings of the script."""
@@ -32,7 +36,7 @@ class CommandLine(Settings):
     """A user's command and its settings."""
 
     command: str
-    """As the spec has it, placeholders included."""
+    """The command as the spec has it, placeholders included."""
     files: tuple[str, ...] = ()
     """Further files beside the spec that the script reads: part of what it is."""
     code: str
@@ -136,7 +140,9 @@ class CommandTraining(Workload):
 
 
 def placeholders_of(command: Any) -> tuple[str, ...]:
-    """Names in braces, in order. Raises `UserCodeError` for a command that says nothing of the seed."""
+    """Names in braces, in order. Raises `UserCodeError` for a command that says nothing of the
+    seed.
+    """
     if not isinstance(command, str) or not command.strip():
         raise UserCodeError(f"the command is {command!r}; write one, such as 'python train.py'")
     names = [name for word in words_of(command) for _, name, _, _ in _parsed(word) if name]

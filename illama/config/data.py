@@ -9,7 +9,7 @@ from illama.data.registry import DATASETS, Source, source_of
 
 
 class DataConfig(Settings):
-    """Which images, and how they are split. Where their files lie is `RuntimeConfig.data_dir`.
+    """The images, and how they are split. Where their files lie is `RuntimeConfig.data_dir`.
 
     Every split is drawn once from the images' numbers, class by class, and is the same for every
     seed. Training sees the training part; whatever is chosen (settings that a search finds, the
@@ -33,7 +33,7 @@ class DataConfig(Settings):
     """`official`: the published test images of `cifar10` and `cifar100` are the test part, and
     validation images are split off the training images; of `image_folder` the folder `test`."""
     folder: str = "imagenet"
-    """Of `image_folder`: the folder's name inside `RuntimeConfig.data_dir`."""
+    """The folder of `image_folder`: its name inside `RuntimeConfig.data_dir`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

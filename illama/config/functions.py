@@ -1,12 +1,13 @@
-"""Models, data and trainings by users' functions: a function named `module:function`, its keyword parameters as settings.
+"""Models, data and trainings by users' functions: a function named `module:function`, its keyword
+parameters as settings.
 
     model: {name: "mixer:create_mixer", depth: 4}      returns a network from images (B, channels, height, width) to logits
     data: {name: "shapes:load", size: 12}              returns train_images, train_labels, val_images, val_labels
     train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
 
-What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found out when the spec is read,
-and kept in `UserModel`, `UserData` and `TrainingFunction`. `illama.config.networks` builds the
-networks, `illama.training.user_training` runs a training.
+What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found
+out when the spec is read, and kept in `UserModel`, `UserData` and `TrainingFunction`.
+`illama.config.networks` builds the networks, `illama.training.user_training` runs a training.
 """
 
 import inspect
@@ -54,7 +55,10 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "data": ("data_dir",),
     "part": ("place",),
-    "train": ("seed", "log_metrics", "checkpoint_dir", "should_stop", "device", "data_dir"),
+    "train": (
+        *("seed", "log_metrics", "checkpoint_dir", "artifacts_dir"),
+        *("should_stop", "device", "data_dir"),
+    ),
     "measure": ("network", "data", "device", "seed"),
 }
 """Parameters that are given to a function where it asks for them; they are no settings."""
@@ -64,8 +68,9 @@ class _Named(Settings):
     """A user's function and its settings."""
 
     name: str
-    """As the spec has it: `module:function`, or the name that an installed package offers under the
-    entry point `illama.models`, `illama.datasets` or `illama.trainings`."""
+    """The function's name as the spec has it: `module:function`, or the name that an installed
+    package offers under the entry point `illama.models`, `illama.datasets` or `illama.trainings`.
+    """
     function: str
     """`module:function`."""
     options: dict[str, Any]
@@ -111,7 +116,7 @@ class UserData(_Named):
     content: str
     """Digest of the images and labels: they are the data's identity, however they were loaded."""
     shape: tuple[int, int, int]
-    """Of one image: channels, height, width."""
+    """The shape of one image: channels, height, width."""
     num_classes: int
     has_test: bool = False
     """Whether there are images for the report alone."""
@@ -138,7 +143,9 @@ class TrainingFunction(_Named):
 
     @property
     def length(self) -> int | None:
-        """How many iterations it will log at most, where an option `iterations` or `epochs` says so."""
+        """How many iterations it will log at most, where an option `iterations` or `epochs` says
+        so.
+        """
         return length_in(self.options)
 
 
@@ -155,14 +162,17 @@ def length_in(options: Mapping[str, Any]) -> int | None:
 def function_behind(
     group: str, name: object, own: Mapping[str, Any] | tuple[str, ...]
 ) -> str | None:
-    """The `module:function` that a name in the spec's `model`, `data` or `train` stands for; none for one of our `own`."""
+    """The `module:function` that a name in the spec's `model`, `data` or `train` stands for; none
+    for one of our `own`.
+    """
     if not isinstance(name, str) or name in own:
         return None
     return name if ":" in name else offered(_ENTRY_POINTS[group], name)
 
 
 def settings_of(group: str, function: str) -> type[Settings]:
-    """The function's keyword parameters as settings, with their types and defaults; those that YAML cannot write are left out.
+    """The function's keyword parameters as settings, with their types and defaults; those that YAML
+    cannot write are left out.
 
     Raises `UserCodeError` where it cannot be imported, or needs what no setting can give.
     """
@@ -231,7 +241,9 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
-    """As JSON has them, without the name and defaults that are not finite: the function has those. Raises `UserCodeError`."""
+    """The options as JSON has them, without the name and defaults that are not finite: the function
+    has those. Raises `UserCodeError`.
+    """
     options = settings.model_dump(mode="json", by_alias=True, warnings=False)
     del options["name"]
     defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
@@ -253,7 +265,7 @@ def default_options(group: str, function: str) -> dict[str, Any]:
 
 
 def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """As the function takes them: JSON has neither tuples nor enums."""
+    """The arguments as the function takes them: JSON has neither tuples nor enums."""
     checked = settings_of(group, function).model_validate({"name": function, **options})
     fields = type(checked).model_fields
     values = {
@@ -266,7 +278,9 @@ def arguments_of(group: str, function: str, options: Mapping[str, Any]) -> dict[
 
 
 def _as_taken(function: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """`values` with those that the function takes in one object put into that: `args`, a `DictConfig`."""
+    """`values` with those that the function takes in one object put into that: `args`, a
+    `DictConfig`.
+    """
     parameters = inspect.signature(function, eval_str=True).parameters
     for name, parameter in parameters.items():
         if name in values and is_dict_config(parameter.annotation):
@@ -301,7 +315,9 @@ def _described(function: str, code: str, options: str, data_dir: Path | None) ->
 
 
 def load_images(data: UserData, data_dir: Path | None) -> "Dataset":
-    """The images again. Raises `UserCodeError` where they are not those that the sweep was planned with."""
+    """The images again. Raises `UserCodeError` where they are not those that the sweep was planned
+    with.
+    """
     found = _loaded(data.function, data.options, data_dir)
     if found.digest != data.content:
         raise UserCodeError(
@@ -338,7 +354,8 @@ def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
 
 
 def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, int], int | None]:
-    """Channels, height and width of our own data sets, and their classes where these are known before they are read.
+    """Channels, height and width of our own data sets, and their classes where these are known
+    before they are read.
 
     Of an image folder the network's option `img_size` says how large its images are cut.
 
@@ -357,7 +374,7 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
 
 
 def described_training(name: str, function: str, options: Mapping[str, Any]) -> TrainingFunction:
-    """Without running it. Raises `UserCodeError`."""
+    """Describe a training without running it. Raises `UserCodeError`."""
     found = function_of(function)
     if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
         raise UserCodeError(

@@ -1,9 +1,12 @@
-"""Functions that others wrote, named `module:function`: found, imported, and identified by their source.
+"""Functions that others wrote, named `module:function`: found, imported, and identified by their
+source.
 
-Their folder comes behind the standard library and what is installed: a `statistics.py` or a `torch.py` in it must not become
-what we and our libraries import by that name. Where the code of others means such a file, its name is refused.
+Their folder comes behind the standard library and what is installed: a `statistics.py` or a
+`torch.py` in it must not become what we and our libraries import by that name. Where the code of
+others means such a file, its name is refused.
 
-Importing a module runs it. What it prints goes to stderr, what it raises becomes a `UserCodeError` that names the line.
+Importing a module runs it. What it prints goes to stderr, what it raises becomes a `UserCodeError`
+that names the line.
 """
 
 import ast
@@ -53,7 +56,9 @@ class _Imported:
 
 
 class _Beside:
-    """Finds modules beside the spec before others of their name that are not installed, such as those on PYTHONPATH."""
+    """Finds modules beside the spec before others of their name that are not installed, such as
+    those on PYTHONPATH.
+    """
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
@@ -79,10 +84,11 @@ def _is_installed(entry: str) -> bool:
 
 
 def import_from(folder: Path, *, lazily: bool = False) -> None:
-    """Look for modules in `folder`, too, from now on, and forget those that were imported from there, or from another, before.
+    """Look for modules in `folder`, too, from now on, and forget those that were imported from
+    there, or from another, before.
 
-    `lazily` leaves Python alone until a function is asked for. Otherwise a process that is started before anything is imported
-    inherits the path.
+    `lazily` leaves Python alone until a function is asked for. Otherwise a process that is started
+    before anything is imported inherits the path.
     """
     if _Imported.is_on_path and str(_Imported.folder) in sys.path:
         sys.path.remove(str(_Imported.folder))
@@ -99,7 +105,9 @@ def import_from(folder: Path, *, lazily: bool = False) -> None:
 
 
 def import_again_from(folder: Path) -> None:
-    """As `import_from`, where modules were looked for in another folder meanwhile; nothing otherwise."""
+    """Import again as `import_from` does, where modules were looked for in another folder
+    meanwhile; nothing otherwise.
+    """
     if _Imported.folder != folder.resolve():
         import_from(folder, lazily=True)
 
@@ -168,7 +176,9 @@ def function_of(target: str) -> Callable[..., Any]:
 
 
 def offered(group: str, name: str) -> str | None:
-    """The `module:function` that an installed package offers as `name`, by an entry point of `group`."""
+    """The `module:function` that an installed package offers as `name`, by an entry point of
+    `group`.
+    """
     return next(
         (f"{point.module}:{point.attr}" for point in entry_points(group=group, name=name)), None
     )
@@ -178,9 +188,10 @@ def offered(group: str, name: str) -> str | None:
 def identity_of(target: str) -> str:
     """What says whether the code behind `module:function` is the same as before.
 
-    The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change. Else a digest of the normal form
-    (`illama.config.source`) of the module and of all that it imports from the same folder: comments, docstrings and formatting do
-    not count. Of an installed package its version and the bytes of the module's file.
+    The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change.
+    Else a digest of the normal form (`illama.config.source`) of the module and of all that it
+    imports from the same folder: comments, docstrings and formatting do not count. Of an installed
+    package its version and the bytes of the module's file.
     """
     module = _module(target.partition(":")[0])
     declared = getattr(module, "NUMERICS_VERSION", None)
@@ -217,7 +228,8 @@ def is_by_syntax(code: str) -> bool:
 
 
 def refuse_other_code(target: str, code: str) -> None:
-    """Raises `UserCodeError` where the code behind `module:function` is not what `identity_of` said of it: `code`.
+    """Raises `UserCodeError` where the code behind `module:function` is not what `identity_of` said
+    of it: `code`.
 
     A trial that an earlier version began has the identity by bytes.
     """
@@ -232,7 +244,8 @@ def refuse_other_code(target: str, code: str) -> None:
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
     """The files that the module is made of, by their paths below the folder that it was found in.
 
-    With `below`, nothing where that is another folder. Imports are read, not run, so one inside a function counts as well.
+    With `below`, nothing where that is another folder. Imports are read, not run, so one inside a
+    function counts as well.
     """
     module = _module(target.partition(":")[0])
     root = _root(module)
@@ -295,7 +308,9 @@ def _module(name: str) -> ModuleType:
 
 
 def _is_beside(module: ModuleType) -> bool:
-    """Whether it was imported from the spec's folder: installed packages and ourselves may lie below it, too."""
+    """Whether it was imported from the spec's folder: installed packages and ourselves may lie
+    below it, too.
+    """
     file, folder = getattr(module, "__file__", None), _Imported.folder
     if not file or not folder or module.__name__.partition(".")[0] in _OURS:
         return False
@@ -314,7 +329,9 @@ def _root(module: ModuleType) -> Path:
 
 
 def _files(root: Path, name: str) -> Iterator[Path]:
-    """The files that run when `name` is imported: its packages' and its own, where they lie below `root`."""
+    """The files that run when `name` is imported: its packages' and its own, where they lie below
+    `root`.
+    """
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         base = root.joinpath(*parts[:end])

@@ -124,7 +124,7 @@ def kept_from_decay(network: "nn.Module") -> frozenset[str]:
 
 
 def _undecayed(network: "nn.Module") -> tuple[str, ...]:
-    """Those of them that decayed before numerics version 4: it looked at the names in `NO_DECAY`
+    """The parameters that decayed before numerics version 4: it looked at the names in `NO_DECAY`
     alone, and at those of the outermost module.
     """
     kept = kept_from_decay(network) - NO_DECAY

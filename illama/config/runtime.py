@@ -37,6 +37,7 @@ class RuntimeConfig(Settings):
 
 
 def data_directory(data_dir: Path | None) -> Path:
-    """Where the data sets' files are: `data_dir`, else the environment variable ILLAMA_DATA, else
-    `data`."""
+    """The folder of the data sets' files: `data_dir`, else the environment variable ILLAMA_DATA,
+    else `data`.
+    """
     return data_dir or Path(os.environ.get("ILLAMA_DATA", "data"))

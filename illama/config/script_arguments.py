@@ -1,4 +1,5 @@
-"""Functions that take all their settings in one object: `main(args)` of a script, or a `DictConfig`.
+"""Functions that take all their settings in one object: `main(args)` of a script, or a
+`DictConfig`.
 
 Of `args: argparse.Namespace`, or of a parameter that is only called `args`, the parser of the
 function's module says which settings there are, with their types, choices and defaults. Nothing
@@ -21,10 +22,10 @@ _FACTORIES = (
     *("parse_args", "parse_arguments", "get_args", "get_arguments"),
 )
 """Names of functions that make a parser, or that make one and parse with it."""
-_GIVEN = ("seed", "device", "checkpoint_dir", "data_dir")
+_GIVEN = ("seed", "device", "checkpoint_dir", "artifacts_dir", "data_dir")
 """Arguments of a script that are a trial's, and no settings."""
-_PLACE = "{checkpoint_dir}"
-"""Stands for the trial's own folder in an argument's text."""
+_PLACES = ("checkpoint_dir", "artifacts_dir")
+"""In braces in an argument's text they stand for the trial's own folders."""
 
 
 class _Caught(BaseException):
@@ -117,7 +118,8 @@ def _kind_of(action: Action) -> Any:
 
 
 def namespace_of(parser: ArgumentParser | None, settings: Mapping[str, Any]) -> Namespace:
-    """The arguments as the script's own parser would give them, `settings` in place of its defaults.
+    """The arguments as the script's own parser would give them, `settings` in place of its
+    defaults.
 
     Raises `UserCodeError` for text that an argument's own function does not read.
     """
@@ -143,19 +145,23 @@ def _converted(action: Action, value: Any) -> Any:
 def fill(arguments: Namespace, given: Mapping[str, Any]) -> None:
     """Put into a script's arguments what is a trial's: seed, device, folder.
 
-    As text where a command line would have text. `{checkpoint_dir}` in a setting becomes the folder.
+    As text where a command line would have text. `{checkpoint_dir}` and `{artifacts_dir}` in a
+    setting become the folders.
     """
-    folder = str(given["checkpoint_dir"])
     for name, value in vars(arguments).items():
-        if isinstance(value, str):
-            setattr(arguments, name, value.replace(_PLACE, folder))
-        elif isinstance(value, Path):
-            setattr(arguments, name, Path(str(value).replace(_PLACE, folder)))
+        if isinstance(value, str | Path):
+            setattr(arguments, name, type(value)(_placed(str(value), given)))
     for name in _GIVEN:
         if hasattr(arguments, name):
             value = given[name]
             setattr(arguments, name, value if name == "seed" else str(value))
     arguments.seed = given["seed"]
+
+
+def _placed(text: str, given: Mapping[str, Any]) -> str:
+    for place in _PLACES:
+        text = text.replace(f"{{{place}}}", str(given[place]))
+    return text
 
 
 def is_dict_config(kind: Any) -> bool:

@@ -93,7 +93,9 @@ def one_of(names: Collection[str]) -> BeforeValidator:
 
 
 def explain(error: ValidationError) -> str:
-    """What is wrong with somebody's settings: one line per problem, with the setting, what was found, and the nearest match."""
+    """What is wrong with somebody's settings: one line per problem, with the setting, what was
+    found, and the nearest match.
+    """
     problems = error.errors()
     if any(problem["loc"][-1:] == ("name",) for problem in problems):
         # all that is missing follows from the unknown name

@@ -1,7 +1,7 @@
 """Normal form of Python source: what it says, without comments, docstrings and formatting.
 
-Two texts with the same normal form run alike, so it stands for the code in a trial's identity. It is
-written out from the syntax tree by rules of our own: `ast.dump` and `ast.unparse` differ between
+Two texts with the same normal form run alike, so it stands for the code in a trial's identity. It
+is written out from the syntax tree by rules of our own: `ast.dump` and `ast.unparse` differ between
 versions of Python, and an identity must not.
 """
 

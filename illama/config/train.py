@@ -16,17 +16,22 @@ from illama.config.settings import Settings
 
 
 class SoftMaskConfig(Settings):
-    """From bidirectional to causal attention during training (paper, section 3.6 and equation 2)."""
+    """The way from bidirectional to causal attention during training (paper, section 3.6 and
+    equation 2).
+    """
 
     schedule: Literal["constant", "linear", "cosine"]
-    """`constant`: `rate` until the cutoff, then 0. `linear` and `cosine` (not the paper's): from `rate` to 0 at the cutoff."""
+    """`constant`: `rate` until the cutoff, then 0. `linear` and `cosine` (not the paper's): from
+    `rate` to 0 at the cutoff.
+    """
     epochs: PositiveInt
     """The cutoff: from this epoch on the mask is fully causal."""
     rate: float = Field(default=1.0, gt=0, le=1)
     """alpha at the start."""
     floor: float = Field(default=0.0, ge=0, lt=1)
-    """alpha that is left from the cutoff on, and never less before it (not the paper's). The network
-    is measured at alpha 0 all the same, and as `val_soft/...` at the floor."""
+    """alpha that is left from the cutoff on, and never less before it (not the paper's). The
+    network is measured at alpha 0 all the same, and as `val_soft/...` at the floor.
+    """
 
     @model_validator(mode="after")
     def _falls(self) -> Self:
@@ -36,18 +41,26 @@ class SoftMaskConfig(Settings):
 
 
 class InitConfig(Settings):
-    """First weights from a file instead of a draw: fine-tuning (paper, Table 14) or weight selection (Table 18)."""
+    """First weights from a file instead of a draw: fine-tuning (paper, Table 14) or weight
+    selection (Table 18).
+    """
 
     checkpoint: str
-    """Our checkpoint, or a file as the paper's authors released it: its name inside `RuntimeConfig.data_dir`, or a whole path.
-    Learned positions of another resolution are interpolated."""
+    """Our checkpoint, or a file as the paper's authors released it: its name inside
+    `RuntimeConfig.data_dir`, or a whole path. Learned positions of another resolution are
+    interpolated.
+    """
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Of the file, which identifies it. A plan finds it out where it is not given; where it is, another file is refused."""
+    """The digest of the file, which identifies it. A plan finds it out where it is not given; where
+    it is, another file is refused.
+    """
     head: Literal["kept", "new"] = "kept"
     """`new`: the last linear is drawn afresh, for other classes."""
     source_heads: PositiveInt | None = None
-    """Weight selection: the file has a larger network with so many attention heads, an iLLaMA or a LLaMA as Hugging Face keeps it
-    (`pytorch_model.bin`, or the first part of one); evenly spaced elements of its first blocks are taken, all else is drawn."""
+    """Weight selection: the file has a larger network with so many attention heads, an iLLaMA or a
+    LLaMA as Hugging Face keeps it (`pytorch_model.bin`, or the first part of one); evenly spaced
+    elements of its first blocks are taken, all else is drawn.
+    """
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -78,7 +91,8 @@ class TrainConfig(Settings):
     eps: PositiveFloat = 1e-8
     """AdamW's denominator term."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """`sgd` with `momentum` and `nesterov`; its weight decay is added to the gradient, as in torch."""
+    """`sgd` with `momentum` and `nesterov`; its weight decay is added to the gradient, as in torch.
+    """
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """SGD's."""
     nesterov: bool = False
@@ -91,7 +105,8 @@ class TrainConfig(Settings):
     lr_gamma: float = Field(default=0.1, gt=0, lt=1)
     """Factor of `step`."""
     layer_decay: float | None = Field(default=None, gt=0, le=1)
-    """Fine-tuning: the learning rate shrinks by this factor with every block further from the head."""
+    """Fine-tuning: the learning rate shrinks by this factor with every block further from the head.
+    """
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""
     clip_grad: PositiveFloat | None = None
@@ -104,11 +119,13 @@ class TrainConfig(Settings):
     mixup: NonNegativeFloat = 0.0
     """Blend pairs of images with a share drawn from Beta(mixup, mixup); 0 is off."""
     cutmix: NonNegativeFloat = 0.0
-    """Paste a rectangle of one image of a pair into the other, its area drawn from Beta(cutmix, cutmix); 0 is off. With both on,
-    either is picked with probability 1/2."""
+    """Paste a rectangle of one image of a pair into the other, its area drawn from
+    Beta(cutmix, cutmix); 0 is off. With both on, either is picked with probability 1/2.
+    """
     mix_group: PositiveInt | None = None
-    """Images that share one draw of mixup and cutmix, an even divisor of the batch; none: the whole batch. The paper's batches of
-    4096 came as 32 times 128, each with a draw of its own."""
+    """Images that share one draw of mixup and cutmix, an even divisor of the batch; none: the whole
+    batch. The paper's batches of 4096 came as 32 times 128, each with a draw of its own.
+    """
     hflip: float = Field(default=0.0, ge=0, le=1)
     """Probability of mirroring an image left to right."""
     random_crop: int = Field(default=0, ge=0)
@@ -120,28 +137,33 @@ class TrainConfig(Settings):
     magnitude, `n` how many operations, `mstd` the magnitude's deviation (above 100: drawn evenly
     from 0 to `m`); with `inc1` a larger magnitude changes more, whatever the operation."""
     transforms: Literal["own", "timm"] = "own"
-    """Image folders: whose code makes the training pictures. `timm`'s are the paper's; `own` ones need Pillow alone and equal
-    them in distribution (`illama.data.transforms`)."""
+    """Image folders: whose code makes the training pictures. `timm`'s are the paper's; `own` ones
+    need Pillow alone and equal them in distribution (`illama.data.transforms`).
+    """
     reprob: float = Field(default=0.0, ge=0, le=1)
     """Random erasing: probability that a rectangle of an image becomes noise."""
 
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Stochastic depth of the last block; those before have proportionally less."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Of the tokens that enter the first block."""
+    """The dropout of the tokens that enter the first block."""
     drop_mode: Literal["standard", "early", "late"] = "standard"
-    """`early`: drop only before `cutoff_epoch`; `late`: only from it on ("Dropout Reduces Underfitting", arXiv 2303.01500)."""
+    """`early`: drop only before `cutoff_epoch`; `late`: only from it on ("Dropout Reduces
+    Underfitting", arXiv 2303.01500).
+    """
     drop_schedule: Literal["constant", "linear"] = "constant"
-    """Of early drop: `linear` falls to 0 at the cutoff."""
+    """The schedule of early drop: `linear` falls to 0 at the cutoff."""
     cutoff_epoch: int = Field(default=0, ge=0)
-    """Where early drop ends and late drop begins."""
+    """The epoch at which early drop ends and late drop begins."""
 
     ema: float | None = Field(default=None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights, evaluated beside them as `val_ema/...`."""
+    """Decay of an exponential moving average of the weights, evaluated beside them as
+    `val_ema/...`.
+    """
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of matrix products (autocast); weights stay float32. float16 needs a GPU."""
+    """The precision of matrix products (autocast); weights stay float32. float16 needs a GPU."""
     deterministic: bool = False
-    """On a GPU: only kernels that give the same bits every time. The CPU's always do."""
+    """Whether a GPU uses only kernels that give the same bits every time. The CPU's always do."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -218,11 +240,11 @@ class RandAugment(NamedTuple):
     """A policy of RandAugment, as timm reads it."""
 
     magnitude: float
-    """From 0 to 10."""
+    """The magnitude, from 0 to 10."""
     operations: int
-    """For each picture."""
+    """The number of operations for each picture."""
     deviation: float
-    """Of the magnitude, which is drawn for each operation."""
+    """The deviation of the magnitude, which is drawn for each operation."""
     increasing: bool
     """Whether a larger magnitude changes more for every operation; else some of them change
     less."""

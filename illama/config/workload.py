@@ -28,11 +28,11 @@ class Capabilities:
     has_known_metrics: bool = False
     """Names and directions of its metrics are known before it runs."""
     spans_processes: bool = False
-    """It runs as several processes, and on several nodes."""
+    """Whether it runs as several processes, and on several nodes."""
     measures_collapse: bool = False
-    """It measures whether the output depends on the input."""
+    """Whether it measures that the output depends on the input."""
     keeps_network: bool = False
-    """It leaves a network that can be read, served and registered."""
+    """Whether it leaves a network that can be read, served and registered."""
     runtime: tuple[str, ...] = ("device", "num_threads", "data_dir")
     """Settings of `runtime` that it heeds."""
 

@@ -17,7 +17,9 @@ from illama.config.user_training import UserTraining
 from illama.config.workload import Workload
 
 KINDS: tuple[type[Workload], ...] = (UserTraining, CommandTraining, Config)
-"""In the order in which they are asked whether they are meant; the last one takes what is left."""
+"""The kinds in the order in which they are asked whether they are meant; the last one takes what is
+left.
+"""
 
 
 @cache

@@ -1,7 +1,7 @@
 """Random changes to whole batches on their device: flip, crop, erase, mix.
 
-Every draw belongs to (seed, epoch, image) or (seed, iteration), never to a stream, so it does not matter where a training was
-interrupted or how its batches are cut for the device.
+Every draw belongs to (seed, epoch, image) or (seed, iteration), never to a stream, so it does not
+matter where a training was interrupted or how its batches are cut for the device.
 """
 
 from typing import NamedTuple
@@ -20,13 +20,15 @@ ERASED_ASPECT = (0.3, 1 / 0.3)
 
 
 class Mixed(NamedTuple):
-    """A batch whose images may be blends of two: the loss counts `labels` with `share` and `others` with the rest."""
+    """A batch whose images may be blends of two: the loss counts `labels` with `share` and `others`
+    with the rest.
+    """
 
     images: Tensor
     labels: Tensor
     others: Tensor
     share: float | Tensor
-    """Of all images, or of each, (B,)."""
+    """The share of all images, or of each, (B,)."""
 
     def part(self, rows: slice) -> "Mixed":
         """Some of the images."""
@@ -37,7 +39,9 @@ class Mixed(NamedTuple):
 def flip_and_crop(
     images: Tensor, train: TrainConfig, seed: int, epoch: int, indices: npt.NDArray[np.int64]
 ) -> Tensor:
-    """Mirror (`train.hflip`) and shift (`train.random_crop`) images (B, C, H, W) that are number `indices` of the data set."""
+    """Mirror (`train.hflip`) and shift (`train.random_crop`) images (B, C, H, W) that are number
+    `indices` of the data set.
+    """
     if not train.hflip and not train.random_crop:
         return images
     draws = np.array(
@@ -68,7 +72,9 @@ def flip_and_crop(
 def erase(
     images: Tensor, probability: float, seed: int, epoch: int, indices: npt.NDArray[np.int64]
 ) -> Tensor:
-    """Random erasing: with `probability`, a rectangle of 2 to 33 % of an image becomes normal noise. images: (B, C, H, W)."""
+    """Random erasing: with `probability`, a rectangle of 2 to 33 % of an image becomes normal
+    noise. images: (B, C, H, W).
+    """
     if not probability:
         return images
     channels, height, width = images.shape[1:]
@@ -102,9 +108,11 @@ def mix(
     iteration: int,
     rows: slice | npt.NDArray[np.int64] = slice(None),
 ) -> Mixed:
-    """Mixup or cutmix, one of them for each group of images, each image with its mirror place in the batch (timm's mode `batch`).
+    """Mixup or cutmix, one of them for each group of images, each image with its mirror place in
+    the batch (timm's mode `batch`).
 
-    Of a batch that several processes share, `rows` are those of this one: with every image its mirror place.
+    Of a batch that several processes share, `rows` are those of this one: with every image its
+    mirror place.
     """
     if not train.mixup and not train.cutmix:
         return Mixed(images, labels, labels, 1.0)
@@ -140,7 +148,9 @@ def _mix(
 def _rectangle(
     random: np.random.RandomState, height: int, width: int, share: float
 ) -> tuple[int, int, int, int]:
-    """A rectangle of (1 - share) of the area around a random place, cut off at the border: top, bottom, left, right."""
+    """A rectangle of (1 - share) of the area around a random place, cut off at the border: top,
+    bottom, left, right.
+    """
     h, w = int(height * np.sqrt(1 - share)), int(width * np.sqrt(1 - share))
     y, x = random.randint(height), random.randint(width)
     return max(y - h // 2, 0), min(y + h // 2, height), max(x - w // 2, 0), min(x + w // 2, width)

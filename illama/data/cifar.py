@@ -1,4 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from their published "python version" files, unpacked or as the downloaded archive."""
+"""CIFAR-10 and CIFAR-100 from their published "python version" files, unpacked or as the downloaded
+archive.
+"""
 
 import io
 import pickle
@@ -28,7 +30,8 @@ Labels = npt.NDArray[np.int64]
 
 
 def files(name: str, directory: Path) -> list[Path]:
-    """The files that `name` (cifar10 or cifar100) is read from: the unpacked folder's, or the archive.
+    """The files that `name` (cifar10 or cifar100) is read from: the unpacked folder's, or the
+    archive.
 
     Raises `FileNotFoundError` when `directory` has neither.
     """
@@ -49,7 +52,8 @@ def files(name: str, directory: Path) -> list[Path]:
 
 
 def read(name: str, directory: Path) -> tuple[Pixels, Labels, Pixels, Labels]:
-    """Training images, their labels, test images, their labels; images are (n, 3, 32, 32), pixels 0 to 255.
+    """Training images, their labels, test images, their labels; images are (n, 3, 32, 32), pixels 0
+    to 255.
 
     Raises `FileNotFoundError` as `files` does and `ValueError` naming the file that cannot be read.
     """
@@ -108,7 +112,9 @@ def _parse(source: str, content: bytes, name: str) -> tuple[Pixels, Labels]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads arrays and plain values and nothing else: a pickle from the internet could otherwise run any program."""
+    """Reads arrays and plain values and nothing else: a pickle from the internet could otherwise
+    run any program.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {"_reconstruct", "ndarray", "dtype", "encode"}

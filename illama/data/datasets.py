@@ -1,4 +1,5 @@
-"""Datasets: where the images come from, how they are split, and a digest that says exactly which they are.
+"""Datasets: where the images come from, how they are split, and a digest that says exactly which
+they are.
 
 Imports neither torch nor scikit-learn, so that a planner can ask for a digest at no cost.
 """
@@ -79,13 +80,14 @@ def check_shape(
     shape: tuple[int, ...],
     num_classes: int,
 ) -> None:
-    """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in `num_classes` classes.
+    """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in
+    `num_classes` classes.
 
     Other people's networks were tried with such images when the sweep was planned.
     """
     if isinstance(model, UserModel):
         return
-    expected = (model.in_chans, model.img_size, model.img_size)
+    expected = (model.in_chans, *model.pixels)
     if shape != expected or num_classes != model.num_classes:
         raise ValueError(
             f"data {data.name} has images of {' x '.join(map(str, shape))} (channels x height x width) in {num_classes} classes, "

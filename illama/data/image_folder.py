@@ -18,10 +18,18 @@ import numpy.typing as npt
 from illama.data.registry import Source
 
 if TYPE_CHECKING:
-    from illama.config import DataConfig
+    from illama.config import DataConfig, ModelConfig, UserModel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 PARTS = ("train", "val")
+
+
+def side_of(model: "ModelConfig | UserModel") -> int:
+    """Height and width, in pixels, that images are cut to. Raises `ValueError` for a rectangle."""
+    size = model.img_size
+    if not isinstance(size, int):
+        raise ValueError(f"the images of a folder are cut to squares, not to {list(size)}")
+    return size
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Listing:
     names: bytes
     """Paths below the folder, one right after the other."""
     ends: npt.NDArray[np.int64]
-    """Where each of them ends."""
+    """The end of each class in the list of images."""
     labels: npt.NDArray[np.int64]
     """The class of each, as its place among the sorted class names."""
 
@@ -40,7 +48,7 @@ class Listing:
         return len(self.ends)
 
     def path(self, index: int) -> Path:
-        """Of one image."""
+        """The path of one image."""
         start = self.ends[index - 1] if index else 0
         return self.folder / os.fsdecode(self.names[start : self.ends[index]])
 
@@ -137,7 +145,7 @@ def _listing(part: Path, classes: list[str]) -> Listing:
 
 
 def _images(part: Path, name: str) -> list[bytes]:
-    """Those of a class, by their paths below `part`, in order."""
+    """The images of a class, by their paths below `part`, in order."""
     found = []
     for folder, below, files in os.walk(part / name, followlinks=True):
         below[:] = [inside for inside in below if not inside.startswith(".")]

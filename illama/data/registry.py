@@ -51,7 +51,7 @@ class Source:
     """What the publisher has split off: nothing, a test part, or a validation part and perhaps a
     test part."""
     shape: tuple[int, int, int] | None = None
-    """Of one image: channels, height, width; None where the network decides."""
+    """The shape of one image: channels, height, width; None where the network decides."""
     num_classes: int | None = None
 
 

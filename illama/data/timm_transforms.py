@@ -1,4 +1,6 @@
-"""The paper's own training pictures, by the library that it used: for `train.transforms: timm`. Needs timm and torchvision."""
+"""The paper's own training pictures, by the library that it used: for `train.transforms: timm`.
+Needs timm and torchvision.
+"""
 
 from functools import cache
 from typing import Any
@@ -25,7 +27,9 @@ for _name in ("Posterize", "PosterizeIncreasing"):
 
 
 def view(image: Picture, size: int, train: TrainConfig, seed: int) -> Tensor:
-    """A random view, (3, size, size), normalised: timm's `create_transform` with the arguments of the released training code."""
+    """A random view, (3, size, size), normalised: timm's `create_transform` with the arguments of
+    the released training code.
+    """
     with generators_kept(seed):  # timm draws from all of them
         tensor: Tensor = _pipeline(size, train.aa, train.hflip)(image)
         return tensor

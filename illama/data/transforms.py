@@ -1,4 +1,4 @@
-"""From an image file to a training or validation picture, with Pillow and numpy.
+"""The way from an image file to a training or validation picture, with Pillow and numpy.
 
 The training picture: a random resized crop, a mirror image with probability `hflip`, RandAugment.
 RandAugment follows timm's `rand-m<magnitude>-n<count>-mstd<deviation>-inc1`, with or without
@@ -32,8 +32,9 @@ Random = np.random.RandomState
 def read_image(path: Path) -> Picture:
     """The picture in `path`, in RGB, as the paper's code sees it.
 
-    What is transparent has the colour that lies below, and a camera's note how to turn a picture is not read. Of 16 bits the
-    upper 8 are kept. Raises `ValueError` naming the file when it is damaged or of pixels that have no colour.
+    What is transparent has the colour that lies below, and a camera's note how to turn a picture is
+    not read. Of 16 bits the upper 8 are kept. Raises `ValueError` naming the file when it is
+    damaged or of pixels that have no colour.
     """
     try:
         with Image.open(path) as image:
@@ -71,7 +72,8 @@ def to_array(image: Picture) -> npt.NDArray[np.float32]:
 
 
 def for_validation(image: Picture, size: int) -> Picture:
-    """The shorter side to size * 256 / 224, then the centre; from 384 on the whole picture, warped to a square.
+    """The shorter side to size * 256 / 224, then the centre; from 384 on the whole picture, warped
+    to a square.
 
     Rounded as the paper's code does it, with torchvision's Resize and CenterCrop.
     """
@@ -99,7 +101,9 @@ def for_training(image: Picture, size: int, train: TrainConfig, random: Random) 
 
 
 def rand_augment(image: Picture, policy: str, random: Random) -> Picture:
-    """A few operations drawn with replacement, each applied with probability 1/2 at a magnitude between 0 and 10."""
+    """A few operations drawn with replacement, each applied with probability 1/2 at a magnitude
+    between 0 and 10.
+    """
     wanted = parse_rand_augment(policy)
     operations = OPERATIONS if wanted.increasing else NOT_INCREASING
     for choice in random.randint(len(operations), size=wanted.operations):
@@ -116,7 +120,9 @@ def rand_augment(image: Picture, policy: str, random: Random) -> Picture:
 
 
 def _crop_box(width: int, height: int, random: Random) -> tuple[int, int, int, int]:
-    """8 to 100 % of the area, 3/4 to 4/3 as wide as high; after ten that do not fit, the largest allowed centre."""
+    """8 to 100 % of the area, 3/4 to 4/3 as wide as high; after ten that do not fit, the largest
+    allowed centre.
+    """
     for _ in range(10):
         area = random.uniform(0.08, 1) * width * height
         ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -160,7 +166,9 @@ def _rotate(image: Picture, level: float, sign: int) -> Picture:
 
 
 def posterize(image: Picture, bits: int) -> Picture:
-    """Keep so many bits of every colour; none, at the largest magnitude, is black. (Pillow refuses that since version 13.)"""
+    """Keep so many bits of every colour; none, at the largest magnitude, is black. (Pillow refuses
+    that since version 13.)
+    """
     kept = (0xFF00 >> bits) & 0xFF
     return image.point([value & kept for value in range(256)] * 3)
 
@@ -189,7 +197,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _affine(lambda image, level: (1, 0, 0.45 * level * image.width, 0, 1, 0)),  # shift in x
     _affine(lambda image, level: (1, 0, 0, 0, 1, 0.45 * level * image.height)),  # shift in y
 )
-"""Those of timm's increasing RandAugment: a larger magnitude changes more."""
+"""The operations of timm's increasing RandAugment: a larger magnitude changes more."""
 
 NOT_INCREASING: tuple[Operation, ...] = (
     *OPERATIONS[:4],
@@ -202,5 +210,6 @@ NOT_INCREASING: tuple[Operation, ...] = (
     _enhance_to(ImageEnhance.Sharpness),
     *OPERATIONS[11:],
 )
-"""Those of timm's RandAugment without `inc1`: a larger magnitude posterizes and solarizes less,
-and goes from less to more colour, contrast, brightness and sharpness than the picture has."""
+"""The operations of timm's RandAugment without `inc1`: a larger magnitude posterizes and solarizes
+less, and goes from less to more colour, contrast, brightness and sharpness than the picture has.
+"""

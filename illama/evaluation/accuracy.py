@@ -13,17 +13,21 @@ from torch import Tensor
 from illama.evaluation.calibration import CalibrationGap
 
 COLLAPSE_STD = 1e-3
-"""Nats. Below this `logit_std` a network has collapsed: whatever the image, its class probabilities agree to about 0.1 %.
+"""Nats. Below this `logit_std` a network has collapsed: whatever the image, its class probabilities
+agree to about 0.1 %.
 
-A network that trains badly is another thing: its accuracy may be at chance, but its logits vary with the image. Under the
-additive causal mask with the class token first, the standard deviation is 0 but for rounding (paper, section 3.3).
+A network that trains badly is another thing: its accuracy may be at chance, but its logits vary
+with the image. Under the additive causal mask with the class token first, the standard deviation is
+0 but for rounding (paper, section 3.3).
 """
 
 
 def evaluate(
     model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, float]:
-    """Measures `model` on batches of images (B, channels, height, width) with labels (B,); see `Tally.metrics`."""
+    """Measures `model` on batches of images (B, channels, height, width) with labels (B,); see
+    `Tally.metrics`.
+    """
     return tally(model, batches).metrics()
 
 
@@ -56,7 +60,9 @@ def tally(
 
 
 class LogitSpread:
-    """How much predictions differ between images, gathered batch by batch. A shift of all classes of an image does not count."""
+    """How much predictions differ between images, gathered batch by batch. A shift of all classes
+    of an image does not count.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -123,9 +129,10 @@ class Tally:
         self.hits = np.concatenate([self.hits, other.hits])
 
     def metrics(self) -> dict[str, float]:
-        """`loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes where there are fewer than five),
-        `ece` (a fraction: `illama.evaluation.calibration`) and `logit_std` (nats): the class-centred logits' standard deviation
-        over the images, root mean square over classes.
+        """`loss` (mean cross-entropy, nats), `acc1` and `acc5` (percent; acc5 over all classes
+        where there are fewer than five), `ece` (a fraction: `illama.evaluation.calibration`) and
+        `logit_std` (nats): the class-centred logits' standard deviation over the images, root mean
+        square over classes.
         """
         count = self.spread.count
         shares = {

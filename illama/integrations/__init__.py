@@ -1,1 +1,3 @@
-"""Callbacks that make a training loop of another library one trial of a sweep; each needs that library."""
+"""Callbacks that make a training loop of another library one trial of a sweep; each needs that
+library.
+"""

@@ -1,7 +1,7 @@
 """A callback for Hugging Face's `Trainer` that makes it one trial of a sweep. Needs `transformers`.
 
-It reports what the trainer logs and evaluates, and stops it, after a checkpoint, when the sweep says
-so. The trainer's `output_dir` is the trial's folder. `docs/integrations.md` has an example.
+It reports what the trainer logs and evaluates, and stops it, after a checkpoint, when the sweep
+says so. The trainer's `output_dir` is the trial's folder. `docs/integrations.md` has an example.
 """
 
 import re
@@ -35,7 +35,9 @@ class SweepCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     @property
     def checkpoint(self) -> str | None:
-        """Argument `resume_from_checkpoint` of `Trainer.train`: None where nothing was saved before."""
+        """Argument `resume_from_checkpoint` of `Trainer.train`: None where nothing was saved
+        before.
+        """
         found: str | None = get_last_checkpoint(str(self._folder))
         return found
 

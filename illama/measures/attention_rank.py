@@ -5,9 +5,9 @@ first index, counted from 1, at which that reaches `threshold` (0.8). It is take
 layer and head, and averaged over images; the paper does not say in which order it averages, nor
 whether its maps are those before or after the mask.
 
-The mask alone moves this number: a triangular map of random scores has another rank than a full one.
-So each number stands beside its controls: the same network untrained, and maps of random scores
-(normal, variance 1) under the same mask.
+The mask alone moves this number: a triangular map of random scores has another rank than a full
+one. So each number stands beside its controls: the same network untrained, and maps of random
+scores (normal, variance 1) under the same mask.
 """
 
 from typing import cast

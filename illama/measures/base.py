@@ -31,7 +31,7 @@ class Quantity:
     unit: str = ""
     """Such as `%`, `ms` or `nats`; empty for a plain number."""
     decimals: int | None = None
-    """That people are shown; None for as many as its size and spread need."""
+    """Decimals that people are shown; None for as many as its size and spread need."""
     text: str = ""
     """What it is, in a few words."""
 

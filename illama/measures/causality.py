@@ -1,8 +1,9 @@
 """Causality: what a token can see, and which patches the answer depends on.
 
 Under LLaMA's additive mask no patch can change a token before it, so `leak` is exactly 0. Under the
-released code's multiplicative mask the softmax runs over all tokens before the mask takes some away,
-and a later patch changes an earlier token through the denominator (paper, equation 2 and its code).
+released code's multiplicative mask the softmax runs over all tokens before the mask takes some
+away, and a later patch changes an earlier token through the denominator (paper, equation 2 and its
+code).
 """
 
 import numpy as np
@@ -32,8 +33,8 @@ def causality(
     """Leak through the mask, where gradients come from, and whether the output sees the image.
 
     `leak` is the root mean square change of the first patch's token, after the last block, over the
-    root mean square of that token, when the last patch is exchanged for another image's; only of the
-    built-in networks. Gradients are those of the largest logit for the pixels, as norms.
+    root mean square of that token, when the last patch is exchanged for another image's; only of
+    the built-in networks. Gradients are those of the largest logit for the pixels, as norms.
     """
     from illama.evaluation.accuracy import LogitSpread
     from illama.measures.passes import first_images
@@ -72,14 +73,14 @@ def _leak(network: Network, images: object) -> dict[str, float]:
     changed[:, :, -size:, -size:] = images.roll(1, dims=0)[:, :, -size:, -size:]
     first = int(network.config.class_token == "first")
     with torch.no_grad():
-        before = network.forward_features(images)[:, first].double()
-        after = network.forward_features(changed)[:, first].double()
+        before = network.encode(images)[:, first].double()
+        after = network.encode(changed)[:, first].double()
     size_of_token = before.square().mean().sqrt()
     return {"leak": float((after - before).square().mean().sqrt() / size_of_token)}
 
 
 def _coarse(strength: Floats) -> Floats:
-    """At most 16 x 16 means of neighbouring pixels."""
+    """A coarser image: at most 16 x 16 means of neighbouring pixels."""
     rows, columns = (max(1, -(-side // 16)) for side in strength.shape)
     height, width = (strength.shape[0] // rows) * rows, (strength.shape[1] // columns) * columns
     cut = strength[:height, :width]

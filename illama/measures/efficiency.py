@@ -2,9 +2,9 @@
 
 Table 2 of the paper gives, for N tokens of width D, self-attention 4 N D^2 + 2 N^2 D multiply-
 accumulates without a mask, and 4 N D^2 + N^2 D + (floor(N^2 / 2) + 1) D under a causal one: half of
-the product with the values is saved. The released code computes all products and then masks them, so
-that nothing is saved; ours does the same below a few hundred tokens. Times are of this machine, with
-whatever else runs on it.
+the product with the values is saved. The released code computes all products and then masks them,
+so that nothing is saved; ours does the same below a few hundred tokens. Times are of this machine,
+with whatever else runs on it.
 """
 
 import time

@@ -48,7 +48,9 @@ def lines(
 
 
 def heat_map(values: npt.NDArray[Any], title: str, across: str, up: str) -> str:
-    """Numbers of a matrix as shades, with each written where there are few. values: (rows, columns)."""
+    """Numbers of a matrix as shades, with each written where there are few. values:
+    (rows, columns).
+    """
     figure, axes = _figure(title, across, up)
     drawn = axes.imshow(values, cmap="viridis", aspect="auto")
     if values.size <= 64:

@@ -38,7 +38,7 @@ class Request(Settings):
     """Measure that a spec asks for, with all of its options."""
 
     name: str
-    """As the spec has it."""
+    """The measure's name as the spec has it."""
     function: str
     """`module:function`."""
     code: str

@@ -1,9 +1,9 @@
 """Robustness: error on corrupted images (after Hendrycks and Dietterich 2019, ImageNet-C).
 
-Four corruptions at five strengths each: Gaussian noise, Gaussian blur, loss of contrast, JPEG. Images
-are scaled so that the smallest and largest value of the measured images are 0 and 1, corrupted, cut
-to that range, and scaled back. `mce` is the plain mean of the errors, in percent; it is not divided
-by another network's, as the published benchmark does.
+Four corruptions at five strengths each: Gaussian noise, Gaussian blur, loss of contrast, JPEG.
+Images are scaled so that the smallest and largest value of the measured images are 0 and 1,
+corrupted, cut to that range, and scaled back. `mce` is the plain mean of the errors, in percent; it
+is not divided by another network's, as the published benchmark does.
 """
 
 import io

@@ -51,18 +51,19 @@ def measure_directory(
     directory: Path,
     runtime: RuntimeConfig,
     *,
+    of: checkpoint.FinishedTraining | None = None,
     use_ema: bool = False,
     curve: Curve = (),
 ) -> Findings:
     """Measure the newest whole checkpoint in `directory`; see `measure_state`.
 
-    Raises `FileNotFoundError` where there is none.
+    Raises `FileNotFoundError` where there is none, and `ValueError` where it is not the
+    last one `of` that training.
     """
-    state = checkpoint.load(directory)
-    if state is None:
-        raise FileNotFoundError(
-            f"there is no whole checkpoint in {directory}, and a measure needs the trained network"
-        )
+    try:
+        state = checkpoint.load_last(directory, of)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, and a measure needs the trained network") from error
     return measure_state(request, state, str(directory), runtime, use_ema=use_ema, curve=curve)
 
 

@@ -3,8 +3,8 @@
 Features are what the last linear layer, the head, is given. Two classifiers are fitted on training
 images and tested on held-out ones: k nearest neighbours by cosine similarity, and a linear probe
 (logistic regression on standardised features). With `load` the images are another data set's: a
-function `module:function` that returns train_images, train_labels, val_images and val_labels, resized
-to the network's images. The paper fine-tunes instead (section 4.3, Table 9).
+function `module:function` that returns train_images, train_labels, val_images and val_labels,
+resized to the network's images. The paper fine-tunes instead (section 4.3, Table 9).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NUMERICS_VERSION = 1
 
 _MOST_IMAGES = 5000
-"""Of each part."""
+"""The most images of each part."""
 
 QUANTITIES = {
     "linear_probe": Quantity("max", "%", 2, "accuracy of logistic regression on the features"),

@@ -1,14 +1,15 @@
-"""A training by a user's command: started without a shell, followed by what it prints, ended with its trial.
+"""A training by a user's command: started without a shell, followed by what it prints, ended with
+its trial.
 
     metric train/loss=0.31 val/acc=0.93 epoch=3        a point of the curves; `iteration` or `step` will do as well
     metric test/acc=0.91 params=81000                  a final figure, of no epoch
 
-Lines of this form on stdout are its metrics. With `{metrics_file}` in the command it may append JSON
-objects to that file instead, one a line: `{"epoch": 3, "val/acc": 0.93}`. A point is complete when
-the next one begins, or when the command ends. The last value of each name is its final one.
+Lines of this form on stdout are its metrics. With `{metrics_file}` in the command it may append
+JSON objects to that file instead, one a line: `{"epoch": 3, "val/acc": 0.93}`. A point is complete
+when the next one begins, or when the command ends. The last value of each name is its final one.
 
-The command runs in the trial's own folder, which is there again after an interruption: what it saved
-under a relative name it finds there. It is asked to stop by SIGTERM.
+The command runs in the trial's own folder, which is there again after an interruption: what it
+saved under a relative name it finds there. It is asked to stop by SIGTERM.
 """
 
 import ctypes
@@ -35,8 +36,12 @@ from illama.training.user_training import TrainingLog, folder_or_scratch
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL: time to save."""
+ARTIFACTS = "TRIAL_ARTIFACTS_DIR"
+"""Environment variable of a command: the folder for files that MLflow and reports show."""
 PRINTED = "printed_metrics.jsonl"
-"""Beside the checkpoint folder: points that were printed, so that none is lost with a worker."""
+"""The file beside the checkpoint folder with the points that were printed, so that none is lost
+with a worker.
+"""
 
 _LOOK_SECONDS = 0.2
 _LONGEST_LINE = 1_000_000
@@ -59,8 +64,8 @@ def train_by_command(
     """Run the command to its end. A later call with the same folder starts it there again.
 
     Raises `Diverged` for a metric that is not finite, `Stopped` where it ended because it was asked
-    to, `UserCodeError` where its files are others than when it was planned, and `RuntimeError` where
-    it fails or reports no metric.
+    to, `UserCodeError` where its files are others than when it was planned, and `RuntimeError`
+    where it fails or reports no metric.
     """
     code = folder_of_spec()
     found = digest_of(command_files(config.train.command, config.train.files, code))
@@ -71,9 +76,9 @@ def train_by_command(
         forget_peak_memory(device)
         log = TrainingLog(config, folder, log_metrics, should_stop, stops_itself=True)
         reports = _Reports(log, folder / PRINTED)
-        given = _given(config, runtime, log.checkpoint_dir, str(device))
+        given = _given(config, runtime, log, str(device))
         words = _runnable(filled(config.train, given), code)
-        run = _Run(words, log.checkpoint_dir, _environment(code, runtime), reports)
+        run = _Run(words, log.checkpoint_dir, _environment(code, runtime, log), reports)
         with run:
             run.follow(Path(given["metrics_file"]), log.should_stop)
         reports.flush()
@@ -84,13 +89,15 @@ def train_by_command(
 
 
 def _given(
-    config: CommandTraining, runtime: RuntimeConfig, folder: Path, device: str
+    config: CommandTraining, runtime: RuntimeConfig, log: TrainingLog, device: str
 ) -> dict[str, str]:
     """The placeholders that are a trial's."""
+    folder = log.checkpoint_dir
     given = {
         "seed": str(config.seed),
         "device": device,
         "checkpoint_dir": str(folder.resolve()),
+        "artifacts_dir": str(log.artifacts_dir.resolve()),
         "data_dir": str(data_directory(runtime.data_dir).resolve()),
         "metrics_file": str(folder.resolve() / "metrics.jsonl"),
         "settings_file": str(folder.resolve() / "settings.json"),
@@ -117,12 +124,13 @@ def _runnable(words: list[str], code: Path) -> list[str]:
     return whole
 
 
-def _environment(code: Path, runtime: RuntimeConfig) -> dict[str, str]:
+def _environment(code: Path, runtime: RuntimeConfig, log: TrainingLog) -> dict[str, str]:
     path = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
         "PYTHONPATH": f"{code.resolve()}{os.pathsep}{path}" if path else str(code.resolve()),
         "PYTHONUNBUFFERED": "1",
+        ARTIFACTS: str(log.artifacts_dir.resolve()),
         "OMP_NUM_THREADS": str(runtime.num_threads),
     }
 

@@ -1,4 +1,4 @@
-"""Where a training runs: the device, its memory, and what torch keeps per process."""
+"""The place where a training runs: the device, its memory, and what torch keeps per process."""
 
 import os
 import resource
@@ -36,7 +36,9 @@ def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """On a GPU, count the most that tensors take anew: a worker may have trained something larger before."""
+    """Count the most that tensors take on a GPU anew: a worker may have trained something larger
+    before.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -50,7 +52,9 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that tensors took on a GPU; on the CPU the most that this process took since it started."""
+    """The most that tensors took on a GPU; on the CPU the most that this process took since it
+    started.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
@@ -78,12 +82,16 @@ _KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
         partial(setattr, torch.backends.cudnn, "deterministic"),
     ),
 )
-"""What a process keeps, how to look at it and how to set it: code of others changes it, and may not put it back."""
+"""What a process keeps, how to look at it and how to set it: code of others changes it, and may not
+put it back.
+"""
 
 
 @contextmanager
 def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterator[None]:
-    """Set what torch keeps per process, and put it back: a worker that goes on to other trials finds it as it was."""
+    """Set what torch keeps per process, and put it back: a worker that goes on to other trials
+    finds it as it was.
+    """
     kept = [(look, put, look()) for look, put in _KEPT]
     strict = torch.are_deterministic_algorithms_enabled()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()

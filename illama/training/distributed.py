@@ -127,7 +127,7 @@ class OtherNodes(Protocol):
     """The nodes of a training beside the leader's."""
 
     names: Sequence[str]
-    """One for each."""
+    """The names, one for each."""
     host: str
     """The address by which they reach the leader."""
 

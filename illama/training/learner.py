@@ -61,7 +61,8 @@ class Learner:
             self.average = make_network(config.model, config.seed).to(device)
 
     def update(self, iteration: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One iteration on a batch (B, channels, height, width) with labels (B,), or of several processes on this one's rows.
+        """Train one iteration on a batch (B, channels, height, width) with labels (B,), or of
+        several processes on this one's rows.
 
         Returns the whole batch's loss, 0-d, on the device.
         """
@@ -128,9 +129,9 @@ class Learner:
         """Give every process a gradient, of zeros, for what any other has one for; what nobody
         used keeps none.
 
-        A network or part of others may use a parameter for some images alone, as a mixture of experts or
-        an early exit does: processes that add up different parameters would add one to another.
-        Ours use all of theirs for every image.
+        A network or part of others may use a parameter for some images alone, as a mixture of
+        experts or an early exit does: processes that add up different parameters would add one to
+        another. Ours use all of theirs for every image.
         """
         if self.ranks.size == 1 or not self.has_user_code:
             return
@@ -148,7 +149,9 @@ class Learner:
         return soft_mask_rate(self.config.train.soft_mask, iteration, self.iterations_per_epoch)
 
     def set_alpha(self, alpha: float) -> None:
-        """Of the model and its average; a network that has no soft mask is never asked for one."""
+        """Set alpha of the model and its average; a network that has no soft mask is never asked
+        for one.
+        """
         if alpha != self._alpha:
             for model in (self.model, self.average):
                 if model is not None:
@@ -164,7 +167,9 @@ class Learner:
         return None
 
     def start(self, data_dir: Path | None) -> None:
-        """Take the first weights from the file of `train.init`, if there is one (`illama.weights.pretrained.start_from`)."""
+        """Take the first weights from the file of `train.init`, if there is one
+        (`illama.weights.pretrained.start_from`).
+        """
         if self.config.train.init is not None:
             start_from(self.model, self.config.train.init, data_dir)
             if self.average is not None:

@@ -1,4 +1,6 @@
-"""Batches on the device: of images in memory, or of files read by worker processes. Any batch of any epoch can come first."""
+"""Batches on the device: of images in memory, or of files read by worker processes. Any batch of
+any epoch can come first.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -18,8 +20,9 @@ from illama.randomness import derive, shuffler
 from illama.training.distributed import Ranks
 
 EVALUATION_BATCH = {"cpu": 128, "cuda": 512}
-"""Images that are measured at once; the CPU's caches prefer few. Where memory is short, four times as many as are trained on at
-once: measuring keeps no block's results for a way back."""
+"""Images that are measured at once; the CPU's caches prefer few. Where memory is short, four times
+as many as are trained on at once: measuring keeps no block's results for a way back.
+"""
 FOLDER_CHUNK = 128
 """Images that a worker process hands over at once."""
 
@@ -27,7 +30,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class Loader(Protocol):
-    """Where the trainer gets its images; all are (B, channels, height, width), normalised, on the
+    """The trainer's source of images; all are (B, channels, height, width), normalised, on the
     device, with labels (B,).
 
     Of several processes each gets its share: of every training batch its rows, of the held-out
@@ -43,19 +46,25 @@ class Loader(Protocol):
     """Digest of the images and labels of the last part."""
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training batches of `epoch` from number `first` on; images left over at the end of an epoch are dropped."""
+        """The training batches of `epoch` from number `first` on; images left over at the end of an
+        epoch are dropped.
+        """
 
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """All images of a part, in order and without augmentation; those of `train`, too."""
 
     def normalisation(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation that pixels are normalised with, (channels, 1, 1), on the CPU."""
+        """Mean and standard deviation that pixels are normalised with, (channels, 1, 1), on the
+        CPU.
+        """
 
 
 def make_loader(
     config: Config, runtime: RuntimeConfig, device: torch.device, ranks: Ranks | None = None
 ) -> Loader:
-    """The loader for `config.data`. Raises `ValueError` and `FileNotFoundError` as `illama.data.datasets.load` does."""
+    """The loader for `config.data`. Raises `ValueError` and `FileNotFoundError` as
+    `illama.data.datasets.load` does.
+    """
     ranks, size = ranks or Ranks(), config.train.batch_size
     if size < 2 * ranks.size - 1:
         raise ValueError(
@@ -136,7 +145,7 @@ class FolderLoader:
         assert isinstance(config.data, DataConfig)
         folder = data_directory(runtime.data_dir) / config.data.folder
         found = image_folder.read(folder, test=config.data.has_test)
-        size = config.model.img_size
+        size = image_folder.side_of(config.model)
         check_shape(config.data, config.model, (3, size, size), len(found.classes))
         self.train = found.parts["train"]
         self._held_out = {part: found.parts[part] for part in found.parts if part != "train"}
@@ -158,7 +167,11 @@ class FolderLoader:
         """See `Loader`."""
         batches = list(_batch_indices(self.config, self.ranks, epoch, self.count, first))
         views = _Views(
-            self.train, self.config.model.img_size, self.config.train, self.config.seed, epoch
+            self.train,
+            image_folder.side_of(self.config.model),
+            self.config.train,
+            self.config.seed,
+            epoch,
         )
         chunks = self._read(views, [chunk for batch in batches for chunk in _chunks(batch)])
         for batch in batches:
@@ -168,7 +181,7 @@ class FolderLoader:
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         listing = self.train if part == "train" else self._held_out[part]
-        views = _Views(listing, self.config.model.img_size, None, 0, 0)
+        views = _Views(listing, image_folder.side_of(self.config.model), None, 0, 0)
         indices = np.arange(len(listing))
         size = min(FOLDER_CHUNK, _measured_at_once(self.runtime, self.device))
         yield from self._read(views, _chunks(indices[self.ranks.part(len(indices))], size))
@@ -204,7 +217,9 @@ def _measured_at_once(runtime: RuntimeConfig, device: torch.device) -> int:
 
 
 class _Views(Dataset[tuple[Tensor, Tensor] | ValueError]):
-    """Pictures of one part of an image folder, seen as an epoch sees them. Without `train`, as validation does."""
+    """Pictures of one part of an image folder, seen as an epoch sees them. Without `train`, as
+    validation does.
+    """
 
     def __init__(
         self,
@@ -223,7 +238,8 @@ class _Views(Dataset[tuple[Tensor, Tensor] | ValueError]):
         )
 
     def __getitem__(self, indices: Indices) -> tuple[Tensor, Tensor] | ValueError:
-        """Pictures (B, channels, height, width) and labels (B,), or what is wrong with one of the files.
+        """Pictures (B, channels, height, width) and labels (B,), or what is wrong with one of the
+        files.
 
         Raised in a worker process, that would arrive with tracebacks for a text.
         """

@@ -1,4 +1,6 @@
-"""AdamW or SGD with the paper's choice of what decays, and how fast each part of a network learns when it is fine-tuned."""
+"""AdamW or SGD with the paper's choice of what decays, and how fast each part of a network learns
+when it is fine-tuned.
+"""
 
 from itertools import groupby
 
@@ -17,14 +19,18 @@ def decays(name: str, parameter: Tensor, kept: frozenset[str] = NO_DECAY) -> boo
 
 
 def distance_from_head(name: str, depth: int) -> int:
-    """Blocks between a parameter and the head: 0 for head and last norm, `depth` + 1 for the embeddings."""
+    """Blocks between a parameter and the head: 0 for head and last norm, `depth` + 1 for the
+    embeddings.
+    """
     if name.startswith("blocks."):
         return depth - int(name.split(".")[1])
     return 0 if name.startswith(("head", "norm")) else depth + 1
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> Optimizer:
-    """AdamW, or SGD, over the parameters of `model`; the learning rate of every iteration is set by `set_learning_rate`."""
+    """AdamW, or SGD, over the parameters of `model`; the learning rate of every iteration is set by
+    `set_learning_rate`.
+    """
     named = list(model.named_parameters())
     kept = kept_from_decay(model)
     depth = len({name.split(".")[1] for name, _ in named if name.startswith("blocks.")})

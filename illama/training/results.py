@@ -20,7 +20,7 @@ class Diverged(RuntimeError):
 
 
 class Stopped(Exception):
-    """Not an error: `should_stop` said so. What was trained so far is in the checkpoint."""
+    """A stop that is no error: `should_stop` said so. What was trained so far is in the checkpoint."""
 
     def __init__(self, iteration: int) -> None:
         super().__init__(f"stopped after iteration {iteration}")
@@ -28,7 +28,9 @@ class Stopped(Exception):
 
 
 class ProcessLost(RuntimeError):
-    """Not the training's fault: one of its processes was killed. It goes on from its checkpoint."""
+    """A loss that is not the training's fault: one of its processes was killed. It goes on from its
+    checkpoint.
+    """
 
     def __init__(self, rank: int, size: int, exit_code: int | None) -> None:
         how = f"ended with exit code {exit_code}"
@@ -68,21 +70,27 @@ class TrainResult:
     final: dict[str, float]
     """Metrics of the last evaluation."""
     best: dict[str, float]
-    """Metrics of the epoch with the highest val/acc1, the first of equals; nothing of somebody's own training."""
+    """Metrics of the epoch with the highest val/acc1, the first of equals; nothing of somebody's
+    own training.
+    """
     best_epoch: int
     """Counted from 1; 0 of somebody's own training."""
     collapsed: bool
     """The output does not depend on the image (`illama.evaluation.accuracy.COLLAPSE_STD`)."""
     params: int | None
-    """None where nobody says."""
+    """The number of parameters; None where nobody says."""
     seconds: float
     """Spent in training and evaluation, over all attempts."""
     peak_memory_bytes: int
-    """On a GPU the most that tensors took, on the CPU the most that the process took; of several processes, in the first."""
+    """The peak of memory: on a GPU the most that tensors took, on the CPU the most that the process
+    took; of several processes, in the first.
+    """
     flops: int | None = None
-    """What somebody's own training says of them; those of our networks are known before (`illama.cost`)."""
+    """What somebody's own training says of them; those of our networks are known before
+    (`illama.cost`).
+    """
     predictions: Predictions | None = None
-    """Of the final network; none of somebody's own training."""
+    """The predictions of the final network; none of somebody's own training."""
 
 
 @dataclass
@@ -101,4 +109,4 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     hits: str = ""
-    """As in `Predictions`, once the last epoch has been measured."""
+    """The hits as in `Predictions`, once the last epoch has been measured."""

@@ -1,7 +1,9 @@
-"""The training loop: from a `Config` to a `TrainResult`, through any number of interruptions, with the same bits.
+"""The training loop: from a `Config` to a `TrainResult`, through any number of interruptions, with
+the same bits.
 
-Nothing is drawn from a running random state (see `illama.randomness`), so a checkpoint is the weights, the optimiser's moments
-and the few sums of `Progress`; going on from it at any iteration repeats exactly what an undisturbed training would have done.
+Nothing is drawn from a running random state (see `illama.randomness`), so a checkpoint is the
+weights, the optimiser's moments and the few sums of `Progress`; going on from it at any iteration
+repeats exactly what an undisturbed training would have done.
 """
 
 import logging
@@ -56,7 +58,9 @@ LogMetrics = Callable[[Mapping[str, float], int], None]
 """Takes the metrics of an epoch and the number of iterations done."""
 
 SAVING_SHARE = 0.05
-"""Of the time of a training, at most, goes into checkpoints; unless there is to be one after every iteration."""
+"""The share of a training's time that goes into checkpoints at most; unless there is to be one
+after every iteration.
+"""
 LOSSES_IN_FLIGHT = 50
 """Iterations between two looks at the loss on a GPU, which has to finish its work for each."""
 
@@ -70,15 +74,17 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     others: OtherNodes | None = None,
 ) -> TrainResult:
-    """Train to the end, going on from the newest whole checkpoint in `checkpoint_dir`; the final weights stay there.
+    """Train to the end, going on from the newest whole checkpoint in `checkpoint_dir`; the final
+    weights stay there.
 
-    `log_metrics` is called after every epoch, before the checkpoint that follows it: after an interruption the same epoch may
-    be reported again, with the same values. `should_stop` is asked before every iteration and before every checkpoint; what it
-    raises passes through and nothing is saved. `others` are further nodes to train on. How it is trained, and where it goes on,
-    is the business of the kind of workload: the function that its `trainer` names.
+    `log_metrics` is called after every epoch, before the checkpoint that follows it: after an
+    interruption the same epoch may be reported again, with the same values. `should_stop` is asked
+    before every iteration and before every checkpoint; what it raises passes through and nothing is
+    saved. `others` are further nodes to train on. How it is trained, and where it goes on, is the
+    business of the kind of workload: the function that its `trainer` names.
 
-    Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and `ValueError` when data and model do
-    not fit or the checkpoint belongs to other settings.
+    Raises `Diverged`, `Stopped`, `ProcessLost` where one of several processes was killed, and
+    `ValueError` when data and model do not fit or the checkpoint belongs to other settings.
     """
     trainer: Callable[..., TrainResult] = resolve_name(config.trainer)
     return trainer(
@@ -106,7 +112,9 @@ def train_classifier(
 
 
 def _follow(config: Config, runtime: RuntimeConfig, directory: Path | None, ranks: Ranks) -> None:
-    """What each other process of a training does: the same iterations, for as long as the leader takes part in them."""
+    """What each other process of a training does: the same iterations, for as long as the leader
+    takes part in them.
+    """
     logging.disable(logging.WARNING)  # the leader says it
     _train(config, runtime, ranks, directory, lambda: False, lambda metrics, iteration: None)
 
@@ -185,7 +193,7 @@ class _Training:
         self.save_seconds = 0.0
 
     def step(self) -> None:
-        """One iteration."""
+        """Train one iteration."""
         started = time.perf_counter()
         progress = self.progress
         if self.batches is None:
@@ -203,7 +211,9 @@ class _Training:
         self._count(time.perf_counter() - started)
 
     def _look_at_losses(self) -> None:
-        """Add up the losses since the last look. Raises `Diverged` for the first that is not finite."""
+        """Add up the losses since the last look. Raises `Diverged` for the first that is not
+        finite.
+        """
         if not self.losses:
             return
         values, first = (
@@ -288,7 +298,9 @@ class _Training:
         self.progress.seconds += seconds
 
     def restore(self) -> None:
-        """Go on where the newest whole checkpoint was written, if there is one; else take the first weights."""
+        """Go on where the newest whole checkpoint was written, if there is one; else take the first
+        weights.
+        """
         state = checkpoint.load(self.directory) if self.directory else None
         if state is None:
             self.learner.start(self.runtime.data_dir)
@@ -298,7 +310,9 @@ class _Training:
         self.progress = Progress(**state["progress"])
 
     def agree(self) -> None:
-        """Raise `NodeLost` where nodes go on from different checkpoints: one saw an older state of the disk."""
+        """Raise `NodeLost` where nodes go on from different checkpoints: one saw an older state of
+        the disk.
+        """
         if len(found := set(self.ranks.gather(self.progress.iteration))) > 1:
             raise NodeLost(
                 f"its nodes see different checkpoints, of iterations {min(found)} and {max(found)}"
@@ -360,7 +374,9 @@ class _Training:
         )
 
     def _predictions(self) -> Predictions | None:
-        """None where an older version wrote the last checkpoint, after the last measurement."""
+        """The predictions; None where an older version wrote the last checkpoint, after the last
+        measurement.
+        """
         if not self.progress.hits:
             return None
         return Predictions(self.loader.parts[-1], self.loader.images_digest, self.progress.hits)

@@ -2,8 +2,10 @@
 
     def train(*, depth: int = 2, lr: float = 3e-3, seed, log_metrics, checkpoint_dir, should_stop, device) -> Mapping[str, float]
 
-Its other parameters are settings (`illama.config.functions`). It saves what it needs in `checkpoint_dir`, finds it there after an
-interruption, and goes on; how, is its own business. Beside that folder we keep what it has logged and how long it took.
+Its other parameters are settings (`illama.config.functions`). It saves what it needs in
+`checkpoint_dir`, finds it there after an interruption, and goes on; how, is its own business.
+Beside that folder we keep what it has logged and how long it took. What it writes into
+`artifacts_dir` is for people: MLflow and reports show it.
 """
 
 import inspect
@@ -35,8 +37,10 @@ from illama.training.results import Diverged, Stopped, TrainResult
 
 CHECKPOINT_FOLDER = "checkpoint"
 """Below the training's directory: the function's own."""
+ARTIFACTS_FOLDER = "artifacts"
+"""Below the training's directory: what it leaves for people, images and tables."""
 STATE = "own_training.json"
-"""Beside it: whose checkpoint it is, and what was logged last."""
+"""The file beside the checkpoint: whose it is, and what was logged last."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +58,13 @@ def train_by_function(
     should_stop: Callable[[], bool],
     others: OtherNodes | None = None,
 ) -> TrainResult:
-    """Call the function. The global generators of torch, numpy and Python start from the trial's seed, each time.
+    """Call the function. The global generators of torch, numpy and Python start from the trial's
+    seed, each time.
 
-    Raises `Diverged` for a metric that is not finite, `Stopped` where it returns nothing once `should_stop` has said so, and
-    `ValueError` where code or settings are others than those of the plan or the checkpoint, or what it returns is no metrics.
-    What the function raises passes through. Where `runtime.compared` names a metric, such values of others are left out.
+    Raises `Diverged` for a metric that is not finite, `Stopped` where it returns nothing once
+    `should_stop` has said so, and `ValueError` where code or settings are others than those of the
+    plan or the checkpoint, or what it returns is no metrics. What the function raises passes
+    through. Where `runtime.compared` names a metric, such values of others are left out.
     """
     refuse_other_code(config.train.function, config.train.code)
     function = function_of(config.train.function)
@@ -78,6 +84,7 @@ def train_by_function(
             "seed": config.seed,
             "log_metrics": log,
             "checkpoint_dir": log.checkpoint_dir,
+            "artifacts_dir": log.artifacts_dir,
             "should_stop": log.should_stop,
             "device": device,
             "data_dir": data_directory(runtime.data_dir),
@@ -113,7 +120,9 @@ def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
 
 
 class TrainingLog:
-    """Metrics that a user training reports, checked, passed on, and remembered through interruptions."""
+    """Metrics that a user training reports, checked, passed on, and remembered through
+    interruptions.
+    """
 
     def __init__(
         self,
@@ -134,6 +143,7 @@ class TrainingLog:
             stops_itself,
         )
         self.checkpoint_dir = directory / CHECKPOINT_FOLDER
+        self.artifacts_dir = directory / ARTIFACTS_FOLDER
         self._path = directory / STATE
         state = self._earlier()
         self._seconds: float = state.get("seconds", 0.0)
@@ -141,7 +151,8 @@ class TrainingLog:
         self._metrics: dict[str, float] = state.get("metrics", {})
         self._was_told = False
         self._started = time.monotonic()
-        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (self.checkpoint_dir, self.artifacts_dir):
+            folder.mkdir(parents=True, exist_ok=True)
         self._keep()
 
     def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
@@ -216,7 +227,9 @@ class TrainingLog:
         return self._seconds + time.monotonic() - self._started
 
     def _earlier(self) -> Any:
-        """What an interrupted attempt left. Raises `OtherSettings` where it was one with other settings."""
+        """What an interrupted attempt left. Raises `OtherSettings` where it was one with other
+        settings.
+        """
         try:
             state = _state_in(self._path)
         except FileNotFoundError:
@@ -257,7 +270,7 @@ def _state_in(path: Path) -> Any:
 
 
 def _checked(metrics: Any, who: str) -> dict[str, float]:
-    """As numbers. Raises `ValueError` where it is no metrics at all."""
+    """The metrics as numbers. Raises `ValueError` where it is no metrics at all."""
     if not isinstance(metrics, Mapping):
         raise ValueError(
             f"{who} {type(metrics).__name__}; expected metrics: names and numbers, such as {{'val/loss': 0.5}}"

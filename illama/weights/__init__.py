@@ -1,1 +1,3 @@
-"""Files of weights: checkpoints, released files, larger models as a start, a network ready to be served."""
+"""Files of weights: checkpoints, released files, larger models as a start, a network ready to be
+served.
+"""

@@ -1,4 +1,6 @@
-"""A trained network as others use it: from pixels as the dataset has them to logits, the loader's normalisation inside."""
+"""A trained network as others use it: from pixels as the dataset has them to logits, the loader's
+normalisation inside.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
-from illama.config import Config, DataConfig, Workload
+from illama.config import Config, DataConfig
 from illama.data import image_folder
 from illama.data.datasets import data_directory, load
 from illama.model import make_network
@@ -38,7 +40,9 @@ class Classifier(nn.Module):
             )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits (B, classes)."""
+        """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits
+        (B, classes).
+        """
         logits: Tensor = self.network((pixels / self.scale - self.mean) / self.std)
         return logits
 
@@ -46,23 +50,20 @@ class Classifier(nn.Module):
 def load_classifier(
     directory: Path,
     data_dir: Path | None = None,
-    expected: Workload | None = None,
+    of: checkpoint.FinishedTraining | None = None,
     *,
     use_ema: bool = False,
 ) -> tuple[Classifier, Pixels]:
-    """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0, and a few of its images.
+    """The classifier whose weights are in the newest whole checkpoint of `directory`, at alpha 0,
+    and a few of its images.
 
     With `use_ema` it has their moving average. The images are of the validation part, (n,
     channels, height, width): those of memory as they are, those of a folder cut to size. Raises
     `FileNotFoundError` where there is no whole checkpoint, or where the images are not in
-    `data_dir`, and `ValueError` where there is no average, or where the checkpoint is not that of a
-    training with the `expected` settings.
+    `data_dir`, and `ValueError` where there is no average, or where the checkpoint is not
+    the last one `of` that training.
     """
-    state = checkpoint.load(directory)
-    if state is None:
-        raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
-    if isinstance(expected, Config):
-        checkpoint.refuse_other_settings(state, expected)
+    state = checkpoint.load_last(directory, of)
     config = Config.model_validate_json(state["config"])
     network = make_network(config.model, config.seed)
     try:
@@ -89,6 +90,7 @@ def _pictures(config: Config, data_dir: Path | None) -> Pixels:
     listing = image_folder.read(data_directory(data_dir) / config.data.folder).parts["val"]
     examples = range(min(EXAMPLES, len(listing)))
     pictures = [
-        for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples
+        for_validation(read_image(listing.path(index)), image_folder.side_of(config.model))
+        for index in examples
     ]
     return np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) for picture in pictures])

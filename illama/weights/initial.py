@@ -1,4 +1,5 @@
-"""Which file a training takes its first weights from (`train.init`): known by its content, wherever it lies.
+"""The file that a training takes its first weights from (`train.init`): known by its content,
+wherever it lies.
 
 Knows no torch, so that a plan can ask; `illama.weights.pretrained.start_from` reads the file.
 """
@@ -13,7 +14,7 @@ from illama.data.datasets import data_directory
 
 
 def init_path(init: InitConfig, data_dir: Path | None = None) -> Path:
-    """Where the file is. Raises `FileNotFoundError` when it is not there."""
+    """The path of the file. Raises `FileNotFoundError` when it is not there."""
     path = data_directory(data_dir) / init.checkpoint
     if not path.is_file():
         raise FileNotFoundError(
@@ -24,7 +25,9 @@ def init_path(init: InitConfig, data_dir: Path | None = None) -> Path:
 
 
 def checked_path(init: InitConfig, data_dir: Path | None = None) -> Path:
-    """As `init_path`. Raises `ValueError` when the file is another one than `init.sha256` says."""
+    """The path as by `init_path`. Raises `ValueError` when the file is another one than
+    `init.sha256` says.
+    """
     path = init_path(init, data_dir)
     if init.sha256 is not None and (found := _sha256(path)) != init.sha256:
         raise ValueError(
@@ -34,7 +37,8 @@ def checked_path(init: InitConfig, data_dir: Path | None = None) -> Path:
 
 
 def identified(config: Workload, data_dir: Path | None = None) -> Workload:
-    """`config` with the digest of the file that it starts from, where there is one and the digest is not given.
+    """`config` with the digest of the file that it starts from, where there is one and the digest
+    is not given.
 
     Raises `FileNotFoundError`.
     """

@@ -1,8 +1,10 @@
-"""Models by name, and weights from and to files: our own checkpoints and the ones that the paper's authors released.
+"""Models by name, and weights from and to files: our own checkpoints and the ones that the paper's
+authors released.
 
-Both carry the same tensor names. The released files keep the class token's position embedding in the last row, stand in a
-dictionary under `model` beside an `argparse.Namespace` and an optimiser whose learning rates are numpy's numbers, and know no
-soft-mask rate; see the paper's code, `models/illama.py`, and `save_model` in its `utils.py`.
+Both carry the same tensor names. The released files keep the class token's position embedding in
+the last row, stand in a dictionary under `model` beside an `argparse.Namespace` and an optimiser
+whose learning rates are numpy's numbers, and know no soft-mask rate; see the paper's code,
+`models/illama.py`, and `save_model` in its `utils.py`.
 """
 
 import argparse
@@ -19,11 +21,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from illama.checkpoint import content_of, weights_in
-from illama.config import ModelConfig, Part, explain, with_preset
+from illama.config import ModelConfig, Part, UserModel, explain, with_preset
 from illama.config.parts import BUILT_IN
 from illama.config.train import InitConfig
-from illama.cost import patches
-from illama.model import VisionTransformer
+from illama.model import VisionTransformer, make_network
 from illama.weights.initial import checked_path
 from illama.weights.weight_selection import from_llama, is_llama, select_weights
 
@@ -77,13 +78,33 @@ def build(
                 f"{path} was trained as another network: {'; '.join(different)}. Ask for those settings; "
                 "if its weights are really meant for this one, use load_state_dict"
             )
-        _fill(model, _weights_of(content, path, use_ema=use_ema), path)
+        weights = _weights_of(content, path, use_ema=use_ema)
+        _stretch_positions(model, weights, _settings_in(content))
+        _fill(model, weights, path)
+    return model
+
+
+def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
+    """What `illama.load_model` does."""
+    content = _content_of(path)
+    if not isinstance(content, Mapping) or "config" not in content:
+        raise ValueError(
+            f"{path} holds no settings of a network: name it, as in "
+            "illama.create_model(NAME, checkpoint_path=...)"
+        )
+    saved = json.loads(content["config"]).get("model") or {}
+    try:
+        kind = UserModel if "function" in saved else ModelConfig
+        model = make_network(kind.model_validate(saved), seed=0)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error)}") from error
+    _fill(model, _weights_of(content, path, use_ema=use_ema), path)
     return model
 
 
 def _other_settings(content: Any, config: ModelConfig) -> list[str]:
-    """What `config` has otherwise than the settings that a checkpoint of ours was trained with; of other files its parts
-    alone, which no released network has.
+    """What `config` has otherwise than the settings that a checkpoint of ours was trained with; of
+    other files its parts alone, which no released network has.
     """
     there = _settings_in(content)
     different = _other_parts(there, config)
@@ -106,7 +127,9 @@ def _other_settings(content: Any, config: ModelConfig) -> list[str]:
 
 
 def _settings_in(content: Any) -> ModelConfig | None:
-    """Settings of the network that a checkpoint of ours holds; None for other files and networks of others."""
+    """Settings of the network that a checkpoint of ours holds; None for other files and networks of
+    others.
+    """
     if not isinstance(content, Mapping) or "config" not in content:
         return None
     saved = json.loads(content["config"]).get("model") or {}
@@ -143,7 +166,9 @@ def _names(config: ModelConfig, kind: str) -> str:
 
 
 def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
-    """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit, `FileNotFoundError`."""
+    """Give `model` the first weights that `init` names. Raises `ValueError` when they do not fit,
+    `FileNotFoundError`.
+    """
     path = checked_path(init, data_dir)
     if init.source_heads is None:
         content = _content_of(path)
@@ -163,10 +188,11 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
 
 
 def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
-    """Fill `model` with the weights in `path`, all but the head's where that is new; position embeddings of another resolution
-    are interpolated.
+    """Fill `model` with the weights in `path`, all but the head's where that is new; position
+    embeddings of another resolution are interpolated.
 
-    Raises `ValueError` naming the tensors that are missing, unknown or of another shape, `FileNotFoundError` without a file.
+    Raises `ValueError` naming the tensors that are missing, unknown or of another shape,
+    `FileNotFoundError` without a file.
     """
     _fill(model, read_weights(path), path, new_head=new_head)
 
@@ -185,12 +211,22 @@ def _fill(
     name = type(model).__name__
     if isinstance(model, VisionTransformer):
         name = model.config.name
-        if model.pos_embed is not None and "pos_embed" in weights:
-            weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
+        _stretch_positions(model, weights, None)
     if problems := differences(here, weights):
         problems += _other_classes(here, weights)
         raise ValueError(f"{path} does not hold the weights of this {name}: {'; '.join(problems)}")
     model.load_state_dict(weights)
+
+
+def _stretch_positions(
+    model: VisionTransformer, weights: dict[str, Tensor], there: ModelConfig | None
+) -> None:
+    """Fit the learned positions in `weights`, of a network with the settings `there` where they are
+    known, to those of `model`.
+    """
+    if model.pos_embed is not None and "pos_embed" in weights:
+        grid = None if there is None else there.grid
+        weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config, grid)
 
 
 def _other_classes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -239,19 +275,26 @@ def export_weights(model: VisionTransformer, path: Path) -> None:
     )
 
 
-def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
-    """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class token's row apart.
+def interpolate_positions(
+    pos_embed: Tensor, config: ModelConfig, grid: tuple[int, int] | None = None
+) -> Tensor:
+    """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class
+    token's row apart.
 
-    What is not a square of patches is returned as it is, for `differences` to name.
+    It is of `grid` rows and columns of patches, and of a square where that is not said. What has
+    another number of rows is returned as it is, for `differences` to name.
     """
     extra = config.class_token != "none"
-    side, wanted = math.isqrt(pos_embed.shape[1] - extra), math.isqrt(patches(config))
-    if side == wanted or side**2 + extra != pos_embed.shape[1]:
+    count = pos_embed.shape[1] - extra
+    if count == config.patches and grid in (None, config.grid):
+        return pos_embed
+    rows, columns = grid or (math.isqrt(count), math.isqrt(count))
+    if rows * columns != count:
         return pos_embed
     first, last = config.class_token == "first", config.class_token == "last"
-    grid = pos_embed[:, first : pos_embed.shape[1] - last]  # (1, side * side, D)
-    square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
-    stretched = F.interpolate(square.float(), (wanted, wanted), mode="bicubic", align_corners=False)
+    of_patches = pos_embed[:, first : pos_embed.shape[1] - last]  # (1, rows * columns, D)
+    places = of_patches.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)  # (1, D, rows, columns)
+    stretched = F.interpolate(places.float(), config.grid, mode="bicubic", align_corners=False)
     stretched = stretched.permute(0, 2, 3, 1).flatten(1, 2).type_as(pos_embed)  # (1, P, D)
     return torch.cat(
         (pos_embed[:, :first], stretched, pos_embed[:, pos_embed.shape[1] - last :]), dim=1

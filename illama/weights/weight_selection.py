@@ -1,8 +1,10 @@
-"""First weights from a larger model: a LLaMA 2 checkpoint, or a larger iLLaMA (paper, Table 18; Xu et al., arXiv 2311.18823).
+"""First weights from a larger model: a LLaMA 2 checkpoint, or a larger iLLaMA (paper, Table 18; Xu
+et al., arXiv 2311.18823).
 
-Of every dimension, evenly spaced elements are taken; of the depth, the first blocks. Two things are kept together that the
-paper's code takes apart: a head's channels stay in one head, and the two channels that RoPE turns as one pair stay a pair. With
-heads of twice the width every second pair is taken, whose frequencies are then exactly the smaller head's.
+Of every dimension, evenly spaced elements are taken; of the depth, the first blocks. Two things are
+kept together that the paper's code takes apart: a head's channels stay in one head, and the two
+channels that RoPE turns as one pair stay a pair. With heads of twice the width every second pair is
+taken, whose frequencies are then exactly the smaller head's.
 """
 
 from collections.abc import Mapping
@@ -32,10 +34,12 @@ def is_llama(weights: Mapping[str, Tensor]) -> bool:
 
 
 def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tensor]:
-    """The whole blocks of a Hugging Face LLaMA checkpoint, or of its first file: our names, and our order of channels in q and k.
+    """The whole blocks of a Hugging Face LLaMA checkpoint, or of its first file: our names, and our
+    order of channels in q and k.
 
-    That format keeps a head's first channels of all pairs before its second ones; here, as in the original LLaMA, the two
-    channels of a pair are neighbours. Raises `ValueError` when k has fewer heads than q (grouped-query attention).
+    That format keeps a head's first channels of all pairs before its second ones; here, as in the
+    original LLaMA, the two channels of a pair are neighbours. Raises `ValueError` when k has fewer
+    heads than q (grouped-query attention).
     """
 
     def is_whole(block: int) -> bool:
@@ -63,9 +67,11 @@ def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tenso
 def select_weights(
     model: VisionTransformer, source: Mapping[str, Tensor], source_heads: int
 ) -> list[str]:
-    """Fill the blocks of `model` from the larger `source`, in our names; all else keeps its values. Returns the names filled.
+    """Fill the blocks of `model` from the larger `source`, in our names; all else keeps its values.
+    Returns the names filled.
 
-    Raises `ValueError` when the source has too few blocks, or is smaller somewhere, or cannot have so many heads.
+    Raises `ValueError` when the source has too few blocks, or is smaller somewhere, or cannot have
+    so many heads.
     """
     filled, heads = {}, (source_heads, model.config.num_heads)
     for name, target in model.state_dict().items():
@@ -85,7 +91,9 @@ def select_weights(
 
 
 def _chosen(name: str, axis: int, size: int, wanted: int, heads: tuple[int, int]) -> Tensor:
-    """Which elements of one dimension: evenly spaced, but heads and RoPE's pairs whole."""
+    """The elements that are taken of one dimension: evenly spaced, but heads and RoPE's pairs
+    whole.
+    """
     if wanted > size:
         raise ValueError(
             f"{name} has {size} elements in dimension {axis} of the source, and the model needs {wanted}"
@@ -128,6 +136,8 @@ def _even(size: int, wanted: int) -> Tensor:
 
 
 def _neighbours(weight: Tensor, num_heads: int) -> Tensor:
-    """Rows of each head from (all first channels, all second channels) to (first, second) of each pair."""
+    """Rows of each head from (all first channels, all second channels) to (first, second) of each
+    pair.
+    """
     halves = weight.reshape(num_heads, 2, -1, weight.shape[1])  # (H, 2, C / 2, D)
     return halves.transpose(1, 2).reshape(weight.shape)

@@ -1,8 +1,9 @@
-"""One variant held against another: their means where all trials trained alike, and else how many trained at all.
+"""One variant held against another: their means where all trials trained alike, and else how many
+trained at all.
 
-A trial that failed or diverged is not missing at random: which trials survive is itself an effect. So a mean over the survivors
-is shown, and never tested; Fisher's test of how many trained as they should stands in its place. Figures that are still to come
-decide nothing.
+A trial that failed or diverged is not missing at random: which trials survive is itself an effect.
+So a mean over the survivors is shown, and never tested; Fisher's test of how many trained as they
+should stands in its place. Figures that are still to come decide nothing.
 """
 
 import math
@@ -29,10 +30,11 @@ from orchestrator.stats.registry import TESTS
 def effect_against(
     row: StepRow, versus: StepRow | None, looks: Sequence[int] = ()
 ) -> StepEffect | None:
-    """The difference to another row, with what a reader must know of it; none where nothing of it has ended.
+    """The difference to another row, with what a reader must know of it; none where nothing of it
+    has ended.
 
-    `looks` are those of seeds that are added as needed: then both rows count the seeds that both have, each look has its
-    p-value, by whichever test fits what it saw, and all looks are paid for.
+    `looks` are those of seeds that are added as needed: then both rows count the seeds that both
+    have, each look has its p-value, by whichever test fits what it saw, and all looks are paid for.
     """
     if versus is None:
         return None
@@ -130,7 +132,9 @@ def _ended_on_both(here: StepRow, there: StepRow) -> set[int]:
 
 
 def _to_come(here: StepRow, there: StepRow) -> tuple[int, int] | None:
-    """Seeds that are through on both sides, and how many are asked for on both; none where nothing is to come."""
+    """Seeds that are through on both sides, and how many are asked for on both; none where nothing
+    is to come.
+    """
     asked = here.outcome_of.keys() & there.outcome_of.keys()
     through = _ended_on_both(here, there)
     is_complete = asked <= through
@@ -145,7 +149,9 @@ def _sides(here: StepRow, there: StepRow) -> Sides:
 
 
 def _improvement(here: StepRow, there: StepRow) -> float | None:
-    """Chance of a better seed. A trial that did not train as it should is behind all that did, and ties with its like."""
+    """Chance of a better seed. A trial that did not train as it should is behind all that did, and
+    ties with its like.
+    """
     sign = 1.0 if here.metric.mode == "max" else -1.0
     if here.is_uniform and there.is_uniform:
         scores = [[sign * value for value in row.values.values()] for row in (here, there)]

@@ -9,7 +9,7 @@ from orchestrator.stats.inference import Effect, Summary
 _MOST = 10
 """More decimals than this beside a usual number would say nothing."""
 _LARGE = 1e7
-"""From here on digits before the point are rounded, too."""
+"""Values from this one on have so many digits that those before the point are rounded, too."""
 _SMALL = 1e-4
 """Below this a usual number of decimals shows nothing."""
 
@@ -30,7 +30,9 @@ def decimals_of_values(metric: str, values: Sequence[float], summary: Summary | 
 
 
 def decimals_of_effect(effect: Effect | None, usual: int) -> int:
-    """Decimals of a difference: two digits of half its interval, and an end that is not 0 is not shown as 0."""
+    """Decimals of a difference: two digits of half its interval, and an end that is not 0 is not
+    shown as 0.
+    """
     if effect is None:
         return usual
     if effect.ci95 is None:

@@ -1,4 +1,6 @@
-"""Difference between two variants as the report has it: what was measured, and what may be said of it."""
+"""Difference between two variants as the report has it: what was measured, and what may be said of
+it.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,12 +12,15 @@ from orchestrator.stats.rates import Rate, Rates
 Verdict = Literal["better", "worse", "equivalent", "open"]
 """Claim about a tested comparison.
 
-`better` and `worse`: there is a difference in that direction, by the corrected p-value; of rates, fewer or more trials that did
-not train as they should. `equivalent`: the difference is smaller than what matters, by two one-sided tests that are corrected
-over the family on their own; it says so even where a difference is found. `open`: neither can be said.
+`better` and `worse`: there is a difference in that direction, by the corrected p-value; of rates,
+fewer or more trials that did not train as they should. `equivalent`: the difference is smaller than
+what matters, by two one-sided tests that are corrected over the family on their own; it says so
+even where a difference is found. `open`: neither can be said.
 """
 Sides = frozenset[tuple[str, ...]]
-"""Fingerprints of the trials on each side of a comparison; one alone where a thing is held against itself."""
+"""Fingerprints of the trials on each side of a comparison; one alone where a thing is held against
+itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,13 @@ class StepEffect:
     to_come: tuple[int, int] | None = None
     """Seeds that both sides have so far, and of how many, while some are still to come."""
     sides: Sides = frozenset()
-    """Which trials it compares; empty for an average over cells."""
+    """The trials that it compares, of either side; empty for an average over cells."""
     equivalence: float | None = None
     """p-value of being smaller than what matters, with its price for looks, before correction."""
     improvement: float | None = None
     """Chance that a new seed of this variant beats a new one of the other, as the seeds show it."""
     verdict: Verdict | None = None
-    """None where nothing is tested."""
+    """What was decided; None where nothing is tested."""
     detectable: Ranged | None = None
     prospect: Prospect | None = None
 

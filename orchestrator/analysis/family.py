@@ -1,11 +1,14 @@
-"""The family of a report: every comparison that any of its tables tests, corrected together by Holm's method.
+"""The family of a report: every comparison that any of its tables tests, corrected together by
+Holm's method.
 
-Why all tables together, and not one table after the other: a road whose first step is undecided would bar the other designs if
-they had to wait for it, and a reader looks at any table and takes the one finding that is there, whichever question it answers.
-So the promise is about the report: of sweeps without any effect, at most one in 20 shows one in any table.
+Why all tables together, and not one table after the other: a road whose first step is undecided
+would bar the other designs if they had to wait for it, and a reader looks at any table and takes
+the one finding that is there, whichever question it answers. So the promise is about the report: of
+sweeps without any effect, at most one in 20 shows one in any table.
 
-The same trials held against the same in two tables are one comparison, with one p-value; a thing held against itself is none.
-Comparisons whose trials are still to come are counted already, so that what is decided does not depend on which come first.
+The same trials held against the same in two tables are one comparison, with one p-value; a thing
+held against itself is none. Comparisons whose trials are still to come are counted already, so that
+what is decided does not depend on which come first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +108,8 @@ def judged(
 ) -> tuple[list[StepEffect | None], int]:
     """Comparisons with corrected p-values, verdicts and power, and how many they are.
 
-    `not_begun` counts comparisons of which nothing is there yet. Each holds its place in the family with p = 1.
+    `not_begun` counts comparisons of which nothing is there yet. Each holds its place in the family
+    with p = 1.
     """
     keys = {
         index: _key(index, delta)
@@ -187,9 +191,11 @@ def _described(delta: StepEffect | None) -> StepEffect | None:
 
 
 def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEffect | None:
-    """A line's effect with all that the family needs; an average over cells has one value for each seed.
+    """A line's effect with all that the family needs; an average over cells has one value for each
+    seed.
 
-    An average is not tested while trials behind it are to come, nor where some failed: it is over the seeds of the others.
+    An average is not tested while trials behind it are to come, nor where some failed: it is over
+    the seeds of the others.
     """
     delta = line.delta
     if delta is None or delta.sides or delta.effect is None:

@@ -60,6 +60,6 @@ def looked_at(roadmap: Roadmap, snapshot: Snapshot, store: Store, command: str) 
 
 
 def _times(results: Iterable[Mapping[str, object]]) -> list[float]:
-    """When results were written, also those of other sweeps."""
+    """The times at which results were written, also those of other sweeps."""
     times = (result.get("time") for result in results)
     return [float(one) for one in times if isinstance(one, int | float)]

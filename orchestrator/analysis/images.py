@@ -130,8 +130,8 @@ def _between(row: StepRow, versus: StepRow, part: str, read: Read) -> ImageChanc
 def _marks_of(
     row: StepRow, seeds: Sequence[int], part: str, read: Read
 ) -> tuple[str, Marks] | None:
-    """Which images they are, and which of them each seed got right; none unless all seeds have them
-    and they add up to the accuracies of the row.
+    """The digest of the images, and which of them each seed got right; none unless all seeds have
+    them and they add up to the accuracies of the row.
     """
     found = [read(row.paths[seed]) if seed in row.paths else None for seed in seeds]
     known = [one for one in found if one is not None and one.part == part]

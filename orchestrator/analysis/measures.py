@@ -62,10 +62,10 @@ class MeasuredQuantity:
     """Direction that is better; None where neither is."""
     unit: str
     decimals: int | None
-    """That its author wants shown; None for as many as each value needs."""
+    """Decimals that the measure's author wants shown; None for as many as each value needs."""
     text: str
     steps: Mapping[str, MeasuredStep]
-    """By the step's label."""
+    """The steps that have it, by label."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def differences_between_regimes(
 ) -> list[RegimeDifference]:
     """Each step's effect in every further regime against the first one.
 
-    Left out where a step is held against different steps in the two, or where trials did not all train alike.
+    Left out where a step is held against different steps in the two, or where trials did not all
+    train alike.
     """
     by_place = {(row.variant.regime, row.variant.name): row for row in rows}
     first, *others = dict.fromkeys(row.variant.regime for row in rows) or [""]

@@ -37,7 +37,7 @@ class Roadmap:
     sweep: str
     metric: str
     mode: str
-    """Which direction is better: `max` or `min`."""
+    """The direction that is better: `max` or `min`."""
     seeds: Sequence[int]
     rows: Sequence[StepRow]
     """Rows of the road, for each regime, the baseline first; without a road, of all designs."""
@@ -46,12 +46,13 @@ class Roadmap:
     own_metric: str = ""
     """The sweep's, of the test part where there is one; mostly `metric`."""
     chosen_by: str = ""
-    """The one by which searches, best epochs and seeds were decided: the sweep's, of the validation
-    images."""
+    """The metric by which searches, best epochs and seeds were decided: the sweep's, of the
+    validation images.
+    """
     also: Sequence[str] = ()
     """Further metrics, described beside it."""
     epoch: str = "last"
-    """The one that the metric is read at: `last` or `best`."""
+    """The epoch that the metric is read at: `last` or `best`."""
     looks: Sequence[int] = ()
     """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
     sections: Sequence[Section] = ()
@@ -76,11 +77,12 @@ class Roadmap:
     declaration: Declaration | None = None
     """Record of what was decided before the first result; None where nobody asked the store."""
     adopted: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What differs from the code of each trial whose result other code gave, and somebody adopted."""
+    """What differs from the code of each trial whose result other code gave, and somebody adopted.
+    """
     description: str = ""
     """What the sweep is for, as its spec says."""
     tags: Mapping[str, Any] = field(default_factory=dict)
-    """Of the spec."""
+    """The tags of the spec."""
     measures: Mapping[str, Request] = field(default_factory=dict)
     """Measures of finished networks that the spec asks for, by their labels."""
     spec_text: str = ""
@@ -90,7 +92,9 @@ class Roadmap:
 
     @property
     def detectable(self) -> float | None:
-        """Median over the road's steps of the difference that each detects; none where no spread is known."""
+        """Median over the road's steps of the difference that each detects; none where no spread is
+        known.
+        """
         found = [row.delta_previous for row in self.rows if row.delta_previous and row.is_healthy]
         values = [delta.detectable.value for delta in found if delta.detectable]
         return median(values) if values else None
@@ -211,7 +215,8 @@ def other_metric(
 ) -> MetricSchema:
     """Metric to report by where `name` is asked for; the sweep's own is shown beside it.
 
-    Raises `UsageError` where nothing has recorded it, or where nobody says which direction is better.
+    Raises `UsageError` where nothing has recorded it, or where nobody says which direction is
+    better.
     """
     if name not in METRICS:  # every result is read
         recorded = {metric for result in results for metric in result.get("metrics", {})}

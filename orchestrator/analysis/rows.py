@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from illama.cost import size_of
@@ -13,6 +14,7 @@ from orchestrator.analysis.search_luck import summary_over_repeats
 from orchestrator.metrics import chosen_name, decimals_of, value_of
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
+from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.best_epoch import BestEpochs
 from orchestrator.trial import KnownTrial, Outcome, State, Variant, variant_label
 
@@ -28,8 +30,8 @@ class StepRow:
 
     variant: Variant
     values: Mapping[int, float]
-    """The metric by seed, of trials that trained to the end, collapsed ones too; the others are missing here and counted in
-    `outcomes`.
+    """The metric by seed, of trials that trained to the end, collapsed ones too; the others are
+    missing here and counted in `outcomes`.
     """
     last_values: Mapping[int, float]
     """The metric at the last epoch."""
@@ -43,7 +45,9 @@ class StepRow:
     """Outcome of each trial, or its state, by seed."""
     params: int | None
     flops: int | None
-    """FLOPs of one image forward, two for each multiply-accumulate; of a user training as its trials say."""
+    """FLOPs of one image forward, two for each multiply-accumulate; of a user training as its
+    trials say.
+    """
     train_seconds: float
     """Summed over the trials."""
     delta_previous: StepEffect | None = None
@@ -95,7 +99,9 @@ class StepRow:
 
     @property
     def is_mixed(self) -> bool:
-        """True if some trials finished and others collapsed, diverged or were pruned: no one mean describes both."""
+        """True if some trials finished and others collapsed, diverged or were pruned: no one mean
+        describes both.
+        """
         return bool(self._ended_otherwise) and self._has_finished
 
     @property
@@ -105,12 +111,16 @@ class StepRow:
 
     @property
     def is_healthy(self) -> bool:
-        """True if later steps can be held against this one: every trial that is done learned something."""
+        """True if later steps can be held against this one: every trial that is done learned
+        something.
+        """
         return self._has_finished and not self._ended_otherwise
 
     @property
     def is_sick(self) -> bool:
-        """True if trials failed, or came to something else than `is_healthy`; not where none has come to an end yet."""
+        """True if trials failed, or came to something else than `is_healthy`; not where none has
+        come to an end yet.
+        """
         return not self.is_healthy and not self.outcomes.keys() <= _TO_COME
 
     @property
@@ -144,7 +154,9 @@ class StepRow:
 
     @property
     def is_uniform(self) -> bool:
-        """True if all trials that have ended trained to the end, and all alike: a mean describes them."""
+        """True if all trials that have ended trained to the end, and all alike: a mean describes
+        them.
+        """
         ends = {self.outcome_of[seed] for seed in self.ended}
         return len(ends) <= 1 and ends <= {Outcome.FINISHED, Outcome.COLLAPSED}
 
@@ -297,7 +309,15 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "reused": row.reused,
         "reference": variant.reference,
         "also": {name: _described(other) for name, other in row.also.items()},
+        **_artifacts_to_json(row),
     }
+
+
+def _artifacts_to_json(row: StepRow) -> dict[str, Any]:
+    """Files that trainings left for people, by seed, as paths below the trial's `artifacts` folder."""
+    found = {str(seed): artifacts_in(Path(path)) for seed, path in sorted(row.paths.items())}
+    names = {seed: [one.name for one in of.shown] for seed, of in found.items() if of.shown}
+    return {"artifacts": names} if names else {}
 
 
 def _mean_of(row: StepRow) -> str | None:

@@ -1,8 +1,10 @@
-"""Luck of searches in an effect: where two variants' settings were found by different searches, and what replicates that luck.
+"""Luck of searches in an effect: where two variants' settings were found by different searches, and
+what replicates that luck.
 
-Whatever a search finds in one try is the same for all seeds of the report, so no number of seeds puts its luck into an interval.
-Where a search is repeated, the unit that varies is the repeat: an effect is the mean over repeats, each averaged over its seeds.
-`benchmarks/calibration_searches.py` measures what would happen otherwise.
+Whatever a search finds in one try is the same for all seeds of the report, so no number of seeds
+puts its luck into an interval. Where a search is repeated, the unit that varies is the repeat: an
+effect is the mean over repeats, each averaged over its seeds. `benchmarks/calibration_searches.py`
+measures what would happen otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,8 @@ from orchestrator.trial import Variant, variant_label
 def search_luck_differs(one: Variant, other: Variant) -> bool:
     """True if two variants differ in settings that a search found for one of them.
 
-    Not where both have them from the same search, and not where different searches came to the same.
+    Not where both have them from the same search, and not where different searches came to the
+    same.
     """
     keys = one.found_by.keys() | other.found_by.keys()
     pairs = [
@@ -33,7 +36,9 @@ def repeats_of(*variants: Variant) -> int:
 
 
 def by_repeat(values: Mapping[int, float], repeats: int) -> dict[int, float]:
-    """Means over the seeds of each repeat, the unit that varies where searches differ; the same values where there is but one."""
+    """Means over the seeds of each repeat, the unit that varies where searches differ; the same
+    values where there is but one.
+    """
     if repeats == 1:
         return dict(values)
     seeds: dict[int, list[float]] = {}
@@ -48,7 +53,9 @@ def repeats_that_differ(one: Variant, other: Variant) -> int:
 
 
 def is_of_one_search(one: Variant, other: Variant) -> bool:
-    """True if a comparison has a luck in it that no repeat replicates, so that nothing may be decided."""
+    """True if a comparison has a luck in it that no repeat replicates, so that nothing may be
+    decided.
+    """
     return search_luck_differs(one, other) and (
         repeats_of(one, other) == 1 or _repeats_differ(one, other)
     )
@@ -92,7 +99,9 @@ def _untested_text(what: str) -> str:
 
 
 def summary_over_repeats(variant: Variant, values: Mapping[int, float]) -> Summary | None:
-    """The mean over repeats with the interval between them; of a variant whose search was done once, over seeds."""
+    """The mean over repeats with the interval between them; of a variant whose search was done
+    once, over seeds.
+    """
     plain = summarise(list(values.values()))
     over = summarise(list(by_repeat(values, repeats_of(variant)).values()))
     if plain is None or over is None:

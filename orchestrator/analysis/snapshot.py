@@ -15,7 +15,7 @@ class Snapshot:
     spec: SweepSpec
     """The spec with what its searches have found."""
     trials: tuple[KnownTrial, ...]
-    """In the order of the road."""
+    """All trials of the sweep, in the order of the road."""
     later: tuple[TrialSpec, ...] = ()
     """Trials that will follow once results are there; names and costs, no identity."""
     absent: tuple[str, ...] = ()

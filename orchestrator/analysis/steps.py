@@ -1,4 +1,6 @@
-"""Steps of a sweep with their effects, corrected over the report's family: what the report and added seeds go by."""
+"""Steps of a sweep with their effects, corrected over the report's family: what the report and
+added seeds go by.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +45,8 @@ def _rows_of(snapshot: Snapshot, metric: MetricSchema) -> list[StepRow]:
 
 
 def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[StepRow]:
-    """Each row against the last healthy step before it, side steps like the step they stand beside, and against the baseline.
+    """Each row against the last healthy step before it, side steps like the step they stand beside,
+    and against the baseline.
 
     A control, whose change is made to another step, is held against that step.
     """

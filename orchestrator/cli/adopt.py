@@ -26,7 +26,9 @@ def adopt(
     only: OnlyOption = None,
     seeds: SeedsOption = None,
 ) -> None:
-    """Accept results across an edit of the code that changes no number; recorded, and told in every report."""
+    """Accept results across an edit of the code that changes no number; recorded, and told in every
+    report.
+    """
     from orchestrator.driver import plan_sweep
     from orchestrator.planning.reasons import adopt_results
     from orchestrator.store.lease import Lease

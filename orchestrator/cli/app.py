@@ -1,7 +1,7 @@
 """The command line: with `views` the only prints, and the only exit codes.
 
-0 all as asked; 1 the sweep ended with failed trials; 2 the spec or the command line is wrong; 3 the store, the tracking server or
-the cluster cannot be reached; 130 interrupted, after saving.
+0 all as asked; 1 the sweep ended with failed trials; 2 the spec or the command line is wrong; 3 the
+store, the tracking server or the cluster cannot be reached; 130 interrupted, after saving.
 """
 
 import os
@@ -56,7 +56,7 @@ app = typer.Typer(
 
 
 class CompareFormat(StrEnum):
-    """Of a comparison."""
+    """Formats that a comparison can be written in."""
 
     TABLE = "table"
     JSON = "json"

@@ -1,4 +1,6 @@
-"""The files that `orchestrator init` writes: a training of seconds and a sweep over two of its settings."""
+"""The files that `orchestrator init` writes: a training of seconds and a sweep over two of its
+settings.
+"""
 
 _TRAIN = '''"""A training function to start from: put yours in its place. Its keyword parameters are what steps change."""
 

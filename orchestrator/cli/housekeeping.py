@@ -1,4 +1,6 @@
-"""The commands that keep a store tidy: `list`, `gc`, `delete`; and `init`, with which a sweep begins."""
+"""The commands that keep a store tidy: `list`, `gc`, `delete`; and `init`, with which a sweep
+begins.
+"""
 
 import time
 from pathlib import Path
@@ -52,8 +54,10 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
 
 
 def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
-    """Drop what nothing refers to: trials that no spec of the store asks for, and leftovers. Says what first."""
-    from orchestrator.cleaning import inspect, remove
+    """Drop what nothing refers to: trials that no spec of the store asks for, and leftovers. Says
+    what first.
+    """
+    from orchestrator.cleaning import drop, inspect
     from orchestrator.store.contents import bytes_text
 
     where = open_store(store)
@@ -70,9 +74,8 @@ def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
         out.print(f"and {len(found.garbage) - _MOST_SHOWN} more")
     total = bytes_text(sum(one.bytes for one in found.garbage))
     _ask(f"Drop {counted(len(found.garbage), 'item')}, {total}?", yes)
-    for one in found.garbage:
-        remove(one.path, where.root)
-    out.print(f"dropped {total}")
+    dropped = drop(where, found.garbage)
+    out.print(f"dropped {counted(dropped, 'item')}")
 
 
 def delete(
@@ -82,7 +85,7 @@ def delete(
     yes: YesOption = False,
 ) -> None:
     """Remove a sweep from the store, with all its results, and its MLflow experiment."""
-    from orchestrator.cleaning import dependents, refuse_in_use, remove
+    from orchestrator.cleaning import delete_sweep, dependents, refuse_in_use
     from orchestrator.store.contents import bytes_text, size_of, trial_folders
     from orchestrator.tracking import default_tracking_uri
     from orchestrator.tracking.experiment import delete_experiment
@@ -95,8 +98,7 @@ def delete(
         err.print(Text(reused, style="yellow"), soft_wrap=True)
     trials = counted(len(trial_folders(path)), "trial")
     _ask(f"Remove sweep {sweep} with {trials}, {bytes_text(size_of(path))}?", yes)
-    refuse_in_use(where, sweep)
-    remove(path, where.root)
+    delete_sweep(where, sweep)
     shown = ""
     if tracking_uri or (where.root / "mlflow.db").exists():
         was_there = delete_experiment(tracking_uri or default_tracking_uri(where), sweep)

@@ -6,6 +6,7 @@ import typer
 
 from orchestrator.cli.options import (
     OnlyOption,
+    OverridesArgument,
     ReferenceArgument,
     SeedsOption,
     StoreOption,
@@ -22,6 +23,7 @@ from orchestrator.cli.training import AddressOption, ExecutorOption, NoTrackingO
 
 def measure(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     executor: ExecutorOption = "ray",
     address: AddressOption = None,
     store: StoreOption = Path("runs"),
@@ -35,7 +37,7 @@ def measure(
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.errors import Interrupted
 
-    sweep = Sweep(load_sweep(spec, store), open_store(store))
+    sweep = Sweep(load_sweep(spec, store, overrides), open_store(store))
     try:
         ending = sweep.measure(
             executor,

@@ -71,7 +71,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead o
 
 
 class _Output(Console):
-    """A console for text of anybody: no control character of it reaches the terminal, and `:100:` stays what it is.
+    """A console for text of anybody: no control character of it reaches the terminal, and `:100:`
+    stays what it is.
 
     Falls silent where its reader goes away, as in `orchestrator run ... | head`: a sweep goes on.
     """
@@ -97,7 +98,7 @@ err = _Output(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """For programs: ASCII, whatever the terminal's encoding."""
+    """Print JSON for programs, in ASCII whatever the terminal's encoding."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 

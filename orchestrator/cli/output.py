@@ -1,7 +1,8 @@
-"""Where a report goes that `--output` names: a file is replaced whole, anything else is written through.
+"""The place that `--output` names for a report: a file is replaced whole, anything else is written
+through.
 
-A name may be a device (`/dev/stdout`), a pipe that somebody reads, or a link. A new file in its place would leave the reader
-without an answer, and take a device away from everybody.
+A name may be a device (`/dev/stdout`), a pipe that somebody reads, or a link. A new file in its
+place would leave the reader without an answer, and take a device away from everybody.
 """
 
 import errno
@@ -16,11 +17,13 @@ from orchestrator.errors import UsageError
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|\d+))/(?:fd/(\d+)|stdout|stderr)")
 _MOST_LINKS = 40
-"""As many as Linux follows."""
+"""Links that are followed to a file: as many as Linux follows."""
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write `content` where `path` names; folders that are missing are made. Raises `UsageError` where that cannot be."""
+    """Write `content` where `path` names; folders that are missing are made. Raises `UsageError`
+    where that cannot be.
+    """
     try:
         target = _followed(path.expanduser())
         descriptor = _descriptor_of(target)
@@ -35,7 +38,9 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def _followed(path: Path) -> Path:
-    """What a link leads to, be it there or not; the name of an open descriptor (`/dev/stdout`) is the end of the way."""
+    """What a link leads to, be it there or not; the name of an open descriptor (`/dev/stdout`) is
+    the end of the way.
+    """
     for _ in range(_MOST_LINKS):
         if _descriptor_of(path) is not None or not path.is_symlink():
             return path

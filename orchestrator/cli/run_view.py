@@ -1,4 +1,6 @@
-"""A run as a terminal shows it: the plan, the live view of its trials, and what went wrong beside them."""
+"""A run as a terminal shows it: the plan, the live view of its trials, and what went wrong beside
+them.
+"""
 
 from contextlib import AbstractContextManager
 

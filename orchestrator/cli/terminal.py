@@ -1,4 +1,6 @@
-"""Consoles that keep the terminal while trials train in this process, whose descriptors then lead to the trial's file."""
+"""Consoles that keep the terminal while trials train in this process, whose descriptors then lead
+to the trial's file.
+"""
 
 import os
 from collections.abc import Iterator

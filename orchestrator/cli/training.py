@@ -172,8 +172,9 @@ def _run(
         raise typer.Exit(130) from None
     print_roadmap(sweep.report(shown_by="run").roadmap)
     if ending.stopped:
-        go_on = "run the same command to go on, with --max-failures 0 in any case"
-        err.print(Text(f"{ending.stopped}\n{go_on}", style="yellow"), soft_wrap=True)
+        go_on = "\nrun the same command to go on, with --max-failures 0 in any case"
+        text = ending.stopped + (go_on if ending.has_failures else "")
+        err.print(Text(text, style="yellow"), soft_wrap=True)
     if ending.has_failures:
         elsewhere = [] if store == Path("runs") else ["--store", str(store)]
         again = escape(shlex.join([str(spec.path), *spec.overrides, *elsewhere]))

@@ -83,7 +83,9 @@ def debug(
         bool, typer.Option("--from-start", help="Not from its last checkpoint.")
     ] = False,
 ) -> None:
-    """Train one trial in the foreground: its output here, breakpoints work; the store stays as it is."""
+    """Train one trial in the foreground: its output here, breakpoints work; the store stays as it
+    is.
+    """
     from orchestrator.executors.foreground import look_at, run_in_foreground
     from orchestrator.trial import State
 
@@ -121,7 +123,9 @@ def _directory(words: list[str], store: Path) -> Any:
 
 
 def _trial_to_debug(words: list[str], store: Path) -> tuple[Any, Path | None]:
-    """The trial that the arguments name, and its folder where it has begun; its code can be imported then."""
+    """The trial that the arguments name, and its folder where it has begun; its code can be
+    imported then.
+    """
     where, (sweep, name) = open_store(store), _parts(words)
     if sweep is not None:
         asked, record = _of_spec(load_sweep(sweep, store), where, name)
@@ -154,7 +158,9 @@ def _is_in(store: Any, sweep: str, name: str) -> bool:
 
 
 def _of_spec(spec: Any, store: Any, name: str) -> tuple[Any, Any]:
-    """The trial of that name that the spec asks for, and what the store knows of it. Raises `UsageError`."""
+    """The trial of that name that the spec asks for, and what the store knows of it. Raises
+    `UsageError`.
+    """
     from orchestrator.errors import did_you_mean_one_of
     from orchestrator.planning.survey import survey
 
@@ -207,7 +213,9 @@ def _may_print(directory: Any, session: str) -> bool:
 
 
 def news(before: str, now: str) -> str:
-    """What `now` has behind `before`, whose middle may have been left out, or whose last line may have gone on."""
+    """What `now` has behind `before`, whose middle may have been left out, or whose last line may
+    have gone on.
+    """
     if now.startswith(before):
         return now[len(before) :]
     whole = before[: before.rfind("\n") + 1]

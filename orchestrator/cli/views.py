@@ -1,4 +1,6 @@
-"""The commands that show a sweep elsewhere: in MLflow, in its model registry, and in the files of other tools."""
+"""The commands that show a sweep elsewhere: in MLflow, in its model registry, and in the files of
+other tools.
+"""
 
 import shlex
 import webbrowser
@@ -9,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from orchestrator.cli.options import (
+    OverridesArgument,
     ReferenceArgument,
     StoreOption,
     TrackingOption,
@@ -23,6 +26,7 @@ from orchestrator.errors import UsageError, counted
 
 def sync(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     keep_deleted: Annotated[
@@ -32,7 +36,7 @@ def sync(
     """Rebuild or repair the MLflow view from the store."""
     from orchestrator.tracking.base import tracker_kind
 
-    sweep, title = open_sweep(spec, store), tracker_kind(tracking_uri or "").title
+    sweep, title = open_sweep(spec, store, overrides), tracker_kind(tracking_uri or "").title
     with err.status(f"writing {sweep.name} to {title}"):
         sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
     err.print(f"{title} is up to date for {sweep.name}")
@@ -40,6 +44,7 @@ def sync(
 
 def register(
     spec: ReferenceArgument,
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     step: Annotated[
@@ -57,7 +62,7 @@ def register(
     from orchestrator.driver import register_network
     from orchestrator.tracking import default_tracking_uri, without_password
 
-    loaded, where = load_sweep(spec, store), open_store(store)
+    loaded, where = load_sweep(spec, store, overrides), open_store(store)
     uri = tracking_uri or default_tracking_uri(where)
     with err.status("taking the network to MLflow"):
         address, chosen = register_network(loaded, where, uri, step, seed, name or loaded.name)
@@ -81,13 +86,14 @@ def export(
         Path,
         typer.Option("--output", help="A folder; what is there already is brought up to date."),
     ],
+    overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
 ) -> None:
     """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
     from orchestrator.exports import EXPORTERS, curves_of
 
     exporter = EXPORTERS.get(form)
-    curves = curves_of(open_sweep(spec, store).look())
+    curves = curves_of(open_sweep(spec, store, overrides).look())
     try:
         count = exporter.write(curves, output)
     except OSError as error:

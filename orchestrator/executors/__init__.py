@@ -1,4 +1,5 @@
-"""Where trials run: `local` on this machine one by one, `ray` on every core and node that Ray sees, others by plugins.
+"""The places where trials run: `local` on this machine one by one, `ray` on every core and node
+that Ray sees, others by plugins.
 
 What an executor has to do is written down in `base`.
 """

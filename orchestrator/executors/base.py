@@ -1,7 +1,7 @@
 """Executors: what one has to do, and those that are known by name.
 
-To add one, write a file with an `ExecutorKind` and one line in `EXECUTORS`; another package names its own in the entry points
-group `orchestrator.executors` (see `orchestrator.plugins`).
+To add one, write a file with an `ExecutorKind` and one line in `EXECUTORS`; another package names
+its own in the entry points group `orchestrator.executors` (see `orchestrator.plugins`).
 """
 
 from collections.abc import Callable
@@ -28,7 +28,9 @@ class Executor(Protocol):
     """
 
     def __call__(self, queue: TrialQueue) -> None:
-        """Raises `StoreError` where a worker cannot write its trial, `ClusterError` where trials cannot run at all."""
+        """Raises `StoreError` where a worker cannot write its trial, `ClusterError` where trials
+        cannot run at all.
+        """
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class ExecutorKind:
     """An executor that can be asked for by name."""
 
     create: Callable[[str | None], Executor]
-    """Makes one for the cluster at an address, None for this machine. Raises `UsageError` where it takes no address."""
+    """Makes one for the cluster at an address, None for this machine. Raises `UsageError` where it
+    takes no address.
+    """
     trains_elsewhere: bool = True
     """Whether no trial trains in the driver's own process."""
 

@@ -1,6 +1,8 @@
-"""One trial in this process, in the open: it prints to the terminal, stops at breakpoints, and leaves the store alone.
+"""One trial in this process, in the open: it prints to the terminal, stops at breakpoints, and
+leaves the store alone.
 
-It trains in a scratch folder, from a copy of its last checkpoint, so that what fails after hours is reached at once.
+It trains in a scratch folder, from a copy of its last checkpoint, so that what fails after hours is
+reached at once.
 """
 
 import bdb
@@ -23,8 +25,9 @@ def run_in_foreground(
 ) -> TrialRecord:
     """Train the trial where breakpoints work, without its limits; returns how it ended.
 
-    `goes_on_from` is a trial's folder with a checkpoint, none to begin at the beginning. What the training raises is given to
-    `on_error`, in its own frame's life. Modules are those that are importable now.
+    `goes_on_from` is a trial's folder with a checkpoint, none to begin at the beginning. What the
+    training raises is given to `on_error`, in its own frame's life. Modules are those that are
+    importable now.
     """
     from orchestrator.running.worker import run_trial  # torch takes seconds
 

@@ -1,6 +1,7 @@
 """One trial after the other on this machine: for debugging, and for machines without Ray.
 
-In this process, so that a debugger sees it; a trial with a limit in one of its own, which can be ended without ending the sweep.
+In this process, so that a debugger sees it; a trial with a limit in one of its own, which can be
+ended without ending the sweep.
 """
 
 import multiprocessing
@@ -58,9 +59,11 @@ def _run(path: Path, session: str) -> Outcome | None:
 
 
 def _run_apart(path: Path, session: str) -> Outcome | None:
-    """None where the process died without a word.
+    """Run a trial in a process of its own and return its ending; None where the process died
+    without a word.
 
-    That it died is seen from the process: whatever the trial has forked may hold the connection open for as long as it likes.
+    That it died is seen from the process: whatever the trial has forked may hold the connection
+    open for as long as it likes.
     """
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     receiver, sender = fresh.Pipe(duplex=False)

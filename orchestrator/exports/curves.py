@@ -18,11 +18,14 @@ class Curve:
 
     trial: TrialSpec
     params: Mapping[str, str]
-    """As MLflow shows them: step, variant, regime, seed, and every setting that the sweep changes."""
+    """The trial's parameters as MLflow shows them: step, variant, regime, seed, and every setting
+    that the sweep changes.
+    """
     metric: str
     """What the sweep is judged by."""
     lines: Sequence[Mapping[str, Any]]
-    """`{"iteration", "time", "metrics"}` of every evaluation, in order; time in seconds since 1970."""
+    """`{"iteration", "time", "metrics"}` of every evaluation, in order; time in seconds since 1970.
+    """
     outcome: str
     """How the trial ended, or its state where it has not."""
 

@@ -1,7 +1,8 @@
-"""TensorBoard's event files: a folder for each trial, with its curves and what its HPARAMS tab compares by.
+"""TensorBoard's event files: a folder for each trial, with its curves and what its HPARAMS tab
+compares by.
 
-Written with tensorboardX, which Ray Tune brings along; TensorBoard itself, which shows them, is the extra `tensorboard`. Files
-are always written whole, and the same store gives the same files.
+Written with tensorboardX, which Ray Tune brings along; TensorBoard itself, which shows them, is the
+extra `tensorboard`. Files are always written whole, and the same store gives the same files.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,8 @@ _FILE = "events.out.tfevents.0.orchestrator"
 
 
 def write_tensorboard(curves: Iterable[Curve], output: Path) -> int:
-    """Write `<output>/<trial>/events...` for each trial; returns how many. Values are TensorBoard's, in single precision.
+    """Write `<output>/<trial>/events...` for each trial; returns how many. Values are
+    TensorBoard's, in single precision.
 
     Raises `UsageError` where tensorboardX is not installed.
     """

@@ -1,6 +1,8 @@
-"""Weights & Biases, offline: a run for each trial in a folder that `wandb sync` uploads whenever its owner wants to.
+"""Weights & Biases, offline: a run for each trial in a folder that `wandb sync` uploads whenever
+its owner wants to.
 
-Nothing is sent. A run's id is a digest of the trial's name and fingerprint, so that a later export goes into the same run.
+Nothing is sent. A run's id is a digest of the trial's name and fingerprint, so that a later export
+goes into the same run.
 """
 
 import os
@@ -19,7 +21,8 @@ _DIGEST = "exported.sha256"
 
 
 def write_wandb(curves: Iterable[Curve], output: Path) -> int:
-    """Write `<output>/wandb/offline-run-...` for each trial that there is news of; returns how many trials there are.
+    """Write `<output>/wandb/offline-run-...` for each trial that there is news of; returns how many
+    trials there are.
 
     Raises `UsageError` where wandb is not installed.
     """

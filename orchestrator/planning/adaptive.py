@@ -1,9 +1,11 @@
-"""Seeds only where they are needed: which steps are not decided yet, and which variants therefore get more. Pure.
+"""Seeds only where they are needed: which steps are not decided yet, and which variants therefore
+get more. Pure.
 
-A step is looked at with the first seeds of the spec, then with twice as many, and so on. An undecided one asks for the next
-look's seeds, for its own variant and for the one that it is held against. What a look showed is never taken back, and each look
-is paid for (`orchestrator.stats.inference.sequential_effect`), so stopping keeps the error rate; `benchmarks/calibration.py`
-measures it.
+A step is looked at with the first seeds of the spec, then with twice as many, and so on. An
+undecided one asks for the next look's seeds, for its own variant and for the one that it is held
+against. What a look showed is never taken back, and each look is paid for
+(`orchestrator.stats.inference.sequential_effect`), so stopping keeps the error rate;
+`benchmarks/calibration.py` measures it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -29,7 +29,9 @@ def fits(resources: Resources, nodes: Sequence[Node]) -> bool:
 
 
 def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> str | None:
-    """The first trial that no node can hold, what it asks for and what there is in `where`, in a sentence; none where all fit."""
+    """The first trial that no node can hold, what it asks for and what there is in `where`, in a
+    sentence; none where all fit.
+    """
     known: dict[Resources, bool] = {}
     for trial in trials:
         if not known.setdefault(trial.resources, fits(trial.resources, nodes)):

@@ -1,11 +1,14 @@
-"""Causes of failures that are one: the same words, whatever numbers and addresses stand between them."""
+"""Causes of failures that are one: the same words, whatever numbers and addresses stand between
+them.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _VARYING = re.compile(r"\b0x[0-9a-fA-F]+\b|\d+(?:\.\d+)?")
-"""Of one mistake each trial may tell another seed, iteration, address or process."""
+"""Parts of a cause that differ between trials with one mistake: seed, iteration, address, process.
+"""
 _MOST_NAMES = 5
 
 
@@ -14,9 +17,9 @@ class CauseGroup:
     """Trials that one thing befell."""
 
     cause: str
-    """In the words of the first of them."""
+    """The cause in the words of the first trial."""
     trials: Sequence[str]
-    """Their names, in the order of the road."""
+    """The names of the trials, in the order of the road."""
 
     def __str__(self) -> str:
         return f"{names_text(self.trials)}: {self.cause}"

@@ -20,7 +20,7 @@ _DERIVED = {
     *(f"model.{name}" for name in ("params", "macs", "masked", "undecayed")),
     *(f"data.{name}" for name in ("shape", "num_classes", "has_test")),
 }
-"""Of what `trial.json` holds: follows from the rest, or is told otherwise."""
+"""Keys of `trial.json` that follow from the others, or are told in another way."""
 _LONGEST_VALUE = 40
 
 

@@ -26,8 +26,9 @@ class Estimate:
     trials: int
     """Number of trials still to be trained."""
     train_seconds: float | None
-    """Training seconds of these trials, summed. None before any trial is done, unless the spec says what
-    the hardware does."""
+    """Training seconds of these trials, summed. None before any trial is done, unless the spec says
+    what the hardware does.
+    """
     basis: str
     """Origin of `train_seconds`, in words."""
     gpu_hours: float | None = None
@@ -35,9 +36,13 @@ class Estimate:
     price: float | None = None
     """Price of what is left, in the currency of the spec's `cost`."""
     spread: float | None = None
-    """Typical standard deviation of the differences between steps, from the trials that are done; the metric's unit."""
+    """Typical standard deviation of the differences between steps, from the trials that are done;
+    the metric's unit.
+    """
     detectable_difference: float | None = None
-    """Difference that the seeds find with 80 % power, in the metric's unit; None before a spread is known."""
+    """Difference that the seeds find with 80 % power, in the metric's unit; None before a spread is
+    known.
+    """
     detectable_range: tuple[float, float] | None = None
     """Detectable difference of the steadiest and of the most spread step."""
     comparisons: int = 1
@@ -151,7 +156,9 @@ def _seconds_per_flop(spec: SweepSpec, trials: Sequence[KnownTrial]) -> tuple[fl
 
 
 def _share_of_judged(trials: Sequence[KnownTrial]) -> float:
-    """Part of their epochs that trials had which a search's rule might stop early; 1 before any is done."""
+    """Part of their epochs that trials had which a search's rule might stop early; 1 before any is
+    done.
+    """
     shares = [
         known.record.epoch / known.spec.config.total
         for known in trials

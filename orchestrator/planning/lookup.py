@@ -63,7 +63,9 @@ class Lookup:
 
 
 def _as_recorded(trial: TrialSpec, record: TrialRecord) -> KnownTrial:
-    """The trial with its record: as an earlier version identified it, where it is that one's folder."""
+    """The trial with its record: as an earlier version identified it, where it is that one's
+    folder.
+    """
     if trial.earlier is None:
         return KnownTrial(trial, record)
     earlier = replace(trial.earlier, pruning=trial.pruning)

@@ -15,10 +15,10 @@ class Asked:
     """One measurement, and what is known of it."""
 
     label: str
-    """Of the measure in the report."""
+    """The label of the measure in the report."""
     trial: TrialSpec
     path: Path
-    """Its file."""
+    """The file of the measurement."""
     measurement: Measurement
     known: Measurement | None
     """What the store has; None where that is nothing."""

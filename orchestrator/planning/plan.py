@@ -30,7 +30,7 @@ class Action(StrEnum):
     REUSE = "reuse"
     """Result of the same training elsewhere in the store."""
     DONE = "done"
-    """There is a result."""
+    """The state of a trial that has a result."""
 
 
 _ACTION_OF = {
@@ -50,7 +50,9 @@ class PlannedTrial:
     action: Action
     record: TrialRecord
     reason: str = ""
-    """Why it is new, where it is: what differs from the nearest result in the store, and which that is."""
+    """Why it is new, where it is: what differs from the nearest result in the store, and which that
+    is.
+    """
     differs: str = ""
     """The differences alone; empty where the store has nothing to hold it against."""
 
@@ -71,7 +73,9 @@ class Plan:
     adoptable: int = 0
     """New trials whose results other code gave, and which `adopt` would take over."""
     later: tuple[TrialSpec, ...] = ()
-    """Trials that will follow once searches have found what they look for; the estimate counts them."""
+    """Trials that will follow once searches have found what they look for; the estimate counts
+    them.
+    """
 
     @property
     def sweep(self) -> str:
@@ -98,7 +102,9 @@ class Plan:
 
     @property
     def saved(self) -> int:
-        """Trials that need not be trained because the same training is done, or will be, for another."""
+        """Trials that need not be trained because the same training is done, or will be, for
+        another.
+        """
         return sum(planned.action is Action.REUSE for planned in self.trials)
 
     def to_train(self, *, retry_failed: bool) -> list[TrialSpec]:

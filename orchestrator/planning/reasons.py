@@ -15,11 +15,11 @@ from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.trial import Outcome, TrialSpec
 
 _SUFFIX = len("-12345678")
-"""Of a trial's folder, behind its name: the start of the fingerprint."""
+"""Letters behind the name of a trial's folder: the start of the fingerprint."""
 _MOST_CANDIDATES = 30
 """Results that a trial is held against; the newest."""
 _MOST_VARIANTS = 300
-"""That are held against results; for more, a plan would take long."""
+"""Variants that are held against results; for more, a plan would take long."""
 _MOST_TOLD = 3
 """Differences that a reason names."""
 
@@ -75,7 +75,9 @@ class Results:
         return not self._by_name
 
     def nearest(self, trial: TrialSpec) -> Nearest | None:
-        """The result of the trial's own name that differs least, else of its seed; none where there is none."""
+        """The result of the trial's own name that differs least, else of its seed; none where there
+        is none.
+        """
         return self.of_same_name(trial) or self._least(trial, self._of_seed(trial.seed))
 
     def of_same_name(self, trial: TrialSpec) -> Nearest | None:
@@ -174,7 +176,9 @@ def adoptions(
 
 
 def adopt_results(plan: Plan, store: Store) -> list[tuple[TrialSpec, Nearest]]:
-    """Let results of other code count for the plan's new trials; returns them. For the holder of the sweep's lease."""
+    """Let results of other code count for the plan's new trials; returns them. For the holder of
+    the sweep's lease.
+    """
     found = list(adoptions(plan.trials, Results(store, plan.sweep)))
     for trial, nearest in found:
         source = nearest.directory.path.relative_to(store.root).as_posix()

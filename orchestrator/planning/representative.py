@@ -1,7 +1,8 @@
-"""Which trial's network stands for a step.
+"""The choice of the trial whose network stands for a step.
 
-The median seed by default: choosing the best one on the validation images is one more selection on them, and the value that it
-was chosen for flatters it. Whoever wants the best seed asks for it by that word, and is told.
+The median seed by default: choosing the best one on the validation images is one more selection on
+them, and the value that it was chosen for flatters it. Whoever wants the best seed asks for it by
+that word, and is told.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Representative:
     trial: TrialSpec
     record: TrialRecord
     why: str
-    """In words, without the trial's name."""
+    """The reason in words, without the trial's name."""
     use_ema: bool = False
     """True if its network is the moving average of the weights: the sweep's metric is measured on
     that."""
@@ -35,7 +36,9 @@ def has_network(record: TrialRecord) -> bool:
 
 
 def has_networks(spec: SweepSpec) -> bool:
-    """True if its trials leave networks that we can read; what a user training saves is its business."""
+    """True if its trials leave networks that we can read; what a user training saves is its
+    business.
+    """
     return kind_of(spec.schema.baseline).can.keeps_network
 
 
@@ -57,10 +60,12 @@ def last_step(spec: SweepSpec) -> Variant:
 def representative(
     snapshot: Snapshot, step: str | None = None, seed: str = MEDIAN
 ) -> Representative:
-    """The trial that stands for `step`, by default the last of the road: a seed's number, `median` or `best`.
+    """The trial that stands for `step`, by default the last of the road: a seed's number, `median`
+    or `best`.
 
-    Finished trials; collapsed ones only where all are. Of an even number of seeds the worse of the two in the middle is the
-    median. Raises `UsageError` for a step or a seed that is not there, and where none is trained to the end.
+    Finished trials; collapsed ones only where all are. Of an even number of seeds the worse of the
+    two in the middle is the median. Raises `UsageError` for a step or a seed that is not there, and
+    where none is trained to the end.
     """
     spec = snapshot.spec
     variant = _variant(spec, step)

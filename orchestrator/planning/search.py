@@ -1,11 +1,13 @@
 """Searches inside steps: what they have found, and what they try next.
 
-The store is the truth, so a search is worked out from its records each time. Points are suggested in generations: a generation
-depends on the results of those before it and on a seed that follows from the sweep, the repeat and the generation's number. So
-neither the order in which trials end, nor the number of slots, nor a crash changes what is tried. Nor what is stopped early: a
-trial is held against those of earlier generations alone, each seed against itself, and goes on after all where another seed of
-its point is good enough. What was suggested is also kept beside the trials (`Suggestions`), so that another version of Optuna
-does not turn a half-done search into another one.
+The store is the truth, so a search is worked out from its records each time. Points are suggested
+in generations: a generation depends on the results of those before it and on a seed that follows
+from the sweep, the repeat and the generation's number. So neither the order in which trials end,
+nor the number of slots, nor a crash changes what is tried. Nor what is stopped early: a trial is
+held against those of earlier generations alone, each seed against itself, and goes on after all
+where another seed of its point is good enough. What was suggested is also kept beside the trials
+(`Suggestions`), so that another version of Optuna does not turn a half-done search into another
+one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,7 +74,8 @@ class Suggestions:
 
 
 def with_searches(spec: SweepSpec, lookup: Lookup, suggestions: Suggestions) -> SweepSpec:
-    """The spec as far as results make it known: what searches have found is part of their steps, others say what they try now.
+    """The spec as far as results make it known: what searches have found is part of their steps,
+    others say what they try now.
 
     Raises `SpecError` where what was found does not go with a later step.
     """
@@ -101,7 +104,9 @@ def _found(done: Mapping[tuple[str, int], Search], repeats: int) -> list[dict[st
 
 
 def _advanced(search: Search, spec: SweepSpec, lookup: Lookup, suggestions: Suggestions) -> Search:
-    """The search with its trials so far; those of one generation more where all that are known have ended."""
+    """The search with its trials so far; those of one generation more where all that are known have
+    ended.
+    """
     identity = _identity(search, spec, lookup)
     points = suggestions.known(search, identity)
     points = points or _known_before(search, spec, lookup, suggestions)
@@ -131,8 +136,8 @@ def _known_before(
 
 
 def _identity(search: Search, spec: SweepSpec, lookup: Lookup) -> str:
-    """Digest of all that the suggestions depend on; more trials of the same search go on from those that are there, and so do
-    more repeats, which differ in their seeds.
+    """Digest of all that the suggestions depend on; more trials of the same search go on from those
+    that are there, and so do more repeats, which differ in their seeds.
     """
     [known] = lookup.with_seeds(search.variant, [0])
     left_out = {"trials", "repeats"} if search.schema.prune else {"trials", "repeats", "prune"}
@@ -225,8 +230,8 @@ def _reached(known: KnownTrial, metric: MetricSchema) -> float:
 def _prunings(
     search: Search, variant: Variant, metric: MetricSchema, finished: Sequence[Tried]
 ) -> dict[int, Pruning]:
-    """What the variant's trials are held against: the same seed of the combinations that finished. Not at their own last epoch,
-    where nothing is left to save.
+    """What the variant's trials are held against: the same seed of the combinations that finished.
+    Not at their own last epoch, where nothing is left to save.
     """
     rule, last = search.schema.prune, variant.config.total - 1
     if rule is None:
@@ -246,7 +251,9 @@ def _prunings(
 
 
 def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
-    """Outcome of the seed that matters most: one that failed, then one that is not done, then a bad one."""
+    """Outcome of the seed that matters most: one that failed, then one that is not done, then a bad
+    one.
+    """
     failed = [str(record.outcome) for record in records if record.state is State.FAILED]
     waiting = [str(record.state) for record in records if record.state is not State.DONE]
     bad = [str(record.outcome) for record in records if not search.is_healthy(record.outcome)]
@@ -257,6 +264,8 @@ def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
 
 
 def _best(tried: Sequence[Tried], metric: MetricSchema) -> Tried:
-    """The first of the best means; where nothing trained as it should, the first of all: something must be built on."""
+    """The first of the best means; where nothing trained as it should, the first of all: something
+    must be built on.
+    """
     sign = 1 if metric.mode == "max" else -1
     return max(tried, key=lambda point: float("-inf") if point.mean is None else sign * point.mean)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.planning.budget import Budget, budget_of
 from orchestrator.planning.causes import CauseGroup, grouped_causes
 from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -29,6 +30,9 @@ class SweepStatus:
     silent: Mapping[str, float] = field(default_factory=dict)
     """Seconds without a sign of life, of running trials by name, where that is long for them."""
 
+    budget: Budget | None = None
+    """What was spent of the spec's budget, where it has one."""
+
     @property
     def outcomes(self) -> Mapping[str, int]:
         """Number of trials by outcome where they are over, and by state where not."""
@@ -42,7 +46,9 @@ class SweepStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Training seconds of what is still to do, summed over trials; unknown before any trial is done."""
+        """Training seconds of what is still to do, summed over trials; unknown before any trial is
+        done.
+        """
         records = [known.record for known in self.trials]
         whole = [record for record in records if record.outcome is not Outcome.PRUNED]
         done = [record.seconds for record in whole if record.seconds is not None]
@@ -67,6 +73,7 @@ class SweepStatus:
             ],
             "driver": {"host": self.holder.host, "pid": self.holder.pid} if self.holder else None,
             "train_seconds_left": self.seconds_left,
+            **({"budget": self.budget.to_json()} if self.budget else {}),
         }
 
     def _trial_to_json(self, known: KnownTrial) -> dict[str, Any]:
@@ -90,7 +97,9 @@ def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     session = holder.session if holder else None
     snapshot = survey(spec, store, live_session=session)
     run_ids = mlflow_run_ids(store, spec.name)
-    return SweepStatus(spec.name, snapshot.trials, holder, run_ids, _silent(snapshot.trials))
+    trials = snapshot.trials
+    budget = budget_of(spec, trials)
+    return SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), budget)
 
 
 def _silent(trials: Sequence[KnownTrial]) -> dict[str, float]:

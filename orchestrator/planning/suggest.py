@@ -1,8 +1,10 @@
-"""Points that a search tries next: drawn at random first, then suggested by Optuna (the only import of optuna).
+"""Points that a search tries next: drawn at random first, then suggested by Optuna (the only import
+of optuna).
 
-Points at random are a function of the sweep and of each setting's space, not of the step: a step and what it is held against try
-the same first points, also where one of them looks for a setting more. So the luck of the first points is on both sides, and
-what decides between them is what the points came to.
+Points at random are a function of the sweep and of each setting's space, not of the step: a step
+and what it is held against try the same first points, also where one of them looks for a setting
+more. So the luck of the first points is on both sides, and what decides between them is what the
+points came to.
 """
 
 import warnings
@@ -62,7 +64,9 @@ def _unseen(points: Iterable[Values], seen: set[str], wanted: int) -> list[Value
 
 
 def _drawn(search: Search, stream: str, seen: set[str]) -> Iterator[Values]:
-    """Points at random, each setting from a sequence of its own; not for ever, for a space may have no more."""
+    """Points at random, each setting from a sequence of its own; not for ever, for a space may have
+    no more.
+    """
     for number in count():
         if number > _DRAWS + 2 * len(seen):
             return
@@ -89,8 +93,9 @@ def _at(search: Search, key: str, share: float) -> Any:
 
 
 def _told(tried: Sequence[Tried], mode: Mode) -> list[Told]:
-    """A point that did not train as it should (diverged, collapsed) is worse than every other, not left out: what lies around it
-    is to be avoided. One that was pruned is told as such, with where it stood then.
+    """A point that did not train as it should (diverged, collapsed) is worse than every other, not
+    left out: what lies around it is to be avoided. One that was pruned is told as such, with where
+    it stood then.
     """
     sign = 1 if mode == "max" else -1
     gains = [None if point.mean is None else sign * point.mean for point in tried]
@@ -116,8 +121,9 @@ def _asked(
     wanted: int,
     stream: str,
 ) -> list[Values]:
-    """Ask Optuna for points that are not in `seen`; fewer where it has no other. Those of one generation run at the same time:
-    each is kept away from the others by Optuna's means, such as TPE's "constant liar".
+    """Ask Optuna for points that are not in `seen`; fewer where it has no other. Those of one
+    generation run at the same time: each is kept away from the others by Optuna's means, such as
+    TPE's "constant liar".
     """
     study, spaces = _study(search, sampler, told, stream)
 
@@ -169,7 +175,9 @@ def _study(
 
 
 def _frozen(kinds: Any, search: Search, spaces: Mapping[str, Any], point: Told) -> Any:
-    """A trial of Optuna's that is over, with the settings that `spaces` has; `kinds` is `optuna.trial`."""
+    """A trial of Optuna's that is over, with the settings that `spaces` has; `kinds` is
+    `optuna.trial`.
+    """
     params = {key: _encoded(search.schema.space[key], point.values[key]) for key in spaces}
     how: dict[str, Any] = {"value": point.gain}
     if point.pruned_at is not None:
@@ -181,7 +189,9 @@ def _frozen(kinds: Any, search: Search, spaces: Mapping[str, Any], point: Told) 
 
 
 def _distribution(kinds: Any, search: Search, key: str) -> Any:
-    """`kinds` is `optuna.distributions`. Choices go by their number: Optuna takes no lists or mappings."""
+    """`kinds` is `optuna.distributions`. Choices go by their number: Optuna takes no lists or
+    mappings.
+    """
     space = search.schema.space[key]
     if space.choices is not None:
         return kinds.CategoricalDistribution(range(len(space.choices)))

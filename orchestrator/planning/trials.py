@@ -130,7 +130,8 @@ def _with_seeds(
 def later_trials(
     spec: SweepSpec, *, only: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> list[TrialSpec]:
-    """Trials that will follow once searches have found what they look for, as far as it can be told.
+    """Trials that will follow once searches have found what they look for, as far as it can be
+    told.
 
     They have names and costs, and no identity.
     """

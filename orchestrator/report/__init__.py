@@ -1,4 +1,6 @@
-"""From records to the roadmap: `roadmap` computes it, `terminal` and `markup` show it."""
+"""The report in the forms that people read: terminal, Markdown, HTML, LaTeX, figures and tables."""
 
 WIDTH = 200
-"""Columns of a table in a file, which has no width of its own: better a long line than a broken table."""
+"""Columns of a table in a file, which has no width of its own: better a long line than a broken
+table.
+"""

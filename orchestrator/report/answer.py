@@ -79,7 +79,7 @@ def _is_step(row: StepRow) -> bool:
 
 
 def _road(baseline: StepRow, end: StepRow) -> str:
-    """From the baseline to the last step."""
+    """What the whole road did, from the baseline to the last step."""
     names = f"from {baseline.variant.name} to {end.variant.name}"
     without = [row for row in (baseline, end) if row.summary is None]
     if without:
@@ -98,7 +98,7 @@ def _mean(row: StepRow) -> str:
 
 
 def _of_seeds(row: StepRow) -> str:
-    """Where the mean is not that of all seeds as they should have trained."""
+    """A word where the mean is not that of all seeds, trained as they should."""
     if row.is_collapsed:
         return " (collapsed)"
     missing = missing_text(row)

@@ -30,7 +30,7 @@ class Selection:
     name: str
     metric: str
     epoch: str
-    """The one that the metric is read at: `last` or `best`."""
+    """The epoch that the metric is read at: `last` or `best`."""
     rows: Sequence[StepRow]
     looks: Sequence[int] = ()
     """Numbers of seeds at which steps are looked at, where seeds are added as needed."""
@@ -59,7 +59,7 @@ class Comparison:
     family: Family
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The comparison in the form for programs."""
         steps = [
             {
                 "name": pair.step,
@@ -80,7 +80,9 @@ class Comparison:
 
 
 def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
-    """The rows of one regime. Raises `UsageError` where the sweep has no such regime, or where one has to be chosen."""
+    """The rows of one regime. Raises `UsageError` where the sweep has no such regime, or where one
+    has to be chosen.
+    """
     regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
     if regime and regime not in regimes:
         hint = did_you_mean_one_of(
@@ -96,7 +98,9 @@ def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
 
 
 def compare(left: Selection, right: Selection) -> Comparison:
-    """Match steps by name. Raises `UsageError` where the two report different metrics, or at different epochs."""
+    """Match steps by name. Raises `UsageError` where the two report different metrics, or at
+    different epochs.
+    """
     if (left.metric, left.epoch) != (right.metric, right.epoch):
         found = " and ".join(
             f"{one.name} reports {one.metric} at the {one.epoch} epoch" for one in (left, right)
@@ -139,7 +143,8 @@ def _of_effects(
     versus: str,
     looks: Sequence[int],
 ) -> StepEffect | None:
-    """What the step does more on the right; none where it is held against different steps, or is still to come.
+    """What the step does more on the right; none where it is held against different steps, or is
+    still to come.
 
     With seeds that were added, over the first look's seeds, which nothing selected.
     """
@@ -182,7 +187,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The same as a pipe table."""
+    """The comparison as a table of Markdown."""
     table = pipe_table(columns(comparison), [pair_cells(pair) for pair in comparison.pairs])
     notes = [
         line
@@ -224,7 +229,7 @@ def _caveats(comparison: Comparison) -> list[str]:
 
 
 def _other_rules(comparison: Comparison) -> list[str]:
-    """Where the two sweeps declared different tests or different sizes that matter: whose are used here."""
+    """A word on whose rules are used where the two sweeps declared different ones."""
     left, right = comparison.left, comparison.right
     here, there = (side.rows[0].metric if side.rows else None for side in (left, right))
     if here is None or there is None or _declared(here) == _declared(there):
@@ -270,7 +275,7 @@ def _note(comparison: Comparison) -> str:
 
 
 def pair_cells(pair: Pair) -> list[str]:
-    """One line."""
+    """The cells of one line."""
     one = _value_and_delta(pair.left)
     other = _value_and_delta(pair.right)
     level, effects = pair.difference, pair.of_effects

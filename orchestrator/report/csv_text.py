@@ -1,4 +1,6 @@
-"""The report as comma-separated values: one line for each variant, of every design, with numbers as they are."""
+"""The report as comma-separated values: one line for each variant, of every design, with numbers as
+they are.
+"""
 
 import csv
 import io
@@ -10,7 +12,8 @@ from orchestrator.report.selection import chosen
 
 
 def to_csv(roadmap: Roadmap, layout: Layout) -> str:
-    """Columns as in `Report.to_frame`, the outcomes as `finished: 3`; RFC 4180, but lines end in a line feed.
+    """Columns as in `Report.to_frame`, the outcomes as `finished: 3`; RFC 4180, but lines end in a
+    line feed.
 
     Cells of other designs (`only.rope`, `without.rope`) stand behind the road. Raises `UsageError`
     for a column that there is not.

@@ -25,7 +25,7 @@ _MOST_NUMBERS = 60_000
 _FEWEST = 12
 """Points that a curve keeps."""
 Curves = Mapping[int, Curve]
-"""By seed."""
+"""The curves of a variant, by seed."""
 
 
 @dataclass(frozen=True)

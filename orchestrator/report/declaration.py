@@ -6,7 +6,9 @@ from orchestrator.store.declarations import Declaration
 
 
 def declaration_text(declaration: Declaration | None) -> str:
-    """For the notes under the table; empty where there is no result, or nothing is known."""
+    """The sentence for the notes under the table; empty where there is no result, or nothing is
+    known.
+    """
     if declaration is None or declaration.first_result_at is None or not declaration.versions:
         return ""
     first = f"the first of its results ({_time_text(declaration.first_result_at)})"

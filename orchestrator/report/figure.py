@@ -157,7 +157,7 @@ def references_of(rows: Sequence[StepRow]) -> list[float]:
 
 
 def collapse_text(row: StepRow) -> str:
-    """Beside the hatched bar that stands for no length."""
+    """The text beside the hatched bar that stands for no length."""
     if row.summary is None:
         return ""
     return f"collapsed at {number_text(row.summary.mean, max(1, row.decimals - 1))}"
@@ -189,7 +189,7 @@ def _reach(values: Sequence[float]) -> float:
 
 
 def _comparable(axes: Sequence[Scale], roadmap: Roadmap) -> list[Scale]:
-    """The same axis for all where that wastes little; else axes of the same length."""
+    """Give all panels the same axis where that wastes little, and else axes of the same length."""
     if len(axes) == 1:
         return list(axes)
     low, high = min(axis.low for axis in axes), max(axis.high for axis in axes)

@@ -28,7 +28,7 @@ class FittedTable:
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     styles: Sequence[str] = ()
-    """Of the rows."""
+    """The styles of the rows."""
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -41,7 +41,7 @@ class FittedTable:
 
     @cached_property
     def _cell_widths(self) -> Sequence[int]:
-        """Of columns whose headings have a line for each word where they need to."""
+        """Widths of columns whose headings have a line for each word where they need to."""
         least = [
             max(min(len(column.heading), _SHORT), *map(len, column.heading.split()))
             for column in self.columns
@@ -59,7 +59,7 @@ class FittedTable:
         ]
 
     def _width(self, headings: Sequence[str]) -> int:
-        """Of all columns side by side."""
+        """The width of all columns side by side."""
         widths = []
         for column, cells, heading in zip(self.columns, self._cell_widths, headings, strict=True):
             width = max(cells, *map(len, heading.split("\n")))
@@ -116,7 +116,7 @@ class FittedTable:
         return f" {(' ' * _GAP).join(parts)}".rstrip()
 
     def _below(self, index: int, cell: str, room: int) -> str:
-        """By its name, and in one piece where that fits."""
+        """A value under the line, by its name, and in one piece where that fits."""
         column = self.columns[index]
         text = cell if column.wraps else f"{column.name or column.heading}: {cell}"
         return text if column.wraps or len(text) > room - 2 else text.replace(" ", _HELD)

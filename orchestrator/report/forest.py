@@ -21,7 +21,7 @@ class ForestLine:
     """`better`, `worse` or `open`; empty without an effect."""
     mean: float | None
     interval: tuple[float, float] | None
-    """None where no part of it is on the axis."""
+    """The part of the interval that is on the axis; None where there is none."""
     text: str
     """The difference and its interval; empty without an effect."""
     claim: str
@@ -70,7 +70,7 @@ class _Labelled:
     delta: StepEffect | None
     note: str = ""
     is_collapse: bool = False
-    """Then its effect would leave no room for the others."""
+    """Whether it collapsed: its effect would leave no room for the others."""
 
 
 def forest_of_road(roadmap: Roadmap) -> Forest | None:
@@ -95,7 +95,7 @@ def forest_of_road(roadmap: Roadmap) -> Forest | None:
 
 
 def forest_of_lines(title: str, lines: Sequence[EffectLine], mode: str) -> Forest:
-    """The same of another design's effects."""
+    """The forest of another design's effects."""
     labelled = [
         _Labelled(
             f"{line.regime}/{line.label}" if line.regime else line.label, line.delta, line.note

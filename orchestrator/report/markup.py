@@ -120,7 +120,7 @@ def pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def markdown_text(text: str) -> str:
-    """On one line, with nothing in it that Markdown takes for formatting or HTML."""
+    """The text on one line, with nothing in it that Markdown takes for formatting or HTML."""
     return re.sub(
         r"([\\*<|`]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split())
     )

@@ -65,7 +65,7 @@ def _changes(roadmap: Roadmap, table: MeasureTable) -> TableData | None:
 
 
 def _pictures(roadmap: Roadmap, table: MeasureTable) -> Iterator[tuple[str, Sequence[StepPicture]]]:
-    """By name, a picture of each step: the first seed's."""
+    """The pictures by name, one of each step: the first seed's."""
     names = dict.fromkeys(name for of_step in table.pictures.values() for name in of_step)
     for name in names:
         yield (

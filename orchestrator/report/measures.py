@@ -89,7 +89,7 @@ def _value(quantity: MeasuredQuantity, label: str) -> str:
 
 
 def _how_many(step: MeasuredStep) -> str:
-    """Of how many networks, where that is not all of the step's."""
+    """The number of networks that were measured, where that is not all of the step's."""
     measured, trained = len(step.row.values), len(step.row.outcome_of)
     return f" ({measured} of {trained})" if measured < trained else ""
 

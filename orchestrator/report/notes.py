@@ -9,6 +9,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import counted
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS
+from orchestrator.planning.budget import SPENT
 from orchestrator.report.declaration import declaration_text
 from orchestrator.report.words import number_text, search_text, seeds_text, step_name, when_text
 from orchestrator.stats.inference import LEVEL
@@ -134,6 +135,9 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
         yield (
             "Trials are still to come. Their comparisons have no p yet and count in the correction as if they had found nothing."
         )
+    for warning in roadmap.warnings:
+        if warning.code == SPENT:
+            yield warning.message[:1].upper() + warning.message[1:] + "."
 
 
 def _matters(roadmap: Roadmap) -> Iterator[str]:

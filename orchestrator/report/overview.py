@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.errors import counted
+from orchestrator.planning.budget import budget_of
 from orchestrator.planning.causes import names_text
 from orchestrator.planning.estimates import Estimate
 from orchestrator.planning.plan import Action, Plan, PlannedTrial
@@ -113,7 +114,13 @@ def status_view(status: SweepStatus) -> RenderableType:
             lines.append(Text(silence, style="bold yellow"))
     if status.seconds_left:
         lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
-    return Group(*lines)
+    return Group(*lines, *_budget_lines(status))
+
+
+def _budget_lines(status: SweepStatus) -> list[Text]:
+    if status.budget is None:
+        return []
+    return [Text(str(status.budget), style="yellow" if status.budget.is_spent else "")]
 
 
 _WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAILED: "red"}
@@ -175,6 +182,8 @@ def _estimate_text(plan: Plan) -> str:
             f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training needed"
         )
     lines.append(_cost_text(plan.estimate))
+    if budget := budget_of(plan.spec, [planned.known for planned in plan.trials]):
+        lines.append(str(budget))
     estimate = plan.estimate
     if estimate.detectable_in_stds is not None:
         found = (

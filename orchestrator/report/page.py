@@ -1,5 +1,5 @@
-"""The report as one HTML file that opens offline: the answer, figures, tables, curves, warnings, and
-how to reproduce it.
+"""The report as one HTML file that opens offline: the answer, figures, tables, curves, warnings,
+and how to reproduce it.
 
 Here is what the page says; `templates` holds how. Nothing in it asks the network for anything.
 """
@@ -14,6 +14,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.answer import Answer, all_rows, answer_of, duration_text
+from orchestrator.report.artifact_page import ArtifactsOfTrial, artifacts_of
 from orchestrator.report.curves import CurvesOfMetric, LearningCurves
 from orchestrator.report.figure import MEANINGS, SYMBOLS, RoadmapFigure, figures_of
 from orchestrator.report.forest import (
@@ -98,6 +99,7 @@ class Page:
     measures: Sequence[MeasureData]
     measures_title: str
     measures_lead: str
+    artifacts: Sequence[ArtifactsOfTrial]
     searches: SearchDrawings | None
     curves: Sequence[CurvesOfMetric]
     curve_data: str
@@ -118,6 +120,7 @@ class Page:
             *((section.id, section.title, True) for section in self.sections),
             ("regimes", "Regimes", self.regimes),
             ("measures", "Measures", self.measures),
+            ("artifacts", "Files of the trials", self.artifacts),
             ("searches", "Searches", self.searches),
             ("curves", "Learning curves", self.curves),
             ("causes", "What went wrong", self.causes),
@@ -129,8 +132,8 @@ class Page:
 
 
 def to_html(roadmap: Roadmap, _layout: Layout) -> str:
-    """One file, in light and dark, on a phone as on a desk. Reads the trials' metrics for the
-    learning curves.
+    """Write the page as one file, in light and dark, on a phone as on a desk. Reads the trials'
+    metrics for the learning curves.
     """
     return _environment().get_template("page.html").render(page=page_of(roadmap))
 
@@ -158,6 +161,7 @@ def page_of(roadmap: Roadmap) -> Page:
         measures=measures_of(roadmap),
         measures_title=HEADING,
         measures_lead=NOTE,
+        artifacts=artifacts_of(roadmap),
         searches=search_drawings(roadmap),
         curves=curves.drawings(),
         curve_data=curves.data(),

@@ -76,7 +76,7 @@ class Panel:
             ax.axvline(baseline, color=SOFT, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
 
     def _ticks(self) -> tuple[int, list[float]]:
-        """As many ticks as have room for their labels."""
+        """The ticks of the axis: as many as have room for their labels."""
         axis, sizes = self._figure.axis, self._sizes
         for wanted in range(8, 1, -1):
             ticks = axis.ticks(wanted)

@@ -37,7 +37,7 @@ def to_png(roadmap: Roadmap, layout: Layout) -> bytes:
 
 
 def to_pdf(roadmap: Roadmap, layout: Layout) -> bytes:
-    """One page of the figure's size; its text can be searched."""
+    """The figure as a page of PDF of its own size; its text can be searched."""
     return _saved(roadmap, "pdf", layout)
 
 

@@ -1,4 +1,4 @@
-"""Where the values of a searched setting stand on an axis."""
+"""Places of a searched setting's values on an axis."""
 
 import math
 from collections.abc import Sequence

@@ -41,12 +41,12 @@ class Box:
 
     @property
     def left(self) -> int:
-        """Where the axes begin."""
+        """The left end of the axes."""
         return self.margin_left
 
     @property
     def right(self) -> int:
-        """Where they end."""
+        """The right end of the axes."""
         return self.width - self.margin_right
 
     @property
@@ -60,11 +60,11 @@ class Box:
         return self.height - 6
 
     def x(self, value: float, scale: Scale) -> float:
-        """From the left."""
+        """The place of a value from the left."""
         return self.left + scale.percent(value) / 100 * (self.right - self.left)
 
     def y(self, value: float, scale: Scale) -> float:
-        """From the top."""
+        """The place of a value from the top."""
         return self.bottom - scale.percent(value) / 100 * (self.bottom - self.margin_top)
 
     def points(self, curve: Curve, x: Scale, y: Scale) -> str:

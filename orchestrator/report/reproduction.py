@@ -1,4 +1,6 @@
-"""How to get the same report again: the command, the spec, the code and the packages that the trials ran with."""
+"""How to get the same report again: the command, the spec, the code and the packages that the
+trials ran with.
+"""
 
 import json
 from collections import Counter
@@ -31,7 +33,7 @@ class Origin:
     """The patch with what differed from that commit; empty where nothing did."""
 
     def lines(self) -> list[str]:
-        """In words."""
+        """The origin in words."""
         code = (
             f"git commit {self.git_commit}"
             if self.git_commit

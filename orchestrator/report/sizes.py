@@ -14,7 +14,7 @@ _NARROW = 5.0
 _MOST_LABELS = 0.36
 """Share of the width that names may take before their middles are left out."""
 _NARROW_LABELS = 0.24
-"""The same where there would be no room for an axis."""
+"""The share of the labels' column where there would be no room for an axis."""
 _LEAST_AXIS = 1.0
 """Inches that a panel's axis needs; below this the column of published values goes."""
 _DENSE_FROM = 40
@@ -51,7 +51,7 @@ class Sizes:
         return left / self.panels - self.columns - GAP
 
     def left_of(self, column: int) -> float:
-        """Where the axis of a panel begins, from the figure's left edge."""
+        """The left end of a panel's axis, from the figure's left edge."""
         return 2 * GAP + self.labels + column * (self.axis + self.columns + GAP)
 
     @property
@@ -90,7 +90,7 @@ def _row_height(size: float, small: float, shows_changes: bool) -> float:
 
 
 def _with_panels(sizes: Sizes, figures: Sequence[RoadmapFigure]) -> Sizes:
-    """As many regimes beside each other as have room; for that, changes may be left out."""
+    """Place as many regimes beside each other as have room; for that, changes may be left out."""
     rows = [row for figure in figures for row in figure.rows]
     names = widest([row.label for row in rows], sizes.size, "bold")
     plain = replace(
@@ -111,7 +111,7 @@ def _with_panels(sizes: Sizes, figures: Sequence[RoadmapFigure]) -> Sizes:
 
 
 def _with_room(sizes: Sizes) -> Sizes:
-    """With an axis to see something on: published values go first, then parts of names, then the
+    """Leave an axis to see something on: published values go first, then parts of names, then the
     means, which are also where the bars end.
     """
     least = min(_LEAST_AXIS, 0.25 * sizes.width)

@@ -7,7 +7,9 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """A bar for each of at most `width` values between their lowest and their highest; of more, the mean of each stretch."""
+    """A bar for each of at most `width` values between their lowest and their highest; of more, the
+    mean of each stretch.
+    """
     if len(values) > width:
         edges = [round(index * len(values) / width) for index in range(width + 1)]
         values = [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]

@@ -11,7 +11,7 @@ from orchestrator.report.words import Column, delta_text, number_text, p_text
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line."""
+    """One line of a table."""
 
     cells: Sequence[str]
     kind: str = ""
@@ -61,7 +61,7 @@ def line_cells(line: EffectLine) -> list[str]:
 
 
 def _difference(line: EffectLine) -> str:
-    """With what it is held against, unless it is an average."""
+    """The difference with what it is held against, unless it is an average."""
     is_pair = line.delta is not None and bool(line.delta.sides)
     return delta_text(line.delta, "" if is_pair else None).rstrip("*")
 
@@ -77,7 +77,7 @@ def regime_columns(roadmap: Roadmap) -> list[Column]:
 
 
 def regime_cells(difference: RegimeDifference) -> list[str]:
-    """One line of that table."""
+    """One line of the table of regimes."""
     effect = difference.effect
     mean, *ends = (
         number_text(value, difference.decimals, "+")

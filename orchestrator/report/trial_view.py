@@ -15,6 +15,7 @@ from orchestrator.errors import DamagedFile
 from orchestrator.metrics import decimals_of
 from orchestrator.report.sparkline import sparkline
 from orchestrator.report.words import change_text
+from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.output_log import read_output
 from orchestrator.store.trial_directory import TrialDirectory, hosts_of
 from orchestrator.trial import TrialRecord, TrialSpec
@@ -26,7 +27,9 @@ _NOT_CURVES = ("epoch",)
 
 
 def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> RenderableType:
-    """Settings, attempts, curves, traceback and last lines of output; a part that the trial lacks is left out."""
+    """Settings, attempts, curves, traceback and last lines of output; a part that the trial lacks
+    is left out.
+    """
     parts: list[RenderableType] = [_title(trial, record), _facts(trial, directory)]
     parts += _section("Settings", Text(settings_text(trial)))
     attempts = attempts_of(directory)
@@ -42,7 +45,7 @@ def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory)
 
 
 def trial_json(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> dict[str, Any]:
-    """The same for programs."""
+    """The trial in the form for programs."""
     return {
         **trial.to_json(),
         "path": str(directory.path),
@@ -51,6 +54,7 @@ def trial_json(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory)
         "cause": record.cause,
         "attempts": attempts_of(directory),
         "curves": {name: list(map(list, points)) for name, points in curves_of(directory).items()},
+        "artifacts": [one.name for one in artifacts_in(directory.path).shown],
         "result": record.result,
         "provenance": dict(directory.provenance()),
     }
@@ -63,7 +67,9 @@ def settings_text(trial: TrialSpec) -> str:
 
 
 def attempts_of(directory: TrialDirectory) -> list[dict[str, Any]]:
-    """Each attempt: `attempt`, `began`, `host`, `device`, and, where it has ended, `seconds`, `outcome`, `cause`, `traceback`."""
+    """Each attempt: `attempt`, `began`, `host`, `device`, and, where it has ended, `seconds`,
+    `outcome`, `cause`, `traceback`.
+    """
     found: dict[int, dict[str, Any]] = {}
     for event in directory.attempts():
         if event["event"] == "start":
@@ -106,6 +112,7 @@ def _facts(trial: TrialSpec, directory: TrialDirectory) -> RenderableType:
         "changes": change_text(trial.changes) or "none: the baseline",
         "fingerprint": trial.fingerprint[:16],
         "code": _code_text(origin),
+        "artifacts": _artifacts_text(directory),
         "folder": str(directory.path),
     }
     table = Table.grid(padding=(0, 2))
@@ -113,6 +120,11 @@ def _facts(trial: TrialSpec, directory: TrialDirectory) -> RenderableType:
         if value:
             table.add_row(Text(f"  {name}", style="dim"), Text(value))
     return table
+
+
+def _artifacts_text(directory: TrialDirectory) -> str:
+    found = artifacts_in(directory.path)
+    return "; ".join(filter(None, [", ".join(one.name for one in found.shown), found.remark]))
 
 
 def _code_text(origin: Mapping[str, Any]) -> str:

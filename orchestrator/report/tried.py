@@ -92,7 +92,9 @@ def _cells(search: Search, place: int, point: Tried, keys: Sequence[str]) -> lis
 
 
 def _over_setting(search: Search, key: str, values: Scale, metric: str) -> Plot:
-    """At the bottom: points that did not train as they should, and those that were stopped."""
+    """The points along the bottom: points that did not train as they should, and those that were
+    stopped.
+    """
     places = Places(search.schema.space[key])
     labels = [Tick(_x(places.share(one)), _short(setting_text(one))) for one in places.labelled]
     ended = sorted(

@@ -9,6 +9,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search
+from orchestrator.stats.inference import LEVEL
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
@@ -24,9 +25,9 @@ class Column:
     wraps: bool = False
     """Whether its cells may have several lines."""
     rank: int = 0
-    """Where a terminal is too narrow: what leaves the line first, the highest; 0 stays."""
+    """The order in which columns leave a line that is too narrow, the highest first; 0 stays."""
     name: str = ""
-    """Beside a cell that has left its line; by default the heading."""
+    """The name beside a cell that has left its line; by default the heading."""
 
 
 def columns(roadmap: Roadmap) -> list[Column]:
@@ -51,7 +52,7 @@ def columns(roadmap: Roadmap) -> list[Column]:
 
 
 def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
-    """Of a metric that is only described."""
+    """The columns of a metric that is only described."""
     yield Column(metric, is_number=True, rank=5)
     yield Column(f"Δ {metric} [95 % CI]", is_number=True, rank=9, name=f"Δ {metric}")
     if _has_references(roadmap, metric):
@@ -146,7 +147,8 @@ def _mean_text(row: StepRow) -> str:
 
 
 def number_text(value: float, decimals: int, sign: str = "") -> str:
-    """`93.67`, or `3.1e-10` where more decimals than anybody reads are needed; with `sign` "+" also a plus is shown.
+    """`93.67`, or `3.1e-10` where more decimals than anybody reads are needed; with `sign` "+" also
+    a plus is shown.
 
     Negative decimals round before the point, in a power of ten.
     """
@@ -161,7 +163,8 @@ def number_text(value: float, decimals: int, sign: str = "") -> str:
 def delta_text(delta: StepEffect | None, before: str | None = None) -> str:
     """The difference, its interval, and against which step where that is not the one `before`.
 
-    Without `before` nothing is said of that. Where some trials did not train as they should, how many stands beside it.
+    Without `before` nothing is said of that. Where some trials did not train as they should, how
+    many stands beside it.
     """
     if delta is None:
         return ""
@@ -184,7 +187,15 @@ def p_text(delta: StepEffect | None) -> str:
     p = delta.adjusted_p_value if delta else None
     if p is None:
         return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return "<0.001" if p < 0.001 else _beside_level(p)
+
+
+def _beside_level(p: float) -> str:
+    """Three decimals, and more where rounding would put a p-value on the other side of the level."""
+    decimals = 3
+    while (round(p, decimals) < LEVEL) != (p < LEVEL):
+        decimals += 1
+    return f"{p:.{decimals}f}"
 
 
 def decided_text(delta: StepEffect | None) -> str:
@@ -232,7 +243,7 @@ def direction_text(mode: str) -> str:
 
 
 def when_text(roadmap: Roadmap) -> str:
-    """When the metric was read."""
+    """The epoch at which the metric was read, in words."""
     if roadmap.epoch == "best":
         return "at the epoch that validates best"
     has_epochs = all(row.variant.config.unit == "epoch" for row in roadmap.rows)
@@ -269,7 +280,7 @@ def search_state(search: Search) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """As a spec writes it, on one line."""
+    """The setting as a spec writes it, on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, bool):

@@ -1,1 +1,1 @@
-"""One trial at a time: which is next, how it is trained, limited, measured and shown."""
+"""The life of one trial: which is next, how it is trained, limited, measured and shown."""

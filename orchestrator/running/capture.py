@@ -1,7 +1,9 @@
-"""Whatever a trial prints goes to its `output.log`: through Python, through C, and from the processes that it starts.
+"""Whatever a trial prints goes to its `output.log`: through Python, through C, and from the
+processes that it starts.
 
-The descriptors of stdout and stderr lead to the file itself while it trains, and not to a pipe that somebody would have to
-read: a library that prints while it holds the interpreter's lock cannot get stuck, and a process that is killed loses nothing.
+The descriptors of stdout and stderr lead to the file itself while it trains, and not to a pipe that
+somebody would have to read: a library that prints while it holds the interpreter's lock cannot get
+stuck, and a process that is killed loses nothing.
 """
 
 import ctypes
@@ -20,17 +22,18 @@ from orchestrator.store.trial_directory import TrialDirectory
 _LOOK_SECONDS = 1.0
 """How often the size of the file is looked at."""
 _STREAMS = ("stdout", "stderr")
-"""Of `sys`, descriptors 1 and 2."""
+"""Names in `sys` of the streams with the descriptors 1 and 2."""
 
 
 @contextmanager
 def captured(
     directory: TrialDirectory, attempt: int, is_newest: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """Send what is printed inside to the trial's file; warnings that another trial has had are shown again.
+    """Send what is printed inside to the trial's file; warnings that another trial has had are
+    shown again.
 
-    Only where the attempt `is_newest` is anything cut out of the file: a later one appends to it as well.
-    Raises `OSError` where the file cannot be written.
+    Only where the attempt `is_newest` is anything cut out of the file: a later one appends to it as
+    well. Raises `OSError` where the file cannot be written.
     """
     log = OutputLog(directory.output_path, attempt, socket.gethostname())
     done = threading.Event()
@@ -74,7 +77,9 @@ def _redirected(descriptor: int) -> Iterator[None]:
 
 
 def _stream(number: int) -> TextIO:
-    """A line at a time, whatever stood there before: a notebook's stream, or a view that redraws itself."""
+    """A line at a time, whatever stood there before: a notebook's stream, or a view that redraws
+    itself.
+    """
     return open(
         number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )

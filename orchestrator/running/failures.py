@@ -1,7 +1,8 @@
-"""Stops a sweep that fails for one cause, before hours of trials have died of it one after the other.
+"""Stops a sweep that fails for one cause, before hours of trials have died of it one after the
+other.
 
-While all that has ended has failed alike, trials of variants that were not tried yet go first: whether it is the variant or
-everything is known after a few trials.
+While all that has ended has failed alike, trials of variants that were not tried yet go first:
+whether it is the variant or everything is known after a few trials.
 """
 
 from contextlib import suppress
@@ -18,9 +19,11 @@ _LONGEST_CAUSE = 400
 
 
 class FailureWatch:
-    """An `Observer` that stops its queue: after `most` failures, or by default where all have one cause.
+    """An `Observer` that stops its queue: after `most` failures, or by default where all have one
+    cause.
 
-    The default: every trial that has ended has failed, in three different variants, of one cause. With 0 nothing is stopped.
+    The default: every trial that has ended has failed, in three different variants, of one cause.
+    With 0 nothing is stopped.
     """
 
     def __init__(self, queue: TrialQueue, most: int | None = None) -> None:

@@ -1,6 +1,8 @@
-"""Drops the checkpoints of trainings that have ended, where the spec's `keep` says so: weights are most of what a store weighs.
+"""Drops the checkpoints of trainings that have ended, where the spec's `keep` says so: weights are
+most of what a store weighs.
 
-Results, curves and output stay. What a search stopped early keeps its checkpoint: it may be asked for in full.
+Results, curves and output stay. What a search stopped early keeps its checkpoint: it may be asked
+for in full.
 """
 
 import shutil
@@ -15,7 +17,9 @@ _ENDED = (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED)
 
 
 class DroppedCheckpoints:
-    """An `Observer` that drops the checkpoint of a trial once it is done, unless it is one that the spec `keeps`."""
+    """An `Observer` that drops the checkpoint of a trial once it is done, unless it is one that the
+    spec `keeps`.
+    """
 
     def __init__(self, store: Store, keeps: Callable[[TrialSpec], bool]) -> None:
         self._store = store

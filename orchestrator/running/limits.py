@@ -1,7 +1,8 @@
-"""What one attempt may take: seconds and memory. A process that goes over is ended from outside of whatever it is stuck in.
+"""What one attempt may take: seconds and memory. A process that goes over is ended from outside of
+whatever it is stuck in.
 
-That a process cannot end a trial by halves is what the store is for: it leaves a note about why, and whoever looks at the
-trial's files next finds it (`TrialDirectory.vanished`).
+That a process cannot end a trial by halves is what the store is for: it leaves a note about why,
+and whoever looks at the trial's files next finds it (`TrialDirectory.vanished`).
 """
 
 import faulthandler
@@ -18,14 +19,18 @@ from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import Resources
 
 SAMPLE_SECONDS = 0.05
-"""How often memory is looked at: a core fills about 0.2 GB in that time, by so much a trial may go over."""
+"""How often memory is looked at: a core fills about 0.2 GB in that time, by so much a trial may go
+over.
+"""
 _CHILDREN_EVERY = 20
 """Samples: finding the processes that a trial has started takes longer than looking at them."""
 
 
 @contextmanager
 def limits(resources: Resources, directory: TrialDirectory) -> Iterator[None]:
-    """Hold what runs inside to its limits; the processes that it started end with it, at the latest."""
+    """Hold what runs inside to its limits; the processes that it started end with it, at the
+    latest.
+    """
     directory.memory_path.unlink(missing_ok=True)
     with (
         _time_limit(resources.time_limit, directory),
@@ -37,7 +42,9 @@ def limits(resources: Resources, directory: TrialDirectory) -> Iterator[None]:
 
 @contextmanager
 def _time_limit(seconds: float | None, directory: TrialDirectory) -> Iterator[None]:
-    """The interpreter's own watchdog needs no lock of it; it leaves the stacks of all threads behind."""
+    """The interpreter's own watchdog needs no lock of it; it leaves the stacks of all threads
+    behind.
+    """
     directory.stack_path.unlink(missing_ok=True)
     if seconds is None:
         yield
@@ -55,8 +62,8 @@ def _time_limit(seconds: float | None, directory: TrialDirectory) -> Iterator[No
 def memory_limit(gigabytes: float | None, directory: TrialDirectory) -> Iterator[None]:
     """Hold this process and its children to it.
 
-    A thread that samples: limits of the operating system count addresses, of which CUDA and threads reserve far more than
-    they use.
+    A thread that samples: limits of the operating system count addresses, of which CUDA and threads
+    reserve far more than they use.
     """
     if gigabytes is None:
         yield

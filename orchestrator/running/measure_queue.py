@@ -43,7 +43,7 @@ class MeasureQueue(TrialQueue):
         return self.asked(trial).path
 
     def memory_path(self, trial: TrialSpec) -> Path:
-        """Where a note is left when the measurement takes too much memory."""
+        """The path of a note that is left when the measurement takes too much memory."""
         return self.work_path(trial).with_suffix(".memory_at_limit.txt")
 
     def _outcome_known_by_now(self, trial: TrialSpec) -> Outcome | None:

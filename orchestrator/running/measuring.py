@@ -1,7 +1,7 @@
 """One measurement from its request to what was found: what a worker does with it.
 
-Whatever the measure raises becomes a failed measurement, which fails alone. Only a store that cannot
-be written is raised further.
+Whatever the measure raises becomes a failed measurement, which fails alone. Only a store that
+cannot be written is raised further.
 """
 
 import platform
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from illama.checkpoint import FinishedTraining
 from illama.config.imports import import_from, words_of
 from illama.measures.base import Quantity
 from illama.measures.registry import quantities_of
@@ -51,11 +52,17 @@ def run_measurement(path: Path) -> Outcome:
 def _measured(asked: Measurement, path: Path) -> Measurement:
     trial = trial_folder(path)
     import_from(sweep_that_asks(path))  # the modules that the spec names
-    curve = [line["metrics"] for line in TrialDirectory(trial).metrics()]
+    directory = TrialDirectory(trial)
+    curve = [line["metrics"] for line in directory.metrics()]
     began = time.perf_counter()
     try:
         findings = measure_directory(
-            asked.request, trial, asked.runtime, use_ema=asked.use_ema, curve=curve
+            asked.request,
+            trial,
+            asked.runtime,
+            of=FinishedTraining(directory.read_trial().config, directory.record().iterations),
+            use_ema=asked.use_ema,
+            curve=curve,
         )
         known = quantities_of(asked.request)
         quantities = {name: asdict(known.get(name, Quantity())) for name in findings.values}

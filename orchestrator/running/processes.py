@@ -1,10 +1,12 @@
 """The processes that a trial starts end with it, however it ends.
 
-One that is left behind (a loader that hangs, a server for an environment) holds memory and GPUs. Worse, a fork inherits the
-connections by which others see that the worker lives: as long as it runs, nobody would notice that the worker is gone.
+One that is left behind (a loader that hangs, a server for an environment) holds memory and GPUs.
+Worse, a fork inherits the connections by which others see that the worker lives: as long as it
+runs, nobody would notice that the worker is gone.
 
-A worker that ends by itself looks for what is left among its children. Where it is killed, or at its time limit, a guard does:
-a small process of its own, which was started before anything of the trial ran.
+A worker that ends by itself looks for what is left among its children. Where it is killed, or at
+its time limit, a guard does: a small process of its own, which was started before anything of the
+trial ran.
 """
 
 import ctypes
@@ -20,7 +22,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 _SET_CHILD_SUBREAPER = 36
-"""Of Linux' prctl: a child whose parent ends becomes ours instead of init's."""
+"""The option of Linux' prctl by which a child whose parent ends becomes ours instead of init's."""
 _GRACE_SECONDS = 2.0
 """Between being asked to end and being ended."""
 _SHARED = (
@@ -77,13 +79,17 @@ for _ in range(20):
         break
     time.sleep(0.05)
 """
-"""Waits until its parent is gone, then ends all of its session, and what it remembers of those that left it."""
+"""Waits until its parent is gone, then ends all of its session, and what it remembers of those that
+left it.
+"""
 
 _guards: set[int] = set()
 
 
 def guard_this_process() -> None:
-    """Let all that this process starts from now on end with it. For processes that do nothing but train; Linux only."""
+    """Let all that this process starts from now on end with it. For processes that do nothing but
+    train; Linux only.
+    """
     if _guards or not os.path.exists("/proc/self/stat"):
         return
     with suppress(PermissionError):  # it leads a session, or a group, already
@@ -146,7 +152,9 @@ def _end(processes: list[psutil.Process]) -> None:
 
 @contextmanager
 def _deaths_are_expected() -> Iterator[None]:
-    """Torch raises in the main thread where a loader's worker is killed; the training that it would tell is over."""
+    """Torch raises in the main thread where a loader's worker is killed; the training that it would
+    tell is over.
+    """
     torch = sys.modules.get("torch")
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGCHLD) if is_main else None
@@ -164,6 +172,8 @@ def _deaths_are_expected() -> Iterator[None]:
 
 
 def _adopt_orphans(wanted: bool) -> None:
-    """Whether children of a child that ends become ours; nothing on systems that know no such thing."""
+    """Whether children of a child that ends become ours; nothing on systems that know no such
+    thing.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)

@@ -1,6 +1,8 @@
-"""The live view of a running sweep: what is done, what runs and how far it is, and when it will all be over.
+"""The live view of a running sweep: what is done, what runs and how far it is, and when it will all
+be over.
 
-In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now and then in between.
+In a terminal a table that redraws itself; in a file a line for each trial that ends, and one now
+and then in between.
 """
 
 import sys
@@ -51,11 +53,11 @@ class _Attempt:
 
     trial: TrialSpec
     since: float | None = None
-    """When its worker began, in seconds since the epoch."""
+    """The time at which its worker began, in seconds since the epoch."""
     first_epoch: float = 0.0
     epoch: float = 0.0
     shown: float = 0.0
-    """The same, or of a user training the iteration."""
+    """The epoch that is shown, or the iteration of a user training."""
     value: float | None = None
 
 
@@ -151,7 +153,7 @@ class ProgressView:
             self._say_ended(attempt, outcome, smaller, cause)
 
     def finished(self) -> None:
-        """There is nothing more to show."""
+        """End the display: there is nothing more to show."""
         self._closing.set()
 
     def _keep_showing(self) -> None:

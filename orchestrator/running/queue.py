@@ -1,4 +1,6 @@
-"""Which trial is next, and what follows from how one ended: the policy that every executor shares."""
+"""The choice of the next trial, and what follows from how one ended: the policy that every executor
+shares.
+"""
 
 import threading
 import time
@@ -18,7 +20,9 @@ from orchestrator.trial import SAVED, Outcome, Resources, State, TrialSpec
 _LOOK_SECONDS = 0.2
 """Seconds between looks for results of another driver, while there is nothing else to do."""
 LOST_LIMIT = 3
-"""A trial whose process dies this often in a row without getting any further has failed: something in it kills the process."""
+"""A trial whose process dies this often in a row without getting any further has failed: something
+in it kills the process.
+"""
 
 
 class Observer(Protocol):
@@ -31,14 +35,16 @@ class Observer(Protocol):
         """An attempt is over."""
 
     def finished(self) -> None:
-        """Nothing runs, and nothing more will: the executor only has to clear up. Not told where nobody knew in time."""
+        """Nothing runs, and nothing more will: the executor only has to clear up. Not told where
+        nobody knew in time.
+        """
 
 
 class TrialQueue:
     """Hands out trials in the order of the road, lost ones again; stops handing out when asked to.
 
-    Where it runs dry it asks for `more`, once after each trial that ended, and says whether nothing runs any more: warm workers
-    then train what results ask for.
+    Where it runs dry it asks for `more`, once after each trial that ended, and says whether nothing
+    runs any more: warm workers then train what results ask for.
 
     `stop` may be called from another thread or a signal handler.
     """
@@ -93,7 +99,7 @@ class TrialQueue:
         return self.store.directory(trial).path
 
     def memory_path(self, trial: TrialSpec) -> Path:
-        """Where a note is left when it takes too much memory."""
+        """The path of a note that is left when the trial takes too much memory."""
         return self.store.directory(trial).memory_path
 
     def stop(self) -> None:
@@ -101,10 +107,12 @@ class TrialQueue:
         self._stopping.set()
 
     def next(self, fits: Callable[[Resources], bool] = lambda resources: True) -> TrialSpec | None:
-        """Take the next trial that `fits`, its directory made ready; none where nothing is to be handed out now.
+        """Take the next trial that `fits`, its directory made ready; none where nothing is to be
+        handed out now.
 
-        What another has finished meanwhile is not trained again, and what another sweep of the store is training now waits.
-        Raises `StoreError`, and `SweepInUse` where another driver took the sweep over: each would stop the other's workers.
+        What another has finished meanwhile is not trained again, and what another sweep of the
+        store is training now waits. Raises `StoreError`, and `SweepInUse` where another driver took
+        the sweep over: each would stop the other's workers.
         """
         try:
             refuse_a_sweep_taken_over(self.store.sweep_path(self._sweep), self.session)
@@ -172,7 +180,7 @@ class TrialQueue:
                 self._asked_for.add(_request(trial))
 
     def give_back(self, trial: TrialSpec) -> None:
-        """It found no place: it is next again, and nothing has happened."""
+        """Take a trial back that found no place: it is next again, and nothing has happened."""
         del self.running[trial.fingerprint]
         self._waiting.appendleft(trial)
         self._release(trial)

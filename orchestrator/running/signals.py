@@ -20,7 +20,8 @@ class StopAtOnce(KeyboardInterrupt):
 def graceful_stop(
     queue: TrialQueue, lease: Lease, interrupted: threading.Event, view: RunView
 ) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first two stops at once.
+    """SIGINT, SIGTERM and SIGHUP let every worker save its checkpoint; a second one of the first
+    two stops at once.
 
     Python gives signals to the main thread alone: a run in another thread leaves them as they are.
     """

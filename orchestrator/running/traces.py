@@ -1,4 +1,6 @@
-"""Tracebacks as people read them: from the training's own code on, without the way to it through ours."""
+"""Tracebacks as people read them: from the training's own code on, without the way to it through
+ours.
+"""
 
 import traceback
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""What a trial's process and its machine are busy with: the `system/` metrics, which MLflow shows under their own heading."""
+"""What a trial's process and its machine are busy with: the `system/` metrics, which MLflow shows
+under their own heading.
+"""
 
 import time
 
@@ -18,7 +20,9 @@ class UsageMeter:
         psutil.cpu_percent()
 
     def __call__(self) -> dict[str, float]:
-        """CPU in percent since the last sample: of one core for the process, of all cores for the machine; memory now."""
+        """CPU in percent since the last sample: of one core for the process, of all cores for the
+        machine; memory now.
+        """
         now = time.monotonic()
         if now < self._next:
             return {}

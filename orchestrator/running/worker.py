@@ -1,6 +1,7 @@
 """One trial from start to result: the border between the user's failure and ours.
 
-Whatever the training raises becomes an outcome in the trial's files. Only a store that cannot be written is raised further.
+Whatever the training raises becomes an outcome in the trial's files. Only a store that cannot be
+written is raised further.
 """
 
 import errno
@@ -35,7 +36,7 @@ from orchestrator.running.measuring import run_measurement
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.traces import readable_traceback
 from orchestrator.running.usage import UsageMeter
-from orchestrator.store import measurements
+from orchestrator.store import measurements, own_mlflow
 from orchestrator.store.fence import Fence, Superseded
 from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
@@ -50,7 +51,9 @@ _LONGEST_CAUSE, _LONGEST_TRACE = 2_000, 40_000
 """Characters: both are read whole whenever somebody asks how a trial stands."""
 
 leave = threading.Event()
-"""Set where this process is about to be taken away (preemption, maintenance): its trial saves and ends as lost."""
+"""Set where this process is about to be taken away (preemption, maintenance): its trial saves and
+ends as lost.
+"""
 
 
 class Watch:
@@ -93,7 +96,9 @@ class Watch:
         return log_and_judge
 
     def should_stop(self) -> bool:
-        """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's work."""
+        """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's
+        work.
+        """
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
@@ -122,14 +127,15 @@ def run_trial(
     *,
     debug: Callable[[BaseException], None] | None = None,
 ) -> Outcome | None:
-    """Train the trial in the directory `path` for the driver `session`; everything that happens is in its files afterwards.
+    """Train the trial in the directory `path` for the driver `session`; everything that happens is
+    in its files afterwards.
 
-    `others` are the nodes beside this one that it is spread over. With `debug` it prints to where this process prints, may be
-    stopped by breakpoints, and what it raises is given to `debug` first.
-    A `path` that is a file of a trial's measurements is measured instead.
+    `others` are the nodes beside this one that it is spread over. With `debug` it prints to where
+    this process prints, may be stopped by breakpoints, and what it raises is given to `debug`
+    first. A `path` that is a file of a trial's measurements is measured instead.
 
-    Returns none where another process of the trial died, as an executor says it of this one: the queue counts them.
-    Raises `StoreError` where those files cannot be written.
+    Returns none where another process of the trial died, as an executor says it of this one: the
+    queue counts them. Raises `StoreError` where those files cannot be written.
     """
     if measurements.is_measurement(path):
         return run_measurement(path)
@@ -197,6 +203,11 @@ def _train(
 
 
 def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
+    with own_mlflow.kept_in(fence.directory.path):
+        return _trained_afresh_after_damage(run, fence)
+
+
+def _trained_afresh_after_damage(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
     try:
         return run()
     except OtherSettings:  # the folder is this trial's alone: what another left in it is damage
@@ -243,7 +254,8 @@ def start_followers(
     meeting_point: MeetingPoint,
     follow: Callable[[Ranks], None],
 ) -> Followers:
-    """The trial's processes on a node that does not lead (`node` counts from 1), once they are there.
+    """The trial's processes on a node that does not lead (`node` counts from 1), once they are
+    there.
 
     Raises what keeps one from it.
     """
@@ -260,7 +272,7 @@ def start_followers(
 
 
 def _runtime_of(trial: TrialSpec) -> RuntimeConfig:
-    """With the device that its resources say, where the spec does not."""
+    """The runtime settings, with the device that the resources say where the spec does not."""
     device = trial.runtime.device
     if device == "auto":
         device = "cuda" if trial.resources.gpus > 0 else "cpu"
@@ -323,7 +335,9 @@ def _end(fence: Fence, outcome: Outcome, cause: str | None, trace: str | None = 
 
 
 def _writable(value: Any) -> Any:
-    """Text that any file can hold: names of files, which errors repeat, may have bytes in them that are no text."""
+    """Text that any file can hold: names of files, which errors repeat, may have bytes in them that
+    are no text.
+    """
     return encodable(value) if isinstance(value, str) else value
 
 

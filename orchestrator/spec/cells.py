@@ -76,7 +76,7 @@ class StepsOfRegime:
         return not same_science(after, before)
 
     def cells(self, planned: Sequence[PlannedCell]) -> RegimeCells:
-        """Those of the cells that make sense, and what is wrong with the others."""
+        """The cells that make sense, and what is wrong with the others."""
         made: list[MadeCell] = []
         skipped: list[SkippedCell] = []
         reasons: dict[str, str] = {}

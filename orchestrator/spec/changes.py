@@ -56,7 +56,8 @@ class Changer:
         location: Location,
         before: Workload | None,
     ) -> Workload | None:
-        """Apply `changes` to `settings` in place; none, and `settings` as they were, where something is wrong with them.
+        """Apply `changes` to `settings` in place; none, and `settings` as they were, where
+        something is wrong with them.
 
         `before` is what the change must differ from.
         """
@@ -185,7 +186,8 @@ class Changer:
     def flattened(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """`changes` with each section of a user's settings taken apart into its own settings.
 
-        `train.cfg: {optim: {lr: 0.2}}` changes `train.cfg.optim.lr` and leaves the rest of `cfg` as it is.
+        `train.cfg: {optim: {lr: 0.2}}` changes `train.cfg.optim.lr` and leaves the rest of `cfg` as
+        it is.
         """
         self._meet_named(changes)
         flat: dict[str, Any] = {}
@@ -200,7 +202,9 @@ class Changer:
         return flat
 
     def _place(self, path: Location, location: Location, changes: Mapping[str, Any]) -> Location:
-        """Where the spec says what the setting at `path` is: in the change that set it, else in the step as a whole."""
+        """The place where the spec says what the setting at `path` is: in the change that set it,
+        else in the step as a whole.
+        """
         if not changes:
             return (*location, *path)
         for key in changes:
@@ -211,7 +215,9 @@ class Changer:
         return self._written(location, tuple(only.split("."))) if len(changes) == 1 else location
 
     def _written(self, location: Location, parts: tuple[str, ...]) -> Location:
-        """Where a change of the setting `parts` stands: under its dotted name, or inside of a section."""
+        """The place where a change of the setting `parts` stands: under its dotted name, or inside
+        of a section.
+        """
         for end in range(len(parts), 0, -1):
             place = (*location, ".".join(parts[:end]), *parts[end:])
             if self.document.has(place):
@@ -257,7 +263,9 @@ def same_science(one: Workload, other: Workload) -> bool:
 
 
 def _science(config: Workload) -> str:
-    """In one spelling: to Python 1 and `true` are equal, to a user's code they are not."""
+    """The settings in one spelling: to Python 1 and `true` are equal, to a user's code they are
+    not.
+    """
     return canonical_json(config.science)
 
 
@@ -296,7 +304,9 @@ def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The dotted name of every setting that a step may change: all but the three groups and the seed."""
+    """The dotted name of every setting that a step may change: all but the three groups and the
+    seed.
+    """
     if prefix:
         yield from (prefix + (field.alias or name) for name, field in model.model_fields.items())
     for name, group in _groups(model):

@@ -1,7 +1,7 @@
 """A YAML document whose every key and value knows its line and column.
 
-PyYAML's safe loader, tightened to what people mean (YAML 1.2's core schema): `1e-3` is a number, `no` and `2026-01-01` are
-strings, and a key given twice is a problem instead of a silent overwrite.
+PyYAML's safe loader, tightened to what people mean (YAML 1.2's core schema): `1e-3` is a number,
+`no` and `2026-01-01` are strings, and a key given twice is a problem instead of a silent overwrite.
 """
 
 import math
@@ -66,7 +66,9 @@ class Document:
     _misread: set[tuple[str, int, int]] = field(default_factory=set)
 
     def add_problem(self, location: Location, message: str, *, at_key: bool = False) -> None:
-        """Note that something is wrong with the value at `location`, or with its key; falls back to what surrounds it."""
+        """Note that something is wrong with the value at `location`, or with its key; falls back to
+        what surrounds it.
+        """
         for end in range(len(location), -1, -1):
             here = location[:end]
             exact = end == len(location)
@@ -290,7 +292,9 @@ def _integer(text: str) -> int:
 
 
 def _finite(text: str) -> float:
-    """JSON and identities have no infinity and no NaN: it would become another value on the way to the training."""
+    """JSON and identities have no infinity and no NaN: it would become another value on the way to
+    the training.
+    """
     word = text.lstrip("+-").lower()
     number = math.inf if word in (".inf", ".nan") else float(text)
     if not math.isfinite(number):

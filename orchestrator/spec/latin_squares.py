@@ -76,6 +76,6 @@ def _imbalance(orders: Sequence[Order]) -> tuple[int, int]:
 
 
 def _times_ahead(orders: Sequence[Order]) -> list[int]:
-    """For each pair of steps, in how many orders the first of them comes first."""
+    """Count, for each pair of steps, the orders in which the first of them comes first."""
     pairs = combinations(orders[0], 2)
     return [sum(order.index(one) < order.index(other) for order in orders) for one, other in pairs]

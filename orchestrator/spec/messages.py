@@ -21,7 +21,9 @@ def add_validation_problems(
     model: type[BaseModel],
     place: Callable[[Location], Location],
 ) -> None:
-    """Note every part of `error` as a problem of the document, at the place that `place` gives for a path inside `model`."""
+    """Note every part of `error` as a problem of the document, at the place that `place` gives for
+    a path inside `model`.
+    """
     for part in error.errors(include_url=False):
         path: Location = tuple(
             key for key in part["loc"] if key != ""

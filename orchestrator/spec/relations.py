@@ -1,4 +1,6 @@
-"""What the names in a spec say about each other: unique steps, and steps that require or exclude one another."""
+"""What the names in a spec say about each other: unique steps, and steps that require or exclude
+one another.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,9 @@ _RESERVED = re.compile("|".join(design.names for design in DESIGNS.values() if d
 
 
 def check_spec(schema: SweepSchema, document: Document, baseline: str) -> None:
-    """Note names that are taken twice or unknown, and a road that contradicts what its steps require."""
+    """Note names that are taken twice or unknown, and a road that contradicts what its steps
+    require.
+    """
     _check_names(schema, document, baseline)
     _check_regimes(schema, document)
     _check_relations(schema, document)

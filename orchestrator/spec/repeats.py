@@ -1,8 +1,10 @@
-"""One sweep from the roads that repeated searches lead to, and which settings of a variant were found by whose search. Pure.
+"""One sweep from the roads that repeated searches lead to, and which settings of a variant were
+found by whose search. Pure.
 
-Each repeat of the searches is a road of its own: what repeat 2 found at the baseline is what repeat 2 builds on at every step.
-Seed s of the report is trained with the settings of repeat s modulo their number, so that every variant keeps its seeds, and
-what one search happened to find is replicated like what one seed happened to do.
+Each repeat of the searches is a road of its own: what repeat 2 found at the baseline is what repeat
+2 builds on at every step. Seed s of the report is trained with the settings of repeat s modulo
+their number, so that every variant keeps its seeds, and what one search happened to find is
+replicated like what one seed happened to do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from orchestrator.trial import Variant, variant_label
 
 
 def with_origins(road: Variants, found: Mapping[str, Values]) -> Variants:
-    """The same with what searches found marked as theirs in every variant that still has it."""
+    """The variants with what searches found marked as theirs in every variant that still has it."""
     by_label = {variant.label: variant for variant in road.variants}
     marked = [
         replace(variant, found_by=_found_by(variant, by_label, found)) for variant in road.variants
@@ -27,7 +29,9 @@ def with_origins(road: Variants, found: Mapping[str, Values]) -> Variants:
 def _found_by(
     variant: Variant, by_label: Mapping[str, Variant], found: Mapping[str, Values]
 ) -> dict[str, str]:
-    """A setting counts as found where the variant has the value of the one that searched; the latest search has the word."""
+    """A setting counts as found where the variant has the value of the one that searched; the
+    latest search has the word.
+    """
     result: dict[str, str] = {}
     for name in dict.fromkeys((BASELINE, *variant.cell.steps, variant.name)):
         label = variant_label(variant.regime, name)
@@ -39,7 +43,9 @@ def _found_by(
 
 
 def merged(roads: Sequence[Variants]) -> Variants:
-    """All repeats in one: the variants of the first, with those of the others in `repeated`; the searches of all."""
+    """All repeats in one: the variants of the first, with those of the others in `repeated`; the
+    searches of all.
+    """
     if len(roads) == 1:
         return roads[0]
     by_label = [{variant.label: variant for variant in road.variants} for road in roads]

@@ -1,7 +1,9 @@
-"""Samplers: how a search chooses what it tries next, by Optuna's names. One entry of `SAMPLERS` adds one.
+"""Samplers: how a search chooses what it tries next, by Optuna's names. One entry of `SAMPLERS`
+adds one.
 
-An entry is data alone; `orchestrator.planning.suggest` makes Optuna's sampler of it. A sampler is made anew for each
-generation and told all results so far, so an entry must be one that needs nothing else to go on.
+An entry is data alone; `orchestrator.planning.suggest` makes Optuna's sampler of it. A sampler is
+made anew for each generation and told all results so far, so an entry must be one that needs
+nothing else to go on.
 """
 
 from collections.abc import Mapping
@@ -30,11 +32,14 @@ class Sampler:
     is_sequence: bool = False
     """Points follow from the space alone, one after the other, whatever the results."""
     starts_from_results: bool = False
-    """Results are handed over as `source_trials`, for a sampler that keeps its state in the trials that it suggested itself."""
+    """Results are handed over as `source_trials`, for a sampler that keeps its state in the trials
+    that it suggested itself.
+    """
     needs: str = ""
     """Package to install beside ours."""
     fewest_numbers: int = 0
-    """Settings with two ends that a space must have; choices are drawn at random by such a sampler."""
+    """Settings with two ends that a space must have; choices are drawn at random by such a sampler.
+    """
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -56,11 +61,13 @@ SAMPLERS: dict[str, Sampler] = {
         fewest_numbers=2,
     ),
 }
-"""By the name in a spec."""
+"""The samplers, by their names in a spec."""
 
 
 def check_sampler(name: str) -> str:
-    """The name of a sampler that is there. Raises `ValueError`, with those that are, or with the package that it needs."""
+    """The name of a sampler that is there. Raises `ValueError`, with those that are, or with the
+    package that it needs.
+    """
     if name not in SAMPLERS:
         there_are = f"there are {', '.join(SAMPLERS)}"
         raise ValueError(f"no sampler '{name}': {there_are}{did_you_mean(name, [*SAMPLERS])}")

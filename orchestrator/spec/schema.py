@@ -18,6 +18,7 @@ from illama.config.settings import one_of
 from illama.measures import Request, read_request
 from orchestrator.metrics import METRICS, Mode
 from orchestrator.spec.designs import DESIGNS, Design, read_design
+from orchestrator.spec.ending_command import checked_command
 from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.step_schema import (
@@ -35,9 +36,9 @@ class MetricSchema(Settings):
     """The number that the report compares."""
 
     name: str = "val/acc1"
-    """As MLflow shows it."""
+    """The metric's name, as MLflow shows it."""
     mode: Mode = "max"
-    """Which direction is better; known of the metrics that our trainings record."""
+    """The direction that is better; known of the metrics that our trainings record."""
     epoch: Literal["last", "best"] = "last"
     """`last`: read when training ends. `best`: at the epoch, or logged iteration, at which this
     metric was best, as many papers do; biased upwards, so the plan warns."""
@@ -69,9 +70,24 @@ class CostSchema(Settings):
     images_per_epoch: PositiveInt
     """Training images."""
     flops_per_second: PositiveFloat
-    """That all devices of one trial reach together in training, not their peak."""
+    """Operations that all devices of one trial reach together in training, not their peak."""
     price_per_gpu_hour: PositiveFloat | None = None
-    """In whatever currency."""
+    """The price in whatever currency."""
+
+
+class BudgetSchema(Settings):
+    """What a sweep may take at most; no trial is started once it is spent."""
+
+    hours: PositiveFloat | None = None
+    """Hours of training, of all trials together."""
+    gpu_hours: PositiveFloat | None = None
+    """The same, times the GPUs of each trial."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.hours is None and self.gpu_hours is None:
+            raise ValueError("a budget has hours, gpu_hours or both, such as {gpu_hours: 100}")
+        return self
 
 
 def _known_design(name: str) -> str:
@@ -104,7 +120,9 @@ class AdaptiveSchema(Settings):
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """The numbers of seeds at which the figures are looked at: doubled each time, since every look has its price."""
+        """The numbers of seeds at which the figures are looked at: doubled each time, since every
+        look has its price.
+        """
         found = [self.start]
         while found[-1] < self.max:
             found.append(min(2 * found[-1], self.max))
@@ -115,7 +133,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     """One YAML file and all that it asks for."""
 
     name: Name
-    """Of the sweep's folder in the store and of the MLflow experiment."""
+    """The name of the sweep's folder in the store and of the MLflow experiment."""
     description: str = ""
     """What the sweep is for, in the author's words."""
     tags: dict[str, str | int | float | bool] = {}
@@ -123,7 +141,9 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     metric: MetricSchema = MetricSchema()
     """What the report compares."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_TRIALS)]
-    """Every variant is trained once with each; `{start: 3, max: 12, until: decided}` fills in the first ones."""
+    """Every variant is trained once with each; `{start: 3, max: 12, until: decided}` fills in the
+    first ones.
+    """
     adaptive: AdaptiveSchema | None = Field(default=None, validation_alias="seeds")
     """The long form of `seeds`."""
     baseline: dict[Literal["model", "data", "train"], dict[str, Any]]
@@ -151,19 +171,24 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     tolerance: float = Field(default=0.02, ge=0)
     """Share of parameters or FLOPs that a step may add or take before the plan warns."""
     resources: ResourcesSchema = ResourcesSchema()
-    """Of each trial."""
+    """What each trial takes."""
     max_concurrent: PositiveInt | None = None
     """Trials at the same time, however many would fit."""
     keep: Literal["all", "end", "none"] = "all"
-    """Checkpoints of trainings that have ended: all, those of the last step of the road, or none."""
+    """Checkpoints of trainings that have ended: all, those of the last step of the road, or none.
+    """
+    budget: BudgetSchema | None = None
+    """Hours after which no further trial is started."""
+    on_finish: Annotated[str, AfterValidator(checked_command)] | None = None
+    """Command that is called when a run that trained something has ended by itself."""
     cost: CostSchema | None = None
-    """For estimates before any trial is done."""
+    """What is known of the hardware, for estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()
     """How to run; never part of a trial's identity."""
 
     @property
     def most_seeds(self) -> int:
-        """Of any variant, where seeds are added as needed."""
+        """The most seeds that any variant may have, where seeds are added as needed."""
         return self.adaptive.max if self.adaptive else len(self.seeds)
 
     @field_validator("reference", mode="before")

@@ -21,9 +21,11 @@ def check_search(
     sweep: SweepSchema,
     place: Location,
 ) -> bool:
-    """Whether every point may be trained: each end and each choice is a setting's value, and no key is changed twice.
+    """Whether every point may be trained: each end and each choice is a setting's value, and no key
+    is changed twice.
 
-    What is wrong becomes a problem of the document. `changed` is what the step itself changes; `place` is where `search` stands.
+    What is wrong becomes a problem of the document. `changed` is what the step itself changes;
+    `place` is where `search` stands.
     """
     document, schema = changer.document, search.schema
     before = len(document.problems)
@@ -44,7 +46,7 @@ def check_search(
 def _check_setting(
     key: str, search: Search, changed: Mapping[str, Any], changer: Changer, place: Location
 ) -> None:
-    """One setting that is searched: `place` is where the space stands."""
+    """Check one setting that is searched; `place` is where its space stands."""
     document, spaces = changer.document, search.schema.space
     space, here = spaces[key], (*place, key)
     others = (*changed, *(other for other in spaces if other != key))
@@ -85,7 +87,7 @@ def _check_sampler(search: Search, document: Document, place: Location) -> None:
 def _check_seeds(
     schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
 ) -> None:
-    """None of the search's seeds, in any repeat, is one of the report's."""
+    """Refuse a search with a seed, in any repeat, that is one of the report's."""
     taken = range(sweep.adaptive.max) if sweep.adaptive else sweep.seeds
     location = (*place, "seeds") if document.has((*place, "seeds")) else place
     for index, seed in enumerate(schema.seeds):
@@ -107,7 +109,9 @@ def _check_seeds(
 def _check_repeats(
     schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
 ) -> None:
-    """One number of repeats for the whole road, and at least one of the report's seeds for each."""
+    """Ask for one number of repeats for the whole road, and for at least one of the report's seeds
+    for each.
+    """
     first = next(_searches(sweep)).repeats
     if schema.repeats != first:
         message = (

@@ -11,17 +11,19 @@ from orchestrator.spec.samplers import SAMPLERS, check_sampler
 
 
 class SpaceSchema(Settings):
-    """Where one setting is looked for: between two ends, or among choices."""
+    """The range in which one setting is looked for: between two ends, or among choices."""
 
     low: float | None = None
     high: float | None = None
-    """Ends that belong to the space; of a setting that is a whole number, only whole ones are tried."""
+    """Ends that belong to the space; of a setting that is a whole number, only whole ones are
+    tried.
+    """
     log: bool = False
     """Even in the logarithm."""
     step: PositiveFloat | None = None
     """Between two neighbours, from `low` on."""
     choices: Annotated[list[Any], Field(max_length=1000)] | None = None
-    """One of these; a list alone stands for it."""
+    """The choices, one of which is taken; a list alone stands for them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,12 +62,18 @@ class SpaceSchema(Settings):
 
 
 class PruneSchema(Settings):
-    """When a combination is stopped early: Optuna's `PercentilePruner`, held against the generations before alone."""
+    """The rule that stops a combination early: Optuna's `PercentilePruner`, held against the
+    generations before alone.
+    """
 
     after: PositiveInt
-    """Epochs that each is given; at the end of this one and of each behind it but the last, its best so far is looked at."""
+    """Epochs that each is given; at the end of this one and of each behind it but the last, its
+    best so far is looked at.
+    """
     percentile: Annotated[float, Field(gt=0, lt=100)] = 50
-    """The best so many percent of those that finished before say what is good enough: 50 is their median, 75 more patient."""
+    """The best so many percent of those that finished before say what is good enough: 50 is their
+    median, 75 more patient.
+    """
 
 
 class SearchSchema(Settings):
@@ -80,13 +88,21 @@ class SearchSchema(Settings):
         1001,
         1002,
     ]
-    """Seeds of the search alone: what is chosen by a seed flatters it. The mean over them is compared."""
+    """Seeds of the search alone: what is chosen by a seed flatters it. The mean over them is
+    compared.
+    """
     repeats: PositiveInt = 1
-    """How often the whole search is done, each time with seeds and suggestions of its own, to replicate its luck."""
+    """How often the whole search is done, each time with seeds and suggestions of its own, to
+    replicate its luck.
+    """
     sampler: Annotated[str, AfterValidator(check_sampler)] = "tpe"
-    """Name in `SAMPLERS`. `tpe`: Optuna's, which looks where it was good. `grid`: every combination."""
+    """Name in `SAMPLERS`. `tpe`: Optuna's, which looks where it was good. `grid`: every
+    combination.
+    """
     at_once: Annotated[PositiveInt, Field(le=MOST_TRIED)] = 4
-    """A generation: combinations that are suggested together, knowing only those of the generations before."""
+    """A generation: combinations that are suggested together, knowing only those of the generations
+    before.
+    """
     prune: PruneSchema | None = None
     """Stop early what is worse than most before it."""
 
@@ -103,6 +119,8 @@ class SearchSchema(Settings):
         return self
 
     def seeds_of(self, repeat: int) -> list[int]:
-        """Seeds of one repeat, from 0: each takes those behind the one before, so that none is used twice."""
+        """Seeds of one repeat, from 0: each takes those behind the one before, so that none is used
+        twice.
+        """
         width = max(self.seeds) - min(self.seeds) + 1
         return [seed + repeat * width for seed in self.seeds]

@@ -1,4 +1,6 @@
-"""What a search inside a step looks through: its space, checked against the settings themselves, and what came of it. Pure."""
+"""What a search inside a step looks through: its space, checked against the settings themselves,
+and what came of it. Pure.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,9 @@ from orchestrator.trial import Outcome, TrialSpec, Variant
 SEARCH = "search"
 """The design that the trials of a search belong to."""
 _FINEST = 1000
-"""Numbers are rounded to about this part of what they range over: what is reported is what was trained, and can be read."""
+"""Numbers are rounded to about this part of what they range over: what is reported is what was
+trained, and can be read.
+"""
 
 Values = Mapping[str, Any]
 """One point of a space: a value for each setting."""
@@ -31,16 +35,18 @@ class Tried:
     values: Values
     variant: Variant
     trials: Sequence[TrialSpec]
-    """One for each of the search's seeds."""
+    """The trials of the point, one for each of the search's seeds."""
     outcome: str
-    """`finished` where all seeds did; else how one of them ended, or its state where not all have ended."""
+    """`finished` where all seeds did; else how one of them ended, or its state where not all have
+    ended.
+    """
     has_ended: bool = False
     mean: float | None = None
-    """Of the metric over the search's seeds; only where all of them finished."""
+    """The mean of the metric over the search's seeds; only where all of them finished."""
     failed: Sequence[str] = ()
     """Trials that failed: nothing goes on without them."""
     seconds: float = 0.0
-    """Of training, over the seeds that are done."""
+    """Seconds of training, over the seeds that are done."""
     curves: Mapping[int, Curve] = field(default_factory=dict)
     """The metric by epoch, for each seed; only where the search prunes."""
     pruned_at: int | None = None
@@ -52,17 +58,19 @@ class Search:
     """Settings that one variant finds for itself."""
 
     variant: Variant
-    """As it is without them. Where it is not known itself, the search waits for another one."""
+    """The variant without what is searched. Where it is not known itself, the search waits for
+    another one.
+    """
     settings: GroupSettings
-    """Those of `variant`, as the spec writes them."""
+    """The settings of `variant`, as the spec writes them."""
     schema: SearchSchema
     line: int
     data_dir: Path | None = None
     """Folder of users' data, which is read to see what it is."""
     repeat: int = 0
-    """Which one it is where the search is repeated; `schema.seeds` are this one's."""
+    """The number of this repeat where the search is repeated; `schema.seeds` are this one's."""
     tried: Sequence[Tried] = ()
-    """In order; those that are known so far."""
+    """The points that are known so far, in order."""
     chosen: Tried | None = None
     """The best, once all are done."""
 
@@ -94,7 +102,7 @@ class Search:
 
     @property
     def trials(self) -> list[TrialSpec]:
-        """Those that are known so far."""
+        """The trials that are known so far."""
         return [trial for point in self.tried for trial in point.trials]
 
     @property
@@ -109,7 +117,7 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """Of training, so far."""
+        """Seconds of training so far."""
         return sum(point.seconds for point in self.tried)
 
     @property
@@ -152,7 +160,9 @@ class Search:
         )
 
     def is_needed_by(self, variant: Variant) -> bool:
-        """Whether the variant has what is found here among its settings; cells of other designs wait for the whole road."""
+        """Whether the variant has what is found here among its settings; cells of other designs
+        wait for the whole road.
+        """
         own = self.variant
         builds_on = (
             variant.design != own.design
@@ -164,7 +174,9 @@ class Search:
 
     @property
     def not_beyond(self) -> list[str]:
-        """`larger train.lr`, where none was tried than the one that was chosen: better ones may lie beyond."""
+        """`larger train.lr`, where none was tried than the one that was chosen: better ones may lie
+        beyond.
+        """
         found = []
         for key in (
             key for key, space in self.schema.space.items() if self.chosen and space.choices is None
@@ -207,7 +219,9 @@ class Search:
         return (dict(zip(self.schema.space, point, strict=True)) for point in product(*lists))
 
     def ends(self, key: str) -> tuple[float, float]:
-        """The smallest and the largest number that is tried; `step` may not reach the spec's own end."""
+        """The smallest and the largest number that is tried; `step` may not reach the spec's own
+        end.
+        """
         space = self.schema.space[key]
         low, high = _ends(space)
         return low, _plain(low + _steps(space) * space.step) if space.step else high
@@ -224,7 +238,9 @@ class Search:
         return min(max(round(value, -math.floor(math.log10(size / _FINEST))), low), high)
 
     def variant_name(self, number: int) -> str:
-        """Name of point `number`: `swiglu@3`, and `swiglu@2.3` of the first repetition; `@` stands in no name of a spec."""
+        """Name of point `number`: `swiglu@3`, and `swiglu@2.3` of the first repetition; `@` stands
+        in no name of a spec.
+        """
         repeat = f"{self.repeat + 1}." if self.repeat else ""
         return f"{self.variant.name}@{repeat}{number}"
 
@@ -305,7 +321,7 @@ def _count(space: SpaceSchema, *, is_whole: bool) -> int | None:
 
 
 def _steps(space: SpaceSchema) -> int:
-    """From one end to the other."""
+    """The steps of a range, from one end to the other."""
     low, high = _ends(space)
     return math.floor((high - low) / (space.step or 1) + 1e-9)
 

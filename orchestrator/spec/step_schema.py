@@ -30,7 +30,8 @@ Changes = dict[str, Any]
 """Dotted settings and their new values, such as `{model.norm: rmsnorm}`."""
 
 MISSING_CHANGE = "missing_change"
-"""Type of the error about a step that says nowhere what it changes; it is told at the step's name."""
+"""Type of the error about a step that says nowhere what it changes; it is told at the step's name.
+"""
 
 
 def _gigabytes(value: Any) -> Any:
@@ -48,16 +49,21 @@ class ResourcesSchema(Settings):
     """What one trial occupies while it runs."""
 
     nodes: PositiveInt = 1
-    """Machines that it is spread over; the rest is of each of them. More than one needs `--executor ray`."""
+    """Machines that it is spread over; the rest is of each of them. More than one needs
+    `--executor ray`.
+    """
     cpus: PositiveFloat = 1
     """CPU cores; torch uses as many threads."""
     gpus: float = Field(default=0, ge=0)
     """GPUs; a fraction shares one."""
     time_limit: PositiveFloat | None = None
-    """Seconds that one attempt may take; a trial that hangs is ended then, and tried again by `resume`."""
+    """Seconds that one attempt may take; a trial that hangs is ended then, and tried again by
+    `resume`.
+    """
     memory: Annotated[PositiveFloat, BeforeValidator(_gigabytes)] | None = None
-    """GB of the host's memory, or with a unit: `500MB`, `2GiB`. Ray places the trial by it; a trial that takes more is ended as
-    out of memory, and goes again with half the micro-batch."""
+    """GB of the host's memory, or with a unit: `500MB`, `2GiB`. Ray places the trial by it; a trial
+    that takes more is ended as out of memory, and goes again with half the micro-batch.
+    """
 
     @field_validator("gpus")
     @classmethod
@@ -73,9 +79,11 @@ class ReferenceSchema(Settings):
     """A published figure, shown beside ours."""
 
     value: float
-    """Of the sweep's metric; the metric's own name, such as `val/acc1`, may stand for `value`."""
+    """The value of the sweep's metric; the metric's own name, such as `val/acc1`, may stand for
+    `value`.
+    """
     source: str
-    """Where it was published."""
+    """The place where it was published."""
     of: str = ""
     """The metric that `value` is of, where it was named."""
     also: dict[str, float] = {}
@@ -116,9 +124,13 @@ class SideSchema(Settings):
     """An alternative beside a step: measured and reported, but the road does not go on from it."""
 
     change: Changes = {}
-    """On top of the step it stands beside, or of the step that `on` names; may be left out where `regimes` has one."""
+    """The changes on top of the step it stands beside, or of the step that `on` names; may be left
+    out where `regimes` has one.
+    """
     on: Name | None = None
-    """The step, or `baseline`, that the change is made to instead: a control. Its effect is taken against that step."""
+    """The step, or `baseline`, that the change is made to instead: a control. Its effect is taken
+    against that step.
+    """
     note: str = ""
     """A remark of the author's about the step, shown with its row."""
     expect: Literal["collapse"] | None = None
@@ -158,9 +170,9 @@ class StepSchema(SideSchema):
     name: Name
     """Unique within the sweep."""
     change: Changes = {}
-    """On top of the step before; may be left out where `regimes` has one."""
+    """The changes on top of the step before; may be left out where `regimes` has one."""
     on: None = None
-    """Of side steps only: the road is one."""
+    """The step that it builds on: of side steps only, for the road is one."""
     side: dict[Name, SideSchema] = {}
     """Alternatives beside this step, by name."""
     requires: list[Name] = []

@@ -1,4 +1,6 @@
-"""From the text of a spec to a checked `SweepSpec`; every error names its line and column, and all come at once."""
+"""The way from the text of a spec to a checked `SweepSpec`; every error names its line and column,
+and all come at once.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -27,7 +29,9 @@ from orchestrator.spec.variants import Variants, variants_of
 from orchestrator.trial import Variant
 
 _MOST_VARIANTS = 2_000
-"""Of the road in all regimes and recipes: each is resolved and held against others."""
+"""Variants that a road may have in all regimes and recipes: each is resolved and held against
+others.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,19 +40,25 @@ class SweepSpec:
 
     path: Path
     content: bytes
-    """The file, byte for byte; with what it extends and overrides written into it where there is any."""
+    """The file, byte for byte; with what it extends and overrides written into it where there is
+    any.
+    """
     schema: SweepSchema
     variants: tuple[Variant, ...]
-    """In the order of the road, the baseline first, and behind it the cells of other designs; for each regime. Without those that
-    wait for a search."""
+    """All variants in the order of the road, the baseline first, and behind it the cells of other
+    designs; for each regime. Without those that wait for a search.
+    """
     skipped: tuple[SkippedCell, ...] = ()
     """Cells of the designs that make no sense, and why."""
     code: Mapping[str, bytes] = field(default_factory=dict)
-    """The modules beside the spec that its models and data are made by, by their paths from there."""
+    """The modules beside the spec that its models and data are made by, by their paths from there.
+    """
     road: tuple[Variant, ...] = ()
     """All variants in their order: also those that wait for a search, without what it will find."""
     searches: tuple[Search, ...] = ()
-    """In the order of the road; `orchestrator.planning.search` says what is known of them."""
+    """The searches in the order of the road; `orchestrator.planning.search` says what is known of
+    them.
+    """
     document: Document | None = field(default=None, repr=False, compare=False)
     """What it was read from."""
     overrides: tuple[str, ...] = ()
@@ -69,7 +79,7 @@ class SweepSpec:
 
     @property
     def unknown(self) -> list[Variant]:
-        """Those that wait for a search."""
+        """The variants that wait for a search."""
         return [variant for variant in self.road if not variant.is_known]
 
     @property
@@ -95,7 +105,8 @@ class SweepSpec:
         return max((search.schema.repeats for search in self.searches), default=1)
 
     def with_found(self, found: Sequence[Mapping[str, Values]]) -> Self:
-        """With what searches have found, for each repeat by the labels of their variants; what builds on it is known then.
+        """The spec with what searches have found, for each repeat by the labels of their variants;
+        what builds on it is known then.
 
         Raises `SpecError` where a step does not go with it.
         """
@@ -123,7 +134,8 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
 
     `overrides` are settings laid over it, as the command line has them: `train.epochs=2`.
 
-    Raises `SpecError` with everything that is wrong with the file, each problem at its line and column.
+    Raises `SpecError` with everything that is wrong with the file, each problem at its line and
+    column.
     """
     document = read_document(path, overrides)
     import_from(path.parent, lazily=True)
@@ -167,7 +179,9 @@ def _code_of(schema: SweepSchema, variants: Iterable[Variant], folder: Path) -> 
 
 
 def _check_count(schema: SweepSchema, document: Document) -> None:
-    """Raises `SpecError` where the road alone has more variants or trials than planning could look at."""
+    """Raises `SpecError` where the road alone has more variants or trials than planning could look
+    at.
+    """
     rungs = 1 + len(schema.steps) + sum(len(step.side) for step in schema.steps)
     variants = rungs * max(1, len(schema.regimes)) * max(1, len(schema.recipes))
     trials = variants * len(schema.seeds)
@@ -189,7 +203,9 @@ def _check_searches(searches: Sequence[Search], document: Document) -> None:
 
 
 def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[Variant]) -> None:
-    """Each metric is shown once, and is one that trainings record; what a user training records, nobody knows before."""
+    """Each metric is shown once, and is one that trainings record; what a user training records,
+    nobody knows before.
+    """
     names = [schema.metric.name, *schema.metric.also]
     for index, name in enumerate(names):
         place: Location = ("metric", "also", index - 1) if index else ("metric", "name")
@@ -260,7 +276,9 @@ _PLACEHOLDERS = {"name": "placeholder", "seeds": [0], "baseline": {}}
 
 
 def _without_errors(value: Any, error: ValidationError) -> dict[str, Any]:
-    """What is left of a spec when its wrong parts are taken out, so that the rest is checked in the same breath."""
+    """What is left of a spec when its wrong parts are taken out, so that the rest is checked in the
+    same breath.
+    """
     if not isinstance(value, dict):
         return dict(_PLACEHOLDERS)
     value = deepcopy(value)
@@ -284,7 +302,9 @@ def _culprit(location: Location, kind: str) -> Location:
 
 
 def _take_out(value: dict[str, Any], location: Location) -> None:
-    """Remove one value. A step stays in its place, emptied, so that the places of the steps behind it stay right."""
+    """Remove one value. A step stays in its place, emptied, so that the places of the steps behind
+    it stay right.
+    """
     match location:
         case ("steps", int() as index):
             value["steps"][index] = {"name": f"placeholder-{index}", "change": {}}

@@ -1,4 +1,6 @@
-"""From the steps of a spec to the variants that are trained: the roadmap and the other designs, in every regime and recipe."""
+"""The way from the steps of a spec to the variants that are trained: the roadmap and the other
+designs, in every regime and recipe.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -43,11 +45,13 @@ class Variants:
 def variants_of(
     schema: SweepSchema, document: Document, found: Mapping[str, Values] | None = None
 ) -> Variants:
-    """The variants of every design in every regime: the baseline, the road, then the other designs' cells.
+    """The variants of every design in every regime: the baseline, the road, then the other designs'
+    cells.
 
-    Everything that is wrong with a change is noted as a problem of the document: a setting that does not exist, a value that it
-    cannot take, settings that do not fit together, a step that changes nothing. `found` is what searches have found, by the
-    labels of their variants; given that, the spec has been checked before.
+    Everything that is wrong with a change is noted as a problem of the document: a setting that
+    does not exist, a value that it cannot take, settings that do not fit together, a step that
+    changes nothing. `found` is what searches have found, by the labels of their variants; given
+    that, the spec has been checked before.
     """
     made = Variants([], [], [])
     if found is None:
@@ -162,7 +166,9 @@ class _Regime:
         location: Location,
         before: Workload,
     ) -> Workload | None:
-        """As `Changer.changed`, for a step that may leave all changes to its search."""
+        """The changed settings as by `Changer.changed`, for a step that may leave all changes to
+        its search.
+        """
         if step.search and not changes:
             return before
         return self.changer.changed(
@@ -177,7 +183,9 @@ class _Regime:
         place: Location,
         ground: str | None,
     ) -> Variant:
-        """The variant with what its search has found, and `settings` likewise; as it is where it has none to wait for."""
+        """The variant with what its search has found, and `settings` likewise; as it is where it
+        has none to wait for.
+        """
         if ground in self.unknown:
             self.unknown.add(variant.name)
         variant = replace(variant, is_known=variant.name not in self.unknown)
@@ -330,14 +338,16 @@ class _Regime:
 
 
 def _taken_up_to(ground: str | None, taken: tuple[str, ...]) -> tuple[str, ...]:
-    """The steps that a side step has: those of its rung, or, for a control, those of the step that it changes."""
+    """The steps that a side step has: those of its rung, or, for a control, those of the step that
+    it changes.
+    """
     if ground is None:
         return taken
     return taken[: taken.index(ground) + 1] if ground in taken else ()
 
 
 def _published(reference: ReferenceSchema, metric: str) -> dict[str, Any]:
-    """As `report --format json` has it."""
+    """The published value as `report --format json` has it."""
     figures = reference.by_metric(metric)
     found = {"value": figures.pop(metric, None), "source": reference.source}
     return found | ({"also": figures} if figures else {})

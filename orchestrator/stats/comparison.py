@@ -15,7 +15,8 @@ def effect_between(
 ) -> Effect | None:
     """`values` minus `versus`, both by seed; none where there is nothing to compare.
 
-    Independent samples have a correlation over their common seeds, too: it says what pairing would have gained.
+    Independent samples have a correlation over their common seeds, too: it says what pairing would
+    have gained.
     """
     between = TESTS[test].between
     if between is None:

@@ -20,11 +20,12 @@ Values = Mapping[int, float]
 Factors = tuple[str, ...]
 """One factor for its main effect, more for their interaction, none for the mean of all cells."""
 Columns = tuple[int, ...]
-"""The same by the factors' numbers."""
+"""A contrast by the factors' numbers."""
 
 _ZERO = 1e-9
 _ROUNDING = 1e-13
-"""Share of the largest value that sums over hundreds of cells leave of a coefficient that is zero."""
+"""Share of the largest value that sums over hundreds of cells leave of a coefficient that is zero.
+"""
 _NO_PART = 1e-7
 _MOST_EFFECTS = 4096
 """Interactions of more and more factors are looked at for aliases until they are so many."""
@@ -36,7 +37,7 @@ class Contrast:
 
     factors: Factors
     effect: Effect | None
-    """None where the cells cannot tell it from another effect, or share no seed."""
+    """The effect; None where the cells cannot tell it from another one, or share no seed."""
     aliases: tuple[Factors, ...] = ()
     """Effects that it cannot be told from, those with the largest part first.
 
@@ -101,7 +102,8 @@ class _Aliases:
     def __init__(self, levels: Floats, highest: int) -> None:
         count = levels.shape[1]
         self.effects: list[Columns] = [()]
-        """In the order of their columns: the mean, main effects, then interactions."""
+        """The contrasts in the order of their columns: the mean, main effects, then interactions.
+        """
         for size in range(1, min(highest, count) + 1):
             if size > 2 and len(self.effects) + comb(count, size) > _MOST_EFFECTS:
                 break
@@ -134,7 +136,9 @@ class _Aliases:
         return sum(len(effect) <= size for effect in self.effects)
 
     def _ranked(self, parts: Floats, effects: Sequence[Columns]) -> list[Columns]:
-        """Those that have a part, the largest first, and among equal ones those of few factors."""
+        """The contrasts that have a part, the largest first, and among equal ones those of few
+        factors.
+        """
         found = [
             (-round(abs(float(part)), 6), len(effect), effect)
             for part, effect in zip(parts, effects, strict=True)

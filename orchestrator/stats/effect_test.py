@@ -15,7 +15,7 @@ class EffectTest:
     """Test of a difference. Without any of the functions it is the paired t-test."""
 
     name: str
-    """As a spec's `metric.test` has it."""
+    """The test's name, as a spec's `metric.test` has it."""
     title: str
     """What it is, and what it assumes, for a sentence of the report."""
     kind: str = "t-tests"

@@ -6,7 +6,8 @@ from orchestrator.stats.inference import Effect
 
 
 def equivalence_p_value(effect: Effect, matters: float) -> float | None:
-    """The larger p-value of two one-sided tests (Schuirmann 1987): that the difference is above -`matters`, and below it.
+    """The larger p-value of two one-sided tests (Schuirmann 1987): that the difference is above
+    -`matters`, and below it.
 
     Small where the difference is shown to lie between both. None with a single seed. By t, or by
     the effect's own test. Without spread every difference lies on the
@@ -29,7 +30,8 @@ def equivalence_p_value(effect: Effect, matters: float) -> float | None:
 
 
 def probability_of_improvement(here: Sequence[float], there: Sequence[float]) -> float | None:
-    """Share of all pairs of one value of each in which `here` is larger, ties by half; none without values.
+    """Share of all pairs of one value of each in which `here` is larger, ties by half; none without
+    values.
 
     It estimates the chance that a new seed of one beats a new seed of the other.
     """

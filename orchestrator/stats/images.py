@@ -25,7 +25,7 @@ import numpy.typing as npt
 from orchestrator.stats.inference import CONFIDENCE
 
 Marks = npt.NDArray[np.bool_]
-"""Which images each network got right: (seeds, images)."""
+"""The images that each network got right, as a mask: (seeds, images)."""
 Interval = tuple[float, float]
 
 _ENOUGH = 10
@@ -44,7 +44,9 @@ class ImageChance:
     """Share of the images on which exactly one of the two is right, with the same seed; mean over
     seeds."""
     disagreement_between_seeds: float
-    """The same between two seeds of one variant, mean over both variants: what chance alone does."""
+    """The disagreement of two seeds of one variant, mean over both variants: what chance alone
+    does.
+    """
 
 
 def image_chance(first: Marks, second: Marks, *, paired: bool = True) -> ImageChance | None:

@@ -1,10 +1,13 @@
-"""Means, effects of single differences by seed, and corrected p-values. Pure; scipy does the distributions.
+"""Means, effects of single differences by seed, and corrected p-values. Pure; scipy does the
+distributions.
 
-Why a t-test and not an exact sign-flip test by default: flipping the signs of n paired differences cannot give a p-value below
-2 / 2^n, so with the seeds that people can afford (3: 0.25, 5: 0.06, 8: 0.008) it says "not decided" whatever was measured, the
-more so after a correction over many comparisons. The paired t-test can decide with 3 seeds; its price is the assumption that
-differences are roughly normal. `benchmarks/calibration.py` measures what that price is. A spec may declare the other test
-(`metric.test`), and where all differences are the same, so that there is no t, the sign-flip test takes over.
+Why a t-test and not an exact sign-flip test by default: flipping the signs of n paired differences
+cannot give a p-value below 2 / 2^n, so with the seeds that people can afford (3: 0.25, 5: 0.06, 8:
+0.008) it says "not decided" whatever was measured, the more so after a correction over many
+comparisons. The paired t-test can decide with 3 seeds; its price is the assumption that differences
+are roughly normal. `benchmarks/calibration.py` measures what that price is. A spec may declare the
+other test (`metric.test`), and where all differences are the same, so that there is no t, the
+sign-flip test takes over.
 """
 
 import math
@@ -55,7 +58,7 @@ class Effect:
     """What it is the mean of, one for each seed; empty for independent samples."""
     test: EffectTest = PAIRED
     standard_error: float = 0.0
-    """Of the mean difference; 0 without spread."""
+    """The standard error of the mean difference; 0 without spread."""
     freedom: float = 0.0
     """Degrees of freedom of `std`."""
     least_p: float = 1.0
@@ -101,7 +104,8 @@ def effect_of(
 ) -> Effect | None:
     """The effect that one difference for each seed shows; none without differences.
 
-    `magnitude` is that of the values that were subtracted: what is left of equal ones is relative to it.
+    `magnitude` is that of the values that were subtracted: what is left of equal ones is relative
+    to it.
     """
     if not differences:
         return None
@@ -159,12 +163,14 @@ def sequential_effect(
     ended: Collection[int] | None = None,
     magnitude: float = 1.0,
 ) -> Effect | None:
-    """The effect of differences by seed that are looked at more than once: at the first 3 seeds, then at 6, then at 12, say.
+    """The effect of differences by seed that are looked at more than once: at the first 3 seeds,
+    then at 6, then at 12, say.
 
-    The p-value is the smallest of all looks so far times the number of looks that are planned, and the interval has the
-    confidence that Bonferroni asks for: whenever one stops, for whatever reason, the error rate is kept. A look is at the seeds
-    below its number, also where some of them came to nothing, and it counts once all of them are in `ended`; without that, once
-    there is any seed beyond the look before it.
+    The p-value is the smallest of all looks so far times the number of looks that are planned, and
+    the interval has the confidence that Bonferroni asks for: whenever one stops, for whatever
+    reason, the error rate is kept. A look is at the seeds below its number, also where some of them
+    came to nothing, and it counts once all of them are in `ended`; without that, once there is any
+    seed beyond the look before it.
     """
     confidence = 1 - (1 - CONFIDENCE) / len(looks)
     plain = effect_of(
@@ -228,7 +234,8 @@ def half_width(values: Floats, confidence: float = CONFIDENCE) -> Floats:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction over those that are there (Holm 1979); controls the chance of any false finding.
+    """Holm's step-down correction over those that are there (Holm 1979); controls the chance of any
+    false finding.
 
     scipy has Benjamini-Hochberg only, which controls another rate.
     """

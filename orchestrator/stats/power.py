@@ -1,10 +1,13 @@
-"""What so many seeds can show: the differences they detect, and the seeds that a difference which matters needs. Pure.
+"""What so many seeds can show: the differences they detect, and the seeds that a difference which
+matters needs. Pure.
 
-Everything here is about a t-test at the level that Bonferroni's correction asks for over the report's family, so that what is
-promised holds for the comparison that is hardest to show. A spread that was measured with few seeds is itself uncertain, and too
-small more often than not. So a figure is an average over what the true spread may be: a difference of the size that is told is
-found by 8 of 10 sweeps, whatever the spread turned out to be in the sweep that told it. (Taking out the bias of the spread alone
-would give 67 % with three seeds.) Each figure comes with the range that an 80 % interval of the spread gives.
+Everything here is about a t-test at the level that Bonferroni's correction asks for over the
+report's family, so that what is promised holds for the comparison that is hardest to show. A spread
+that was measured with few seeds is itself uncertain, and too small more often than not. So a figure
+is an average over what the true spread may be: a difference of the size that is told is found by 8
+of 10 sweeps, whatever the spread turned out to be in the sweep that told it. (Taking out the bias
+of the spread alone would give 67 % with three seeds.) Each figure comes with the range that an 80 %
+interval of the spread gives.
 """
 
 import math
@@ -63,7 +66,7 @@ class Spread:
 
     @property
     def likely(self) -> float:
-        """Without the bias that a sample standard deviation has (c4)."""
+        """The spread without the bias that a sample standard deviation has (c4)."""
         ratio = math.exp(math.lgamma((self.freedom + 1) / 2) - math.lgamma(self.freedom / 2))
         return self.std / (math.sqrt(2 / self.freedom) * ratio)
 
@@ -83,14 +86,18 @@ class Spread:
 
 
 def spread_of(effect: Effect) -> Spread | None:
-    """What an effect says of the spread; none without spread, and where signs are flipped instead of taking a t."""
+    """What an effect says of the spread; none without spread, and where signs are flipped instead
+    of taking a t.
+    """
     if not effect.std or effect.test.judge:
         return None
     return Spread(effect.std, effect.freedom, effect.pairs)
 
 
 def detectable(spread: Spread, seeds: int, comparisons: int) -> Ranged:
-    """The true difference that `seeds` find in 8 of 10 sweeps where as many `comparisons` share the error."""
+    """The true difference that `seeds` find in 8 of 10 sweeps where as many `comparisons` share the
+    error.
+    """
     freedom, level = spread.freedom_of(seeds), LEVEL / comparisons
     unit = _in_stds(freedom, seeds, level)
     low, high = spread.range
@@ -115,7 +122,9 @@ def prospect(spread: Spread, matters: float, seeds: int, comparisons: int) -> Pr
 
 
 def seeds_needed(in_stds: float, spread: Spread, level: float) -> int | None:
-    """The fewest seeds that find a difference, in units of the true spread; none where `SEEDS_LIMIT` are too few."""
+    """The fewest seeds that find a difference, in units of the true spread; none where
+    `SEEDS_LIMIT` are too few.
+    """
 
     def suffice(seeds: int) -> bool:
         return _in_stds(spread.freedom_of(seeds), seeds, level) <= in_stds
@@ -133,19 +142,22 @@ def seeds_needed(in_stds: float, spread: Spread, level: float) -> int | None:
 
 
 def detectable_difference(std: float, seeds: int, comparisons: int = 1) -> float | None:
-    """The smallest true difference that a paired t-test finds in 8 of 10 sweeps, where the true spread is known; none with a
-    single seed.
+    """The smallest true difference that a paired t-test finds in 8 of 10 sweeps, where the true
+    spread is known; none with a single seed.
 
-    `std` is the standard deviation of the paired differences, in the metric's unit, as is the result.
+    `std` is the standard deviation of the paired differences, in the metric's unit, as is the
+    result.
     """
     return None if seeds < 2 else std * _in_stds(seeds - 1, seeds, LEVEL / comparisons)
 
 
 def typical_spread(effects: Sequence[Effect]) -> Ranged | None:
-    """The median spread of the effects that have three pairs or more and differ at all, and the range of all their spreads.
+    """The median spread of the effects that have three pairs or more and differ at all, and the
+    range of all their spreads.
 
-    The median: one step that limps, with ten times the spread of the others, says nothing about the rest. The range goes from
-    the lower end of the steadiest step to the upper end of the one that spreads most.
+    The median: one step that limps, with ten times the spread of the others, says nothing about the
+    rest. The range goes from the lower end of the steadiest step to the upper end of the one that
+    spreads most.
     """
     spreads = [spread for effect in effects if effect.pairs >= 3 and (spread := spread_of(effect))]
     if not spreads:
@@ -163,18 +175,22 @@ def _in_stds(freedom: float, seeds: int, level: float) -> float:
 
 @cache
 def _noncentrality(freedom: float, level: float) -> float:
-    """Of the noncentral t distribution that the test finds in 8 of 10 cases."""
+    """The noncentrality of the t distribution that the test finds in 8 of 10 cases."""
     return _found_in_8_of_10(lambda middle: float(_power(freedom, middle, level)))
 
 
 @cache
 def _averaged_noncentrality(measured: float, freedom: float, level: float) -> float:
-    """The same in units of a measured spread with so many degrees of freedom: what 8 of 10 find on average."""
+    """The noncentrality that 8 of 10 sweeps find on average, in units of a spread measured with so
+    many degrees of freedom.
+    """
     return _found_in_8_of_10(lambda middle: _averaged_power(measured, freedom, middle, level))
 
 
 def _averaged_power(measured: float, freedom: float, in_spreads: float, level: float) -> float:
-    """Chance to find a difference, averaged over how far a measured spread may be from the true one."""
+    """Chance to find a difference, averaged over how far a measured spread may be from the true
+    one.
+    """
     return float(np.mean(_power(freedom, in_spreads * _ratios(measured), level)))
 
 
@@ -188,7 +204,7 @@ def _ratios(freedom: float) -> Floats:
 
 
 def _found_in_8_of_10(power_at: Callable[[float], float]) -> float:
-    """Where an increasing function reaches `POWER`, by bisection."""
+    """The place where an increasing function reaches `POWER`, by bisection."""
     low, high = 0.0, 1.0
     while power_at(high) < POWER:
         low, high = high, 2 * high

@@ -1,7 +1,8 @@
 """Shares of trials that did not train as they should, and whether two of them differ. Pure.
 
-Where some trials of a comparison failed, diverged or collapsed, the difference of the means of the others says little: which
-trials survive is itself an effect. What is compared then is how many survive, by Fisher's exact test.
+Where some trials of a comparison failed, diverged or collapsed, the difference of the means of the
+others says little: which trials survive is itself an effect. What is compared then is how many
+survive, by Fisher's exact test.
 """
 
 import math

@@ -17,10 +17,11 @@ _EXACT_FLIPS = 16
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
-    """Share of the 2^n ways to flip the differences' signs that give a mean at least as far from 0; n at least 1.
+    """Share of the 2^n ways to flip the differences' signs that give a mean at least as far from 0;
+    n at least 1.
 
-    Exact where exchanging the two variants changes nothing in distribution. Beyond 16 pairs 65,536 flips are drawn, always the
-    same ones.
+    Exact where exchanging the two variants changes nothing in distribution. Beyond 16 pairs 65,536
+    flips are drawn, always the same ones.
     """
     array, observed = np.asarray(differences, dtype=np.float64), abs(math.fsum(differences))
     slack = ROUNDING * float(abs(array).sum())  # equal sums with what rounding leaves of them
@@ -29,7 +30,7 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
 
 
 def sign_flip_p_of_greater(differences: Sequence[float]) -> float:
-    """The same one-sided: small where the differences are above 0."""
+    """The one-sided p-value: small where the differences are above 0."""
     array, observed = np.asarray(differences, dtype=np.float64), math.fsum(differences)
     slack = ROUNDING * float(abs(array).sum())
     sums = _signs(len(differences)) @ array
@@ -41,9 +42,9 @@ def sign_flip_interval(
 ) -> tuple[float, float] | None:
     """The shifts of all differences that the two-sided sign-flip test does not reject.
 
-    A shift is rejected from below where too few flips of signs give as large a sum, which is so where too few means over
-    the flipped differences are below it: the ends are order statistics of these means. None with so few pairs that no
-    shift is ever rejected.
+    A shift is rejected from below where too few flips of signs give as large a sum, which is so
+    where too few means over the flipped differences are below it: the ends are order statistics of
+    these means. None with so few pairs that no shift is ever rejected.
     """
     count = len(differences)
     array = np.asarray(differences, dtype=np.float64)
@@ -57,7 +58,7 @@ def sign_flip_interval(
 
 
 def _share(is_extreme: npt.NDArray[np.bool_], count: int) -> float:
-    """Of all flips, or, where they are drawn, with the one that changes nothing."""
+    """The share of all flips, or, where they are drawn, with the one that changes nothing."""
     if count <= _EXACT_FLIPS:
         return float(np.mean(is_extreme))
     return float((1 + np.sum(is_extreme)) / 2**_EXACT_FLIPS)

@@ -1,4 +1,6 @@
-"""Difference between two independent samples: Welch's t-test, which does not take their spreads to be the same. Pure."""
+"""Difference between two independent samples: Welch's t-test, which does not take their spreads to
+be the same. Pure.
+"""
 
 import math
 from collections.abc import Sequence

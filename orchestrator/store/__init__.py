@@ -1,1 +1,3 @@
-"""Plain files, the one truth: what was trained, by whom, and how it ended. Facts only; policy is asked elsewhere."""
+"""Plain files, the one truth: what was trained, by whom, and how it ended. Facts only; policy is
+asked elsewhere.
+"""

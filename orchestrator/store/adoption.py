@@ -23,7 +23,7 @@ class Adoption:
     trial: str
     """Folder of the trial that was trained, below the store: `sweep/trials/name-fingerprint`."""
     fingerprint: str
-    """Of that trial."""
+    """The fingerprint of that trial."""
     differences: Sequence[str]
     """Between its identity and this one's, in words."""
     time: float

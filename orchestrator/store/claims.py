@@ -1,7 +1,7 @@
-"""Which sweep trains a training at this moment: two sweeps of one store that share it do not train it twice.
+"""Claims on trainings: two sweeps of one store that share it do not train it twice.
 
-A claim is a file named after the fingerprint. It holds as long as the driver that made it: whoever finds one whose driver is
-gone takes its place.
+A claim is a file named after the fingerprint. It holds as long as the driver that made it: whoever
+finds one whose driver is gone takes its place.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ class Claims:
     session: str
 
     def take(self, trial: TrialSpec) -> str | None:
-        """Claim the training. Returns the sweep whose driver trains it now; none where the claim is ours. Raises `OSError`."""
+        """Claim the training. Returns the sweep whose driver trains it now; none where the claim is
+        ours. Raises `OSError`.
+        """
         self._folder.mkdir(exist_ok=True)
         path, lock = self._path(trial), self._folder / ".lock"
         make_way(lock)

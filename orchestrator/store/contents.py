@@ -1,4 +1,6 @@
-"""What a store holds of each sweep, from the names and sizes of files alone: no spec is read, no code is imported."""
+"""What a store holds of each sweep, from the names and sizes of files alone: no spec is read, no
+code is imported.
+"""
 
 import os
 from dataclasses import dataclass
@@ -18,9 +20,9 @@ class SweepContents:
     done: int
     """Trials with a result."""
     bytes: int
-    """Of all its files."""
+    """The size of all its files."""
     changed: float
-    """When a trial began or ended last, in seconds since 1970."""
+    """The time at which a trial began or ended last, in seconds since 1970."""
     holder: LeaseHolder | None
     """The driver at work, if one is."""
 

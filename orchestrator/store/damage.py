@@ -1,4 +1,6 @@
-"""Words about files that are not whole. They count as not there, the rest of the store is read, and the command says it once."""
+"""Words about files that are not whole. They count as not there, the rest of the store is read, and
+the command says it once.
+"""
 
 import logging
 from collections.abc import Iterator

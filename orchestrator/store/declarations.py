@@ -36,9 +36,11 @@ class Declaration:
     spec_sha256: str
     """SHA-256 of the spec as reported."""
     at: float | None
-    """When it was submitted first; none where it never was, or an older version took no note."""
+    """The time at which it was submitted first; none where it never was, or an older version took
+    no note.
+    """
     first_result_at: float | None
-    """When the first result was there; none where there is none yet."""
+    """The time of the first result; none where there is none yet."""
     before_first_result: bool
     """True if a spec that tests the same was submitted before."""
     versions: int
@@ -113,7 +115,9 @@ def _path(sweep_path: Path) -> Path:
 
 
 def _result_times(sweep_path: Path) -> Iterator[float]:
-    """When each result of the sweep was written, also of trials that its spec no longer has."""
+    """The time at which each result of the sweep was written, also of trials that its spec no
+    longer has.
+    """
     for path in sorted(sweep_path.glob("trials/*/result.json")):
         try:
             time = read_json(path).get("time")

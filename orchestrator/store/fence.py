@@ -1,6 +1,7 @@
 """The right of an attempt to write its trial's files: it ends when a later attempt begins.
 
-A process that was stopped or cut off for long may wake up in the middle of a training that another has finished meanwhile.
+A process that was stopped or cut off for long may wake up in the middle of a training that another
+has finished meanwhile.
 """
 
 import os
@@ -32,7 +33,9 @@ class Fence:
 
     @classmethod
     def begin(cls, directory: TrialDirectory, session: str, where: Mapping[str, Any]) -> Self:
-        """Begin the next attempt. Raises `Superseded` where the trial is done by now, or the sweep another driver's."""
+        """Begin the next attempt. Raises `Superseded` where the trial is done by now, or the sweep
+        another driver's.
+        """
 
         def check() -> None:
             if directory.record_of_done() or successor(directory.path.parent.parent, session):
@@ -41,7 +44,9 @@ class Fence:
         return cls(directory, directory.start_attempt(session, where, check), session)
 
     def check(self) -> None:
-        """Raise `Superseded` where a later attempt has begun. Costs one look while nothing was written."""
+        """Raise `Superseded` where a later attempt has begun. Costs one look while nothing was
+        written.
+        """
         try:
             about = os.stat(self.directory.attempts_path)
         except OSError as error:
@@ -65,7 +70,9 @@ class Fence:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody begins a later attempt inside. Raises `Superseded`, and `StoreError` where one was stopped within."""
+        """Nobody begins a later attempt inside. Raises `Superseded`, and `StoreError` where one was
+        stopped within.
+        """
         self.check()
         with locked(self.directory.attempts_path):
             self.check()

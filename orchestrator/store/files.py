@@ -1,6 +1,8 @@
-"""Files that are right after a crash at any instant: written whole, or appended line by line with a torn tail cut off.
+"""Files that are right after a crash at any instant: written whole, or appended line by line with a
+torn tail cut off.
 
-Each object carries a checksum (`illama.sealed`); those of versions before it had one are read as well.
+Each object carries a checksum (`illama.sealed`); those of versions before it had one are read as
+well.
 """
 
 import errno
@@ -47,12 +49,16 @@ _UNREADABLE = {
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside `path` that says which process writes it: `clear_litter` can tell whether it still does."""
+    """A name beside `path` that says which process writes it: `clear_litter` can tell whether it
+    still does.
+    """
     return path.parent / f".{path.name}.{machine_token()}-{os.getpid()}.{uuid.uuid4().hex[:16]}.tmp"
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Replace `path` so that a reader sees the old content or the new, never a part. Raises `OSError`, which names the file."""
+    """Replace `path` so that a reader sees the old content or the new, never a part. Raises
+    `OSError`, which names the file.
+    """
     temporary = temporary_path(path)
     try:
         _write(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, content, mode)
@@ -65,7 +71,9 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """`write_whole` for a JSON object, indented for people. What stands in its place and is no file is set aside."""
+    """`write_whole` for a JSON object, indented for people. What stands in its place and is no file
+    is set aside.
+    """
     make_way(path)
     write_whole(path, seal(json.dumps(value, indent=2, ensure_ascii=False)))
 
@@ -73,7 +81,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def append_json_line(
     path: Path, value: Mapping[str, Any], *, key: str = "", force: bool = True
 ) -> None:
-    """Append one line and `force` it to disk; half a line left by a crash is cut off first. Raises `OSError`."""
+    """Append one line and `force` it to disk; half a line left by a crash is cut off first. Raises
+    `OSError`.
+    """
     make_way(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
     content = seal(json.dumps(value, ensure_ascii=False), key)
@@ -93,7 +103,7 @@ def read_json(path: Path | str, *, newest: int | None = None) -> dict[str, Any]:
 
 
 def load_json(path: Path | str, *, newest: int | None = None) -> tuple[dict[str, Any], bool]:
-    """As `read_json`, and whether the object was sealed."""
+    """Read an object as `read_json` does, and whether it was sealed."""
     content = read_file(path)
     whole = is_whole(content)
     value = parse_json(path, content, is_trusted=bool(whole))
@@ -106,7 +116,8 @@ def load_json(path: Path | str, *, newest: int | None = None) -> tuple[dict[str,
 
 
 def read_json_lines(path: Path, key: str = "") -> Iterator[tuple[dict[str, Any], bool]]:
-    """The whole lines of a file and whether each is sealed; none where it does not exist. A torn last line is not a line yet.
+    """The whole lines of a file and whether each is sealed; none where it does not exist. A torn
+    last line is not a line yet.
 
     A damaged line is passed over with a note.
     """
@@ -139,7 +150,9 @@ def readable_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def append_if_writable(path: Path, value: Mapping[str, Any]) -> None:
-    """As `append_json_line`; nothing where the folder is not there or cannot be written."""
+    """Append a line as `append_json_line` does; nothing where the folder is not there or cannot be
+    written.
+    """
     try:
         append_json_line(path, value)
     except OSError:
@@ -147,7 +160,9 @@ def append_if_writable(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def parse_line(path: Path | str, line: bytes, where: str = "", key: str = "") -> tuple[Any, bool]:
-    """The object of one line, and whether it was sealed. Raises `DamagedFile`; `where` in the file is for the message."""
+    """The object of one line, and whether it was sealed. Raises `DamagedFile`; `where` in the file
+    is for the message.
+    """
     whole = is_whole(line, key)
     if whole is False:
         raise DamagedFile(path, f"{where}its checksum is wrong, or it is another trial's")
@@ -171,7 +186,9 @@ def parse_json(
 
 
 def read_file(path: Path | str) -> bytes:
-    """Content of a file of the store. Raises `FileNotFoundError`, and `DamagedFile` where that one file cannot be read."""
+    """Content of a file of the store. Raises `FileNotFoundError`, and `DamagedFile` where that one
+    file cannot be read.
+    """
     try:
         return read_regular(path, MOST_BYTES)
     except FileNotFoundError:
@@ -187,7 +204,9 @@ def read_file(path: Path | str) -> bytes:
 
 
 def make_way(path: Path, most: int = MOST_BYTES) -> None:
-    """Set aside what is no file of ours in its place: a folder, a pipe, a link to nowhere, or one that is huge."""
+    """Set aside what is no file of ours in its place: a folder, a pipe, a link to nowhere, or one
+    that is huge.
+    """
     try:
         about = os.stat(path)
     except OSError:
@@ -209,7 +228,9 @@ def set_aside(path: Path) -> None:
 
 
 def clear_litter(folder: Path) -> None:
-    """Remove temporary files in `folder` whose process is dead, or cannot be asked and is long past."""
+    """Remove temporary files in `folder` whose process is dead, or cannot be asked and is long
+    past.
+    """
     try:
         entries = list(os.scandir(folder))
     except OSError:

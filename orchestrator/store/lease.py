@@ -1,8 +1,9 @@
 """One driver at a time: a lease on the sweep that names its holder and expires by itself.
 
-Workers watch it too: a lease that was taken over, or that nobody renews any more, tells a worker whose driver died to save
-and stop. Whoever held the sweep stays in `sessions.jsonl`: a driver that slept through its lease sees there that another came,
-even if that one has ended and its lease is gone.
+Workers watch it too: a lease that was taken over, or that nobody renews any more, tells a worker
+whose driver died to save and stop. Whoever held the sweep stays in `sessions.jsonl`: a driver that
+slept through its lease sees there that another came, even if that one has ended and its lease is
+gone.
 """
 
 import os
@@ -44,9 +45,11 @@ class Life(Enum):
 
     ALIVE = "alive"
     DEAD = "dead"
-    """Its process is gone."""
+    """The holder's process is gone."""
     UNKNOWN = "unknown"
-    """It has not been heard of for long by this clock: it may be dead, stopped, or have another clock."""
+    """The holder has not been heard of for long by this clock: it may be dead, stopped, or have
+    another clock.
+    """
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ def live_session(sweep_path: Path) -> str | None:
 
 
 def refuse_a_sweep_taken_over(sweep_path: Path, session: str) -> None:
-    """Raise `SweepInUse` where another driver holds the sweep, or has held it since `session` began to."""
+    """Raise `SweepInUse` where another driver holds the sweep, or has held it since `session` began
+    to.
+    """
     later = successor(sweep_path, session)
     if later:
         raise SweepInUse(_taken_over(sweep_path.name, later))
@@ -136,7 +141,8 @@ def refuse_a_sweep_taken_over(sweep_path: Path, session: str) -> None:
 class Lease:
     """Held while a driver works: `with Lease(path) as lease: ...`.
 
-    Raises `SweepInUse` where another driver is at work, and at the end where another took the sweep over.
+    Raises `SweepInUse` where another driver is at work, and at the end where another took the sweep
+    over.
     """
 
     def __init__(self, sweep_path: Path) -> None:
@@ -202,13 +208,16 @@ class Lease:
             refuse_a_sweep_taken_over(self._sweep_path, self.session)
 
     def ask_workers_to_stop(self) -> None:
-        """Tell every worker of this session to save its checkpoint and end, at the next renewal at the latest."""
+        """Tell every worker of this session to save its checkpoint and end, at the next renewal at
+        the latest.
+        """
         self._holder = replace(self._holder, stopping=True)
         with suppress(OSError, StoreError):
             self._renew()
 
     def _wait_for_a_sign_of_life(self) -> None:
-        """A holder that looks dead by this clock may have another one, and a damaged lease may be renewed all the while.
+        """A holder that looks dead by this clock may have another one, and a damaged lease may be
+        renewed all the while.
 
         Raises `SweepInUse` where it changes.
         """
@@ -246,7 +255,9 @@ class Lease:
         write_json(self._path, asdict(self._holder))
 
     def _renew(self) -> None:
-        """Say that this driver lives, unless another has taken its place: that one's lease is left alone."""
+        """Say that this driver lives, unless another has taken its place: that one's lease is left
+        alone.
+        """
         with self._lock, self._alone():
             try:
                 refuse_a_sweep_taken_over(self._sweep_path, self.session)

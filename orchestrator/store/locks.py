@@ -18,10 +18,11 @@ _LOOK_SECONDS = 0.02
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file `path`, made where it is missing. Raises `StoreError` where another process does not let go.
+    """Hold the lock of the file `path`, made where it is missing. Raises `StoreError` where another
+    process does not let go.
 
-    The operating system forgets the lock of a process that dies. On a network share it holds between hosts as far as the share
-    has locks; on one without, nothing is locked.
+    The operating system forgets the lock of a process that dies. On a network share it holds
+    between hosts as far as the share has locks; on one without, nothing is locked.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
@@ -49,7 +50,9 @@ def _wait_for(descriptor: int, path: Path) -> None:
 
 
 def _let_go(descriptor: int) -> None:
-    """Unlocked by name: a process forked meanwhile has the file open as well, and would keep the lock."""
+    """Unlocked by name: a process forked meanwhile has the file open as well, and would keep the
+    lock.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     except OSError:

@@ -27,7 +27,7 @@ class Look:
     """One declaration whose results were shown in full."""
 
     time: float
-    """When they were shown first."""
+    """The time at which they were shown first."""
     seeds: Seeds
     comparisons: int
     """Comparisons that had a p-value."""

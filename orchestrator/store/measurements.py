@@ -1,7 +1,7 @@
 """Measurements of a trial's finished network: `measures/<name>-<16 hex>.json` in its folder.
 
-The file says what is to be measured before a worker begins, and is replaced by what was found, or by
-why that failed. One that is still `asked` after its driver has gone is measured again.
+The file says what is to be measured before a worker begins, and is replaced by what was found, or
+by why that failed. One that is still `asked` after its driver has gone is measured again.
 """
 
 import re
@@ -22,7 +22,7 @@ from orchestrator.store.files import clear_litter, read_json, write_json
 FOLDER = "measures"
 FORMAT = 1
 _DIGITS = 16
-"""Of the fingerprint, in a file's name."""
+"""Digits of the fingerprint in a file's name."""
 
 State = Literal["asked", "measured", "failed"]
 
@@ -32,7 +32,7 @@ class Measurement:
     """One measure of one network."""
 
     sweep: str
-    """That asks for it: its folder has the code of a user's measure."""
+    """The sweep that asks for it: its folder has the code of a user's measure."""
     network: str
     """Fingerprint of the training whose network it is."""
     request: Request
@@ -43,7 +43,8 @@ class Measurement:
     values: Mapping[str, float] | None = None
     """Numbers by name; None before it was measured."""
     quantities: Mapping[str, Mapping[str, Any]] | None = None
-    """Direction (`mode`), `unit`, `decimals` and `text` of each number that its author describes."""
+    """Direction (`mode`), `unit`, `decimals` and `text` of each number that its author describes.
+    """
     pictures: Mapping[str, str] | None = None
     """SVG files by name."""
     cause: str | None = None
@@ -53,7 +54,7 @@ class Measurement:
     """Host, device and versions that it was measured with."""
     seconds: float | None = None
     time: float | None = None
-    """When the file was written, in seconds since 1970."""
+    """The time at which the file was written, in seconds since 1970."""
 
     @property
     def fingerprint(self) -> str:
@@ -81,11 +82,11 @@ class Measurement:
         return f"{name}-{self.fingerprint[:_DIGITS]}.json"
 
     def path_in(self, trial: Path) -> Path:
-        """Its file in a trial's folder."""
+        """The measurement's file in a trial's folder."""
         return trial / FOLDER / self.file_name
 
     def failed(self, cause: str, traceback: str | None = None) -> Self:
-        """The same, with why nothing was found."""
+        """The measurement, with why nothing was found."""
         return replace(self, state="failed", cause=cause, traceback=traceback)
 
     def to_json(self) -> dict[str, Any]:

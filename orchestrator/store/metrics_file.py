@@ -31,14 +31,18 @@ class MetricsLog:
         self._iteration = last["iteration"] if last else -1
 
     def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
-        """Append the metrics of one iteration. Raises `StoreError` where the store cannot be written."""
+        """Append the metrics of one iteration. Raises `StoreError` where the store cannot be
+        written.
+        """
         if iteration <= self._iteration:
             return
         self._append({"iteration": iteration, "time": time.time(), "metrics": dict(metrics)})
         self._iteration = iteration
 
     def add(self, metrics: Mapping[str, float], iteration: int) -> None:
-        """Append what the last iteration has beside what was logged of it; nothing where it has it all."""
+        """Append what the last iteration has beside what was logged of it; nothing where it has it
+        all.
+        """
         *_, last = [None, *self._directory.metrics()]
         if (
             last is None
@@ -117,7 +121,9 @@ def _check(path: Path, line: dict[str, Any], is_sealed: bool) -> None:
 
 
 def last_lines(path: Path | str) -> list[bytes]:
-    """The last whole lines of a file. Raises `OSError`, and `DamagedFile` where it has none near its end."""
+    """The last whole lines of a file. Raises `OSError`, and `DamagedFile` where it has none near
+    its end.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         size = refuse_other_than_files(descriptor, path)

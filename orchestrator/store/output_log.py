@@ -1,7 +1,9 @@
-"""What a trial printed: `output.log` in its directory, attempt by attempt, each below a line that names it.
+"""What a trial printed: `output.log` in its directory, attempt by attempt, each below a line that
+names it.
 
-The processes of a trial write straight into the file: what one that dies had said last is there, and nobody has to read along.
-Of each attempt the beginning and the end are kept; of a line that was written over and over (a progress bar) its last state.
+The processes of a trial write straight into the file: what one that dies had said last is there,
+and nobody has to read along. Of each attempt the beginning and the end are kept; of a line that was
+written over and over (a progress bar) its last state.
 """
 
 import os
@@ -33,7 +35,7 @@ class AttemptOutput:
     heading: str
     """Line that names it: its number, when it began, and where."""
     text: str
-    """Without colours; of lines that were written over, the last state."""
+    """The text without colours; of lines that were written over, the last state."""
 
 
 class OutputLog:
@@ -45,7 +47,7 @@ class OutputLog:
         _drop_oldest(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
         self.descriptor = os.open(path, flags, 0o666)
-        """To write to, from whatever process; appends."""
+        """Open the log to append to it, from whatever process."""
         try:
             self._heading_start = refuse_other_than_files(self.descriptor, path)
             begun = time.strftime("%Y-%m-%d %H:%M:%S%z")
@@ -79,7 +81,9 @@ class OutputLog:
         self._kept = len(self._head) + len(gap)
 
     def close(self, *, tidies: bool = True) -> None:
-        """Tidy up the attempt's part; where it has printed nothing, nothing is left of it. Raises `OSError`."""
+        """Tidy up the attempt's part; where it has printed nothing, nothing is left of it. Raises
+        `OSError`.
+        """
         try:
             if not tidies:
                 return
@@ -108,10 +112,13 @@ class OutputLog:
 
 
 def read_output(path: Path) -> Sequence[AttemptOutput]:
-    """What the attempts of a trial printed, in order. Raises `FileNotFoundError`, and `DamagedFile` where it is no file."""
+    """What the attempts of a trial printed, in order. Raises `FileNotFoundError`, and `DamagedFile`
+    where it is no file.
+    """
     content = read_file(path)
     found = list(_HEADING.finditer(content))
-    ends = [match.start() for match in found[1:]] + [len(content)]
+    ends = [match.start() for match in found[1:]]
+    ends += [len(content)] if found else []  # a file where nothing was printed is empty
     return [
         AttemptOutput(
             int(match[1]), match[0].decode().strip(), as_shown(content[match.end() : end])
@@ -126,7 +133,9 @@ def as_shown(content: bytes) -> str:
 
 
 def last_states(content: bytes) -> bytes:
-    """The content with each line as it stood last: a carriage return goes back to the line's beginning."""
+    """The content with each line as it stood last: a carriage return goes back to the line's
+    beginning.
+    """
     if b"\r" not in content:
         return content
     return b"\n".join(line.rstrip(b"\r").rpartition(b"\r")[2] for line in content.split(b"\n"))

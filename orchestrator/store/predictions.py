@@ -1,4 +1,4 @@
-"""Which held-out images the final network of a trial got right: `predictions.bin` in its folder.
+"""The held-out images that the final network of a trial got right: `predictions.bin` in its folder.
 
     orchestrator predictions 1                              what it is, and the version
     {"part": "test", "count": 360, "images": "sha256:..."}  which images, one JSON object
@@ -34,7 +34,7 @@ class Predictions:
     images: str
     """Digest of these images and their labels: marks of other images are no match."""
     is_correct: npt.NDArray[np.bool_]
-    """One for each image, in the order of the part."""
+    """Whether it was right, for each image, in the order of the part."""
 
 
 def write_predictions(directory: Path, predictions: Predictions) -> None:

@@ -1,4 +1,6 @@
-"""Which machine this is, and when a process of it began: for whoever finds what another process has left."""
+"""The name of this machine, and the time at which a process of it began: for whoever finds what
+another process has left.
+"""
 
 import os
 import socket
@@ -11,7 +13,8 @@ import psutil
 
 @cache
 def machine() -> str:
-    """Name shared by the processes that see each other's numbers: those of one boot of one host, outside or in one container.
+    """Name shared by the processes that see each other's numbers: those of one boot of one host,
+    outside or in one container.
 
     Two hosts may have one name, and a clock may be set; neither changes this.
     """
@@ -29,7 +32,9 @@ def machine_token() -> str:
 
 
 def started(pid: int) -> float | None:
-    """When the process began, by a clock that nobody sets where there is one; None where no such process runs."""
+    """The time at which the process began, by a clock that nobody sets where there is one; None
+    where no such process runs.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

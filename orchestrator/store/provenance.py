@@ -36,7 +36,8 @@ _SECRETS = (
     "*credential*",
     "*token*",
 )
-"""Names of files whose content is kept out of patches; a store is copied, and shared with others."""
+"""Names of files whose content is kept out of patches; a store is copied, and shared with others.
+"""
 
 
 class _NoAnswer(Exception):
@@ -49,8 +50,8 @@ def provenance(
     """Python, packages, files of user code, and the git commit of the repository of `folder`.
 
     `code` has the digest of each file, by function. What is not committed is kept as a patch in the
-    sweep's folder, once for all trials, readable by its owner alone; `git_diff` names it. Files whose
-    names sound like secrets are only named.
+    sweep's folder, once for all trials, readable by its owner alone; `git_diff` names it. Files
+    whose names sound like secrets are only named.
     """
     return {
         "python": platform.python_version(),

@@ -1,7 +1,8 @@
 """Shape of what the files of a trial hold: types, and numbers that are finite.
 
-A record with a checksum is what was written, so here it may say more than this version knows. One of before there were
-checksums has to be of the known keys: a bit that is flipped in a name makes another name.
+A record with a checksum is what was written, so here it may say more than this version knows. One
+of before there were checksums has to be of the known keys: a bit that is flipped in a name makes
+another name.
 """
 
 from pathlib import Path
@@ -49,7 +50,7 @@ class MetricsRecord(_Record):
 
 
 class SealedMetricsRecord(_Record):
-    """The same with a checksum: what a training logged that is not finite is no damage."""
+    """A record of metrics with a checksum: what a training logged that is not finite is no damage."""
 
     iteration: Whole
     time: float

@@ -18,10 +18,11 @@ _OUTCOMES = {str(outcome) for outcome in Outcome if outcome.is_result}
 def refuse_wrong_result(
     folder: str, key: str, result: Mapping[str, Any], *, is_sealed: bool
 ) -> None:
-    """Raise `DamagedFile` where the result is another trial's, or says other things than the files beside it.
+    """Raise `DamagedFile` where the result is another trial's, or says other things than the files
+    beside it.
 
-    `key` is the start of the trial's fingerprint. A checksum vouches for the numbers of a result; one without is held against
-    the last line of the curve.
+    `key` is the start of the trial's fingerprint. A checksum vouches for the numbers of a result;
+    one without is held against the last line of the curve.
     """
     path, found = f"{folder}/result.json", result["outcome"]
     if found not in _OUTCOMES:
@@ -40,7 +41,9 @@ def refuse_wrong_result(
 
 
 def _refuse_another_trials(path: str, folder: str, key: str) -> None:
-    """Look into `trial.json` beside it, where there is one: results of before there were checksums do not say whose they are."""
+    """Look into `trial.json` beside it, where there is one: results of before there were checksums
+    do not say whose they are.
+    """
     try:
         descriptor = os.open(f"{folder}/trial.json", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

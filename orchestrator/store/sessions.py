@@ -42,7 +42,9 @@ def sessions(sweep_path: Path) -> list[Session]:
 
 
 def add_session(sweep_path: Path, session: str, host: str, pid: int) -> int:
-    """Say that a driver holds the sweep now; returns its generation. For the holder of the sweep's lock. Raises `OSError`."""
+    """Say that a driver holds the sweep now; returns its generation. For the holder of the sweep's
+    lock. Raises `OSError`.
+    """
     generation = 1 + max((known.generation for known in sessions(sweep_path)), default=0)
     line = {"generation": generation, "session": session, "host": host, "pid": pid}
     append_json_line(sweep_path / "sessions.jsonl", line | {"time": time.time()})

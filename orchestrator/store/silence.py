@@ -7,11 +7,14 @@ from itertools import pairwise
 
 from orchestrator.store.trial_directory import TrialDirectory
 
-_SIGNS = ("attempts.jsonl", "metrics.jsonl", "output.log", "checkpoint.pt", "checkpoint")
+_SIGNS = (
+    *("attempts.jsonl", "metrics.jsonl", "output.log", "checkpoint.pt"),
+    *("checkpoint", "artifacts"),
+)
 _LEAST_SECONDS = 60.0
 """Silence that is worth a word where nothing tells how long a trial is silent when all is well."""
 _TIMES = 3.0
-"""Of the longest time between two of its own evaluations."""
+"""Times the longest pause between two of its own evaluations."""
 
 
 def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.time) -> float:

@@ -85,7 +85,8 @@ class Store:
     def spec_path(self, sweep: str) -> Path:
         """The spec of a sweep as last submitted.
 
-        Raises `UsageError` where the store has no such sweep, and `StoreError` where the spec is not whole.
+        Raises `UsageError` where the store has no such sweep, and `StoreError` where the spec is
+        not whole.
         """
         path = self.sweep_path(sweep) / "sweep.yaml"
         if not path.is_file():
@@ -103,7 +104,8 @@ class Store:
         return path
 
     def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:
-        """Keep the spec as submitted, and beside it the modules that it names: workers on every node import them from here.
+        """Keep the spec as submitted, and beside it the modules that it names: workers on every
+        node import them from here.
 
         Raises `StoreError`.
         """
@@ -146,7 +148,9 @@ class Store:
         return TrialDirectory(trials / trial.directory_name)
 
     def as_recorded(self, trial: TrialSpec) -> TrialSpec:
-        """The trial by the fingerprint that the store knows it by: an earlier version's where nothing has the present one."""
+        """The trial by the fingerprint that the store knows it by: an earlier version's where
+        nothing has the present one.
+        """
         earlier = trial.earlier
         if earlier is None:
             return trial
@@ -168,7 +172,9 @@ class Store:
         return own.record(live_session, trial.pruning)
 
     def record_of_done(self, trial: TrialSpec) -> TrialRecord | None:
-        """Record of the trial where it is done, there or as another's. Raises `NewerFile` where only a newer version knows."""
+        """Record of the trial where it is done, there or as another's. Raises `NewerFile` where
+        only a newer version knows.
+        """
         return self._record_of_done(trial, self.directory(trial))
 
     def _record_of_done(self, trial: TrialSpec, own: TrialDirectory) -> TrialRecord | None:
@@ -242,13 +248,15 @@ def _done_elsewhere(path: Path, trial: TrialSpec) -> TrialRecord | None:
 
 
 def _is_of(done: TrialRecord, trial: TrialSpec) -> bool:
-    """True if the result in the trial's folder, whose name has the first digits alone, is the trial's."""
+    """True if the result in the trial's folder, whose name has the first digits alone, is the
+    trial's.
+    """
     result = done.result or {}
     return bool(result.get("fingerprint", trial.fingerprint) == trial.fingerprint)
 
 
 def _fingerprint_of(path: Path, done: TrialRecord) -> str | None:
-    """From the result, or, where that does not say it, from `trial.json`."""
+    """The fingerprint from the result, or, where that does not say it, from `trial.json`."""
     if done.result and "fingerprint" in done.result:
         return str(done.result["fingerprint"])
     return _fingerprint_in(path)

@@ -5,6 +5,8 @@ attempts.jsonl    a line when an attempt starts, a line when it ends
 metrics.jsonl     append-only, keyed by iteration
 checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
 output.log        what it printed, attempt by attempt; bounded in size
+artifacts/        files that a user training leaves for people (`orchestrator.store.artifacts`)
+mlflow/           what a user training logs by MLflow's own functions (`orchestrator.store.own_mlflow`)
 predictions.bin   which held-out images the final network got right (`orchestrator.store.predictions`)
 result.json       written once, last, whole
 
@@ -47,7 +49,7 @@ from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 TRIAL_FORMAT = 2
 RESULT_FORMAT = 2
-"""From 2 on there is a checksum."""
+"""The version of the format of a result; from 2 on there is a checksum."""
 _UNFINISHED = (
     *(
         f"{folder}checkpoint.{end}.tmp"
@@ -58,7 +60,7 @@ _UNFINISHED = (
 )
 """Temporary files of a training, which only the newest attempt writes."""
 _FILES = ("checkpoint.pt", "checkpoint.previous.pt", "checkpoint.sha256", "own_training.json")
-"""Of a training, beside our own."""
+"""The files of a training, beside our own."""
 
 
 class TrialDirectory:
@@ -84,7 +86,7 @@ class TrialDirectory:
 
     @property
     def result_path(self) -> Path:
-        """There when the trial is done."""
+        """The file that is there when the trial is done."""
         return self.path / "result.json"
 
     @property
@@ -197,7 +199,7 @@ class TrialDirectory:
 
     def set_aside_checkpoints(self) -> None:
         """Give the checkpoints of another training another name: the next one begins at the beginning."""
-        for name in (*_FILES, "checkpoint"):
+        for name in (*_FILES, "checkpoint", "artifacts", "mlflow"):
             path = self.path / name
             if os.path.lexists(path):
                 set_aside(path)

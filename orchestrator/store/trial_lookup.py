@@ -1,4 +1,6 @@
-"""Trials of a store by the names that people type: `rmsnorm-seed0`, `llamafy/rmsnorm-seed0`, or the path of a folder."""
+"""Trials of a store by the names that people type: `rmsnorm-seed0`, `llamafy/rmsnorm-seed0`, or the
+path of a folder.
+"""
 
 import os
 import re
@@ -16,8 +18,8 @@ _MOST_SHOWN = 8
 def trial_named(store: Store, reference: str, sweep: str | None = None) -> TrialDirectory:
     """The trial that `reference` names, of `sweep` alone where that is given.
 
-    Of several trainings under one name in one sweep (the spec was edited) it is the one that was begun last.
-    Raises `UsageError` where there is none, or where several sweeps have one.
+    Of several trainings under one name in one sweep (the spec was edited) it is the one that was
+    begun last. Raises `UsageError` where there is none, or where several sweeps have one.
     """
     path = Path(reference)
     if (path / "trial.json").is_file():
@@ -49,7 +51,9 @@ def _in_sweep(sweep_path: Path, name: str) -> list[Path]:
 
 
 def name_of(folder: Path) -> str:
-    """Name of the trial in a folder as the folder has it: without the fingerprint, `--` for a slash."""
+    """Name of the trial in a folder as the folder has it: without the fingerprint, `--` for a
+    slash.
+    """
     match = _FOLDER.fullmatch(folder.name)
     return match["name"] if match else folder.name
 

@@ -18,7 +18,9 @@ def without_password(uri: str) -> str:
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """What somebody says about an address, its secrets hidden wherever they are repeated, whole or in parts."""
+    """What somebody says about an address, its secrets hidden wherever they are repeated, whole or
+    in parts.
+    """
     text = text.replace(uri, without_password(uri))
     rest = uri.partition("://")[2]
     place, _, query = rest.partition("?")

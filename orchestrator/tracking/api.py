@@ -57,7 +57,7 @@ class Totals:
 
 
 def totals_of(values: Iterable[float]) -> Totals:
-    """Of these."""
+    """The totals of these points."""
     known = list(values)
     return Totals(len(known), math.fsum(map(abs, known)), math.fsum(known))
 
@@ -96,11 +96,15 @@ class Api:
                 return
 
     def totals(self, experiment_id: str) -> Mapping[str, Totals] | None:
-        """Of each run that has points, by its id; none where only the server could tell, run by run."""
+        """The totals of each run that has points, by its id; none where only the server could tell,
+        run by run.
+        """
         return None
 
     def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
-        """Whether the run has these artifacts, in these sizes where they are given, as far as that is seen from here."""
+        """Whether the run has these artifacts, in these sizes where they are given, as far as that
+        is seen from here.
+        """
         return True
 
     def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
@@ -116,7 +120,9 @@ class Api:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Add to a run: params for good, tags in the place of others; a point that is there already is not added again."""
+        """Add to a run: params for good, tags in the place of others; a point that is there already
+        is not added again.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(point.key, point.value, point.time, point.iteration) for point in points]
@@ -132,16 +138,18 @@ class Api:
         """Say in MLflow's words how a run ended, and when in milliseconds since 1970."""
         self.client.set_terminated(run_id, status, end)
 
-    def add_file(self, run_id: str, path: Path) -> None:
-        """As an artifact; one of the same name is replaced."""
-        self.client.log_artifact(run_id, str(path))
+    def add_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """As an artifact, below `folder`; one of the same name is replaced."""
+        self.client.log_artifact(run_id, str(path), folder or None)
 
     def add_text(self, run_id: str, text: str, name: str) -> None:
-        """As an artifact; one of the same name is replaced."""
+        """Add an artifact; one of the same name is replaced."""
         self.client.log_text(run_id, text, name)
 
     def add_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
-        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is JSON."""
+        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is
+        JSON.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(name, digest, "illama", source)

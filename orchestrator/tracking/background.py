@@ -18,11 +18,15 @@ from orchestrator.trial import Outcome, TrialSpec
 _PERIOD_SECONDS = 5.0
 _EFFECTS_SECONDS = 60.0
 _EFFECTS_SHARE = 0.02
-"""Effects are brought up to date no more often, and in no more of the time: that looks at every trial."""
+"""Effects are brought up to date no more often, and in no more of the time: that looks at every
+trial.
+"""
 _PATIENCE_SECONDS = 60.0
-"""How long a finished sweep waits for the last of the view; `orchestrator sync` does the rest at any time."""
+"""How long a finished sweep waits for the last of the view; `orchestrator sync` does the rest at
+any time.
+"""
 _LAST_TRIES = 2
-"""One may meet a server that has just forgotten what it was asked."""
+"""Tries at the end: one may meet a server that has just forgotten what it was asked."""
 
 
 Mirror = TypeVar("Mirror", bound=Tracker)
@@ -50,7 +54,9 @@ class BackgroundMirror(Generic[Mirror]):
         self._lock = threading.Lock()
         self._running: dict[str, TrialSpec] = {}
         self._ended = {run_key(trial): trial for trial in mirror.trials}
-        """Waiting to be mirrored; at first all of them: what was done before, or is reused from another sweep."""
+        """Waiting to be mirrored; at first all of them: what was done before, or is reused from
+        another sweep.
+        """
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_mirroring, name="tracker", daemon=True)
         self._complaint: str | None = None

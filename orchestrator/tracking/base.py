@@ -31,14 +31,17 @@ class Tracker(Protocol):
     def sync(self, trials: Iterable[TrialSpec] | None = None) -> None:
         """Bring these trials up to date, or with None everything, the report too.
 
-        Raises `TrackingError` where the view cannot be written, `RecordRefused` where all but single records are there.
+        Raises `TrackingError` where the view cannot be written, `RecordRefused` where all but
+        single records are there.
         """
 
     def sync_effects(self) -> None:
         """Bring up to date what steps did, while the sweep runs. Raises `TrackingError`."""
 
     def stop(self) -> None:
-        """Write no more, whatever is on its way: another may write from now on. Called from another thread."""
+        """Write no more, whatever is on its way: another may write from now on. Called from another
+        thread.
+        """
 
 
 def _nothing_to_prepare() -> None:

@@ -1,4 +1,6 @@
-"""The SQLite file that is MLflow's store where no server is named: there whole or not at all, readable while we write."""
+"""The SQLite file that is MLflow's store where no server is named: there whole or not at all,
+readable while we write.
+"""
 
 import errno
 import os
@@ -16,14 +18,16 @@ ARTIFACTS = "mlartifacts"
 _PREFIX = "sqlite:///"
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 _LONGEST_CREATION_SECONDS = 3600.0
-"""It takes some seconds."""
+"""Seconds that a creation may take; it takes a few."""
 
 
 def prepare_database(tracking_uri: str) -> None:
-    """Create the database where it is missing, with all its tables at once, and let others read it while we write.
+    """Create the database where it is missing, with all its tables at once, and let others read it
+    while we write.
 
-    MLflow builds its tables in some dozens of migrations, and a database left half-way by a killed process can never be opened
-    again. So they are built in a file aside that takes its name when it is complete. Addresses of servers are left alone.
+    MLflow builds its tables in some dozens of migrations, and a database left half-way by a killed
+    process can never be opened again. So they are built in a file aside that takes its name when it
+    is complete. Addresses of servers are left alone.
     """
     path = path_of(tracking_uri)
     if path is None:
@@ -37,7 +41,9 @@ def prepare_database(tracking_uri: str) -> None:
 
 
 def take_home(tracking_uri: str, store: Path) -> None:
-    """Let the database of a store that was copied or moved show the artifacts beside it: MLflow keeps their whole paths."""
+    """Let the database of a store that was copied or moved show the artifacts beside it: MLflow
+    keeps their whole paths.
+    """
     path = path_of(tracking_uri)
     if path is None or not path.exists() or path.resolve().parent != store.resolve():
         return
@@ -70,7 +76,9 @@ def path_of(tracking_uri: str) -> Path | None:
 
 
 def _wait_for_the_disk_less_often() -> None:
-    """Let SQLite force its log to disk now and then and not for every call: what a power failure takes, `sync` writes again."""
+    """Let SQLite force its log to disk now and then and not for every call: what a power failure
+    takes, `sync` writes again.
+    """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

@@ -1,4 +1,6 @@
-"""One experiment of MLflow: read once, written in few calls. What it holds of a run is remembered, and nothing is sent twice."""
+"""One experiment of MLflow: read once, written in few calls. What it holds of a run is remembered,
+and nothing is sent twice.
+"""
 
 import logging
 import os
@@ -47,7 +49,9 @@ def delete_experiment(tracking_uri: str, name: str) -> bool:
 
 
 class Experiment:
-    """The only writer of a sweep's experiment. Every method raises what MLflow raises, and `Stopped`."""
+    """The only writer of a sweep's experiment. Every method raises what MLflow raises, and
+    `Stopped`.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,8 @@ class Experiment:
         *,
         restore_deleted: bool,
     ) -> None:
-        """Find the experiment, or make it, and read its runs; of a database opened directly the artifacts go to `artifacts`.
+        """Find the experiment, or make it, and read its runs; of a database opened directly the
+        artifacts go to `artifacts`.
 
         Nothing is written any more once `stopped` is set.
         """
@@ -76,14 +81,14 @@ class Experiment:
         self.created = 0
         """How many runs were made here."""
         self.runs: dict[str, Run] = {}
-        """By `key_of`."""
+        """Find runs by `key_of`."""
         self.hidden: set[str] = set()
         """Keys of runs that were deleted by hand and are left alone."""
         self.look(restore_deleted=restore_deleted)
 
     def look(self, *, restore_deleted: bool) -> None:
-        """See what there is, and leave one run for each key: a request that was repeated because its answer was lost, or came
-        late, may have made two.
+        """See what there is, and leave one run for each key: a request that was repeated because
+        its answer was lost, or came late, may have made two.
         """
         self.runs.clear()
         self.hidden.clear()
@@ -96,13 +101,17 @@ class Experiment:
             self._settle(key, runs, restore_deleted=restore_deleted)
 
     def holds(self, run: Run, points: Totals, newest: Totals) -> bool:
-        """Whether the last look found all of a run's points and no others, as far as that is seen from here."""
+        """Whether the last look found all of a run's points and no others, as far as that is seen
+        from here.
+        """
         if not newest.is_like(totals_of(run.metrics.values())):
             return False
         return self._totals is None or points.is_like(self._totals.get(run.run_id, totals_of([])))
 
     def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
-        """Whether the run has these artifacts, in these sizes where they are given, as far as that is seen from here."""
+        """Whether the run has these artifacts, in these sizes where they are given, as far as that
+        is seen from here.
+        """
         return self._api.has_files(run, sizes)
 
     def create(self, key: str, name: str, start: int, tags: Mapping[str, str]) -> Run:
@@ -121,7 +130,9 @@ class Experiment:
         points: Sequence[Point] = (),
         tags: Mapping[str, str],
     ) -> None:
-        """Add to a run, the tags last: what they claim has been written then. What is there already is not sent."""
+        """Add to a run, the tags last: what they claim has been written then. What is there already
+        is not sent.
+        """
         self._go_on()
         new_tags = {key: value for key, value in tags.items() if run.tags.get(key) != value}
         new_params = {key: value for key, value in (params or {}).items() if key not in run.params}
@@ -144,7 +155,7 @@ class Experiment:
             run.name = name
 
     def set_status(self, run: Run, status: str, end: int | None) -> None:
-        """In MLflow's words; `end` in milliseconds, where it has ended."""
+        """Set a run's status in MLflow's words; `end` in milliseconds, where it has ended."""
         if run.status == status == "RUNNING":
             return
         self._go_on()
@@ -155,23 +166,33 @@ class Experiment:
         run.status = status
 
     def add_files(self, run: Run, paths: Iterable[Path]) -> None:
-        """As artifacts; those of the same name are replaced."""
+        """Add artifacts; those of the same name are replaced."""
         for path in paths:
             self._go_on()
             self._api.add_file(run.run_id, path)
 
+    def add_artifacts(self, run: Run, files: Iterable[tuple[Path, str]]) -> None:
+        """Files, each into the folder of that name below the run's artifacts."""
+        for path, folder in files:
+            self._go_on()
+            self._api.add_file(run.run_id, path, folder)
+
     def add_text(self, run: Run, text: str, name: str) -> None:
-        """As an artifact."""
+        """Add a text as an artifact."""
         self._go_on()
         self._api.add_text(run.run_id, text, name)
 
     def add_dataset(self, run: Run, name: str, digest: str, source: str) -> None:
-        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is JSON."""
+        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is
+        JSON.
+        """
         self._go_on()
         self._api.add_dataset(run.run_id, name, digest, source)
 
     def describe(self, text: str, tags: Mapping[str, str]) -> None:
-        """Set tags of the experiment, and the Markdown that its page shows, cut at a line where a server would refuse it."""
+        """Set tags of the experiment, and the Markdown that its page shows, cut at a line where a
+        server would refuse it.
+        """
         self._go_on()
         encoded = text.encode()[:_NOTE_LENGTH].decode(errors="ignore")
         note = text if encoded == text else encoded.rpartition("\n")[0]

@@ -34,7 +34,7 @@ from orchestrator.tracking.trials import add_dataset, began, last_time, millisec
 from orchestrator.trial import KnownTrial, State, TrialRecord, TrialSpec, Variant
 
 _MOST_UNLISTED = 0.02
-"""Of all runs, the share of new ones that the list of runs may lack while a sweep runs: it is written whole each time."""
+"""The share of new runs among all that the list of runs may lack while a sweep runs: it is written whole each time."""
 
 
 def default_tracking_uri(store: Store) -> str:

@@ -1,7 +1,9 @@
-"""A trial's network as an MLflow model: `mlflow.pytorch.load_model` loads it, `mlflow models serve` serves it.
+"""A trial's network as an MLflow model: `mlflow.pytorch.load_model` loads it, `mlflow models serve`
+serves it.
 
-It is torch's exported program (pt2), a graph with its weights: whoever loads it needs torch and no code of ours or of the
-sweep's author, and nothing is unpickled. It takes pixels as the dataset has them, so what normalises them is part of it.
+It is torch's exported program (pt2), a graph with its weights: whoever loads it needs torch and no
+code of ours or of the sweep's author, and nothing is unpickled. It takes pixels as the dataset has
+them, so what normalises them is part of it.
 """
 
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from illama.config import Workload
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.planning.representative import Representative
 from orchestrator.store.store import TrialDirectory
@@ -30,8 +33,8 @@ _DEFAULT_ADDRESS = "MLFLOW_TRACKING_URI"
 def import_in_advance() -> None:
     """What logging a network needs. It takes seconds, and a sweep that starts has time for it.
 
-    Not beside a training in the same process: torch's compiler is many modules that import each other, and two threads that
-    begin at different ends see them half imported.
+    Not beside a training in the same process: torch's compiler is many modules that import each
+    other, and two threads that begin at different ends see them half imported.
     """
     with suppress(ImportError):  # told when it is needed
         import mlflow.pytorch  # noqa: F401
@@ -45,7 +48,8 @@ def import_in_advance() -> None:
 def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
     """Log the network of a trial to its run, where it is not there yet. Returns the model's id.
 
-    Raises `UsageError` where the trial's checkpoint is gone, `TrackingError` where MLflow cannot take the network.
+    Raises `UsageError` where the trial's checkpoint is gone, `TrackingError` where MLflow cannot
+    take the network.
     """
     with _explained(tracking_uri, chosen):
         client = _client(tracking_uri)
@@ -80,7 +84,9 @@ def log_model(tracking_uri: str, run_id: str, chosen: Representative) -> str:
 def register_model(
     tracking_uri: str, model_id: str, run_id: str, name: str, chosen: Representative
 ) -> str:
-    """Put a logged model into the registry as `name`, where it is not there yet. Returns the version. Raises `TrackingError`."""
+    """Put a logged model into the registry as `name`, where it is not there yet. Returns the
+    version. Raises `TrackingError`.
+    """
     from mlflow.exceptions import MlflowException
 
     with _explained(tracking_uri, chosen):
@@ -103,6 +109,13 @@ def register_model(
         return str(made.version)
 
 
+def _settings_trained(chosen: Representative) -> Workload:
+    """The settings that the network was trained with: a result that was adopted has its own code."""
+    if chosen.record.adopted:
+        return TrialDirectory(Path(chosen.record.path)).read_trial().config
+    return chosen.trial.config
+
+
 def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
     """Write the model's files below `folder`; returns MLflow's description of it."""
     import numpy as np
@@ -111,13 +124,14 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
     from mlflow.pytorch import load_model, save_model
     from mlflow.types import Schema, TensorSpec
 
+    from illama.checkpoint import FinishedTraining
     from illama.weights.inference import load_classifier
 
     try:
         classifier, examples = load_classifier(
             Path(chosen.record.path),
             chosen.trial.runtime.data_dir,
-            chosen.trial.config,
+            FinishedTraining(_settings_trained(chosen), chosen.record.iterations),
             use_ema=chosen.use_ema,
         )
     except (FileNotFoundError, ValueError) as error:
@@ -152,7 +166,9 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
 
 
 def _link(client: Any, run_id: str, model_id: str, directory: TrialDirectory) -> None:
-    """Make the model an output of its run, with the metrics of the last epoch: the run's own, which get no more by it."""
+    """Make the model an output of its run, with the metrics of the last epoch: the run's own, which
+    get no more by it.
+    """
     from mlflow.entities import LoggedModelOutput, Metric
 
     last = directory.last_metrics()
@@ -174,7 +190,9 @@ def _client(tracking_uri: str) -> Any:
 
 @contextmanager
 def _as_default(tracking_uri: str) -> Iterator[None]:
-    """A registry in a database looks for logged models at the process's default address, whatever its client was given."""
+    """A registry in a database looks for logged models at the process's default address, whatever
+    its client was given.
+    """
     before = os.environ.get(_DEFAULT_ADDRESS)
     os.environ[_DEFAULT_ADDRESS] = tracking_uri
     try:

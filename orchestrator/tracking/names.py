@@ -1,4 +1,6 @@
-"""Names of metrics and settings as MLflow takes them: the others are written otherwise there, and nowhere else."""
+"""Names of metrics and settings as MLflow takes them: the others are written otherwise there, and
+nowhere else.
+"""
 
 import re
 from hashlib import sha256

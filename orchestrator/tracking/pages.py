@@ -1,6 +1,7 @@
 """Pages of MLflow's UI as a sweep is read: the road as a table, and the curves of each variant.
 
-They are MLflow's shared views: a tag of the experiment holds what somebody would have set by hand, and a page's address names it.
+They are MLflow's shared views: a tag of the experiment holds what somebody would have set by hand,
+and a page's address names it.
 """
 
 import json
@@ -20,7 +21,9 @@ _RUNS_AT_ONCE = 100
 
 
 def address_of(experiment_id: str, page: str = "roadmap") -> str:
-    """What to put behind a server's address for `roadmap` or `curves`. MLflow by itself opens on traces."""
+    """What to put behind a server's address for `roadmap` or `curves`. MLflow by itself opens on
+    traces.
+    """
     mode = "&compareRunsMode=CHART" if page == "curves" else ""
     return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={page}{mode}"
 

@@ -1,4 +1,6 @@
-"""The report in MLflow: a run with the roadmap's page, figure and tables, and the description of the experiment."""
+"""The report in MLflow: a run with the roadmap's page, figure and tables, and the description of
+the experiment.
+"""
 
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +24,7 @@ _FILES = {
 
 
 def rows_of(roadmap: Roadmap) -> list[StepRow]:
-    """Of the road and of the other designs, each variant once."""
+    """The rows of the road and of the other designs, each variant once."""
     found = {row.variant.label: row for section in roadmap.sections for row in section.rows}
     return list((found | {row.variant.label: row for row in roadmap.rows}).values())
 
@@ -30,7 +32,9 @@ def rows_of(roadmap: Roadmap) -> list[StepRow]:
 def write_report(
     experiment: Experiment, run: Run, spec: SweepSpec, roadmap: Roadmap, end: int
 ) -> None:
-    """Put the roadmap into its run and onto the experiment's page, unless they are there; `end` is when the last trial ended."""
+    """Put the roadmap into its run and onto the experiment's page, unless they are there; `end` is
+    when the last trial ended.
+    """
     digest = sha256(repr(roadmap.to_json()).encode() + spec.content).hexdigest()
     names = dict.fromkeys(("sweep.yaml", *_FILES))
     is_there = run.tags.get("sweep.report") == digest and run.status == "FINISHED"
@@ -49,7 +53,9 @@ def write_report(
 
 
 def _note(experiment: Experiment, run: Run, roadmap: Roadmap) -> str:
-    """The UI shows images of artifacts by their address, at their own size: an SVG's is right for a page."""
+    """The UI shows images of artifacts by their address, at their own size: an SVG's is right for a
+    page.
+    """
     place = f"#/experiments/{experiment.experiment_id}/runs/{run.run_id}/artifacts"
     where = f"What each step did. Its page, tables and the spec are artifacts of the run [{run.name}]({place})."
     pages = {"the steps as a table": "roadmap", "their curves": "curves"}

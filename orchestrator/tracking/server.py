@@ -22,7 +22,8 @@ _START_SECONDS = 120.0
 
 
 def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
-    """What to put behind the server's address to see the runs of `sweep`, by default of the one that was mirrored last.
+    """What to put behind the server's address to see the runs of `sweep`, by default of the one
+    that was mirrored last.
 
     Raises `UsageError` where `sweep` was never mirrored to `tracking_uri`.
     """
@@ -45,9 +46,11 @@ def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
 
 
 def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str], None]) -> None:
-    """Serve until interrupted; `say` hears the address once it answers, `log` gets what the server writes.
+    """Serve until interrupted; `say` hears the address once it answers, `log` gets what the server
+    writes.
 
-    Raises `UsageError` where the port is taken and `TrackingError` where the server does not start or ends by itself.
+    Raises `UsageError` where the port is taken and `TrackingError` where the server does not start
+    or ends by itself.
     """
     port = _checked(port) if port else _preferred_port()
     signal.signal(
@@ -70,7 +73,9 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
 
 
 def start_server(tracking_uri: str, port: int, log: Path, *options: str) -> subprocess.Popen[bytes]:
-    """MLflow's server on 127.0.0.1, with further `options` of `mlflow server`; what it writes goes to `log`."""
+    """MLflow's server on 127.0.0.1, with further `options` of `mlflow server`; what it writes goes
+    to `log`.
+    """
     command = [
         sys.executable,
         "-m",
@@ -98,7 +103,9 @@ def start_server(tracking_uri: str, port: int, log: Path, *options: str) -> subp
 
 
 def wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Raises `TrackingError` where the server of `start_server` ends, or does not answer in two minutes."""
+    """Raises `TrackingError` where the server of `start_server` ends, or does not answer in two
+    minutes.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:

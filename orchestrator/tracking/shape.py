@@ -1,4 +1,6 @@
-"""What MLflow shows of a sweep: the names, params, tags and metrics of its runs. Pure; `mirror` writes them."""
+"""What MLflow shows of a sweep: the names, params, tags and metrics of its runs. Pure; `mirror`
+writes them.
+"""
 
 import json
 from collections import Counter
@@ -23,7 +25,7 @@ _PARAM_LENGTH = 250
 TAG_LENGTH = 4000
 """The oldest limit of a server is 5000 bytes."""
 _LEAST_P = 1e-4
-"""Of a p-value at a glance; the exact one stands beside it."""
+"""The least p-value that is shown at a glance; the exact one stands beside it."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -34,11 +36,13 @@ class Summary:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     status: str
-    """In MLflow's words, once every trial has ended."""
+    """The status in MLflow's words, once every trial has ended."""
 
 
 def road_names(variants: Sequence[Variant]) -> dict[str, str]:
-    """A name for each variant, by label, that sorts as the road reads: `3 causal_mask`, `3a` for what stands beside it."""
+    """A name for each variant, by label, that sorts as the road reads: `3 causal_mask`, `3a` for
+    what stands beside it.
+    """
     numbers: dict[str, str] = {}
     rung, beside, regime = -1, 0, None
     rungs = Counter(variant.regime for variant in variants if not variant.side)
@@ -54,14 +58,16 @@ def road_names(variants: Sequence[Variant]) -> dict[str, str]:
 
 
 def search_runs(spec: SweepSpec) -> list[tuple[Search, Variant]]:
-    """For each search what stands for it: the run that its trials are below."""
+    """The runs that stand for searches: each the one that its trials are below."""
     return [
         (it, replace(it.variant, name=it.name, design=SEARCH, changes={})) for it in spec.searches
     ]
 
 
 def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
-    """Whatever has a run with trials below, in the order of the road, and the name of the run; by label."""
+    """Whatever has a run with trials below, in the order of the road, and the name of the run; by
+    label.
+    """
     names = road_names(spec.road)
     found: dict[str, tuple[Variant, str]] = {}
     runs = search_runs(spec)
@@ -74,7 +80,9 @@ def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
 
 
 def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
-    """What one compares by: the step, and every setting that any step of the sweep changes, with this variant's values."""
+    """What one compares by: the step, and every setting that any step of the sweep changes, with
+    this variant's values.
+    """
     regime = {"regime": variant.regime} if variant.regime else {}
     own = {"step": variant.step, "variant": variant.name} | regime | _in_turn(spec, variant)
     searches = {run.label: search for search, run in search_runs(spec)}
@@ -85,14 +93,16 @@ def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
 
 
 def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]:
-    """As `params_of`, and the seed; `step` is the rung of the trial's variant."""
+    """The parameters of a trial as by `params_of`, and the seed; `step` is the rung of the trial's
+    variant.
+    """
     regime = {"regime": trial.regime} if trial.regime else {}
     own = {"step": step, "variant": trial.variant, "seed": str(trial.seed)} | regime
     return own | _changed(spec, trial.config)
 
 
 def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Of a trial's run, those that never change."""
+    """The tags of a trial's run that never change."""
     return {
         "sweep.kind": kind_of(trial.is_of_search),
         "sweep.trial": run_key(trial),
@@ -114,14 +124,18 @@ def kind_of(is_of_search: bool, what: str = "trial") -> str:
 
 
 def state_of(record: TrialRecord, size: int) -> str:
-    """Changes whenever there is news of a trial besides its curves; `size` is that of `attempts.jsonl`, which only grows."""
+    """Changes whenever there is news of a trial besides its curves; `size` is that of
+    `attempts.jsonl`, which only grows.
+    """
     return f"{record.state} {record.outcome or ''} {size}"
 
 
 def state_tags(
     record: TrialRecord, attempts: Sequence[Mapping[str, Any]], state: str
 ) -> dict[str, str]:
-    """Of a trial's run, how it stands; `attempts` are the lines of `attempts.jsonl`, `state` is `state_of` all this."""
+    """The tags of a trial's run that tell how it stands; `attempts` are the lines of
+    `attempts.jsonl`, `state` is `state_of` all this.
+    """
     begun = [event for event in attempts if event["event"] == "start"]
     return {
         "sweep.iteration": str(record.iteration),
@@ -137,7 +151,9 @@ def state_tags(
 
 
 def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
-    """A line of the report as metrics and tags; p-values only where it `is_whole`: each is corrected for all others."""
+    """A line of the report as metrics and tags; p-values only where it `is_whole`: each is
+    corrected for all others.
+    """
     variant, metric = row.variant, spec.reported_metric.name
     metrics: dict[str, float | None] = {}
     if row.summary:
@@ -171,7 +187,7 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
 
 
 def status_of(record: TrialRecord) -> str:
-    """In MLflow's words."""
+    """The status in MLflow's words."""
     if record.outcome is None:
         return "RUNNING"
     return {State.DONE: "FINISHED", State.FAILED: "FAILED"}.get(record.state, "KILLED")
@@ -251,7 +267,7 @@ def _changed(spec: SweepSpec, config: Workload) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    """As a spec writes it, short enough to compare."""
+    """The value as a spec writes it, short enough to compare."""
     if value is None:
         value = "none"
     text = printable(value if isinstance(value, str) else json.dumps(value))

@@ -1,8 +1,10 @@
-"""MLflow's most frequent calls, straight into its SQLite file: the same rows for a tenth of the time.
+"""MLflow's most frequent calls, straight into its SQLite file: the same rows for a tenth of the
+time.
 
-MLflow asks the database some dozens of times for each trial, and takes the processor from the training beside it. What is written
-here is what it writes, in one transaction for each call; a test compares all tables. Whatever is out of the ordinary is left to
-MLflow, which takes it or says why not: another version's tables, a run that is deleted, a name or value that it would judge.
+MLflow asks the database some dozens of times for each trial, and takes the processor from the
+training beside it. What is written here is what it writes, in one transaction for each call; a test
+compares all tables. Whatever is out of the ordinary is left to MLflow, which takes it or says why
+not: another version's tables, a run that is deleted, a name or value that it would judge.
 """
 
 import math
@@ -32,9 +34,9 @@ _COLUMNS = {
     "inputs": "input_uuid source_type source_id destination_type destination_id step",
     "input_tags": "input_uuid name value",
 }
-"""Of MLflow 3.11 to 3.17, as far as they matter here."""
+"""Tables and columns of MLflow 3.11 to 3.17, as far as they matter here."""
 _BUSY_SECONDS = 20.0
-"""As MLflow waits for another writer."""
+"""Seconds to wait for another writer, as MLflow does."""
 _PLAIN_KEY = re.compile(r"(?!mlflow\.runName)\w[\w.-]*(/\w[\w.-]*)*")
 _PLAIN_FOLDER = re.compile(r"file:///[\w./~%-]+")
 _LONGEST_KEY, _LONGEST_VALUE, _LONGEST_SOURCE = 250, 6000, 65535
@@ -113,7 +115,7 @@ class Sqlite(Api):
         return found.values()
 
     def totals(self, experiment_id: str) -> Mapping[str, Totals] | None:
-        """Of each run that has points, by its id."""
+        """The totals of each run that has points, by its id."""
         of_experiment = "FROM metrics JOIN runs USING (run_uuid) WHERE experiment_id = ?"
         sums = f"SELECT run_uuid, count(*), total(abs(value)), total(value) {of_experiment}"
         rows = self._database.execute(f"{sums} GROUP BY run_uuid", [experiment_id])
@@ -175,7 +177,9 @@ class Sqlite(Api):
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Add to a run: params for good, tags in the place of others; a point that is there already is not added again."""
+        """Add to a run: params for good, tags in the place of others; a point that is there already
+        is not added again.
+        """
         try:
             _expect_plain(tags, params, {point.key: "" for point in points})
             _expect(all(type(point.value) in (float, int) and point.time >= 0 for point in points))
@@ -208,22 +212,25 @@ class Sqlite(Api):
         except _OutOfTheOrdinary:
             super().end(run_id, status, end)
 
-    def add_file(self, run_id: str, path: Path) -> None:
-        """As an artifact; one of the same name is replaced."""
+    def add_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """As an artifact, below `folder`; one of the same name is replaced."""
         try:
+            _expect(not folder)
             self._add(run_id, path.name, path.read_bytes())
         except _OutOfTheOrdinary:
-            super().add_file(run_id, path)
+            super().add_file(run_id, path, folder)
 
     def add_text(self, run_id: str, text: str, name: str) -> None:
-        """As an artifact; one of the same name is replaced."""
+        """Add an artifact; one of the same name is replaced."""
         try:
             self._add(run_id, name, text.encode())
         except _OutOfTheOrdinary:
             super().add_text(run_id, text, name)
 
     def add_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
-        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is JSON."""
+        """The images that a trial was trained on; `digest` has at most 36 characters, `source` is
+        JSON.
+        """
         try:
             with self._transaction() as rows:
                 _expect(
@@ -244,7 +251,9 @@ class Sqlite(Api):
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """All of what is done inside or nothing; whatever breaks a rule of the tables is out of the ordinary."""
+        """All of what is done inside or nothing; whatever breaks a rule of the tables is out of the
+        ordinary.
+        """
         try:
             with self._database:
                 self._database.execute(f"BEGIN {kind}")
@@ -253,7 +262,9 @@ class Sqlite(Api):
             raise _OutOfTheOrdinary from error
 
     def _add(self, run_id: str, name: str, content: bytes) -> None:
-        """Write a file whole into the folder of a run; where that is was written by us or by MLflow."""
+        """Write a file whole into the folder of a run; where that is was written by us or by
+        MLflow.
+        """
         place = _one(
             self._database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id])
         )

@@ -1,18 +1,23 @@
 """The run of one trial: from its files to MLflow."""
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
+from orchestrator.store.artifacts import FOLDER as ARTIFACTS
+from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.measurements import measured_in
 from orchestrator.store.mlflow_runs import run_key
+from orchestrator.store.own_mlflow import params_in, points_in
 from orchestrator.store.store import TrialDirectory
+from orchestrator.text import shortened
 from orchestrator.tracking import shape
 from orchestrator.tracking.api import Point, Run, Totals, totals_of
 from orchestrator.tracking.experiment import PARENT, Experiment
@@ -22,8 +27,10 @@ from orchestrator.trial import TrialRecord, TrialSpec
 _digest = cache(dataset_digest)
 _NO_LETTERS = re.compile(r" *[(),=]+ *")
 """Between the options of a measure, as MLflow does not take them in a metric's name."""
+_LONGEST = 500
+"""Letters of a param that a training logged itself."""
 _DIGEST_LENGTH = 16
-"""Of hexadecimal digits; the whole is in the source."""
+"""Hexadecimal digits of a digest that are shown; the whole is in the source."""
 
 
 def mirror_trial(
@@ -35,9 +42,11 @@ def mirror_trial(
     *,
     verify: bool = False,
 ) -> bool:
-    """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says whether there was news.
+    """Bring the trial's run up to date, below `parent`, and make it where it is missing. Says
+    whether there was news.
 
-    `verify` also looks whether MLflow still has what it was given, and gives it again where it has not.
+    `verify` also looks whether MLflow still has what it was given, and gives it again where it has
+    not.
     """
     directory = TrialDirectory(Path(record.path))
     run = _run_of(experiment, trial, record, params, parent)
@@ -64,6 +73,10 @@ def mirror_trial(
     curve = _points(directory, record)
     late = [*_final_points(directory, record), *measured]  # of an iteration that was written before
     tags = shape.state_tags(record, attempts, state)
+    if record.outcome:
+        late += _logged_points(directory, {point.key for point in (*curve, *late)})
+        logged = params_in(directory.path).items()
+        tags |= {f"own.{mlflow_name(name)}": shortened(value, _LONGEST) for name, value in logged}
     tags |= {"sweep.points": _points_tag([*curve, *late])}
     news = [point for point in curve if point.iteration > run.iteration]
     news += [point for point in late if run.metrics.get(point.key) != point.value]
@@ -107,8 +120,20 @@ def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Poi
     ]
 
 
+def _logged_points(directory: TrialDirectory, known: Collection[str]) -> list[Point]:
+    """What the training logged by MLflow's own functions under names that are none of its trial's."""
+    found = [
+        Point(mlflow_name(point.name), point.value, point.step, point.time)
+        for point in points_in(directory.path)
+        if math.isfinite(point.value)
+    ]
+    return [point for point in found if point.key not in known]
+
+
 def _points_tag(points: Sequence[Point]) -> str:
-    """What MLflow must have of them, short enough to hold against it without reading the curves again."""
+    """What MLflow must have of them, short enough to hold against it without reading the curves
+    again.
+    """
     newest = {point.key: point.value for point in points}
     totals = totals_of(point.value for point in set(points)), totals_of(newest.values())
     return json.dumps([[known.count, known.size, known.total] for known in totals])
@@ -122,9 +147,14 @@ def _holds_points(experiment: Experiment, run: Run) -> bool:
 def _is_damaged(
     experiment: Experiment, run: Run, record: TrialRecord, directory: TrialDirectory
 ) -> bool:
-    """Whether anything but its points is not as it was written; what has no note of its points gets one."""
+    """Whether anything but its points is not as it was written; what has no note of its points gets
+    one.
+    """
     files = [directory.path / "trial.json"] + (_last_files(directory) if record.outcome else [])
     sizes = {path.name: path.stat().st_size for path in _that_are_there(files)}
+    if record.outcome:
+        shown = artifacts_in(directory.path).shown
+        sizes |= {f"{ARTIFACTS}/{artifact.name}": artifact.size for artifact in shown}
     is_as_written = experiment.has_files(run, sizes) and run.status == shape.status_of(record)
     if not is_as_written:
         _add_what_there_is(experiment, run, files[:1])
@@ -134,7 +164,9 @@ def _is_damaged(
 def add_dataset(
     experiment: Experiment, run: Run, data: DataConfig | UserData | None, data_dir: Path | None
 ) -> None:
-    """Log the images with their digest as MLflow's dataset; nothing where they are not on this machine, or unknown."""
+    """Log the images with their digest as MLflow's dataset; nothing where they are not on this
+    machine, or unknown.
+    """
     if data is None:
         return
     try:
@@ -148,13 +180,17 @@ def add_dataset(
 
 
 def began(record: TrialRecord) -> float:
-    """When the first attempt started, in seconds since 1970; where nothing says so any more, when the trial was done."""
+    """The time at which the first attempt started, in seconds since 1970; where nothing says so any
+    more, when the trial was done.
+    """
     attempts = TrialDirectory(Path(record.path)).attempts()
     return float(attempts[0]["time"]) if attempts else last_time(record)
 
 
 def last_time(record: TrialRecord) -> float:
-    """When the trial was done, or else when its last attempt ended or started, in seconds since 1970."""
+    """The time at which the trial was done, or else at which its last attempt ended or started, in
+    seconds since 1970.
+    """
     if record.result is not None:
         return float(record.result.get("time", 0.0))
     attempts = TrialDirectory(Path(record.path)).attempts()
@@ -162,7 +198,7 @@ def last_time(record: TrialRecord) -> float:
 
 
 def milliseconds(seconds: float) -> int:
-    """As MLflow counts."""
+    """The time in milliseconds, as MLflow counts."""
     return int(seconds * 1000)
 
 
@@ -196,8 +232,16 @@ def _add_last_words(
     directory: TrialDirectory,
     attempts: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Who tried when and how it ended; what an attempt said when it died."""
+    """Who tried when and how it ended; what an attempt said when it died; a user training's own
+    files.
+    """
     _add_what_there_is(experiment, run, _last_files(directory))
+    artifacts = artifacts_in(directory.path)
+    for artifact in artifacts.shown:
+        folder = PurePosixPath(ARTIFACTS, artifact.name).parent
+        experiment.add_artifacts(run, [(artifact.path, str(folder))])
+    if artifacts.left_out:
+        experiment.add_text(run, artifacts.remark + "\n", f"{ARTIFACTS}-left-out.txt")
     for event in attempts:
         if event.get("traceback"):
             experiment.add_text(run, event["traceback"], f"traceback-attempt{event['attempt']}.txt")

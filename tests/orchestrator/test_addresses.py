@@ -92,6 +92,28 @@ def test_what_listens_and_is_not_ray_is_told_at_once() -> None:
         answer.join()
 
 
+def test_a_server_that_speaks_as_ray_does_and_is_not_ray_is_told_within_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from orchestrator.errors import ClusterError
+    from orchestrator.executors.ray import cluster
+
+    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet_and_say_nothing() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(100)
+                connection.sendall(b"\0\0\0\4\0\0\0\0\0")
+
+        answer = threading.Thread(target=greet_and_say_nothing, daemon=True)
+        answer.start()
+        with pytest.raises(ClusterError, match=r"has not answered as Ray does within 0 s"):
+            cluster.Cluster(f"127.0.0.1:{server.getsockname()[1]}")
+        answer.join()
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_a_cluster_error(
     cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
 ) -> None:

@@ -138,3 +138,13 @@ def test_what_the_author_says_is_in_the_report(base: Path, cli: Any, store_path:
     table = cli("report", base, "--store", store_path).out
     assert "What the norm does" in table
     assert "rmsnorm: the first of LLaMA's parts" in table
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sync", "register", "measure", "report", "export --format tensorboard --output curves"],
+)
+def test_every_command_on_a_sweep_takes_settings(cli: Any, base: Path, command: str) -> None:
+    name, *options = command.split()
+    found = cli(name, base, "trian.epochs=2", *options)
+    assert (found.code, "unknown key 'trian'" in found.err) == (2, True), found.err

@@ -7,9 +7,10 @@ import pytest
 from invented import snapshot_of, spec_of
 
 from orchestrator.analysis.decimals import decimals_of_effect, decimals_of_values
+from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
-from orchestrator.report.words import cells, number_text
+from orchestrator.report.words import cells, number_text, p_text
 from orchestrator.stats.inference import effect_of, summarise
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
@@ -94,3 +95,19 @@ def test_no_number_has_a_minus_that_means_nothing() -> None:
     assert number_text(-0.001, 2, "+") == "+0.00"
     assert number_text(0.0, 9, "+") == "0"
     assert number_text(1.2345678e9, -6) == "1.235e+09"
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (0.0004, "<0.001"),
+        (0.012, "0.012"),
+        (0.0498, "0.0498"),
+        (0.04998, "0.04998"),
+        (0.0501, "0.050"),
+        (0.05, "0.050"),
+        (1.0, "1.000"),
+    ],
+)
+def test_a_p_value_is_never_rounded_to_the_other_side_of_the_level(p: float, shown: str) -> None:
+    assert p_text(StepEffect(None, "baseline", adjusted_p_value=p)) == shown

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.cleaning import drop, inspect
 from orchestrator.cli.first_sweep import FILES
+from orchestrator.errors import SweepInUse
 from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.contents import bytes_text
-from orchestrator.store.lease import Lease
+from orchestrator.store.lease import Lease, live_holder
 from orchestrator.store.output_log import read_output
 from orchestrator.trial import Outcome
 
@@ -110,6 +112,25 @@ def test_gc_takes_no_trial_for_garbage_while_a_spec_cannot_be_read_or_a_driver_i
     told = cli("gc", "--yes", "--store", store_path)
     assert "what sweep second needs cannot be told, so no trial goes" in told.err
     assert all(sweep.store.directory(trial).path.is_dir() for trial in sweep.trials)
+
+
+def test_what_a_spec_has_come_to_ask_for_since_it_was_found_stays(
+    make_done: Callable[..., Any], make_sweep: Callable[..., Any]
+) -> None:
+    sweep = make_done("first", steps=STEPS)
+    edited = make_sweep("first")
+    edited.store.submit("first", edited.spec.content)
+    found = inspect(edited.store).garbage
+    assert [one.path for one in found] == [sweep.store.directory(sweep.trials[1]).path]
+    sweep.store.submit("first", sweep.spec.content)
+    assert drop(edited.store, found) == 0
+    edited.store.submit("first", edited.spec.content)
+    with Lease(sweep.path), pytest.raises(SweepInUse):
+        drop(edited.store, found)
+    assert found[0].path.is_dir()
+    assert drop(edited.store, found) == 1
+    assert not found[0].path.exists()
+    assert live_holder(sweep.path) is None
 
 
 def test_delete_refuses_a_sweep_at_work_names_who_reuses_it_and_asks(

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from illama import checkpoint
 from orchestrator.driver import Job, report_sweep, run_sweep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.executors.local import run_locally
@@ -189,3 +191,39 @@ def _tracked(client: Any) -> dict[str, float]:
     metrics = [run.data.metrics for run in runs]
     found = {name: value for one in metrics for name, value in one.items()}
     return {name: value for name, value in found.items() if re.fullmatch("measure/.*/images", name)}
+
+
+CALIBRATED = SPEC.replace('[{name: "mine:probe", scale: 2.0}, "mine:broken"]', "[calibration]")
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        ("of another", "the checkpoint belongs to other settings: seed is 1 there and 0 here"),
+        ("cut", "is of iteration"),
+        ("gone", "there is no whole checkpoint in"),
+    ],
+)
+def test_a_network_that_is_not_the_one_the_trial_ended_with_is_not_measured(
+    trained: Path, tmp_path: Path, damage: str, cause: str
+) -> None:
+    (tmp_path / "spec.yaml").write_text(CALIBRATED, "utf-8")
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    [own] = (tmp_path / "runs").glob("measured/trials/baseline-seed0-*")
+    [other] = (tmp_path / "runs").glob("measured/trials/baseline-seed1-*")
+    newest = own / "checkpoint.pt"
+    if damage == "of another":
+        for path in other.glob("checkpoint*"):
+            shutil.copy(path, own)
+    elif damage == "cut":  # the one before is whole, and of an earlier iteration
+        state = checkpoint.load(own)
+        assert state is not None
+        state["progress"]["iteration"] -= 1
+        checkpoint.save(own, state)
+    else:
+        newest.unlink()
+    ending = _measure(tmp_path)
+    [(name, told)] = ending.failures.items()
+    assert name == "calibration of baseline-seed0"
+    assert cause in told
+    assert ending.taken == 3, "it fails alone"

@@ -152,3 +152,8 @@ def test_what_is_no_file_is_set_aside(directory: TrialDirectory) -> None:
 def test_a_breakpoint_that_nobody_could_answer_says_what_to_do(directory: TrialDirectory) -> None:
     with captured(directory, 1), pytest.raises(RuntimeError, match="orchestrator debug"):
         breakpoint()
+
+
+def test_a_file_in_which_nothing_was_printed_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "output.log").touch()
+    assert list(read_output(tmp_path / "output.log")) == []

@@ -1,7 +1,7 @@
 """Why Ray says that a worker died, in a form that Tune takes.
 
-Tune (ray 2.60) knows the errors of actors and of tasks. Whatever else Ray raises for a worker, such as the end that its memory
-monitor puts to one, would be the end of the sweep.
+Tune (ray 2.60) knows the errors of actors and of tasks. Whatever else Ray raises for a worker, such
+as the end that its memory monitor puts to one, would be the end of the sweep.
 """
 
 from pathlib import Path
@@ -32,14 +32,18 @@ def _known_to_tune(error: Exception) -> Exception:
 
 
 def error_of(trial: "Trial") -> Exception | None:
-    """What Tune was told when the trial's worker died; `Trial.get_pickled_error` looks where it is copied to later."""
+    """What Tune was told when the trial's worker died; `Trial.get_pickled_error` looks where it is
+    copied to later.
+    """
     path = trial.pickled_error_file
     error: Exception | None = cloudpickle.loads(Path(path).read_bytes()) if path else None
     return error
 
 
 def where_it_could_not_start(error: Exception | None) -> tuple[str, str] | None:
-    """The id of the node, and what is wrong there, where a worker could not even be made; none for other errors."""
+    """The id of the node, and what is wrong there, where a worker could not even be made; none for
+    other errors.
+    """
     if not isinstance(error, RayActorError) or not error.actor_init_failed:
         return None
     node_id = internals.node_of_actor(error.actor_id)

@@ -38,13 +38,15 @@ _LONGEST_TMPDIR = 35
 _SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SHORT_TMPDIR = "/tmp/ray"
 _KNOCK_SECONDS = 10.0
+_ANSWER_SECONDS = 15.0
+"""Time for a head to answer, the start of the process that asks included."""
 _HTTP2_SETTINGS = b"\4"
 """Type of the frame that both sides begin with: Ray's servers speak gRPC."""
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + b"\0" * 5
 _NODE_ANSWER_SECONDS = 120.0
 _HEAD_SILENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
-"""For so long the list of nodes is believed."""
+"""Seconds for which the list of nodes is believed."""
 _DRAIN_LOOK_SECONDS = 2.0
 """A node that is being drained has 30 seconds by default."""
 _NODE_ID_LABEL = "ray.io/node-id"
@@ -79,7 +81,7 @@ class Cluster:
 
     @property
     def nodes(self) -> Sequence[ClusterNode]:
-        """Those that may run trials at this moment."""
+        """The nodes that may run trials at this moment."""
         if time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._nodes = tuple(
                 ClusterNode(
@@ -312,7 +314,7 @@ def _connect(address: str | None) -> None:
 
 
 def _settings_of_our_own() -> dict[str, Any]:
-    """Of `ray.init`, for a cluster of this machine alone: nobody else is listened to, and nothing is written into a home."""
+    """Settings of `ray.init` for a cluster of this machine alone: it listens to nobody else and writes nothing into a home."""
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     settings: dict[str, Any] = {
@@ -375,6 +377,10 @@ def _greet(address: str | None) -> None:
         answer = connection.recv(9)
     if answer[3:4] != _HTTP2_SETTINGS:
         raise ConnectionError("what listens there is not Ray")
+    if not internals.answers(f"{place[0]}:{place[1]}", _ANSWER_SECONDS):
+        raise ConnectionError(
+            f"what listens there has not answered as Ray does within {_ANSWER_SECONDS:.0f} s"
+        )
 
 
 def _place_of(address: str | None) -> tuple[str, int] | None:

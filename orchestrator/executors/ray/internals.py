@@ -1,11 +1,13 @@
 """Names of Ray that no release promises to keep, all in this file, each with what it is for.
 
-A test holds `PRIVATE` against the installed release. Where a name is gone, a public way that is slower or knows less takes
-over, and says so once: a cluster has the Ray that it has.
+A test holds `PRIVATE` against the installed release. Where a name is gone, a public way that is
+slower or knows less takes over, and says so once: a cluster has the Ray that it has.
 """
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ PRIVATE: Mapping[str, str] = {
     "ray._private.worker.global_worker": "an autoscaler of version 1 is recognised",
     "ray._private.worker._worker_logs_enabled": "a worker that dies prints no page of its own",
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER": "a Ray of our own listens to this machine alone",
+    "ray._raylet.GcsClient": "a server that is not Ray's is noticed before Ray waits for it",
     "ray.air.execution._internal.RayActorManager._actor_start_failed": "Tune survives every error",
     "ray.air.execution._internal.RayActorManager._actor_task_failed": "Tune survives every error",
     "ray.air.execution._internal.RayActorManager.num_pending_actors": "one trial waits at a time",
@@ -39,6 +42,21 @@ PRIVATE: Mapping[str, str] = {
 def _say(loss: str) -> None:
     """Warn once of what this release of Ray lacks."""
     _log.warning("Ray %s has changed inside: %s", ray.__version__, loss)
+
+
+def answers(address: str, seconds: float) -> bool:
+    """Whether a cluster's head says a word within so many seconds.
+
+    A process of its own asks: nothing but its end stops one that waits for a server that is not
+    Ray's. What the word is, a refusal among them, is left to `ray.init`, which explains it.
+    """
+    ask = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+    command = [sys.executable, "-c", ask, address]
+    try:
+        subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def draining_nodes() -> set[str]:
@@ -73,12 +91,16 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def silence_dead_workers() -> None:
-    """Keep Ray from printing a page for every process that died: what it means is on the screen already."""
+    """Keep Ray from printing a page for every process that died: what it means is on the screen
+    already.
+    """
     ray._private.worker._worker_logs_enabled = False
 
 
 def listen_to_this_machine_alone(wanted: bool) -> None:
-    """Have Ray's processes in this one listen on the loopback interface, as they do on other systems than Linux."""
+    """Have Ray's processes in this one listen on the loopback interface, as they do on other
+    systems than Linux.
+    """
     if not hasattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER"):
         _say("its processes may listen on the network; a token keeps others out")
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = not wanted
@@ -95,7 +117,9 @@ def pending_actors(controller: "TuneController") -> int:
 
 
 def translate_errors(translate: Callable[[Exception], Exception]) -> None:
-    """Let every `Tuner` of this process be told of each death by `translate` of it; Tune has no setting for that."""
+    """Let every `Tuner` of this process be told of each death by `translate` of it; Tune has no
+    setting for that.
+    """
     try:
         from ray.air.execution._internal import RayActorManager
         from ray.tune.execution import tune_controller

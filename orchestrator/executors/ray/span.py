@@ -1,8 +1,8 @@
 """One trial over several nodes: each bundle of its placement group holds a part of its processes.
 
-The worker leads from the first bundle, and deputies in the others start the processes there (`illama.training.distributed`).
-Ray Train is not used: inside a trial it has a placement group of its own, which Tune knows nothing of, and its own retries and
-checkpoints.
+The worker leads from the first bundle, and deputies in the others start the processes there
+(`illama.training.distributed`). Ray Train is not used: inside a trial it has a placement group of
+its own, which Tune knows nothing of, and its own retries and checkpoints.
 """
 
 import os
@@ -41,7 +41,9 @@ class CannotTrain(Exception):
 
 
 class Span:
-    """The other nodes of the trial that this worker leads: `illama.training.distributed.OtherNodes`."""
+    """The other nodes of the trial that this worker leads:
+    `illama.training.distributed.OtherNodes`.
+    """
 
     def __init__(self, path: Path, session: str, numerics_version: int) -> None:
         """Raises `CannotTrain`, and `RayError` where a node is lost already or does not answer."""
@@ -99,7 +101,9 @@ class Span:
         self._ends = [deputy.wait.remote() for deputy in self._deputies]
 
     def failure(self) -> Exception | None:
-        """What has befallen a node; where one is about to be taken away, the trial is told to leave."""
+        """What has befallen a node; where one is about to be taken away, the trial is told to
+        leave.
+        """
         from orchestrator.running import worker
 
         ended, self._ends = (
@@ -118,7 +122,9 @@ class Span:
 
 
 def span_of(path: Path, session: str, numerics_version: int, nodes: int) -> Span | None:
-    """Look whether all nodes of the trial can train it; none where this one is all. Raises `CannotTrain`."""
+    """Look whether all nodes of the trial can train it; none where this one is all. Raises
+    `CannotTrain`.
+    """
     if problem := what_is_wrong_here(path, session, numerics_version):
         raise CannotTrain(ray.get_runtime_context().get_node_id(), problem)
     try:

@@ -1,12 +1,14 @@
 """Trials on every core and node that Ray sees.
 
-Ray Tune schedules and nothing else: it places trials and notices when their processes die. What a trial does and how it ended
-is in the store; Tune's own snapshots are never made. One fresh `Tuner` for each invocation; a search algorithm of ours hands
-out trials by name. Workers stay warm: an actor trains one trial after another, which costs milliseconds instead of the seconds
-that a new process needs.
+Ray Tune schedules and nothing else: it places trials and notices when their processes die. What a
+trial does and how it ended is in the store; Tune's own snapshots are never made. One fresh `Tuner`
+for each invocation; a search algorithm of ours hands out trials by name. Workers stay warm: an
+actor trains one trial after another, which costs milliseconds instead of the seconds that a new
+process needs.
 
-Trials start in the order of the road. One that is next and must wait for its place is not overtaken by smaller ones, which
-could keep it from ever finding one; only a trial that no node could hold at this moment is passed over.
+Trials start in the order of the road. One that is next and must wait for its place is not overtaken
+by smaller ones, which could keep it from ever finding one; only a trial that no node could hold at
+this moment is passed over.
 """
 
 import os
@@ -50,17 +52,22 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Experiment
 
 _PATIENCE_SECONDS = 60.0
-"""How long trials that no node can hold any more wait for a node, once nothing else is left to do."""
+"""How long trials that no node can hold any more wait for a node, once nothing else is left to do.
+"""
 _ASK_SECONDS = 1.0
-"""How often Ray is asked for one more place while all known ones are taken: an answer costs as much as a short trial."""
+"""How often Ray is asked for one more place while all known ones are taken: an answer costs as much
+as a short trial.
+"""
 
 _KEPT_TRIALS = 100
-"""Tune looks through all trials that it ever had, again and again; from so many on those that ended are taken from it."""
+"""Tune looks through all trials that it ever had, again and again; from so many on those that ended
+are taken from it.
+"""
 
 
 def run_on_ray(queue: TrialQueue, address: str | None = None) -> None:
-    """Train whatever the queue hands out; see `Executor`. `address` names a running cluster; without one, this machine is
-    used.
+    """Train whatever the queue hands out; see `Executor`. `address` names a running cluster;
+    without one, this machine is used.
     """
     cluster = Cluster(address)
     try:
@@ -136,8 +143,9 @@ def _leave_when_draining() -> None:
 
 
 class _TuneTrial(Trial):
-    """Without what Tune does for each: asking the cluster for the worker's class and the worker for metrics before it has any,
-    statistics of its results, and a snapshot that nobody reads.
+    """A trial of Tune without what Tune does for each: asking the cluster for the worker's class
+    and the worker for metrics before it has any, statistics of its results, and a snapshot that
+    nobody reads.
     """
 
     def __init__(
@@ -219,10 +227,12 @@ class _QueueSearch(SearchAlgorithm):
         return offered
 
     def _may_find_a_place(self) -> bool:
-        """While a trial waits for a place no other is offered: it would come first where a worker is warm already.
+        """While a trial waits for a place no other is offered: it would come first where a worker
+        is warm already.
 
-        A trial that finds no warm worker has Tune make a placement group, only to throw it away when a worker becomes free first.
-        So what trials leave is offered at once, and more is asked for only now and then.
+        A trial that finds no warm worker has Tune make a placement group, only to throw it away
+        when a worker becomes free first. So what trials leave is offered at once, and more is asked
+        for only now and then.
         """
         if not self._trials:
             return True  # Tune does nothing else before it has one
@@ -237,7 +247,8 @@ class _QueueSearch(SearchAlgorithm):
         return True
 
     def settle(self, pending_actors: Callable[[], int]) -> None:
-        """In each of its steps Tune asks for trials until there is none, and only then looks for a place for them.
+        """Give Tune no more trials than it can place. In each of its steps Tune asks for trials
+        until there is none, and only then looks for a place for them.
 
         `pending_actors` tells how many workers it waits for.
         """
@@ -264,7 +275,9 @@ class _QueueSearch(SearchAlgorithm):
         self._queue.ended(trial, outcome)
 
     def worker_died(self, trial_id: str, error: Exception | None) -> None:
-        """What Ray says of it stays with the trial's files, as at the worker's own limits; one that never began costs nothing."""
+        """What Ray says of it stays with the trial's files, as at the worker's own limits; one that
+        never began costs nothing.
+        """
         if place := where_it_could_not_start(error):
             self._cluster.leave_out(*place)
             self._withdrawn.add(trial_id)
@@ -278,7 +291,9 @@ class _QueueSearch(SearchAlgorithm):
                 self._give_up(StoreError(f"cannot write {failure.filename}: {failure.strerror}"))
 
     def withdraw_what_lost_its_node(self, controller: "TuneController") -> None:
-        """Take back a trial that waits in Tune for a place that is gone: all others would wait behind it."""
+        """Take back a trial that waits in Tune for a place that is gone: all others would wait
+        behind it.
+        """
         live = controller.get_live_trials()  # type: ignore[no-untyped-call]
         for pending in [trial for trial in live if trial.status == "PENDING"]:
             trial = self._trials.get(pending.trial_id)
@@ -302,12 +317,16 @@ class _QueueSearch(SearchAlgorithm):
         self._queue.stop()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its search algorithm; the queue has threads and open files behind it and stays here."""
+        """Tune pickles its search algorithm; the queue has threads and open files behind it and
+        stays here.
+        """
         return {}
 
 
 class _OneAtATime(FIFOScheduler):
-    """The searcher has chosen already: looking through all trials of the sweep for one that waits would only take time."""
+    """The searcher has chosen already: looking through all trials of the sweep for one that waits
+    would only take time.
+    """
 
     def __init__(self, searcher: _QueueSearch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -325,7 +344,9 @@ class _OneAtATime(FIFOScheduler):
 
 
 class _Silence(TrialProgressCallback):
-    """In the place of Tune's own, which says of a trial that is taken back that it completed, and keeps all that ever were."""
+    """A reporter that says nothing, in the place of Tune's own, which says of a trial that is taken
+    back that it completed, and keeps all that ever were.
+    """
 
     def on_trial_result(self, *arguments: Any, **named: Any) -> None:
         pass

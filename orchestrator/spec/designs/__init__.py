@@ -1,6 +1,7 @@
 """Designs that a spec may ask for, by name. Another one is a file and a line here.
 
-What its cells show is worked out in `orchestrator.analysis.design_effects`, which has a table of its own.
+What its cells show is worked out in `orchestrator.analysis.design_effects`, which has a table of
+its own.
 """
 
 from collections.abc import Mapping, Sequence

@@ -77,7 +77,7 @@ class Design(Settings):
     """One way from the steps of a spec to cells. Fields beside `name` are options of the spec."""
 
     name: str
-    """Its key in `DESIGNS`."""
+    """The design's key in `DESIGNS`."""
 
     title: ClassVar[str]
     """Heading of its section in the report."""

@@ -15,7 +15,7 @@ class Factorial(Design):
     """All combinations of the steps, named by a digit for each step in the order of the road."""
 
     steps: list[str] = []
-    """These steps alone; all steps by default."""
+    """The steps that are crossed; all steps by default."""
     fraction: Literal["1", "1/2", "1/4", "1/8"] = "1"
     """A balanced part of all combinations."""
 

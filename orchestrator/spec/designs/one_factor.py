@@ -1,4 +1,4 @@
-"""One factor at a time: each step alone on the baseline."""
+"""The design of one factor at a time: each step alone on the baseline."""
 
 from typing import ClassVar
 

@@ -24,7 +24,7 @@ class Orders(Design):
     count: Annotated[PositiveInt, Field(le=1000)] = 3
     """How many orders beside the road's; `{orders: 3}` for short."""
     seed: int = Field(default=0, ge=0)
-    """Which orders are taken."""
+    """The seed that chooses which orders are taken."""
     balanced: bool = True
     """Whether steps are spread evenly over the places, and over which comes before which."""
 

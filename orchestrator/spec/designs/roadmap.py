@@ -13,5 +13,5 @@ class Roadmap(Design):
     is_road: ClassVar[bool] = True
 
     def cells(self, ground: Ground) -> list[PlannedCell]:
-        """None: `orchestrator.spec.variants` walks the road."""
+        """No cells: `orchestrator.spec.variants` walks the road."""
         return []

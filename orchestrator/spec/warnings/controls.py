@@ -20,7 +20,7 @@ def side_step(name: str, changes: Mapping[str, Any], ground: str = "", regime: s
 
 
 def on_one_line(value: Mapping[str, Any]) -> str:
-    """As a spec writes it."""
+    """The value as a spec writes it."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
     return text.replace(_QUOTED_ON, "on:")
 

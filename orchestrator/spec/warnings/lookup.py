@@ -96,7 +96,7 @@ def where(spec: SweepSpec, variant: Variant) -> str:
 
 
 def line_of(key: str, spec: SweepSpec) -> int:
-    """Where a key of the whole spec stands; 0 where it does not."""
+    """The line of a key of the whole spec; 0 where it does not stand there."""
     lines = spec.content.decode("utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if re.match(rf"{key}\s*:", line):

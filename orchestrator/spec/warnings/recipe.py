@@ -118,7 +118,7 @@ def _changes_batch_alone(spec: SweepSpec, variant: Variant) -> bool:
 
 
 def _with_rate(spec: SweepSpec, variant: Variant, rate: float) -> str:
-    """The same step at another learning rate, to stand beside it."""
+    """A side step that is the same at another learning rate."""
     changes = new_changes(spec, variant) if variant.side else {}
     regime = regime_of(spec, variant, {_BATCH: None})
     return side_step(f"{variant.name}_scaled_lr", {**changes, _RATE: rate}, regime=regime)

@@ -15,7 +15,7 @@ class SpecWarning:
     code: str
     message: str
     line: int
-    """In the spec; 0 where it concerns the whole."""
+    """The line in the spec; 0 where it concerns the whole."""
     control: str = ""
     """YAML that would resolve it, where something can."""
 

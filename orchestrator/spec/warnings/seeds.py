@@ -75,7 +75,7 @@ def _fewest(schema: SweepSchema, comparisons: int) -> int:
 
 
 def _seeds_text(schema: SweepSchema, number: int) -> str:
-    """So many seeds, those that the spec has already among them."""
+    """The text of a list of so many seeds, those that the spec has already among them."""
     if schema.adaptive is not None:
         return f"seeds: {{start: {schema.adaptive.start}, max: {number}}}"
     taken = {seed for search in _searches(schema) for seed in search}

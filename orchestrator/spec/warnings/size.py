@@ -68,7 +68,7 @@ def _ground(spec: SweepSpec, variant: Variant) -> Variant | None:
 
 
 def drifts(ground: Variant, variant: Variant, tolerance: float) -> Mapping[str, float]:
-    """By which share the sizes differ, of those that differ by more than the tolerance."""
+    """The shares by which sizes differ, of those that differ by more than the tolerance."""
     before, after = ground.config.network, variant.config.network
     if before is None or after is None:
         return {}

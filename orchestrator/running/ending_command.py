@@ -1,0 +1,34 @@
+"""Runs the command that a spec calls when its sweep has ended."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MOST_SECONDS = 600.0
+"""After which the command is ended."""
+_STDERR = 2
+"""Our own stdout may be JSON for a program."""
+
+
+def call(words: Sequence[str], folder: Path) -> str | None:
+    """Run a command in `folder`; what it prints goes to stderr. Returns what went wrong, in a
+    sentence.
+    """
+    words = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else list(words)
+    try:
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=_STDERR,
+            timeout=MOST_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        return f"on_finish: cannot start {words[0]}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return f"on_finish: {words[0]} took more than {MOST_SECONDS:.0f} s and was ended"
+    if done.returncode:
+        return f"on_finish: {words[0]} ended with exit code {done.returncode}"
+    return None
