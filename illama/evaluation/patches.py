@@ -16,7 +16,8 @@ _BATCH = 32
 
 
 class PatchReader(nn.Module):
-    """Network whose patches a linear layer reads, from up to four blocks evenly spread over the depth.
+    """Network whose patches a linear layer reads, from up to four blocks evenly spread over the
+    depth.
 
     Each block's tokens pass through a LayerNorm without weights.
     """

@@ -1,4 +1,5 @@
-"""Scores of segmentation: a class for each pixel, mean intersection over union, and sliding windows.
+"""Scores of segmentation: a class for each pixel, mean intersection over union, and sliding
+windows.
 
 As on ADE20K (Zhou et al., CVPR 2017): the counts of all images are added up before anything is
 divided, and pixels without a class are left out.
@@ -87,7 +88,8 @@ def sliding_window(segment: Segment, images: Tensor, window: int, stride: int) -
 def multi_scale(
     segment: Segment, images: Tensor, window: int, stride: int, scales: Sequence[float]
 ) -> Tensor:
-    """Probabilities of each pixel's classes, the mean over images of several sizes, each also mirrored.
+    """Probabilities of each pixel's classes, the mean over images of several sizes, each also
+    mirrored.
 
     Sides become `scales` times as long, but at least `window`; see `sliding_window`.
     """

@@ -1,13 +1,13 @@
 """Segmentation: how well a class for each patch can be told, frozen and fine-tuned.
 
-A stand-in for the paper's Table 10 (ADE20K, UPerNet): boards of the network's own data set, `places`
-images wide and high, a quarter of the places empty. A patch's label is its image's class, and one
-more for an empty place. With one place a board is an image; with more the network's learned
+A stand-in for the paper's Table 10 (ADE20K, UPerNet): boards of the network's own data set,
+`places` images wide and high, a quarter of the places empty. A patch's label is its image's class,
+and one more for an empty place. With one place a board is an image; with more the network's learned
 positions are interpolated to it. A linear layer reads each patch from up to four blocks, evenly
-spread over the depth, after a LayerNorm each; it is trained alone, `frozen`, and from there together
-with the network. Boards for training are made of training images and those for testing of held-out
-ones. Under a causal mask a patch cannot see what comes after it, which the picture shows by the
-patch's place in its image.
+spread over the depth, after a LayerNorm each; it is trained alone, `frozen`, and from there
+together with the network. Boards for training are made of training images and those for testing of
+held-out ones. Under a causal mask a patch cannot see what comes after it, which the picture shows
+by the patch's place in its image.
 """
 
 from typing import TYPE_CHECKING, Any
