@@ -155,6 +155,15 @@ def make_norm(config: ModelConfig, layer: int, name: str, seed: int | None) -> n
     return norm(config.embed_dim, eps=NORM_EPS)
 
 
+def make_head(config: ModelConfig, seed: int | None) -> nn.Module:
+    """Linear from features to logits, nothing where there are no classes, or a part."""
+    if isinstance(config.readout, Part):
+        return seeded_part(config.readout, config.place(config.depth), "head", seed)
+    if not config.num_classes:
+        return nn.Identity()
+    return nn.Linear(config.embed_dim, config.num_classes)
+
+
 def seeded_part(part: Part, place: Place, name: str, seed: int | None) -> nn.Module:
     """The part, its first values drawn under a seed of its own name: whatever it draws, the rest of
     the network stays paired.

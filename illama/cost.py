@@ -19,7 +19,7 @@ def tokens(model: ModelConfig) -> int:
 
 def patches(model: ModelConfig) -> int:
     """P."""
-    return model.side**2
+    return model.patches
 
 
 def hidden_width(model: ModelConfig, feed_forward: str | None = None) -> int:

@@ -55,6 +55,16 @@ def draw_drop(
     return Drop(paths, inputs) if path_rate or input_rate else None
 
 
+def drop_paths(rate: float, depth: int, images: int, device: torch.device) -> Drop:
+    """Stochastic depth of `images` images, drawn from torch's global generator.
+
+    For other people's training loops; `draw_drop` is that of the trainer. `rate` is of the last of
+    `depth` blocks, the first is never dropped.
+    """
+    rates = torch.linspace(0, rate, depth, device=device)[:, None, None]
+    return Drop(_keep(torch.rand(depth, 2, images, device=device), rates), None)
+
+
 def part(drop: Drop | None, rows: slice | npt.NDArray[np.int64]) -> Drop | None:
     """The share of the images in `rows`."""
     if drop is None:

@@ -1,72 +1,37 @@
-"""The network, top to bottom: a ViT whose parts can be exchanged one by one for those of LLaMA
-(arXiv 2404.06773).
+"""The network, top to bottom: a ViT whose parts can be exchanged one by one for those of LLaMA (arXiv 2404.06773).
 
-Parameter names are those of the authors' released iLLaMA models, and for the plain ViT those of
-timm. Shapes: B images, P patches, N tokens (patches and class token), R tokens that are asked for,
-D channels, H heads, C channels of a head.
+Parameter names are those of the authors' released iLLaMA models, and for the plain ViT those of timm.
+Shapes: B images, P patches, N tokens (patches and class token), R tokens that are asked for, D channels, H heads, C channels of
+a head.
 """
 
-from collections.abc import Callable
-from typing import Self, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Self, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from illama.attention import ALL, maps_recorded
-from illama.blocks import Block, make_norm, seeded_part
+from illama.blocks import Block, make_head, make_norm, seeded_part
 from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
 from illama.config.parts import Part
 from illama.cost import macs, tokens
-from illama.drop import Drop, drop_elements
+from illama.drop import Drop, drop_elements, drop_paths
 from illama.masks import Mask, exact
 from illama.parts.place import Where
+from illama.patches import PatchEmbed
 from illama.randomness import derive
 from illama.rotary import rotations
 from illama.scans import order_of
 
 INIT_STD = 0.02
-"""The standard deviation of the truncated normal that linears, class token and position embedding
-start from (released code; the paper has 0.2).
-"""
-
-
-class PatchEmbed(nn.Module):
-    """Cuts images into patches and projects each: a strided convolution, computed as one matrix
-    product.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.patch_size = config.patch_size
-        self.takes = config.in_chans, config.img_size, config.img_size
-        self.proj = nn.Conv2d(
-            config.in_chans, config.embed_dim, config.patch_size, config.patch_size
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images: (B, channels, height, width); returns (B, P, D), patches row by row. Raises
-        `ValueError` for another shape.
-        """
-        if images.shape[1:] != self.takes:
-            raise ValueError(
-                f"the model takes images of {self.takes} (channels, height, width), not {tuple(images.shape[1:])}"
-            )
-        p = self.patch_size
-        batch, channels, height, width = images.shape
-        grid = images.reshape(batch, channels, height // p, p, width // p, p)
-        count = (height // p) * (width // p)  # written out: of no image, it cannot be inferred
-        patches = grid.permute(0, 2, 4, 1, 3, 5).reshape(
-            batch, count, channels * p * p
-        )  # (B, P, channels * p * p)
-        return F.linear(patches, torch.flatten(self.proj.weight, 1), self.proj.bias)
+"""Standard deviation of the truncated normal that weights start from (released code; paper: 0.2)."""
 
 
 class VisionTransformer(nn.Module):
-    """A network from images to class logits. `soft_mask_rate` is alpha of the paper's equation 2: 0
-    at first and always for inference.
-    """
+    """A network from images to class logits. `soft_mask_rate` is alpha of equation 2: 0 for inference."""
 
     rotation: Tensor | None
     order: Tensor
@@ -75,6 +40,7 @@ class VisionTransformer(nn.Module):
         """Weights start from `seed`; without one, from torch's global random state."""
         super().__init__()
         self.config = config
+        self.drop_path_rate, self.grad_checkpointing = 0.0, False
         if seed is None and config.has_parts:  # they are drawn while they are made
             seed = int(torch.randint(2**31, (), device="cpu"))
         count = tokens(config)
@@ -101,16 +67,12 @@ class VisionTransformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(config, layer, seed) for layer in range(config.depth))
         self.norm = make_norm(config, config.depth, "norm", seed)
-        self.head = (
-            seeded_part(config.readout, config.place(config.depth), "head", seed)
-            if isinstance(config.readout, Part)
-            else nn.Linear(config.embed_dim, config.num_classes)
-        )
+        self.head = make_head(config, seed)
 
         self.register_buffer("rotation", None, persistent=False)
         if config.rotates:
             self.rotation = rotations(config).to(torch.get_default_device())
-        order = torch.tensor(order_of(config.scan, config.side))
+        order = torch.tensor(order_of(config.scan, *config.grid))
         self.register_buffer("order", order, persistent=False)
         kinds = dict.fromkeys(kind for kind in config.attentions if kind != "bidirectional")
         self.masks = nn.ModuleDict({kind: Mask(kind, config.mask_form, count) for kind in kinds})
@@ -135,14 +97,55 @@ class VisionTransformer(nn.Module):
         return macs(self.config)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of own parameters that weight decay leaves alone beside those that it leaves alone
-        in every network.
-        """
+        """Names of own parameters that weight decay leaves alone beside those that it leaves alone in every network."""
         return {"registers"}
 
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head; 0 where there is none."""
+        return self.config.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """D: channels of the features."""
+        return self.config.embed_dim
+
+    def get_classifier(self) -> nn.Module:
+        """The head, which turns features into logits."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the head by an untrained one of `num_classes` outputs, drawn from torch's global
+        random state; by none for 0.
+
+        Raises `ValueError` for a number that the settings refuse.
+        """
+        settings = self.config.model_dump(mode="python") | {"num_classes": num_classes}
+        self.config = ModelConfig.model_validate(settings)
+        seed = int(torch.randint(2**31, (), device="cpu"))
+        like = next(self.parameters())
+        self.head = make_head(self.config, seed)
+        init_weights(self, seed, "head.")
+        self.head.to(like.device, like.dtype)
+
+    def set_drop_path_rate(self, rate: float) -> None:
+        """Drop branches in training mode, from none of the first block to `rate` of the last.
+
+        The trainer of this package draws by its own seed and leaves this at 0. Raises `ValueError`
+        unless `rate` is at least 0 and below 1.
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_path_rate is {rate}; it must be from 0 to below 1")
+        self.drop_path_rate = rate
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute each block again in the backward pass instead of keeping what is inside of it:
+        less memory for about a third more time, and the same gradients.
+        """
+        self.grad_checkpointing = enable
+
     def set_soft_mask_rate(self, alpha: float) -> None:
-        """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks
-        of `config.attention`.
+        """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks of `config.attention`.
 
         Raises `ValueError` when alpha is outside 0 to 1, or above 0 in a model without a mask.
         """
@@ -165,7 +168,7 @@ class VisionTransformer(nn.Module):
         another mixer than attention.
         """
         with maps_recorded() as maps:
-            self.forward_features(images)
+            self.encode(images)
         if len(maps) != len(self.blocks):
             raise ValueError(f"{len(maps)} of {len(self.blocks)} blocks have attention maps")
         return maps
@@ -175,18 +178,93 @@ class VisionTransformer(nn.Module):
 
         Where a class token is read out, the last block computes no other token.
         """
-        features = self.norm(self.forward_features(images, drop, self._read_rows()))  # (B, R, D)
-        if isinstance(self.config.readout, Part):
-            read: Tensor = self.head(features)
-            return read
-        if self.config.readout == "mean" or self.cls_token is None:
-            if self.config.tokens > self.config.side**2:
-                features = features[:, self.config.place(0).patches]
-            features = features.mean(dim=1)
-        else:
-            features = features[:, 0]
-        logits: Tensor = self.head(features)
+        return self._read(self.norm(self.encode(images, drop, self._read_rows())))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Tokens behind the last norm, (B, N, D), in the order of the sequence.
+
+        images: (B, channels, height, width), normalised.
+        """
+        features: Tensor = self.norm(self.encode(images))
+        return features
+
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: int | Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+        output_fmt: Literal["NCHW", "NLC"] = "NCHW",
+        intermediates_only: bool = False,
+        return_prefix_tokens: bool = False,
+    ) -> list[Any] | tuple[Tensor, list[Any]]:
+        """Patches as blocks leave them, beside the tokens behind the last norm (B, N, D).
+
+        `indices` are numbers of blocks, negative ones from the end; a number n stands for the last
+        n blocks, None for all. Each result is (B, D, rows, columns), or (B, P, D) for `NLC`, by
+        place in the image whatever the scan, behind the last norm with `norm`. With
+        `return_prefix_tokens` it is a pair with the class token and registers, (B, N - P, D),
+        wherever they stand. Raises `ValueError` for a block that is not there or another format.
+        """
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f"output_fmt is {output_fmt!r}; allowed are NCHW and NLC")
+        wanted = self._wanted_blocks(indices)
+        states = list(self._states(images, None, ALL))
+        chosen = [self.norm(states[index]) if norm else states[index] for index in wanted]
+        found: list[Any] = [self._by_place(state, output_fmt) for state in chosen]
+        if return_prefix_tokens:
+            patches = self.config.place(0).patches
+            found = [
+                (by_place, torch.cat((state[:, : patches.start], state[:, patches.stop :]), dim=1))
+                for by_place, state in zip(found, chosen, strict=True)
+            ]
+        return found if intermediates_only else (self.norm(states[-1]), found)
+
+    def _wanted_blocks(self, indices: int | Sequence[int] | None) -> list[int]:
+        """Numbers of blocks from 0."""
+        depth = len(self.blocks)
+        if indices is None:
+            return list(range(depth))
+        numbers = range(-indices, 0) if isinstance(indices, int) else indices
+        for number in numbers:
+            if not -depth <= number < depth:
+                raise ValueError(f"there is no block {number}; there are {depth}, from 0")
+        return [number % depth for number in numbers]
+
+    def _by_place(self, state: Tensor, output_fmt: str) -> Tensor:
+        """Patches row by row: (B, D, rows, columns) or (B, P, D), of tokens (B, N, D)."""
+        patches = state[:, self.config.place(0).patches]
+        if self.config.scan != "raster":
+            patches = patches[:, self.order.argsort()]
+        if output_fmt == "NLC":
+            return patches
+        return patches.transpose(1, 2).reshape(len(state), -1, *self.config.grid)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (B, classes) of what `forward_features` returns; with `pre_logits` what the head's
+        linear is given, (B, D).
+
+        Raises `ValueError` for `pre_logits` where the readout is a part, which has none.
+        """
+        if not isinstance(self.config.readout, Part):
+            return self._pooled(features) if pre_logits else self._read(features)
+        if pre_logits:
+            raise ValueError(f"readout {self.config.readout.text} has nothing in front of a linear")
+        return self._read(features[:, self._read_rows()])
+
+    def _read(self, features: Tensor) -> Tensor:
+        """Logits (B, classes) of normed tokens (B, R, D): all, or those that the readout looks at."""
+        is_part = isinstance(self.config.readout, Part)
+        logits: Tensor = self.head(features if is_part else self._pooled(features))
         return logits
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """The class token, or the patches' mean. (B, R, D) to (B, D)."""
+        if self.config.readout != "mean" and self.cls_token is not None:
+            return features[:, 0 if self.config.class_token == "first" else -1]
+        if self.config.tokens > self.config.patches:
+            features = features[:, self.config.place(0).patches]
+        return features.mean(dim=1)
 
     def _read_rows(self) -> slice:
         """Tokens that the readout looks at; the last block computes no other."""
@@ -197,18 +275,40 @@ class VisionTransformer(nn.Module):
             return ALL
         return {"first": slice(0, 1), "last": slice(-1, None), "none": ALL}[self.config.class_token]
 
-    def forward_features(
-        self, images: Tensor, drop: Drop | None = None, rows: slice = ALL
-    ) -> Tensor:
-        """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last
-        block leaves them.
-        """
+    def encode(self, images: Tensor, drop: Drop | None = None, rows: slice = ALL) -> Tensor:
+        """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
+        *_, x = self._states(images, drop, rows)
+        return x
+
+    def _states(self, images: Tensor, drop: Drop | None, rows: slice) -> Iterator[Tensor]:
+        """Tokens as each block leaves them, (B, N, D); of the last one those in `rows` alone."""
+        if drop is None and self.training and self.drop_path_rate:
+            depth, count = len(self.blocks), images.shape[0]
+            drop = drop_paths(self.drop_path_rate, depth, count, images.device)
+        x, rotation = self._embedded(images, drop)
+        for index, (block, kind) in enumerate(
+            zip(self.blocks, self.config.attentions, strict=True)
+        ):
+            mask = cast(Mask, self.masks[kind]) if kind != "bidirectional" else None
+            paths = None if drop is None or drop.paths is None else drop.paths[index]
+            asked = rows if index == len(self.blocks) - 1 else ALL
+            x = self._through(block, x, Where(asked, rotation, mask), paths)
+            yield x
+
+    def _through(self, block: nn.Module, x: Tensor, where: Where, paths: Tensor | None) -> Tensor:
+        """Output of one block, computed again in the backward pass where checkpointing is on."""
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            kept: Tensor = checkpoint(block, x, where, paths, use_reentrant=False)
+            return kept
+        out: Tensor = block(x, where, paths)
+        return out
+
+    def _embedded(self, images: Tensor, drop: Drop | None) -> tuple[Tensor, Tensor | None]:
+        """What enters the first block, (B, N, D), and the rotation."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
         if self.config.scan != "raster":
             x = x[:, self.order]
-        x = x.type_as(
-            self.patch_embed.proj.weight
-        )  # the residual stream is as fine as the weights, whatever autocast rounds
+        x = x.type_as(next(self.parameters()))  # as fine as the weights, whatever autocast rounds
         if self.cls_token is not None:
             token = self.cls_token.expand(
                 x.shape[0], -1, -1
@@ -221,19 +321,10 @@ class VisionTransformer(nn.Module):
         x, rotation = self._positioned(x)
         if drop is not None and drop.inputs is not None:
             x = drop_elements(x, *drop.inputs)
-        for index, (block, kind) in enumerate(
-            zip(self.blocks, self.config.attentions, strict=True)
-        ):
-            mask = cast(Mask, self.masks[kind]) if kind != "bidirectional" else None
-            paths = None if drop is None or drop.paths is None else drop.paths[index]
-            asked = rows if index == len(self.blocks) - 1 else ALL
-            x = block(x, Where(asked, rotation, mask), paths)
-        return x
+        return x, rotation
 
     def _positioned(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens with the position of a part and with registers, and the rotation. x: (B, N -
-        registers, D).
-        """
+        """Tokens with the position of a part and with registers, and the rotation. x: (B, N - registers, D)."""
         rotation = self.rotation
         if self.position is not None:
             x = self.position(x)
@@ -250,9 +341,7 @@ class VisionTransformer(nn.Module):
 
 
 def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
-    """Ours, or what somebody else's function builds; both from images (B, channels, height, width)
-    to logits (B, classes).
-    """
+    """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
     return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)
 
 
@@ -261,8 +350,7 @@ _OF_FEED_FORWARD = tuple(
     f"mlp.fc{number}.{kind}" for number in (1, 2, 3) for kind in ("weight", "bias")
 )
 _PAIRED = frozenset({*_OF_ATTENTION, *_OF_FEED_FORWARD, "head.weight", "head.bias"})
-"""Tensors that a part may share with the built-in one by its name: they start with the same values.
-"""
+"""Tensors that a part may share with the built-in one by its name: they start with the same values."""
 
 
 def _is_parts_own(model: VisionTransformer, name: str) -> bool:
@@ -283,18 +371,18 @@ def _is_parts_own(model: VisionTransformer, name: str) -> bool:
 
 
 @torch.no_grad()
-def init_weights(model: VisionTransformer, seed: int) -> None:
-    """Give every parameter its first values: the only place where that happens, but for those that
-    parts draw themselves.
+def init_weights(model: VisionTransformer, seed: int, below: str = "") -> None:
+    """Give every parameter whose name begins with `below` its first values: the only place where
+    that happens, but for those that parts draw themselves.
 
-    Norms start as the identity and biases at 0; the patch projection as torch's convolution does,
-    uniform within 1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal.
-    Each tensor draws from a generator of its own name, so variants of a model that share a tensor
-    and a seed also share its first values, and a comparison between them is not one of luck at the
-    start.
+    Norms start as the identity and biases at 0; the patch projection as torch's convolution does, uniform within
+    1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal. Each tensor draws from a generator of its
+    own name, so variants of a model that share a tensor and a seed also share its first values, and a comparison between them
+    is not one of luck at the start.
     """
     for name, parameter in model.named_parameters():
-        if parameter.is_meta or _is_parts_own(model, name):  # it has no values, or its own
+        has_own = parameter.is_meta or _is_parts_own(model, name)  # no values, or its part's
+        if has_own or not name.startswith(below):
             continue
         generator = torch.Generator("cpu").manual_seed(derive(seed, "init", name))
         value = torch.empty(parameter.shape, device="cpu")

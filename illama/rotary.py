@@ -33,18 +33,23 @@ def rotations(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Tensor
 
 def _angles_of_places(config: ModelConfig, head_dim: int, dtype: torch.dtype) -> Tensor:
     """Angles by row and column: (N, C / 2), 0 for a class token."""
-    side = config.side
+    rows, columns = config.grid
     frequencies = _frequencies(config.rope_theta, head_dim // 2, dtype)
-    steps = torch.arange(side, dtype=dtype)
-    if config.rope_anchor is not None:
-        steps = steps * (config.rope_anchor / side)
-    place = torch.outer(steps, frequencies)  # (side, C / 4)
+    by_row, by_column = (
+        torch.outer(_steps(count, config.rope_anchor, dtype), frequencies) for count in config.grid
+    )  # (rows, C / 4), (columns, C / 4)
     angles = torch.cat(
-        (place.repeat_interleave(side, 0), place.repeat(side, 1)), dim=1
+        (by_row.repeat_interleave(columns, 0), by_column.repeat(rows, 1)), dim=1
     )  # (P, C / 2)
-    angles = angles[order_of(config.scan, side)]
+    angles = angles[order_of(config.scan, rows, columns)]
     still = torch.zeros(tokens(config) - len(angles), head_dim // 2, dtype=dtype)
     return torch.cat((angles, still) if config.class_token == "last" else (still, angles))
+
+
+def _steps(count: int, anchor: int | None, dtype: torch.dtype) -> Tensor:
+    """Positions of `count` rows or columns, scaled to those of `anchor` where there is one."""
+    steps = torch.arange(count, dtype=dtype)
+    return steps if anchor is None else steps * (anchor / count)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:

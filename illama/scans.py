@@ -8,29 +8,35 @@ Hilbert, Mathematische Annalen 38, 1891).
 from collections.abc import Iterator
 
 
-def order_of(scan: str, side: int) -> list[int]:
+def order_of(scan: str, rows: int, columns: int | None = None) -> list[int]:
     """Numbers of the patches, counted row by row, in the order of the sequence: a permutation of
-    side * side numbers.
+    rows * columns numbers; of a square without `columns`.
 
-    Raises `ValueError` for another name, and for `hilbert` where `side` is no power of two.
+    Raises `ValueError` for another name, and for `hilbert` where the grid is no square or its side
+    no power of two.
     """
-    numbers = list(range(side * side))
+    columns = rows if columns is None else columns
+    numbers = list(range(rows * columns))
     if scan == "raster":
         return numbers
     if scan == "reversed":
         return numbers[::-1]
     if scan == "zigzag":
-        rows = [numbers[start : start + side] for start in range(0, len(numbers), side)]
+        lines = [numbers[start : start + columns] for start in range(0, len(numbers), columns)]
         return [
-            number for index, row in enumerate(rows) for number in (row[::-1] if index % 2 else row)
+            number
+            for index, line in enumerate(lines)
+            for number in (line[::-1] if index % 2 else line)
         ]
     if scan != "hilbert":
         raise ValueError(
             f"there is no scan {scan!r}; allowed are raster, reversed, zigzag, hilbert"
         )
-    if side < 1 or side & (side - 1):
-        raise ValueError(f"Hilbert's curve needs a side that is a power of two, found {side}")
-    return [row * side + column for row, column in _hilbert(side, (0, 0), (1, 0), (0, 1))]
+    if rows != columns or rows < 1 or rows & (rows - 1):
+        raise ValueError(
+            f"Hilbert's curve needs a side that is a power of two, found {rows} x {columns}"
+        )
+    return [row * columns + column for row, column in _hilbert(rows, (0, 0), (1, 0), (0, 1))]
 
 
 def _hilbert(

@@ -196,6 +196,7 @@ class Config(Workload):
                     f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
                 )
         folder = not self.data.in_memory
+        _refuse_shape(self.model, folder)
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
         for name in useless:
             if getattr(self.train, name) != TrainConfig.model_fields[name].default:
@@ -206,6 +207,19 @@ class Config(Workload):
                 )
                 raise ValueError(f"train.{name} is for {where}, but data.name is {self.data.name}")
         return self
+
+
+def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:
+    """Raises `ValueError` where a built-in network cannot be trained on such images or labels."""
+    if isinstance(model, UserModel):
+        return
+    if not model.num_classes:
+        raise ValueError("model.num_classes is 0: without a head, a network cannot be trained")
+    if folder and model.pixels[0] != model.pixels[1]:
+        raise ValueError(
+            f"model.img_size is {list(model.pixels)}, but the images of a folder are cut to squares: "
+            "give one number"
+        )
 
 
 def _has_other_pictures(train: TrainConfig) -> bool:
@@ -244,7 +258,10 @@ def _schema_of(settings: Mapping[str, Any], *, show_parts: bool = True) -> type[
             kinds[group] = user.settings_of(group, function)
     title = " and ".join(function for _, function in functions.values()) or "Config"
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
-    schema: type[Settings] = create_model(title, __base__=Settings, **fields, seed=(int, 0))
+    quick = {"use_attribute_docstrings": False}  # as in `with_parts`
+    schema: type[Settings] = create_model(
+        title, __base__=Settings, __cls_kwargs__=quick, **fields, seed=(int, 0)
+    )
     return schema
 
 

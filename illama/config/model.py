@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -12,6 +13,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from illama.config.parts import BUILT_IN, Part, part_setting
 from illama.config.settings import Settings
@@ -20,8 +22,20 @@ from illama.parts.place import Place
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
 
 
-_Size = Annotated[PositiveInt, Field(le=10_000_000)]
+_MOST = 10_000_000
+_Size = Annotated[PositiveInt, Field(le=_MOST)]
 """Far above any network: what is larger is a slip."""
+
+
+def _within_bounds(size: Any) -> Any:
+    """One number of pixels, told what is wrong with it as a number and not as a list."""
+    if isinstance(size, int) and size > _MOST:
+        raise PydanticKnownError("less_than_equal", {"le": _MOST})
+    if isinstance(size, int) and size <= 0:
+        raise PydanticKnownError("greater_than", {"gt": 0})
+    return size
+
+
 _Mixer = Literal["attention"] | Part
 _FeedForward = Literal["gelu", "swiglu"] | Part
 _Norm = Literal["layernorm", "rmsnorm"] | Part
@@ -34,14 +48,14 @@ class ModelConfig(Settings):
 
     name: str
     """The preset that the other settings start from: one of `PRESETS`."""
-    img_size: _Size
-    """Height and width of the input, in pixels."""
+    img_size: Annotated[_Size | tuple[_Size, _Size], BeforeValidator(_within_bounds)]
+    """Height and width of the input, in pixels: one number of a square, or both as a list."""
     patch_size: _Size
     """Height and width of a patch, in pixels."""
     in_chans: _Size
     """Channels of the input."""
-    num_classes: _Size
-    """Outputs of the head."""
+    num_classes: Annotated[NonNegativeInt, Field(le=_MOST)]
+    """Outputs of the head; 0: there is no head, and the network returns features."""
     embed_dim: _Size
     """Width of the residual stream."""
     depth: Annotated[PositiveInt, Field(le=10_000)]
@@ -131,9 +145,14 @@ class ModelConfig(Settings):
         return self
 
     def _check_sizes(self) -> None:
-        if self.img_size % self.patch_size:
+        for size in self.pixels:
+            if size % self.patch_size:
+                raise ValueError(
+                    f"img_size {size} is not a multiple of patch_size {self.patch_size}"
+                )
+        if not self.num_classes and isinstance(self.readout, Part):
             raise ValueError(
-                f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
+                f"num_classes 0 leaves out the head, which readout {self.readout.text} is"
             )
         if self.embed_dim % self.num_heads:
             raise ValueError(
@@ -143,9 +162,11 @@ class ModelConfig(Settings):
             raise ValueError(
                 f"num_heads {self.num_heads} is not a multiple of kv_heads {self.kv_heads}"
             )
-        if self.scan == "hilbert" and self.side & (self.side - 1):
+        rows, columns = self.grid
+        if self.scan == "hilbert" and (rows != columns or rows & (rows - 1)):
+            found = rows if rows == columns else f"{rows} x {columns}"
             raise ValueError(
-                f"scan hilbert needs a power of two of patches in a row, found {self.side}"
+                f"scan hilbert needs a power of two of patches in a row, and as many rows, found {found}"
             )
 
     def _check_lists(self) -> None:
@@ -185,14 +206,27 @@ class ModelConfig(Settings):
         return set(self.attentions) != {"bidirectional"}
 
     @property
-    def side(self) -> int:
-        """Patches in a row, and in a column."""
-        return self.img_size // self.patch_size
+    def pixels(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        size = self.img_size
+        return size if isinstance(size, tuple) else (size, size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width = self.pixels
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """P: patches of an image."""
+        rows, columns = self.grid
+        return rows * columns
 
     @property
     def tokens(self) -> int:
         """N: patches, class token and registers."""
-        return self.side**2 + (self.class_token != "none") + self.registers
+        return self.patches + (self.class_token != "none") + self.registers
 
     @property
     def learns_positions(self) -> bool:
@@ -238,7 +272,7 @@ class ModelConfig(Settings):
             dim=self.embed_dim,
             heads=self.num_heads,
             tokens=self.tokens,
-            grid=(self.side, self.side),
+            grid=self.grid,
             class_token=self.class_token,
             layer=layer,
             depth=self.depth,

@@ -167,7 +167,11 @@ def with_parts(model: type[Settings], settings: Mapping[str, Any]) -> type[Setti
                 found[kind] = (settings_of("part", function), ...)
             except UserCodeError:  # told where the settings are resolved
                 continue
-    return create_model(model.__name__, __base__=model, **found) if found else model
+    if not found:
+        return model
+    # made settings have no source to look for docstrings in, which takes long in a deep stack
+    quick = {"use_attribute_docstrings": False}
+    return create_model(model.__name__, __base__=model, __cls_kwargs__=quick, **found)
 
 
 def make_part(part: Part, place: "Place") -> "nn.Module":

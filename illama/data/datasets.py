@@ -87,7 +87,7 @@ def check_shape(
     """
     if isinstance(model, UserModel):
         return
-    expected = (model.in_chans, model.img_size, model.img_size)
+    expected = (model.in_chans, *model.pixels)
     if shape != expected or num_classes != model.num_classes:
         raise ValueError(
             f"data {data.name} has images of {' x '.join(map(str, shape))} (channels x height x width) in {num_classes} classes, "

@@ -18,10 +18,18 @@ import numpy.typing as npt
 from illama.data.registry import Source
 
 if TYPE_CHECKING:
-    from illama.config import DataConfig
+    from illama.config import DataConfig, ModelConfig, UserModel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 PARTS = ("train", "val")
+
+
+def side_of(model: "ModelConfig | UserModel") -> int:
+    """Height and width, in pixels, that images are cut to. Raises `ValueError` for a rectangle."""
+    size = model.img_size
+    if not isinstance(size, int):
+        raise ValueError(f"the images of a folder are cut to squares, not to {list(size)}")
+    return size
 
 
 @dataclass(frozen=True)

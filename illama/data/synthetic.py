@@ -17,7 +17,7 @@ def _read(data: DataConfig, model: ModelConfig | UserModel, directory: Path) -> 
     """Images of the shape that a built-in network takes; users' networks were refused before."""
     assert isinstance(model, ModelConfig)
     random = shuffler(derive(0, "synthetic"))
-    shape = (model.in_chans, model.img_size, model.img_size)
+    shape = (model.in_chans, *model.pixels)
     templates = random.standard_normal((model.num_classes, *shape))
     labels = np.arange(IMAGES, dtype=np.int64) % model.num_classes
     noise = random.standard_normal((IMAGES, *shape)) * NOISE

@@ -73,8 +73,8 @@ def _leak(network: Network, images: object) -> dict[str, float]:
     changed[:, :, -size:, -size:] = images.roll(1, dims=0)[:, :, -size:, -size:]
     first = int(network.config.class_token == "first")
     with torch.no_grad():
-        before = network.forward_features(images)[:, first].double()
-        after = network.forward_features(changed)[:, first].double()
+        before = network.encode(images)[:, first].double()
+        after = network.encode(changed)[:, first].double()
     size_of_token = before.square().mean().sqrt()
     return {"leak": float((after - before).square().mean().sqrt() / size_of_token)}
 

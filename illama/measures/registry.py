@@ -26,6 +26,7 @@ MEASURES: Mapping[str, str] = {
         "transfer",
         "shape_texture",
         "landscape",
+        "segmentation",
     )
 }
 """Functions of the built-in measures as `module:function`. Another one is a file and a line here.

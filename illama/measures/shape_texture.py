@@ -2,11 +2,26 @@
 
 `load` names a function `module:function` that returns images (n, channels, height, width), their
 shape's class and their texture's class, both (n,), in the pixels' own range; in training the cues
-must have agreed. As in Geirhos et al. 2019, images whose cues agree are left out, and the share is
-that of shape decisions among those that are right by either cue.
+must have agreed. For a network of ImageNet's 1,000 classes, `folder` names the 1,280 published
+images instead, and must also hold `human_categories.py`; the class is then the one of 16 whose
+ImageNet classes have the highest mean probability. As in Geirhos et al. (ICLR 2019), images whose
+cues agree are left out, and the share is that of shape decisions among those that are right by
+either cue.
 """
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    Decisions: TypeAlias = tuple[
+        npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]
+    ]
 
 NUMERICS_VERSION = 1
 
@@ -19,20 +34,27 @@ QUANTITIES = {
 
 @quantities(QUANTITIES)
 def shape_texture(
-    network: Network, data: Data, device: Device, seed: int, *, load: str = ""
+    network: Network, data: Data, device: Device, seed: int, *, load: str = "", folder: str = ""
 ) -> Findings:
     """Share of shape decisions on images whose cues conflict."""
+    if bool(load) == bool(folder):
+        raise ValueError(
+            "shape_texture needs images whose cues conflict, from one place: name a function that "
+            "returns images, shape classes and texture classes, as in {name: shape_texture, load: "
+            "'cue:conflict'}, or with 'folder' the published cue-conflict images"
+        )
+    decide = _by_function if load else _by_folder
+    return Findings(shape_share(*decide(network, data, device, load or folder)))
+
+
+def _by_function(network: Network, data: Data, device: Device, load: str) -> "Decisions":
+    """Decisions, shapes and textures of the images that a function returns, all (n,)."""
     import numpy as np
     import torch
 
     from illama.config.imports import function_of
     from illama.measures.passes import outputs
 
-    if not load:
-        raise ValueError(
-            "shape_texture needs images whose cues conflict: name a function that returns images, "
-            "shape classes and texture classes, as in {name: shape_texture, load: 'cue:conflict'}"
-        )
     pixels, shapes, textures = (np.asarray(array) for array in function_of(load)())
     example, _ = next(iter(data.held_out()))
     if pixels.shape[1:] != tuple(example.shape[1:]):
@@ -42,7 +64,45 @@ def shape_texture(
     mean, std = data.normalisation()
     images = (torch.from_numpy(pixels.astype(np.float32)) - mean) / std
     logits, _ = outputs(network, [(images.to(device), torch.from_numpy(shapes))])
-    return Findings(shape_share(logits.argmax(axis=1), shapes, textures))
+    return logits.argmax(axis=1), shapes, textures
+
+
+def _by_folder(network: Network, data: Data, device: Device, folder: str) -> "Decisions":
+    """Decisions among the 16 classes, shapes and textures of the published images, all (n,)."""
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+
+    from illama.data.cue_conflict import imagenet_classes, read
+    from illama.data.transforms import for_validation, read_image, to_array
+
+    pictures = read(Path(folder))
+    classes = imagenet_classes(Path(folder) / "human_categories.py")
+    size = next(iter(data.held_out()))[0].shape[-1]
+    chosen = []
+    for picture in pictures:
+        pixels = to_array(for_validation(read_image(picture.path), size))
+        with torch.no_grad():
+            logits = network(torch.from_numpy(pixels)[None].to(device))
+        chosen.append(decision(logits[0].double().softmax(dim=0).cpu().numpy(), classes))
+    shapes = np.array([picture.shape for picture in pictures])
+    textures = np.array([picture.texture for picture in pictures])
+    return np.array(chosen), shapes, textures
+
+
+def decision(probabilities: "npt.NDArray[np.float64]", classes: "Sequence[Sequence[int]]") -> int:
+    """Class whose ImageNet classes have the highest mean probability. probabilities: (1000,).
+
+    Raises `ValueError` for another number of classes.
+    """
+    if probabilities.shape != (1000,):
+        raise ValueError(
+            f"the 16 classes of cue-conflict images are made of ImageNet's 1000, and the network "
+            f"has {len(probabilities)}; use 'load' with images of its own classes"
+        )
+    means = [float(probabilities[list(numbers)].mean()) for numbers in classes]
+    return means.index(max(means))
 
 
 def shape_share(predicted: object, shapes: object, textures: object) -> dict[str, float]:

@@ -4,8 +4,9 @@ cancels out (arXiv 2410.05258).
     O = (1 - l0) RMSNorm( (A_1 - lambda A_2) V ),     A_i = softmax(Q_i K_i^T / sqrt(C / 2))
     lambda = exp(a_1 . b_1) - exp(a_2 . b_2) + l0,    l0 = 0.8 - 0.6 exp(-0.3 layer),  layer from 0
 
-Each head's queries and keys are cut into two halves, each of C / 2 channels. Under a multiplicative
-mask both attentions are masked.
+Each head's queries and keys are cut into two halves, each of C / 2 channels: in the paper's words,
+half as many heads of C / 2 channels with values twice as wide. The vectors a and b are shared by
+the heads of a layer. Under a multiplicative mask both attentions are masked.
 
 Left out: a rotation of each half by itself; the rotary position turns a head's channels before they
 are cut.

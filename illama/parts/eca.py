@@ -6,6 +6,8 @@
 The convolution runs along the channels and is `width` wide, without a bias. A mean over all tokens
 would show each token the future, so under a mask it is weighted by what each token sees: the
 running mean under a causal one, and their blend while the mask is soft.
+
+Left out: the rule that finds the width from the number of channels.
 """
 
 import torch

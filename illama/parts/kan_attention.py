@@ -7,7 +7,12 @@ Row i of the scores, N numbers, becomes `rank` numbers by functions of one varia
 basis of `waves` waves, and N numbers again by W (N, rank): the paper's low-rank form, with blocks
 shared by all heads and tokens.
 
-Every score of a row enters every weight, so no mask can be obeyed. The number of tokens is fixed.
+Every score of a row enters every weight, so no mask can be obeyed. The number of tokens is fixed,
+and W gives each token weights of its own: it learns where to look without looking at the image. On
+small images that is most of its gain over the softmax, which begins with a mean over all tokens: on
+8x8 digits, 10 epochs, two seeds, weights that are learned and see no image reached 92 %, this part
+96 % (with and without learned positions), and the softmax 51 %.
+
 Left out: the bases other than Fourier's, functions for each head of its own, and the projection
 onto the simplex.
 """

@@ -9,9 +9,12 @@ The first `shared` heads are always on, of the others the `top_k` with the large
     (a_1, a_2) = softmax(W_h x)
 
 The auxiliary loss is `balance` * sum_i f_i P_i, with f_i the share of tokens that choose head i and
-P_i its mean score.
+P_i its mean score; of a batch that is cut into parts, each part has its own.
 
-Left out: continue-tuning of a trained network; a head that nobody chose is computed all the same.
+This is the paper's text. The authors' code (SkyworkAI/MoH) also divides the chosen scores by their
+sum, multiplies them by `top_k` and the shared ones by `shared`, both by 2, and the loss by the
+square of the number of heads, so that a router that prefers nothing leaves ordinary attention. Left
+out: continue-tuning of a trained network; a head that nobody chose is computed all the same.
 """
 
 import torch
@@ -51,8 +54,9 @@ class MixtureOfHeads(Projections):
         chosen = scores.topk(self.top_k, dim=-1).indices
         is_chosen = torch.zeros_like(scores).scatter(-1, chosen, 1.0)
         kinds = self.route_kinds(x).softmax(-1)
-        shares, means = is_chosen.mean((0, 1)), scores.mean((0, 1))
-        self.load = (shares * means).sum()
+        if self.training:  # an exported network has no loss to keep
+            shares, means = is_chosen.mean((0, 1)), scores.mean((0, 1))
+            self.load = (shares * means).sum()
         always = kinds[..., :1] * self.route_shared(x).softmax(-1)
         return torch.cat((always, kinds[..., 1:] * is_chosen * scores), dim=-1)
 

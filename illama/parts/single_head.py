@@ -6,8 +6,8 @@ One head, with queries and keys `qk_dim` wide, sees a share of the channels; the
 last linear mixes both.
 
 Left out: the group normalisation in front, which takes its statistics over all tokens and so would
-see the future: each token is normalised by itself here; the convolutions, which the patches of a
-transformer do not need; rotary positions.
+see the future: each token is normalised by itself here; the batch normalisations behind both
+linears; the convolutions, which the patches of a transformer do not need; rotary positions.
 """
 
 import torch

@@ -145,7 +145,7 @@ class FolderLoader:
         assert isinstance(config.data, DataConfig)
         folder = data_directory(runtime.data_dir) / config.data.folder
         found = image_folder.read(folder, test=config.data.has_test)
-        size = config.model.img_size
+        size = image_folder.side_of(config.model)
         check_shape(config.data, config.model, (3, size, size), len(found.classes))
         self.train = found.parts["train"]
         self._held_out = {part: found.parts[part] for part in found.parts if part != "train"}
@@ -167,7 +167,11 @@ class FolderLoader:
         """See `Loader`."""
         batches = list(_batch_indices(self.config, self.ranks, epoch, self.count, first))
         views = _Views(
-            self.train, self.config.model.img_size, self.config.train, self.config.seed, epoch
+            self.train,
+            image_folder.side_of(self.config.model),
+            self.config.train,
+            self.config.seed,
+            epoch,
         )
         chunks = self._read(views, [chunk for batch in batches for chunk in _chunks(batch)])
         for batch in batches:
@@ -177,7 +181,7 @@ class FolderLoader:
     def held_out(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Loader`."""
         listing = self.train if part == "train" else self._held_out[part]
-        views = _Views(listing, self.config.model.img_size, None, 0, 0)
+        views = _Views(listing, image_folder.side_of(self.config.model), None, 0, 0)
         indices = np.arange(len(listing))
         size = min(FOLDER_CHUNK, _measured_at_once(self.runtime, self.device))
         yield from self._read(views, _chunks(indices[self.ranks.part(len(indices))], size))

@@ -90,6 +90,7 @@ def _pictures(config: Config, data_dir: Path | None) -> Pixels:
     listing = image_folder.read(data_directory(data_dir) / config.data.folder).parts["val"]
     examples = range(min(EXAMPLES, len(listing)))
     pictures = [
-        for_validation(read_image(listing.path(index)), config.model.img_size) for index in examples
+        for_validation(read_image(listing.path(index)), image_folder.side_of(config.model))
+        for index in examples
     ]
     return np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) for picture in pictures])

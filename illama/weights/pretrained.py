@@ -21,11 +21,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from illama.checkpoint import content_of, weights_in
-from illama.config import ModelConfig, Part, explain, with_preset
+from illama.config import ModelConfig, Part, UserModel, explain, with_preset
 from illama.config.parts import BUILT_IN
 from illama.config.train import InitConfig
-from illama.cost import patches
-from illama.model import VisionTransformer
+from illama.model import VisionTransformer, make_network
 from illama.weights.initial import checked_path
 from illama.weights.weight_selection import from_llama, is_llama, select_weights
 
@@ -79,7 +78,27 @@ def build(
                 f"{path} was trained as another network: {'; '.join(different)}. Ask for those settings; "
                 "if its weights are really meant for this one, use load_state_dict"
             )
-        _fill(model, _weights_of(content, path, use_ema=use_ema), path)
+        weights = _weights_of(content, path, use_ema=use_ema)
+        _stretch_positions(model, weights, _settings_in(content))
+        _fill(model, weights, path)
+    return model
+
+
+def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
+    """What `illama.load_model` does."""
+    content = _content_of(path)
+    if not isinstance(content, Mapping) or "config" not in content:
+        raise ValueError(
+            f"{path} holds no settings of a network: name it, as in "
+            "illama.create_model(NAME, checkpoint_path=...)"
+        )
+    saved = json.loads(content["config"]).get("model") or {}
+    try:
+        kind = UserModel if "function" in saved else ModelConfig
+        model = make_network(kind.model_validate(saved), seed=0)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error)}") from error
+    _fill(model, _weights_of(content, path, use_ema=use_ema), path)
     return model
 
 
@@ -192,12 +211,22 @@ def _fill(
     name = type(model).__name__
     if isinstance(model, VisionTransformer):
         name = model.config.name
-        if model.pos_embed is not None and "pos_embed" in weights:
-            weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config)
+        _stretch_positions(model, weights, None)
     if problems := differences(here, weights):
         problems += _other_classes(here, weights)
         raise ValueError(f"{path} does not hold the weights of this {name}: {'; '.join(problems)}")
     model.load_state_dict(weights)
+
+
+def _stretch_positions(
+    model: VisionTransformer, weights: dict[str, Tensor], there: ModelConfig | None
+) -> None:
+    """Fit the learned positions in `weights`, of a network with the settings `there` where they are
+    known, to those of `model`.
+    """
+    if model.pos_embed is not None and "pos_embed" in weights:
+        grid = None if there is None else there.grid
+        weights["pos_embed"] = interpolate_positions(weights["pos_embed"], model.config, grid)
 
 
 def _other_classes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -246,20 +275,26 @@ def export_weights(model: VisionTransformer, path: Path) -> None:
     )
 
 
-def interpolate_positions(pos_embed: Tensor, config: ModelConfig) -> Tensor:
+def interpolate_positions(
+    pos_embed: Tensor, config: ModelConfig, grid: tuple[int, int] | None = None
+) -> Tensor:
     """Stretch a learned position embedding (1, N, D) to the patches of `config`: bicubic, the class
     token's row apart.
 
-    What is not a square of patches is returned as it is, for `differences` to name.
+    It is of `grid` rows and columns of patches, and of a square where that is not said. What has
+    another number of rows is returned as it is, for `differences` to name.
     """
     extra = config.class_token != "none"
-    side, wanted = math.isqrt(pos_embed.shape[1] - extra), math.isqrt(patches(config))
-    if side == wanted or side**2 + extra != pos_embed.shape[1]:
+    count = pos_embed.shape[1] - extra
+    if count == config.patches and grid in (None, config.grid):
+        return pos_embed
+    rows, columns = grid or (math.isqrt(count), math.isqrt(count))
+    if rows * columns != count:
         return pos_embed
     first, last = config.class_token == "first", config.class_token == "last"
-    grid = pos_embed[:, first : pos_embed.shape[1] - last]  # (1, side * side, D)
-    square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
-    stretched = F.interpolate(square.float(), (wanted, wanted), mode="bicubic", align_corners=False)
+    of_patches = pos_embed[:, first : pos_embed.shape[1] - last]  # (1, rows * columns, D)
+    places = of_patches.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)  # (1, D, rows, columns)
+    stretched = F.interpolate(places.float(), config.grid, mode="bicubic", align_corners=False)
     stretched = stretched.permute(0, 2, 3, 1).flatten(1, 2).type_as(pos_embed)  # (1, P, D)
     return torch.cat(
         (pos_embed[:, :first], stretched, pos_embed[:, pos_embed.shape[1] - last :]), dim=1

@@ -44,7 +44,7 @@ def test_parameters_and_products_are_as_many_as_the_formula_says(options: dict[s
     network = VisionTransformer(found, 0)
     assert parameter_count(found) == sum(p.numel() for p in network.parameters())
     with FlopCounterMode(display=False) as counter:
-        tokens = network.forward_features(torch.randn(1, 1, 8, 8))
+        tokens = network.encode(torch.randn(1, 1, 8, 8))
     assert tokens.shape == (1, found.tokens, 24)
     assert macs(found) == counter.get_total_flops() // 2 + 24 * 10
     assert network(torch.randn(2, 1, 8, 8)).shape == (2, 10)

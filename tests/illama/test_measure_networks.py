@@ -236,13 +236,6 @@ def test_the_loss_on_the_plane_and_the_network_as_it_was() -> None:
     assert all(map(torch.equal, before, network.parameters()))
 
 
-def test_a_measure_of_shapes_needs_images(tmp_path: Path) -> None:
-    from illama.measures.shape_texture import shape_texture
-
-    with pytest.raises(ValueError, match="name a function that returns images"):
-        shape_texture(_network(), FewDigits(), CPU, 0)
-
-
 def test_the_measure_of_the_documentation_runs_and_has_its_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def masks_of(at: Place) -> list[Mask | None]:
 
 def test_mixture_of_heads_weights_each_head_by_its_router() -> None:
     at = place()
-    part, x = made("mixture_of_heads", at, shared=1, top_k=1, balance=0.5), inputs(at)
+    part, x = made("mixture_of_heads", at, shared=1, top_k=1, balance=0.5).train(), inputs(at)
     for given in masks_of(at):
         q, k, v = split(part, x)
         heads = softmax_weights(q, k, given) @ v

@@ -155,7 +155,7 @@ def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str
         assert parameter_count(found) == sum(p.numel() for p in network.parameters()), name
         images = torch.randn(2, 1, 8, 8)
         with FlopCounterMode(display=False) as counter:
-            whole = network.norm(network.forward_features(images))
+            whole = network.forward_features(images)
         logits = network(images)
         torch.testing.assert_close(network.head(whole[:, 0]), logits)
         heads = 12 * 10

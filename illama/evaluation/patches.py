@@ -1,0 +1,115 @@
+"""Patches of a network read by a linear layer on several of its blocks."""
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from illama.model import VisionTransformer
+from illama.weights.pretrained import differences, interpolate_positions
+
+_LAYERS = 4
+_BATCH = 32
+
+
+class PatchReader(nn.Module):
+    """Network whose patches a linear layer reads, from up to four blocks evenly spread over the
+    depth.
+
+    Each block's tokens pass through a LayerNorm without weights.
+    """
+
+    def __init__(self, network: VisionTransformer, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        depth = len(network.blocks)
+        count = min(_LAYERS, depth)
+        self.layers = [depth * (number + 1) // count - 1 for number in range(count)]
+        self.head = nn.Linear(count * network.config.embed_dim, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Patches of the blocks that are read, (B, P, layers * D), row by row."""
+        found: list[Tensor] = []
+
+        def keep(block: nn.Module, given: object, tokens: Tensor) -> None:
+            found.append(tokens)
+
+        blocks = [self.network.blocks[layer] for layer in self.layers]
+        handles = [block.register_forward_hook(keep) for block in blocks]
+        try:
+            self.network.forward_features(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        back = self.network.order.argsort()  # from the order of the scan to rows
+        patches = [tokens[:, self.network.config.place(0).patches][:, back] for tokens in found]
+        return torch.cat([F.layer_norm(x, x.shape[-1:]) for x in patches], dim=-1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of each patch, (B, P, classes)."""
+        return cast(Tensor, self.head(self.features(images)))
+
+
+def stretched(network: VisionTransformer, factor: int) -> VisionTransformer:
+    """Copy of the network for images `factor` times as wide and high, positions interpolated.
+
+    Raises `ValueError` where its other weights depend on the size.
+    """
+    size = network.config.img_size * factor
+    config = network.config.model_copy(update={"img_size": size})
+    larger = VisionTransformer(config, seed=0)
+    weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    if larger.pos_embed is not None:
+        weights["pos_embed"] = interpolate_positions(weights["pos_embed"], config)
+    if problems := differences(larger.state_dict(), weights):
+        raise ValueError(f"the network has no form for {size} pixels: {'; '.join(problems)}")
+    larger.load_state_dict(weights)
+    return larger.eval()
+
+
+def fit_head(
+    reader: PatchReader, images: Tensor, labels: Tensor, *, steps: int, lr: float, seed: int
+) -> None:
+    """Train the linear layer alone; the network stays as it is. Arguments as for `fit`."""
+    with torch.no_grad():
+        batches = torch.split(images, 2 * _BATCH)
+        features = torch.cat([reader.features(batch) for batch in batches])
+    _train(reader.head, (features, labels), steps, lr, seed)
+
+
+def fit(
+    reader: PatchReader, images: Tensor, labels: Tensor, *, steps: int, lr: float, seed: int
+) -> None:
+    """Train network and linear layer by AdamW on cross-entropy, in batches of 32.
+
+    images: (n, channels, height, width), labels: (n, P). The learning rate warms up to `lr` and
+    decays by a cosine.
+    """
+    _train(reader, (images, labels), steps, lr, seed)
+
+
+def _train(
+    layers: nn.Module, pool: tuple[Tensor, Tensor], steps: int, lr: float, seed: int
+) -> None:
+    given, labels = pool
+    draw = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(layers.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2))
+    for _ in range(steps):
+        chosen = torch.randint(len(given), (_BATCH,), generator=draw).to(given.device)
+        logits = layers(given[chosen])  # (32, P, classes)
+        loss = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def predicted(reader: PatchReader, images: Tensor) -> npt.NDArray[np.int64]:
+    """Class of each patch, (n, P)."""
+    batches = torch.split(images, 2 * _BATCH)
+    return torch.cat([reader(batch).argmax(dim=-1) for batch in batches]).cpu().numpy()
