@@ -80,7 +80,7 @@ OPTIONS = {
     "sync": {"--store", "--tracking-uri", "--keep-deleted"},
     "register": {"--store", "--tracking-uri", "--step", "--seed", "--name"},
     "export": {"--store", "--format", "--output"},
-    "ui": {"--store", "--tracking-uri", "--port", "--open"},
+    "ui": {"--store", "--tracking-uri", "--port", "--report-port", "--only-mlflow", "--open"},
 }
 """Taking one away breaks somebody's script; a new one is added here."""
 
