@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_measure_networks import CPU, FewDigits, _network
 from torch import Tensor, nn
 
 from illama.data.cue_conflict import CATEGORIES, imagenet_classes, read
 from illama.measures.shape_texture import decision, shape_texture
-from tests.illama.test_measure_networks import CPU, FewDigits, _network
 
 LISTS = {category: [10 * number, 10 * number + 1] for number, category in enumerate(CATEGORIES)}
 

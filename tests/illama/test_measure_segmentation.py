@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import jaccard_score
+from test_measure_networks import CPU, FewDigits, _network
 from torch import Tensor
 
 from illama.evaluation.patches import PatchReader, stretched
@@ -23,7 +24,6 @@ from illama.measures.segmentation import (
     segmentation,
 )
 from illama.model import VisionTransformer
-from tests.illama.test_measure_networks import CPU, FewDigits, _network
 
 
 def test_scores_by_hand() -> None:
