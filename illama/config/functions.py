@@ -183,29 +183,16 @@ def settings_of(group: str, function: str) -> type[Settings]:
 def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
     with blaming(f"the signature of {target}"):
         parameters = inspect.signature(function, eval_str=True).parameters.values()
+    # the alias is the name: no name of theirs can shadow one of pydantic's
     fields: dict[str, Any] = {"name_": (str, Field(alias="name"))}
     namespace = namespace_parameter(function) if group == "train" else None
     parser = parser_beside(function) if namespace else None
     for index, parameter in enumerate(parameters):
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
         if parameter.name == namespace:
             arguments = fields_of(parser) if parser else ()
             fields |= {f"argument_{i}": field for i, (_, field) in enumerate(arguments)}
-            continue
-        is_setting = parameter.kind is not parameter.POSITIONAL_ONLY and parameter.name not in (
-            "name",
-            *GIVEN[group],
-        )
-        field = _field(parameter) if is_setting else None
-        if field is not None:
-            fields[f"option_{index}"] = (
-                field  # the alias is the name: no name of theirs can shadow one of pydantic's
-            )
-        elif parameter.default is parameter.empty and parameter.name not in GIVEN[group]:
-            raise UserCodeError(
-                f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
-            )
+        elif field := _option(parameter, group, target):
+            fields[f"option_{index}"] = field
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     open_ended = open_ended or (namespace is not None and parser is None)
 
@@ -218,6 +205,26 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
 
     made: type[Settings] = create_model(target, __base__=Options, **fields)
     return made
+
+
+def _option(parameter: inspect.Parameter, group: str, target: str) -> tuple[Any, Any] | None:
+    """Type and default of a setting; None of a parameter that we give, or that has its default.
+
+    Raises `UserCodeError` for one that nothing can give.
+    """
+    if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        return None
+    is_given = parameter.name in GIVEN[group]
+    is_setting = not is_given and parameter.name != "name"
+    if is_setting and parameter.kind is not parameter.POSITIONAL_ONLY:
+        field = _field(parameter)
+        if field is not None:
+            return field
+    if parameter.default is parameter.empty and not is_given:
+        raise UserCodeError(
+            f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
+        )
+    return None
 
 
 def _field(parameter: inspect.Parameter) -> tuple[Any, Any] | None:

@@ -215,12 +215,7 @@ def _row_by(
     }
     values = read_best() if metric.epoch == "best" else last
     outcome_of = {seed: known.record.standing for seed, known in trials.items()}
-    params, flops = size_of(variant.config)
-    if params is None:
-        params, flops = (
-            next((r[size] for r in to_the_end.values() if r.get(size)), None)
-            for size in ("params", "flops")
-        )
+    params, flops = _size(variant, to_the_end)
     finished = [
         seed for seed, outcome in outcome_of.items() if outcome == Outcome.FINISHED
     ] or values
@@ -249,6 +244,20 @@ def _row_by(
         metric=metric,
         fingerprints={seed: known.spec.fingerprint for seed, known in trials.items()},
     )
+
+
+def _size(
+    variant: Variant, results: Mapping[int, Mapping[str, Any]]
+) -> tuple[int | None, int | None]:
+    """Parameters and FLOPs: counted in advance, or else what a training said of itself."""
+    counted = size_of(variant.config)
+    if counted[0] is not None:
+        return counted
+    told = [
+        next((result[name] for result in results.values() if result.get(name)), None)
+        for name in ("params", "flops")
+    ]
+    return told[0], told[1]
 
 
 def of_seeds(row: StepRow, seeds: Collection[int]) -> StepRow:

@@ -124,18 +124,16 @@ def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
     tones = dict.fromkeys(tone for figure in figures for tone in figure.tones)
     seeds = list(dict.fromkeys(figure.seeds for figure in figures))
     lows = dict.fromkeys(f.axis.label(f.axis.low) for f in figures if f.is_broken)
-    parts = ["Bars: means;", f"lines: {', '.join(seeds)};", "dots: seeds;", "dashed: baseline."]
-    if lows:
-        parts.append(f"Bars are cut at {', '.join(lows)}.")
-    if any(row.kind == "side" for row in rows):
-        parts.append("└\N{NO-BREAK SPACE}Outlined: side steps.")
-    if any(row.is_hatched for row in rows):
-        parts.append("Hatched: collapsed.")
-    if any(row.reference is not None for row in rows):
-        parts.append("◆\N{NO-BREAK SPACE}published.")
-    if tones:
-        parts.append("Difference to the step before:")
-    words = [word for part in parts for word in part.split(" ")]
+    always = f"Bars: means; lines: {', '.join(seeds)}; dots: seeds; dashed: baseline."
+    where_it_occurs = {
+        f"Bars are cut at {', '.join(lows)}.": bool(lows),
+        "└\N{NO-BREAK SPACE}Outlined: side steps.": any(row.kind == "side" for row in rows),
+        "Hatched: collapsed.": any(row.is_hatched for row in rows),
+        "◆\N{NO-BREAK SPACE}published.": any(row.reference is not None for row in rows),
+        "Difference to the step before:": bool(tones),
+    }
+    told = [always, *(text for text, occurs in where_it_occurs.items() if occurs)]
+    words = " ".join(told).split(" ")
     # a symbol and its meaning stay together
     words += [f"{SYMBOLS[tone]} {MEANINGS[tone]}" for tone in tones]
     return [*words, *note.split()]

@@ -72,16 +72,22 @@ def mirror_trial(
         experiment.set_status(run, shape.status_of(record), milliseconds(last_time(record)))
     curve = _points(directory, record)
     late = [*_final_points(directory, record), *measured]  # of an iteration that was written before
-    tags = shape.state_tags(record, attempts, state)
     if record.outcome:
         late += _logged_points(directory, {point.key for point in (*curve, *late)})
-        logged = params_in(directory.path).items()
-        tags |= {f"own.{mlflow_name(name)}": shortened(value, _LONGEST) for name, value in logged}
+    tags = shape.state_tags(record, attempts, state) | _logged_params(directory, record)
     tags |= {"sweep.points": _points_tag([*curve, *late])}
     news = [point for point in curve if point.iteration > run.iteration]
     news += [point for point in late if run.metrics.get(point.key) != point.value]
     experiment.write(run, params=params, points=news, tags=tags)
     return True
+
+
+def _logged_params(directory: TrialDirectory, record: TrialRecord) -> dict[str, str]:
+    """What an ended training logged as params of its own, as tags."""
+    if not record.outcome:
+        return {}
+    logged = params_in(directory.path).items()
+    return {f"own.{mlflow_name(name)}": shortened(value, _LONGEST) for name, value in logged}
 
 
 def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:

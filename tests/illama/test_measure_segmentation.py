@@ -5,16 +5,13 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score
 from test_measure_networks import CPU, FewDigits, _network
-from torch import Tensor
 
 from illama.evaluation.patches import PatchReader, stretched
 from illama.evaluation.segmentation import (
     IGNORED,
     confusion,
     mean_iou,
-    multi_scale,
     pixel_accuracy,
-    sliding_window,
 )
 from illama.measures.segmentation import (
     _made,
@@ -47,32 +44,6 @@ def test_a_class_that_is_none_is_refused() -> None:
         confusion(np.zeros(2, int), np.array([0, 3]), 3)
     with pytest.raises(ValueError, match="no pixel has a class"):
         mean_iou(confusion(np.zeros(1, int), np.array([IGNORED]), 3))
-
-
-def _by_pixel(images: Tensor) -> Tensor:
-    """Logits that only look at their own pixel."""
-    return torch.cat([images, -images], dim=1)
-
-
-def test_windows_of_a_function_of_each_pixel_change_nothing() -> None:
-    images = torch.randn(2, 1, 7, 10, generator=torch.Generator().manual_seed(0))
-    expected = _by_pixel(images).softmax(dim=1)
-    torch.testing.assert_close(sliding_window(_by_pixel, images, 4, 3), expected)
-    torch.testing.assert_close(multi_scale(_by_pixel, images, 4, 3, [1.0]), expected)
-
-
-def test_pixels_of_several_windows_have_their_mean() -> None:
-    def of_window(images: Tensor) -> Tensor:  # certain of class 0 where the window begins with 1
-        sign = 100 * images[:, :, :1, :1]
-        return torch.cat([sign, -sign], dim=1).expand(-1, -1, *images.shape[2:])
-
-    images = torch.tensor([[[[1.0, -1.0, -1.0]] * 2]])
-    found = sliding_window(of_window, images, 2, 1)
-    assert found[0, 0, 0].tolist() == pytest.approx([1, 0.5, 0])
-    with pytest.raises(ValueError, match="smaller than the window of 3"):
-        sliding_window(of_window, images, 3, 1)
-    with pytest.raises(ValueError, match="a stride of 3 skips pixels"):
-        sliding_window(of_window, images, 2, 3)
 
 
 def test_boards_hold_images_of_their_labels_and_nothing_where_empty() -> None:
@@ -129,3 +100,8 @@ def test_a_network_is_segmented_and_stays_as_it_was(monkeypatch: pytest.MonkeyPa
     assert found.values["accuracy"] > guessing
     assert set(found.pictures) == {"frozen", "fine-tuned"}
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_rectangle_is_refused() -> None:
+    with pytest.raises(ValueError, match="boards are made of square images"):
+        segmentation(_network(img_size=[8, 4]), FewDigits(), CPU, 0)

@@ -38,8 +38,8 @@ _LONGEST_TMPDIR = 35
 _SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SHORT_TMPDIR = "/tmp/ray"
 _KNOCK_SECONDS = 10.0
-_ANSWER_SECONDS = 15.0
-"""Time for a head to answer, the start of the process that asks included."""
+_ANSWER_SECONDS = 10.0
+"""Time for a head to answer."""
 _HTTP2_SETTINGS = b"\4"
 """Type of the frame that both sides begin with: Ray's servers speak gRPC."""
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + b"\0" * 5
@@ -377,7 +377,8 @@ def _greet(address: str | None) -> None:
         answer = connection.recv(9)
     if answer[3:4] != _HTTP2_SETTINGS:
         raise ConnectionError("what listens there is not Ray")
-    if not internals.answers(f"{place[0]}:{place[1]}", _ANSWER_SECONDS):
+    host = f"[{place[0]}]" if ":" in place[0] else place[0]  # of IPv6
+    if not internals.answers(f"{host}:{place[1]}", _ANSWER_SECONDS):
         raise ConnectionError(
             f"what listens there has not answered as Ray does within {_ANSWER_SECONDS:.0f} s"
         )

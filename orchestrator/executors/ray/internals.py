@@ -44,18 +44,30 @@ def _say(loss: str) -> None:
     _log.warning("Ray %s has changed inside: %s", ray.__version__, loss)
 
 
+_ASK = """
+import sys
+from ray._raylet import GcsClient
+print("asking", flush=True)
+GcsClient(address=sys.argv[1])
+"""
+
+
 def answers(address: str, seconds: float) -> bool:
-    """Whether a cluster's head says a word within so many seconds.
+    """Tell whether a cluster's head says a word within so many seconds.
 
     A process of its own asks: nothing but its end stops one that waits for a server that is not
     Ray's. What the word is, a refusal among them, is left to `ray.init`, which explains it.
     """
-    ask = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
-    command = [sys.executable, "-c", ask, address]
-    try:
-        subprocess.run(command, capture_output=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return False
+    with subprocess.Popen(
+        [sys.executable, "-c", _ASK, address], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as asking:
+        assert asking.stdout is not None
+        asking.stdout.readline()  # however long the import of Ray takes: it is no fault of the head
+        try:
+            asking.wait(seconds)
+        except subprocess.TimeoutExpired:
+            asking.kill()
+            return False
     return True
 
 
