@@ -1,13 +1,15 @@
 """The roadmap: what is held against what, and nothing averaged away."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from invented import HEAD, ROAD, End, digest, records, roadmap_of, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap
+from orchestrator.driver import report_sweep
 from orchestrator.planning.plan import trials_of
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.words import (
@@ -18,6 +20,7 @@ from orchestrator.report.words import (
     value_text,
 )
 from orchestrator.stats.power import detectable, spread_of
+from orchestrator.store.lease import Lease
 
 HEALTHY: dict[str, Sequence[End | None]] = {
     "baseline": [70.0, 71.0, 72.0],
@@ -251,3 +254,20 @@ def test_a_loss_is_shown_with_the_decimals_that_it_needs(tmp_path: Path) -> None
 def test_nothing_done_yet_is_a_report_too(tmp_path: Path) -> None:
     roadmap = roadmap_of(spec_of(tmp_path), {})
     assert [value_text(r) for r in roadmap.rows] == ["–"] * 5
+
+
+def test_a_trial_of_a_driver_that_is_alive_runs_and_is_not_called_interrupted(
+    make_sweep: Callable[..., Any],
+) -> None:
+    sweep = make_sweep()
+    directory = sweep.store.directory(sweep.trials[0])
+    directory.write_trial(sweep.trials[0], {})
+
+    def outcomes() -> Any:
+        report = report_sweep(sweep.spec, sweep.store, shown_by="report")
+        return report.to_json()["steps"][0]["outcomes"]
+
+    with Lease(sweep.path) as lease:
+        directory.start_attempt(lease.session, {})
+        assert outcomes() == {"running": 1}
+    assert outcomes() == {"interrupted": 1}
