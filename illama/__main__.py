@@ -167,8 +167,8 @@ def _train(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C, or whoever else ends processes, has asked to stop: the training then does so
-    when it is saved.
+    """Tell whether Ctrl-C, or whoever else ends processes, has asked to stop: the training then
+    does so when it is saved.
     """
     asked: list[int] = []
 

@@ -116,7 +116,7 @@ def dense_attention(
 
 
 def _better_without_matrix(q: Tensor) -> bool:
-    """Whether `multiplicative_attention` is possible here and worth it. q: (B, H, N, C)."""
+    """Tell whether `multiplicative_attention` is possible here and worth it. q: (B, H, N, C)."""
     tokens, channels = q.shape[2:]
     if q.device.type == "cpu":
         return tokens >= LINEAR_FROM

@@ -68,7 +68,7 @@ class Dataset:
 
     @property
     def has_test(self) -> bool:
-        """Whether there are images for the report alone."""
+        """True if there are images for the report alone."""
         return self.test_labels is not None
 
     @property

@@ -354,7 +354,7 @@ _PAIRED = frozenset({*_OF_ATTENTION, *_OF_FEED_FORWARD, "head.weight", "head.bia
 
 
 def _is_parts_own(model: VisionTransformer, name: str) -> bool:
-    """Whether a parameter keeps the first values that a part's constructor gave it."""
+    """Tell whether a parameter keeps the first values that a part's constructor gave it."""
     config = model.config
     if name.startswith("blocks."):
         _, layer, inner = name.split(".", 2)

@@ -37,7 +37,7 @@ def seal(text: str, key: str = "") -> bytes:
 
 
 def is_whole(content: bytes, key: str = "") -> bool | None:
-    """Whether the checksum is that of the content; None where there is no checksum."""
+    """Tell whether the checksum is that of the content; None where there is no checksum."""
     found = _SEAL.search(content[-_TAIL_BYTES:])
     if found is None:
         return None

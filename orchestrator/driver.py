@@ -272,7 +272,7 @@ def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch |
 
 
 def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
-    """Whether the spec keeps the checkpoint of a trial that has ended."""
+    """Tell whether the spec keeps the checkpoint of a trial that has ended."""
     if spec.schema.keep == "end":
         return trial.variant == last_step(spec).name
     return spec.schema.keep == "all"

@@ -22,7 +22,7 @@ class Metric:
     decimals: int = 2
     """Decimals that people are shown; an effect is worth at least one of them."""
     is_of_machine: bool = False
-    """Whether it depends on the machine and on what else runs there."""
+    """True if it depends on the machine and on what else runs there."""
 
 
 _EVALUATED = {

@@ -119,7 +119,7 @@ class Cell:
     """The steps in the order in which they were taken; a side step has those of the road up to it.
     """
     levels: Mapping[str, bool] = field(default_factory=dict)
-    """Whether the cell has each factor of a factorial, in the order of the road; empty in other
+    """True if the cell has each factor of a factorial, in the order of the road; empty in other
     designs.
     """
     place: Place | None = None

@@ -60,7 +60,7 @@ class CommandTraining(Workload):
 
     @classmethod
     def is_meant_by(cls, settings: Mapping[Any, Any]) -> bool:
-        """Whether there is a command and no function."""
+        """Tell whether there is a command and no function."""
         train = settings.get("train")
         return isinstance(train, Mapping) and "command" in train and train.get("name") is None
 

@@ -76,7 +76,7 @@ class Config(Workload):
 
     @classmethod
     def is_meant_by(cls, settings: Mapping[Any, Any]) -> bool:
-        """Whether a network is named."""
+        """Tell whether a network is named."""
         return "model" in settings
 
     @classmethod
@@ -164,7 +164,7 @@ class Config(Workload):
 
     @property
     def averages_weights(self) -> bool:
-        """Whether there is a moving average of the weights, which is measured too."""
+        """True if there is a moving average of the weights, which is measured too."""
         return self.train.ema is not None
 
     def sources(self, folder: Path) -> Mapping[str, bytes]:
@@ -223,7 +223,7 @@ def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:
 
 
 def _has_other_pictures(train: TrainConfig) -> bool:
-    """Whether version 4 changed the training pictures of a folder."""
+    """Tell whether version 4 changed the training pictures of a folder."""
     if train.transforms == "timm":
         return train.aa is None
     return train.aa is not None and parse_rand_augment(train.aa).is_uniform

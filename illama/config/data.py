@@ -69,7 +69,7 @@ class DataConfig(Settings):
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a part for the report alone."""
+        """True if there is a part for the report alone."""
         return self.test == "official" or self.test_fraction > 0
 
     @property

@@ -91,7 +91,7 @@ class UserModel(_Named):
     macs: NonNegativeInt
     """Multiply-accumulates of one image's way forward, counted by torch."""
     masked: bool
-    """Whether it has a method `set_soft_mask_rate(alpha)`."""
+    """True if it has a method `set_soft_mask_rate(alpha)`."""
     undecayed: tuple[str, ...] = ()
     """Parameters that weight decay left alone by their name alone from numerics version 4 on
     (`illama.config.networks.kept_from_decay`)."""
@@ -119,7 +119,7 @@ class UserData(_Named):
     """The shape of one image: channels, height, width."""
     num_classes: int
     has_test: bool = False
-    """Whether there are images for the report alone."""
+    """True if there are images for the report alone."""
 
     def __hash__(self) -> int:
         return hash(self.content)

@@ -49,9 +49,9 @@ class _Imported:
 
     folder: Path | None = None
     is_open: bool = False
-    """Whether modules are taken from there."""
+    """True if modules are taken from there."""
     is_on_path: bool = False
-    """Whether we put it there."""
+    """True if we put it there."""
     modules: set[str] = set()
 
 
@@ -223,7 +223,7 @@ def code_digests(target: str) -> dict[str, str]:
 
 
 def is_by_syntax(code: str) -> bool:
-    """Whether an identity of code is that of its normal form."""
+    """Tell whether an identity of code is that of its normal form."""
     return code.startswith(_BY_SYNTAX)
 
 
@@ -308,7 +308,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _is_beside(module: ModuleType) -> bool:
-    """Whether it was imported from the spec's folder: installed packages and ourselves may lie
+    """Tell whether it was imported from the spec's folder: installed packages and ourselves may lie
     below it, too.
     """
     file, folder = getattr(module, "__file__", None), _Imported.folder

@@ -103,7 +103,7 @@ class ModelConfig(Settings):
     """RMSNorm over the channels of each head's queries and keys, before they are turned (arXiv
     2010.04245)."""
     attention_bias: bool = True
-    """Whether the linears of the attention have biases; LLaMA's have none."""
+    """True if the linears of the attention have biases; LLaMA's have none."""
     kv_heads: _Size | None = None
     """Grouped-query attention (LLaMA 2; arXiv 2305.13245): heads of keys and values, each shared by
     as many heads of queries. None: as many as `num_heads`."""
@@ -202,7 +202,7 @@ class ModelConfig(Settings):
 
     @property
     def masked(self) -> bool:
-        """Whether any block has a mask."""
+        """True if any block has a mask."""
         return set(self.attentions) != {"bidirectional"}
 
     @property
@@ -230,22 +230,22 @@ class ModelConfig(Settings):
 
     @property
     def learns_positions(self) -> bool:
-        """Whether an embedding of each position is added to the tokens."""
+        """True if an embedding of each position is added to the tokens."""
         return isinstance(self.position, str) and "learned" in self.position
 
     @property
     def rotates(self) -> bool:
-        """Whether `position` names a rotary one."""
+        """True if `position` names a rotary one."""
         return isinstance(self.position, str) and "rope" in self.position
 
     @property
     def rotates_by_place(self) -> bool:
-        """Whether `position` names a rotary one by row and column."""
+        """True if `position` names a rotary one by row and column."""
         return isinstance(self.position, str) and "2d" in self.position
 
     @property
     def has_parts(self) -> bool:
-        """Whether any part of it is not built in."""
+        """True if any part of it is not built in."""
         return any(isinstance(part, Part) for kind in BUILT_IN for part in self.choices(kind))
 
     @property

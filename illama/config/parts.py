@@ -79,7 +79,7 @@ class Part(Settings):
 
     @property
     def is_ours(self) -> bool:
-        """Whether it comes with this package."""
+        """True if it comes with this package."""
         return self.function.startswith("illama.")
 
 

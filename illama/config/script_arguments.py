@@ -165,7 +165,7 @@ def _placed(text: str, given: Mapping[str, Any]) -> str:
 
 
 def is_dict_config(kind: Any) -> bool:
-    """Whether an annotation is OmegaConf's `DictConfig`, without importing OmegaConf."""
+    """Tell whether an annotation is OmegaConf's `DictConfig`, without importing OmegaConf."""
     return getattr(kind, "__name__", "") == "DictConfig" and kind.__module__.startswith("omegaconf")
 
 

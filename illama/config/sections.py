@@ -131,13 +131,13 @@ def _default_of(field: "dataclasses.Field[Any]") -> Any:
 
 
 def _extra_of(cls: type) -> Any:
-    """Whether unknown keys are taken: where a pydantic model says so itself."""
+    """Tell whether unknown keys are taken: where a pydantic model says so itself."""
     config = getattr(cls, "model_config", {})
     return "allow" if config.get("extra") == "allow" else "forbid"
 
 
 def _can_be_written(kind: Any, default: Any) -> bool:
-    """Whether a value of this kind, and its default, can stand in a spec."""
+    """Tell whether a value of this kind, and its default, can stand in a spec."""
     try:
         adapter = TypeAdapter(kind)
         if default is not _MISSING:

@@ -26,7 +26,7 @@ class Settings(BaseModel):
     )
 
     is_written: ClassVar[bool] = True
-    """Whether a spec writes these settings as a section of their own."""
+    """True if a spec writes these settings as a section of their own."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -61,7 +61,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def is_open(field: FieldInfo) -> bool:
-    """Whether a field takes a mapping of any keys."""
+    """Tell whether a field takes a mapping of any keys."""
     kinds = (field.annotation, *get_args(field.annotation))
     return Any in kinds or any(
         getattr(kind, "__origin__", kind) in (dict, Mapping) for kind in kinds
@@ -158,7 +158,7 @@ def _kinds_of(base: type[Settings]) -> Iterator[type[Settings]]:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether no number in it, at any depth, is infinite or NaN: JSON has none of them."""
+    """Tell whether no number in it, at any depth, is infinite or NaN: JSON has none of them."""
     if isinstance(value, dict):
         return all(map(is_finite, value.values()))
     if isinstance(value, list | tuple):
@@ -173,7 +173,7 @@ def _has_bool(value: Any) -> bool:
 
 
 def _is_of_numbers(kind: Any) -> bool:
-    """Whether `kind` has numbers in it, and nothing that `true` could be meant for."""
+    """Tell whether `kind` has numbers in it, and nothing that `true` could be meant for."""
     kinds = set(_simple_kinds(kind))
     return bool(kinds & {int, float}) and kinds <= {int, float, type(None)}
 

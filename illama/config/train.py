@@ -163,7 +163,7 @@ class TrainConfig(Settings):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """The precision of matrix products (autocast); weights stay float32. float16 needs a GPU."""
     deterministic: bool = False
-    """Whether a GPU uses only kernels that give the same bits every time. The CPU's always do."""
+    """True if a GPU uses only kernels that give the same bits every time. The CPU's always do."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -246,12 +246,12 @@ class RandAugment(NamedTuple):
     deviation: float
     """The deviation of the magnitude, which is drawn for each operation."""
     increasing: bool
-    """Whether a larger magnitude changes more for every operation; else some of them change
+    """True if a larger magnitude changes more for every operation; else some of them change
     less."""
 
     @property
     def is_uniform(self) -> bool:
-        """Whether it is drawn evenly from 0 to `magnitude`: timm's meaning of deviations above
+        """True if it is drawn evenly from 0 to `magnitude`: timm's meaning of deviations above
         100.
         """
         return self.deviation > 100

@@ -29,7 +29,7 @@ class UserTraining(Workload):
 
     @classmethod
     def is_meant_by(cls, settings: Mapping[Any, Any]) -> bool:
-        """Whether `train.name` is there: the built-in training has no name."""
+        """Tell whether `train.name` is there: the built-in training has no name."""
         train = settings.get("train")
         return isinstance(train, Mapping) and train.get("name") is not None
 

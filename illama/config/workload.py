@@ -28,11 +28,11 @@ class Capabilities:
     has_known_metrics: bool = False
     """Names and directions of its metrics are known before it runs."""
     spans_processes: bool = False
-    """Whether it runs as several processes, and on several nodes."""
+    """True if it runs as several processes, and on several nodes."""
     measures_collapse: bool = False
-    """Whether it measures that the output depends on the input."""
+    """True if it measures that the output depends on the input."""
     keeps_network: bool = False
-    """Whether it leaves a network that can be read, served and registered."""
+    """True if it leaves a network that can be read, served and registered."""
     runtime: tuple[str, ...] = ("device", "num_threads", "data_dir")
     """Settings of `runtime` that it heeds."""
 
@@ -56,7 +56,7 @@ class Workload(Settings, ABC):
     @classmethod
     @abstractmethod
     def is_meant_by(cls, settings: Mapping[Any, Any]) -> bool:
-        """Whether `{"train": {...}, ...}`, as a spec writes it, asks for this kind."""
+        """Tell whether `{"train": {...}, ...}`, as a spec writes it, asks for this kind."""
 
     @classmethod
     @abstractmethod
@@ -135,7 +135,7 @@ class Workload(Settings, ABC):
 
     @property
     def averages_weights(self) -> bool:
-        """Whether metrics of averaged weights may be among those that it records."""
+        """True if metrics of averaged weights may be among those that it records."""
         return True
 
     def refusal_of(self, key: str, before: "Workload") -> str | None:

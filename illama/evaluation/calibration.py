@@ -1,4 +1,4 @@
-"""Whether the network is as sure as it is right: the expected calibration error (Naeini et al.
+"""True if the network is as sure as it is right: the expected calibration error (Naeini et al.
 2015; Guo et al. 2017).
 
 As the paper measures it (Table 8, after github.com/kirill-vish/Beyond-INet): by the probability of

@@ -264,7 +264,7 @@ class _Run:
         raise error
 
     def _read(self, selector: selectors.BaseSelector, seconds: float) -> bool:
-        """Whether there was anything to read, or may be more."""
+        """Tell whether there was anything to read, or may be more."""
         if not selector.get_map():
             time.sleep(min(seconds, 0.01))
             return False

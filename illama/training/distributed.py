@@ -69,7 +69,7 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process reports and saves."""
+        """True if this process reports and saves."""
         return self.rank == 0
 
     def rows(self, count: int) -> Rows:

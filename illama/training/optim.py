@@ -12,8 +12,8 @@ from illama.config.networks import NO_DECAY, kept_from_decay
 
 
 def decays(name: str, parameter: Tensor, kept: frozenset[str] = NO_DECAY) -> bool:
-    """Whether weight decay pulls on a parameter: not on vectors, biases, position embedding and
-    class token (paper, Table 12), nor on what else is in `kept`.
+    """Tell whether weight decay pulls on a parameter: not on vectors, biases, position embedding
+    and class token (paper, Table 12), nor on what else is in `kept`.
     """
     return parameter.ndim > 1 and not name.endswith("bias") and name not in kept
 

@@ -319,7 +319,9 @@ class _Training:
             )
 
     def save_is_due(self) -> bool:
-        """Whether `checkpoint_seconds` have passed, and enough of them for what a checkpoint takes."""
+        """Tell whether `checkpoint_seconds` have passed, and enough of them for what a checkpoint
+        takes.
+        """
         wait = self.runtime.checkpoint_seconds and max(
             self.runtime.checkpoint_seconds, self.save_seconds / SAVING_SHARE
         )

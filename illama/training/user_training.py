@@ -177,7 +177,7 @@ class TrainingLog:
         return self._metrics
 
     def should_stop(self) -> bool:
-        """Whether to save and end; asked by the training."""
+        """Tell whether to save and end; asked by the training."""
         self._was_told = self._ask() or self._was_told
         return self._was_told
 
@@ -296,7 +296,9 @@ def _checked(metrics: Any, who: str) -> dict[str, float]:
 
 
 def _is_name(name: object) -> bool:
-    """Whether a file and a page can show it; what MLflow does not take is written otherwise there."""
+    """Tell whether a file and a page can show it; what MLflow does not take is written otherwise
+    there.
+    """
     return (
         isinstance(name, str)
         and bool(name.strip())

@@ -29,7 +29,7 @@ _LLAMA_QKV = tuple(f"self_attn.{part}_proj.weight" for part in "qkv")
 
 
 def is_llama(weights: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of a Hugging Face LLaMA checkpoint."""
+    """Tell whether the names are those of a Hugging Face LLaMA checkpoint."""
     return "model.layers.0.input_layernorm.weight" in weights
 
 

@@ -147,7 +147,7 @@ def _is_file(sweep: str) -> bool:
 
 
 def _is_in(store: Any, sweep: str, name: str) -> bool:
-    """Whether the sweep has the trial itself; else it may be another's that it reuses."""
+    """Tell whether the sweep has the trial itself; else it may be another's that it reuses."""
     from orchestrator.store.trial_lookup import trial_named
 
     try:

@@ -33,7 +33,7 @@ os.environ.setdefault(
 
 
 def has_token() -> bool:
-    """Whether there is a token that Ray would find."""
+    """Tell whether there is a token that Ray would find."""
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
     try:
         return bool(os.environ.get("RAY_AUTH_TOKEN")) or path.expanduser().exists()

@@ -42,7 +42,7 @@ class ExecutorKind:
     takes no address.
     """
     trains_elsewhere: bool = True
-    """Whether no trial trains in the driver's own process."""
+    """True if no trial trains in the driver's own process."""
 
 
 EXECUTORS = Registry(

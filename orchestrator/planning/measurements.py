@@ -25,16 +25,16 @@ class Asked:
 
     @property
     def is_done(self) -> bool:
-        """Whether there are numbers."""
+        """True if there are numbers."""
         return self.known is not None and self.known.state == "measured"
 
     @property
     def has_failed(self) -> bool:
-        """Whether it was tried, and failed."""
+        """True if it was tried, and failed."""
         return self.known is not None and self.known.state == "failed"
 
     def is_due(self, *, retry_failed: bool) -> bool:
-        """Whether it is to be measured now."""
+        """Tell whether it is to be measured now."""
         return not self.is_done and (retry_failed or not self.has_failed)
 
 
@@ -58,6 +58,6 @@ def asked_of(snapshot: Snapshot) -> list[Asked]:
 
 
 def has_final_network(record: TrialRecord) -> bool:
-    """Whether the trial trained to the end, so that its checkpoint is the final network."""
+    """Tell whether the trial trained to the end, so that its checkpoint is the final network."""
     ended = record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
     return record.state is State.DONE and ended

@@ -95,7 +95,7 @@ class RoadmapFigure:
 
     @property
     def is_broken(self) -> bool:
-        """Whether the axis begins elsewhere than at 0, so that lengths of bars are no ratios."""
+        """True if the axis begins elsewhere than at 0, so that lengths of bars are no ratios."""
         return self.axis.low != 0 and not self.axis.is_log
 
     @property

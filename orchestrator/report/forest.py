@@ -70,7 +70,7 @@ class _Labelled:
     delta: StepEffect | None
     note: str = ""
     is_collapse: bool = False
-    """Whether it collapsed: its effect would leave no room for the others."""
+    """True if it collapsed: its effect would leave no room for the others."""
 
 
 def forest_of_road(roadmap: Roadmap) -> Forest | None:

@@ -35,7 +35,7 @@ class ReportFormat:
     endings: tuple[str, ...]
     """Endings of a file's name that mean this format."""
     is_binary: bool = False
-    """Whether it must not go to a terminal."""
+    """True if it must not go to a terminal."""
 
     def load(self) -> Writer:
         """The function that writes it."""

@@ -16,7 +16,7 @@ class Scale:
     low: float
     high: float
     is_log: bool = False
-    """Whether equal ratios are equally long; both ends are then above 0."""
+    """True if equal ratios are equally long; both ends are then above 0."""
 
     def percent(self, value: float) -> float:
         """Place of `value` from 0 at the low end to 100; values outside are put at the ends."""
@@ -25,7 +25,7 @@ class Scale:
         return 100 * (place - low) / (high - low)
 
     def has(self, value: float) -> bool:
-        """Whether `value` is on the axis."""
+        """Tell whether `value` is on the axis."""
         return self.low <= value <= self.high
 
     def ticks(self, wanted: int = 8) -> list[float]:

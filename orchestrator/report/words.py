@@ -23,7 +23,7 @@ class Column:
     heading: str
     is_number: bool = False
     wraps: bool = False
-    """Whether its cells may have several lines."""
+    """True if its cells may have several lines."""
     rank: int = 0
     """The order in which columns leave a line that is too narrow, the highest first; 0 stays."""
     name: str = ""
@@ -199,7 +199,7 @@ def _beside_level(p: float) -> str:
 
 
 def decided_text(delta: StepEffect | None) -> str:
-    """Whether the effect can be told from the chance between seeds."""
+    """Tell whether the effect can be told from the chance between seeds."""
     if delta is None or delta.adjusted_p_value is None:
         return ""
     return "yes" if delta.is_decided else "no"

@@ -172,7 +172,7 @@ def _deaths_are_expected() -> Iterator[None]:
 
 
 def _adopt_orphans(wanted: bool) -> None:
-    """Whether children of a child that ends become ours; nothing on systems that know no such
+    """Tell whether children of a child that ends become ours; nothing on systems that know no such
     thing.
     """
     with suppress(OSError, AttributeError):

@@ -72,7 +72,7 @@ class Watch:
         self._heard = time.monotonic()
         self._until = float("inf") if moment is None else self._heard + moment
         self.is_over = False
-        """Whether the moment that it was to train is over."""
+        """True if the moment that it was to train is over."""
         self._stop = self.pruned() is not None
 
     def pruned(self) -> TrialRecord | None:
@@ -96,8 +96,8 @@ class Watch:
         return log_and_judge
 
     def should_stop(self) -> bool:
-        """Whether to save and stop. Raises `Superseded` where saving would overwrite a successor's
-        work.
+        """Tell whether to save and stop. Raises `Superseded` where saving would overwrite a
+        successor's work.
         """
         now = time.monotonic()
         if now >= self._next_look:

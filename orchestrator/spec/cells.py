@@ -69,7 +69,7 @@ class StepsOfRegime:
         return self._known[order]
 
     def is_step(self, order: Sequence[str]) -> bool:
-        """Whether the last step makes sense behind the others and changes something there."""
+        """Tell whether the last step makes sense behind the others and changes something there."""
         before, after = self.taken(order[:-1]), self.taken(order)
         if isinstance(before, str) or isinstance(after, str):
             return False

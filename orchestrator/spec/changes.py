@@ -94,7 +94,7 @@ class Changer:
     def _refused(
         self, after: Workload, before: Workload, changes: Mapping[str, Any], location: Location
     ) -> bool:
-        """Whether a value does not go with the one before it; noted at its place."""
+        """Tell whether a value does not go with the one before it; noted at its place."""
         reasons = {key: after.refusal_of(key, before) for key in changes}
         for key, reason in reasons.items():
             if reason:
@@ -102,7 +102,7 @@ class Changer:
         return any(reasons.values())
 
     def all_exist(self, changes: Mapping[str, Any], location: Location) -> bool:
-        """Whether every key of `changes` is a setting; unknown ones become problems."""
+        """Tell whether every key of `changes` is a setting; unknown ones become problems."""
         self._meet_named(changes)
         self._meet_parts(changes)
         return not [key for key in changes if not self._exists(key, (*location, key))]
@@ -258,7 +258,7 @@ def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> 
 
 
 def same_science(one: Workload, other: Workload) -> bool:
-    """Whether two configurations train the same; a preset's name is only a label."""
+    """Tell whether two configurations train the same; a preset's name is only a label."""
     return _science(one) == _science(other)
 
 

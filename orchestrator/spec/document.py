@@ -83,7 +83,7 @@ class Document:
         self.problems.append(Problem(1, 1, message))
 
     def has(self, location: Location) -> bool:
-        """Whether the file has a value there."""
+        """Tell whether the file has a value there."""
         return location in self._values
 
     def value_at(self, location: Location) -> Any:

@@ -35,6 +35,6 @@ def filled_words(command: str, values: Mapping[str, str]) -> list[str]:
 
 
 def mentions(command: str, place: str) -> bool:
-    """Whether a placeholder is in it."""
+    """Tell whether a placeholder is in it."""
     words = shlex.split(command)
     return any(name == place for word in words for _, name, _, _ in Formatter().parse(word))

@@ -62,7 +62,7 @@ def most_uneven(orders: Sequence[Order]) -> int:
 
 
 def is_balanced_for_order(orders: Sequence[Order]) -> bool:
-    """Whether every step comes before every other as often as behind it."""
+    """Tell whether every step comes before every other as often as behind it."""
     return all(2 * ahead == len(orders) for ahead in _times_ahead(orders))
 
 

@@ -47,7 +47,7 @@ _SEVERAL_VALUES = (
 
 
 def _is_of_step(location: Location) -> bool:
-    """Whether it is a value that a step or side step changes."""
+    """Tell whether it is a value that a step or side step changes."""
     return location[:1] == ("steps",) and any("." in str(key) for key in location[2:])
 
 

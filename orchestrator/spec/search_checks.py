@@ -21,8 +21,8 @@ def check_search(
     sweep: SweepSchema,
     place: Location,
 ) -> bool:
-    """Whether every point may be trained: each end and each choice is a setting's value, and no key
-    is changed twice.
+    """Tell whether every point may be trained: each end and each choice is a setting's value, and
+    no key is changed twice.
 
     What is wrong becomes a problem of the document. `changed` is what the step itself changes;
     `place` is where `search` stands.
@@ -154,7 +154,7 @@ def _check_count(search: Search, document: Document, place: Location) -> None:
 
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
-    """Whether it may stop anything, and the same each time: who asks for it relies on that."""
+    """Tell whether it may stop anything, and the same each time: who asks for it relies on that."""
     schema, config = search.schema, search.variant.config
     if config.length is None:
         message = (
@@ -177,5 +177,5 @@ def _check_prune(search: Search, metric: str, document: Document, place: Locatio
 
 
 def _overlap(key: str, other: str) -> bool:
-    """Whether one is the other or lies inside of it."""
+    """Tell whether one is the other or lies inside of it."""
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")

@@ -160,8 +160,8 @@ class Search:
         )
 
     def is_needed_by(self, variant: Variant) -> bool:
-        """Whether the variant has what is found here among its settings; cells of other designs
-        wait for the whole road.
+        """Tell whether the variant has what is found here among its settings; cells of other
+        designs wait for the whole road.
         """
         own = self.variant
         builds_on = (
@@ -262,7 +262,7 @@ class Search:
         )
 
     def is_healthy(self, outcome: Outcome | None) -> bool:
-        """Whether a trial's metric counts as what its settings are worth."""
+        """Tell whether a trial's metric counts as what its settings are worth."""
         return outcome is Outcome.FINISHED or (
             outcome is Outcome.COLLAPSED and self.variant.expects_collapse
         )

@@ -108,7 +108,7 @@ class ReferenceSchema(Settings):
 
 
 def _is_figure(key: str, value: Any) -> bool:
-    """Whether a key of a reference is a metric of its own name."""
+    """Tell whether a key of a reference is a metric of its own name."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return key in METRICS or (is_number and key not in ReferenceSchema.model_fields)
 

@@ -84,7 +84,7 @@ class SweepSpec:
 
     @property
     def has_test_part(self) -> bool:
-        """Whether the data of every variant have images for the report alone."""
+        """True if the data of every variant have images for the report alone."""
         parts = [variant.config.images for variant in self.road]
         return all(data is not None and data.has_test for data in parts)
 

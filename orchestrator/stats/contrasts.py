@@ -191,7 +191,9 @@ def _solved(model: Floats, metric: Floats) -> Floats:
 
 
 def _estimable(matrix: Floats) -> list[bool]:
-    """Whether the cells determine each coefficient of a linear model: no part in the null space."""
+    """Tell whether the cells determine each coefficient of a linear model: no part in the null
+    space.
+    """
     _, sizes, right = np.linalg.svd(matrix, full_matrices=True)
     rank = int(np.sum(sizes > _ZERO * sizes[0]))
     return [bool(np.all(abs(right[rank:, column]) < _NO_PART)) for column in range(matrix.shape[1])]

@@ -92,7 +92,7 @@ def magnitude_of(*groups: Sequence[float]) -> float:
 
 
 def is_flat(std: float, magnitude: float) -> bool:
-    """Whether a spread is no more than what rounding leaves of equal values."""
+    """Tell whether a spread is no more than what rounding leaves of equal values."""
     return std <= ROUNDING * magnitude
 
 

@@ -136,5 +136,5 @@ def _version_of(line: Mapping[str, Any]) -> Version | None:
 
 
 def _is_time(value: Any) -> TypeGuard[float]:
-    """Whether a value is seconds since 1970, in a year that a calendar can name."""
+    """Tell whether a value is seconds since 1970, in a year that a calendar can name."""
     return isinstance(value, int | float) and 0 <= value < _YEAR_10000

@@ -38,7 +38,7 @@ class Measurement:
     request: Request
     runtime: RuntimeConfig
     use_ema: bool = False
-    """Whether the moving average of the weights is measured."""
+    """True if the moving average of the weights is measured."""
     state: State = "asked"
     values: Mapping[str, float] | None = None
     """Numbers by name; None before it was measured."""
@@ -157,7 +157,7 @@ def measured_in(trial: Path) -> list[Measurement]:
 
 
 def is_measurement(work: Path) -> bool:
-    """Whether a piece of work is the file of a measurement, and not a trial's folder."""
+    """Tell whether a piece of work is the file of a measurement, and not a trial's folder."""
     return work.parent.name == FOLDER
 
 

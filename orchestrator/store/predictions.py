@@ -34,7 +34,7 @@ class Predictions:
     images: str
     """Digest of these images and their labels: marks of other images are no match."""
     is_correct: npt.NDArray[np.bool_]
-    """Whether it was right, for each image, in the order of the part."""
+    """True if it was right, for each image, in the order of the part."""
 
 
 def write_predictions(directory: Path, predictions: Predictions) -> None:

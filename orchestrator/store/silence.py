@@ -29,7 +29,7 @@ def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.ti
 
 
 def is_unusual(directory: TrialDirectory, seconds: float) -> bool:
-    """Whether the trial is silent for longer than it has been between its evaluations so far."""
+    """Tell whether the trial is silent for longer than it has been between its evaluations so far."""
     if seconds < _LEAST_SECONDS:
         return False
     times = [line["time"] for line in directory.metrics()]

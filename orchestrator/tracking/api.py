@@ -102,8 +102,8 @@ class Api:
         return None
 
     def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
-        """Whether the run has these artifacts, in these sizes where they are given, as far as that
-        is seen from here.
+        """Tell whether the run has these artifacts, in these sizes where they are given, as far as
+        that is seen from here.
         """
         return True
 
@@ -159,7 +159,7 @@ class Api:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether MLflow refuses what it was given, and would take something else."""
+    """Tell whether MLflow refuses what it was given, and would take something else."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in _REFUSALS

@@ -61,7 +61,7 @@ class BackgroundMirror(Generic[Mirror]):
         self._thread = threading.Thread(target=self._keep_mirroring, name="tracker", daemon=True)
         self._complaint: str | None = None
         self._is_refused = False
-        """Whether what it is about is there but for single records."""
+        """True if what it is about is there but for single records."""
 
     def __enter__(self) -> Self:
         self._thread.start()

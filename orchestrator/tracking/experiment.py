@@ -101,16 +101,16 @@ class Experiment:
             self._settle(key, runs, restore_deleted=restore_deleted)
 
     def holds(self, run: Run, points: Totals, newest: Totals) -> bool:
-        """Whether the last look found all of a run's points and no others, as far as that is seen
-        from here.
+        """Tell whether the last look found all of a run's points and no others, as far as that is
+        seen from here.
         """
         if not newest.is_like(totals_of(run.metrics.values())):
             return False
         return self._totals is None or points.is_like(self._totals.get(run.run_id, totals_of([])))
 
     def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
-        """Whether the run has these artifacts, in these sizes where they are given, as far as that
-        is seen from here.
+        """Tell whether the run has these artifacts, in these sizes where they are given, as far as
+        that is seen from here.
         """
         return self._api.has_files(run, sizes)
 

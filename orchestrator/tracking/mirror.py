@@ -258,7 +258,7 @@ class MlflowMirror:
     def _sync_trial(
         self, experiment: Experiment, trial: TrialSpec, record: TrialRecord, *, verify: bool = False
     ) -> bool:
-        """Whether there was anything to write; `verify` looks at what was written earlier, too."""
+        """Tell whether there was anything to write; `verify` looks at what was written earlier, too."""
         if record.state is State.PENDING or run_key(trial) in experiment.hidden:
             return False
         variant = self._variant_of(trial)
@@ -392,7 +392,7 @@ class MlflowMirror:
 
 
 def _have_ended(records: Sequence[TrialRecord]) -> bool:
-    """Whether none of them will go on by itself."""
+    """Tell whether none of them will go on by itself."""
     return all(record.has_ended for record in records)
 
 

@@ -122,7 +122,7 @@ class Sqlite(Api):
         return {run_id: Totals(*found) for run_id, *found in rows}
 
     def has_files(self, run: Run, sizes: Mapping[str, int | None]) -> bool:
-        """Whether the run has these artifacts, in these sizes where they are given."""
+        """Tell whether the run has these artifacts, in these sizes where they are given."""
         if not _PLAIN_FOLDER.fullmatch(run.artifacts):
             return True
         folder = Path(unquote(urlsplit(run.artifacts).path))

@@ -153,8 +153,8 @@ def _holds_points(experiment: Experiment, run: Run) -> bool:
 def _is_damaged(
     experiment: Experiment, run: Run, record: TrialRecord, directory: TrialDirectory
 ) -> bool:
-    """Whether anything but its points is not as it was written; what has no note of its points gets
-    one.
+    """Tell whether anything but its points is not as it was written; what has no note of its points
+    gets one.
     """
     files = [directory.path / "trial.json"] + (_last_files(directory) if record.outcome else [])
     sizes = {path.name: path.stat().st_size for path in _that_are_there(files)}

@@ -111,12 +111,12 @@ class Cluster:
         return {_NODE_ID_LABEL: f"!in({','.join(self._left_out)})"} if self._left_out else {}
 
     def can_hold(self, resources: Resources) -> bool:
-        """Whether such a trial may run, now or later, without anybody adding a node; an autoscaler adds what is asked for."""
+        """Tell whether such a trial may ever run without anybody adding a node: an autoscaler does."""
         return self._may_grow or fits(resources, [node.capacity for node in self.nodes])
 
     @property
     def may_recover(self) -> bool:
-        """Whether a node that is lost may come back, or another one for it."""
+        """True if a node that is lost may come back, or another one for it."""
         return not self._is_own
 
     def shortage(self, trials: Sequence[TrialSpec]) -> ClusterError | None:
@@ -279,7 +279,7 @@ def _other_version(numerics_version: int) -> str | None:
 
 
 def _has_autoscaler() -> bool:
-    """Whether nodes may come because trials ask for them. The node types of an autoscaler have names, others are `node_<id>`."""
+    """Tell whether nodes may come because trials ask: an autoscaler's node types have names."""
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
     names = [node.ray_node_type_name for node in status.active_nodes + status.idle_nodes]
     names += (internals.autoscaler_report().get("node_type_mapping") or {}).values()

@@ -49,7 +49,7 @@ DESIGNS: dict[str, type[Design]] = {
 
 
 def has_road(designs: Sequence[Design]) -> bool:
-    """Whether one of the designs trains the road."""
+    """Tell whether one of the designs trains the road."""
     return any(design.is_road for design in designs)
 
 

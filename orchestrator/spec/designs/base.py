@@ -44,9 +44,9 @@ class PlannedCell:
     about: str
     """The step that it adds, or that it lacks; the baseline where it has no step."""
     lacks: bool = False
-    """Whether it differs from `follows` by lacking the step that it is about."""
+    """True if it differs from `follows` by lacking the step that it is about."""
     adds_one: bool = False
-    """Whether it differs from `follows` by its last step alone."""
+    """True if it differs from `follows` by its last step alone."""
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -63,9 +63,9 @@ class Ground:
     all_steps: tuple[str, ...]
     """Every step of the spec."""
     has_road: bool
-    """Whether the sweep trains the road, too."""
+    """True if the sweep trains the road, too."""
     is_step: Callable[[Sequence[str]], bool]
-    """Whether the last of these steps makes sense behind the others and changes something there."""
+    """True if the last of these steps makes sense behind the others and changes something there."""
 
     @property
     def full(self) -> str:
@@ -88,11 +88,11 @@ class Design(Settings):
     short_option: ClassVar[str | None] = None
     """The option that `{name: value}` stands for."""
     is_road: ClassVar[bool] = False
-    """Whether its variants are the road's, which have side steps and searches."""
+    """True if its variants are the road's, which have side steps and searches."""
     needs_all_steps: ClassVar[bool] = False
-    """Whether its cells are held against the variant with every step."""
+    """True if its cells are held against the variant with every step."""
     compares_two_cells: ClassVar[bool] = False
-    """Whether each of its effects is the difference between two cells."""
+    """True if each of its effects is the difference between two cells."""
 
     def cells(self, ground: Ground) -> list[PlannedCell]:
         """The cells that it asks for. Raises `DesignError`, for the user, where there are none."""

@@ -26,7 +26,7 @@ class Orders(Design):
     seed: int = Field(default=0, ge=0)
     """The seed that chooses which orders are taken."""
     balanced: bool = True
-    """Whether steps are spread evenly over the places, and over which comes before which."""
+    """True if steps are spread evenly over the places, and over which comes before which."""
 
     title: ClassVar[str] = "The road in other orders"
     explanation: ClassVar[str] = (

@@ -59,7 +59,7 @@ def _differ(before: Any, after: Any, tolerance: float) -> bool:
 
 
 def _is_told_or_resolved(spec: SweepSpec, variant: Variant, length: dict[str, Any]) -> bool:
-    """Whether another warning says it, or a control shows what the length alone does."""
+    """Tell whether another warning says it, or a control shows what the length alone does."""
     is_told = any(one_sided_recipe(spec, variant))
     grounds = (ground_of(variant), "baseline")
     others = len(new_changes(spec, variant)) > 1 or ground_of(variant) != "baseline"

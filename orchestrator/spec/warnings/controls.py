@@ -26,7 +26,7 @@ def on_one_line(value: Mapping[str, Any]) -> str:
 
 
 def has_control(spec: SweepSpec, of: Variant, ground: str, changes: Mapping[str, Any]) -> bool:
-    """Whether a side step makes these changes to `ground`, in the same regime."""
+    """Tell whether a side step makes these changes to `ground`, in the same regime."""
     return any(
         side.side
         and side.regime == of.regime

@@ -46,7 +46,7 @@ def pretrained_step(spec: SweepSpec, variant: Variant) -> Found:
 
 
 def _is_resolved(spec: SweepSpec, variant: Variant, changes: dict[str, Any]) -> bool:
-    """Whether a side step beside it shows what the file alone does."""
+    """Tell whether a side step beside it shows what the file alone does."""
     return any(
         has_control(spec, variant, ground, changes) for ground in (ground_of(variant), "baseline")
     )

@@ -21,7 +21,7 @@ def aspect_of(key: str) -> str:
 
 
 def is_user_training(variant: Variant) -> bool:
-    """Whether a function of the user trains it: which setting is architecture, nobody says."""
+    """Tell whether a function of the user trains it: which setting is architecture, nobody says."""
     return variant.config.network is None
 
 

@@ -129,7 +129,7 @@ def _is_positive(value: object) -> bool:
 
 
 def _has_rate_beside(spec: SweepSpec, variant: Variant) -> bool:
-    """Whether the same batch stands beside it at another learning rate."""
+    """Tell whether the same batch stands beside it at another learning rate."""
     size = variant.config.setting(_BATCH)
     return any(
         side.side

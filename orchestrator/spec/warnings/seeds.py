@@ -1,4 +1,4 @@
-"""Whether there are seeds enough for what the report is to decide."""
+"""True if there are seeds enough for what the report is to decide."""
 
 from itertools import count
 

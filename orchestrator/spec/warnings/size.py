@@ -27,7 +27,7 @@ def size_drift(spec: SweepSpec) -> Found:
 
 
 def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
-    """Whether its size differs from that of the step before, and no other step is the cause."""
+    """Tell whether its size differs from that of the step before, and no other step is the cause."""
     tolerance = spec.schema.tolerance
     ground = _ground(spec, variant)
     if variant.design != "roadmap" or ground is None or variant.on:
@@ -79,7 +79,7 @@ def drifts(ground: Variant, variant: Variant, tolerance: float) -> Mapping[str, 
 
 
 def _resolves(side: Variant, variant: Variant, ground: Variant, tolerance: float) -> bool:
-    """Whether it is the same step at the ground's size, or the ground at the step's."""
+    """Tell whether it is the same step at the ground's size, or the ground at the step's."""
     if side.on is None:
         return not drifts(ground, side, tolerance)
     return side.on == ground.name and "parameters" not in drifts(variant, side, tolerance)
