@@ -11,10 +11,12 @@ from collections.abc import Mapping
 
 PARTS: Mapping[str, Mapping[str, str]] = {
     "mixer": {
+        "activator": "illama.parts.activator:activator",
         "agent": "illama.parts.agent:agent",
         "bi_level_routing": "illama.parts.bi_level_routing:bi_level_routing",
         "differential": "illama.parts.differential:differential",
         "kan_attention": "illama.parts.kan_attention:kan_attention",
+        "llama_adapter": "illama.parts.llama_adapter:llama_adapter",
         "lightning": "illama.parts.lightning:lightning",
         "linear_attention": "illama.parts.linear_attention:linear_attention",
         "mixture_of_heads": "illama.parts.mixture_of_heads:mixture_of_heads",

@@ -8,7 +8,9 @@ attends to their tokens:
     O = attention(Q, gather(K), gather(V)) + LCE(V),    LCE a depthwise convolution of the values
 
 Ours: class token and registers see all tokens and are seen by all; LCE is 3 x 3, not 5 x 5, for
-grids are small here. No causal mask can be obeyed: a region's mean sees all of it.
+grids are small here; scores are divided by the root of a head's width, where the authors' code
+(rayleizhu/BiFormer) takes that of all heads together. No causal mask can be obeyed: a region's mean
+sees all of it.
 """
 
 import torch

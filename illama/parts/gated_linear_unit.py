@@ -5,8 +5,7 @@ section 2).
 
 `gate` is s: sigmoid (GLU), none (bilinear), relu, gelu or silu (the built-in `swiglu` is the last
 one without biases). The hidden width is 2/3 of 4D, for about the parameters of a plain
-feed-forward. A gate on the tokens instead of attention, as in Activator (arXiv 2405.15953), is this
-part beside the mixer `single_head`, and nothing of its own here.
+feed-forward. The mixer `activator` is such a unit in the place of attention.
 """
 
 from collections.abc import Callable, Mapping

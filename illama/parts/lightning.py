@@ -3,13 +3,16 @@
 
     O_i = norm( sum_j S_ij lambda^|i - j| (q_i . k_j) v_j ),     q = silu(W_q x),  k = silu(W_k x)
 
-S is the mask, soft or not; there is no softmax, so its two forms are one. Head h of H in layer l of
-L decays by lambda = exp(-8 h / H * (1 - l / L)), h from 1. What comes from earlier blocks of
-`block` tokens is one matrix for each head, that of the same block a small dense product; what comes
-from later tokens is the same, backwards.
+S is the mask, soft or not; there is no softmax, so its two forms are one. Head h of H, from 1, in
+layer l of L, from 0, decays by lambda = exp(-2^(-8 h / H) * (1 - l / (L - 1))): the slopes of the
+authors' code (OpenNLPLab/lightning-attention) and of the models trained with it. The text of
+TransNormerLLM (arXiv 2307.14995) prints exp(-8 h / H * (1 - l / L)), with which most heads see no
+further than the next token. What comes from earlier blocks of `block` tokens is one matrix for each
+head, that of the same block a small dense product; what comes from later tokens is the same,
+backwards.
 
-Left out: the output gate of TransNormerLLM, and its convolution-free positions (a rotary one may be
-set as usual).
+Ours: slopes of a number of heads that is no power of two by the same formula, and a norm with a
+gain for each head instead of one over all of them. Left out: the output gate of TransNormerLLM.
 """
 
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from illama.parts.place import Place, Where
 from illama.parts.projections import Projections
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 
 class LightningAttention(Projections):
@@ -31,8 +34,9 @@ class LightningAttention(Projections):
     def __init__(self, place: Place, block: int) -> None:
         super().__init__(place)
         self.block = block
-        slopes = 8 * torch.arange(1, place.heads + 1) / place.heads
-        decay = torch.exp(-slopes * (1 - place.layer / place.depth))[:, None, None]
+        slopes = 2.0 ** (-8 * torch.arange(1, place.heads + 1) / place.heads)
+        share = 1 - place.layer / max(1, place.depth - 1)  # the last layer forgets nothing
+        decay = torch.exp(-slopes * share)[:, None, None]
         self.register_buffer("decay", decay, persistent=False)  # lambda, (H, 1, 1)
         self.out_norm = nn.RMSNorm(place.dim // place.heads)
 

@@ -8,9 +8,10 @@ multiplicative form and S in its additive one. With prefix sums no N x N matrix 
 alpha + (1 - alpha) C with C causal, each sum is alpha * (over all) + (1 - alpha) * (up to i),
 exactly.
 
-phi is elu + 1 (Katharopoulos and others), or relu as in networks for small devices such as CARE
-(arXiv 2411.16170), of which the decoupled convolutions and the dual interaction of its halves are
-left out.
+phi is elu + 1 (Katharopoulos and others) or relu. CARE (arXiv 2411.16170) gives a part of the
+channels to such an attention and the others to convolutions, and lets both interact with a memory
+that goes through the layers. Of CARE this is the attention alone, on all channels; which phi it has,
+no description that we found says.
 """
 
 from typing import Literal

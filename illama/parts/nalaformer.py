@@ -2,31 +2,32 @@
 it looks.
 
 Linear attention divides by the sum of its weights, which cancels the query's norm; the softmax
-keeps it as a temperature. Here norm and direction are taken apart, d(q) = q / |q|, and the norm
-becomes an exponent:
+keeps it as a temperature. Here norm and direction are taken apart, and the norm becomes an
+exponent:
 
-    phi(q) = [ |d(q)|^p cos(t(q)), |d(q)|^p sin(t(q)) ],    p = sharpness * (1/2 + tanh |q|)
-    phi(k) = [ |k|^s cos(t(k)), |k|^s sin(t(k)) ],          s = sharpness
+    phi(q) = [ (relu(q) / |q|)^p, (relu(-q) / |q|)^p ],    p = sharpness * (1/2 + tanh |q|)
+    phi(k) = [ relu(k)^s, relu(-k)^s ],                    s = sharpness
 
-t(.) = pi / 4 * (1 + tanh(.)) is an angle between 0 and pi / 2 for each channel, so that nothing is
-negative and channels of opposite signs hardly meet: cos(t(q)) cos(t(k)) + sin(t(q)) sin(t(k)) =
-cos(t(q) - t(k)).
+Positive and negative parts have channels of their own, so that nothing is negative and what has
+opposite signs does not meet. This is the authors' code (ZacharyMeng/NaLaFormer); the first version
+of the paper has cosine and sine of an angle in the place of the two parts.
 
-The idea is the paper's. The angle's exact form is ours, and so is the constant in front; its gate
-and convolution are left out. Masks are those of `illama.parts.linear_attention`.
+Left out: the code's gate, layer norm and 5 x 5 convolution behind the sum, and that its rotation
+turns the features, and those of the numerator alone; here a rotary position turns queries and keys
+before. Masks are those of `illama.parts.linear_attention`.
 """
 
-import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from illama.parts.linear_attention import LinearAttention
 from illama.parts.place import Place
 
-NUMERICS_VERSION = 1
-_SMALL = 1e-6
+NUMERICS_VERSION = 2
 
 
 class NormAwareAttention(LinearAttention):
@@ -38,17 +39,19 @@ class NormAwareAttention(LinearAttention):
 
     def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """phi(q) and phi(k). q, k: (B, H, N, C); each (B, H, N, 2 * C)."""
-        norm = q.norm(dim=-1, keepdim=True)
-        power = self.sharpness * (0.5 + norm.tanh())
-        direction = F.normalize(q, dim=-1).abs() + _SMALL  # a power of 0 has no gradient
-        return _split(direction**power, q), _split((k.abs() + _SMALL) ** self.sharpness, k)
+        power = self.sharpness * (0.5 + q.norm(dim=-1, keepdim=True).tanh())
+        return _split(F.normalize(q, dim=-1)) ** power, _split(k) ** self.sharpness
 
 
-def _split(size: Tensor, signed: Tensor) -> Tensor:
-    angle = math.pi / 4 * (1 + signed.tanh())
-    return torch.cat((size * angle.cos(), size * angle.sin()), dim=-1)
+def _split(x: Tensor) -> Tensor:
+    """Positive and negative parts: (..., C) to (..., 2 * C)."""
+    return torch.cat((x.relu(), (-x).relu()), dim=-1)
 
 
-def nalaformer(place: Place, *, sharpness: float = 2.0) -> nn.Module:
+def nalaformer(
+    place: Place,
+    *,
+    sharpness: Annotated[float, Field(ge=2)] = 3.0,  # below, a power of 0 has no gradient
+) -> nn.Module:
     """Norm-aware linear attention with exponents around `sharpness`."""
     return NormAwareAttention(place, sharpness)

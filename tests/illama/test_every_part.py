@@ -27,10 +27,15 @@ SMALL = {"embed_dim": 12, "depth": 1, "num_heads": 3}
 TRAIN = {"epochs": 1, "batch_size": 32, "lr": 1e-2, "clip_grad": 1.0, "ema": 0.9}
 
 
+WITHOUT_CLASS_TOKEN = ("activator",)
+"""Parts that refuse a class token."""
+
+
 def config(kind: str, name: str, **model: Any) -> Config:
+    own = {"class_token": "none"} if name in WITHOUT_CLASS_TOKEN else {}
     found = resolve(
         {
-            "model": {"name": "vit_digits", **SMALL, kind: name, **model},
+            "model": {"name": "vit_digits", **SMALL, kind: name, **own, **model},
             "data": {"name": "synthetic"},
             "train": TRAIN,
         }
@@ -83,8 +88,8 @@ def test_every_parameter_of_a_part_is_trained(kind: str, name: str) -> None:
 
 @EVERY
 def test_a_readout_that_cannot_see_the_image_has_collapsed(kind: str, name: str) -> None:
-    if "causal" not in masks_of(network(kind, name), kind):
-        pytest.skip("works with bidirectional attention alone")
+    if "causal" not in masks_of(network(kind, name), kind) or name in WITHOUT_CLASS_TOKEN:
+        pytest.skip("works without a mask, or without a class token, alone")
     starved = network(kind, name, attention="causal", mask_form="additive", class_token="first")
     fed = network(kind, name, attention="causal", mask_form="additive", class_token="last")
     assert evaluate(starved, [batch(0)])["logit_std"] < COLLAPSE_STD
@@ -128,15 +133,16 @@ def test_an_exported_network_answers_for_any_number_of_images(kind: str, name: s
 def test_weights_of_the_built_in_part_are_refused(kind: str, name: str, tmp_path: Path) -> None:
     plain = illama.create_model("vit_digits", **SMALL)
     torch.save({"model": plain.state_dict()}, tmp_path / "released.pth")
+    here = config(kind, name).model.model_dump(include={*SMALL, "class_token"}) | {kind: name}
     with pytest.raises(ValueError, match=f"{kind} is another there and {name} here"):
-        illama.create_model(
-            "vit_digits", checkpoint_path=tmp_path / "released.pth", **{**SMALL, kind: name}
-        )
+        illama.create_model("vit_digits", checkpoint_path=tmp_path / "released.pth", **here)
 
 
 @pytest.mark.slow
 def test_two_processes_train_all_parts_as_one_does(tmp_path: Path) -> None:
-    mixers = [name for name in PARTS["mixer"] if name != "mixture_of_heads"]  # a loss of each share
+    # a mixture's loss is that of each share
+    left_out = ("mixture_of_heads", *WITHOUT_CLASS_TOKEN)
+    mixers = [name for name in PARTS["mixer"] if name not in left_out]
     kinds = list(PARTS["feed_forward"])
     fed = [kinds[block % len(kinds)] for block in range(len(mixers))]
     model = {"name": "vit_digits", **SMALL, "depth": len(mixers)}

@@ -166,23 +166,32 @@ def test_prefix_sums_are_the_masked_matrix_of_linear_attention(kernel: str) -> N
 
 def test_norm_aware_features_keep_what_the_denominator_cancels() -> None:
     at = place()
-    part, x = made("nalaformer", at, sharpness=1.5), inputs(at)
+    part, x = made("nalaformer", at, sharpness=2.5), inputs(at)
     for given in masks_of(at):
         q, k, v = split(part, x)
-        norm = (q**2).sum(-1, keepdim=True).sqrt()
-        size_q = ((q / norm).abs() + 1e-6) ** (1.5 * (0.5 + norm.tanh()))
-        size_k = (k.abs() + 1e-6) ** 1.5
-        angle_q, angle_k = (math.pi / 4 * (1 + t.tanh()) for t in (q, k))
+        norm = (q**2).sum(-1).sqrt()
         weights = torch.zeros(IMAGES, HEADS, at.tokens, at.tokens, dtype=torch.float64)
         for i in range(at.tokens):
+            power = 2.5 * (0.5 + norm[:, :, i].tanh())
+            length = (q[:, :, i].abs() / norm[:, :, i, None]) ** power[..., None]
             for j in range(at.tokens):
-                cosine = (angle_q[:, :, i] - angle_k[:, :, j]).cos()
-                weights[:, :, i, j] = (size_q[:, :, i] * size_k[:, :, j] * cosine).sum(-1)
+                alike = q[:, :, i].sign() == k[:, :, j].sign()
+                weights[:, :, i, j] = (length * k[:, :, j].abs() ** 2.5 * alike).sum(-1)
         seen = visibility(given, at.tokens)
         counted = seen if given is not None and given.additive else torch.ones_like(seen)
         total = (weights * counted).sum(-1, keepdim=True)
         expected = joined(part, (weights * seen) @ v / (total + 1e-6))
         torch.testing.assert_close(part(x, Where(ALL, None, given)), expected)
+
+
+def test_norm_aware_features_have_a_gradient_where_a_channel_is_zero() -> None:
+    at = place()
+    part = made("nalaformer", at)
+    x = torch.zeros(IMAGES, at.tokens, WIDTH, dtype=torch.float64, requires_grad=True)
+    nn.init.zeros_(part.qkv.bias)
+    part(x, Where(ALL, None, None)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("block", [1, 4, 64])
@@ -194,7 +203,7 @@ def test_lightning_blocks_are_the_decaying_matrix(block: int) -> None:
         q, k = q * q.sigmoid(), k * k.sigmoid()
         apart = (torch.arange(at.tokens)[:, None] - torch.arange(at.tokens)).abs()
         decay = torch.stack(
-            [math.exp(-8 * h / HEADS * (1 - 2 / 4)) ** apart for h in range(1, HEADS + 1)]
+            [math.exp(-(2 ** (-8 * h / HEADS)) * (1 - 2 / 3)) ** apart for h in range(1, HEADS + 1)]
         )
         weights = torch.einsum("bhic,bhjc->bhij", q, k) * decay * visibility(given, at.tokens)
         out = weights @ v
@@ -273,6 +282,48 @@ def test_kan_attention_learns_its_weights_from_a_row_of_scores() -> None:
         for kind, wave_of in enumerate((torch.cos, torch.sin))
     )
     expected = joined(part, hidden @ part.outer.T @ v)
+    torch.testing.assert_close(part(x, Where(ALL, None, None)), expected)
+
+
+def test_an_activator_gates_each_token_by_itself() -> None:
+    at = place("none")
+    part, x = made("activator", at), inputs(at)
+
+    def normed(t: Tensor) -> Tensor:
+        spread = ((t - t.mean(-1, keepdim=True)) ** 2).mean(-1, keepdim=True)
+        scaled = (t - t.mean(-1, keepdim=True)) / (spread + 1e-5).sqrt()
+        return scaled * part.hidden_norm.weight + part.hidden_norm.bias
+
+    first = x @ part.gate.weight.T + part.gate.bias
+    gelu = first * 0.5 * (1 + torch.erf(first / math.sqrt(2)))
+    expected = part.out(normed(gelu) * normed(x @ part.value.weight.T + part.value.bias))
+    for given in masks_of(at):
+        torch.testing.assert_close(part(x, Where(ALL, None, given)), expected)
+
+
+def test_gated_prompts_add_to_an_attention_that_stays_as_it_is() -> None:
+    at = place()
+    part, x = made("llama_adapter", at, prompts=4), inputs(at)
+    for given in masks_of(at):
+        q, k, v = split(part, x)
+        out = softmax_weights(q, k, given) @ v
+        weight, bias = part.qkv.weight, part.qkv.bias
+        for h in range(HEADS):
+            rows = slice(WIDTH + h * C, WIDTH + (h + 1) * C)
+            keys = part.prompts @ weight[rows].T + bias[rows]
+            rows = slice(2 * WIDTH + h * C, 2 * WIDTH + (h + 1) * C)
+            values = part.prompts @ weight[rows].T + bias[rows]
+            seen = (q[:, h] @ keys.T / math.sqrt(C)).softmax(-1) @ values
+            out[:, h] += math.tanh(part.gate[h].item()) * seen
+        torch.testing.assert_close(part(x, Where(ALL, None, given)), joined(part, out))
+
+
+def test_gates_that_are_zero_leave_the_attention_alone() -> None:
+    at = place()
+    part, x = made("llama_adapter", at), inputs(at)
+    nn.init.zeros_(part.gate)
+    q, k, v = split(part, x)
+    expected = joined(part, softmax_weights(q, k, None) @ v)
     torch.testing.assert_close(part(x, Where(ALL, None, None)), expected)
 
 
