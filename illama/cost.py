@@ -131,6 +131,22 @@ def macs(model: ModelConfig | UserModel) -> int:
     )
 
 
+def trained_to_json(config: Workload) -> dict[str, int]:
+    """How many parameters are trained, under `trained_params`, where some are frozen."""
+    trained = config.trained_params
+    return {} if trained is None else {"trained_params": trained}
+
+
+def params_text(params: int | None, config: Workload) -> str:
+    """Parameters for people: `5,130`, or `330 / 5,130` where some are frozen; empty where nobody
+    knows.
+    """
+    if params is None:
+        return ""
+    trained = config.trained_params
+    return f"{params:,}" if trained is None else f"{trained:,} / {params:,}"
+
+
 def size_of(config: Workload) -> tuple[int, int] | tuple[None, None]:
     """Parameters, and FLOPs of one image's way forward: two for each multiply-accumulate.
 

@@ -33,6 +33,7 @@ from illama.config.parts import with_parts
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings
 from illama.config.train import InitConfig, TrainConfig, parse_rand_augment
+from illama.config.trainable import trained_count
 from illama.config.workload import Capabilities, Workload
 from illama.data.registry import DATASETS
 
@@ -163,6 +164,11 @@ class Config(Workload):
         return self.model_copy(update={"train": self.train.model_copy(update={"init": init})})
 
     @property
+    def trained_params(self) -> int | None:
+        """Parameters that `train.trainable` leaves to training; None where it is all of them."""
+        return trained_count(self.model, self.train.trainable)
+
+    @property
     def averages_weights(self) -> bool:
         """True if there is a moving average of the weights, which is measured too."""
         return self.train.ema is not None
@@ -195,6 +201,7 @@ class Config(Workload):
                 raise ValueError(
                     f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
                 )
+        trained_count(self.model, self.train.trainable)
         folder = not self.data.in_memory
         _refuse_shape(self.model, folder)
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")

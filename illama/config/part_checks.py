@@ -11,6 +11,8 @@ A module says what it can do by attributes, all of them optional:
   one is refused.
 - `needs_all_tokens`: a feed-forward that looks at other tokens, and so is given all of them in the
   last block, too.
+- `adds`: tensors of a mixer that attention lacks; weights of a network without them will do for
+  `train.init`.
 - `auxiliary_loss()`: a number to add to the training loss; `no_weight_decay()`: names of parameters
   that do not decay.
 

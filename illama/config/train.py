@@ -1,7 +1,7 @@
 """The training recipe as settings, with the paper's names. Knows no torch."""
 
 import re
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import (
     Field,
@@ -111,6 +111,10 @@ class TrainConfig(Settings):
     """Share of the target spread evenly over the classes."""
     clip_grad: PositiveFloat | None = None
     """Largest norm of the gradient, or none."""
+    trainable: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the tensors that are trained, * for anything, such as `["*.prompts", "head.*"]`: all
+    others keep their first values, and the optimizer holds nothing for them. None: all are trained.
+    """
     init: InitConfig | None = None
     """A file to start from, or none: all weights are drawn."""
     soft_mask: SoftMaskConfig | None = None

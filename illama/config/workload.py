@@ -120,6 +120,11 @@ class Workload(Settings, ABC):
         return None
 
     @property
+    def trained_params(self) -> int | None:
+        """Parameters that are trained where some are frozen; None where all are, or nobody says."""
+        return None
+
+    @property
     def images(self) -> "DataConfig | UserData | None":
         """Images that it is trained and measured on; None where nobody says."""
         return None

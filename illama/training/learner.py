@@ -14,7 +14,7 @@ from illama.randomness import derive, reseed
 from illama.schedules import learning_rate, soft_mask_rate
 from illama.training.device import autocast
 from illama.training.distributed import Ranks
-from illama.training.optim import make_optimizer, set_learning_rate
+from illama.training.optim import freeze, make_optimizer, set_learning_rate
 from illama.weights.pretrained import start_from
 
 
@@ -53,6 +53,7 @@ class Learner:
             for module in (self.model.modules() if is_own else ())
             if hasattr(module, "auxiliary_loss")
         ]
+        freeze(self.model, config.train)
         self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
         self.optimizer = make_optimizer(self.model, config.train)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.precision == "float16")

@@ -9,6 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from illama.config import TrainConfig
 from illama.config.networks import NO_DECAY, kept_from_decay
+from illama.config.trainable import is_trained
 
 
 def decays(name: str, parameter: Tensor, kept: frozenset[str] = NO_DECAY) -> bool:
@@ -28,10 +29,10 @@ def distance_from_head(name: str, depth: int) -> int:
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> Optimizer:
-    """AdamW, or SGD, over the parameters of `model`; the learning rate of every iteration is set by
-    `set_learning_rate`.
+    """AdamW, or SGD, over the parameters of `model` that are trained; the learning rate of every
+    iteration is set by `set_learning_rate`.
     """
-    named = list(model.named_parameters())
+    named = [item for item in model.named_parameters() if is_trained(item[0], train.trainable)]
     kept = kept_from_decay(model)
     depth = len({name.split(".")[1] for name, _ in named if name.startswith("blocks.")})
 
@@ -51,6 +52,13 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> Optimizer:
     if train.optimizer == "sgd":
         return SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov)
     return AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
+
+
+def freeze(model: nn.Module, train: TrainConfig) -> None:
+    """Ask no gradients for the parameters that `train.trainable` leaves out."""
+    for name, parameter in model.named_parameters():
+        if not is_trained(name, train.trainable):
+            parameter.requires_grad_(False)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:

@@ -172,11 +172,13 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
     path = checked_path(init, data_dir)
     if init.source_heads is None:
         content = _content_of(path)
-        if isinstance(model, VisionTransformer) and (
-            different := _other_parts(_settings_in(content), model.config)
-        ):
-            raise ValueError(f"{path} was trained with other parts: {'; '.join(different)}")
-        _fill(model, _weights_of(content, path, use_ema=False), path, new_head=init.head == "new")
+        weights = _weights_of(content, path, use_ema=False)
+        if isinstance(model, VisionTransformer):
+            without = _without_additions(model)
+            if different := _other_parts(_settings_in(content), without):
+                raise ValueError(f"{path} was trained with other parts: {'; '.join(different)}")
+            weights = _added_tensors(model) | weights
+        _fill(model, weights, path, new_head=init.head == "new")
     elif isinstance(model, VisionTransformer) and not model.config.has_parts:
         weights = read_weights(path)
         weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
@@ -185,6 +187,29 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
         raise ValueError(
             "weight selection (train.init.source_heads) knows the blocks of our own networks alone, without parts"
         )
+
+
+def _adds(model: VisionTransformer) -> list[tuple[str, ...]]:
+    """Names of the tensors that the mixer of each block has beside those of attention."""
+    return [tuple(getattr(block.attn, "adds", ())) for block in model.blocks]
+
+
+def _without_additions(model: VisionTransformer) -> ModelConfig:
+    """Settings as they are without the parts that only add to a built-in one."""
+    mixers = model.config.of_blocks("mixer")
+    plain = [
+        "attention" if added else mixer for mixer, added in zip(mixers, _adds(model), strict=True)
+    ]
+    return model.config.model_copy(update={"mixer": tuple(plain)})
+
+
+def _added_tensors(model: VisionTransformer) -> dict[str, Tensor]:
+    """First values of what parts add to a built-in one, which weights without them lack."""
+    here = model.state_dict()
+    names = [
+        f"blocks.{layer}.attn.{name}" for layer, added in enumerate(_adds(model)) for name in added
+    ]
+    return {name: here[name] for name in names}
 
 
 def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from illama.cost import size_of
+from illama.cost import size_of, trained_to_json
 from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
 from orchestrator.analysis.search_luck import summary_over_repeats
@@ -313,6 +313,7 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "expects_collapse": variant.expects_collapse,
         "params": row.params,
         "flops": row.flops,
+        **trained_to_json(variant.config),
         "train_seconds": row.train_seconds,
         "gpu_seconds": row.train_seconds * variant.resources.gpus_in_all,
         "reused": row.reused,

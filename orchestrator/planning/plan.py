@@ -5,7 +5,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from illama.cost import size_of
+from illama.cost import size_of, trained_to_json
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.planning.estimates import Estimate, estimate_of
 from orchestrator.planning.trials import later_trials as later_trials
@@ -154,6 +154,7 @@ def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:
         "changes": dict(trial.changes),
         "params": params,
         "flops": flops,
+        **trained_to_json(trial.config),
         "action": planned.action,
         "reason": planned.reason or None,
     }

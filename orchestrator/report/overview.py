@@ -26,17 +26,16 @@ _PLAN_COLUMNS = (
 
 def plan_table(plan: Plan) -> RenderableType:
     """A line for each variant: its change, its cost, and what becomes of its trials."""
-    from illama.cost import size_of
+    from illama.cost import params_text, size_of
 
     lines = []
     for group in _by_variant(plan.trials):
         trial = group[0].trial
         label = trial.variant_label
         params, flops = size_of(trial.config)
-        costs = [] if params is None or flops is None else [f"{params:,}", flops_text(flops)]
-        lines.append(
-            [label, change_text(trial.changes), *(costs or ["", ""]), _actions_text(group)]
-        )
+        counted_params = params_text(params, trial.config)
+        costs = [counted_params, "" if flops is None else flops_text(flops)]
+        lines.append([label, change_text(trial.changes), *costs, _actions_text(group)])
     table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
     warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]
     return Group(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from illama.cost import params_text
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
@@ -83,7 +84,7 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
         *_claim(roadmap, delta),
         *(text for metric in roadmap.also for text in _described(metric, row, roadmap)),
         outcome_text(row),
-        "" if row.params is None else f"{row.params:,}",
+        params_text(row.params, row.variant.config),
         "" if row.flops is None else flops_text(row.flops),
         f"{row.train_seconds:.1f}",
     ]

@@ -150,6 +150,8 @@ CAUSAL = {"attention": "causal", "class_token": "last"}
 @pytest.mark.parametrize("kind", ["mixer", "feed_forward"])
 def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str) -> None:
     for name in PARTS[kind]:
+        if name == "activator":
+            continue  # refuses a class token, as the next test shows
         found = config(**{kind: name})
         network = VisionTransformer(found, 0)
         assert parameter_count(found) == sum(p.numel() for p in network.parameters()), name
@@ -167,6 +169,15 @@ def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str
             place, words = refusal(**{kind: name}, **CAUSAL)
             assert place == (kind,)
             assert "works with bidirectional alone" in words
+
+
+def test_a_part_that_would_leave_the_class_token_blind_refuses_one() -> None:
+    place, words = refusal(mixer="activator")
+    assert place == ("mixer",)
+    assert "activator works with none alone, but model.class_token is first" in words
+    found = config(mixer="activator", class_token="none", attention="causal")
+    network = VisionTransformer(found, 0)
+    assert parameter_count(found) == sum(p.numel() for p in network.parameters())
 
 
 def test_a_part_that_sees_the_future_is_named() -> None:

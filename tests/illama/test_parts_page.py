@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from illama.attention import dense_attention
-from illama.config import ModelConfig, with_preset
+from illama.config import ModelConfig, resolve, with_preset
 from illama.config.imports import import_from
+from illama.cost import params_text, size_of
 from illama.masks import Mask
 from illama.model import VisionTransformer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "parts.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "parts.md").read_text("utf-8")
 
 
 def test_the_part_of_the_page_is_one_file_that_works_under_its_masks(tmp_path: Path) -> None:
@@ -29,6 +32,22 @@ def test_the_part_of_the_page_is_one_file_that_works_under_its_masks(tmp_path: P
         ModelConfig.model_validate(
             {**settings, "attention": "causal", "mask_form": "multiplicative"}
         )
+
+
+def test_the_adapter_of_the_page_trains_as_many_numbers_as_it_says() -> None:
+    (example,) = re.findall(r"```yaml\n(  - name: llama_adapter.*?)```", PAGE, re.DOTALL)
+    change = yaml.safe_load(example)[0]["change"]
+    road = yaml.safe_load((ROOT / "sweeps" / "neighbours.yaml").read_text("utf-8"))
+    model = road["baseline"]["model"] | {
+        key.removeprefix("model."): value
+        for step in road["steps"]
+        for key, value in step["change"].items()
+    }
+    model["mixer"] = change["model.mixer"]
+    train = road["baseline"]["train"] | {"trainable": change["train.trainable"]}
+    config = resolve({"model": model, "data": {"name": "digits"}, "train": train})
+    params, _ = size_of(config)
+    assert f"`{params_text(params, config)}`" in PAGE
 
 
 def test_a_renormalised_soft_mask_is_the_additive_one() -> None:

@@ -91,3 +91,23 @@ def test_a_file_that_does_not_fit_names_the_tensors(
         if trial["cause"]
     ]
     assert "head.weight is (10, 32) instead of (10, 16)" in failed["cause"]
+
+
+def test_a_step_trains_a_part_alone_and_the_plan_counts_it(
+    cli: Cli, write_spec: WriteSpec, weights: Path, weird_path: Path, store_path: Path
+) -> None:
+    adapter = {
+        "train.init": {"checkpoint": weights.name},
+        "model.mixer": {"name": "llama_adapter", "prompts": 2},
+        "train.trainable": ["*.prompts", "*.gate"],
+    }
+    spec = write_spec(
+        steps=[{"name": "adapter", "change": adapter}], **{"runtime.data_dir": str(weird_path)}
+    )
+    baseline, adapted = cli("plan", spec, "--store", store_path, "--json").json["trials"]
+    assert "trained_params" not in baseline
+    assert adapted["trained_params"] == adapted["params"] - baseline["params"]
+    assert f"{adapted['trained_params']} / {adapted['params']:,}" in cli("plan", spec).out
+    assert cli("run", spec, "--store", store_path, *LOCAL).code == 0
+    told = cli("report", spec, "--store", store_path, "--format", "json").json["steps"]
+    assert [step.get("trained_params") for step in told] == [None, adapted["trained_params"]]
