@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
+from pkgutil import resolve_name
 
 from illama.config.functions import UserModel
 from illama.config.imports import UserCodeError
 from illama.config.model import ModelConfig
+
+_NETWORKS = "illama.model:make_network"
+"""Looked up when it is needed: the networks know the settings, and not the other way round."""
 
 Patterns = tuple[str, ...] | None
 
@@ -45,8 +49,7 @@ def _sizes(kind: type[ModelConfig] | type[UserModel], described: str) -> Mapping
     """Numbers in each tensor by its name, of a network without memory where that is possible."""
     import torch
 
-    from illama.model import make_network
-
+    make_network = resolve_name(_NETWORKS)
     network = kind.model_validate(json.loads(described))
     try:
         with torch.device("meta"):
