@@ -48,7 +48,8 @@ def load_model(checkpoint_path: str | Path, *, use_ema: bool = False) -> "nn.Mod
 
     Its settings stand in the file. Functions of other people that build it, or parts of it, are
     imported; `ValueError` names them where they are not found or are no longer those of the
-    training. With `use_ema` the weights are their moving average. Raises `ValueError` for a file
+    training. A network trained with `train.quantize` computes on its grid. With `use_ema` the
+    weights are their moving average. Raises `ValueError` for a file
     without settings or with other weights than they say, `FileNotFoundError` for a missing one.
     """
     from illama.weights.pretrained import rebuilt  # torch takes seconds to import

@@ -15,7 +15,7 @@ from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.parts import PART_KINDS, Part
 from illama.config.runtime import RuntimeConfig, data_directory
 from illama.config.settings import Settings, explain
-from illama.config.train import InitConfig, SoftMaskConfig, TrainConfig
+from illama.config.train import InitConfig, QuantizeConfig, SoftMaskConfig, TrainConfig
 from illama.config.user_training import UserTraining
 from illama.config.workload import Capabilities, Workload
 from illama.config.workloads import kind_of, read_workload, resolve, schema_of
@@ -30,6 +30,7 @@ __all__ = [
     "InitConfig",
     "ModelConfig",
     "Part",
+    "QuantizeConfig",
     "RuntimeConfig",
     "Settings",
     "SoftMaskConfig",

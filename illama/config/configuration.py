@@ -293,10 +293,18 @@ def _resolved(settings: Mapping[str, Any], data_dir: Path | None) -> Any:
             images = (
                 (data.shape, data.num_classes)
                 if isinstance(data, UserData)
-                else user.image_shape(data.name, options)
+                else _shape_and_classes(data, options)
             )
             parts["model"] = described_model(*functions["model"], options, *images)
     return {**parts, "train": checked.train, "seed": checked.seed}
+
+
+def _shape_and_classes(
+    data: DataConfig, options: Mapping[str, Any]
+) -> tuple[tuple[int, int, int], int | None]:
+    """Shape of an image as a user's network gets it, and the classes where these are known."""
+    shape, classes = user.image_shape(data.name, options)
+    return data.shape_of(shape), classes
 
 
 def _functions_in(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

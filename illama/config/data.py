@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from illama.config.settings import Settings, one_of
 from illama.data.registry import DATASETS, Source, source_of
@@ -32,11 +32,18 @@ class DataConfig(Settings):
     test: Literal["none", "official"] = "none"
     """`official`: the published test images of `cifar10` and `cifar100` are the test part, and
     validation images are split off the training images; of `image_folder` the folder `test`."""
+    resize: Annotated[PositiveInt, Field(le=10_000)] | None = None
+    """Height and width that images in memory are resized to as they are used, by cubic
+    interpolation; none: they stay as they are. An image folder's are cut to `model.img_size`."""
     folder: str = "imagenet"
     """The folder of `image_folder`: its name inside `RuntimeConfig.data_dir`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.resize is not None and not self.in_memory:
+            raise ValueError(
+                f"data {self.name} has pictures that are cut to model.img_size: leave out resize"
+            )
         if self.source.published != "whole":
             self._refuse_fractions()
         elif self.test == "official":
@@ -76,6 +83,11 @@ class DataConfig(Settings):
     def source(self) -> Source:
         """The data set behind the name."""
         return source_of(self.name)
+
+    def shape_of(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Channels, height and width of an image as a network gets it, of one that has `shape`."""
+        channels, *_ = shape
+        return shape if self.resize is None else (channels, self.resize, self.resize)
 
     @property
     def in_memory(self) -> bool:

@@ -71,6 +71,17 @@ class InitConfig(Settings):
         return self
 
 
+class QuantizeConfig(Settings):
+    """Quantization-aware training: the blocks' linear layers compute with rounded numbers from the
+    first iteration on, and the network is measured so (paper, section 4.4: eight bits of each).
+    """
+
+    weights: int = Field(default=8, ge=2, le=16)
+    """Bits of the weights, with a scale for each output channel."""
+    activations: int | None = Field(default=8, ge=2, le=16)
+    """Bits of what the layers are given, with a scale for each token; none: it is not rounded."""
+
+
 class TrainConfig(Settings):
     """The recipe. AdamW, linear warmup and cosine decay per iteration (paper, Table 12)."""
 
@@ -159,6 +170,9 @@ class TrainConfig(Settings):
     """The schedule of early drop: `linear` falls to 0 at the cutoff."""
     cutoff_epoch: int = Field(default=0, ge=0)
     """The epoch at which early drop ends and late drop begins."""
+
+    quantize: QuantizeConfig | None = None
+    """Training with the blocks' layers quantised, or none: all computes in full precision."""
 
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, evaluated beside them as

@@ -36,6 +36,15 @@ class Mixed(NamedTuple):
         return Mixed(self.images[rows], self.labels[rows], self.others[rows], share)
 
 
+def resized(images: Tensor, side: int | None) -> Tensor:
+    """Images (B, C, H, W) as (B, C, side, side), by cubic interpolation without aliases; as they
+    are without a side.
+    """
+    if side is None:
+        return images
+    return F.interpolate(images, (side, side), mode="bicubic", antialias=True)
+
+
 def flip_and_crop(
     images: Tensor, train: TrainConfig, seed: int, epoch: int, indices: npt.NDArray[np.int64]
 ) -> Tensor:

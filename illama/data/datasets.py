@@ -34,7 +34,8 @@ def load(
         read = data.source.read
         assert read is not None
         dataset = _split(data, read(data, model, directory))
-    check_shape(data, model, dataset.shape, dataset.num_classes)
+    shape = data.shape_of(dataset.shape) if isinstance(data, DataConfig) else dataset.shape
+    check_shape(data, model, shape, dataset.num_classes)
     return dataset
 
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from illama.evaluation import adapted
 from illama.model import VisionTransformer
-from illama.weights.pretrained import differences, interpolate_positions
 
 _LAYERS = 4
 _BATCH = 32
@@ -53,23 +53,6 @@ class PatchReader(nn.Module):
         return cast(Tensor, self.head(self.features(images)))
 
 
-def stretched(network: VisionTransformer, factor: int) -> VisionTransformer:
-    """Copy of the network for images `factor` times as wide and high, positions interpolated.
-
-    Raises `ValueError` where its other weights depend on the size.
-    """
-    size = network.config.img_size * factor
-    config = network.config.model_copy(update={"img_size": size})
-    larger = VisionTransformer(config, seed=0)
-    weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    if larger.pos_embed is not None:
-        weights["pos_embed"] = interpolate_positions(weights["pos_embed"], config)
-    if problems := differences(larger.state_dict(), weights):
-        raise ValueError(f"the network has no form for {size} pixels: {'; '.join(problems)}")
-    larger.load_state_dict(weights)
-    return larger.eval()
-
-
 def fit_head(
     reader: PatchReader, images: Tensor, labels: Tensor, *, steps: int, lr: float, seed: int
 ) -> None:
@@ -77,7 +60,7 @@ def fit_head(
     with torch.no_grad():
         batches = torch.split(images, 2 * _BATCH)
         features = torch.cat([reader.features(batch) for batch in batches])
-    _train(reader.head, (features, labels), steps, lr, seed)
+    adapted.fit(reader.head, (features, labels), steps=steps, lr=lr, seed=seed, batch=_BATCH)
 
 
 def fit(
@@ -88,24 +71,7 @@ def fit(
     images: (n, channels, height, width), labels: (n, P). The learning rate warms up to `lr` and
     decays by a cosine.
     """
-    _train(reader, (images, labels), steps, lr, seed)
-
-
-def _train(
-    layers: nn.Module, pool: tuple[Tensor, Tensor], steps: int, lr: float, seed: int
-) -> None:
-    given, labels = pool
-    draw = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(layers.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2))
-    for _ in range(steps):
-        chosen = torch.randint(len(given), (_BATCH,), generator=draw).to(given.device)
-        logits = layers(given[chosen])  # (32, P, classes)
-        loss = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten())
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+    adapted.fit(reader, (images, labels), steps=steps, lr=lr, seed=seed, batch=_BATCH)
 
 
 @torch.no_grad()

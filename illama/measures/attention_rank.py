@@ -47,11 +47,11 @@ def attention_rank(
     """Ranks of the first held-out images' maps, with an untrained and a random control."""
     from illama.measures.passes import first_images
     from illama.measures.pictures import heat_map
-    from illama.model import make_network
+    from illama.quantized import network_of
 
     pictures, _ = first_images(data.held_out(), images)
     before, after = _ranks(network, pictures, threshold)  # each (layers, heads)
-    blank = make_network(data.config.model, data.config.seed).to(device).eval()
+    blank = network_of(data.config).to(device).eval()
     blank_before, blank_after = _ranks(blank, pictures, threshold)
     values = {
         "rank": float(after.mean()),

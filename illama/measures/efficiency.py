@@ -7,10 +7,6 @@ so that nothing is saved; ours does the same below a few hundred tokens. Times a
 with whatever else runs on it.
 """
 
-import time
-
-import numpy as np
-
 from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
 
 NUMERICS_VERSION = 1
@@ -41,22 +37,24 @@ def efficiency(
     import torch
 
     from illama.cost import tokens
-    from illama.measures.passes import first_images
+    from illama.measures.passes import first_images, median_seconds
     from illama.model import VisionTransformer, make_network
+    from illama.quantized import quantise
 
     images, _ = first_images(data.held_out(), largest_batch)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    values = {"latency": 1e3 * _seconds(network, images[:1], repeats)}
+    values = {"latency": 1e3 * median_seconds(network, images[:1], repeats)}
     sizes = [size for size in (8, 32, 128, 256, 512, 1024) if size <= len(images)]
-    rates = [size / _seconds(network, images[:size], 3) for size in sizes or [len(images)]]
+    rates = [size / median_seconds(network, images[:size], 3) for size in sizes or [len(images)]]
     values["throughput"] = max(rates)
     if isinstance(network, VisionTransformer):
         config = network.config
         if config.masked:
             open_config = config.model_copy(update={"attention": "bidirectional"})
-            control = make_network(open_config, seed).to(device).eval()
-            values["latency_bidirectional"] = 1e3 * _seconds(control, images[:1], repeats)
+            control = quantise(make_network(open_config, seed), data.config.train.quantize)
+            control = control.to(device).eval()
+            values["latency_bidirectional"] = 1e3 * median_seconds(control, images[:1], repeats)
         size = tokens(network.config)
         causal = sum(kind != "bidirectional" for kind in config.attentions)
         width, layers = config.embed_dim, config.depth
@@ -73,19 +71,3 @@ def attention_macs(tokens: int, width: int, *, causal: bool) -> int:
     """Multiply-accumulates of one layer's self-attention (paper, Table 2)."""
     projections, scores = 4 * tokens * width**2, tokens**2 * width
     return projections + scores + (tokens**2 // 2 + 1 if causal else tokens**2) * width
-
-
-def _seconds(network: Network, images: object, repeats: int) -> float:
-    """Median time of a forward pass, after two that nobody times."""
-    import torch
-
-    times = []
-    with torch.no_grad():
-        for run in range(repeats + 2):
-            began = time.perf_counter()
-            result = network(images)
-            if result.device.type == "cuda":
-                torch.cuda.synchronize(result.device)
-            if run >= 2:
-                times.append(time.perf_counter() - began)
-    return float(np.median(times))

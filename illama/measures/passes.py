@@ -1,5 +1,6 @@
 """Forward passes that measures share: logits, probabilities and features of all images."""
 
+import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -42,3 +43,17 @@ def first_images(batches: Batches, count: int) -> tuple[Tensor, Tensor]:
         if sum(map(len, labels)) >= count:
             break
     return torch.cat(images)[:count], torch.cat(labels)[:count]
+
+
+@torch.no_grad()
+def median_seconds(function: Callable[[Tensor], Tensor], images: Tensor, repeats: int) -> float:
+    """Median time of a forward pass, after two that nobody times."""
+    times = []
+    for run in range(repeats + 2):
+        began = time.perf_counter()
+        result = function(images)
+        if result.device.type == "cuda":
+            torch.cuda.synchronize(result.device)
+        if run >= 2:
+            times.append(time.perf_counter() - began)
+    return float(np.median(times))

@@ -14,7 +14,7 @@ from illama.config.functions import arguments_of
 from illama.config.imports import refuse_other_code
 from illama.measures.base import Findings
 from illama.measures.registry import Request, function_in
-from illama.model import make_network
+from illama.quantized import network_of
 from illama.randomness import derive, reseed
 from illama.training.device import autocast, pick_device, process_state
 from illama.training.loader import Loader, make_loader
@@ -89,7 +89,7 @@ def measure_state(
     with process_state(runtime, config.train.deterministic):
         device = pick_device(runtime)
         loader = make_loader(config, runtime, device)
-        network = make_network(config.model, config.seed).to(device)
+        network = network_of(config).to(device)
         network.load_state_dict(checkpoint.weights_in(state, where, use_ema=use_ema))
         seed = derive(config.seed, "measure", request.name)
         reseed(seed)

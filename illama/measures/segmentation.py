@@ -50,7 +50,8 @@ def segmentation(
     """Mean intersection over union and accuracy of patches on boards of images."""
     import torch
 
-    from illama.evaluation.patches import PatchReader, fit, fit_head, predicted, stretched
+    from illama.evaluation.adapted import resized
+    from illama.evaluation.patches import PatchReader, fit, fit_head, predicted
     from illama.evaluation.segmentation import confusion, mean_iou, pixel_accuracy
     from illama.measures.pictures import heat_map
     from illama.model import VisionTransformer
@@ -62,7 +63,8 @@ def segmentation(
     made, tested, classes = _made(data, network.config.patch_size, places, seed)
     counted = (tested[1] < classes).cpu().numpy()
     torch.manual_seed(seed)
-    reader = PatchReader(stretched(network, places), classes + 1).to(device)
+    wide = resized(network, network.config.pixels[0] * places)
+    reader = PatchReader(wide, classes + 1).to(device)
     values: dict[str, float] = {}
     pictures: dict[str, str] = {}
     for kind, prefix in (("frozen", "frozen_"), ("fine-tuned", "")):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from illama.config import Config, ModelConfig, RuntimeConfig
 from illama.data.augment import Mixed, loss, mix
 from illama.drop import draw_drop, part
-from illama.model import make_network
+from illama.quantized import network_of
 from illama.randomness import derive, reseed
 from illama.schedules import learning_rate, soft_mask_rate
 from illama.training.device import autocast
@@ -36,7 +36,7 @@ class Learner:
         self.config, self.device, self.iterations_per_epoch = config, device, iterations_per_epoch
         self.ranks = ranks or Ranks()
         self.micro_batch = runtime.micro_batch_size or config.train.batch_size
-        self.model = make_network(config.model, config.seed).to(device)
+        self.model = network_of(config).to(device)
         if self.ranks.size > 1 and any(
             isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()
         ):
@@ -59,7 +59,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.precision == "float16")
         self.average: nn.Module | None = None
         if config.train.ema is not None:
-            self.average = make_network(config.model, config.seed).to(device)
+            self.average = network_of(config).to(device)
 
     def update(self, iteration: int, images: Tensor, labels: Tensor) -> Tensor:
         """Train one iteration on a batch (B, channels, height, width) with labels (B,), or of

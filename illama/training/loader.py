@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from illama.config import Config, DataConfig, RuntimeConfig, TrainConfig
 from illama.data import image_folder
-from illama.data.augment import erase, flip_and_crop
+from illama.data.augment import erase, flip_and_crop, resized
 from illama.data.datasets import check_shape, data_directory, epoch_order, load
 from illama.dataset import Images, Labels
 from illama.randomness import derive, shuffler
@@ -101,6 +101,7 @@ class MemoryLoader:
         self.mean, self.std = (
             self._place(values)[:, None, None] for values in (data.mean, data.std)
         )
+        self.side = config.data.resize if isinstance(config.data, DataConfig) else None
         self.count = len(data.train_labels)
 
     def _place(self, array: npt.NDArray[Any]) -> Tensor:
@@ -112,7 +113,7 @@ class MemoryLoader:
         return self._place(images[rows]), self._place(labels[rows])
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        return resized((images - self.mean) / self.std, self.side)
 
     def normalisation(self) -> tuple[Tensor, Tensor]:
         """See `Loader`."""

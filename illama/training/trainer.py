@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig, Workload
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
-from illama.model import make_network
+from illama.quantized import network_of
 from illama.randomness import derive, reseed
 from illama.schedules import learning_rate
 from illama.training.device import (
@@ -159,7 +159,7 @@ def evaluate_checkpoint(
     with process_state(runtime, config.train.deterministic):
         device = pick_device(runtime)
         loader = make_loader(config, runtime, device)
-        model = make_network(config.model, config.seed).to(device)
+        model = network_of(config).to(device)
         model.load_state_dict(checkpoint.weights_in(state, str(path), use_ema=use_ema))
         reseed(derive(config.seed, "evaluate"))  # a network of others may draw
         with autocast(device, config.train.precision):

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from illama import checkpoint
 from illama.config import Config, DataConfig
 from illama.data import image_folder
+from illama.data.augment import resized
 from illama.data.datasets import data_directory, load
-from illama.model import make_network
+from illama.quantized import network_of
 
 EXAMPLES = 2
 """Images that stand for all others; one alone would fix the batch size of an exported network."""
@@ -28,12 +29,19 @@ class Classifier(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, scale: float, mean: npt.ArrayLike, std: npt.ArrayLike
+        self,
+        network: nn.Module,
+        scale: float,
+        mean: npt.ArrayLike,
+        std: npt.ArrayLike,
+        side: int | None = None,
     ) -> None:
-        """The network sees `(pixels / scale - mean) / std`, `mean` and `std` one for each channel."""
+        """The network sees `(pixels / scale - mean) / std`, `mean` and `std` one for each channel,
+        resized to `side` x `side` where that is given.
+        """
         super().__init__()
         self.network = network
-        self.scale = scale
+        self.scale, self.side = scale, side
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(
                 name, torch.from_numpy(np.array(values, np.float32))[:, None, None]
@@ -43,7 +51,8 @@ class Classifier(nn.Module):
         """pixels: (B, channels, height, width), float32, in the dataset's own range; returns logits
         (B, classes).
         """
-        logits: Tensor = self.network((pixels / self.scale - self.mean) / self.std)
+        normalised = (pixels / self.scale - self.mean) / self.std
+        logits: Tensor = self.network(resized(normalised, self.side))
         return logits
 
 
@@ -65,7 +74,7 @@ def load_classifier(
     """
     state = checkpoint.load_last(directory, of)
     config = Config.model_validate_json(state["config"])
-    network = make_network(config.model, config.seed)
+    network = network_of(config)
     try:
         network.load_state_dict(checkpoint.weights_in(state, str(directory), use_ema=use_ema))
     except RuntimeError as error:  # of other shapes or names than its own settings say
@@ -78,9 +87,9 @@ def load_classifier(
             config, data_dir
         )
     data = load(config.data, config.model, data_dir)
-    return Classifier(network, 1, data.mean, data.std).eval(), data.val_images[:EXAMPLES].astype(
-        np.float32
-    )
+    side = config.data.resize if isinstance(config.data, DataConfig) else None
+    classifier = Classifier(network, 1, data.mean, data.std, side).eval()
+    return classifier, data.val_images[:EXAMPLES].astype(np.float32)
 
 
 def _pictures(config: Config, data_dir: Path | None) -> Pixels:

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from illama.checkpoint import content_of, weights_in
 from illama.config import ModelConfig, Part, UserModel, explain, with_preset
 from illama.config.parts import BUILT_IN
-from illama.config.train import InitConfig
+from illama.config.train import InitConfig, QuantizeConfig
 from illama.model import VisionTransformer, make_network
+from illama.quantized import quantise
 from illama.weights.initial import checked_path
 from illama.weights.weight_selection import from_llama, is_llama, select_weights
 
@@ -92,10 +93,13 @@ def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
             f"{path} holds no settings of a network: name it, as in "
             "illama.create_model(NAME, checkpoint_path=...)"
         )
-    saved = json.loads(content["config"]).get("model") or {}
+    settings = json.loads(content["config"])
+    saved = settings.get("model") or {}
+    grid = (settings.get("train") or {}).get("quantize")
     try:
         kind = UserModel if "function" in saved else ModelConfig
         model = make_network(kind.model_validate(saved), seed=0)
+        model = quantise(model, grid and QuantizeConfig.model_validate(grid))
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error)}") from error
     _fill(model, _weights_of(content, path, use_ema=use_ema), path)

@@ -168,3 +168,27 @@ def test_synthetic_images_take_the_shape_of_the_model() -> None:
     data = load(DataConfig(name="synthetic"), model)
     assert data.train_images.shape[1:] == (3, 12, 12)
     assert set(data.val_labels) == {0, 1, 2, 3}
+
+
+def test_images_are_resized_as_they_are_used(small_config: Callable[..., Config]) -> None:
+    config = small_config(
+        {"data": {"name": "digits", "resize": 16}, "model.img_size": 16, "model.embed_dim": 8}
+    )
+    loader = make_loader(config, RuntimeConfig(), torch.device("cpu"))
+    images, _ = next(loader.batches(0, 0))
+    assert images.shape[1:] == (1, 16, 16)
+    shown, _ = next(iter(loader.held_out("val")))
+    small, _ = next(
+        iter(
+            make_loader(
+                small_config({"data": {"name": "digits"}}), RuntimeConfig(), shown.device
+            ).held_out("val")
+        )
+    )
+    averaged = torch.nn.functional.avg_pool2d(shown, 2)
+    assert (averaged - small).abs().mean() < 0.15 * small.std(), "the same pictures, larger"
+    with pytest.raises(ValueError, match="the model takes 1 x 8 x 8"):
+        load(DataConfig(name="digits", resize=16), DIGITS)
+    with pytest.raises(ValueError, match="leave out resize"):
+        DataConfig(name="image_folder", resize=16)
+    assert DataConfig(name="digits").shape_of((1, 8, 8)) == (1, 8, 8)

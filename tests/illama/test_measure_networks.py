@@ -11,18 +11,20 @@ from torch import Tensor, nn
 
 import illama
 from illama.config import resolve
+from illama.evaluation.adapted import resized, with_new_head
 from illama.measures import read_request
 from illama.measures.attention_rank import attention_rank, rank_index
 from illama.measures.causality import causality
 from illama.measures.efficiency import attention_macs, efficiency
 from illama.measures.landscape import directions, landscape
-from illama.measures.quantization import quantization, rounded
+from illama.measures.quantization import quantization
 from illama.measures.registry import function_in, quantities_of
 from illama.measures.robustness import corrupted, robustness
 from illama.measures.run import checked
 from illama.measures.shape_texture import shape_share
 from illama.measures.training_dip import dip_of
 from illama.measures.transfer import features, transfer
+from illama.quantized import rounded
 
 CPU = torch.device("cpu")
 MODEL = {"name": "vit_digits", "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -207,6 +209,31 @@ def test_classes_that_lie_apart_are_found_by_probe_and_neighbours() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     found = transfer(network, FewDigits(), CPU, 0, neighbours=3)
     assert found.values == {"linear_probe": 100.0, "neighbours": 100.0}
+
+
+def test_a_fine_tuned_copy_learns_the_classes_at_another_resolution_and_the_network_stays() -> None:
+    network, data = _network(position="learned+rope"), FewDigits()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = transfer(network, data, CPU, 0, neighbours=3, epochs=25, lr=8e-3, side=16)
+    assert found.values["fine_tuned"] > 90
+    assert found.values["from_scratch"] > 20
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    with pytest.raises(ValueError, match="give epochs as well"):
+        transfer(network, data, CPU, 0, side=16)
+
+
+def test_a_copy_for_other_classes_keeps_all_but_the_head() -> None:
+    network: Any = _network(attention="causal", class_token="last")
+    copied = resized(network, 16, classes=3)
+    assert copied.head.weight.shape == (3, 16)
+    assert copied.config.img_size == 16
+    same = [n for n in copied.state_dict() if not n.startswith(("head.", "pos_embed"))]
+    assert all(torch.equal(copied.state_dict()[n], network.state_dict()[n]) for n in same)
+    others = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert with_new_head(others, 4, 0)(FewDigits().images).shape == (64, 4)
+    found = transfer(others, FewDigits(), CPU, 0, neighbours=3, epochs=30, lr=1e-2)
+    assert found.values["fine_tuned"] == 100
+    assert "from_scratch" not in found.values
 
 
 def test_shape_decisions_among_those_right_by_either_cue() -> None:

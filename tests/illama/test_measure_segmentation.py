@@ -6,7 +6,8 @@ import torch
 from sklearn.metrics import jaccard_score
 from test_measure_networks import CPU, FewDigits, _network
 
-from illama.evaluation.patches import PatchReader, stretched
+from illama.evaluation.adapted import resized
+from illama.evaluation.patches import PatchReader
 from illama.evaluation.segmentation import (
     IGNORED,
     confusion,
@@ -70,8 +71,8 @@ def test_a_stretched_network_of_one_place_is_the_network() -> None:
     network = _network(attention="causal", class_token="last", position="learned+rope")
     assert isinstance(network, VisionTransformer)
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(stretched(network, 1)(images), network(images))
-    assert stretched(network, 2).config.img_size == 16
+    assert torch.equal(resized(network, 8)(images), network(images))
+    assert resized(network, 16).config.img_size == 16
 
 
 @pytest.mark.parametrize("scan", ["raster", "reversed"])
