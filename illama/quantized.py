@@ -7,8 +7,9 @@ here they are the largest absolute value, as when a network is quantised after t
 """
 
 from collections.abc import Sequence
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -109,3 +110,22 @@ def replace_layers(network: nn.Module, layers: Sequence[tuple[str, nn.Module]]) 
     for name, layer in layers:
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, layer)
+
+
+def largest_inputs(
+    network: nn.Module, layers: Sequence[nn.Linear], images: Tensor
+) -> dict[nn.Linear, Tensor]:
+    """Largest absolute value that each layer is given, with as many dimensions as its input has."""
+    found: dict[nn.Linear, Tensor] = {}
+
+    def look(layer: Any, inputs: Any) -> None:
+        found[layer] = inputs[0].abs().amax().reshape((1,) * inputs[0].ndim)
+
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

@@ -21,7 +21,7 @@ from illama.measures.base import Data, Device, Findings, Network, Quantity, quan
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
 NUMERICS_VERSION = 2
 
@@ -93,7 +93,7 @@ def _simulated(
 ) -> "np.ndarray[Any, Any]":
     """Logits of the held-out images with the layers rounded; the network stays as it was."""
     from illama.measures.passes import outputs
-    from illama.quantized import layers_to_quantise, rounded
+    from illama.quantized import largest_inputs, layers_to_quantise, rounded
 
     layers = [layer for _, layer in layers_to_quantise(network)]
     scales = {} if images is None else largest_inputs(network, layers, images)
@@ -123,24 +123,3 @@ def _rounding(bits: int, largest: "Tensor | None") -> Callable[[Any, Any], Any]:
         return (rounded(inputs[0], bits, -1, largest), *inputs[1:])
 
     return hook
-
-
-def largest_inputs(
-    network: Network, layers: "list[nn.Linear]", images: "Tensor"
-) -> "dict[nn.Linear, Tensor]":
-    """Largest absolute value that each layer is given, with as many dimensions as its input has."""
-    import torch
-
-    found: dict[nn.Linear, Tensor] = {}
-
-    def look(layer: Any, inputs: Any) -> None:
-        found[layer] = inputs[0].abs().amax().reshape((1,) * inputs[0].ndim)
-
-    handles = [layer.register_forward_pre_hook(look) for layer in layers]
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from illama.measures.quantization import Scheme, largest_inputs
-from illama.quantized import layers_to_quantise, replace_layers
+from illama.quantized import largest_inputs, layers_to_quantise, replace_layers
+
+Scheme = Literal["dynamic", "static", "weights"]
 
 _LARGEST = 127
 """Largest eight-bit number of torchao's symmetric grid."""
@@ -46,9 +47,7 @@ def converted(network: nn.Module, bits: int, scheme: Scheme, images: Tensor | No
     return copied.eval()
 
 
-def _settings(
-    torchao: Any, bits: int, scheme: Literal["dynamic", "static", "weights"], scale: Tensor | None
-) -> Any:
+def _settings(torchao: Any, bits: int, scheme: Scheme, scale: Tensor | None) -> Any:
     """What torchao calls the conversion of one layer."""
     if bits == 4:
         import torch

@@ -62,6 +62,7 @@ OTHER_VALUES: dict[str, Any] = {
     "data.test_fraction": 0.2,
     "data.test": "official",
     "data.folder": "flowers",
+    "data.resize": 16,
     "train.epochs": 11,
     "train.batch_size": 32,
     "train.lr": 1e-3,
@@ -94,6 +95,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.drop_schedule": "linear",
     "train.cutoff_epoch": 5,
     "train.ema": 0.999,
+    "train.quantize": {},
     "train.precision": "bfloat16",
     "train.deterministic": True,
     "train.init": {"checkpoint": "first.pt"},
@@ -153,7 +155,9 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "test_fraction": 0.0,
         "test": "none",
         "folder": "imagenet",
+        "resize": None,
     },
+    "QuantizeConfig": {"weights": 8, "activations": 8},
     "SoftMaskConfig": {"rate": 1.0, "floor": 0.0},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
@@ -189,6 +193,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "drop_schedule": "constant",
         "cutoff_epoch": 0,
         "ema": None,
+        "quantize": None,
         "precision": "float32",
         "deterministic": False,
     },
@@ -254,6 +259,7 @@ def test_every_setting_with_a_default_is_pinned_above() -> None:
         settings_of.DataConfig,
         settings_of.SoftMaskConfig,
         settings_of.InitConfig,
+        settings_of.QuantizeConfig,
     ]
     groups += [settings_of.TrainConfig, Config]
     found = {
