@@ -36,6 +36,7 @@ from illama.config.train import InitConfig, TrainConfig, parse_rand_augment
 from illama.config.trainable import trained_count
 from illama.config.workload import Capabilities, Workload
 from illama.data.registry import DATASETS
+from illama.networks import NETWORKS
 
 NUMERICS_VERSION = 4
 """Raised whenever the same settings and seed would give other numbers than before;
@@ -241,8 +242,10 @@ def user_function(group: str, name: object) -> str | None:
     of ours, or nothing known.
 
     A name without a colon is looked for among what installed packages offer (entry points
-    `illama.models`, `illama.datasets`, `illama.trainings`).
+    `illama.models`, `illama.datasets`, `illama.trainings`); `illama.networks` has names of its own.
     """
+    if group == "model" and isinstance(name, str) and name in NETWORKS:
+        return NETWORKS[name]
     own = {"model": tuple(PRESETS), "data": tuple(DATASETS)}
     return user.function_behind(group, name, own.get(group, ()))
 

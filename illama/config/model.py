@@ -17,6 +17,7 @@ from pydantic_core import PydanticKnownError
 
 from illama.config.parts import BUILT_IN, Part, part_setting
 from illama.config.settings import Settings
+from illama.networks import NETWORKS
 from illama.parts.place import Place
 
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
@@ -121,10 +122,11 @@ class ModelConfig(Settings):
     @classmethod
     def _is_known(cls, name: str) -> str:
         if name not in PRESETS:
-            nearest = get_close_matches(name, PRESETS, 1)
+            known = [*PRESETS, *NETWORKS]
+            nearest = get_close_matches(name, known, 1)
             hint = f"; did you mean {nearest[0]}?" if nearest else "."
             raise ValueError(
-                f"there is no model {name!r}{hint} There are {', '.join(PRESETS)}, and module:function of your own"
+                f"there is no model {name!r}{hint} There are {', '.join(known)}, and module:function of your own"
             )
         return name
 
