@@ -40,7 +40,8 @@ def read(folder: Path) -> list[Picture]:
         if not (folder / category).is_dir():
             raise FileNotFoundError(
                 f"{folder / category} is not there: cue-conflict images lie in a folder for each of "
-                f"{', '.join(CATEGORIES)}, as <shape>/<shape>1-<texture>1.png"
+                f"{', '.join(CATEGORIES)}, as <shape>/<shape>1-<texture>1.png; they are published in the repository "
+                "rgeirhos/texture-vs-shape, under stimuli/style-transfer-preprocessed-512"
             )
         for path in sorted((folder / category).glob("*.png")):
             named = _NAME.fullmatch(path.name)

@@ -115,7 +115,8 @@ def _classes(part: Path) -> set[str]:
         if part.name == "test":
             what += ", and with data.test: official also test/<class>/<image>"
         raise FileNotFoundError(
-            f"{part} is not there: an image folder has {what}; check data.folder and data_dir"
+            f"{part} is not there: an image folder has {what}; check data.folder and data_dir "
+            "(ImageNet itself is published at https://image-net.org)"
         )
     classes = {
         entry.name

@@ -15,6 +15,12 @@ _LAYERS = 4
 _BATCH = 32
 
 
+def layers_to_read(depth: int) -> list[int]:
+    """Numbers of up to four blocks, evenly spread over the depth, the last one among them."""
+    count = min(_LAYERS, depth)
+    return [depth * (number + 1) // count - 1 for number in range(count)]
+
+
 class PatchReader(nn.Module):
     """Network whose patches a linear layer reads, from up to four blocks evenly spread over the
     depth.
@@ -25,10 +31,8 @@ class PatchReader(nn.Module):
     def __init__(self, network: VisionTransformer, classes: int) -> None:
         super().__init__()
         self.network = network
-        depth = len(network.blocks)
-        count = min(_LAYERS, depth)
-        self.layers = [depth * (number + 1) // count - 1 for number in range(count)]
-        self.head = nn.Linear(count * network.config.embed_dim, classes)
+        self.layers = layers_to_read(len(network.blocks))
+        self.head = nn.Linear(len(self.layers) * network.config.embed_dim, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Patches of the blocks that are read, (B, P, layers * D), row by row."""

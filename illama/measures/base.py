@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor, nn
 
@@ -57,6 +59,8 @@ class Data(Protocol):
     """Settings that the network was trained with."""
     part: str
     """Held-out part that the report reads: `test`, or `val` where there is none."""
+    directory: "Path"
+    """Folder of all data (`runtime.data_dir`), which further files are looked for in."""
 
     def held_out(self) -> "Iterator[tuple[Tensor, Tensor]]":
         """Batches of that part."""

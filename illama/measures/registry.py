@@ -27,6 +27,7 @@ MEASURES: Mapping[str, str] = {
         "shape_texture",
         "landscape",
         "segmentation",
+        "ade20k",
     )
 }
 """Functions of the built-in measures as `module:function`. Another one is a file and a line here.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from illama import checkpoint
-from illama.config import Config, RuntimeConfig
+from illama.config import Config, RuntimeConfig, data_directory
 from illama.config.functions import arguments_of
 from illama.config.imports import refuse_other_code
 from illama.measures.base import Findings
@@ -25,8 +25,8 @@ Curve = Sequence[Mapping[str, float]]
 class LoadedData:
     """See `illama.measures.base.Data`."""
 
-    def __init__(self, config: Config, loader: Loader, curve: Curve) -> None:
-        self.config, self.part = config, loader.parts[-1]
+    def __init__(self, config: Config, loader: Loader, curve: Curve, directory: Path) -> None:
+        self.config, self.part, self.directory = config, loader.parts[-1], directory
         self._loader, self._curve = loader, curve
 
     def held_out(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -95,7 +95,7 @@ def measure_state(
         reseed(seed)
         torch.manual_seed(seed)
         options = arguments_of("measure", request.function, request.options)
-        data = LoadedData(config, loader, curve)
+        data = LoadedData(config, loader, curve, data_directory(runtime.data_dir))
         with autocast(device, config.train.precision):
             found = function_in(request)(network.eval(), data, device, seed, **options)
     return checked(found, request.name)

@@ -2,9 +2,9 @@
 
 `load` names a function `module:function` that returns images (n, channels, height, width), their
 shape's class and their texture's class, both (n,), in the pixels' own range; in training the cues
-must have agreed. For a network of ImageNet's 1,000 classes, `folder` names the 1,280 published
-images instead, and must also hold `human_categories.py`; the class is then the one of 16 whose
-ImageNet classes have the highest mean probability. As in Geirhos et al. (ICLR 2019), images whose
+must have agreed. For a network of ImageNet's 1,000 classes, `folder` names, in the folder of all
+data, the 1,280 published images instead, and must also hold `human_categories.py`; the class is then
+the one of 16 whose ImageNet classes have the highest mean probability. As in Geirhos et al. (ICLR 2019), images whose
 cues agree are left out, and the share is that of shape decisions among those that are right by
 either cue.
 """
@@ -69,16 +69,14 @@ def _by_function(network: Network, data: Data, device: Device, load: str) -> "De
 
 def _by_folder(network: Network, data: Data, device: Device, folder: str) -> "Decisions":
     """Decisions among the 16 classes, shapes and textures of the published images, all (n,)."""
-    from pathlib import Path
-
     import numpy as np
     import torch
 
     from illama.data.cue_conflict import imagenet_classes, read
     from illama.data.transforms import for_validation, read_image, to_array
 
-    pictures = read(Path(folder))
-    classes = imagenet_classes(Path(folder) / "human_categories.py")
+    pictures = read(data.directory / folder)
+    classes = imagenet_classes(data.directory / folder / "human_categories.py")
     size = next(iter(data.held_out()))[0].shape[-1]
     chosen = []
     for picture in pictures:

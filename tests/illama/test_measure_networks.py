@@ -34,6 +34,7 @@ class FewDigits:
     """Sixty-four images of noise around ten means, as a measure gets them."""
 
     part = "val"
+    directory = Path()
 
     def __init__(self, **model: Any) -> None:
         recipe = {"epochs": 1, "batch_size": 64, "lr": 1e-3}
