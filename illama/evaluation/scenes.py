@@ -105,19 +105,17 @@ def windows(network: Callable[[Tensor], Tensor], image: Tensor, side: int) -> Te
     """
     height, width = image.shape[-2:]
     padded = _padded(image[0], side, 0.0)[None]
-    total = count = None
-    for top in _starts(padded.shape[-2], side):
-        for left in _starts(padded.shape[-1], side):
-            place = (..., slice(top, top + side), slice(left, left + side))
-            logits = network(padded[place])
-            if total is None:
-                total = logits.new_zeros(1, logits.shape[1], *padded.shape[-2:])
-                count = torch.zeros_like(total[:, :1])
-            total[place] += logits
-            count[place] += 1
-    assert total is not None
-    mean: Tensor = (total / count)[..., :height, :width]
-    return mean
+    rows, columns = (_starts(extent, side) for extent in padded.shape[-2:])
+    places = [
+        (..., slice(top, top + side), slice(left, left + side)) for top in rows for left in columns
+    ]
+    found = [network(padded[place]) for place in places]
+    total = found[0].new_zeros(1, found[0].shape[1], *padded.shape[-2:])
+    count = torch.zeros_like(total[:, :1])
+    for place, logits in zip(places, found, strict=True):
+        total[place] += logits
+        count[place] += 1
+    return (total / count)[..., :height, :width]
 
 
 def _starts(extent: int, side: int) -> list[int]:

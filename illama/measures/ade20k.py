@@ -100,7 +100,7 @@ def _fit(
         known = (classes != IGNORED).sum().clamp(min=1)
         loss = (losses[0] + _AUXILIARY * losses[1]) / known
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
 
