@@ -16,13 +16,16 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 
+from illama.cost import size_of
 from orchestrator.errors import DamagedFile, StoreError, UsageError
 from orchestrator.fingerprint import canonical_json
-from orchestrator.metrics import value_of
+from orchestrator.metrics import PEAK_MEMORY, value_of
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.suggest import suggested
 from orchestrator.pruning import Curve, Pruning, thresholds
+from orchestrator.spec.goals import SIZES, Goal
 from orchestrator.spec.schema import MetricSchema
+from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.search_space import Search, Tried, Values
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.best_epoch import metrics_at_best
@@ -99,7 +102,7 @@ def _found(done: Mapping[tuple[str, int], Search], repeats: int) -> list[dict[st
     found: list[dict[str, Values]] = [{} for _ in range(repeats)]
     for (label, repeat), search in done.items():
         if search.chosen:
-            found[repeat][label] = search.chosen.values
+            found[repeat][label] = search.settled(search.chosen.values)
     return found
 
 
@@ -114,13 +117,13 @@ def _advanced(search: Search, spec: SweepSpec, lookup: Lookup, suggestions: Sugg
     tried: list[Tried] = []
     while len(tried) < search.goal and all(point.has_ended for point in tried):
         if len(points) <= len(tried):
-            points += suggested(search, tried, metric.mode, spec.name)
+            points += suggested(search, tried, goals_of(search.schema, metric), spec.name)
             suggestions.keep(search, identity, points)
         end = min(len(tried) + search.schema.at_once, search.goal)
         evaluator = _Evaluator(search, lookup, metric, tuple(tried))
         tried += [evaluator.point(number + 1, points[number]) for number in range(len(tried), end)]
     is_over = len(tried) == search.goal and all(point.has_ended for point in tried)
-    chosen = _best(tried, metric) if is_over else None
+    chosen = _best(search.schema, tried, metric) if is_over else None
     return replace(search, tried=tuple(tried), chosen=chosen)
 
 
@@ -136,14 +139,10 @@ def _known_before(
 
 
 def _identity(search: Search, spec: SweepSpec, lookup: Lookup) -> str:
-    """Digest of all that the suggestions depend on; more trials of the same search go on from those
-    that are there, and so do more repeats, which differ in their seeds.
-    """
+    """Digest of all that the suggestions depend on."""
     [known] = lookup.with_seeds(search.variant, [0])
-    left_out = {"trials", "repeats"} if search.schema.prune else {"trials", "repeats", "prune"}
-    asked = search.schema.model_dump(mode="json", exclude=left_out)
     metric = spec.schema.metric.model_dump(exclude={"also"})
-    parts = [spec.name, known.spec.fingerprint, asked, metric]
+    parts = [spec.name, known.spec.fingerprint, search.schema.identifying(), metric]
     return sha256(canonical_json(parts).encode()).hexdigest()
 
 
@@ -165,13 +164,15 @@ class _Evaluator:
         records = [known.record for known in found]
         is_pruned = all(_ending(search, record) == "pruned" for record in records)
         done = [record for record in records if record.state is State.DONE]
+        means = self._means(found)
         return Tried(
             values=values,
             variant=variant,
             trials=[known.spec for known in found],
             outcome=_outcome(search, records),
             has_ended=len(done) == len(records),
-            mean=self._mean(found),
+            mean=means.get(self.metric.name),
+            means=means,
             failed=[known.spec.name for known in found if known.record.state is State.FAILED],
             seconds=sum(record.seconds or 0.0 for record in done),
             curves=self._curves(found),
@@ -192,11 +193,14 @@ class _Evaluator:
             found = self.lookup.with_seeds(variant, seeds)
         return found
 
-    def _mean(self, found: Sequence[KnownTrial]) -> float | None:
-        """Mean of the metric over seeds; None where one of them did not train as it should."""
+    def _means(self, found: Sequence[KnownTrial]) -> dict[str, float]:
+        """Means over seeds by metric; empty where one of them did not train as it should."""
         if any(_ending(self.search, known.record) != "healthy" for known in found):
-            return None
-        return fmean(_reached(known, self.metric) for known in found)
+            return {}
+        return {
+            goal.name: fmean(_reached(known, goal.name, self.metric) for known in found)
+            for goal in goals_of(self.search.schema, self.metric)
+        }
 
     def _curves(self, found: Sequence[KnownTrial]) -> dict[int, Curve]:
         """Curves by seed, which later generations are held against; empty where nothing is pruned."""
@@ -214,17 +218,28 @@ def _ending(search: Search, record: TrialRecord) -> str:
     return "pruned" if record.outcome is Outcome.PRUNED else "bad"
 
 
-def _reached(known: KnownTrial, metric: MetricSchema) -> float:
-    record = known.record
-    if metric.epoch == "best":
-        value = metrics_at_best(record, metric.name, metric.mode).get(metric.name)
-    else:
-        value = value_of(record.result or {}, metric.name)
+def goals_of(schema: SearchSchema, metric: MetricSchema) -> Sequence[Goal]:
+    """The metrics that a search goes by, the sweep's first."""
+    return schema.metric or [Goal(name=metric.name, mode=metric.mode)]
+
+
+def _reached(known: KnownTrial, name: str, metric: MetricSchema) -> float:
+    """The metric `name` of a trial, at the epoch that the sweep's `metric` is read at."""
+    value = _recorded(known, name, metric)
     if value is None:
         why = "an older version trained it, or its training does not record it"
-        what = f"{known.spec.name} has no {metric.name}, which its search goes by"
-        raise UsageError(f"{what}: {why}. Remove {record.path} and run again")
+        what = f"{known.spec.name} has no {name}, which its search goes by"
+        raise UsageError(f"{what}: {why}. Remove {known.record.path} and run again")
     return value
+
+
+def _recorded(known: KnownTrial, name: str, metric: MetricSchema) -> float | None:
+    params, flops = size_of(known.spec.config)
+    if name in SIZES and params is not None:
+        return {"params": params, "flops": flops}[name]
+    if metric.epoch == "best" and name != PEAK_MEMORY:
+        return metrics_at_best(known.record, metric.name, metric.mode).get(name)
+    return value_of(known.record.result or {}, name)
 
 
 def _prunings(
@@ -263,9 +278,23 @@ def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
     return next(iter((*failed, *waiting, *bad)), "finished")
 
 
-def _best(tried: Sequence[Tried], metric: MetricSchema) -> Tried:
+def _best(schema: SearchSchema, tried: Sequence[Tried], metric: MetricSchema) -> Tried:
     """The first of the best means; where nothing trained as it should, the first of all: something
     must be built on.
+
+    Of several metrics those behind the first decide where it leaves equals, or `within` of the
+    best.
     """
-    sign = 1 if metric.mode == "max" else -1
-    return max(tried, key=lambda point: float("-inf") if point.mean is None else sign * point.mean)
+    known = [point for point in tried if point.mean is not None]
+    if not known:
+        return tried[0]
+    goals = goals_of(schema, metric)
+    gains = {id(point): _gains(point, goals) for point in known}
+    best = max(gain[0] for gain in gains.values())
+    alike = [point for point in known if gains[id(point)][0] >= best - (schema.within or 0.0)]
+    return max(alike, key=lambda point: (*gains[id(point)][1:], gains[id(point)][0]))
+
+
+def _gains(point: Tried, goals: Sequence[Goal]) -> list[float]:
+    """What a combination reached in each metric; larger is better."""
+    return [goal.gain(point.means[goal.name]) for goal in goals]

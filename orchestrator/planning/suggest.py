@@ -14,7 +14,7 @@ from itertools import count, islice
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from orchestrator.metrics import Mode
+from orchestrator.spec.goals import Goal
 from orchestrator.spec.samplers import SAMPLERS, Sampler
 from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Search, Tried, Values, point_key
@@ -27,13 +27,15 @@ class Told(NamedTuple):
     """Point as Optuna is told of it."""
 
     values: Values
-    gain: float
-    """Larger is better."""
+    gains: Sequence[float]
+    """What it reached in each metric; larger is better."""
     pruned_at: int | None = None
-    """Epoch at which it was stopped early; `gain` is where it stood then."""
+    """Epoch at which it was stopped early; the gain is where it stood then."""
 
 
-def suggested(search: Search, tried: Sequence[Tried], mode: Mode, sweep: str) -> list[Values]:
+def suggested(
+    search: Search, tried: Sequence[Tried], goals: Sequence[Goal], sweep: str
+) -> list[Values]:
     """The next generation, whole even where the search ends inside of it."""
     seen = {point_key(point.values) for point in tried}
     wanted = search.schema.at_once
@@ -43,7 +45,7 @@ def suggested(search: Search, tried: Sequence[Tried], mode: Mode, sweep: str) ->
     seen |= {point_key(point) for point in first}
     stream = f"{sweep}/{search.repeat}" if search.repeat else sweep
     sampler = SAMPLERS[search.schema.sampler]
-    told = _told(tried, mode)
+    told = _told(tried, goals)
     points = list(first)
     if sampler.optuna and len(told) >= sampler.begins_with:
         points += _asked(search, sampler, told, seen, wanted - len(points), stream)
@@ -70,9 +72,11 @@ def _drawn(search: Search, stream: str, seen: set[str]) -> Iterator[Values]:
     for number in count():
         if number > _DRAWS + 2 * len(seen):
             return
-        yield {
-            key: _at(search, key, _share(f"{stream}/{key}/{number}")) for key in search.schema.space
-        }
+        point: dict[str, Any] = {}
+        for key in search.conditions.order:
+            if search.conditions.is_asked(key, point):
+                point[key] = _at(search, key, _share(f"{stream}/{key}/{number}"))
+        yield point
 
 
 def _share(name: str) -> float:
@@ -92,25 +96,35 @@ def _at(search: Search, key: str, share: float) -> Any:
     return search.rounded(key, low + share * (high - low))
 
 
-def _told(tried: Sequence[Tried], mode: Mode) -> list[Told]:
+def _told(tried: Sequence[Tried], goals: Sequence[Goal]) -> list[Told]:
     """A point that did not train as it should (diverged, collapsed) is worse than every other, not
     left out: what lies around it is to be avoided. One that was pruned is told as such, with where
     it stood then.
     """
-    sign = 1 if mode == "max" else -1
-    gains = [None if point.mean is None else sign * point.mean for point in tried]
-    known = [gain for gain in gains if gain is not None] or [0.0]
-    bad = min(known) - max(1.0, max(known) - min(known))
-    told = []
-    for point, gain in zip(tried, gains, strict=True):
+    reached = [[goal.gain(point.means[goal.name]) for goal in goals] for point in _known(tried)]
+    bad = [_below([gains[index] for gains in reached]) for index in range(len(goals))]
+    told, known = [], iter(reached)
+    for point in tried:
+        gains = next(known) if point.means else bad
         if point.pruned_at is not None:
-            gain = sign * fmean(
-                curve[point.pruned_at]
-                for curve in point.curves.values()
-                if point.pruned_at in curve
-            )
-        told.append(Told(point.values, bad if gain is None else gain, point.pruned_at))
+            gains = [goals[0].gain(_when_pruned(point, point.pruned_at))]
+        told.append(Told(point.values, gains, point.pruned_at))
     return told
+
+
+def _known(tried: Sequence[Tried]) -> list[Tried]:
+    return [point for point in tried if point.means]
+
+
+def _below(gains: Sequence[float]) -> float:
+    """A gain that is clearly worse than all others."""
+    known = gains or [0.0]
+    return min(known) - max(1.0, max(known) - min(known))
+
+
+def _when_pruned(point: Tried, epoch: int) -> float:
+    """Where a combination stood when it was stopped."""
+    return fmean(curve[epoch] for curve in point.curves.values() if epoch in curve)
 
 
 def _asked(
@@ -132,8 +146,11 @@ def _asked(
 
         failures = 0
         while failures <= _DRAWS + len(told) * sampler.is_sequence:
-            trial = study.ask(spaces)
-            point = {key: _decoded(search, key, value) for key, value in trial.params.items()}
+            trial = study.ask()
+            point: dict[str, Any] = {}
+            for key in search.conditions.order:
+                if search.conditions.is_asked(key, point):
+                    point[key] = _decoded(search, key, _asked_of(trial, key, spaces[key]))
             if point_key(point) in seen:
                 failures += 1
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -150,12 +167,19 @@ def _study(
     """A study that knows all that was told, and the spaces to ask it for."""
     import optuna
 
+    goals = len(search.schema.metric or [""])
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of what may make it slower
     spaces = {key: _distribution(optuna.distributions, search, key) for key in search.schema.space}
-    trials = [_frozen(optuna.trial, search, spaces, point) for point in told]
+    shown = spaces
+    if sampler.is_sequence:  # Optuna takes its dimensions from a trial that is done
+        shown = {key: spaces[key] for key in search.conditions.unconditional}
+        told = told or [Told(next(_drawn(search, stream, set())), [0.0] * goals)]
     name = stream if sampler.is_sequence else f"{stream}/{len(told)}"
     seed = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
     options = dict(sampler.options)
+    if len(search.conditions.unconditional) < len(spaces):
+        options |= sampler.options_by_choice
     if sampler.starts_from_results:
         numbers = {
             key: space for key, space in spaces.items() if search.schema.space[key].choices is None
@@ -163,29 +187,40 @@ def _study(
         options["source_trials"] = [
             _frozen(optuna.trial, search, numbers, point._replace(pruned_at=None)) for point in told
         ]
-    if sampler.is_sequence and not trials:  # Optuna takes its dimensions from a trial that is done
-        anywhere = next(_drawn(search, stream, set()))
-        trials = [_frozen(optuna.trial, search, spaces, Told(anywhere, 0.0))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         made = getattr(optuna.samplers, sampler.optuna)(seed=seed, **options)
-    study = optuna.create_study(sampler=made, direction="maximize")
-    study.add_trials(trials)
+    study = optuna.create_study(sampler=made, directions=["maximize"] * goals)
+    study.add_trials([_frozen(optuna.trial, search, shown, point) for point in told])
     return study, spaces
+
+
+def _asked_of(trial: Any, key: str, space: Any) -> Any:
+    """The value that a study suggests for one setting, in the order in which settings depend on
+    each other.
+    """
+    import optuna
+
+    if isinstance(space, optuna.distributions.CategoricalDistribution):
+        return trial.suggest_categorical(key, space.choices)
+    if isinstance(space, optuna.distributions.IntDistribution):
+        return trial.suggest_int(key, space.low, space.high, log=space.log, step=space.step)
+    return trial.suggest_float(key, space.low, space.high, log=space.log, step=space.step)
 
 
 def _frozen(kinds: Any, search: Search, spaces: Mapping[str, Any], point: Told) -> Any:
     """A trial of Optuna's that is over, with the settings that `spaces` has; `kinds` is
     `optuna.trial`.
     """
-    params = {key: _encoded(search.schema.space[key], point.values[key]) for key in spaces}
-    how: dict[str, Any] = {"value": point.gain}
+    asked = {key: space for key, space in spaces.items() if key in point.values}
+    params = {key: _encoded(search.schema.space[key], point.values[key]) for key in asked}
+    how: dict[str, Any] = {"values": point.gains}
     if point.pruned_at is not None:
         how = {
             "state": kinds.TrialState.PRUNED,
-            "intermediate_values": {point.pruned_at: point.gain},
+            "intermediate_values": {point.pruned_at: point.gains[0]},
         }
-    return kinds.create_trial(params=params, distributions=dict(spaces), **how)
+    return kinds.create_trial(params=params, distributions=asked, **how)
 
 
 def _distribution(kinds: Any, search: Search, key: str) -> Any:

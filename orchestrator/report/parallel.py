@@ -9,6 +9,8 @@ from orchestrator.report.scale import Scale
 from orchestrator.report.words import setting_text
 from orchestrator.spec.search_space import Search, Tried
 
+_NOT_ASKED = -0.03
+"""Place below all values."""
 _WIDTH, _HEIGHT, _SIDE, _TOP, _BOTTOM = 900, 230, 70, 26, 14
 
 
@@ -52,7 +54,7 @@ def parallel_of(search: Search, values: Scale, metric: str) -> Parallel:
         ParallelAxis(
             key,
             _SIDE + index * step,
-            [Tick(_y(place.share(one)), setting_text(one)) for one in place.labelled],
+            _ticks(place, search, key),
         )
         for index, (key, place) in enumerate(zip(keys, places, strict=True))
     ]
@@ -75,7 +77,7 @@ def _line(
 ) -> ParallelLine:
     assert point.mean is not None
     shares = [
-        place.share(point.values[key])
+        place.share(point.values[key]) if key in point.values else _NOT_ASKED
         for key, place in zip(search.schema.space, places, strict=True)
     ]
     shares.append(values.percent(point.mean) / 100)
@@ -85,6 +87,12 @@ def _line(
     settings = ", ".join(f"{key} {setting_text(value)}" for key, value in point.values.items())
     kind = "chosen" if point is search.chosen else ""
     return ParallelLine(kind, points, f"{settings}: {point.mean:.4g}")
+
+
+def _ticks(place: Places, search: Search, key: str) -> list[Tick]:
+    """The values below each other, and a place for combinations that did not look for the setting."""
+    ticks = [Tick(_y(place.share(one)), setting_text(one)) for one in place.labelled]
+    return [*ticks, Tick(_y(_NOT_ASKED), "–")] if search.schema.space[key].when else ticks
 
 
 def _y(share: float) -> float:

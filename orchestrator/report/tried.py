@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.parallel import Parallel, parallel_of
+from orchestrator.report.pareto import fronts_of
 from orchestrator.report.places import Places
 from orchestrator.report.plot import Box, Plot, PlotDot, Tick, x_ticks, y_ticks
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.tables import TableData, TableRow
-from orchestrator.report.words import Column, setting_text
+from orchestrator.report.words import Column, condition_text, figure_text, setting_text
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.trial import Outcome
 
@@ -52,6 +53,7 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
         for plot in (
             *(_over_setting(search, key, values, metric) for key in search.schema.space),
             _history(search, values, roadmap),
+            *fronts_of(search, values, metric),
         )
     ]
     text = (
@@ -60,6 +62,11 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
     )
     is_pruned = any(search.pruned for search in roadmap.searches)
     text += ", grey was stopped early." if is_pruned else "."
+    if any(search.front for search in begun):
+        text += (
+            " On the stepped line lies the Pareto set: combinations that no other beats in all "
+            "metrics of the search."
+        )
     parallels = [parallel_of(search, values, metric) for search in begun]
     return SearchDrawings(text, plots, parallels, _table(begun, metric))
 
@@ -67,16 +74,19 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
 def _table(searches: Sequence[Search], metric: str) -> TableData:
     """Every combination that has ended, in order; what others leave to chance is blank."""
     keys = list(dict.fromkeys(key for search in searches for key in search.schema.space))
+    goals = list(dict.fromkeys(goal for search in searches for goal in _further(search)))
     heads = [
         Column("search"),
         Column("trial", is_number=True),
         *(Column(key, is_number=True) for key in keys),
         Column(metric, is_number=True),
+        *(Column(name, is_number=True) for name in goals),
+        *([Column("Pareto set")] if goals else []),
         Column("outcome"),
         Column("train s", is_number=True),
     ]
     rows = [
-        TableRow(_cells(search, place, point, keys))
+        TableRow(_cells(search, place, point, keys, goals))
         for search in searches
         for place, point in enumerate(search.tried, 1)
         if point.has_ended
@@ -84,26 +94,43 @@ def _table(searches: Sequence[Search], metric: str) -> TableData:
     return TableData("Combinations that were tried", heads, rows)
 
 
-def _cells(search: Search, place: int, point: Tried, keys: Sequence[str]) -> list[str]:
+def _further(search: Search) -> list[str]:
+    """Names of the metrics that a search goes by beside the sweep's."""
+    return [goal.name for goal in (search.schema.metric or [])[1:]]
+
+
+def _cells(
+    search: Search, place: int, point: Tried, keys: Sequence[str], goals: Sequence[str]
+) -> list[str]:
     settings = [setting_text(point.values[key]) if key in point.values else "" for key in keys]
-    reached = "" if point.mean is None else f"{point.mean:.4g}"
+    reached = [figure_text(point.means[name]) if name in point.means else "" for name in goals]
+    is_on_front = any(point is other for other in search.front)
     outcome = "chosen" if point is search.chosen else point.outcome.replace("_", " ")
-    return [search.title, f"{place}", *settings, reached, outcome, f"{point.seconds:.1f}"]
+    return [
+        search.title,
+        f"{place}",
+        *settings,
+        "" if point.mean is None else f"{point.mean:.4g}",
+        *reached,
+        *([("yes" if is_on_front else "")] if goals else []),
+        outcome,
+        f"{point.seconds:.1f}",
+    ]
 
 
 def _over_setting(search: Search, key: str, values: Scale, metric: str) -> Plot:
     """The points along the bottom: points that did not train as they should, and those that were
-    stopped.
+    stopped. Combinations that did not look for the setting are not in it.
     """
     places = Places(search.schema.space[key])
     labels = [Tick(_x(places.share(one)), _short(setting_text(one))) for one in places.labelled]
     ended = sorted(
-        (point for point in search.tried if point.has_ended),
+        (point for point in search.tried if point.has_ended and key in point.values),
         key=lambda point: point is search.chosen,
     )  # on top
     return Plot(
         title=search.title,
-        subtitle=key,
+        subtitle=f"{key} {condition_text(search, key)}".strip(),
         label=f"{search.title}: {metric} over {key}",
         box=_BOX,
         x_ticks=labels,

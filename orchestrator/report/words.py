@@ -9,7 +9,7 @@ from illama.cost import params_text
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
-from orchestrator.spec.search_space import Search
+from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
 from orchestrator.trial import Outcome
 
@@ -257,22 +257,63 @@ def search_text(search: Search, metric: str = "") -> str:
         text = f"{search.title}: its search has tried {search_state(search)}"
         if search.held_up_by:
             return f"{text}, and waits for {', '.join(search.held_up_by)}, which failed: `orchestrator resume` tries again"
-        return text if search.variant.is_known else f"{text}: it waits for a search before it"
+        text += "" if search.variant.is_known else ": it waits for a search before it"
+        return "; ".join([text, *_conditions(search)])
     tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
     tried += f" {', '.join(map(str, search.schema.seeds))}"
     tried += f", {search.pruned} of them stopped early" if search.pruned else ""
     text = f"{search.title}: {change_text(search.chosen.values)} found by a search of {tried}"
     if not metric:
         return text
-    mean = (
-        "no trial of which finished"
-        if search.chosen.mean is None
-        else f"where it reached {metric} {search.chosen.mean:.4g}, the best of {search.goal} by these very"
-        " seeds and so too good on average"
-    )
     seconds = f"{search.seconds:.1f} s of training"
     beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""
-    return f"{text}, {mean}{beyond}; its trials ({seconds}) and seeds are counted nowhere else."
+    counted = f"; its trials ({seconds}) and seeds are counted nowhere else."
+    return f"{text}, {_reached_text(search, metric)}{beyond}{_front_text(search)}{counted}"
+
+
+def _reached_text(search: Search, metric: str) -> str:
+    """What the chosen combination reached, and why that is too good to be expected again."""
+    chosen, schema = search.chosen, search.schema
+    if chosen is None or chosen.mean is None:
+        return "no trial of which finished"
+    reached = f"where it reached {metric} {chosen.mean:.4g}"
+    flattered = "by these very seeds and so too good on average"
+    if schema.metric and schema.within:
+        others = f"{schema.metric[1].name} {chosen.means[schema.metric[1].name]:.4g}"
+        return f"{reached} and {others}, the best of those within {schema.within:g} of the best {metric}, {flattered}"
+    return f"{reached}, the best of {search.goal} {flattered}"
+
+
+def _front_text(search: Search) -> str:
+    """The Pareto set of a search by several metrics; empty of another."""
+    if not search.front:
+        return ""
+    names = ", ".join(goal.name for goal in search.schema.metric or [])
+    points = "; ".join(point_text(point) for point in search.front)
+    return f"; beaten by no other in all of {names} (Pareto set, {len(search.front)} of {search.goal}): {points}"
+
+
+def point_text(point: Tried) -> str:
+    """`lr: 0.002, depth: 3: val/acc1 90.1, params 20220`."""
+    means = ", ".join(f"{name} {figure_text(value)}" for name, value in point.means.items())
+    return f"{change_text(point.values)}: {means}"
+
+
+def figure_text(value: float) -> str:
+    """Four digits, or a large whole number with all of its own."""
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _conditions(search: Search) -> list[str]:
+    """What is looked for by another setting's choice."""
+    texts = {key: condition_text(search, key) for key in search.schema.space}
+    return [f"{key} is looked for {text}" for key, text in texts.items() if text]
+
+
+def condition_text(search: Search, key: str) -> str:
+    """`where train.optimizer is sgd`; empty of a setting that every combination has."""
+    text = search.conditions.text_of(key)
+    return f"where {text}" if text else ""
 
 
 def search_state(search: Search) -> str:

@@ -247,6 +247,31 @@ def laid_over(settings: GroupSettings, *all_changes: Mapping[str, Any]) -> Group
     return changed
 
 
+def left_out(settings: GroupSettings, keys: Sequence[str]) -> GroupSettings:
+    """A copy of `settings` in which these are not set, as if the spec were silent about them."""
+    changed = deepcopy(settings)
+    for key in keys:
+        place = _place_of(changed, key)
+        if place is not None:
+            holder, name = place
+            del holder[name]
+    return changed
+
+
+def is_set(settings: GroupSettings, key: str) -> bool:
+    """Tell whether settings say something of a dotted one, or leave it at its default."""
+    return _place_of(settings, key) is not None
+
+
+def _place_of(settings: dict[str, Any], key: str) -> tuple[dict[str, Any], str] | None:
+    """The mapping that has a dotted setting, and its name there."""
+    if key in settings:
+        return settings, key
+    first, _, rest = key.partition(".")
+    inner = settings.get(first)
+    return _place_of(inner, rest) if rest and isinstance(inner, dict) else None
+
+
 def tried(settings: GroupSettings, all_changes: Sequence[Mapping[str, Any]]) -> Workload | str:
     """The settings with every change made, or why they do not fit together."""
     try:

@@ -87,7 +87,8 @@ def _wrong_kind(part: Any, key: str) -> str:
     if kind in ("model_type", "dict_type"):
         return f"{key or 'a spec'}: it should be a mapping of keys to values, found {_short(found)}"
     if kind == "too_short":
-        return f"{key}: it should have at least one item"
+        fewest = part["ctx"]["min_length"]
+        return f"{key}: it should have at least {'one item' if fewest == 1 else f'{fewest} items'}"
     wanted = re.sub(r"^\w+ should", "it should", part["msg"]).replace("valid list", "list")
     if kind in ("int_parsing", "float_parsing", "bool_parsing", "int_from_float"):
         wanted = wanted.partition(", ")[0]  # why it could not be read is seen from what was found

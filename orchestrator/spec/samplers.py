@@ -40,6 +40,10 @@ class Sampler:
     fewest_numbers: int = 0
     """Settings with two ends that a space must have; choices are drawn at random by such a sampler.
     """
+    is_plain: bool = False
+    """True if it models one metric over one fixed set of settings: neither `metric` nor `when`."""
+    options_by_choice: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments where settings are looked for by others' choices."""
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -47,6 +51,7 @@ SAMPLERS: dict[str, Sampler] = {
         "TPESampler",
         {"n_startup_trials": FIRST_AT_RANDOM, "constant_liar": True},
         begins_with=FIRST_AT_RANDOM,
+        options_by_choice={"multivariate": True, "group": True},
     ),
     "random": Sampler(),
     "grid": Sampler(tries_all=True),
@@ -59,6 +64,7 @@ SAMPLERS: dict[str, Sampler] = {
         starts_from_results=True,
         needs="cmaes",
         fewest_numbers=2,
+        is_plain=True,
     ),
 }
 """The samplers, by their names in a spec."""

@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.metrics import METRICS
+from illama.config import kind_of
+from orchestrator.errors import did_you_mean_one_of
+from orchestrator.metrics import FOR_REPORT, METRICS
 from orchestrator.pruning import FEWEST
 from orchestrator.spec.changes import Changer
+from orchestrator.spec.conditions import check_conditions
 from orchestrator.spec.document import Document, Location
+from orchestrator.spec.goals import SIZES, known_mode
 from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.samplers import SAMPLERS
 from orchestrator.spec.schema import SweepSchema
@@ -31,7 +35,9 @@ def check_search(
     before = len(document.problems)
     _check_seeds(schema, sweep, document, place)
     _check_repeats(schema, sweep, document, (*place, "repeats"))
-    if changer.all_exist(schema.space, (*place, "space")):
+    _check_goals(schema, sweep, document, (*place, "metric"))
+    there = changer.all_exist(schema.space, (*place, "space"))
+    if there and check_conditions(schema.space, document, (*place, "space")):
         for key in schema.space:
             _check_setting(key, search, changed, changer, (*place, "space"))
     if len(document.problems) == before:
@@ -59,7 +65,8 @@ def _check_setting(
         document.add_problem(here, message, at_key=True)
         return
     for value in space.choices or whole_ends(space):
-        if changer.changed(dict(search.settings), {key: value}, place, None) is None:
+        changes = search.settled({**search.conditions.ground_of(key), key: value})
+        if changer.changed(dict(search.settings), changes, place, None) is None:
             break
     if key in search.whole and space.step and not space.step.is_integer():
         document.add_problem(
@@ -72,6 +79,14 @@ def _check_sampler(search: Search, document: Document, place: Location) -> None:
     """A sampler may ask something of the space."""
     name = search.schema.sampler
     sampler = SAMPLERS[name]
+    if sampler.is_plain and (
+        search.schema.metric or len(search.conditions.unconditional) < len(search.schema.space)
+    ):
+        message = (
+            f"{name} models one metric of one fixed set of settings: leave out 'metric' and 'when',"
+            " or take another sampler, such as tpe"
+        )
+        document.add_problem(place, message)
     numbers = sum(space.choices is None for space in search.schema.space.values())
     if sampler.tries_all and search.size is None:
         message = f"a {name} must be countable: give every setting a list, whole numbers, or a step"
@@ -82,6 +97,28 @@ def _check_sampler(search: Search, document: Document, place: Location) -> None:
             f" found {numbers}: take another sampler, such as tpe"
         )
         document.add_problem(place, message)
+
+
+def _check_goals(
+    schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
+) -> None:
+    """Ask for the sweep's own metric first, and for others that its trainings record."""
+    own = sweep.metric
+    for index, goal in enumerate(schema.metric or []):
+        here = (*place, index)
+        if index == 0 and (goal.name, goal.mode) != (own.name, own.mode):
+            message = (
+                f"found {goal.name}, but what goes on along the road is the best by the sweep's"
+                f" metric: name {own.name} first, and what else counts behind it"
+            )
+            document.add_problem(here, message)
+        elif goal.name.startswith(FOR_REPORT):
+            message = f"{goal.name} is for the report alone: nothing is chosen by it"
+            document.add_problem(here, message)
+        elif kind_of(sweep.baseline).can.has_known_metrics and known_mode(goal.name) is None:
+            names = [*METRICS, *SIZES]
+            message = f"there is no metric '{goal.name}'{did_you_mean_one_of(goal.name, names)}"
+            document.add_problem(here, message)
 
 
 def _check_seeds(

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from illama.config import Settings
 from orchestrator.fingerprint import canonical_json
+from orchestrator.spec.goals import Goal
 from orchestrator.spec.limits import MOST_TRIED
 from orchestrator.spec.samplers import SAMPLERS, check_sampler
 
@@ -24,6 +25,10 @@ class SpaceSchema(Settings):
     """Between two neighbours, from `low` on."""
     choices: Annotated[list[Any], Field(max_length=1000)] | None = None
     """The choices, one of which is taken; a list alone stands for them."""
+    when: Annotated[dict[str, Any], Field(min_length=1)] | None = None
+    """Choices of other settings, one or a list of them, beside which alone this one is looked for;
+    beside others it has its default.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -44,7 +49,7 @@ class SpaceSchema(Settings):
         return self
 
     def _check_choices(self, choices: list[Any]) -> None:
-        if self.model_fields_set != {"choices"}:
+        if self.model_fields_set - {"when"} != {"choices"}:
             raise ValueError("a list of choices has no ends: give either the list or low and high")
         different = set(map(canonical_json, choices))
         if len(choices) < 2 or len(different) < len(choices):
@@ -105,6 +110,14 @@ class SearchSchema(Settings):
     """
     prune: PruneSchema | None = None
     """Stop early what is worse than most before it."""
+    metric: Annotated[list[Goal], Field(min_length=2, max_length=4)] | None = None
+    """The sweep's metric and further ones, for a search of what none beats in all of them; by
+    default the sweep's alone. The best by the first one goes on.
+    """
+    within: PositiveFloat | None = None
+    """How much worse by the first metric may be what goes on, in that metric's unit: of those the
+    best by the second is taken.
+    """
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Self:
@@ -117,6 +130,37 @@ class SearchSchema(Settings):
         if not tries_all and self.trials is None:
             raise ValueError("key 'trials' is missing: how many combinations are tried")
         return self
+
+    @model_validator(mode="after")
+    def _has_several_metrics(self) -> Self:
+        if self.metric is None and self.within is not None:
+            raise ValueError(
+                "within says by how much the first of several metrics may be worse: add "
+                "metric: [val/acc1, params], or leave it out"
+            )
+        if self.metric is not None and self.prune is not None:
+            raise ValueError(
+                "prune stops by one metric what may be good by another: leave out prune or metric"
+            )
+        names = [goal.name for goal in self.metric or []]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each metric stands once, found {', '.join(names)}")
+        return self
+
+    def identifying(self) -> dict[str, Any]:
+        """The keys that its suggestions depend on.
+
+        More trials of the same search go on from those that are there, and so do more repeats,
+        which differ in their seeds. Keys that version 0.1 did not have are left out where they are
+        not given.
+        """
+        left_out = {"trials", "repeats", "within"}
+        left_out |= {key for key in ("prune", "metric") if getattr(self, key) is None}
+        asked = self.model_dump(mode="json", exclude=left_out)
+        for space in asked["space"].values():
+            if space["when"] is None:
+                del space["when"]
+        return asked
 
     def seeds_of(self, repeat: int) -> list[int]:
         """Seeds of one repeat, from 0: each takes those behind the one before, so that none is used

@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from illama.config import resolve
 from orchestrator.fingerprint import canonical_json
 from orchestrator.pruning import Curve
-from orchestrator.spec.changes import GroupSettings, laid_over, tried
+from orchestrator.spec.changes import GroupSettings, is_set, laid_over, left_out, tried
+from orchestrator.spec.conditions import Conditions
+from orchestrator.spec.goals import on_the_front
 from orchestrator.spec.search_schema import SearchSchema, SpaceSchema
 from orchestrator.trial import Outcome, TrialSpec, Variant
 
@@ -43,6 +44,8 @@ class Tried:
     has_ended: bool = False
     mean: float | None = None
     """The mean of the metric over the search's seeds; only where all of them finished."""
+    means: Mapping[str, float] = field(default_factory=dict)
+    """The mean of each metric that the search goes by; empty where `mean` is None."""
     failed: Sequence[str] = ()
     """Trials that failed: nothing goes on without them."""
     seconds: float = 0.0
@@ -116,6 +119,16 @@ class Search:
         return sum(point.pruned_at is not None for point in self.tried)
 
     @property
+    def front(self) -> list[Tried]:
+        """The Pareto set: combinations that no other beats in all metrics of the search; none where
+        it goes by one.
+        """
+        goals = self.schema.metric or []
+        known = [point for point in self.tried if point.means]
+        gains = [[goal.gain(point.means[goal.name]) for goal in goals] for point in known]
+        return [known[index] for index in on_the_front(gains)]
+
+    @property
     def seconds(self) -> float:
         """Seconds of training so far."""
         return sum(point.seconds for point in self.tried)
@@ -129,10 +142,17 @@ class Search:
     @property
     def size(self) -> int | None:
         """Points of the space; none where they cannot be counted."""
-        counts = [
-            _count(space, is_whole=key in self.whole) for key, space in self.schema.space.items()
-        ]
-        return math.prod(count for count in counts if count) if all(counts) else None
+        counts = {
+            key: _count(space, is_whole=key in self.whole)
+            for key, space in self.schema.space.items()
+        }
+        known = {key: count for key, count in counts.items() if count}
+        return self.conditions.count(known) if len(known) == len(counts) else None
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """The choices that settings depend on."""
+        return Conditions(self.schema.space)
 
     @cached_property
     def whole(self) -> frozenset[str]:
@@ -142,7 +162,10 @@ class Search:
             for key, space in self.schema.space.items()
             if space.choices is None
         }
-        configs = {key: tried(self.settings, [{key: low}]) for key, low in ranges.items()}
+        configs = {
+            key: tried(self.settings, [{**self.conditions.ground_of(key), key: low}])
+            for key, low in ranges.items()
+        }
         return frozenset(
             key
             for key, it in configs.items()
@@ -152,12 +175,12 @@ class Search:
     @property
     def as_it_is(self) -> Values | None:
         """The settings without any search, where the space has them."""
-        values = {key: self.variant.config.setting(key) for key in self.schema.space}
-        return (
-            values
-            if all(_contains(self.schema.space[key], value) for key, value in values.items())
-            else None
-        )
+        values: dict[str, Any] = {}
+        for key in self.conditions.order:
+            if self.conditions.is_asked(key, values):
+                values[key] = self.variant.config.setting(key)
+        is_inside = all(_contains(self.schema.space[key], value) for key, value in values.items())
+        return values if is_inside else None
 
     def is_needed_by(self, variant: Variant) -> bool:
         """Tell whether the variant has what is found here among its settings; cells of other
@@ -181,8 +204,8 @@ class Search:
         for key in (
             key for key, space in self.schema.space.items() if self.chosen and space.choices is None
         ):
-            values = [point.values[key] for point in self.tried]
-            chosen = self.chosen.values[key] if self.chosen else None
+            values = [point.values[key] for point in self.tried if key in point.values]
+            chosen = self.chosen.values.get(key) if self.chosen else None
             ends = {min(values): "smaller", max(values): "larger"} if len(set(values)) > 2 else {}
             found += [f"{ends[chosen]} {key}"] if chosen in ends else []
         return found
@@ -196,6 +219,7 @@ class Search:
                 key: space.model_dump(exclude_unset=True)
                 for key, space in self.schema.space.items()
             },
+            **self._goals_to_json(),
             "sampler": self.schema.sampler,
             "seeds": self.schema.seeds,
             "repeat": self.repeat,
@@ -208,6 +232,16 @@ class Search:
             "train_seconds": self.seconds,
         }
 
+    def _goals_to_json(self) -> dict[str, Any]:
+        """What a search by several metrics has besides."""
+        if not self.schema.metric:
+            return {}
+        pareto = [
+            {"trial": self.tried.index(point) + 1, **_tried_to_json(point)} for point in self.front
+        ]
+        goals = [goal.model_dump() for goal in self.schema.metric]
+        return {"metrics": goals, "within": self.schema.within, "pareto": pareto}
+
     def listed(self, key: str) -> list[Any] | None:
         """Every value of a setting; none where they cannot be counted."""
         space, is_whole = self.schema.space[key], key in self.whole
@@ -215,8 +249,7 @@ class Search:
 
     def points(self) -> Iterator[Values]:
         """All of a space that can be counted, the last setting fastest; none of another."""
-        lists = [self.listed(key) or [] for key in self.schema.space]
-        return (dict(zip(self.schema.space, point, strict=True)) for point in product(*lists))
+        return self.conditions.points({key: self.listed(key) or [] for key in self.schema.space})
 
     def ends(self, key: str) -> tuple[float, float]:
         """The smallest and the largest number that is tried; `step` may not reach the spec's own
@@ -244,8 +277,23 @@ class Search:
         repeat = f"{self.repeat + 1}." if self.repeat else ""
         return f"{self.variant.name}@{repeat}{number}"
 
+    def settled(self, values: Values) -> Values:
+        """The values of a point, and what it does not look for back at its default, where settings
+        have it otherwise: the momentum that the step before found, beside AdamW.
+        """
+        left = [
+            key
+            for key, space in self.schema.space.items()
+            if space.when and key not in values and is_set(self.settings, key)
+        ]
+        config = tried(left_out(self.settings, left), [values]) if left else ""
+        if isinstance(config, str):  # what is wrong is told where the values are checked
+            return values
+        return {**values, **{key: config.setting(key) for key in left}}
+
     def variant_of(self, number: int, values: Values) -> Variant:
         """The variant that point `number` is trained as."""
+        values = self.settled(values)
         return Variant(
             name=self.variant_name(number),
             step=self.variant.step,
@@ -281,7 +329,14 @@ def searches_to_json(searches: Sequence[Search]) -> dict[str, Any]:
 
 def _tried_to_json(point: Tried) -> dict[str, Any]:
     pruned = {} if point.pruned_at is None else {"pruned_at": point.pruned_at}
-    return {"values": dict(point.values), "mean": point.mean, "outcome": point.outcome, **pruned}
+    means = {"means": dict(point.means)} if len(point.means) > 1 else {}
+    return {
+        "values": dict(point.values),
+        "mean": point.mean,
+        "outcome": point.outcome,
+        **means,
+        **pruned,
+    }
 
 
 def point_key(values: Values) -> str:

@@ -99,4 +99,4 @@ def test_a_search_goes_by_the_same_epoch(
 ) -> None:
     spec = spec_of(tmp_path, "metric: {name: val/loss, epoch: best}\nsteps: []", seeds=1)
     [trial] = trials_of(spec, digest)
-    assert _reached(KnownTrial(trial, store(spec)(trial)), spec.schema.metric) == 0.75
+    assert _reached(KnownTrial(trial, store(spec)(trial)), "val/loss", spec.schema.metric) == 0.75

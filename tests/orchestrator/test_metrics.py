@@ -338,7 +338,7 @@ def test_a_search_that_goes_by_what_was_not_recorded_says_so(tmp_path: Path) -> 
         UsageError,
         match=r"baseline-seed0 has no train/loss, which its search goes by.*Remove /runs",
     ):
-        _reached(KnownTrial(trial, record), MetricSchema(name="train/loss"))
+        _reached(KnownTrial(trial, record), "train/loss", MetricSchema(name="train/loss"))
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_optuna_hears_that_it_was_pruned_and_where_it_stood(
         optuna.trial.TrialState.PRUNED,
         {point.pruned_at: reached},
     )
-    assert heard[search.tried[0].values["train.lr"]]["value"] == search.tried[0].mean
+    assert heard[search.tried[0].values["train.lr"]]["values"] == [search.tried[0].mean]
 
 
 def test_who_asks_for_it_in_full_trains_it_on(tmp_path: Path) -> None:
