@@ -5,6 +5,8 @@ Shapes: B images, N tokens (patches, class token, registers), R tokens that are 
 channels, H heads, C channels of a head.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from illama.attention import ALL, attend
 from illama.config import ModelConfig
 from illama.config.parts import Part, make_part
 from illama.cost import hidden_width
+from illama.low_rank import linear
 from illama.parts.place import Place, Where
 from illama.randomness import derive, generators_kept
 from illama.rotary import rotate
@@ -31,21 +34,26 @@ class Attention(nn.Module):
         self.num_heads = config.num_heads
         self.kv_heads = config.kv_heads or config.num_heads
         head = width // config.num_heads
-        self.qkv = nn.Linear(width, width + 2 * self.kv_heads * head, bias=bias)
-        self.proj = nn.Linear(width, width, bias=bias)
+        self.qkv = linear(config, width, width + 2 * self.kv_heads * head, bias=bias)
+        self.proj = linear(config, width, width, bias=bias)
         self.q_norm = nn.RMSNorm(head, eps=NORM_EPS) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(head, eps=NORM_EPS) if config.qk_norm else None
 
     def forward(self, x: Tensor, where: Where) -> Tensor:
         """x: (B, N, D). Returns (B, R, D), the tokens in `where.rows`."""
-        q, k, v = self._grouped(x) if self.kv_heads < self.num_heads else self._per_head(x)
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = self.split(x)
         if where.rotation is not None:
             q, k = rotate(q, where.rotation), rotate(k, where.rotation)
         out = attend(q, k, v, where.mask, where.rows)  # (B, H, R, C)
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))  # (B, R, D)
         return projected
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys before they are turned, and values. x: (B, N, D); each (B, H, N, C)."""
+        q, k, v = self._grouped(x) if self.kv_heads < self.num_heads else self._per_head(x)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return q, k, v
 
     def _per_head(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, H, N, C)."""
@@ -67,8 +75,8 @@ class GeluMlp(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         hidden = hidden_width(config, "gelu")
-        self.fc1 = nn.Linear(config.embed_dim, hidden)
-        self.fc2 = nn.Linear(hidden, config.embed_dim)
+        self.fc1 = linear(config, config.embed_dim, hidden)
+        self.fc2 = linear(config, hidden, config.embed_dim)
 
     def forward(self, x: Tensor, where: Where | None = None) -> Tensor:
         """x: (B, N, D); returns (B, N, D)."""
@@ -84,9 +92,9 @@ class SwiGLU(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         hidden = hidden_width(config, "swiglu")
-        self.fc1 = nn.Linear(config.embed_dim, hidden, bias=False)
-        self.fc2 = nn.Linear(hidden, config.embed_dim, bias=False)
-        self.fc3 = nn.Linear(config.embed_dim, hidden, bias=False)
+        self.fc1 = linear(config, config.embed_dim, hidden, bias=False)
+        self.fc2 = linear(config, hidden, config.embed_dim, bias=False)
+        self.fc3 = linear(config, config.embed_dim, hidden, bias=False)
 
     def forward(self, x: Tensor, where: Where | None = None) -> Tensor:
         """x: (B, N, D); returns (B, N, D)."""
@@ -162,6 +170,24 @@ def make_head(config: ModelConfig, seed: int | None) -> nn.Module:
     if not config.num_classes:
         return nn.Identity()
     return nn.Linear(config.embed_dim, config.num_classes)
+
+
+class Exit(nn.Module):
+    """A norm and a linear that read out behind a block before the last (BranchyNet, arXiv
+    1709.01686).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = make_norm(config, config.depth, "norm", None)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+
+    def forward(self, tokens: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+        """tokens: (B, N, D), of which `pool` makes what is read out, (B, D); returns logits (B,
+        classes).
+        """
+        logits: Tensor = self.head(pool(self.norm(tokens)))
+        return logits
 
 
 def seeded_part(part: Part, place: Place, name: str, seed: int | None) -> nn.Module:

@@ -42,9 +42,11 @@ def parameter_count(model: ModelConfig | UserModel) -> int:
     positions = tokens(model) - model.registers if model.learns_positions else 0
     embeddings = (patch + 1 + positions + (model.class_token != "none") + model.registers) * width
     scales = 0 if model.layer_scale is None else 2 * model.depth * width
+    exits = len(model.exits) * (_last_norm_params(model) + (width + 1) * model.num_classes)
     return (
         embeddings
         + scales
+        + exits
         + _of_parts(model, "norm", lambda norm: 2 * _norm_params(model, norm), "params")
         + _last_norm_params(model)
         + _of_parts(model, "mixer", lambda mixer: _attention_params(model), "params")
@@ -94,14 +96,30 @@ def _attention_params(model: ModelConfig) -> int:
     outputs = width + 2 * _key_width(model)
     biases = (outputs + width) if model.attention_bias else 0
     norms = 2 * (width // model.num_heads) if model.qk_norm else 0
-    return width * outputs + width * width + biases + norms
+    return (
+        linear_weights(model, width, outputs) + linear_weights(model, width, width) + biases + norms
+    )
+
+
+def rank_of(model: ModelConfig, inputs: int, outputs: int) -> int:
+    """Rank of a linear that has `model.low_rank` times fewer weights in two factors than whole; at
+    least 1.
+    """
+    assert model.low_rank is not None
+    return max(1, int(inputs * outputs / (model.low_rank * (inputs + outputs))))
+
+
+def linear_weights(model: ModelConfig, inputs: int, outputs: int) -> int:
+    """Weights of a linear inside the blocks, and its multiply-accumulates for one token."""
+    if model.low_rank is None:
+        return inputs * outputs
+    return rank_of(model, inputs, outputs) * (inputs + outputs)
 
 
 def _feed_forward_params(model: ModelConfig, kind: str) -> int:
     width, hidden = model.embed_dim, hidden_width(model, kind)
-    if kind == "swiglu":
-        return 3 * width * hidden
-    return 2 * width * hidden + hidden + width
+    one = linear_weights(model, width, hidden)  # as many back
+    return 3 * one if kind == "swiglu" else 2 * one + hidden + width
 
 
 def macs(model: ModelConfig | UserModel) -> int:
@@ -113,22 +131,37 @@ def macs(model: ModelConfig | UserModel) -> int:
     """
     if isinstance(model, UserModel):
         return model.macs
-    width, count = model.embed_dim, tokens(model)
-    attention = 2 * count * width * (width + _key_width(model)) + 2 * count**2 * width
-    patch = patches(model) * width * model.in_chans * model.patch_size**2
-
-    def feed_forward(kind: str) -> int:
-        linears = 3 if kind == "swiglu" else 2
-        return linears * count * width * hidden_width(model, kind)
-
+    count = tokens(model)
+    attention = attention_macs(model, count)
     return (
-        patch
+        outer_macs(model)
         + _of_parts(model, "norm", lambda norm: 0, "macs")
         + _of_parts(model, "mixer", lambda mixer: attention, "macs")
-        + _of_parts(model, "feed_forward", feed_forward, "macs")
-        + _of_one(model.position, 0, "macs")
-        + _of_one(model.readout, width * model.num_classes, "macs")
+        + _of_parts(
+            model, "feed_forward", lambda kind: feed_forward_macs(model, kind, count), "macs"
+        )
     )
+
+
+def outer_macs(model: ModelConfig) -> int:
+    """Multiply-accumulates outside of the blocks: patches, position and readout."""
+    patch = patches(model) * model.embed_dim * model.in_chans * model.patch_size**2
+    head = _of_one(model.readout, model.embed_dim * model.num_classes, "macs")
+    return patch + _of_one(model.position, 0, "macs") + head
+
+
+def attention_macs(model: ModelConfig, count: int) -> int:
+    """Multiply-accumulates of the built-in attention of one block over `count` tokens."""
+    width = model.embed_dim
+    linears = linear_weights(model, width, width + 2 * _key_width(model))
+    linears += linear_weights(model, width, width)
+    return count * linears + 2 * count**2 * width
+
+
+def feed_forward_macs(model: ModelConfig, kind: str, count: int) -> int:
+    """Multiply-accumulates of a built-in feed-forward of one block for `count` tokens."""
+    linears = 3 if kind == "swiglu" else 2
+    return linears * count * linear_weights(model, model.embed_dim, hidden_width(model, kind))
 
 
 def trained_to_json(config: Workload) -> dict[str, int]:

@@ -13,21 +13,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from illama.attention import ALL, maps_recorded
-from illama.blocks import Block, make_head, make_norm, seeded_part
+from illama.blocks import Block, Exit, make_head, make_norm, seeded_part
 from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
 from illama.config.parts import Part
 from illama.cost import macs, tokens
 from illama.drop import Drop, drop_elements, drop_paths
+from illama.first_values import init_weights
 from illama.masks import Mask, exact
 from illama.parts.place import Where
 from illama.patches import PatchEmbed
-from illama.randomness import derive
 from illama.rotary import rotations
 from illama.scans import order_of
-
-INIT_STD = 0.02
-"""Standard deviation of the truncated normal that weights start from (released code; paper: 0.2)."""
 
 
 class VisionTransformer(nn.Module):
@@ -68,6 +65,7 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer, seed) for layer in range(config.depth))
         self.norm = make_norm(config, config.depth, "norm", seed)
         self.head = make_head(config, seed)
+        self.exits = nn.ModuleList(Exit(config) for _ in config.exits)
 
         self.register_buffer("rotation", None, persistent=False)
         if config.rotates:
@@ -76,7 +74,8 @@ class VisionTransformer(nn.Module):
         self.register_buffer("order", order, persistent=False)
         kinds = dict.fromkeys(kind for kind in config.attentions if kind != "bidirectional")
         self.masks = nn.ModuleDict({kind: Mask(kind, config.mask_form, count) for kind in kinds})
-        self.soft_mask_rate = 0.0
+        self.layer_masks: nn.ModuleList | None = None
+        self.soft_mask_rate: float | tuple[float, ...] = 0.0
         if seed is None:
             seed = int(torch.randint(2**31, (), device="cpu"))
         init_weights(self, seed)
@@ -144,22 +143,58 @@ class VisionTransformer(nn.Module):
         """
         self.grad_checkpointing = enable
 
-    def set_soft_mask_rate(self, alpha: float) -> None:
-        """Blend the masks with full attention in every block: alpha 1 is bidirectional, 0 the masks of `config.attention`.
+    def set_soft_mask_rate(self, alpha: float | Sequence[float]) -> None:
+        """Blend the masks with full attention: alpha 1 is bidirectional, 0 the masks of `config.attention`.
 
-        Raises `ValueError` when alpha is outside 0 to 1, or above 0 in a model without a mask.
+        One number is of every block, a sequence has one for each. Raises `ValueError` when alpha is outside 0 to 1, or above 0
+        in a model without a mask.
         """
-        if not 0 <= alpha <= 1:
-            raise ValueError(
-                f"soft_mask_rate is {alpha}; it must be between 0 (the mask as it is) and 1 (bidirectional)"
+        rates = self._checked_rates(alpha)
+        self.soft_mask_rate = float(alpha) if isinstance(alpha, int | float) else rates
+        if self.layer_masks is None and not isinstance(alpha, int | float):
+            self.layer_masks = nn.ModuleList(
+                self._own_mask(kind) for kind in self.config.attentions
             )
-        if not self.config.masked and alpha > 0:
+        for mask in self.masks.values():
+            cast(Mask, mask).set_alpha(max(rates))
+        if self.layer_masks is not None:
+            for own, rate in zip(self.block_masks(), rates, strict=True):
+                if own is not None:
+                    own.set_alpha(rate)
+
+    def _checked_rates(self, alpha: float | Sequence[float]) -> tuple[float, ...]:
+        """alpha of each block. Raises `ValueError`."""
+        one = isinstance(alpha, int | float)
+        rates = (float(alpha),) * self.config.depth if one else tuple(map(float, alpha))  # type: ignore[arg-type]
+        if len(rates) != self.config.depth:
+            raise ValueError(f"{len(rates)} soft_mask_rates, and {self.config.depth} blocks")
+        for rate in rates:
+            if not 0 <= rate <= 1:
+                raise ValueError(
+                    f"soft_mask_rate is {rate:g}; it must be between 0 (the mask as it is) and 1 (bidirectional)"
+                )
+        if not self.config.masked and max(rates) > 0:
             raise ValueError(
                 "soft_mask_rate softens a mask, but attention is bidirectional; leave it at 0"
             )
-        self.soft_mask_rate = float(alpha)
-        for mask in self.masks.values():
-            cast(Mask, mask).set_alpha(self.soft_mask_rate)
+        return rates
+
+    def _own_mask(self, kind: str) -> nn.Module:
+        """A mask for one block alone, or nothing."""
+        if kind == "bidirectional":
+            return nn.Identity()
+        like = cast(Mask, self.masks[kind]).matrix
+        return Mask(kind, self.config.mask_form, self.config.tokens).to(like)
+
+    def block_masks(self) -> list[Mask | None]:
+        """Mask of each block as it stands; None where every token sees every other."""
+        own = self.layer_masks
+        if own is None:
+            kinds = self.config.attentions
+            return [
+                None if kind == "bidirectional" else cast(Mask, self.masks[kind]) for kind in kinds
+            ]
+        return [mask if isinstance(mask, Mask) else None for mask in own]
 
     def attention_maps(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Attention maps of every block, before and after the mask, each (B, H, N, N).
@@ -173,12 +208,23 @@ class VisionTransformer(nn.Module):
             raise ValueError(f"{len(maps)} of {len(self.blocks)} blocks have attention maps")
         return maps
 
-    def forward(self, images: Tensor, drop: Drop | None = None) -> Tensor:
-        """images: (B, channels, height, width), normalised; returns logits (B, classes).
+    def forward(
+        self, images: Tensor, drop: Drop | None = None, *, with_exits: bool = False
+    ) -> Tensor:
+        """images: (B, channels, height, width), normalised; returns logits (B, classes), or with those of each early exit in
+        front of them (exits + 1, B, classes).
 
         Where a class token is read out, the last block computes no other token.
         """
-        return self._read(self.norm(self.encode(images, drop, self._read_rows())))
+        rows = self._read_rows()
+        if not with_exits:
+            return self._read(self.norm(self.encode(images, drop, rows)))
+        states = list(self._states(images, drop, rows))
+        early = [
+            exit_(states[block - 1], self._pooled)
+            for exit_, block in zip(self.exits, self.config.exits, strict=True)
+        ]
+        return torch.stack([*early, self._read(self.norm(states[-1]))])
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Tokens behind the last norm, (B, N, D), in the order of the sequence.
@@ -285,11 +331,8 @@ class VisionTransformer(nn.Module):
         if drop is None and self.training and self.drop_path_rate:
             depth, count = len(self.blocks), images.shape[0]
             drop = drop_paths(self.drop_path_rate, depth, count, images.device)
-        x, rotation = self._embedded(images, drop)
-        for index, (block, kind) in enumerate(
-            zip(self.blocks, self.config.attentions, strict=True)
-        ):
-            mask = cast(Mask, self.masks[kind]) if kind != "bidirectional" else None
+        x, rotation = self.embedded(images, drop)
+        for index, (block, mask) in enumerate(zip(self.blocks, self.block_masks(), strict=True)):
             paths = None if drop is None or drop.paths is None else drop.paths[index]
             asked = rows if index == len(self.blocks) - 1 else ALL
             x = self._through(block, x, Where(asked, rotation, mask), paths)
@@ -303,7 +346,7 @@ class VisionTransformer(nn.Module):
         out: Tensor = block(x, where, paths)
         return out
 
-    def _embedded(self, images: Tensor, drop: Drop | None) -> tuple[Tensor, Tensor | None]:
+    def embedded(self, images: Tensor, drop: Drop | None = None) -> tuple[Tensor, Tensor | None]:
         """What enters the first block, (B, N, D), and the rotation."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
         if self.config.scan != "raster":
@@ -343,58 +386,3 @@ class VisionTransformer(nn.Module):
 def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
     """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
     return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)
-
-
-_OF_ATTENTION = ("attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias")
-_OF_FEED_FORWARD = tuple(
-    f"mlp.fc{number}.{kind}" for number in (1, 2, 3) for kind in ("weight", "bias")
-)
-_PAIRED = frozenset({*_OF_ATTENTION, *_OF_FEED_FORWARD, "head.weight", "head.bias"})
-"""Tensors that a part may share with the built-in one by its name: they start with the same values."""
-
-
-def _is_parts_own(model: VisionTransformer, name: str) -> bool:
-    """Tell whether a parameter keeps the first values that a part's constructor gave it."""
-    config = model.config
-    if name.startswith("blocks."):
-        _, layer, inner = name.split(".", 2)
-        kinds = {"attn": "mixer", "mlp": "feed_forward", "norm1": "norm", "norm2": "norm"}
-        kind = kinds.get(inner.partition(".")[0])
-        is_part = kind is not None and isinstance(config.of_blocks(kind)[int(layer)], Part)
-        return is_part and inner not in _PAIRED
-    top = name.partition(".")[0]
-    if top == "norm":
-        return isinstance(config.of_blocks("norm")[-1], Part)
-    if top == "head":
-        return isinstance(config.readout, Part) and name not in _PAIRED
-    return top == "position"
-
-
-@torch.no_grad()
-def init_weights(model: VisionTransformer, seed: int, below: str = "") -> None:
-    """Give every parameter whose name begins with `below` its first values: the only place where
-    that happens, but for those that parts draw themselves.
-
-    Norms start as the identity and biases at 0; the patch projection as torch's convolution does, uniform within
-    1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal. Each tensor draws from a generator of its
-    own name, so variants of a model that share a tensor and a seed also share its first values, and a comparison between them
-    is not one of luck at the start.
-    """
-    for name, parameter in model.named_parameters():
-        has_own = parameter.is_meta or _is_parts_own(model, name)  # no values, or its part's
-        if has_own or not name.startswith(below):
-            continue
-        generator = torch.Generator("cpu").manual_seed(derive(seed, "init", name))
-        value = torch.empty(parameter.shape, device="cpu")
-        if name.startswith("patch_embed"):
-            bound = model.patch_embed.proj.weight[0].numel() ** -0.5
-            value.uniform_(-bound, bound, generator=generator)
-        elif name.endswith(".gamma"):
-            value.fill_(model.config.layer_scale or 1.0)
-        elif "norm" in name:
-            value.fill_(name.endswith("weight"))
-        elif name.endswith("bias"):
-            value.zero_()
-        else:
-            nn.init.trunc_normal_(value, std=INIT_STD, generator=generator)
-        parameter.copy_(value)

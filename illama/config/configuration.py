@@ -203,6 +203,7 @@ class Config(Workload):
                     f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
                 )
         trained_count(self.model, self.train.trainable)
+        self._check_blocks()
         folder = not self.data.in_memory
         _refuse_shape(self.model, folder)
         useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
@@ -215,6 +216,18 @@ class Config(Workload):
                 )
                 raise ValueError(f"train.{name} is for {where}, but data.name is {self.data.name}")
         return self
+
+    def _check_blocks(self) -> None:
+        """Raise `ValueError` for a setting of the blocks that the network has not."""
+        layers = self.train.soft_mask.layers if self.train.soft_mask else None
+        depth = self.model.depth if isinstance(self.model, ModelConfig) else None
+        if layers is not None and len(layers) != depth:
+            known = "none that we know" if depth is None else str(depth)
+            raise ValueError(f"train.soft_mask.layers are for {len(layers)} blocks; found {known}")
+        exits = self.model.exits if isinstance(self.model, ModelConfig) else ()
+        default = TrainConfig.model_fields["exit_weight"].default
+        if not exits and self.train.exit_weight != default:
+            raise ValueError("train.exit_weight is of early exits, and model.exits names none")
 
 
 def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:

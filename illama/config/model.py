@@ -114,6 +114,13 @@ class ModelConfig(Settings):
     registers: NonNegativeInt = Field(default=0, le=1000)
     """Learned tokens beside the class token that nothing is read from (arXiv 2309.16588): in front
     of the patches, or behind them where the class token stands last."""
+    exits: tuple[PositiveInt, ...] = ()
+    """Blocks, counted from 1, behind which a norm and a linear of their own read out as well, and
+    are trained too (early exit; BranchyNet, arXiv 1709.01686). The last block has the head."""
+    low_rank: Annotated[float, Field(ge=1)] | None = None
+    """The linears of the built-in attention and feed-forwards are two factors with so many times
+    fewer weights, and start from the singular vectors of the whole (PELA, arXiv 2310.10700). None:
+    they are whole."""
     scan: Literal["raster", "reversed", "zigzag", "hilbert"] = "raster"
     """Order of the patches in the sequence: row by row, the same backwards, every other row
     backwards, or along Hilbert's curve."""
@@ -135,6 +142,7 @@ class ModelConfig(Settings):
         self._check_sizes()
         self._check_lists()
         self._check_position()
+        self._check_exits()
         if "modified_causal" in self.attentions and self.class_token != "first":
             raise ValueError(
                 "attention modified_causal opens the first row for a class token that stands first; with class_token "
@@ -180,6 +188,17 @@ class ModelConfig(Settings):
             changed = getattr(self, name) != ModelConfig.model_fields[name].default
             if changed and "attention" not in self.of_blocks("mixer"):
                 raise ValueError(f"{name} is of mixer attention, which no block has")
+
+    def _check_exits(self) -> None:
+        if list(self.exits) != sorted(set(self.exits)) or max(self.exits, default=0) >= self.depth:
+            raise ValueError(
+                f"exits {list(self.exits)} must grow and stand before the last of {self.depth} blocks"
+            )
+        has_part = isinstance(self.readout, Part) or isinstance(self.of_blocks("norm")[-1], Part)
+        if self.exits and has_part:
+            raise ValueError("exits read out as readout token or mean does, behind a built-in norm")
+        if self.exits and not self.num_classes:
+            raise ValueError("exits have the classes of the head, and num_classes 0 has none")
 
     def _check_position(self) -> None:
         head_dim = self.embed_dim // self.num_heads

@@ -28,6 +28,9 @@ MEASURES: Mapping[str, str] = {
         "landscape",
         "segmentation",
         "ade20k",
+        "token_merging",
+        "repq",
+        "early_exit",
     )
 }
 """Functions of the built-in measures as `module:function`. Another one is a file and a line here.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from illama.config import Config, ModelConfig, RuntimeConfig
 from illama.data.augment import Mixed, loss, mix
-from illama.drop import draw_drop, part
+from illama.drop import Drop, draw_drop, part
 from illama.quantized import network_of
 from illama.randomness import derive, reseed
 from illama.schedules import learning_rate, soft_mask_rate
@@ -45,6 +45,7 @@ class Learner:
             )
         self._alpha = 0.0
         is_own = isinstance(config.model, ModelConfig)
+        self.exits = config.model.exits if isinstance(config.model, ModelConfig) else ()
         self.has_user_code = not (
             isinstance(config.model, ModelConfig) and not config.model.has_parts
         )
@@ -107,14 +108,8 @@ class Learner:
                 reseed(seed)
                 torch.manual_seed(seed)  # of a GPU as well
             with autocast(self.device, self.config.train.precision):
-                logits = (
-                    self.network(piece.images)
-                    if drop is None
-                    else self.network(piece.images, part(drop, rows))
-                )
-            value = loss(logits.float(), piece, self.config.train.label_smoothing) * (
-                len(piece.labels) / count
-            )
+                logits = self._logits(piece.images, part(drop, rows))
+            value = self._loss(logits, piece) * (len(piece.labels) / count)
             for module in self.with_losses:
                 value = value + module.auxiliary_loss() * (len(piece.labels) / count)  # type: ignore[operator]
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
@@ -125,6 +120,23 @@ class Learner:
         ]
         self.ranks.add_up([*gradients, total])
         return total
+
+    def _logits(self, images: Tensor, drop: Drop | None) -> Tensor:
+        """Logits (B, classes), or (exits + 1, B, classes) of a network with early exits."""
+        dropped = () if drop is None else (drop,)
+        kept: Tensor = self.network(
+            images, *dropped, **({"with_exits": True} if self.exits else {})
+        )
+        return kept
+
+    def _loss(self, logits: Tensor, piece: Mixed) -> Tensor:
+        """Mean loss of the images; of a network with early exits the weighted sum over its heads."""
+        smoothing = self.config.train.label_smoothing
+        if not self.exits:
+            return loss(logits.float(), piece, smoothing)
+        *early, last = (loss(of_head.float(), piece, smoothing) for of_head in logits)
+        weight = self.config.train.exit_weight
+        return last + weight * torch.stack(early).sum()
 
     def _fill_gradients(self) -> None:
         """Give every process a gradient, of zeros, for what any other has one for; what nobody
@@ -154,9 +166,12 @@ class Learner:
         for one.
         """
         if alpha != self._alpha:
+            soft_mask = self.config.train.soft_mask
+            layers = None if soft_mask is None else soft_mask.layers
+            rate = alpha if layers is None else [alpha * factor for factor in layers]
             for model in (self.model, self.average):
                 if model is not None:
-                    model.set_soft_mask_rate(alpha)  # type: ignore[operator]
+                    model.set_soft_mask_rate(rate)  # type: ignore[operator]
             self._alpha = alpha
 
     def broken(self) -> tuple[str, float] | None:

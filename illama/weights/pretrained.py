@@ -24,6 +24,7 @@ from illama.checkpoint import content_of, weights_in
 from illama.config import ModelConfig, Part, UserModel, explain, with_preset
 from illama.config.parts import BUILT_IN
 from illama.config.train import InitConfig, QuantizeConfig
+from illama.low_rank import factored
 from illama.model import VisionTransformer, make_network
 from illama.quantized import quantise
 from illama.weights.initial import checked_path
@@ -181,16 +182,26 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
             without = _without_additions(model)
             if different := _other_parts(_settings_in(content), without):
                 raise ValueError(f"{path} was trained with other parts: {'; '.join(different)}")
-            weights = _added_tensors(model) | weights
+            weights = factored(model, _added_tensors(model) | weights)
         _fill(model, weights, path, new_head=init.head == "new")
-    elif isinstance(model, VisionTransformer) and not model.config.has_parts:
+    elif _has_plain_blocks(model):
+        assert isinstance(model, VisionTransformer)
         weights = read_weights(path)
         weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
         select_weights(model, weights, init.source_heads)
     else:
         raise ValueError(
-            "weight selection (train.init.source_heads) knows the blocks of our own networks alone, without parts"
+            "weight selection (train.init.source_heads) knows the blocks of our own networks alone, "
+            "without parts, low_rank and exits"
         )
+
+
+def _has_plain_blocks(model: nn.Module) -> bool:
+    """Tell whether a network has nothing but what larger ones of its family have."""
+    if not isinstance(model, VisionTransformer):
+        return False
+    config = model.config
+    return not (config.has_parts or config.low_rank or config.exits)
 
 
 def _adds(model: VisionTransformer) -> list[tuple[str, ...]]:

@@ -57,6 +57,8 @@ OTHER_VALUES: dict[str, Any] = {
     "model.layer_scale": 0.1,
     "model.registers": 2,
     "model.scan": "hilbert",
+    "model.exits": [2],
+    "model.low_rank": 2.0,
     "data.name": "synthetic",
     "data.val_fraction": 0.5,
     "data.test_fraction": 0.2,
@@ -100,7 +102,9 @@ OTHER_VALUES: dict[str, Any] = {
     "train.deterministic": True,
     "train.init": {"checkpoint": "first.pt"},
     "train.trainable": ["head.*"],
+    "train.exit_weight": 0.5,
     "train.soft_mask": None,
+    "train.soft_mask.layers": [1.0, 0.5, 0.5, 0.0],
     "train.soft_mask.schedule": "constant",
     "train.soft_mask.epochs": 4,
     "train.soft_mask.rate": 0.5,
@@ -127,6 +131,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     "train.drop_mode": {"train.cutoff_epoch": 4, "train.drop_mode": "early"},
     "train.cutoff_epoch": LATE,
     "train.drop_schedule": {**LATE, "train.drop_mode": "early"},
+    "train.exit_weight": {"model.exits": [2]},
 }
 """Settings that make sense only beside others."""
 
@@ -149,6 +154,8 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "layer_scale": None,
         "registers": 0,
         "scan": "raster",
+        "exits": (),
+        "low_rank": None,
     },
     "DataConfig": {
         "val_fraction": 0.25,
@@ -158,7 +165,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "resize": None,
     },
     "QuantizeConfig": {"weights": 8, "activations": 8},
-    "SoftMaskConfig": {"rate": 1.0, "floor": 0.0},
+    "SoftMaskConfig": {"rate": 1.0, "floor": 0.0, "layers": None},
     "InitConfig": {"sha256": None, "head": "kept", "source_heads": None},
     "TrainConfig": {
         "min_lr": 1e-6,
@@ -176,6 +183,7 @@ DEFAULTS_OF_VERSION_1: dict[str, dict[str, Any]] = {
         "lr_gamma": 0.1,
         "init": None,
         "trainable": None,
+        "exit_weight": 1.0,
         "soft_mask": None,
         "layer_decay": None,
         "mixup": 0.0,

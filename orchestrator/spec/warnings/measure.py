@@ -10,8 +10,11 @@ from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
 from orchestrator.trial import Variant
 
 _TRAINING_LOSS = "train/loss"
-_TARGETS = ("train.label_smoothing", "train.mixup", "train.cutmix")
-"""Settings that soften what the training loss is measured against."""
+_TARGETS = (
+    *("train.label_smoothing", "train.mixup", "train.cutmix"),
+    *("model.exits", "train.exit_weight"),
+)
+"""Settings that change what the training loss is measured against, or adds up."""
 _AVERAGE = "train.ema"
 
 
