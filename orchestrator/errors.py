@@ -20,9 +20,10 @@ for our own mistakes only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
+
+from illama.spelling import did_you_mean
 
 
 class OrchestratorError(Exception):
@@ -125,12 +126,6 @@ class ClusterError(OrchestratorError):
 def counted(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def did_you_mean(word: str, allowed: Sequence[str]) -> str:
-    """`"; did you mean 'x'?"` with the nearest of `allowed`, or nothing where none is near."""
-    nearest = get_close_matches(word, allowed, n=1, cutoff=0.6)
-    return f"; did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def did_you_mean_one_of(word: str, allowed: Sequence[str]) -> str:

@@ -6,11 +6,21 @@ better.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Mode = Literal["max", "min"]
+
+
+def sign_of(mode: str) -> int:
+    """1 where more is better (`max`), and -1 where less is: times that, more is always better."""
+    return 1 if mode == "max" else -1
+
+
+def best_by(mode: str) -> Callable[..., Any]:
+    """The built-in `max` where more is better, and `min` where less is."""
+    return max if mode == "max" else min
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from orchestrator.metrics import best_by
+
 Curve = Mapping[int, float]
 """A metric by epoch, from 1."""
 
@@ -39,9 +41,7 @@ class Pruning:
 
     def cause(self, curve: Curve, epoch: int) -> str:
         """Why it was stopped there."""
-        best = (max if self.mode == "max" else min)(
-            value for at, value in curve.items() if at <= epoch
-        )
+        best = best_by(self.mode)(value for at, value in curve.items() if at <= epoch)
         return f"{self.metric} {best:.4g} until epoch {epoch}, where {self.thresholds[epoch]:.4g} is needed to go on"
 
     def to_json(self) -> dict[str, Any]:
@@ -60,18 +60,18 @@ class Judge:
 
     def __init__(self, pruning: Pruning) -> None:
         self._pruning = pruning
-        self._best: float | None = None
+        self._seen: list[float] = []
         self.stopped_at: int | None = None
         """The epoch; none before it is stopped."""
 
     def look(self, epoch: int, value: float) -> None:
         """Take in one more epoch."""
-        larger, threshold = self._pruning.mode == "max", self._pruning.thresholds.get(epoch)
-        self._best = value if self._best is None else (max if larger else min)(self._best, value)
-        if self.stopped_at is None and threshold is not None:
-            self.stopped_at = (
-                epoch if (self._best < threshold if larger else self._best > threshold) else None
-            )
+        mode, threshold = self._pruning.mode, self._pruning.thresholds.get(epoch)
+        self._seen.append(value)
+        if self.stopped_at is not None or threshold is None:
+            return
+        if best_by(mode)(*self._seen, threshold) != best_by(mode)(self._seen):
+            self.stopped_at = epoch
 
 
 def thresholds(

@@ -5,6 +5,7 @@ what is read.
 """
 
 import re
+from collections.abc import Sequence
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -50,6 +51,26 @@ def bounded(text: str, most: int) -> str:
     return text[: most // 2] + left_out + text[len(text) - most // 2 :]
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """`a, b and 4 more`: the first `most` names, and how many there are besides."""
+    shown = ", ".join(names[:most])
+    if len(names) <= most:
+        return shown
+    return f"{shown} and {len(names) - most} more"
+
+
+def from_to(low: float, high: float) -> str:
+    """`6`, or `3 to 12` where the two differ."""
+    if low == high:
+        return f"{low}"
+    return f"{low} to {high}"
+
+
+def cell(value: float | None, form: str = "g") -> str:
+    """A number in a table by a format specification; blank where there is none."""
+    return "" if value is None else format(value, form)
+
+
 def without_middle(text: str, most: int) -> str:
     """The text with its middle left out where it is longer than `most`."""
     if len(text) <= most:
@@ -60,5 +81,11 @@ def without_middle(text: str, most: int) -> str:
 
 def shortened(text: str, most: int) -> str:
     """The text on one line, cut where it is longer than `most`."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most]}…"
+    return cut(" ".join(text.split()), most + 1)
+
+
+def cut(text: str, most: int) -> str:
+    """The text, ending in an ellipsis where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 1]}…"

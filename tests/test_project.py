@@ -64,6 +64,7 @@ SETTINGS = {
     "illama.config.imports",
     "illama.config.settings",
     "illama.cost",
+    "illama.spelling",
     "illama.data.datasets",
     "illama.measures",
     "illama.sealed",

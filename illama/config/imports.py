@@ -16,7 +16,6 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, PathFinder
@@ -28,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 from illama.config.source import digests_of
+from illama.spelling import did_you_mean
 
 _INSTALLED = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
 _OURS = ("illama", "orchestrator")
@@ -168,7 +168,7 @@ def function_of(target: str) -> Callable[..., Any]:
     except AttributeError:
         known = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
         raise UserCodeError(
-            f"module '{module_name}' has no function '{path}'{_did_you_mean(path, known)}"
+            f"module '{module_name}' has no function '{path}'{did_you_mean(path, known)}"
         ) from None
     if not callable(function):
         raise UserCodeError(f"{target} is {function!r}, not a function")
@@ -297,7 +297,7 @@ def _module(name: str) -> ModuleType:
                 if folder
                 else "in the current folder or among"
             )
-            message = f"there is no module '{name}' {where} the installed packages{_did_you_mean(name, known)}"
+            message = f"there is no module '{name}' {where} the installed packages{did_you_mean(name, known)}"
             raise UserCodeError(message) from None
         raise
     finally:
@@ -389,8 +389,3 @@ def _place(error: BaseException) -> str:
         if not ({*_INSTALLED, Path(__file__).parents[1]} & set(Path(frame.filename).parents))
     ]
     return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    nearest = get_close_matches(word, known, 1)
-    return f"; did you mean '{nearest[0]}'?" if nearest else ""

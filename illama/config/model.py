@@ -1,7 +1,6 @@
 """Settings of the built-in networks, and the names that stand for many of them at once."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,6 +18,7 @@ from illama.config.parts import BUILT_IN, Part, part_setting
 from illama.config.settings import Settings
 from illama.networks import NETWORKS
 from illama.parts.place import Place
+from illama.spelling import did_you_mean
 
 AttentionKind = Literal["bidirectional", "causal", "modified_causal"]
 
@@ -130,10 +130,9 @@ class ModelConfig(Settings):
     def _is_known(cls, name: str) -> str:
         if name not in PRESETS:
             known = [*PRESETS, *NETWORKS]
-            nearest = get_close_matches(name, known, 1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else "."
             raise ValueError(
-                f"there is no model {name!r}{hint} There are {', '.join(known)}, and module:function of your own"
+                f"there is no model {name!r}{did_you_mean(name, known) or '.'} "
+                f"There are {', '.join(known)}, and module:function of your own"
             )
         return name
 

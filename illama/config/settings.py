@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, ClassVar, get_args
 
 from pydantic import (
@@ -16,6 +15,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from illama.spelling import did_you_mean
 
 
 class Settings(BaseModel):
@@ -118,8 +119,7 @@ def _explain_one(problem: Any, title: str) -> str:
         known = [
             field.alias or name for name, field in _group(title, sections).model_fields.items()
         ]
-        nearest = get_close_matches(str(key), known, 1)
-        return f"{path} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
+        return f"{path} is not a setting{did_you_mean(str(key), known)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
     return (f"{path}: " if path else "") + message + found

@@ -3,7 +3,6 @@
 import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from illama.config.functions import function_behind, options_of, settings_of
 from illama.config.imports import function_of, identity_of
 from illama.config.settings import Settings
 from illama.measures.base import Quantity
+from illama.spelling import did_you_mean
 
 MEASURES: Mapping[str, str] = {
     name: f"illama.measures.{name}:{name}"
@@ -133,8 +133,7 @@ def _checked(name: str, function: str, given: Mapping[str, Any]) -> dict[str, An
     for option in given:
         if option not in allowed and not is_open:
             takes = f"it takes {', '.join(allowed) or 'no options'}"
-            nearest = get_close_matches(option, allowed, 1)
-            hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+            hint = did_you_mean(option, allowed)
             raise ValueError(f"measure {name} has no option '{option}'; {takes}{hint}")
     try:
         return options_of(kind.model_validate({"name": name, **given}))
@@ -151,9 +150,7 @@ def _told(kind: type[Settings], problem: Any) -> str:
 
 
 def _unknown(name: str) -> str:
-    nearest = get_close_matches(name, list(MEASURES), 1)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     return (
         f"there is no measure '{name}'; allowed: {', '.join(MEASURES)}, or a function of yours as "
-        f"'module:function'{hint}"
+        f"'module:function'{did_you_mean(name, MEASURES)}"
     )

@@ -20,6 +20,7 @@ from orchestrator.analysis.search_luck import (
     luck_text,
     repeats_that_differ,
 )
+from orchestrator.metrics import sign_of
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
 from orchestrator.stats.inference import CONFIDENCE, Effect, counting_looks, p_at_looks
@@ -105,10 +106,7 @@ def _p_values(
         return rates.p_value, None
     if effect is None:
         return None, None
-    matters = here.metric.matters
-    if matters is None:
-        return effect.p_value, None
-    return effect.p_value, equivalence_p_value(effect, matters)
+    return effect.p_value, equivalence_p_value(effect, here.metric.matters)
 
 
 def _p_values_at_looks(
@@ -152,7 +150,7 @@ def _improvement(here: StepRow, there: StepRow) -> float | None:
     """Chance of a better seed. A trial that did not train as it should is behind all that did, and
     ties with its like.
     """
-    sign = 1.0 if here.metric.mode == "max" else -1.0
+    sign = sign_of(here.metric.mode)
     if here.is_uniform and there.is_uniform:
         scores = [[sign * value for value in row.values.values()] for row in (here, there)]
     else:

@@ -25,8 +25,9 @@ def decimals_of_values(metric: str, values: Sequence[float], summary: Summary | 
         usual = 3 - _exponent(largest)
     if 0 < largest < _SMALL:
         usual = max(usual, 3 - _exponent(largest))
-    spread = summary.std if summary else None
-    return max(usual, _two_digits(spread)) if spread else usual
+    if summary is None or not summary.std:
+        return usual
+    return max(usual, _two_digits(summary.std))
 
 
 def decimals_of_effect(effect: Effect | None, usual: int) -> int:

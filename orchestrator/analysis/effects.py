@@ -55,6 +55,21 @@ class StepEffect:
     prospect: Prospect | None = None
 
     @property
+    def mean(self) -> float | None:
+        """Difference of the means; None without one."""
+        return self.effect.mean if self.effect else None
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """Interval of the difference; None without one."""
+        return self.effect.ci95 if self.effect else None
+
+    @property
+    def pairs(self) -> int:
+        """Seeds that both variants have; 0 without a difference."""
+        return self.effect.pairs if self.effect else 0
+
+    @property
     def is_decided(self) -> bool:
         """True if a difference is found."""
         return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
@@ -65,28 +80,32 @@ class StepEffect:
         return len(self.sides) == 1
 
 
+def better_or_worse(difference: float, mode: str) -> Literal["better", "worse"]:
+    """Direction of a difference: `mode` tells whether a metric is better high (`max`) or low."""
+    return "better" if (difference > 0) == (mode == "max") else "worse"
+
+
 def effect_to_json(delta: StepEffect | None) -> dict[str, Any] | None:
     """The form of an effect in `report --format json`; `p_value` is corrected and decides."""
     if delta is None:
         return None
-    effect = delta.effect
-    prospect = delta.prospect
+    effect, prospect = delta.effect, delta.prospect
     return {
-        "mean": effect.mean if effect else None,
-        "ci95": effect.ci95 if effect else None,
+        "mean": delta.mean,
+        "ci95": delta.ci95,
         "p_value": delta.adjusted_p_value,
         "versus": delta.versus,
         "p_value_uncorrected": delta.p_value,
-        "p_value_sign_flip": effect.sign_flip_p if effect else None,
-        "pairs": effect.pairs if effect else 0,
-        "std": effect.std if effect else None,
+        "p_value_sign_flip": effect and effect.sign_flip_p,
+        "pairs": delta.pairs,
+        "std": effect and effect.std,
         "test": test_name(delta),
         "verdict": delta.verdict,
-        "correlation": effect.correlation if effect else None,
+        "correlation": effect and effect.correlation,
         "rates": rates_to_json(delta.rates),
         "detectable": delta.detectable and delta.detectable.to_json(),
         "power_at_matters": prospect and prospect.power.to_json(),
-        "seeds_for_matters": list(prospect.seeds) if prospect else None,
+        "seeds_for_matters": prospect and list(prospect.seeds),
         "equivalence_p_value_uncorrected": delta.equivalence,
         "probability_of_improvement": delta.improvement,
         "caveat": delta.caveat,
@@ -97,7 +116,9 @@ def test_name(delta: StepEffect) -> str | None:
     """Name of the test of a difference, or `fisher` where Fisher's exact test took their place."""
     if delta.rates:
         return "fisher"
-    return delta.effect.test.name if delta.effect else None
+    if delta.effect is None:
+        return None
+    return delta.effect.test.name
 
 
 def rates_to_json(rates: Rates | None) -> dict[str, Any] | None:

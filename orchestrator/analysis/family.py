@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.analysis.decimals import decimals_of_effect
-from orchestrator.analysis.effects import Sides, StepEffect, Verdict
+from orchestrator.analysis.effects import Sides, StepEffect, Verdict, better_or_worse
 from orchestrator.analysis.rows import StepRow, of_seeds
 from orchestrator.analysis.sections import EffectLine, Section
 from orchestrator.errors import counted
@@ -75,13 +75,8 @@ def with_family(
 ) -> tuple[list[StepRow], list[Section], Family]:
     """Every table with corrected p-values and verdicts, whatever they had before."""
     lines = [(section, line) for section in sections for line in section.lines]
-    deltas = [row.delta_previous if rules.tests(row.variant.design) else None for row in rows]
-    deltas += [
-        _ready(line, _rows_behind(section, line, rows, rules), rules)
-        if rules.tests(section.design) and line.is_tested
-        else None
-        for section, line in lines
-    ]
+    deltas = [_tested(row, rules) for row in rows]
+    deltas += [_tested_line(section, line, rows, rules) for section, line in lines]
     not_begun = _rows_not_begun(rows, rules) + _lines_not_begun(rows, sections, rules)
     found, size = judged(deltas, not_begun, rules)
     of_rows, of_lines = found[: len(rows)], iter(found[len(rows) :])
@@ -101,6 +96,18 @@ def with_family(
     ]
     scope = "all tables" if rules.designs is None else ", ".join(rules.designs)
     return result, judged_sections, Family(size, scope, rules.looks_before)
+
+
+def _tested(row: StepRow, rules: Rules) -> StepEffect | None:
+    return row.delta_previous if rules.tests(row.variant.design) else None
+
+
+def _tested_line(
+    section: Section, line: EffectLine, rows: Sequence[StepRow], rules: Rules
+) -> StepEffect | None:
+    if not rules.tests(section.design) or not line.is_tested:
+        return None
+    return _ready(line, _rows_behind(section, line, rows, rules), rules)
 
 
 def judged(
@@ -138,16 +145,18 @@ def verdict_of(delta: StepEffect, equivalence: float, mode: str) -> Verdict:
         return "equivalent"
     if not delta.is_decided:
         return "open"
-    rates, mean = delta.rates, delta.effect.mean if delta.effect else 0.0
+    rates = delta.rates
     if rates and rates.here.share != rates.there.share:
-        return "better" if rates.here.share < rates.there.share else "worse"
-    return "better" if (mean > 0) == (mode == "max") else "worse"
+        return better_or_worse(rates.here.share - rates.there.share, "min")
+    return better_or_worse(delta.mean or 0.0, mode)
 
 
 def _key(index: int, delta: StepEffect | None) -> Key:
     if delta is None or not delta.sides:
         return index
-    return delta.sides, round(-1.0 if delta.p_value is None else delta.p_value, 12)
+    if delta.p_value is None:
+        return delta.sides, -1.0
+    return delta.sides, round(delta.p_value, 12)
 
 
 def _is_one(delta: StepEffect | None, counts_to_come: bool) -> bool:
@@ -171,18 +180,19 @@ def _corrected(
 
 
 def _with_power(delta: StepEffect, size: int, rules: Rules) -> StepEffect:
-    spread = spread_of(delta.effect) if delta.effect else None
-    if spread is None or delta.rates:
+    if delta.effect is None or delta.rates:
         return delta
-    looks = rules.looks if delta.sides else ()
-    seeds = looks[-1] if looks else spread.seeds
-    comparisons = size * max(1, len(looks)) * 2**rules.looks_before
-    matters = rules.metric.matters
-    return replace(
-        delta,
-        detectable=detectable(spread, seeds, comparisons),
-        prospect=None if matters is None else prospect(spread, matters, seeds, comparisons),
-    )
+    spread = spread_of(delta.effect)
+    if spread is None:
+        return delta
+    seeds, looks = spread.seeds, 1
+    if delta.sides and rules.looks:
+        seeds, looks = rules.looks[-1], len(rules.looks)
+    comparisons = size * looks * 2**rules.looks_before
+    delta = replace(delta, detectable=detectable(spread, seeds, comparisons))
+    if rules.metric.matters is None:
+        return delta
+    return replace(delta, prospect=prospect(spread, rules.metric.matters, seeds, comparisons))
 
 
 def _described(delta: StepEffect | None) -> StepEffect | None:
@@ -217,8 +227,7 @@ def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEff
     if failed:
         why = f"not tested: trials of {', '.join(failed)} failed"
         return replace(delta, caveat="; ".join(filter(None, (delta.caveat, why))))
-    matters = rules.metric.matters
-    equivalence = None if matters is None else equivalence_p_value(effect, matters)
+    equivalence = equivalence_p_value(effect, rules.metric.matters)
     return replace(delta, p_value=effect.p_value, equivalence=equivalence)
 
 

@@ -84,7 +84,7 @@ def ci95_with_images(
 
 def interval_of(delta: StepEffect | None) -> Interval | None:
     """The interval of an effect over seeds; None where there is none."""
-    return delta.effect.ci95 if delta and delta.effect else None
+    return delta.ci95 if delta else None
 
 
 def images_sentence(

@@ -35,22 +35,19 @@ class MeasuredStep:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `measures` in a step of `report --format json`."""
-        summary, delta = self.row.summary, self.delta
-        effect = delta.effect if delta else None
         return {
-            "mean": summary.mean if summary else None,
-            "std": summary.std if summary else None,
-            "ci95": summary.ci95 if summary else None,
+            "mean": self.row.mean,
+            "std": self.row.std,
+            "ci95": self.row.ci95,
             "values": {str(seed): value for seed, value in self.row.values.items()},
-            "delta_previous": None
-            if delta is None
-            else {
-                "mean": effect.mean if effect else None,
-                "ci95": effect.ci95 if effect else None,
-                "pairs": effect.pairs if effect else 0,
-                "versus": delta.versus,
-            },
+            "delta_previous": _delta_to_json(self.delta),
         }
+
+
+def _delta_to_json(delta: StepEffect | None) -> dict[str, Any] | None:
+    if delta is None:
+        return None
+    return {"mean": delta.mean, "ci95": delta.ci95, "pairs": delta.pairs, "versus": delta.versus}
 
 
 @dataclass(frozen=True)
@@ -176,8 +173,7 @@ def _quantity(
         read = by_place[row.variant.regime, row.variant.name]
         if not read.values:
             continue
-        versus = row.delta_previous.versus if row.delta_previous else None
-        ground = by_place.get((row.variant.regime, versus)) if versus else None
+        ground = by_place.get((row.variant.regime, row.versus))
         delta = effect_against(read, ground, looks) if ground and ground.values else None
         steps[row.variant.label] = MeasuredStep(row.variant, replace(read, delta_previous=delta))
     return MeasuredQuantity(

@@ -80,5 +80,4 @@ def _by_seed(row: StepRow, ground: StepRow) -> Mapping[int, float]:
 
 
 def _ground(row: StepRow, by_place: Mapping[tuple[str, str], StepRow]) -> StepRow | None:
-    versus = row.delta_previous.versus if row.delta_previous else ""
-    return by_place.get((row.variant.regime, versus))
+    return by_place.get((row.variant.regime, row.versus))

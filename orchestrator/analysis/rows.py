@@ -70,6 +70,26 @@ class StepRow:
     """The step before on the road; of a side step, before the one that it stands beside."""
 
     @property
+    def mean(self) -> float | None:
+        """Mean over the seeds; None without a result."""
+        return self.summary.mean if self.summary else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over the seeds; None with fewer than two."""
+        return self.summary.std if self.summary else None
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """Interval of the mean; None with fewer than two seeds, or where all values are the same."""
+        return self.summary.ci95 if self.summary else None
+
+    @property
+    def versus(self) -> str:
+        """Name of the variant that the effect is taken against; empty without an effect."""
+        return self.delta_previous.versus if self.delta_previous else ""
+
+    @property
     def versus_label(self) -> str | None:
         """Label of the variant that the effect is taken against; None without an effect."""
         if self.delta_previous is None:
@@ -282,7 +302,7 @@ _OF_PREVIOUS = ("verdict", "test", "detectable", "correlation", "rates")
 
 def row_to_json(row: StepRow) -> dict[str, Any]:
     """The form of a step in `report --format json`."""
-    variant, summary = row.variant, row.summary
+    variant = row.variant
     previous = effect_to_json(row.delta_previous)
     best, last = (
         summarise([values[seed] for seed in row.compared_values if seed in values])
@@ -297,14 +317,14 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
         "changes": dict(variant.changes),
         "note": variant.note,
         "seeds": sorted(row.values),
-        "mean": summary.mean if summary else None,
-        "std": summary.std if summary else None,
-        "ci95": summary.ci95 if summary else None,
+        "mean": row.mean,
+        "std": row.std,
+        "ci95": row.ci95,
         "values": {str(seed): value for seed, value in row.values.items()},
         "mean_of": _mean_of(row),
         "mixed": row.is_mixed,
-        "last_epoch_mean": last.mean if last else None,
-        "best_epoch_mean": best.mean if best else None,
+        "last_epoch_mean": last and last.mean,
+        "best_epoch_mean": best and best.mean,
         "delta_previous": previous,
         "delta_baseline": effect_to_json(row.delta_baseline),
         **{key: previous and previous[key] for key in _OF_PREVIOUS},
@@ -339,16 +359,15 @@ def _mean_of(row: StepRow) -> str | None:
 
 def _described(row: StepRow) -> dict[str, Any]:
     """A further metric of a step: without p-values, for it is described and not tested."""
-    summary = row.summary
     deltas = {
         "delta_previous": effect_to_json(row.delta_previous),
         "delta_baseline": effect_to_json(row.delta_baseline),
     }
     told = ("mean", "ci95", "versus", "pairs", "std", "caveat")
     return {
-        "mean": summary.mean if summary else None,
-        "std": summary.std if summary else None,
-        "ci95": summary.ci95 if summary else None,
+        "mean": row.mean,
+        "std": row.std,
+        "ci95": row.ci95,
         "values": {str(seed): value for seed, value in row.values.items()},
         **{name: delta and {key: delta[key] for key in told} for name, delta in deltas.items()},
     }

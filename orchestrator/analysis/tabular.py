@@ -7,6 +7,9 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 
+_ENDS = ("", "_ci95_low", "_ci95_high", "_p_value", "_verdict", "_versus")
+"""Ends of the names of the columns that hold an effect."""
+
 
 def step_records(roadmap: Roadmap) -> list[dict[str, Any]]:
     """One record for each variant of the report, of all designs, in the report's order.
@@ -35,16 +38,16 @@ def _rows(roadmap: Roadmap) -> list[StepRow]:
 
 
 def _step_record(row: StepRow) -> dict[str, Any]:
-    variant, summary = row.variant, row.summary
-    low, high = (summary.ci95 if summary else None) or (None, None)
+    variant = row.variant
+    low, high = row.ci95 or (None, None)
     record = {
         "regime": variant.regime,
         "step": variant.name,
         "design": variant.design,
         "side": variant.side,
         "seeds": len(row.values),
-        "mean": summary.mean if summary else None,
-        "std": summary.std if summary else None,
+        "mean": row.mean,
+        "std": row.std,
         "ci95_low": low,
         "ci95_high": high,
     }
@@ -62,16 +65,11 @@ def _step_record(row: StepRow) -> dict[str, Any]:
 
 
 def _effect_record(name: str, delta: StepEffect | None) -> dict[str, Any]:
-    effect = delta.effect if delta else None
-    low, high = (effect.ci95 if effect else None) or (None, None)
-    return {
-        name: effect.mean if effect else None,
-        f"{name}_ci95_low": low,
-        f"{name}_ci95_high": high,
-        f"{name}_p_value": delta.adjusted_p_value if delta else None,
-        f"{name}_verdict": delta.verdict if delta else None,
-        f"{name}_versus": delta.versus if delta else None,
-    }
+    if delta is None:
+        return dict.fromkeys(f"{name}{end}" for end in _ENDS)
+    low, high = delta.ci95 or (None, None)
+    values = (delta.mean, low, high, delta.adjusted_p_value, delta.verdict, delta.versus)
+    return {f"{name}{end}": value for end, value in zip(_ENDS, values, strict=True)}
 
 
 def _trial_records(row: StepRow) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.text import first_of
+
 _VARYING = re.compile(r"\b0x[0-9a-fA-F]+\b|\d+(?:\.\d+)?")
 """Parts of a cause that differ between trials with one mistake: seed, iteration, address, process.
 """
@@ -27,9 +29,7 @@ class CauseGroup:
 
 def names_text(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = len(names) - _MOST_NAMES
-    shown = ", ".join(names[:_MOST_NAMES])
-    return f"{shown} and {more} more" if more > 0 else shown
+    return first_of(names, _MOST_NAMES)
 
 
 def cause_key(cause: str) -> str:

@@ -14,7 +14,8 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE
 from orchestrator.errors import counted
 from orchestrator.report.words import direction_text, missing_text, number_text
-from orchestrator.trial import Outcome
+from orchestrator.text import first_of
+from orchestrator.trial import Outcome, variant_label
 
 _MOST_NAMED = 6
 """Steps that are named; of more the largest effects, and how many others there are."""
@@ -63,8 +64,9 @@ def _roads(roadmap: Roadmap) -> Iterator[str]:
         steps = [row for row in rows if _is_step(row)]
         if steps:
             where = ", ".join(filter(None, (metric, regime)))
-            comma = "," if regime else ""
-            yield f"{where}{comma} {_road(rows[0], steps[-1])}"
+            if regime:
+                where += ","
+            yield f"{where} {_road(rows[0], steps[-1])}"
             metric = ""
 
 
@@ -163,8 +165,7 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
 
 def _largest_first(named: Named) -> float:
     """Sort key: what has a mean comes before what has none, the largest change first."""
-    effect = named[1].effect
-    return -abs(effect.mean) if effect else 0.0
+    return -abs(named[1].mean or 0.0)
 
 
 def _is_described(delta: StepEffect) -> bool:
@@ -185,7 +186,7 @@ def _compared(roadmap: Roadmap) -> tuple[list[Named], list[Named]]:
         if (delta := row.delta_previous)
     ]
     lines = [
-        (f"{line.regime}/{line.label}" if line.regime else line.label, line.delta)
+        (variant_label(line.regime, line.label), line.delta)
         for section in roadmap.sections
         for line in section.lines
         if line.kind != PLACE
@@ -212,8 +213,7 @@ def _named(name: str, delta: StepEffect) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown, others = names[:_MOST_NAMED], len(names) - _MOST_NAMED
-    return ", ".join(shown) + (f" and {others} more" if others > 0 else "")
+    return first_of(names, _MOST_NAMED)
 
 
 def _cost(roadmap: Roadmap) -> str:
@@ -222,9 +222,13 @@ def _cost(roadmap: Roadmap) -> str:
     if roadmap.total_gpu_seconds:
         text += f", {roadmap.total_gpu_seconds / 3600:.1f} GPU-hours"
     searched = sum(search.seconds for search in roadmap.searches)
-    return f"{text}, and {duration_text(searched)} in searches" if searched else text
+    if searched:
+        text += f", and {duration_text(searched)} in searches"
+    return text
 
 
 def duration_text(seconds: float) -> str:
     """`339 s`, or `2.5 h` from an hour on."""
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h"

@@ -159,8 +159,7 @@ def _of_effects(
     if effect is None:
         return None
     decimals = decimals_of_effect(effect, one[0].usual_decimals)
-    matters = one[0].metric.matters
-    equivalence = None if matters is None else equivalence_p_value(effect, matters)
+    equivalence = equivalence_p_value(effect, one[0].metric.matters)
     return StepEffect(
         effect, versus, decimals=decimals, p_value=effect.p_value, equivalence=equivalence
     )
@@ -168,8 +167,9 @@ def _of_effects(
 
 def _step(name: str, rows: Mapping[str, StepRow]) -> Step | None:
     row = rows.get(name)
-    versus = row.delta_previous.versus if row and row.delta_previous else None
-    return (row, rows.get(versus)) if row and versus else None
+    if row is None or not row.versus:
+        return None
+    return row, rows.get(row.versus)
 
 
 def _of_first_look(step: Step, seeds: int) -> Step:
@@ -287,9 +287,9 @@ def _value_and_delta(row: StepRow | None) -> list[str]:
     if row is None:
         return ["", ""]
     delta = row.delta_previous
-    effect = delta.effect if delta else None
-    shown = number_text(effect.mean, delta.decimals, "+") if delta and effect else ""
-    return [value_text(row), shown]
+    if delta is None or delta.mean is None:
+        return [value_text(row), ""]
+    return [value_text(row), number_text(delta.mean, delta.decimals, "+")]
 
 
 def split_reference(reference: str, exists: Callable[[str], bool]) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.metrics import METRICS
@@ -17,6 +18,7 @@ from orchestrator.report.words import (
     outcome_text,
     p_text,
 )
+from orchestrator.text import from_to
 from orchestrator.trial import Outcome
 
 SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "open": "○"}
@@ -51,8 +53,6 @@ class FigureRow:
 
     name: str
     change: str
-    remark: str
-    """How trials ended that are not part of the mean; empty where all are."""
     kind: str
     """`main`, `side` or `control`."""
     is_sick: bool
@@ -60,17 +60,19 @@ class FigureRow:
     """What stands on the axis in place of a bar; empty where there is one."""
     is_hatched: bool
     mean: float | None
-    interval: tuple[float, float] | None
-    interval_title: str
-    dots: Sequence[Dot]
-    reference: float | None
     value: str
     spread: str
-    effect: str
-    versus: str
+    reference: float | None
+    remark: str = ""
+    """How trials ended that are not part of the mean; empty where all are."""
+    dots: Sequence[Dot] = ()
+    interval: tuple[float, float] | None = None
+    interval_title: str = ""
+    effect: str = ""
+    versus: str = ""
     """The step that the effect is held against, where that is not the one before."""
-    effect_title: str
-    tone: str
+    effect_title: str = ""
+    tone: str = ""
     """A key of `SYMBOLS`; empty without an effect."""
 
     @property
@@ -153,7 +155,15 @@ def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
 
 def references_of(rows: Sequence[StepRow]) -> list[float]:
     """The published values of these steps."""
-    return [float(row.variant.reference["value"]) for row in rows if row.variant.reference]
+    found = (published_value(row) for row in rows)
+    return [value for value in found if value is not None]
+
+
+def published_value(row: StepRow) -> float | None:
+    """The published value of the step; None where the spec has none."""
+    if not row.variant.reference:
+        return None
+    return float(row.variant.reference["value"])
 
 
 def collapse_text(row: StepRow) -> str:
@@ -166,7 +176,7 @@ def collapse_text(row: StepRow) -> str:
 def tone(row: StepRow) -> str:
     """What the report may say of the step's effect, as a key of `SYMBOLS`."""
     delta = row.delta_previous
-    return (delta.verdict if delta else None) or "open"
+    return (delta and delta.verdict) or "open"
 
 
 def _is_wide(rows: Sequence[StepRow], metric: str) -> bool:
@@ -211,37 +221,45 @@ def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow], axis: Scale)
         direction=direction_text(roadmap.mode),
         axis=axis,
         rows=[_row(row) for row in rows],
-        baseline=rows[0].summary.mean if rows[0].summary and not rows[0].is_collapsed else None,
+        baseline=None if rows[0].is_collapsed else rows[0].mean,
         shows_references=all(axis.has(value) for value in references_of(rows)),
         seeds=_seeds(rows),
     )
 
 
 def _row(row: StepRow) -> FigureRow:
-    summary, delta = row.summary, row.delta_previous
-    spread = summary.std if summary else None
-    interval = summary.ci95 if summary and not row.is_collapsed else None
-    where = f"on {row.variant.on}" if row.variant.on else ""
-    return FigureRow(
+    found = FigureRow(
         name=row.variant.name,
-        change=" ".join(filter(None, (change_text(row.variant.changes), where))),
-        remark=missing_text(row) if summary and not row.is_collapsed else "",
+        change=_change(row),
         kind=_kind(row),
         is_sick=row.is_sick,
         word=_word(row),
         is_hatched=row.is_collapsed,
-        mean=summary.mean if summary else None,
-        interval=interval,
-        interval_title=_interval_title(row) if interval else "",
-        dots=[] if row.is_collapsed else _dots(row),
-        reference=float(row.variant.reference["value"]) if row.variant.reference else None,
-        value=number_text(summary.mean, row.decimals) if summary else "–",
-        spread="" if spread is None else f"± {number_text(spread, row.decimals)}",
-        effect=_effect(row),
-        versus=delta.versus if delta and delta.versus != row.before else "",
-        effect_title=_effect_title(row),
-        tone=tone(row) if delta else "",
+        mean=row.mean,
+        reference=published_value(row),
+        value=_number(row.mean, row) or "–",
+        spread=_number(row.std, row, sign="± "),
     )
+    if row.summary and not row.is_collapsed:
+        found = replace(found, remark=missing_text(row), dots=_dots(row), interval=row.ci95)
+    if found.interval:
+        found = replace(found, interval_title=_interval_title(found.interval, row))
+    if row.delta_previous:
+        found = _with_effect(found, row, row.delta_previous)
+    return found
+
+
+def _change(row: StepRow) -> str:
+    changes = change_text(row.variant.changes)
+    if not row.variant.on:
+        return changes
+    return f"{changes} on {row.variant.on}".strip()
+
+
+def _number(value: float | None, row: StepRow, sign: str = "") -> str:
+    if value is None:
+        return ""
+    return f"{sign}{number_text(value, row.decimals)}"
 
 
 def _kind(row: StepRow) -> str:
@@ -253,13 +271,14 @@ def _kind(row: StepRow) -> str:
 def _word(row: StepRow) -> str:
     if row.is_collapsed:
         return collapse_text(row)
-    return "" if row.summary else outcome_text(row).replace("_", " ") or "no result yet"
+    if row.summary:
+        return ""
+    return outcome_text(row).replace("_", " ") or "no result yet"
 
 
-def _interval_title(row: StepRow) -> str:
-    assert row.summary is not None
-    ends = (number_text(end, row.decimals) for end in row.summary.ci95 or ())
-    return f"95 % interval {' to '.join(ends)}"
+def _interval_title(interval: tuple[float, float], row: StepRow) -> str:
+    low, high = (number_text(end, row.decimals) for end in interval)
+    return f"95 % interval {low} to {high}"
 
 
 def _dots(row: StepRow) -> list[Dot]:
@@ -274,20 +293,26 @@ def _dots(row: StepRow) -> list[Dot]:
     ]
 
 
-def _effect(row: StepRow) -> str:
-    delta = row.delta_previous
-    if delta is None:
-        return ""
-    if delta.effect:
-        return number_text(delta.effect.mean, delta.decimals, "+")
-    return f"{delta.rates.here.bad} of {delta.rates.here.of}" if delta.rates else ""
+def _with_effect(found: FigureRow, row: StepRow, delta: StepEffect) -> FigureRow:
+    return replace(
+        found,
+        effect=_effect_text(delta),
+        versus="" if delta.versus == row.before else delta.versus,
+        effect_title=_effect_title(delta),
+        tone=tone(row),
+    )
 
 
-def _effect_title(row: StepRow) -> str:
-    delta = row.delta_previous
-    if delta is None:
-        return ""
-    p = f", p {p_text(delta)}" if p_text(delta) else ""
+def _effect_text(delta: StepEffect) -> str:
+    if delta.mean is not None:
+        return number_text(delta.mean, delta.decimals, "+")
+    if delta.rates:
+        return f"{delta.rates.here.bad} of {delta.rates.here.of}"
+    return ""
+
+
+def _effect_title(delta: StepEffect) -> str:
+    p = p_text(delta) and f", p {p_text(delta)}"
     return f"{delta_text(delta)} against {delta.versus}{p}. {delta.caveat}".strip()
 
 
@@ -298,5 +323,4 @@ def _seeds(rows: Sequence[StepRow]) -> str:
         return "no results yet"
     if max(counts) == 1:
         return "one seed each, so no intervals"
-    low, high = min(counts), max(counts)
-    return f"95 % intervals over {high if low == high else f'{low} to {high}'} seeds"
+    return f"95 % intervals over {from_to(min(counts), max(counts))} seeds"

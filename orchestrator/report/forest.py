@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.design_effects.lines import place_text
-from orchestrator.analysis.effects import StepEffect
+from orchestrator.analysis.effects import StepEffect, better_or_worse
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import EffectLine
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.words import decided_text, delta_text, number_text, p_text, step_name
+from orchestrator.trial import variant_label
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,7 @@ def forest_of_road(roadmap: Roadmap) -> Forest | None:
 def forest_of_lines(title: str, lines: Sequence[EffectLine], mode: str) -> Forest:
     """The forest of another design's effects."""
     labelled = [
-        _Labelled(
-            f"{line.regime}/{line.label}" if line.regime else line.label, line.delta, line.note
-        )
-        for line in lines
+        _Labelled(variant_label(line.regime, line.label), line.delta, line.note) for line in lines
     ]
     return _forest(title, labelled, mode)
 
@@ -112,7 +110,7 @@ def place_strips(lines: Sequence[EffectLine]) -> Strips:
     of_step: dict[str, list[EffectLine]] = {}
     for line in lines:
         [step] = line.steps
-        of_step.setdefault(f"{line.regime}/{step}" if line.regime else step, []).append(line)
+        of_step.setdefault(variant_label(line.regime, step), []).append(line)
     means = [line.delta.effect.mean for line in lines if line.delta and line.delta.effect]
     strips = [_strip(label, places) for label, places in of_step.items()]
     return Strips(scale_around([0.0, *means]), strips)
@@ -172,18 +170,16 @@ def _axis(lines: Sequence[_Labelled]) -> Scale:
 
 def _line(line: _Labelled, mode: str, axis: Scale) -> ForestLine:
     delta = line.delta
-    note = "; ".join(filter(None, (line.note, delta.caveat if delta else "")))
     if delta is None:
-        return ForestLine(line.label, note, "", None, None, "", "")
-    effect = delta.effect
-    p = f"p {p_text(delta)}" if p_text(delta) else ""
+        return ForestLine(line.label, line.note, "", None, None, "", "")
+    p = p_text(delta) and f"p {p_text(delta)}"
     still_open = decided_text(delta).removeprefix("yes").replace("no", "not decided", 1)
     return ForestLine(
         label=line.label,
-        note=note,
+        note="; ".join(filter(None, (line.note, delta.caveat))),
         tone=_tone(delta, mode),
-        mean=effect.mean if effect else None,
-        interval=_visible(effect.ci95 if effect else None, axis),
+        mean=delta.mean,
+        interval=_visible(delta.ci95, axis),
         text=delta_text(delta).rstrip("*"),
         claim=", ".join(filter(None, (p, still_open))),
     )
@@ -192,4 +188,4 @@ def _line(line: _Labelled, mode: str, axis: Scale) -> ForestLine:
 def _tone(delta: StepEffect, mode: str) -> str:
     if not delta.is_decided or delta.effect is None:
         return "open"
-    return "better" if (delta.effect.mean > 0) == (mode == "max") else "worse"
+    return better_or_worse(delta.effect.mean, mode)

@@ -13,6 +13,7 @@ from orchestrator.planning.plan import Action, Plan, PlannedTrial
 from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.words import Column, change_text, flops_text, search_text
+from orchestrator.text import first_of
 from orchestrator.trial import State, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
@@ -69,8 +70,7 @@ def _reason_texts(plan: Plan) -> list[Text]:
 
 
 def _some(labels: Sequence[str]) -> str:
-    more = len(labels) - _MOST_NAMED
-    return ", ".join(labels[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return first_of(labels, _MOST_NAMED)
 
 
 def search_lines(plan: Plan) -> list[Text]:
@@ -167,11 +167,7 @@ def _warning_text(plan: Plan, index: int) -> Text:
 
 
 def _skipped_texts(plan: Plan) -> list[Text]:
-    labels = [
-        (f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason)
-        for cell in plan.skipped
-    ]
-    return [Text(f"skipped {label}: {reason}", style="dim") for label, reason in labels]
+    return [Text(f"skipped {cell.label}: {cell.reason}", style="dim") for cell in plan.skipped]
 
 
 def _estimate_text(plan: Plan) -> str:

@@ -195,10 +195,7 @@ def page_of(roadmap: Roadmap) -> Page:
         unit="epochs" if has_epochs else "iterations",
         causes=[(group.cause, group.trials) for group in grouped_causes(roadmap.causes)],
         warnings=list(roadmap.warnings),
-        skipped=[
-            (f"{cell.regime}/{cell.name}" if cell.regime else cell.name, cell.reason)
-            for cell in roadmap.skipped
-        ],
+        skipped=[(cell.label, cell.reason) for cell in roadmap.skipped],
         origins=[origin.lines() for origin in origins_of(all_rows(roadmap))],
         files=list(files.items()),
     )

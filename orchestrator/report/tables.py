@@ -7,6 +7,7 @@ from orchestrator.analysis.regimes import RegimeDifference
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import INTERACTION, MAIN, PLACE, EffectLine, Section
 from orchestrator.report.words import Column, delta_text, number_text, p_text
+from orchestrator.trial import variant_label
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def kinds_of(section: Section) -> list[tuple[str, list[EffectLine]]]:
 
 def line_cells(line: EffectLine) -> list[str]:
     """One line of a section's table."""
-    label = f"{line.regime}/{line.label}" if line.regime else line.label
+    label = variant_label(line.regime, line.label)
     notes = [line.note, line.delta.caveat if line.delta else ""]
     return [
         label,

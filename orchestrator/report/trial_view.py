@@ -18,6 +18,7 @@ from orchestrator.report.words import change_text
 from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.output_log import read_output
 from orchestrator.store.trial_directory import TrialDirectory, hosts_of
+from orchestrator.text import cell
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _LAST_LINES = 8
@@ -140,12 +141,12 @@ def _section(title: str, content: RenderableType | None) -> list[RenderableType]
 def _attempts_table(attempts: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for attempt in attempts:
-        seconds = attempt.get("seconds")
+        seconds = cell(attempt.get("seconds"), ".1f")
         cells = [
             f"  {attempt['attempt']}",
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt["began"])),
             f"on {attempt['host']}",
-            "" if seconds is None else f"{seconds:.1f} s",
+            seconds and f"{seconds} s",
             str(attempt.get("outcome") or "has not ended"),
             str(attempt.get("cause") or ""),
         ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.metrics import best_by
 from orchestrator.report.parallel import Parallel, parallel_of
 from orchestrator.report.pareto import fronts_of
 from orchestrator.report.places import Places
@@ -14,6 +15,7 @@ from orchestrator.report.scale import Scale, scale_around
 from orchestrator.report.tables import TableData, TableRow
 from orchestrator.report.words import Column, condition_text, figure_text, setting_text
 from orchestrator.spec.search_space import Search, Tried
+from orchestrator.text import cell, cut
 from orchestrator.trial import Outcome
 
 _BOX = Box(margin_bottom=28)
@@ -60,8 +62,9 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
         f"{metric} of each combination, the mean over the search's seeds. Green was chosen, and as "
         "the best of all flatters itself here; hollow did not train"
     )
-    is_pruned = any(search.pruned for search in roadmap.searches)
-    text += ", grey was stopped early." if is_pruned else "."
+    if any(search.pruned for search in roadmap.searches):
+        text += ", grey was stopped early"
+    text += "."
     if any(search.front for search in begun):
         text += (
             " On the stepped line lies the Pareto set: combinations that no other beats in all "
@@ -110,7 +113,7 @@ def _cells(
         search.title,
         f"{place}",
         *settings,
-        "" if point.mean is None else f"{point.mean:.4g}",
+        cell(point.mean, ".4g"),
         *reached,
         *([("yes" if is_on_front else "")] if goals else []),
         outcome,
@@ -143,13 +146,13 @@ def _history(search: Search, values: Scale, roadmap: Roadmap) -> Plot:
     """Every combination in order, and a line for the best so far."""
     ended = [point for point in search.tried if point.has_ended]
     order = Scale(0.0, max(len(ended), 2) + 0.5)
-    better = max if roadmap.mode == "max" else min
     best: list[tuple[float, float]] = []
     for place, point in enumerate(ended, 1):
-        if point.mean is not None:
-            reached = better(best[-1][1], point.mean) if best else point.mean
-            best += [(float(place), best[-1][1])] if best else []
-            best += [(float(place), reached)]
+        if point.mean is None:
+            continue
+        before = [value for _, value in best[-1:]]
+        best += [(float(place), value) for value in before]
+        best.append((float(place), best_by(roadmap.mode)([*before, point.mean])))
     if best:
         best.append((order.high, best[-1][1]))
     dots = [
@@ -178,9 +181,10 @@ def _dot(point: Tried, x: float, values: Scale, search: Search) -> PlotDot:
 
 def reached_text(point: Tried) -> str:
     """The mean that a combination reached, or how it ended."""
-    reached = point.outcome if point.mean is None else f"{point.mean:.4g}"
-    when = f" at epoch {point.pruned_at}" if point.outcome == Outcome.PRUNED else ""
-    return reached + when
+    reached = cell(point.mean, ".4g") or point.outcome
+    if point.outcome != Outcome.PRUNED:
+        return reached
+    return f"{reached} at epoch {point.pruned_at}"
 
 
 def _end(point: Tried, is_chosen: bool) -> str:
@@ -196,4 +200,4 @@ def _x(share: float) -> float:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
+    return cut(text, _LONGEST_LABEL)

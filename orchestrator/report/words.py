@@ -11,6 +11,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
+from orchestrator.text import cell, from_to
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
@@ -39,17 +40,22 @@ def columns(roadmap: Roadmap) -> list[Column]:
         Column(f"{roadmap.metric} (n={seed_counts(roadmap)})", is_number=True),
         Column("Δ [95 % CI]", is_number=True, rank=1, name="Δ"),
         Column("p (Holm)", is_number=True, rank=2),
-        Column("decided" if roadmap.matters is None else "verdict", rank=3),
-        *([] if roadmap.matters is None else [Column("P(better)", is_number=True, rank=10)]),
+        *_claim_columns(roadmap),
         *(column for metric in roadmap.also for column in _columns_of(metric, roadmap)),
         Column("outcome", rank=4),
         Column("params", is_number=True, rank=7),
         Column("FLOPs", is_number=True, rank=8),
         Column("train s", is_number=True, rank=6),
     ]
-    return result + (
-        [Column("reference", is_number=True, rank=5)] if _has_references(roadmap) else []
-    )
+    if _has_references(roadmap):
+        result.append(Column("reference", is_number=True, rank=5))
+    return result
+
+
+def _claim_columns(roadmap: Roadmap) -> list[Column]:
+    if roadmap.matters is None:
+        return [Column("decided", rank=3)]
+    return [Column("verdict", rank=3), Column("P(better)", is_number=True, rank=10)]
 
 
 def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
@@ -63,7 +69,7 @@ def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
 def seed_counts(roadmap: Roadmap) -> str:
     """`6`, or `3 to 12` where seeds are added as needed."""
     counts = sorted({len(row.outcome_of) for row in roadmap.rows if row.outcome_of}) or [0]
-    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return from_to(counts[0], counts[-1])
 
 
 def seeds_text(roadmap: Roadmap) -> str:
@@ -97,13 +103,11 @@ def _described(metric: str, row: StepRow, roadmap: Roadmap) -> Iterator[str]:
     """The row by another metric. How its trials ended is told of the row itself, and not again."""
     other = row.also[metric]
     delta = other.delta_previous
-    fewer = (
-        f" ({len(other.values)} of {len(row.values)})"
-        if len(other.values) < len(row.values)
-        else ""
-    )
-    yield _mean_text(other) + fewer if other.summary else ""
-    yield delta_text(replace(delta, caveat="", rates=None)) if delta else ""
+    if other.summary is None:
+        yield ""
+    else:
+        yield _mean_text(other) + _of_all(other, len(row.values))
+    yield delta_text(delta and replace(delta, caveat="", rates=None))
     if _has_references(roadmap, metric):
         yield _reference_text(row, metric)
 
@@ -125,26 +129,34 @@ def value_text(row: StepRow) -> str:
     seeds = len(row.outcome_of)
     if row.summary and row.is_mixed:
         return f"{_mean_text(row)} ({len(row.finished_values)} of {seeds} finished)"
-    missing = f" ({len(row.values)} of {seeds})" if row.summary and len(row.values) < seeds else ""
-    return f"{_mean_text(row)}{missing}"
+    if row.summary is None:
+        return _mean_text(row)
+    return _mean_text(row) + _of_all(row, seeds)
+
+
+def _of_all(row: StepRow, count: int) -> str:
+    """` (4 of 6)`, where the metric is known of fewer than `count` seeds."""
+    if len(row.values) >= count:
+        return ""
+    return f" ({len(row.values)} of {count})"
 
 
 def _claim(roadmap: Roadmap, delta: StepEffect | None) -> list[str]:
     """`yes` or `no`; where the spec says what matters, the verdict and the chance of a better seed."""
     if roadmap.matters is None:
         return [decided_text(delta)]
-    chance = delta.improvement if delta and delta.verdict else None
-    verdict = delta.verdict if delta else None
-    return [verdict or "", "" if chance is None else f"{chance:.2f}"]
+    if delta is None or delta.verdict is None:
+        return ["", ""]
+    return [delta.verdict, cell(delta.improvement, ".2f")]
 
 
 def _mean_text(row: StepRow) -> str:
     if row.summary is None:
         return "–"
-    spread = (
-        f" ± {number_text(row.summary.std, row.decimals)}" if row.summary.std is not None else ""
-    )
-    return f"{number_text(row.summary.mean, row.decimals)}{spread}"
+    mean = number_text(row.summary.mean, row.decimals)
+    if row.summary.std is None:
+        return mean
+    return f"{mean} ± {number_text(row.summary.std, row.decimals)}"
 
 
 def number_text(value: float, decimals: int, sign: str = "") -> str:
@@ -169,26 +181,34 @@ def delta_text(delta: StepEffect | None, before: str | None = None) -> str:
     """
     if delta is None:
         return ""
-    effect = delta.effect
-    parts = []
-    if effect:
-        mean, *ends = (
-            number_text(value, delta.decimals, "+") for value in (effect.mean, *(effect.ci95 or ()))
-        )
-        parts.append(mean + (f" [{', '.join(ends)}]" if ends else ""))
+    parts = [_difference_text(delta)]
     if delta.rates:
         parts.append(delta.rates.text)
-    versus = "" if before is None or delta.versus == before else f" vs {delta.versus}"
-    mark = "*" if delta.caveat else ""
-    return f"{'; '.join(parts)}{versus}{mark}"
+    text = "; ".join(filter(None, parts))
+    if before is not None and delta.versus != before:
+        text += f" vs {delta.versus}"
+    if delta.caveat:
+        text += "*"
+    return text
+
+
+def _difference_text(delta: StepEffect) -> str:
+    if delta.mean is None:
+        return ""
+    mean = number_text(delta.mean, delta.decimals, "+")
+    if delta.ci95 is None:
+        return mean
+    low, high = (number_text(end, delta.decimals, "+") for end in delta.ci95)
+    return f"{mean} [{low}, {high}]"
 
 
 def p_text(delta: StepEffect | None) -> str:
     """The corrected p-value."""
-    p = delta.adjusted_p_value if delta else None
-    if p is None:
+    if delta is None or delta.adjusted_p_value is None:
         return ""
-    return "<0.001" if p < 0.001 else _beside_level(p)
+    if delta.adjusted_p_value < 0.001:
+        return "<0.001"
+    return _beside_level(delta.adjusted_p_value)
 
 
 def _beside_level(p: float) -> str:
@@ -327,9 +347,9 @@ def setting_text(value: Any) -> str:
         return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, bool):
         return str(value).lower()
-    return (
-        "none" if value is None else " ".join(str(value).split())
-    )  # one line, whatever a text of the spec has
+    if value is None:
+        return "none"
+    return " ".join(str(value).split())  # one line, whatever a text of the spec has
 
 
 def _has_references(roadmap: Roadmap, metric: str = "") -> bool:
@@ -342,4 +362,4 @@ def _reference_text(row: StepRow, metric: str = "") -> str:
     value = reference.get("value")
     if metric:
         value = reference.get("also", row.variant.published).get(metric)
-    return "" if value is None else f"{value:g}"
+    return cell(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from orchestrator.errors import did_you_mean
+from illama.spelling import did_you_mean
 
 FIRST_AT_RANDOM = 4
 """Results that a model begins with; Optuna's own 10 are most of a search that trains networks."""

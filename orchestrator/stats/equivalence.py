@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from orchestrator.stats.inference import Effect
 
 
-def equivalence_p_value(effect: Effect, matters: float) -> float | None:
+def equivalence_p_value(effect: Effect, matters: float | None) -> float | None:
     """The larger p-value of two one-sided tests (Schuirmann 1987): that the difference is above
     -`matters`, and below it.
 
-    Small where the difference is shown to lie between both. None with a single seed. By t, or by
+    Small where the difference is shown to lie between both. None with a single seed, or where
+    nothing says what matters. By t, or by
     the effect's own test. Without spread every difference lies on the
     same side of both ends, and the most extreme of all exchanges says how sure that is.
     """
-    if effect.std is None:
+    if effect.std is None or matters is None:
         return None
     if effect.std == 0:
         return effect.least_p / 2 if abs(effect.mean) < matters else 1.0

@@ -6,9 +6,10 @@ epoch.
 
 from collections.abc import Mapping
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 
-from orchestrator.metrics import KEPT_BEST, PEAK_MEMORY, Mode, value_of
+from orchestrator.metrics import KEPT_BEST, PEAK_MEMORY, Mode, best_by, value_of
 from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import TrialRecord
 
@@ -23,8 +24,8 @@ def metrics_at_best(record: TrialRecord, metric: str, mode: Mode) -> Mapping[str
         return kept
     epochs = [line["metrics"] for line in TrialDirectory(Path(record.path)).metrics()]
     recorded = [metrics for metrics in epochs if metric in metrics]
-    best = max if mode == "max" else min
-    return best(recorded, key=lambda metrics: metrics[metric], default={})
+    best: Mapping[str, float] = best_by(mode)(recorded, key=itemgetter(metric), default={})
+    return best
 
 
 class BestEpochs:

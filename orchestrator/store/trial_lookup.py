@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from orchestrator.errors import UsageError, did_you_mean
+from illama.spelling import did_you_mean
+
+from orchestrator.errors import UsageError
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory
+from orchestrator.text import first_of
 
 _FOLDER = re.compile(r"(?P<name>.+)-[0-9a-f]{8}")
 _MOST_SHOWN = 8
@@ -80,12 +83,10 @@ def _unknown(store: Store, reference: str, sweep: str | None) -> UsageError:
     chosen = [sweep] if sweep is not None else known
     names = _unique(name_of(path) for one in chosen for path in _folders(store.sweep_path(one)))
     where = f"sweep '{sweep}'" if sweep is not None else f"the store at {store.root}"
-    hint = did_you_mean(reference.replace("/", "--"), names)
-    if not hint and names:
-        more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-        hint = f"; it has {', '.join(names[:_MOST_SHOWN])}{more}"
-    elif not names:
-        hint = "; no trial has begun there"
+    if not names:
+        return UsageError(f"{where} has no trial '{reference}'; no trial has begun there")
+    nearest = did_you_mean(reference.replace("/", "--"), names)
+    hint = nearest or f"; it has {first_of(names, _MOST_SHOWN)}"
     return UsageError(f"{where} has no trial '{reference}'{hint}")
 
 

@@ -16,9 +16,9 @@ from orchestrator.spec.search_space import SEARCH, Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import hosts_of
-from orchestrator.text import printable
+from orchestrator.text import cut, printable
 from orchestrator.tracking.names import mlflow_name
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant, variant_label
 
 _PARAM_LENGTH = 250
 """Longer values help nobody to compare, and servers before MLflow 2.8 refuse them at 500."""
@@ -53,8 +53,10 @@ def road_names(variants: Sequence[Variant]) -> dict[str, str]:
         rung, beside = (rung, beside + 1) if variant.side else (rung + 1, 0)
         letter = _LETTERS[min(beside, len(_LETTERS)) - 1] if beside else ""
         numbers[variant.label] = f"{rung:0{width}}{letter}"
-    prefix = {variant.label: f"{variant.regime}/" if variant.regime else "" for variant in variants}
-    return {v.label: f"{prefix[v.label]}{numbers[v.label]} {v.name}" for v in variants}
+    return {
+        variant.label: variant_label(variant.regime, f"{numbers[variant.label]} {variant.name}")
+        for variant in variants
+    }
 
 
 def search_runs(spec: SweepSpec) -> list[tuple[Search, Variant]]:
@@ -85,11 +87,9 @@ def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
     """
     regime = {"regime": variant.regime} if variant.regime else {}
     own = {"step": variant.step, "variant": variant.name} | regime | _in_turn(spec, variant)
-    searches = {run.label: search for search, run in search_runs(spec)}
-    return own | dict.fromkeys(
-        map(mlflow_name, searches[variant.label].schema.space if variant.label in searches else ()),
-        "searched",
-    )
+    searched = (search for search, run in search_runs(spec) if run.label == variant.label)
+    space = [mlflow_name(key) for search in searched for key in search.schema.space]
+    return own | dict.fromkeys(space, "searched")
 
 
 def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]:
@@ -137,15 +137,15 @@ def state_tags(
     `attempts.jsonl`, `state` is `state_of` all this.
     """
     begun = [event for event in attempts if event["event"] == "start"]
+    hosts = dict.fromkeys(host for event in begun for host in hosts_of(event))
+    devices = [str(event.get("device", "")) for event in begun]
     return {
         "sweep.iteration": str(record.iteration),
         "sweep.attempts": str(record.attempts),
         "sweep.outcome": str(record.outcome or record.state),
         "sweep.cause": printable(record.cause or "")[:TAG_LENGTH],
-        "sweep.host": ", ".join(dict.fromkeys(host for event in begun for host in hosts_of(event)))[
-            :TAG_LENGTH
-        ],
-        "sweep.device": str(begun[-1].get("device", ""))[:TAG_LENGTH] if begun else "",
+        "sweep.host": ", ".join(hosts)[:TAG_LENGTH],
+        "sweep.device": "".join(devices[-1:])[:TAG_LENGTH],
         "sweep.state": state,
     }
 
@@ -174,16 +174,15 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     metrics |= _at_a_glance(row.delta_previous, is_whole=is_whole)
     for against, delta in (("previous", row.delta_previous), ("baseline", row.delta_baseline)):
         metrics |= _effect(f"delta_{against}", delta, is_whole=is_whole)
-        tags |= (
-            {f"sweep.versus_{against}": delta.versus, f"sweep.caveat_{against}": delta.caveat}
-            if delta
-            else {}
-        )
+        if delta:
+            tags[f"sweep.versus_{against}"] = delta.versus
+            tags[f"sweep.caveat_{against}"] = delta.caveat
     for name, other in row.also.items():  # described and not tested
         metrics |= _effect(f"delta_previous/{name}", other.delta_previous, is_whole=False)
     has_result = any(row.outcomes.get(outcome) for outcome in Outcome if outcome.is_result)
     found = {mlflow_name(key): float(value) for key, value in metrics.items() if value is not None}
-    return Summary(tags, found, "FINISHED" if has_result else "FAILED")
+    status = "FINISHED" if has_result else "FAILED"
+    return Summary(tags, found, status)
 
 
 def status_of(record: TrialRecord) -> str:
@@ -209,17 +208,13 @@ def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
 def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
     if delta is None:
         return {}
-    effect = delta.effect
-    low, high = (effect.ci95 if effect else None) or (None, None)
-    p_value = delta.adjusted_p_value if is_whole else None
-    of = "rate_p_value" if delta.rates else "p_value"  # how many failed is another question
-    found = {
-        "mean": effect.mean if effect else None,
-        "ci95_low": low,
-        "ci95_high": high,
-        of: p_value,
-    }
-    return {f"{name}/{part}": value for part, value in found.items()}
+    low, high = delta.ci95 or (None, None)
+    found = {f"{name}/mean": delta.mean, f"{name}/ci95_low": low, f"{name}/ci95_high": high}
+    if not is_whole:
+        return found
+    if delta.rates:  # how many failed is another question
+        return found | {f"{name}/rate_p_value": delta.adjusted_p_value}
+    return found | {f"{name}/p_value": delta.adjusted_p_value}
 
 
 def _at_a_glance(delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
@@ -228,12 +223,12 @@ def _at_a_glance(delta: StepEffect | None, *, is_whole: bool) -> dict[str, float
     """
     if delta is None:
         return {}
-    p_value = delta.adjusted_p_value if is_whole and not delta.rates else None
-    mean = delta.effect.mean if delta.effect else None
-    return {
-        "effect/delta": None if mean is None else round(mean, delta.decimals),
-        "effect/p": None if p_value is None else max(_LEAST_P, round(p_value, 4)),
-    }
+    found: dict[str, float | None] = {}
+    if delta.mean is not None:
+        found["effect/delta"] = round(delta.mean, delta.decimals)
+    if is_whole and not delta.rates and delta.adjusted_p_value is not None:
+        found["effect/p"] = max(_LEAST_P, round(delta.adjusted_p_value, 4))
+    return found
 
 
 def _counts(outcomes: Mapping[str, int]) -> str:
@@ -270,5 +265,5 @@ def _shown(value: Any) -> str:
     """The value as a spec writes it, short enough to compare."""
     if value is None:
         value = "none"
-    text = printable(value if isinstance(value, str) else json.dumps(value))
-    return text if len(text) <= _PARAM_LENGTH else f"{text[: _PARAM_LENGTH - 1]}…"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return cut(printable(text), _PARAM_LENGTH)

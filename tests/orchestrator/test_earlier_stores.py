@@ -60,7 +60,11 @@ def test_all_of_it_is_done_and_nothing_is_trained(cli: Callable[..., Any], runs:
 def test_a_trial_without_its_result_comes_to_it_again(
     begins: str, cli: Callable[..., Any], runs: Path
 ) -> None:
-    """Equal to the bit on the machine that wrote it, and nearly so on any other."""
+    """Equal to the bit on the machine that wrote it, and nearly so on any other.
+
+    Another processor rounds differently, and Adam makes steps of one length from gradients of any:
+    a weight whose gradient is all rounding may go either way, so all weights are compared together.
+    """
     path = runs / "first" / "trials" / TRIAL
     (path / "result.json").unlink()
     (path / "checkpoint.pt").unlink()
@@ -80,8 +84,11 @@ def test_a_trial_without_its_result_comes_to_it_again(
     )["model"]
     weights = torch.load(path / "checkpoint.pt", weights_only=True)["model"]
     assert weights.keys() == expected.keys()
-    for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
+    there, here = (
+        torch.cat([one[name].ravel() for name in weights]) for one in (expected, weights)
+    )
+    assert (here - there).norm() < 0.01 * there.norm()
     lines = (path / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["metrics"]["val/loss"] for line in lines]
-    assert losses == pytest.approx([json.loads(line)["metrics"]["val/loss"] for line in curve])
+    kept = [json.loads(line)["metrics"]["val/loss"] for line in curve]
+    assert losses == pytest.approx(kept, rel=1e-3)

@@ -13,6 +13,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.search_luck import contrast_luck, repeats_of
 from orchestrator.stats.contrasts import Contrast, Factors
+from orchestrator.text import first_of
 
 _MOST_NAMED = 3
 """Effects that a note names; of more it tells the number."""
@@ -44,6 +45,4 @@ def _why_not(contrast: Contrast) -> str:
 def named(effects: Sequence[Factors]) -> str:
     """`b × c, d and 4 more`."""
     names = [" × ".join(effect) or "the mean of all cells" for effect in effects]
-    if len(names) <= _MOST_NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more"
+    return first_of(names, _MOST_NAMED)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from illama.config import Settings
-from orchestrator.trial import Cell
+from orchestrator.trial import Cell, variant_label
 
 BASELINE = "baseline"
 """Name of the variant before any step."""
@@ -29,6 +29,11 @@ class SkippedCell:
     regime: str
     name: str
     reason: str
+
+    @property
+    def label(self) -> str:
+        """The name, the regime in front where there are regimes."""
+        return variant_label(self.regime, self.name)
 
 
 @dataclass(frozen=True)
