@@ -29,7 +29,15 @@ from typing import Any
 from illama.config.source import digests_of
 from illama.spelling import did_you_mean
 
-_INSTALLED = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_INSTALLED = {
+    Path(folder).resolve()
+    for folder in (
+        *(sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")),
+        *(entry for entry in sys.path if Path(entry).name in _PACKAGE_FOLDERS),
+    )
+}
+"""Folders of installed packages; an environment may have those of its system, or of another one."""
 _OURS = ("illama", "orchestrator")
 _BY_SYNTAX = "syntax-1 sha256:"
 """Begins an identity of code by its normal form; the number is that of the form's rules."""

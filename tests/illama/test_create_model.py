@@ -25,8 +25,8 @@ def test_overrides_lie_over_the_preset() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("ilama_tiny", {}, "did you mean illama_tiny"),
-        ("illama_tiny", {"num_class": 3}, "did you mean num_classes"),
+        ("ilama_tiny", {}, "did you mean 'illama_tiny'"),
+        ("illama_tiny", {"num_class": 3}, "did you mean 'num_classes'"),
         ("illama_tiny", {"num_heads": 5}, "not a multiple of num_heads"),
         ("illama_tiny", {"drop_path": 0.1}, "drop_path is not a setting here; train.drop_path is"),
         ("illama_tiny", {"use_ema": True}, "give a checkpoint_path"),

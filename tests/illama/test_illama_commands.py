@@ -138,7 +138,7 @@ def test_describe_counts_a_function_of_somebody_else(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["describe", "illama_tin"], "did you mean illama_tiny?"),
+        (["describe", "illama_tin"], "did you mean 'illama_tiny'?"),
         (
             ["describe", "nothing_like_it"],
             "there is no model 'nothing_like_it'. There are vit_digits, ",
@@ -150,12 +150,12 @@ def test_describe_counts_a_function_of_somebody_else(
         (["describe", "nowhere:network"], "there is no module 'nowhere'"),
         (
             ["describe", "illama_tiny", "model.norms=rmsnorm"],
-            "norms is not a setting; did you mean norm?",
+            "norms is not a setting; did you mean 'norm'?",
         ),
         (["train", "missing.yaml"], "missing.yaml"),
         (
             ["train", "{recipe}", "train.epoch=1"],
-            "train.epoch is not a setting; did you mean epochs?",
+            "train.epoch is not a setting; did you mean 'epochs'?",
         ),
         (["train", "{recipe}", "train.lr=fast"], "train.lr"),
         (
@@ -164,7 +164,7 @@ def test_describe_counts_a_function_of_somebody_else(
         ),
         (
             ["train", "{recipe}", "runtime.proceses=2"],
-            "proceses is not a setting; did you mean processes?",
+            "proceses is not a setting; did you mean 'processes'?",
         ),
         (["train", "{recipe}", "runtime=fast"], "runtime is 'fast', not a section"),
         (["train", "{recipe}", "model.img_size=7"], "img_size 7 is not a multiple of patch_size 2"),

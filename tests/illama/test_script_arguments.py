@@ -77,7 +77,7 @@ def test_the_parser_says_what_the_settings_are() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lrr": 1.0}, "train.lrr is not a setting; did you mean lr?"),
+        ({"lrr": 1.0}, "train.lrr is not a setting; did you mean 'lr'?"),
         ({"arch": "vit"}, "train.arch: Input should be 'mlp' or 'cnn'"),
         ({"widths": ["wide"]}, "train.widths.0: Input should be a valid integer"),
     ],

@@ -58,9 +58,9 @@ def test_a_section_is_laid_over_the_functions_default_at_every_depth() -> None:
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        ({"epoch": 6}, "train.cfg.epoch is not a setting; did you mean epochs?"),
-        ({"optim": {"lrr": 1.0}}, "train.cfg.optim.lrr is not a setting; did you mean lr?"),
-        ({"net": {"dept": 1}}, "train.cfg.net.dept is not a setting; did you mean depth?"),
+        ({"epoch": 6}, "train.cfg.epoch is not a setting; did you mean 'epochs'?"),
+        ({"optim": {"lrr": 1.0}}, "train.cfg.optim.lrr is not a setting; did you mean 'lr'?"),
+        ({"net": {"dept": 1}}, "train.cfg.net.dept is not a setting; did you mean 'depth'?"),
         ({"net": {"depth": "deep"}}, "train.cfg.net.depth: "),
     ],
 )

@@ -156,7 +156,7 @@ def test_the_parameters_of_the_function_are_the_settings() -> None:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ({"widht": 3}, "model.widht is not a setting; did you mean width?"),
+        ({"widht": 3}, "model.widht is not a setting; did you mean 'width'?"),
         ({"width": "wide"}, "model.width: Input should be a valid integer"),
         ({"act": "gelu"}, "model.act is not a setting"),
     ],
