@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.errors import did_you_mean
+from illama.spelling import did_you_mean
 from orchestrator.fingerprint import canonical_json
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.search_schema import SpaceSchema
