@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any, get_args
 
-from illama.spelling import did_you_mean
 from pydantic import BaseModel, ValidationError
 
 from illama.config.settings import field_named, section_of
+from illama.spelling import did_you_mean
 from orchestrator.errors import did_you_mean_one_of
 from orchestrator.spec.document import Document, Location
 from orchestrator.spec.step_schema import MISSING_CHANGE

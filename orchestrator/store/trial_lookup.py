@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from illama.spelling import did_you_mean
-
 from orchestrator.errors import UsageError
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory

@@ -7,10 +7,10 @@ its own.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from illama.spelling import did_you_mean
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
+from illama.spelling import did_you_mean
 from orchestrator.spec.designs.base import (
     ALL_STEPS,
     BASELINE,
