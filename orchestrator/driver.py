@@ -19,6 +19,7 @@ from orchestrator.planning.budget import budget_of, budget_warnings
 from orchestrator.planning.capacity import shortage, this_machine
 from orchestrator.planning.chosen_seeds import chosen_by_the_same_seeds
 from orchestrator.planning.differences import code_of
+from orchestrator.planning.pace import Pace
 from orchestrator.planning.plan import Action, Plan, make_plan
 from orchestrator.planning.reasons import with_reasons
 from orchestrator.planning.representative import (
@@ -35,6 +36,7 @@ from orchestrator.report.formats import render
 from orchestrator.running import ending_command
 from orchestrator.running.failures import FailureWatch
 from orchestrator.running.keeping import DroppedCheckpoints
+from orchestrator.running.overdue import OverdueWatch
 from orchestrator.running.queue import Observer, TrialQueue
 from orchestrator.running.signals import graceful_stop
 from orchestrator.running.spending import SpendingWatch
@@ -239,6 +241,9 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
             spending = _spending(spec, plan, queue)
             observers += [spending] if spending else []
+            pace = Pace.of(planned.known for planned in plan.trials)
+            overdue = OverdueWatch(store, lease.session, pace, view.overdue)
+            observers.append(stack.enter_context(overdue))
             with graceful_stop(queue, lease, interrupted, view):
                 job.executor(queue)
             if growth.error:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cli.options import out
+from orchestrator.cli.options import err, out
 from orchestrator.errors import counted
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.report.overview import search_lines
@@ -66,6 +66,10 @@ class ConsoleView:
     def warn(self, message: str) -> None:
         """Print a sentence."""
         self._console.print(Text(message, style="yellow"), soft_wrap=True)
+
+    def overdue(self, message: str) -> None:
+        """Print a sentence to standard error; in a terminal above the part that redraws."""
+        err.print(Text(message, style="yellow"), soft_wrap=True)
 
     def started(self, trial: TrialSpec) -> None:
         """Show the trial among those that run."""

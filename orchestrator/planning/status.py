@@ -1,5 +1,6 @@
 """Status of a sweep at this moment, from its files alone: a driver may be at work, or have died."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 
 from orchestrator.planning.budget import Budget, budget_of
 from orchestrator.planning.causes import CauseGroup, grouped_causes
+from orchestrator.planning.pace import Pace
 from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import LeaseHolder, live_holder
@@ -29,7 +31,8 @@ class SweepStatus:
     run_ids: Mapping[str, str]
     silent: Mapping[str, float] = field(default_factory=dict)
     """Seconds without a sign of life, of running trials by name, where that is long for them."""
-
+    overdue: Mapping[str, str] = field(default_factory=dict)
+    """Remarks on running trials that take far longer than those that finished, by name."""
     budget: Budget | None = None
     """What was spent of the spec's budget, where it has one."""
 
@@ -86,6 +89,7 @@ class SweepStatus:
             "cause": record.cause,
             "iteration": record.iteration,
             "silent_seconds": self.silent.get(trial.name),
+            "overdue": self.overdue.get(trial.name),
             "hosts": list(record.hosts),
             "mlflow_run_id": self.run_ids.get(run_key(trial)),
         }
@@ -99,7 +103,19 @@ def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     run_ids = mlflow_run_ids(store, spec.name)
     trials = snapshot.trials
     budget = budget_of(spec, trials)
-    return SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), budget)
+    late = _overdue(trials)
+    return SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, budget)
+
+
+def _overdue(trials: Sequence[KnownTrial]) -> dict[str, str]:
+    """Remarks on running trials that take far longer than those that finished, by name."""
+    pace, remarks = Pace.of(trials), dict[str, str]()
+    for known in trials:
+        if known.record.state is State.RUNNING:
+            events = TrialDirectory(Path(known.record.path)).attempts()
+            starts = [event["time"] for event in events if event["event"] == "start"]
+            remarks[known.spec.name] = pace.remark(known.spec, time.time() - starts[-1])
+    return {name: remark for name, remark in remarks.items() if remark}
 
 
 def _silent(trials: Sequence[KnownTrial]) -> dict[str, float]:

@@ -108,12 +108,20 @@ def status_view(status: SweepStatus) -> RenderableType:
             lines.append(_trial_text(trial, record))
         if others := alike.get(trial.name):
             lines.append(Text(f"    and of the same cause: {names_text(others)}", style="red"))
-        if seconds := status.silent.get(trial.name):
-            silence = f"    no sign of life for {duration_text(seconds)}"
-            lines.append(Text(silence, style="bold yellow"))
+        lines += _remarks(status, trial)
     if status.seconds_left:
         lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
     return Group(*lines, *_budget_lines(status))
+
+
+def _remarks(status: SweepStatus, trial: TrialSpec) -> list[Text]:
+    """What is unusual about a trial that runs."""
+    silent, remarks = status.silent.get(trial.name), []
+    if silent:
+        remarks.append(f"no sign of life for {duration_text(silent)}")
+    if trial.name in status.overdue:
+        remarks.append(status.overdue[trial.name])
+    return [Text(f"    {remark}", style="bold yellow") for remark in remarks]
 
 
 def _budget_lines(status: SweepStatus) -> list[Text]:

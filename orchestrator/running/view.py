@@ -35,6 +35,11 @@ class RunView(Observer, Protocol):
     def warn(self, message: str) -> None:
         """Sentence about something that went wrong and affects no trial."""
 
+    def overdue(self, message: str) -> None:
+        """Sentence about a trial that runs far longer than those that finished; nothing is stopped.
+        Called from another thread.
+        """
+
 
 class Silent:
     """View that shows nothing; the base of views that show a part."""
@@ -59,6 +64,9 @@ class Silent:
         """See `RunView`."""
 
     def warn(self, message: str) -> None:
+        """See `RunView`."""
+
+    def overdue(self, message: str) -> None:
         """See `RunView`."""
 
     def started(self, trial: TrialSpec) -> None:

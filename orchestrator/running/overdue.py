@@ -1,0 +1,81 @@
+"""Names trials that run far longer than those that finished, once each; stops nothing."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from orchestrator.errors import StoreError
+from orchestrator.planning.pace import Pace
+from orchestrator.store.store import Store
+from orchestrator.trial import Outcome, TrialSpec
+
+_LOOK_SECONDS = 30.0
+
+
+class OverdueWatch:
+    """An `Observer` with a thread of its own: what hangs ends nothing that others would hear of."""
+
+    def __init__(self, store: Store, session: str, pace: Pace, tell: Callable[[str], None]) -> None:
+        """`tell` is called from another thread."""
+        self._store, self._session = store, session
+        self._pace = pace
+        self._tell = tell
+        self._running: dict[str, TrialSpec] = {}
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep_looking, name="overdue", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def started(self, trial: TrialSpec) -> None:
+        """Watch the trial."""
+        with self._lock:
+            self._running[trial.fingerprint] = trial
+
+    def ended(self, trial: TrialSpec, outcome: Outcome) -> None:
+        """Learn from a trial that finished how long it took."""
+        with self._lock:
+            self._running.pop(trial.fingerprint, None)
+            seconds = self._seconds(trial)
+            if outcome is Outcome.FINISHED and seconds is not None:
+                self._pace.add(trial, seconds)
+
+    def finished(self) -> None:
+        """Nothing runs any more."""
+        self._closing.set()
+
+    def look(self) -> None:
+        """Tell of every trial that is overdue by now and was not told of."""
+        with self._lock:
+            for trial in self._running.values():
+                seconds = self._seconds(trial)
+                remark = self._pace.remark(trial, seconds) if seconds is not None else ""
+                if remark and trial.fingerprint not in self._told:
+                    self._told.add(trial.fingerprint)
+                    self._tell(f"{trial.name} runs long: {remark}; nothing is stopped")
+
+    def _seconds(self, trial: TrialSpec) -> float | None:
+        """Seconds since the attempt of this driver began; None before it did."""
+        with suppress(OSError, StoreError):  # a word too few ends no sweep
+            lines = self._store.directory(trial).newest_attempt(self._session)
+            return time.time() - lines[0]["time"] if lines else None
+        return None
+
+    def _keep_looking(self) -> None:
+        while not self._closing.wait(_LOOK_SECONDS):
+            self.look()
