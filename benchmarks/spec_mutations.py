@@ -1,13 +1,19 @@
-"""Random mutations of the shipped specs, read and planned in this process: nothing but a plan or a message with its place.
+"""Random mutations of the shipped specs: nothing but a plan or a message with its place.
 
-    python benchmarks/spec_mutations.py [--count 20000] [--seed 0]
+    python benchmarks/spec_mutations.py [--count 20000] [--seed 0] [--processes 2]
 
 A mutation changes the text (letters, lines, indentation) or the tree (values, keys) of a spec. Whatever else is raised than what
 the command line explains is a failure, and so is a place outside the file or a plan that takes longer than five seconds.
+
+Each mutation is read inside one of a few processes, which import what specs name once, and planned only where it was not refused.
+A mutation depends on its number and the seed alone, however many processes there are.
 """
 
 import argparse
+import atexit
 import copy
+import multiprocessing
+import os
 import random
 import shutil
 import signal
@@ -16,8 +22,10 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,6 +42,8 @@ SPECS = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("docs/*_*/*.yaml")])
 MODULES = sorted(ROOT.glob("docs/*_*/*.py"))
 """That some of the specs name."""
 LONGEST_SECONDS = 5.0
+AT_ONCE = 250
+"""Mutations that a process is given at a time."""
 WEIRD: list[Any] = [
     *(None, True, False, 0, -1, 1, 2, 7, 10**6, 10**9, 10**18, 10**20, -(10**20), 0.0, -0.5, 0.5),
     *(1e-320, 1e30, 1e308, float("inf"), float("-inf"), float("nan")),
@@ -54,38 +64,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     began = time.monotonic()
-    counts, failures = mutate(options.count, options.seed)
-    for failure in failures:
-        print(failure, file=sys.stderr)
+    counts: Counter[str] = Counter()
+    failures = []
+    for some, wrong in _spread(options.count, options.seed, options.processes):
+        counts += some
+        failures += wrong
+        for failure in wrong:
+            print(failure, file=sys.stderr, flush=True)
     seconds = time.monotonic() - began
     what = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     print(f"{options.count:,} mutations in {seconds:.0f} s: {what}; {len(failures)} failures")
     sys.exit(bool(failures))
 
 
-def mutate(count: int, seed: int, specs: Sequence[Path] = SPECS) -> tuple[Counter[str], list[str]]:
-    """What `count` mutations came to, and a description of each that is a failure."""
+def _spread(count: int, seed: int, processes: int) -> Iterator[tuple[Counter[str], list[str]]]:
+    """What came of all mutations, a few hundred at a time."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=fresh) as pool:
+        starts = range(0, count, AT_ONCE)
+        parts = [range(start, min(start + AT_ONCE, count)) for start in starts]
+        for done in as_completed([pool.submit(mutate, part, seed) for part in parts]):
+            yield done.result()
+
+
+def mutate(
+    numbers: Iterable[int], seed: int, specs: Sequence[Path] = SPECS
+) -> tuple[Counter[str], list[str]]:
+    """What the mutations of these numbers came to, and a description of each that is a failure."""
     texts = [path.read_text("utf-8") for path in specs]
     counts: Counter[str] = Counter()
     failures = []
-    with tempfile.TemporaryDirectory() as folder:
-        path, store = Path(folder, "spec.yaml"), Store(Path(folder, "runs"))
-        for module in MODULES:
-            shutil.copy(module, folder)
-        for text in texts:  # what is imported for the first time is not what is measured
-            path.write_text(text, "utf-8")
-            plan_sweep(load_spec(path), store)
-        for number in range(count):
-            draw = random.Random(f"{seed} {number}")
-            content = _mutated(draw.choice(texts), draw)
-            path.write_bytes(content)
-            came_to, wrong = _read_and_plan(path, store)
-            counts[came_to] += 1
-            if wrong:
-                failures.append(f"seed {seed}, mutation {number}: {wrong}\n")
+    path, store = _desk(tuple(texts))
+    for number in numbers:
+        draw = random.Random(f"{seed} {number}")
+        content = _mutated(draw.choice(texts), draw)
+        path.write_bytes(content)
+        came_to, wrong = _read_and_plan(path, store)
+        counts[came_to] += 1
+        if wrong:
+            failures.append(f"seed {seed}, mutation {number}: {wrong}\n")
     return counts, failures
+
+
+@cache
+def _desk(texts: tuple[str, ...]) -> tuple[Path, Store]:
+    """Where this process writes each spec, beside the modules, and a store without results.
+
+    What is imported for the first time is not what is measured: every spec is planned once.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="spec-mutations-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path, store = folder / "spec.yaml", Store(folder / "runs")
+    for module in MODULES:
+        shutil.copy(module, folder)
+    for text in texts:
+        path.write_text(text, "utf-8")
+        plan_sweep(load_spec(path), store)
+    return path, store
 
 
 def content_of(number: int, seed: int = 0) -> bytes:

@@ -79,6 +79,13 @@ def without_middle(text: str, most: int) -> str:
     return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def gist(text: str, most: int) -> str:
+    """The text on one line, with its middle left out where it is longer than `most`: an error's
+    message says as much at its end as at its beginning.
+    """
+    return without_middle(" ".join(text.split()), most)
+
+
 def shortened(text: str, most: int) -> str:
     """The text on one line, cut where it is longer than `most`."""
     return cut(" ".join(text.split()), most + 1)

@@ -25,7 +25,7 @@ def program() -> ModuleType:
 
 
 def test_mutations_end_in_a_plan_or_a_message_with_its_place(program: ModuleType) -> None:
-    counts, failures = program.mutate(40, 0, SWEEPS)
+    counts, failures = program.mutate(range(40), 0, SWEEPS)
     assert failures == []
     assert counts["spec errors"] > counts["plans"] > 0
 

@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.text import first_of
+from orchestrator.text import first_of, gist
 
 _VARYING = re.compile(r"\b0x[0-9a-fA-F]+\b|\d+(?:\.\d+)?")
 """Parts of a cause that differ between trials with one mistake: seed, iteration, address, process.
 """
 _MOST_NAMES = 5
+_LONGEST_CAUSE = 300
+"""Characters of a cause in a list of several; `orchestrator show` has the whole."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,17 @@ class CauseGroup:
     """The names of the trials, in the order of the road."""
 
     def __str__(self) -> str:
-        return f"{names_text(self.trials)}: {self.cause}"
+        return f"{names_text(self.trials)}: {in_a_list(self.cause)}"
 
 
 def names_text(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     return first_of(names, _MOST_NAMES)
+
+
+def in_a_list(cause: str) -> str:
+    """The cause on one line, as far as there is room where others stand beside it."""
+    return gist(cause, _LONGEST_CAUSE)
 
 
 def cause_key(cause: str) -> str:

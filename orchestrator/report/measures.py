@@ -2,6 +2,7 @@
 
 from orchestrator.analysis.measures import MeasuredQuantity, MeasuredStep, MeasureTable
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.report.words import Column, delta_text, number_text, step_name
 
 HEADING = "Measures of the finished networks"
@@ -57,7 +58,9 @@ def remarks(table: MeasureTable) -> list[str]:
     of_cause: dict[str, list[str]] = {}
     for trial, cause in table.causes.items():
         of_cause.setdefault(cause, []).append(trial)
-    found = [f"failed for {', '.join(trials)}: {cause}" for cause, trials in of_cause.items()]
+    found = [
+        f"failed for {names_text(trials)}: {in_a_list(cause)}" for cause, trials in of_cause.items()
+    ]
     if table.missing:
         found.append(f"not measured yet: {table.missing} networks; `orchestrator measure` does it")
     return found

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from orchestrator.errors import counted
 from orchestrator.planning.budget import budget_of
-from orchestrator.planning.causes import names_text
+from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.planning.estimates import Estimate
 from orchestrator.planning.plan import Action, Plan, PlannedTrial
 from orchestrator.planning.status import SweepStatus
@@ -140,7 +140,7 @@ def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
     where = f"\n    traceback: orchestrator show {trial.sweep}/{trial.name}"
     raised = f"\n    {frames[-1]}{where}" if frames else ""
     return Text(
-        text + (f": {record.cause}" if record.cause else "") + raised,
+        text + (f": {in_a_list(record.cause)}" if record.cause else "") + raised,
         style=_WORTH_A_LINE[record.state],
     )
 

@@ -5,6 +5,7 @@ only files that import matplotlib.
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -52,7 +53,9 @@ def _saved(roadmap: Roadmap, form: str, layout: Layout) -> bytes:
         "text.parse_math": False,
         "hatch.linewidth": 0.8,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # letters that matplotlib's font lacks are boxes in a PNG; SVG has them as text
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figures, note = _shown(roadmap)
         figure = _drawn(figures, note, measured(figures, layout.width or _WIDTH))
         dots = min(_DOTS_PER_INCH, _MOST_PIXELS / figure.get_figheight())

@@ -13,18 +13,21 @@ from rich.text import Text
 
 from orchestrator.errors import DamagedFile
 from orchestrator.metrics import decimals_of
+from orchestrator.planning.causes import in_a_list
 from orchestrator.report.sparkline import sparkline
 from orchestrator.report.words import change_text
 from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.output_log import read_output
 from orchestrator.store.trial_directory import TrialDirectory, hosts_of
-from orchestrator.text import cell
+from orchestrator.text import cell, without_middle
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _LAST_LINES = 8
 _OF_MACHINE = ("system/", "time/")
 """Metrics that say nothing of what was learned."""
 _NOT_CURVES = ("epoch",)
+_MOST_VALUES, _LONGEST_TEXT = 40, 2_000
+"""Of a setting, as people read it; `show --json` has the whole."""
 
 
 def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> RenderableType:
@@ -62,9 +65,21 @@ def trial_json(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory)
 
 
 def settings_text(trial: TrialSpec) -> str:
-    """The resolved settings as YAML."""
-    value = json.loads(json.dumps(trial.config.model_dump(mode="json")))
+    """The resolved settings as YAML; of long lists and texts the beginning and the end."""
+    value = _readable(json.loads(json.dumps(trial.config.model_dump(mode="json"))))
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)).rstrip()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _readable(inner) for key, inner in value.items()}
+    if isinstance(value, list) and len(value) > _MOST_VALUES:
+        half = _MOST_VALUES // 2
+        left_out = f"... {len(value) - 2 * half:,} values left out ..."
+        return [_readable(inner) for inner in (*value[:half], left_out, *value[-half:])]
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    return without_middle(value, _LONGEST_TEXT) if isinstance(value, str) else value
 
 
 def attempts_of(directory: TrialDirectory) -> list[dict[str, Any]]:
@@ -148,7 +163,7 @@ def _attempts_table(attempts: Sequence[Mapping[str, Any]]) -> RenderableType:
             f"on {attempt['host']}",
             seconds and f"{seconds} s",
             str(attempt.get("outcome") or "has not ended"),
-            str(attempt.get("cause") or ""),
+            in_a_list(str(attempt.get("cause") or "")),
         ]
         table.add_row(*map(Text, cells))
     return table

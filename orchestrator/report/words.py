@@ -11,11 +11,13 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
-from orchestrator.text import cell, from_to
+from orchestrator.text import cell, from_to, gist
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
 """A number that needs more is written with a power of ten."""
+_LONGEST_SETTING = 80
+"""Characters of a value in a table; the JSON and the trial's `trial.json` have the whole."""
 
 
 @dataclass(frozen=True)
@@ -342,14 +344,14 @@ def search_state(search: Search) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """The setting as a spec writes it, on one line."""
+    """The setting as a spec writes it, on one line; of a long one the beginning and the end."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None:
-        return "none"
-    return " ".join(str(value).split())  # one line, whatever a text of the spec has
+        text = "{" + ", ".join(f"{k}: {setting_text(v)}" for k, v in value.items()) + "}"
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = "none" if value is None else str(value)
+    return gist(text, _LONGEST_SETTING)
 
 
 def _has_references(roadmap: Roadmap, metric: str = "") -> bool:

@@ -100,6 +100,8 @@ class Pages:
         return self._looks[name]
 
     def _failure(self, name: str, why: str, is_band: bool) -> Answer:
+        if name not in self._names():
+            return Answer(HTTPStatus.NOT_FOUND, why if is_band else plain_html("Not found", [why]))
         if is_band:
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, why)
         lines = [*why.splitlines(), "This page tries again every five seconds."]

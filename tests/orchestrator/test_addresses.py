@@ -1,5 +1,6 @@
 """Nothing of an address that is a secret is shown; a name is told from every other in MLflow, too."""
 
+import errno
 import os
 import socket
 import threading
@@ -59,7 +60,7 @@ def test_other_names_become_some_that_it_takes(name: str) -> None:
 )
 def test_an_address_that_names_no_cluster_is_refused_at_once(address: str) -> None:
     from orchestrator.errors import ClusterError
-    from orchestrator.executors.ray.cluster import check_address
+    from orchestrator.executors.ray.network import check_address
 
     with pytest.raises(
         ClusterError, match="takes `auto`, or a host and a port as in head:6379; fou"
@@ -69,7 +70,7 @@ def test_an_address_that_names_no_cluster_is_refused_at_once(address: str) -> No
 
 @pytest.mark.parametrize("address", ["auto", "head:6379", "10.0.0.1:1", "[::1]:65535"])
 def test_other_addresses_are_taken(address: str) -> None:
-    from orchestrator.executors.ray.cluster import check_address
+    from orchestrator.executors.ray.network import check_address
 
     check_address(address)
 
@@ -96,9 +97,9 @@ def test_a_server_that_speaks_as_ray_does_and_is_not_ray_is_told_within_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from orchestrator.errors import ClusterError
-    from orchestrator.executors.ray import cluster
+    from orchestrator.executors.ray import cluster, network
 
-    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(network, "_ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet_and_say_nothing() -> None:
@@ -111,6 +112,43 @@ def test_a_server_that_speaks_as_ray_does_and_is_not_ray_is_told_within_seconds(
         with pytest.raises(ClusterError, match=r"has not answered as Ray does within 0 s"):
             cluster.Cluster(f"127.0.0.1:{server.getsockname()[1]}")
         answer.join()
+
+
+def test_a_machine_that_cannot_reach_itself_is_told_before_ray_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from orchestrator.errors import ClusterError
+    from orchestrator.executors.ray.cluster import Cluster
+
+    def unreachable(*arguments: object) -> None:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    with pytest.raises(
+        ClusterError, match=r"127\.0\.0\.1 cannot be reached .* is unreachable; --e"
+    ):
+        Cluster()
+
+
+def test_a_machine_without_free_ports_is_told_before_ray_waits_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from orchestrator.errors import ClusterError
+    from orchestrator.executors.ray.cluster import Cluster
+
+    left = iter(range(4))
+
+    class Socket(socket.socket):
+        """One of a machine where four ports are free."""
+
+        def bind(self, address: Any) -> None:
+            if next(left, None) is None:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    with pytest.raises(ClusterError, match=r"has 4 free ports, and Ray takes some \d+: Address al"):
+        Cluster()
 
 
 @pytest.mark.slow

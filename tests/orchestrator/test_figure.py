@@ -112,6 +112,16 @@ def test_an_svg_has_a_title_and_the_figure_in_words(roadmap: Roadmap) -> None:
     assert svg.attrib["role"] == "img"
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_letters_that_the_font_lacks_are_no_warning(form: str, roadmap: Roadmap) -> None:
+    rows = [
+        replace(row, variant=replace(row.variant, changes={"train.how": "日本語"}))
+        for row in roadmap.rows
+    ]
+    assert render(replace(roadmap, rows=rows), form)
+
+
 def test_a_pdf_is_one_and_the_same_each_time(roadmap: Roadmap) -> None:
     pdf = render(roadmap, "pdf")
     assert pdf.startswith(b"%PDF")

@@ -7,6 +7,8 @@ import pytest
 
 from orchestrator.cli import options
 from orchestrator.report.markup import markdown_text
+from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.words import change_text
 from orchestrator.text import encodable, printable
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 \x9b31m \u202egnp.exe\u2066 \r\x08 \x7f \udce9 \u2028"
@@ -23,6 +25,26 @@ def test_no_control_character_is_left_and_each_has_a_sign() -> None:
     assert not any(map(is_control, shown))
     assert len(shown) == len(EVIL)
     assert shown.startswith("␛[31mred␛]0;title␇")
+
+
+def test_a_long_cause_has_one_line_with_its_beginning_and_its_end() -> None:
+    cause = "ValueError: " + "\n".join(f"line {number} of the message" for number in range(60))
+    (group,) = grouped_causes({"a-seed0": cause, "a-seed1": cause})
+    assert str(group).startswith("a-seed0, a-seed1: ValueError: line 0 of the message line 1 of")
+    assert str(group).endswith("line 59 of the message")
+    assert len(str(group)) < 330
+    assert "\n" not in str(group)
+    assert group.cause == cause
+
+
+def test_long_values_of_settings_have_their_beginning_and_their_end() -> None:
+    text = change_text({"train.values": list(range(3000)), "train.text": "y" * 12_000})
+    assert text.startswith("values: [0, 1, 2, ")
+    assert ", 2998, 2999], text: yyy" in text
+    assert len(text) < 200
+    assert (
+        change_text({"train.options": {"a": [1, 2], "b": None}}) == "options: {a: [1, 2], b: none}"
+    )
 
 
 def test_other_text_stays_as_it_is() -> None:

@@ -108,7 +108,8 @@ def test_a_damaged_spec_and_an_unknown_sweep_are_told_and_the_server_goes_on(
         True,
         True,
     )
-    assert get(address, "/sweeps/nosuch/band")[0] == 503
+    assert get(address, "/sweeps/nosuch/band")[0] == 404
+    assert get(address, "/sweeps/nosuch/")[0] == 404
     assert get(address, "/elsewhere")[0] == 404
     assert get(address, "/")[0] == 200
 
@@ -125,7 +126,7 @@ def test_names_of_files_are_no_names_of_sweeps(zoo: Path) -> None:
     secret = zoo / "other.yaml"
     secret.write_text("name: other")
     answer = pages.answer(address_of(str(secret)))
-    assert answer.status == 503
+    assert answer.status == 404
     assert "the store has no sweep" in answer.html
 
 

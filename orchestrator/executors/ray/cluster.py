@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ from illama.config import NUMERICS_VERSION
 from orchestrator.errors import ClusterError, DamagedFile, NewerFile
 from orchestrator.executors import has_token
 from orchestrator.executors.ray import internals
+from orchestrator.executors.ray.network import check_address, check_this_machine, greet, knock
 from orchestrator.planning.capacity import Node, fits, shortage
 from orchestrator.store.files import write_whole
 from orchestrator.store.lease import read_lease
@@ -37,12 +37,6 @@ _LONGEST_TMPDIR = 35
 """Ray's sockets lie some 70 characters below; Linux takes 107."""
 _SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SHORT_TMPDIR = "/tmp/ray"
-_KNOCK_SECONDS = 10.0
-_ANSWER_SECONDS = 10.0
-"""Time for a head to answer."""
-_HTTP2_SETTINGS = b"\4"
-"""Type of the frame that both sides begin with: Ray's servers speak gRPC."""
-_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + b"\0" * 5
 _NODE_ANSWER_SECONDS = 120.0
 _HEAD_SILENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -176,7 +170,7 @@ class Cluster:
         heard = time.monotonic()
         while not wait([done], timeout=_LOOK_SECONDS).done:
             try:
-                _knock(self._head)
+                knock(self._head)
                 heard = time.monotonic()
             except OSError as error:
                 if time.monotonic() - heard > _HEAD_SILENCE_SECONDS:
@@ -189,7 +183,7 @@ class Cluster:
     def disconnect(self) -> None:
         """Leave the cluster; where its head is gone, saying goodbye would hang until Ray ends the process with a dump."""
         try:
-            _knock(self._head)
+            knock(self._head)
         except OSError:
             atexit.register(_exit_without_ray)
         else:
@@ -292,7 +286,7 @@ def _connect(address: str | None) -> None:
     if address is not None:
         check_address(address)
     try:
-        _greet(address)
+        check_this_machine() if local else greet(address)
         on_sigterm = signal.getsignal(signal.SIGTERM)
         _listen_to_this_machine_alone(local)
         ray.init(
@@ -346,52 +340,3 @@ def _advice(error: Exception, *, local: bool) -> str:
     if "AF_UNIX" in words:
         return "; set RAY_TMPDIR to a short path, such as /tmp"
     return "; --executor local needs no Ray" if local else ""
-
-
-def check_address(address: str) -> None:
-    """Raises `ClusterError` where it names no cluster that a sweep can run on."""
-    if address.startswith("ray://"):
-        raise ClusterError(
-            f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`"
-        )
-    host, _, port = address.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
-    if address != "auto" and not (host and is_port and address == address.strip()):
-        found = f"found '{address}'" if address.strip() else "found nothing: is a variable not set?"
-        raise ClusterError(f"--address takes `auto`, or a host and a port as in head:6379; {found}")
-
-
-def _knock(address: str | None) -> None:
-    """Raise `OSError` at once where nobody listens any more: Ray itself would try for minutes, and then end the process."""
-    if place := _place_of(address):
-        socket.create_connection(place, timeout=_KNOCK_SECONDS).close()
-
-
-def _greet(address: str | None) -> None:
-    """Raise `OSError` where something listens that is not Ray, or that does not answer: Ray would wait for it for minutes."""
-    place = _place_of(address)
-    if place is None or os.environ.get("RAY_USE_TLS") == "1":
-        return
-    with socket.create_connection(place, timeout=_KNOCK_SECONDS) as connection:
-        connection.sendall(_HTTP2_GREETING)
-        answer = connection.recv(9)
-    if answer[3:4] != _HTTP2_SETTINGS:
-        raise ConnectionError("what listens there is not Ray")
-    host = f"[{place[0]}]" if ":" in place[0] else place[0]  # of IPv6
-    if not internals.answers(f"{host}:{place[1]}", _ANSWER_SECONDS):
-        raise ConnectionError(
-            f"what listens there has not answered as Ray does within {_ANSWER_SECONDS:.0f} s"
-        )
-
-
-def _place_of(address: str | None) -> tuple[str, int] | None:
-    """Host and port of a cluster; none where nobody says them."""
-    if address == "auto":
-        last_started = Path(
-            gettempdir(), "ray", "ray_current_cluster"
-        )  # where `ray start` leaves the address for `auto` to find
-        address = os.environ.get("RAY_ADDRESS") or (
-            last_started.read_text() if last_started.exists() else None
-        )
-    host, _, port = (address or "").strip().rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
