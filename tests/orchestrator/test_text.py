@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import options
-from orchestrator.report.markup import markdown_text
 from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.markup import markdown_text
 from orchestrator.report.words import change_text
 from orchestrator.text import encodable, printable
 
