@@ -5,9 +5,9 @@ Imports torch only where a network is built.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from illama.config.functions import UserModel, arguments_of
@@ -26,6 +26,11 @@ NO_DECAY = frozenset({"pos_embed", "cls_token"})
 """Names of parameters that weight decay leaves alone, anywhere in a network (paper, Table 12)."""
 OFFERED = ("attention_maps", "forward_features", "forward_intermediates")
 """Methods beside `forward` that a measure may need."""
+WITHOUT_MEMORY, QUICKLY = "meta", "cpu"
+"""Where a network or part is tried: torch's device without memory, which loads torch's compiler, a
+second; or, if it is small, where numbers are computed.
+"""
+_SMALL_IMAGE = 2**12
 _BATCH = 2
 """Images that a network is tried with: one alone would be too few for a batch normalisation."""
 
@@ -53,13 +58,19 @@ def _measured(
 ) -> Mapping[str, Any]:
     import torch
 
+    quickly = is_ours(function) and prod(shape) <= _SMALL_IMAGE
     try:
-        with torch.device("meta"), blaming(function):
+        with torch.device(QUICKLY if quickly else WITHOUT_MEMORY), blaming(function):
             return _tried(function, json.loads(options), shape, num_classes)
     except UserCodeError:
         # many a network cannot be built without numbers; what is wrong with it shows with them too
         with blaming(function):
             return _tried(function, json.loads(options), shape, num_classes)
+
+
+def is_ours(function: str) -> bool:
+    """Tell whether a function comes with this package."""
+    return function.startswith("illama.")
 
 
 def _tried(
@@ -71,11 +82,12 @@ def _tried(
     """
     import torch
 
+    from illama.flop_count import counted
     from illama.randomness import generators_kept
 
     with generators_kept(seed=0):
         network = _network(function, options).eval()
-        with _counted() as counter:
+        with counted(ours=is_ours(function)) as counter:
             logits = network(torch.zeros(_BATCH, *shape))
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if (
@@ -95,19 +107,6 @@ def _tried(
         "undecayed": _undecayed(network),
         "offers": tuple(name for name in OFFERED if callable(getattr(network, name, None))),
     }
-
-
-@contextmanager
-def _counted() -> Iterator[Any]:
-    """Count what is computed inside, with gradients: without, torch takes shortcuts that it does
-    not count. Nor does it count the fused attention of the CPU, so attention is written out: its
-    products are counted on every device.
-    """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        yield counter
 
 
 def kept_from_decay(network: "nn.Module") -> frozenset[str]:

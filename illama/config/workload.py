@@ -159,4 +159,11 @@ class Workload(Settings, ABC):
                 value = value.written(part)
             else:
                 value = value.get(part) if isinstance(value, Mapping) else None
-        return value.model_dump() if isinstance(value, Settings) else value
+        return _dumped(value)
+
+
+def _dumped(value: Any) -> Any:
+    """Groups of settings, alone or in a list of one for each block, as mappings."""
+    if isinstance(value, tuple):
+        return tuple(map(_dumped, value))
+    return value.model_dump() if isinstance(value, Settings) else value

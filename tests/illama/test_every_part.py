@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import illama
-from illama import checkpoint
+from illama import checkpoint, flop_count
 from illama.config import Config, Part, RuntimeConfig, resolve
 from illama.config.part_checks import _on_device
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate
@@ -97,7 +98,9 @@ def test_a_readout_that_cannot_see_the_image_has_collapsed(kind: str, name: str)
 
 
 @EVERY
-def test_a_part_is_counted_without_memory(kind: str, name: str) -> None:
+def test_a_part_is_counted_the_same_without_memory_and_by_torchs_counter(
+    kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = config(kind, name).network
     assert found is not None
     part = found.of_blocks(kind)[0]
@@ -105,6 +108,10 @@ def test_a_part_is_counted_without_memory(kind: str, name: str) -> None:
     with torch.device("meta"), generators_kept(seed=0):
         measured = _on_device(kind, part, found.place(0))
     assert (measured.params, measured.macs) == (part.params, part.macs)
+    monkeypatch.setattr(flop_count, "FlopCount", lambda: FlopCounterMode(display=False))
+    with generators_kept(seed=0):
+        measured = _on_device(kind, part, found.place(0))
+    assert measured.macs == part.macs
 
 
 @pytest.mark.slow

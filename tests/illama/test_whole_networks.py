@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from illama.config import Config, RuntimeConfig, UserModel, resolve
 from illama.networks import NETWORKS
@@ -177,7 +178,9 @@ def test_a_whole_network_trains_by_name(name: str) -> None:
     learner = Learner(config, RuntimeConfig(), CPU, 100)
     counted = sum(parameter.numel() for parameter in learner.model.parameters())
     assert config.model.params == counted
-    assert config.model.macs > 0
+    with FlopCounterMode(display=False) as counter:
+        learner.model(torch.zeros(2, 1, 8, 8))
+    assert config.model.macs == counter.get_total_flops() // 4
     images = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(32) % 10
     losses = [learner.update(step, images, labels).item() for step in range(30)]

@@ -8,6 +8,7 @@ from illama.config import Config, ModelConfig, Part
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
+from orchestrator.tracking.shape import params_of
 
 HEAD = """name: parts
 metric: {name: val/acc1, mode: max}
@@ -116,3 +117,10 @@ def test_a_search_tries_settings_of_a_part(tmp_path: Path) -> None:
     )
     assert spec.variants[1].name == "softplus"
     assert spec.variants[1].config.setting("model.mixer.power") == 3.0
+
+
+def test_a_list_of_parts_is_shown_in_mlflow_as_other_settings_are(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "  - {name: a, change: {model.mixer: [attention, softplus]}}\n")
+    shown = params_of(spec, spec.variants[1])["model.mixer"]
+    assert shown.startswith('["attention", {"name": "softplus"')
+    assert params_of(spec, spec.variants[0])["model.mixer"] == "attention"

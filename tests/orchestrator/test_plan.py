@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -245,6 +246,28 @@ def test_a_wider_network_gets_the_old_one_at_its_width_as_control(tmp_path: Path
     assert codes(pasted(tmp_path, body, "wider", warning.control)) == []
     size_alone = "steps: [{name: wider, change: {model.embed_dim: 72}}]"
     assert only(spec_of(tmp_path, size_alone, 9), "size-drift").control == ""
+
+
+def test_side_steps_on_a_ground_of_their_own_are_told_by_how_much_they_are_larger(
+    tmp_path: Path,
+) -> None:
+    side = {
+        "same": {"on": "baseline", "change": {"model.norm": "rmsnorm"}},
+        "narrow": {"on": "baseline", "change": {"model.embed_dim": 32}},
+        "registers": {"on": "baseline", "change": {"model.registers": 4}},
+        "deeper": {"on": "norm", "change": {"model.depth": 5}},
+    }
+    steps = [{"name": "norm", "change": {"model.norm": "rmsnorm"}, "side": side}]
+    body = yaml.safe_dump({"steps": steps}, sort_keys=False)
+    found = [w for w in warnings_of(spec_of(tmp_path, body, 9)) if w.code == "size-drift"]
+    assert [re.sub(r"[+-][\d.]+%", "x", w.message) for w in found] == [
+        "beside baseline, side steps of another size: narrow x parameters and x FLOPs; "
+        "registers x FLOPs: size alone may explain what they do",
+        "beside norm, side steps of another size: deeper x parameters and x FLOPs: "
+        "size alone may explain what they do",
+    ]
+    assert "deeper +24.7% parameters and +25.0% FLOPs" in found[1].message
+    assert "size-drift" not in codes(spec_of(tmp_path, "tolerance: 0.9\n" + body, 9))
 
 
 def test_a_step_that_changes_the_images_is_measured_on_others(tmp_path: Path) -> None:

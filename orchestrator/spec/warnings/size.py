@@ -24,6 +24,48 @@ def size_drift(spec: SweepSpec) -> Found:
             by_step.setdefault(variant.name, []).append(variant)
     for drifting in by_step.values():
         yield _told(spec, drifting)
+    yield from _beside_others(spec)
+
+
+def _beside_others(spec: SweepSpec) -> Found:
+    """Side steps on a ground of their own (`on`) that are not as large as it, one warning for each
+    ground: they are alternatives to it, unless they are a control of size.
+    """
+    by_ground: dict[str, list[Variant]] = {}
+    for variant in spec.variants:
+        ground = variant_named(spec, variant.regime, variant.on or "")
+        if ground is None or variant.design != "roadmap" or _is_control(spec, variant):
+            continue
+        if drifts(ground, variant, spec.schema.tolerance):
+            by_ground.setdefault(ground.label, []).append(variant)
+    for label, drifting in by_ground.items():
+        sizes = [f"{variant.name} {_sizes(spec, variant)}" for variant in drifting]
+        message = (
+            f"beside {label}, side steps of another size: {'; '.join(sizes)}: size alone may "
+            "explain what they do"
+        )
+        yield SpecWarning("size-drift", message, drifting[0].line)
+
+
+def _is_control(spec: SweepSpec, variant: Variant) -> bool:
+    """Tell whether a side step has the size of the step that it stands beside, on the ground before
+    that step: what size alone does.
+    """
+    step = variant_named(spec, variant.regime, variant.step)
+    ground = variant_named(spec, variant.regime, variant.on or "")
+    if step is None or ground is None or step.follows != ground.name:
+        return False
+    tolerance = spec.schema.tolerance
+    is_as_large = "parameters" not in drifts(step, variant, tolerance)
+    return is_as_large and bool(drifts(ground, step, tolerance))
+
+
+def _sizes(spec: SweepSpec, variant: Variant) -> str:
+    """By how much its size is another than its ground's: `+2.0% parameters and +3.1% FLOPs`."""
+    ground = variant_named(spec, variant.regime, variant.on or variant.follows or "")
+    assert ground is not None
+    beyond = drifts(ground, variant, spec.schema.tolerance)
+    return " and ".join(f"{drift:+.1%} {what}" for what, drift in beyond.items())
 
 
 def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
@@ -31,7 +73,7 @@ def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
     tolerance = spec.schema.tolerance
     ground = _ground(spec, variant)
     if variant.design != "roadmap" or ground is None or variant.on:
-        return False  # a control's size is its author's choice
+        return False  # told of all of them together
     if not drifts(ground, variant, tolerance):
         return False
     step = variant_named(spec, variant.regime, variant.step)
@@ -51,10 +93,8 @@ def _told(spec: SweepSpec, drifting: Sequence[Variant]) -> SpecWarning:
     for variant in drifting:
         ground = _ground(spec, variant)
         assert ground is not None
-        beyond = drifts(ground, variant, spec.schema.tolerance)
-        sizes = " and ".join(f"{drift:+.1%} {what}" for what, drift in beyond.items())
         regime = f" in regime {variant.regime}" if variant.regime else ""
-        parts.append(f"{sizes} against {ground.name}{regime}")
+        parts.append(f"{_sizes(spec, variant)} against {ground.name}{regime}")
     first = drifting[0]
     ground = _ground(spec, first)
     assert ground is not None
