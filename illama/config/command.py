@@ -27,8 +27,10 @@ GIVEN = (
     *("metrics_file", "settings_file"),
 )
 """Placeholders that are a trial's, and no settings."""
-_OWN = ("command", "files")
+_OWN = ("command", "files", "metrics_from")
 """Keys of `train` that are no settings of the script."""
+MetricsFrom = Literal["mlflow", "tensorboard"] | None
+"""Loggers whose files hold a command's metrics: `illama.training.metric_files` reads them."""
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -39,6 +41,8 @@ class CommandLine(Settings):
     """The command as the spec has it, placeholders included."""
     files: tuple[str, ...] = ()
     """Further files beside the spec that the script reads: part of what it is."""
+    metrics_from: MetricsFrom = None
+    """Files that its metrics are read from beside what it prints."""
     code: str
     """Digest of the script, of the modules beside it that it imports, and of `files`."""
     options: dict[str, JsonValue]
@@ -79,6 +83,7 @@ class CommandTraining(Workload):
         is_open = "settings_file" in placeholders
         written = settings["train"]
         fields: dict[str, Any] = {"command": (str, ...), "files": (tuple[str, ...], ())}
+        fields["metrics_from"] = (MetricsFrom, None)
         if not is_open:
             names = dict.fromkeys(name.partition(".")[0] for name in placeholders)
             for index, name in enumerate(name for name in names if name not in GIVEN):
@@ -108,9 +113,16 @@ class CommandTraining(Workload):
         options = checked.train.model_dump(mode="json", by_alias=True)
         files = tuple(options.pop("files"))
         del options["command"]
+        metrics_from = options.pop("metrics_from")
         with about("train", "command"):
             code = digest_of(command_files(command, files, folder_of_spec()))
-            line = CommandLine(command=command, files=files, code=code, options=options)
+            line = CommandLine(
+                command=command,
+                files=files,
+                metrics_from=metrics_from,
+                code=code,
+                options=options,
+            )
             filled(line, dict.fromkeys(GIVEN, "x"))
         return cls(train=line, seed=checked.seed)
 
@@ -118,7 +130,10 @@ class CommandTraining(Workload):
     def identity(self) -> Mapping[str, Any]:
         """The command, the content of its files and its settings."""
         line = self.train
-        return {"train": {"command": line.command, "code": line.code, "options": line.options}}
+        found = {"command": line.command, "code": line.code, "options": line.options}
+        if line.metrics_from:
+            found["metrics_from"] = line.metrics_from
+        return {"train": found}
 
     @property
     def length(self) -> int | None:

@@ -31,6 +31,7 @@ from illama.config.command import CommandTraining, command_files, digest_of, fil
 from illama.config.imports import folder_of_spec
 from illama.training.device import forget_peak_memory, pick_device
 from illama.training.distributed import OtherNodes
+from illama.training.metric_files import MetricFiles, reader_of
 from illama.training.results import TrainResult
 from illama.training.user_training import TrainingLog, folder_or_scratch
 
@@ -78,14 +79,26 @@ def train_by_command(
         reports = _Reports(log, folder / PRINTED)
         given = _given(config, runtime, log, str(device))
         words = _runnable(filled(config.train, given), code)
-        run = _Run(words, log.checkpoint_dir, _environment(code, runtime, log), reports)
+        environment = _environment(code, runtime, log)
+        files = _files_of(config, log.checkpoint_dir, environment, reports)
+        run = _Run(words, log.checkpoint_dir, environment, reports)
         with run:
-            run.follow(Path(given["metrics_file"]), log.should_stop)
+            run.follow(Path(given["metrics_file"]), log.should_stop, files)
+        if files:
+            files.finish()
         reports.flush()
         if log.should_stop():
             return log.result(None, device)
         run.refuse_failure(config.title)
         return log.result(reports.final, device)
+
+
+def _files_of(
+    config: CommandTraining, folder: Path, environment: dict[str, str], reports: "_Reports"
+) -> MetricFiles | None:
+    """The files of the command's own logger, where its metrics are read from them."""
+    kind = config.train.metrics_from
+    return MetricFiles(reader_of(kind, folder, environment), reports.take) if kind else None
 
 
 def _given(
@@ -228,7 +241,12 @@ class _Run:
             if pipe:
                 pipe.close()
 
-    def follow(self, metrics_file: Path, should_stop: Callable[[], bool]) -> None:
+    def follow(
+        self,
+        metrics_file: Path,
+        should_stop: Callable[[], bool],
+        files: MetricFiles | None = None,
+    ) -> None:
         """Read what it says until it ends; ask it to stop once `should_stop` says so."""
         deadline: float | None = None
         with selectors.DefaultSelector() as selector:
@@ -239,6 +257,8 @@ class _Run:
             while self._process.poll() is None:
                 self._read(selector, _LOOK_SECONDS)
                 self._read_file(metrics_file)
+                if files:
+                    files.look()
                 if deadline is None and should_stop():
                     deadline = time.monotonic() + GRACE_SECONDS
                     self._signal(signal.SIGTERM)
