@@ -190,6 +190,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     if len(given) != 1:
         raise ValueError("evaluate takes one checkpoint: a path, or --checkpoint PATH")
     requests = labelled([read_request(yaml.safe_load(text)) for text in options.measure])
+    if any(request.every for request in requests.values()):
+        raise ValueError(
+            "every is for a sweep, which measures along a training; a file has one epoch"
+        )
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
     if settings:

@@ -28,12 +28,24 @@ class RuntimeConfig(Settings):
     """Directory of the data sets' files. None: the environment variable ILLAMA_DATA, or `data`."""
     data_workers: int = Field(default=0, ge=0)
     """Processes that read and augment the images of a folder, for each that trains."""
+    keep_every: PositiveInt | None = None
+    """Epochs from one set of weights to the next that is kept beside the checkpoint, so that they
+    can be measured. A sweep sets it for measures that have `every`. None: the last ones alone."""
     compile: bool = False
     """Compile the network with torch.compile: worth its minutes on a GPU, not for a training of
     seconds."""
     compared: str | None = None
     """Metric that must be finite in a training by a user's function; such values of others are left
     out. A sweep sets it to the metric that it compares. None: every metric must be finite."""
+
+
+EPOCHS = "epochs"
+"""Folder of the weights that were kept along a training, a folder for each epoch."""
+
+
+def epoch_folder(directory: Path, epoch: int) -> Path:
+    """Folder of the weights that a training in `directory` had after an epoch, if it kept them."""
+    return directory / EPOCHS / str(epoch)
 
 
 def data_directory(data_dir: Path | None) -> Path:

@@ -38,6 +38,10 @@ MEASURES: Mapping[str, str] = {
 Its module has a `NUMERICS_VERSION`, which is raised when its numbers change."""
 
 
+_RESERVED = frozenset({"name", "every"})
+"""Keys of a request that are no options of the measure."""
+
+
 class Request(Settings):
     """Measure that a spec asks for, with all of its options."""
 
@@ -51,6 +55,8 @@ class Request(Settings):
     """Every option, defaults included."""
     given: dict[str, Any] = {}
     """Options that the spec sets."""
+    every: int | None = None
+    """Epochs between two measurements along the training; None for the finished network alone."""
 
     def __hash__(self) -> int:
         return hash((self.function, self.code))
@@ -75,6 +81,9 @@ def needs_of(request: Request) -> Sequence[str]:
 def read_request(value: Any) -> Request:
     """The measure that a spec writes as `calibration`, `{name: calibration, bins: 10}` or `mine:f`.
 
+    `every`, a number of epochs, is no option of a measure: it says when along the training it is
+    taken as well.
+
     Raises `ValueError` with what is wrong: an unknown name or option, a value of another type, a
     function that cannot be imported.
     """
@@ -91,10 +100,16 @@ def read_request(value: Any) -> Request:
     function = MEASURES.get(name) or function_behind("measure", name, MEASURES)
     if function is None:
         raise ValueError(_unknown(name))
-    given = {str(key): option for key, option in value.items() if key != "name"}
+    given = {str(key): option for key, option in value.items() if key not in _RESERVED}
+    every = _checked_every(name, value.get("every"))
     options = _checked(name, function, given)
     return Request(
-        name=name, function=function, code=identity_of(function), options=options, given=given
+        name=name,
+        function=function,
+        code=identity_of(function),
+        options=options,
+        given=given,
+        every=every,
     )
 
 
@@ -116,6 +131,17 @@ def labelled(requests: Sequence[Request]) -> dict[str, Request]:
     return found
 
 
+def _checked_every(name: str, every: Any) -> int | None:
+    if every is None:
+        return None
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise ValueError(
+            f"measure {name}: every is the number of epochs from one measurement to the next, 1 or "
+            f"more, found {every!r}"
+        )
+    return every
+
+
 def _imported(function: str) -> Callable[..., Any]:
     if function not in MEASURES.values():
         return function_of(function)
@@ -129,6 +155,10 @@ def _checked(name: str, function: str, given: Mapping[str, Any]) -> dict[str, An
     _imported(function)  # ours, before a folder of the user is searched for it
     kind = settings_of("measure", function)
     allowed = [str(field.alias) for field in kind.model_fields.values() if field.alias != "name"]
+    if "every" in allowed:
+        raise ValueError(
+            f"measure {name} has an option 'every', which says when a sweep measures: give it another name"
+        )
     is_open = kind.model_config.get("extra") == "allow"
     for option in given:
         if option not in allowed and not is_open:

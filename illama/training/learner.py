@@ -191,14 +191,15 @@ class Learner:
             if self.average is not None:
                 self.average.load_state_dict(self.model.state_dict())
 
+    def weights(self) -> dict[str, Any]:
+        """The network's weights, and their moving average where there is one."""
+        found = {"model": self.model.state_dict()}
+        return found if self.average is None else found | {"average": self.average.state_dict()}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        return state if self.average is None else state | {"average": self.average.state_dict()}
+        beside = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return self.weights() | beside
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""

@@ -14,12 +14,14 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from illama import checkpoint
 from illama.config import Config, RuntimeConfig, Workload
+from illama.config.runtime import epoch_folder
 from illama.evaluation.accuracy import COLLAPSE_STD, evaluate, tally
 from illama.quantized import network_of
 from illama.randomness import derive, reseed
@@ -253,6 +255,27 @@ class _Training:
         if not progress.best or metrics["val/acc1"] > progress.best["val/acc1"]:
             progress.best, progress.best_epoch = progress.final, epoch
         log_metrics(progress.final, progress.iteration)
+        self._keep(epoch)
+
+    def _keep(self, epoch: int) -> None:
+        """Keep the weights of an epoch where `runtime.keep_every` asks for it; the last ones are in
+        the checkpoint.
+        """
+        every = self.runtime.keep_every
+        is_last = self.progress.iteration == self.iterations
+        if every is None or epoch % every or is_last:
+            return
+        if self.directory is not None and self.ranks.leads:
+            folder = epoch_folder(self.directory, epoch)
+            checkpoint.save(folder, self._about() | self.learner.weights())
+
+    def _about(self) -> dict[str, Any]:
+        """What a file of weights says of the training."""
+        return {
+            "numerics_version": self.config.numerics_version,
+            "config": self.config.model_dump_json(),
+            "progress": asdict(self.progress),
+        }
 
     def _metrics(self, epoch: int) -> dict[str, float]:
         """Rates are means over the epoch's iterations, as in the logs of the paper's authors."""
@@ -340,13 +363,7 @@ class _Training:
         # a checkpoint never holds what is not finite
         if self.directory is not None and self.ranks.leads and self.learner.broken() is None:
             self._measure_memory()
-            about = {
-                "numerics_version": self.config.numerics_version,
-                "config": self.config.model_dump_json(),
-            }
-            checkpoint.save(
-                self.directory, about | {"progress": asdict(self.progress)} | self.learner.state()
-            )
+            checkpoint.save(self.directory, self._about() | self.learner.state())
         self.unsaved = False
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - started

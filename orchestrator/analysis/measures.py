@@ -16,7 +16,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.search_luck import summary_over_repeats
 from orchestrator.spec.schema import MetricSchema
-from orchestrator.store.measurements import Measurement, known_measurement
+from orchestrator.store.measurements import Measurement, epochs_along, known_measurement
 from orchestrator.trial import Variant
 
 
@@ -63,6 +63,8 @@ class MeasuredQuantity:
     text: str
     steps: Mapping[str, MeasuredStep]
     """The steps that have it, by label."""
+    along: Mapping[str, Mapping[int, StepRow]] = field(default_factory=dict)
+    """Steps read by it along their training, by label and epoch, where the measure has `every`."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,15 @@ class MeasureTable:
     """Why it failed, by the label of the step and the seed."""
     missing: int = 0
     """Finished networks that were not measured yet."""
+    missing_along: int = 0
+    """Networks along trainings that were not measured, or were not kept."""
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """SVG files of the first seed that has them, by the step's label and the picture's name."""
 
 
 _ByRow = Mapping[str, Mapping[int, Measurement]]
 """Measurements by the row's label and the seed."""
+_ByEpoch = Mapping[int, _ByRow]
 
 
 def measure_tables(
@@ -92,7 +97,9 @@ def measure_tables(
 ) -> list[MeasureTable]:
     """A table for each of `requests`, read from the folders of the rows' trials."""
     return [
-        _table(label, rows, _known(rows, request, use_ema), looks)
+        _with_epochs(
+            _table(label, rows, _known(rows, request, use_ema), looks), rows, request, use_ema
+        )
         for label, request in requests.items()
     ]
 
@@ -101,7 +108,7 @@ def steps_to_json(tables: Sequence[MeasureTable], label: str) -> dict[str, dict[
     """What all measures found in the step `label`, by measure and number."""
     return {
         table.label: {
-            quantity.name: quantity.steps[label].to_json()
+            quantity.name: quantity.steps[label].to_json() | _along_to_json(quantity, label)
             for quantity in table.quantities
             if label in quantity.steps
         }
@@ -109,13 +116,61 @@ def steps_to_json(tables: Sequence[MeasureTable], label: str) -> dict[str, dict[
     }
 
 
-def _known(rows: Sequence[StepRow], request: Request, use_ema: bool) -> _ByRow:
+def _along_to_json(quantity: MeasuredQuantity, label: str) -> dict[str, Any]:
+    """The number along the training, by epoch; nothing where it was not measured so."""
+    read = quantity.along.get(label)
+    if not read:
+        return {}
+    return {
+        "along": {
+            str(epoch): {
+                "mean": row.summary.mean if row.summary else None,
+                "ci95": row.summary.ci95 if row.summary else None,
+                "values": {str(seed): value for seed, value in row.values.items()},
+            }
+            for epoch, row in read.items()
+        }
+    }
+
+
+def _with_epochs(
+    table: MeasureTable, rows: Sequence[StepRow], request: Request, use_ema: bool
+) -> MeasureTable:
+    """The table with what was measured along the trainings, where the measure has `every`."""
+    if request.every is None:
+        return table
+    of_row = {row.variant.label: epochs_along(request, row.variant.config) for row in rows}
+    epochs = sorted({epoch for found in of_row.values() for epoch in found})
+    known = {epoch: _known(rows, request, use_ema, epoch) for epoch in epochs}
+    wanted = sum(len(row.values) * len(of_row[row.variant.label]) for row in rows)
+    taken = sum(len(seeds) for by_row in known.values() for seeds in by_row.values())
+    quantities = [replace(one, along=_along(one, rows, known)) for one in table.quantities]
+    return replace(table, quantities=quantities, missing_along=max(0, wanted - taken))
+
+
+def _along(
+    quantity: MeasuredQuantity, rows: Sequence[StepRow], known: _ByEpoch
+) -> Mapping[str, Mapping[int, StepRow]]:
+    mode, decimals = quantity.mode or "max", quantity.decimals
+    found: dict[str, dict[int, StepRow]] = {}
+    for row in rows:
+        label = row.variant.label
+        for epoch, by_row in known.items():
+            read = _read_by(quantity.name, row, by_row[label], mode, decimals)
+            if read.values:
+                found.setdefault(label, {})[epoch] = read
+    return found
+
+
+def _known(
+    rows: Sequence[StepRow], request: Request, use_ema: bool, epoch: int | None = None
+) -> _ByRow:
     found: dict[str, dict[int, Measurement]] = {}
     for row in rows:
         of_row = found.setdefault(row.variant.label, {})
         for seed, path in row.paths.items():
             network = row.fingerprints[seed]
-            asked = Measurement("", network, request, RuntimeConfig(), use_ema)
+            asked = Measurement("", network, request, RuntimeConfig(), use_ema, epoch=epoch)
             known = known_measurement(asked, Path(path))
             if known is not None and known.state != "asked":
                 of_row[seed] = known

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from illama.config.runtime import epoch_folder
 from illama.measures import labelled
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.metrics import AVERAGED
-from orchestrator.store.measurements import Measurement, known_measurement
+from orchestrator.store.measurements import Measurement, epochs_along, known_measurement
 from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
 
 
@@ -48,13 +49,22 @@ def asked_of(snapshot: Snapshot) -> list[Asked]:
         trial, record = one.spec, one.record
         if not has_final_network(record):
             continue
+        folder = Path(record.path)
         for label, request in requests.items():
-            asked = Measurement(spec.name, trial.fingerprint, request, trial.runtime, use_ema)
-            path = asked.path_in(Path(record.path))
-            if path not in found:
-                known = known_measurement(asked, Path(record.path))
-                found[path] = Asked(label, trial, path, asked, known)
+            for epoch in (*epochs_along(request, trial.config), None):
+                asked = Measurement(
+                    spec.name, trial.fingerprint, request, trial.runtime, use_ema, epoch=epoch
+                )
+                path = asked.path_in(folder)
+                known = known_measurement(asked, folder)
+                if path not in found and (known or _is_kept(folder, epoch)):
+                    found[path] = Asked(label, trial, path, asked, known)
     return list(found.values())
+
+
+def _is_kept(folder: Path, epoch: int | None) -> bool:
+    """Tell whether the network is there as it was after the epoch; the finished one is."""
+    return epoch is None or epoch_folder(folder, epoch).is_dir()
 
 
 def has_final_network(record: TrialRecord) -> bool:

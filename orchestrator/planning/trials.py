@@ -1,11 +1,13 @@
 """Trials of a spec: variants with seeds, without a look at the store. Pure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 from illama.config import DataConfig, RuntimeConfig, UserData, Workload
 from illama.config.earlier import with_code_by_bytes
+from illama.measures import Request
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.fingerprint import fingerprint_by_seed
 from orchestrator.pruning import Pruning
@@ -181,6 +183,7 @@ def _trials_of(
 ) -> list[TrialSpec]:
     fingerprint_of = fingerprint_by_seed(variant.config, digest)
     runtime = _runtime(spec.schema.runtime, variant.resources, variant.config)
+    runtime = _keeping(runtime, spec.schema.measure, variant.config)
     return [
         TrialSpec(
             sweep=spec.name,
@@ -196,6 +199,17 @@ def _trials_of(
         )
         for seed in seeds
     ]
+
+
+def _keeping(
+    runtime: RuntimeConfig, measures: Sequence[Request], config: Workload
+) -> RuntimeConfig:
+    """Runtime that keeps the weights of every epoch that a measure asks for."""
+    asked = [request.every for request in measures if request.every]
+    if not asked or not config.can.keeps_network:
+        return runtime
+    kept = [runtime.keep_every] if runtime.keep_every else []
+    return runtime.model_copy(update={"keep_every": math.gcd(*asked, *kept)})
 
 
 def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> RuntimeConfig:

@@ -37,6 +37,8 @@ class MeasureData:
     changes: TableData | None
     remarks: Sequence[str]
     pictures: Sequence[tuple[str, Sequence[StepPicture]]]
+    along: Sequence[StepPicture]
+    """Each number over the epochs, a line for each step."""
 
 
 def measures_of(roadmap: Roadmap) -> list[MeasureData]:
@@ -49,6 +51,7 @@ def measures_of(roadmap: Roadmap) -> list[MeasureData]:
             changes=_changes(roadmap, table) if table.quantities else None,
             remarks=remarks(table),
             pictures=list(_pictures(roadmap, table)),
+            along=list(_along(roadmap, table)),
         )
         for table in roadmap.measured
     ]
@@ -76,6 +79,25 @@ def _pictures(roadmap: Roadmap, table: MeasureTable) -> Iterator[tuple[str, Sequ
                 if (picture := table.pictures.get(row.variant.label, {}).get(name))
             ],
         )
+
+
+def _along(roadmap: Roadmap, table: MeasureTable) -> Iterator[StepPicture]:
+    """Means over seeds along the training, that of the finished networks at the end."""
+    from illama.measures.pictures import lines  # it draws with matplotlib
+
+    for quantity in table.quantities:
+        series = {}
+        for row in roadmap.rows:
+            label = row.variant.label
+            read = dict(quantity.along.get(label, {}))
+            if label in quantity.steps and row.variant.config.length:
+                read[row.variant.config.length] = quantity.steps[label].row
+            means = {epoch: one.summary.mean for epoch, one in read.items() if one.summary}
+            if label in quantity.along:
+                series[label] = (list(means), list(means.values()))
+        if series:
+            drawing = lines(series, quantity.name, "epoch", quantity.unit or quantity.name)
+            yield _picture(quantity.name, f"{table.label} along the training", drawing)
 
 
 def _picture(step: str, what: str, picture: str) -> StepPicture:

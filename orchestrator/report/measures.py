@@ -61,6 +61,11 @@ def remarks(table: MeasureTable) -> list[str]:
     found = [
         f"failed for {names_text(trials)}: {in_a_list(cause)}" for cause, trials in of_cause.items()
     ]
+    if table.missing_along:
+        found.append(
+            f"not measured along their training: {table.missing_along} networks; those of trainings "
+            "from before `every` was asked for were not kept"
+        )
     if table.missing:
         found.append(f"not measured yet: {table.missing} networks; `orchestrator measure` does it")
     return found

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
+from illama.config.runtime import EPOCHS
 from orchestrator.store.store import Store
 from orchestrator.trial import Outcome, TrialSpec
 
@@ -36,7 +37,8 @@ class DroppedCheckpoints:
         for name in _FILES:
             with suppress(OSError):  # it is no more than space
                 (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        for name in ("checkpoint", EPOCHS):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
     def finished(self) -> None:
         """Everything was dropped in time."""

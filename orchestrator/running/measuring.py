@@ -15,6 +15,7 @@ import torch
 
 from illama.checkpoint import FinishedTraining
 from illama.config.imports import import_from, words_of
+from illama.config.runtime import epoch_folder
 from illama.measures.base import Quantity
 from illama.measures.registry import quantities_of
 from illama.measures.run import measure_directory
@@ -22,6 +23,7 @@ from orchestrator.errors import DamagedFile, StoreError
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.store.measurements import (
     Measurement,
+    iteration_of,
     read_measurement,
     sweep_that_asks,
     trial_folder,
@@ -53,16 +55,21 @@ def _measured(asked: Measurement, path: Path) -> Measurement:
     trial = trial_folder(path)
     import_from(sweep_that_asks(path))  # the modules that the spec names
     directory = TrialDirectory(trial)
-    curve = [line["metrics"] for line in directory.metrics()]
     began = time.perf_counter()
     try:
+        config, record = directory.read_trial().config, directory.record()
+        iterations, folder = record.iterations, trial
+        if asked.epoch is not None:
+            iterations = iteration_of(asked.epoch, config, record.iterations)
+            folder = epoch_folder(trial, asked.epoch)
+        lines = [line for line in directory.metrics() if line["iteration"] <= (iterations or 0)]
         findings = measure_directory(
             asked.request,
-            trial,
+            folder,
             asked.runtime,
-            of=FinishedTraining(directory.read_trial().config, directory.record().iterations),
+            of=FinishedTraining(config, iterations),
             use_ema=asked.use_ema,
-            curve=curve,
+            curve=[line["metrics"] for line in lines],
         )
         known = quantities_of(asked.request)
         quantities = {name: asdict(known.get(name, Quantity())) for name in findings.values}

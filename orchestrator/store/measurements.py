@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from illama.config import RuntimeConfig
+from illama.config import RuntimeConfig, Workload
 from illama.measures import Request
 from orchestrator.errors import DamagedFile, NewerFile
 from orchestrator.fingerprint import canonical_json
@@ -39,6 +39,8 @@ class Measurement:
     runtime: RuntimeConfig
     use_ema: bool = False
     """True if the moving average of the weights is measured."""
+    epoch: int | None = None
+    """Epoch after which the network was as it is measured; None for the finished one."""
     state: State = "asked"
     values: Mapping[str, float] | None = None
     """Numbers by name; None before it was measured."""
@@ -67,6 +69,8 @@ class Measurement:
         }
         if self.use_ema:
             identity["use_ema"] = True
+        if self.epoch is not None:
+            identity["epoch"] = self.epoch
         return sha256(canonical_json(identity).encode()).hexdigest()
 
     @property
@@ -108,6 +112,22 @@ class Measurement:
         known["request"] = Request.model_validate(value["request"])
         known["runtime"] = RuntimeConfig.model_validate(value["runtime"])
         return cls(**known)
+
+
+def epochs_along(request: Request, config: Workload) -> range:
+    """Epochs after which a training's network is measured along it; the last one is not among
+    them.
+    """
+    return range(request.every, config.length or 0, request.every) if request.every else range(0)
+
+
+def iteration_of(epoch: int, config: Workload, iterations: int | None) -> int | None:
+    """Iterations done after an epoch, of a training of `iterations` in all; None where that is not
+    known.
+    """
+    if iterations is None or not config.length:
+        return None
+    return iterations * epoch // config.length
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:

@@ -3,6 +3,7 @@
 trial.json        what to do, and where it came from
 attempts.jsonl    a line when an attempt starts, a line when it ends
 metrics.jsonl     append-only, keyed by iteration
+epochs/           weights that were kept along the training, a folder for each epoch
 checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
 output.log        what it printed, attempt by attempt; bounded in size
 artifacts/        files that a user training leaves for people (`orchestrator.store.artifacts`)
@@ -22,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from illama.config.runtime import EPOCHS
 from orchestrator.errors import DamagedFile, NewerFile
 from orchestrator.pruning import Curve, Pruning
 from orchestrator.store.damage import note
@@ -199,7 +201,7 @@ class TrialDirectory:
 
     def set_aside_checkpoints(self) -> None:
         """Give the checkpoints of another training another name: the next one begins at the beginning."""
-        for name in (*_FILES, "checkpoint", "artifacts", "mlflow"):
+        for name in (*_FILES, "checkpoint", EPOCHS, "artifacts", "mlflow"):
             path = self.path / name
             if os.path.lexists(path):
                 set_aside(path)

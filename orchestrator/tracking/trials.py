@@ -13,7 +13,7 @@ from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
 from orchestrator.store.artifacts import FOLDER as ARTIFACTS
 from orchestrator.store.artifacts import artifacts_in
-from orchestrator.store.measurements import measured_in
+from orchestrator.store.measurements import iteration_of, measured_in
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.own_mlflow import params_in, points_in
 from orchestrator.store.store import TrialDirectory
@@ -57,7 +57,7 @@ def mirror_trial(
     )
     measured = _measured_points(directory, record)
     if measured:
-        state += f" {len(measured)} {measured[-1].time}"
+        state += f" {len(measured)} {max(point.time for point in measured)}"
     if verify and "sweep.points" in run.tags and not _holds_points(experiment, run):
         experiment.remove(run, run_key(trial))  # a point cannot be taken back
         return mirror_trial(experiment, trial, record, params, parent)
@@ -113,17 +113,28 @@ def _final_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]
 
 
 def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
-    """What measures found in the finished network, as metrics of the last iteration."""
-    return [
-        Point(
-            mlflow_name(f"measure/{_NO_LETTERS.sub(' ', one.label).strip()}/{name}"),
-            value,
-            record.iteration,
-            milliseconds(one.time or 0.0),
-        )
-        for one in (measured_in(directory.path) if record.result else ())
-        for name, value in (one.values or {}).items()
-    ]
+    """What measures found, as metrics of the iteration at which the network was as measured; the
+    finished network's last.
+    """
+    found = measured_in(directory.path) if record.result else []
+    along = any(one.epoch is not None for one in found)
+    config = directory.read_trial().config if along else None
+    points = []
+    for one in found:
+        iteration = record.iteration
+        if config is not None and one.epoch is not None:
+            iteration = iteration_of(one.epoch, config, record.iterations) or 0
+        label = _NO_LETTERS.sub(" ", one.label).strip()
+        points += [
+            Point(
+                mlflow_name(f"measure/{label}/{name}"),
+                value,
+                iteration,
+                milliseconds(one.time or 0.0),
+            )
+            for name, value in (one.values or {}).items()
+        ]
+    return sorted(points, key=lambda point: point.iteration)
 
 
 def _logged_points(directory: TrialDirectory, known: Collection[str]) -> list[Point]:

@@ -227,3 +227,104 @@ def test_a_network_that_is_not_the_one_the_trial_ended_with_is_not_measured(
     assert name == "calibration of baseline-seed0"
     assert cause in told
     assert ending.taken == 3, "it fails alone"
+
+
+ALONG = """
+name: along
+seeds: [0, 1]
+measure: [{name: "mine:probe", every: 2}, {name: calibration, every: 4}]
+baseline:
+  model: {name: vit_digits, embed_dim: 8, depth: 1, num_heads: 1}
+  data: {name: digits}
+  train: {epochs: 5, batch_size: 128, lr: 4e-3}
+"""
+COUNTS_EPOCHS = """
+from pathlib import Path
+def probe(network, data, device, seed):
+    with (Path(__file__).parent / "calls.txt").open("a") as file:
+        file.write("called\\n")
+    return {"size": sum(float(p.detach().abs().sum()) for p in network.parameters()),
+            "epochs": len(data.curve())}
+"""
+
+
+@pytest.fixture(scope="module")
+def along(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep that was trained and measured along its trainings."""
+    folder = tmp_path_factory.mktemp("along")
+    (folder / "mine.py").write_text(COUNTS_EPOCHS, "utf-8")
+    (folder / "spec.yaml").write_text(ALONG, "utf-8")
+    run_sweep(_job(folder / "spec.yaml", folder / "runs"))
+    ending = _measure(folder)
+    assert (ending.asked, ending.taken) == (2 * (3 + 2), 10), "epochs 2, 4 and 5; 4 and 5"
+    return folder
+
+
+def test_a_measure_is_taken_along_the_training_of_the_networks_of_these_epochs(along: Path) -> None:
+    spec, store = load_spec(along / "spec.yaml"), Store(along / "runs")
+    step = report_sweep(spec, store).to_json()["steps"][0]
+    found = step["measures"]["mine:probe"]
+    assert found["epochs"]["mean"] == 5
+    assert {epoch: one["mean"] for epoch, one in found["epochs"]["along"].items()} == {
+        "2": 2.0,
+        "4": 4.0,
+    }, "the curve ends where the network was taken"
+    sizes = [one["values"]["0"] for one in found["size"]["along"].values()]
+    assert len({*sizes, found["size"]["values"]["0"]}) == 3, "three networks"
+    assert list(step["measures"]["calibration"]["ece"]["along"]) == ["4"]
+    page = render(report_sweep(spec, store), "html").decode()
+    assert "Along the training" in page
+    assert "mine:probe along the training of size" in page
+
+
+def test_along_the_training_nothing_is_measured_twice(along: Path) -> None:
+    calls = (along / "runs" / "along" / "calls.txt").read_text()
+    assert _measure(along).taken == 0
+    assert (along / "runs" / "along" / "calls.txt").read_text() == calls
+
+
+def test_a_training_that_kept_no_epochs_is_measured_at_its_end_and_the_report_says_so(
+    trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    text = CALIBRATED.replace("[calibration]", "[{name: calibration, every: 1}]")
+    (tmp_path / "spec.yaml").write_text(text.replace("epochs: 1,", "epochs: 2,"), "utf-8")
+    job = _job(tmp_path / "spec.yaml", tmp_path / "runs")
+    run_sweep(job)
+    [kept] = (tmp_path / "runs").glob("measured/trials/baseline-seed0-*/epochs")
+    shutil.rmtree(kept)
+    assert _measure(tmp_path).asked == 4 + 3
+    roadmap = report_sweep(job.spec, job.store)
+    assert roadmap.measured[0].missing_along == 1
+    assert "not measured along their training: 1 networks" in render(roadmap, "md").decode()
+
+
+def test_asking_along_the_training_changes_no_trial_and_every_is_checked(tmp_path: Path) -> None:
+    from orchestrator.planning.survey import survey
+
+    plain = ALONG.replace(", every: 2", "").replace(", every: 4", "")
+    (tmp_path / "mine.py").write_text(COUNTS_EPOCHS, "utf-8")
+    trials = []
+    for text in (ALONG, plain):
+        (tmp_path / "spec.yaml").write_text(text, "utf-8")
+        trials.append(survey(load_spec(tmp_path / "spec.yaml"), Store(tmp_path)).specs)
+    with_epochs, without = trials
+    assert [one.fingerprint for one in with_epochs] == [one.fingerprint for one in without]
+    assert {one.runtime.keep_every for one in with_epochs} == {2}, "both 2 and 4"
+    assert {one.runtime.keep_every for one in without} == {None}
+    (tmp_path / "spec.yaml").write_text(ALONG.replace("every: 2", "every: 0"), "utf-8")
+    with pytest.raises(SpecError, match=r"spec.yaml:4:11: measure mine:probe: every is the number"):
+        load_spec(tmp_path / "spec.yaml")
+
+
+def test_mlflow_gets_the_curve_along_the_training(along: Path) -> None:
+    from orchestrator.store.trial_directory import TrialDirectory
+    from orchestrator.tracking.trials import _measured_points
+
+    [folder] = (along / "runs").glob("along/trials/baseline-seed0-*")
+    directory = TrialDirectory(folder)
+    record = directory.record()
+    points = _measured_points(directory, record)
+    of_probe = [p.iteration for p in points if p.key == "measure/mine:probe/epochs"]
+    an_epoch = record.iteration // 5
+    assert of_probe == [2 * an_epoch, 4 * an_epoch, 5 * an_epoch]
