@@ -69,6 +69,7 @@ SETTINGS = {
     "illama.measures",
     "illama.sealed",
     "illama.weights.initial",
+    "illama.measures.pictures",
 }
 """Of `illama`: what `orchestrator` knows of it beside the worker."""
 

@@ -13,7 +13,7 @@ from illama.config.functions import TrainingFunction, UserData, UserModel
 from illama.config.imports import UserCodeError
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.parts import PART_KINDS, Part
-from illama.config.runtime import RuntimeConfig, data_directory
+from illama.config.runtime import EPOCHS, RuntimeConfig, data_directory, epoch_folder
 from illama.config.settings import Settings, explain
 from illama.config.train import InitConfig, QuantizeConfig, SoftMaskConfig, TrainConfig
 from illama.config.user_training import UserTraining
@@ -21,6 +21,7 @@ from illama.config.workload import Capabilities, Workload
 from illama.config.workloads import kind_of, read_workload, resolve, schema_of
 
 __all__ = [
+    "EPOCHS",
     "NUMERICS_VERSION",
     "PART_KINDS",
     "PRESETS",
@@ -42,6 +43,7 @@ __all__ = [
     "UserTraining",
     "Workload",
     "data_directory",
+    "epoch_folder",
     "explain",
     "kind_of",
     "read_workload",

@@ -258,9 +258,7 @@ class _Training:
         self._keep(epoch)
 
     def _keep(self, epoch: int) -> None:
-        """Keep the weights of an epoch where `runtime.keep_every` asks for it; the last ones are in
-        the checkpoint.
-        """
+        """Keep the weights of an epoch before the last where `runtime.keep_every` asks for it."""
         every = self.runtime.keep_every
         is_last = self.progress.iteration == self.iterations
         if every is None or epoch % every or is_last:

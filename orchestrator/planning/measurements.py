@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from illama.config.runtime import epoch_folder
+from illama.config import epoch_folder
 from illama.measures import labelled
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.metrics import AVERAGED

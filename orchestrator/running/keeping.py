@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
-from illama.config.runtime import EPOCHS
+from illama.config import EPOCHS
 from orchestrator.store.store import Store
 from orchestrator.trial import Outcome, TrialSpec
 

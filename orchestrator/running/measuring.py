@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from illama.checkpoint import FinishedTraining
+from illama.config import epoch_folder
 from illama.config.imports import import_from, words_of
-from illama.config.runtime import epoch_folder
 from illama.measures.base import Quantity
 from illama.measures.registry import quantities_of
 from illama.measures.run import measure_directory

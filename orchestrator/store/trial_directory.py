@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from illama.config.runtime import EPOCHS
+from illama.config import EPOCHS
 from orchestrator.errors import DamagedFile, NewerFile
 from orchestrator.pruning import Curve, Pruning
 from orchestrator.store.damage import note
