@@ -43,6 +43,11 @@ UNMARKED_CPU_SECONDS = 10.0
 where other processes share the cores and their caches."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more process than there are cores: many tests wait for processes that they started."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other.

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,15 @@ def test_float16_on_the_cpu_is_refused(small_config: Build) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own imports
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.thorough)]
+)
 def test_a_compiled_network_agrees_and_the_soft_mask_compiles_nothing_anew(
-    small_config: Build,
+    backend: str, small_config: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Traced as always; machine code, which takes half a minute to make, only where it is thorough."""
+    compiled = partial(torch.compile, backend=backend)
+    monkeypatch.setattr(torch, "compile", compiled)
     config = small_config(
         {"train.soft_mask": {"schedule": "linear", "epochs": 2}, "train.lr": 1e-4}
     )

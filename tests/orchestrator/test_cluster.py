@@ -359,6 +359,7 @@ def test_a_node_that_joins_late_and_cannot_train_is_named_and_costs_no_trial(
     ] * 3
 
 
+@pytest.mark.thorough
 def test_where_no_node_is_left_that_can_train_the_sweep_ends_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
     process: Process,

@@ -138,6 +138,7 @@ def test_the_slurm_job_hands_the_notice_to_the_driver(slurm: Path) -> None:
     assert (slurm / "requeued").read_text() == f"requeue {os.getpid()}\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.ray
 def test_the_slurm_job_finishes_a_sweep_on_its_two_nodes(

@@ -185,6 +185,7 @@ def test_kill_nine_of_a_worker_then_a_notice_cost_nothing_but_time(
     }
 
 
+@pytest.mark.thorough
 def test_trials_start_in_the_order_of_the_road_whatever_their_size(
     process: Process, write_spec: WriteSpec, store_path: Path
 ) -> None:
