@@ -343,17 +343,18 @@ class TrialRecord:
     @property
     def metrics(self) -> Mapping[str, float]:
         """Metrics of the last evaluation; empty before the trial is done."""
-        return self.result.get("metrics", {}) if self.result else {}
+        metrics: Mapping[str, float] = (self.result or {}).get("metrics", {})
+        return metrics
 
     @property
     def iterations(self) -> int | None:
         """The number of iterations that the training took; None where no result says it."""
-        return self.result.get("iterations") if self.result else None
+        return (self.result or {}).get("iterations")
 
     @property
     def seconds(self) -> float | None:
         """Training seconds over all attempts, where the trial is done."""
-        return self.result.get("seconds") if self.result else None
+        return (self.result or {}).get("seconds")
 
     @property
     def has_ended(self) -> bool:
@@ -367,9 +368,9 @@ class TrialRecord:
 
     def judged(self, trial: TrialSpec) -> Self:
         """This record for `trial`: a failure where it lacks the metric that the sweep compares."""
-        lacking = (
-            trial.lacking(self.result) if self.outcome is Outcome.FINISHED and self.result else ""
-        )
+        if self.outcome is not Outcome.FINISHED or self.result is None:
+            return self
+        lacking = trial.lacking(self.result)
         if not lacking:
             return self
         return replace(self, state=State.FAILED, outcome=Outcome.FAILED, cause=lacking, result=None)

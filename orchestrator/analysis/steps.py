@@ -51,27 +51,45 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
     A control, whose change is made to another step, is held against that step.
     """
     result: list[StepRow] = []
-    baseline = healthy = versus = None
-    before = step = ""
-    of_regime: dict[str, StepRow] = {}
     for row in rows:
         if row.variant.follows is None:
-            baseline = healthy = row
-            step = row.variant.name
-            of_regime = {}
+            road = _Road(row)
         else:
-            if not row.variant.side and row.variant.design == "roadmap":
-                versus, healthy = healthy, row if row.is_healthy else healthy
-                before, step = step, row.variant.name
-            own_ground = row.variant.on or (
-                row.variant.follows if row.variant.design != "roadmap" else None
-            )
-            ground = of_regime.get(own_ground) if own_ground else versus
-            row = _against(row, ground, baseline, looks)
-            row = replace(row, before=before if row.variant.design == "roadmap" else "")
-        of_regime[row.variant.name] = row
+            row = road.placed(row, looks)
+        road.rows[row.variant.name] = row
         result.append(row)
     return result
+
+
+class _Road:
+    """The rows of a regime so far, and what the next one is held against."""
+
+    def __init__(self, baseline: StepRow) -> None:
+        self.rows: dict[str, StepRow] = {}
+        self._baseline = self._healthy = baseline
+        self._versus: StepRow | None = None
+        """The last healthy step before the one where the road stands."""
+        self._step, self._before = baseline.variant.name, ""
+
+    def placed(self, row: StepRow, looks: Sequence[int]) -> StepRow:
+        """The row with its effects; a step of the road moves the road on."""
+        is_of_road = row.variant.design == "roadmap"
+        if is_of_road and not row.variant.side:
+            self._versus = self._healthy
+            self._before, self._step = self._step, row.variant.name
+            if row.is_healthy:
+                self._healthy = row
+        row = _against(row, self._ground(row.variant), self._baseline, looks)
+        if is_of_road:
+            row = replace(row, before=self._before)
+        return row
+
+    def _ground(self, variant: Variant) -> StepRow | None:
+        if variant.on:
+            return self.rows.get(variant.on)
+        if variant.design != "roadmap":
+            return self.rows.get(variant.follows or "")
+        return self._versus
 
 
 def _published(spec: SweepSpec, variant: Variant) -> Mapping[str, float]:

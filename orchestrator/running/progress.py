@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -194,13 +194,13 @@ class ProgressView:
             f"{seconds:.0f} s",
         ]
         room = self._console.width - sum(len(text) + 2 for text in texts) - 4
-        has_bar = self._console.width >= _WIDE
-        room = max(_SHORTEST_NAME, room - (_BAR_WIDTH + 2 if has_bar else 0))
-        name = Text(without_middle(attempt.trial.name, room), no_wrap=True)
-        bar = ProgressBar(
-            total=attempt.trial.config.total, completed=attempt.epoch, width=_BAR_WIDTH
-        )
-        return [name, *([bar] if has_bar else []), *(Text(text, no_wrap=True) for text in texts)]
+        cells: list[RenderableType] = [Text(text, no_wrap=True) for text in texts]
+        if self._console.width >= _WIDE:
+            room -= _BAR_WIDTH + 2
+            total, done = attempt.trial.config.total, attempt.epoch
+            cells.insert(0, ProgressBar(total=total, completed=done, width=_BAR_WIDTH))
+        name = without_middle(attempt.trial.name, max(_SHORTEST_NAME, room))
+        return [Text(name, no_wrap=True), *cells]
 
     def _summary_line(self) -> str:
         with self._lock:
@@ -227,23 +227,30 @@ class ProgressView:
     def _say_ended(
         self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None, cause: str
     ) -> None:
-        seconds = f"{time.time() - attempt.since:.1f} s" if attempt.since else ""
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(str(outcome), style=_STYLES.get(outcome, "red"))
-        again = (
-            f"goes again with a micro-batch of {smaller.runtime.micro_batch_size}"
-            if smaller
-            else ""
-        )
+        parts = [", ".join(self._facts(attempt, outcome))]
+        if smaller:
+            micro_batch = smaller.runtime.micro_batch_size
+            parts.append(f"goes again with a micro-batch of {micro_batch}")
         if outcome is Outcome.LOST:
-            again = "goes on from its checkpoint"
-        when = f"at epoch {attempt.epoch:.0f}" if outcome is Outcome.PRUNED else ""
-        facts = ", ".join(filter(None, (when, self._value_text(attempt), seconds)))
-        left = "" if self._redraws else self._time_left()  # the part that redraws tells it
-        parts = "; ".join(filter(None, (facts, again, left)))
-        text.append(f"{parts and ' '}{parts}")
-        text.append(f": {cause}" if cause else "")
+            parts.append("goes on from its checkpoint")
+        if not self._redraws:  # else the part that redraws tells it
+            parts.append(self._time_left())
+        told = "; ".join(filter(None, parts))
+        text.append(f"{told and ' '}{told}")
+        if cause:
+            text.append(f": {cause}")
         self._console.print(text, soft_wrap=not self._redraws)
+
+    def _facts(self, attempt: _Attempt, outcome: Outcome) -> Iterator[str]:
+        """How far an attempt came, what it reached and how long it took, as far as that is known."""
+        if outcome is Outcome.PRUNED:
+            yield f"at epoch {attempt.epoch:.0f}"
+        if attempt.value is not None:
+            yield self._value_text(attempt)
+        if attempt.since:
+            yield f"{time.time() - attempt.since:.1f} s"
 
     def _cause_text(self, trial: TrialSpec) -> str:
         """Why a trial failed, each cause once: whoever looks may stop the rest of the hours."""
@@ -291,4 +298,6 @@ def _epochs(trials: Sequence[TrialSpec]) -> float:
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    if not hours:
+        return f"{minutes}:{seconds:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}"

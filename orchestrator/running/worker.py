@@ -183,9 +183,7 @@ def _train(
     except (StoreError, Superseded):
         raise
     except ProcessLost as lost:
-        outcome, cause = directory.vanished()  # on another node it may have been over a limit
-        _end(fence, outcome, str(lost) if outcome is Outcome.LOST else cause)
-        return None if outcome is Outcome.LOST else outcome
+        return _lost(fence, lost)
     except Stopped as stopped:
         return _stopped(fence, watch, stopped)
     except Diverged as diverged:
@@ -194,12 +192,7 @@ def _train(
         if isinstance(error, StopAtOnce):
             raise
         return _failed(fence, error, debug)
-    if result.predictions:
-        _keep(fence, result.predictions)
-    came_to = _result_content(result)
-    outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
-    _finish(fence, trial, outcome, came_to)
-    return Outcome.FAILED if trial.lacking(came_to) else outcome
+    return _trained_to_the_end(fence, trial, result)
 
 
 def _trained(run: Callable[[], TrainResult], fence: Fence) -> TrainResult:
@@ -216,6 +209,28 @@ def _trained_afresh_after_damage(run: Callable[[], TrainResult], fence: Fence) -
         return run()
 
 
+def _trained_to_the_end(fence: Fence, trial: TrialSpec, result: TrainResult) -> Outcome:
+    if result.predictions:
+        _keep(fence, result.predictions)
+    came_to = _result_content(result)
+    outcome = Outcome.COLLAPSED if result.collapsed else Outcome.FINISHED
+    _finish(fence, trial, outcome, came_to)
+    if trial.lacking(came_to):
+        return Outcome.FAILED
+    return outcome
+
+
+def _lost(fence: Fence, lost: ProcessLost) -> Outcome | None:
+    """The outcome of a training one of whose processes died: on another node it may have been over
+    a limit.
+    """
+    outcome, cause = fence.directory.vanished()
+    if outcome is not Outcome.LOST:
+        return _end(fence, outcome, cause)
+    _end(fence, outcome, str(lost))
+    return None
+
+
 def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
     if pruned := watch.pruned():
         return _end(fence, Outcome.PRUNED, pruned.cause)
@@ -225,11 +240,11 @@ def _stopped(fence: Fence, watch: Watch, stopped: Stopped) -> Outcome | None:
 
 
 def _diverged(fence: Fence, trial: TrialSpec, diverged: Diverged) -> Outcome:
-    last = fence.directory.last_metrics()
+    last = fence.directory.last_metrics() or {}
     content = {
         "cause": str(diverged),
         "iterations": diverged.iteration,
-        "metrics": last["metrics"] if last else {},
+        "metrics": last.get("metrics", {}),
     }
     return _finish(fence, trial, Outcome.DIVERGED, content)
 
@@ -297,7 +312,7 @@ def _gpu_usage() -> dict[str, float]:
 
 
 def _result_content(result: TrainResult) -> Mapping[str, Any]:
-    return {
+    content = {
         "metrics": result.final,
         "best": result.best,
         "best_epoch": result.best_epoch,
@@ -306,8 +321,10 @@ def _result_content(result: TrainResult) -> Mapping[str, Any]:
         "params": result.params,
         "seconds": result.seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
-        **({"flops": result.flops} if result.flops is not None else {}),
     }
+    if result.flops is not None:
+        content["flops"] = result.flops
+    return content
 
 
 def _keep(fence: Fence, found: FoundPredictions) -> None:
@@ -328,9 +345,11 @@ def _finish(
 
 
 def _end(fence: Fence, outcome: Outcome, cause: str | None, trace: str | None = None) -> Outcome:
-    cause = bounded(cause, _LONGEST_CAUSE) if cause else cause
-    trace = bounded(trace, _LONGEST_TRACE) if trace else trace
-    fence.end(outcome, _writable(cause), _writable(trace))
+    if cause:
+        cause = _writable(bounded(cause, _LONGEST_CAUSE))
+    if trace:
+        trace = _writable(bounded(trace, _LONGEST_TRACE))
+    fence.end(outcome, cause, trace)
     return outcome
 
 
@@ -342,30 +361,27 @@ def _writable(value: Any) -> Any:
 
 
 def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:
-    uses_gpu = trial.resources.gpus > 0 and torch.cuda.is_available()
-    device = (
-        torch.cuda.get_device_name() if uses_gpu else platform.processor() or platform.machine()
-    )
-    where = {
+    device = platform.processor() or platform.machine()
+    if trial.resources.gpus > 0 and torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    where: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "device": device,
         "torch": torch.__version__,
     }
-    where |= {"other_hosts": list(others.names)} if others else {}
-    return where | (
-        {"micro_batch_size": trial.runtime.micro_batch_size}
-        if trial.runtime.micro_batch_size
-        else {}
-    )
+    if others:
+        where["other_hosts"] = list(others.names)
+    if trial.runtime.micro_batch_size:
+        where["micro_batch_size"] = trial.runtime.micro_batch_size
+    return where
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(
-        error
-    )  # torch's allocator for the CPU
+    # in the words of torch's allocator for the CPU
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _raise_if_store_is_full(error: BaseException) -> None:

@@ -1,7 +1,7 @@
 """Pydantic's errors in words that name what was found, what is allowed and what to do."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -97,12 +97,19 @@ def _wrong_kind(part: Any, key: str) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a mapping" if value else "an empty mapping"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= _LONGEST_FOUND else f"{text[:_LONGEST_FOUND]}..."
+    if value is None:
+        return "nothing"
+    if value in ({}, []):
+        return f"an empty {_KINDS[type(value)]}"
+    if type(value) in _KINDS:
+        return f"a {_KINDS[type(value)]}"
+    text = repr(value)
+    if len(text) <= _LONGEST_FOUND:
+        return text
+    return f"{text[:_LONGEST_FOUND]}..."
+
+
+_KINDS: Mapping[type, str] = {dict: "mapping", list: "list"}
 
 
 def _fields_at(model: type[BaseModel], path: Location) -> tuple[str, ...]:

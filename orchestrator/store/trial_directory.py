@@ -118,7 +118,8 @@ class TrialDirectory:
             set_aside(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         about = {"format": TRIAL_FORMAT, **trial.to_json(), "provenance": provenance}
-        about |= {"adopted": adopted} if adopted else {}
+        if adopted:
+            about["adopted"] = adopted
         write_json(self.path / "trial.json", about)
 
     def _holds_another_trial(self) -> bool:
@@ -228,15 +229,13 @@ class TrialDirectory:
         self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None
     ) -> None:
         """Say how an attempt ended."""
-        line = {"event": "end", "attempt": number, "outcome": outcome, "cause": cause}
-        line |= {"time": time.time()}
+        line: dict[str, Any] = {"event": "end", "attempt": number, "outcome": outcome}
+        line |= {"cause": cause, "time": time.time()}
+        if traceback:
+            line["traceback"] = traceback
         # a result is in result.json, or follows from the curve of one that was pruned: on disk, both
-        append_json_line(
-            self.attempts_path,
-            line | ({"traceback": traceback} if traceback else {}),
-            key=self.key,
-            force=not outcome.is_result,
-        )
+        force = not outcome.is_result
+        append_json_line(self.attempts_path, line, key=self.key, force=force)
 
     def vanished(self) -> tuple[Outcome, str]:
         """Outcome and cause of an attempt that left no line: at a limit there is no time for last words."""
@@ -286,16 +285,14 @@ class TrialDirectory:
                 return done
         except NewerFile as newer:
             return self.record_of_newer(newer)
-        last, events = self.last_metrics(), self.attempts()
+        events = self.attempts()
         starts = [event for event in events if event["event"] == "start"]
-        record = TrialRecord(
-            State.PENDING,
-            attempts=len(starts),
-            iteration=last["iteration"] if last else 0,
-            epoch=last["metrics"].get("epoch", last["iteration"]) if last else 0.0,
-            path=str(self.path),
-            hosts=hosts_of(starts[-1]) if starts else (),
-        )
+        record = TrialRecord(State.PENDING, attempts=len(starts), path=str(self.path))
+        if last := self.last_metrics():
+            epoch = last["metrics"].get("epoch", last["iteration"])
+            record = replace(record, iteration=last["iteration"], epoch=epoch)
+        if starts:
+            record = replace(record, hosts=hosts_of(starts[-1]))
         if not events:
             return record
         final = events[-1]

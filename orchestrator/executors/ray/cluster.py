@@ -102,7 +102,9 @@ class Cluster:
     @property
     def placement(self) -> dict[str, str]:
         """Labels of the nodes that trials may be placed on; empty where that is any."""
-        return {_NODE_ID_LABEL: f"!in({','.join(self._left_out)})"} if self._left_out else {}
+        if not self._left_out:
+            return {}
+        return {_NODE_ID_LABEL: f"!in({','.join(self._left_out)})"}
 
     def can_hold(self, resources: Resources) -> bool:
         """Tell whether such a trial may ever run without anybody adding a node: an autoscaler does."""
@@ -125,11 +127,9 @@ class Cluster:
             return ClusterError(
                 f"{problem}; left out: {'; '.join(self._left_out.values())}. What to do: {_HINT}"
             )
-        hint = (
-            "name a larger cluster with --address"
-            if self._is_own
-            else "add a node that has as much"
-        )
+        hint = "add a node that has as much"
+        if self._is_own:
+            hint = "name a larger cluster with --address"
         return ClusterError(f"{problem}; lower 'resources' in the spec, or {hint}")
 
     def check_store(self, root: Path) -> None:
@@ -174,7 +174,9 @@ class Cluster:
                 heard = time.monotonic()
             except OSError as error:
                 if time.monotonic() - heard > _HEAD_SILENCE_SECONDS:
-                    hint = f"{'' if self._is_own else 'start it again, and '}give the same command to go on"
+                    hint = "give the same command to go on"
+                    if not self._is_own:
+                        hint = f"start it again, and {hint}"
                     raise ClusterError(
                         f"the head of Ray on {self._where} does not answer any more; {hint}"
                     ) from error
@@ -253,7 +255,9 @@ def what_is_wrong_here(work: Path, session: str, numerics_version: int) -> str |
         return f"does not see who is at work: {damage}"
     if holder is None or (holder.session != session and not holder.is_alive):
         return f"does not see the store: its {root} is not there, or is another one"
-    return None if os.access(trial, os.W_OK) else f"cannot write the store at {root}"
+    if not os.access(trial, os.W_OK):
+        return f"cannot write the store at {root}"
+    return None
 
 
 def _sweep_at_work(work: Path) -> Path | None:
@@ -339,4 +343,6 @@ def _advice(error: Exception, *, local: bool) -> str:
         return "; it asks for a token: copy ~/.ray/auth_token of the node where it was started"
     if "AF_UNIX" in words:
         return "; set RAY_TMPDIR to a short path, such as /tmp"
-    return "; --executor local needs no Ray" if local else ""
+    if local:
+        return "; --executor local needs no Ray"
+    return ""
