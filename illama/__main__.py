@@ -265,7 +265,7 @@ def _describe(options: argparse.Namespace) -> int:
 
 
 def _runtime(options: argparse.Namespace, section: Any = None) -> RuntimeConfig:
-    """What the options say, and over it what a recipe does."""
+    """Build the runtime from the options; a recipe's `section` overrides them."""
     if not isinstance(section, dict | None):
         raise ValueError(f"runtime is {section!r}, not a section")
     return RuntimeConfig.model_validate(

@@ -35,8 +35,8 @@ _AVERAGE = ("average", "model_ema", "state_dict_ema")
 """Names of the moving average of the weights: in our checkpoints, in the authors' and in timm's."""
 _MEASURED = [f"model.{name}" for name in ("params", "macs", "masked", "undecayed", "offers")]
 _MEASURED += [f"model.{kind}.{name}" for kind in BUILT_IN for name in ("name", "params", "macs")]
-"""What was found out about a network or part of others, and a part's label: none of its settings,
-and another version may count otherwise.
+"""Keys of what was found out about a network or part of others, and of a part's label: none of them
+is a setting, and another version may count otherwise.
 """
 
 _log = logging.getLogger(__name__)
@@ -92,10 +92,10 @@ def load(directory: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """What a checkpoint must agree with to be the one that a training ended with."""
+    """Facts of a finished training that its last checkpoint must agree with."""
 
     config: Workload | None = None
-    """Its settings; None where they are not known, and not looked at unless it is ours."""
+    """Settings of the training; None where not known. Not looked at unless they are ours."""
     iterations: int | None = None
     """The number of iterations that it took; None where that is not known."""
 
@@ -163,7 +163,7 @@ def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False)
 
 
 def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -> Any:
-    """What torch saved in a file: tensors and plain values alone, so that it cannot run a program.
+    """Load what torch saved in a file: tensors and plain values alone, so that it runs no program.
 
     Raises `ValueError` when it holds anything else, or is damaged; `what` it should be, and its
     `name` where the source has none, are for the message.
@@ -244,7 +244,7 @@ def _make_way(path: Path) -> None:
 
 
 def _most_bytes() -> int:
-    """This machine's memory: what is larger is no checkpoint that was written here."""
+    """Return this machine's memory in bytes: no checkpoint that was written here is larger."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -165,7 +165,7 @@ def feed_forward_macs(model: ModelConfig, kind: str, count: int) -> int:
 
 
 def trained_to_json(config: Workload) -> dict[str, int]:
-    """How many parameters are trained, under `trained_params`, where some are frozen."""
+    """Return the number of trained parameters as `trained_params`; empty where none are frozen."""
     trained = config.trained_params
     return {} if trained is None else {"trained_params": trained}
 

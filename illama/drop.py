@@ -17,7 +17,7 @@ from illama.schedules import drop_rate
 
 
 class Drop(NamedTuple):
-    """What is dropped of a batch."""
+    """Draws of what is dropped of a batch."""
 
     paths: Tensor | None
     """Stochastic depth: factors that are 0, or 1 / (share that is kept), (depth, 2, B)."""
@@ -31,7 +31,7 @@ class Drop(NamedTuple):
 def draw_drop(
     config: Config, iteration: int, iterations_per_epoch: int, device: torch.device
 ) -> Drop | None:
-    """What to drop of this iteration's batch, or None where nothing is dropped."""
+    """Draw what to drop of this iteration's batch; None where nothing is dropped."""
     train, model = config.train, config.model
     path_rate = drop_rate(train, train.drop_path, iteration, iterations_per_epoch)
     input_rate = drop_rate(train, train.dropout, iteration, iterations_per_epoch)

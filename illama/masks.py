@@ -1,4 +1,4 @@
-"""Who sees whom: attention masks and the soft mask.
+"""Attention masks and the soft mask: who sees whom.
 
 A mask is a matrix S over (query i, key j) of the N tokens of an image. It enters attention in one
 of two ways, which are different models (see `illama.attention`): multiplied onto the softmax's
@@ -21,7 +21,7 @@ Visible = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class MaskKind:
-    """Who sees whom in one kind of attention."""
+    """One kind of attention: who sees whom."""
 
     visible: Visible
     open_rows: int | None = None

@@ -347,7 +347,7 @@ class VisionTransformer(nn.Module):
         return out
 
     def embedded(self, images: Tensor, drop: Drop | None = None) -> tuple[Tensor, Tensor | None]:
-        """What enters the first block, (B, N, D), and the rotation."""
+        """Return what enters the first block, (B, N, D), and the rotation."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
         if self.config.scan != "raster":
             x = x[:, self.order]

@@ -1,4 +1,4 @@
-"""From images to patches: the projection that enters the network.
+"""Projection of images to patches, which enter the network.
 
 Shapes: B images, P patches, D channels.
 """

@@ -46,8 +46,8 @@ def reseed(seed: int) -> None:
 
 @contextmanager
 def generators_kept(seed: int | None = None) -> Iterator[None]:
-    """What is drawn inside leaves those generators as they were before. With `seed` they start from
-    it.
+    """Leave the global generators as they were, whatever is drawn inside. With `seed` they start
+    from it.
     """
     torch = sys.modules.get("torch")
     states = random.getstate(), np.random.get_state(), torch and torch.get_rng_state()

@@ -60,8 +60,8 @@ def _softness(soft_mask: SoftMaskConfig, iteration: int, iterations_per_epoch: i
 
 
 def drop_rate(train: TrainConfig, rate: float, iteration: int, iterations_per_epoch: int) -> float:
-    """What is left of `rate` (train.drop_path or train.dropout) at `iteration`: all of it, or only
-    early or late in training.
+    """Return what is left of `rate` (train.drop_path or train.dropout) at `iteration`: all of it,
+    or only early or late in training.
     """
     cutoff = train.cutoff_epoch * iterations_per_epoch
     if train.drop_mode == "standard":

@@ -289,7 +289,7 @@ def _schema_of(settings: Mapping[str, Any], *, show_parts: bool = True) -> type[
 
 
 def _resolved(settings: Mapping[str, Any], data_dir: Path | None) -> Any:
-    """What a `Config` is made of."""
+    """Return what a `Config` is made of: `settings`, with what functions give in their place."""
     model = settings.get("model")
     if isinstance(model, Mapping):
         settings = {**settings, "model": with_preset(model)}

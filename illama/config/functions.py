@@ -101,7 +101,7 @@ class UserModel(_Named):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides the numbers."""
+        """Values that decide the numbers."""
         return {"function": self.function, "code": self.code, "options": self.options}
 
     @property
@@ -138,14 +138,12 @@ class TrainingFunction(_Named):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides the numbers, beside the seed."""
+        """Values that decide the numbers, beside the seed."""
         return {"function": self.function, "code": self.code, "options": self.options}
 
     @property
     def length(self) -> int | None:
-        """How many iterations it will log at most, where an option `iterations` or `epochs` says
-        so.
-        """
+        """Iterations that it will log at most, where an option `iterations` or `epochs` says so."""
         return length_in(self.options)
 
 
@@ -310,7 +308,7 @@ def described_data(
 
 @cache
 def _described(function: str, code: str, options: str, data_dir: Path | None) -> Mapping[str, Any]:
-    """What `UserData` says of the images themselves."""
+    """Load the images and return what `UserData` says of them."""
     with blaming(function):
         data = _loaded(function, json.loads(options), data_dir)
     return {
@@ -349,7 +347,7 @@ def _loaded(function: str, options: Mapping[str, Any], data_dir: Path | None) ->
 
 
 def _called(loader: Any, arguments: Mapping[str, Any]) -> Any:
-    """What the function returns, with the same draws each time."""
+    """Call the function, with the same draws each time, and return what it returns."""
     from illama.randomness import generators_kept
 
     seeded = "torch" in sys.modules

@@ -47,13 +47,13 @@ class UserCodeError(ValueError):
     """Somebody's function cannot be imported or called, or returns something else than it must."""
 
     group = "model"
-    """Whose name it is about: `model`, `data` or `train`."""
+    """Group of settings that it is about: `model`, `data` or `train`."""
     setting = "name"
     """Setting of that group that it is about."""
 
 
 class _Imported:
-    """What this process knows of the modules beside a spec."""
+    """Modules beside a spec, as far as this process knows of them."""
 
     folder: Path | None = None
     is_open: bool = False
@@ -77,7 +77,7 @@ class _Beside:
 
 
 def _owner(name: str) -> str | None:
-    """Whose the name of a module is, where it is taken."""
+    """Say whose the name of a module is; None where it is not taken."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return f"Python's own '{top}'"
@@ -168,7 +168,7 @@ def words_of(error: BaseException) -> str:
 
 @cache
 def function_of(target: str) -> Callable[..., Any]:
-    """What `module:function` names. Raises `UserCodeError`."""
+    """Import and return what `module:function` names. Raises `UserCodeError`."""
     module_name, _, path = target.partition(":")
     module = _module(module_name)
     try:
@@ -194,7 +194,7 @@ def offered(group: str, name: str) -> str | None:
 
 @cache
 def identity_of(target: str) -> str:
-    """What says whether the code behind `module:function` is the same as before.
+    """Identify the code behind `module:function`, to tell whether it is the same as before.
 
     The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change.
     Else a digest of the normal form (`illama.config.source`) of the module and of all that it

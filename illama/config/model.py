@@ -277,7 +277,7 @@ class ModelConfig(Settings):
         )
 
     def choices(self, kind: str) -> tuple[Any, ...]:
-        """What is written under `kind`: one for all places, or one for each block."""
+        """Return what is written under `kind`: one for all places, or one for each block."""
         choice = getattr(self, kind)
         return choice if isinstance(choice, tuple) else (choice,)
 

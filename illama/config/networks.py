@@ -76,7 +76,7 @@ def is_ours(function: str) -> bool:
 def _tried(
     function: str, options: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int | None
 ) -> Mapping[str, Any]:
-    """What `UserModel` has of a network: its fields that are measured.
+    """Try a network out and return the fields of `UserModel` that are measured.
 
     Ours say their `macs_per_image` themselves.
     """

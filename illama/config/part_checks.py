@@ -1,4 +1,4 @@
-"""What a part of the network can do and what it costs: found out once, when settings are read.
+"""Abilities and costs of a part of the network: found out once, when settings are read.
 
 A module says what it can do by attributes, all of them optional:
 
@@ -44,7 +44,7 @@ _SAME = 1e-4
 
 
 class Measured(NamedTuple):
-    """What was found out about a part in one place."""
+    """Findings about a part in one place."""
 
     params: int
     macs: int
@@ -123,8 +123,8 @@ def _shape(found: Any) -> Any:
 
 
 def leak(kind: str, part: Part, place: Place) -> str | None:
-    """How the part sees what the mask hides, or answers otherwise when it is asked for few tokens;
-    None where it does not.
+    """Say how the part sees what the mask hides, or answers otherwise when it is asked for few
+    tokens; None where it does neither.
 
     A mask is tried in its additive form: in the multiplicative one the softmax's denominator sees
     every token by definition.

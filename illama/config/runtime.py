@@ -10,7 +10,7 @@ from illama.config.settings import Settings
 
 
 class RuntimeConfig(Settings):
-    """How to run, never what to compute: nothing here belongs to a trial's identity."""
+    """Settings of the run, not of what it computes: none belongs to a trial's identity."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU when the trial was given one."""

@@ -25,7 +25,7 @@ _FACTORIES = (
 _GIVEN = ("seed", "device", "checkpoint_dir", "artifacts_dir", "data_dir")
 """Arguments of a script that are a trial's, and no settings."""
 _PLACES = ("checkpoint_dir", "artifacts_dir")
-"""In braces in an argument's text they stand for the trial's own folders."""
+"""Names that stand for the trial's own folders, in braces in an argument's text."""
 
 
 class _Caught(BaseException):

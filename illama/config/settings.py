@@ -1,4 +1,4 @@
-"""What all groups of settings have in common, and how their mistakes are told. Knows no torch."""
+"""Base class of all groups of settings, and how their mistakes are told. Knows no torch."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -94,8 +94,8 @@ def one_of(names: Collection[str]) -> BeforeValidator:
 
 
 def explain(error: ValidationError) -> str:
-    """What is wrong with somebody's settings: one line per problem, with the setting, what was
-    found, and the nearest match.
+    """Explain what is wrong with somebody's settings: one line per problem, with the setting, what
+    was found, and the nearest match.
     """
     problems = error.errors()
     if any(problem["loc"][-1:] == ("name",) for problem in problems):

@@ -34,7 +34,7 @@ class SoftMaskConfig(Settings):
     """
 
     layers: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
-    """What alpha is multiplied by in each block, from the first to the last (not the paper's): with
+    """Factors of alpha in each block, from the first to the last (not the paper's): with
     `[1, 1, 0]` the last block is never softened. None: every block has alpha itself.
     """
 
@@ -134,7 +134,7 @@ class TrainConfig(Settings):
     init: InitConfig | None = None
     """A file to start from, or none: all weights are drawn."""
     exit_weight: NonNegativeFloat = 1.0
-    """What the loss of each early exit (`model.exits`) counts beside that of the head; their sum is
+    """Weight of the loss of each early exit (`model.exits`) beside that of the head; their sum is
     trained on and is `train/loss`."""
     soft_mask: SoftMaskConfig | None = None
     """The soft mask, or none: the mask is as `model.attention` says from the first iteration."""

@@ -1,4 +1,4 @@
-"""Which tensors of a network a training changes: `train.trainable`, patterns of their names."""
+"""Choice of the tensors that a training changes: `train.trainable`, patterns of their names."""
 
 import json
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a sweep may ask of a kind of training. By default no more than any user training can."""
+    """Abilities that a kind of training may have. By default no more than any user training has."""
 
     has_known_metrics: bool = False
     """Names and directions of its metrics are known before it runs."""

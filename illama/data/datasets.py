@@ -56,7 +56,7 @@ def _split(data: DataConfig, pool: Pool) -> Dataset:
 
 
 def dataset_digest(data: DataConfig | UserData | None, data_dir: Path | None = None) -> str:
-    """What a trial's fingerprint says about its images, those of the test part included.
+    """Return what a trial's fingerprint says about its images, those of the test part included.
 
     The SHA-256 of the files they are read from; of an image folder, which may be large, that of the
     names and sizes of its files; of synthetic images the recipe they are made by; of images that

@@ -48,7 +48,7 @@ class Source:
     """Reads all images, for the network that is to be trained. None for a folder of pictures, which
     are read as they are used."""
     published: Literal["whole", "test", "parts"] = "whole"
-    """What the publisher has split off: nothing, a test part, or a validation part and perhaps a
+    """Parts that the publisher has split off: none, a test part, or a validation part and perhaps a
     test part."""
     shape: tuple[int, int, int] | None = None
     """The shape of one image: channels, height, width; None where the network decides."""

@@ -1,1 +1,1 @@
-"""What is measured on a trained network, one file per property."""
+"""Measurements of a trained network, one file per property."""

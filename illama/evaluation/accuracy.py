@@ -60,8 +60,8 @@ def tally(
 
 
 class LogitSpread:
-    """How much predictions differ between images, gathered batch by batch. A shift of all classes
-    of an image does not count.
+    """Spread of predictions between images, gathered batch by batch. A shift of all classes of an
+    image does not count.
     """
 
     def __init__(self) -> None:

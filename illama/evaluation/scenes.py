@@ -17,7 +17,7 @@ from illama.data.ade20k import Scene, classes_of
 from illama.evaluation.segmentation import IGNORED
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""Of the usual scores at several scales."""
+"""Factors of the image's size in the usual scores at several scales."""
 _FACTORS = (0.5, 2.0)
 _MOST_OF_ONE_CLASS = 0.75
 _TRIES = 10
@@ -119,7 +119,7 @@ def windows(network: Callable[[Tensor], Tensor], image: Tensor, side: int) -> Te
 
 
 def _starts(extent: int, side: int) -> list[int]:
-    """Where windows begin: two thirds of a side apart, the last one at the end."""
+    """Return where windows begin: two thirds of a side apart, the last one at the end."""
     stride = max(1, side * 2 // 3)
     return sorted({min(start, extent - side) for start in range(0, extent, stride)})
 

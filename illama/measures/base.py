@@ -35,12 +35,12 @@ class Quantity:
     decimals: int | None = None
     """Decimals that people are shown; None for as many as its size and spread need."""
     text: str = ""
-    """What it is, in a few words."""
+    """Description of the number in a few words."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a measure found out about one network."""
+    """Findings of a measure about one network."""
 
     values: Mapping[str, float]
     """Finite numbers by name."""

@@ -68,7 +68,7 @@ def function_in(request: Request) -> Callable[..., Any]:
 
 
 def quantities_of(request: Request) -> Mapping[str, Quantity]:
-    """What is known of its numbers before; empty where its author says nothing."""
+    """Return what a measure's author says of its numbers; empty where that is nothing."""
     found = getattr(function_in(request), "quantities", {})
     return found if isinstance(found, Mapping) else {}
 

@@ -102,7 +102,7 @@ def measure_state(
 
 
 def checked(found: Any, name: str) -> Findings:
-    """What a measure returned, as `Findings`. Raises `ValueError` where it is none."""
+    """Turn what a measure returned into `Findings`. Raises `ValueError` where it is none."""
     findings = Findings(found) if isinstance(found, Mapping) else found
     if not isinstance(findings, Findings):
         raise ValueError(

@@ -30,7 +30,7 @@ QUANTITIES = {
     "frozen_accuracy": Quantity("max", "%", 2, "patches given their class, the head alone trained"),
 }
 _BOARDS = 1000
-"""Of each part."""
+"""Number of boards of each part."""
 _LR = 1e-3
 _HEAD_STEPS, _HEAD_LR = 600, 1e-2
 _MOST_IMAGES = 5000

@@ -112,7 +112,7 @@ class Tokens(NamedTuple):
     x: "Tensor"
     """(B, n, D)."""
     size: "Tensor"
-    """How many tokens each stands for, (B, n)."""
+    """Number of tokens that each stands for, (B, n)."""
     place: "Tensor"
     """Number in the sequence of each, or of the last of those that it stands for, (B, n)."""
 

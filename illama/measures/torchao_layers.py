@@ -48,7 +48,7 @@ def converted(network: nn.Module, bits: int, scheme: Scheme, images: Tensor | No
 
 
 def _settings(torchao: Any, bits: int, scheme: Scheme, scale: Tensor | None) -> Any:
-    """What torchao calls the conversion of one layer."""
+    """Return torchao's settings for the conversion of one layer."""
     if bits == 4:
         import torch
 

@@ -131,7 +131,7 @@ def _trained(network: Any, train: Any, test: Any, recipe: tuple[int, float], see
 
 
 def features(network: Network, images: "Tensor") -> "npt.NDArray[np.float64]":
-    """What the network's last linear layer is given of each image: (images, channels)."""
+    """Return what the network's last linear layer is given of each image: (images, channels)."""
     import numpy as np
     import torch
     from torch import nn

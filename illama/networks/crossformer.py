@@ -119,7 +119,7 @@ class Stage(nn.Module):
 
 
 class CrossFormer(nn.Module):
-    """From images to logits."""
+    """Network from images to logits."""
 
     def __init__(self, stages: list[Stage], dims: tuple[int, ...], num_classes: int) -> None:
         super().__init__()

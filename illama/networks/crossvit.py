@@ -87,7 +87,7 @@ class MultiScaleEncoder(nn.Module):
 
 
 class CrossViT(nn.Module):
-    """From images to logits."""
+    """Network from images to logits."""
 
     def __init__(self, branches: tuple[Branch, Branch], encoders: nn.ModuleList) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""What the networks of this folder share: attention of some tokens to others, and the plain block
-around it.
+"""Layers that the networks of this folder share: attention of some tokens to others, and the plain
+block around it.
 """
 
 import torch.nn.functional as F

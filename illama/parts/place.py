@@ -1,5 +1,5 @@
-"""What a part of the network is told: once where it stands, and with each call what it must look
-at.
+"""Facts that a part of the network is told: once where it stands, and with each call what it must
+look at.
 
 Imports no torch, so that settings can be read without it.
 """
@@ -51,7 +51,7 @@ class Place:
 
 
 class Where(NamedTuple):
-    """What a part is given beside the tokens, anew with each call."""
+    """Inputs of a part beside the tokens, anew with each call."""
 
     rows: slice
     """R tokens that are asked for. A mixer returns these alone; a feed-forward is given these

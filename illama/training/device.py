@@ -82,8 +82,8 @@ _KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
         partial(setattr, torch.backends.cudnn, "deterministic"),
     ),
 )
-"""What a process keeps, how to look at it and how to set it: code of others changes it, and may not
-put it back.
+"""Settings that a process keeps, each as how to look at it and how to set it: code of others
+changes them, and may not put them back.
 """
 
 

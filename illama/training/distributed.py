@@ -51,11 +51,11 @@ MeetingPoint = Path | tuple[str, int]
 """A file of this node, or host and port of the leader."""
 
 LOOK_SECONDS = 0.2
-"""How often the leader looks after the others."""
+"""Seconds between the leader's looks after the others."""
 _MEETING_SECONDS = 30.0
-"""How long the leader waits for the connections to the others once all of them are there: it takes a moment."""
+"""Seconds that the leader waits for connections once all others are there: it takes a moment."""
 _LAST_WORDS_SECONDS = 10.0
-"""How long after a broken connection the reason may take to arrive."""
+"""Seconds within which the reason for a broken connection may arrive."""
 _PR_SET_PDEATHSIG = 1
 _FOR_THE_LEADER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal or a scheduler sends these to all processes; the leader says what follows."""
@@ -73,14 +73,14 @@ class Ranks:
         return self.rank == 0
 
     def rows(self, count: int) -> Rows:
-        """This process's rows of a batch of `count`, in order: each with its mirror place, the one that it is mixed with."""
+        """Return this process's rows of `count`, in order, each with its mirror to mix with."""
         if self.size == 1:
             return slice(count)
         half = np.array_split(np.arange((count + 1) // 2), self.size)[self.rank]
         return np.union1d(half, count - 1 - half)
 
     def part(self, count: int) -> slice:
-        """This process's run of `count` things in order, such as validation images."""
+        """Return this process's run of `count` things in order, such as validation images."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
@@ -135,7 +135,7 @@ class OtherNodes(Protocol):
         """Have each start its `Followers`, and return when all are there. Raises what keeps one from it."""
 
     def failure(self) -> Exception | None:
-        """What has befallen one of them."""
+        """Return what has befallen one of the nodes; None while nothing has."""
 
     def end(self) -> None:
         """Leave nothing behind, whatever has happened before."""
@@ -250,7 +250,7 @@ class Followers:
                 return
 
     def look(self) -> Exception | None:
-        """What has befallen one of them, here or on another node."""
+        """Return what has befallen a process, here or on another node; None while nothing has."""
         for member, (process, pipe) in enumerate(self._members):
             if pipe.poll() or not process.is_alive():
                 return self._why(member)
@@ -321,7 +321,7 @@ def _sendable(error: Exception) -> Exception:
 def _meet(
     runtime: RuntimeConfig, rank: int, size: int, meeting_point: MeetingPoint
 ) -> tuple[torch.device, Store]:
-    """What this process computes on, and where it learns of the others."""
+    """Return the device to compute on, and the store where this process learns of the others."""
     device = pick_device(runtime, rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -334,10 +334,10 @@ def _meet(
 def _group(
     device: torch.device, store: Store, rank: int, size: int, followers: Followers | None = None
 ) -> Iterator[None]:
-    """This process as a member of the group: NCCL between GPUs, gloo between CPUs.
+    """Make this process a member of the group: NCCL between GPUs, gloo between CPUs.
 
-    Raises in the leader, which has `followers`, what kept one of them from coming: gloo itself would wait for half an hour. They
-    in turn may wait as long as they like, since they end with the leader.
+    Raises in the leader, which has `followers`, what kept one of them from coming: gloo itself
+    would wait for half an hour. They may wait as long as they like: they end with the leader.
     """
     uses_gloo = device.type != "cuda"
     backend, device_id = ("gloo", None) if uses_gloo else ("nccl", device)

@@ -108,7 +108,7 @@ class MemoryLoader:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
     def _place_share(self, images: Images, labels: Labels) -> tuple[Tensor, Tensor]:
-        """This process's images and labels of a part."""
+        """Place this process's images and labels of a part."""
         rows = self.ranks.part(len(labels))
         return self._place(images[rows]), self._place(labels[rows])
 

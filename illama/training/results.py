@@ -1,4 +1,4 @@
-"""How a training ends, and how far it is."""
+"""Result of a training, and its progress."""
 
 import signal
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training to the end came to."""
+    """Result of a training that went to the end."""
 
     iterations: int
     epochs: int
@@ -86,7 +86,7 @@ class TrainResult:
     took; of several processes, in the first.
     """
     flops: int | None = None
-    """What somebody's own training says of them; those of our networks are known before
+    """Operations that somebody's own training says it took; those of our networks are known before
     (`illama.cost`).
     """
     predictions: Predictions | None = None
@@ -95,7 +95,7 @@ class TrainResult:
 
 @dataclass
 class Progress:
-    """How far a training is: all that a checkpoint holds beside weights and moments."""
+    """Progress of a training: all that a checkpoint holds beside weights and moments."""
 
     iteration: int = 0
     epoch_loss: float = 0.0

@@ -114,7 +114,7 @@ def train_classifier(
 
 
 def _follow(config: Config, runtime: RuntimeConfig, directory: Path | None, ranks: Ranks) -> None:
-    """What each other process of a training does: the same iterations, for as long as the leader
+    """Do what each other process of a training does: the same iterations, for as long as the leader
     takes part in them.
     """
     logging.disable(logging.WARNING)  # the leader says it
@@ -374,7 +374,7 @@ class _Training:
         )
 
     def result(self) -> TrainResult:
-        """What the finished training came to."""
+        """Return the result of the finished training."""
         self._measure_memory()
         progress = self.progress
         return TrainResult(

@@ -111,7 +111,7 @@ def folder_or_scratch(directory: Path | None) -> Iterator[Path]:
 
 
 def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """What it prints goes to stderr; our own stdout may be JSON for a program."""
+    """Call the function; its prints go to stderr, for our own stdout may be JSON for a program."""
     try:
         with redirect_stdout(sys.stderr), chdir("."):
             return function(**arguments)
@@ -156,7 +156,7 @@ class TrainingLog:
         self._keep()
 
     def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
-        """What the function calls as `log_metrics`."""
+        """Log metrics: the function calls this as `log_metrics`."""
         iteration = operator.index(iteration)
         if iteration < 0:
             raise ValueError(
@@ -182,7 +182,7 @@ class TrainingLog:
         return self._was_told
 
     def result(self, returned: Any, device: torch.device) -> TrainResult:
-        """What it came to. Logs the final metrics as well, unless they were logged last."""
+        """Return the training's result, its final metrics logged unless they were logged last."""
         if returned is None and self._was_told:
             self._keep()
             raise Stopped(self._iteration)
@@ -227,8 +227,8 @@ class TrainingLog:
         return self._seconds + time.monotonic() - self._started
 
     def _earlier(self) -> Any:
-        """What an interrupted attempt left. Raises `OtherSettings` where it was one with other
-        settings.
+        """Return what an interrupted attempt left. Raises `OtherSettings` where it was one with
+        other settings.
         """
         try:
             state = _state_in(self._path)
@@ -253,7 +253,7 @@ class TrainingLog:
 
 
 def _state_in(path: Path) -> Any:
-    """What an attempt left. Raises `OSError`, and `ValueError` where it is not whole."""
+    """Read what an attempt left. Raises `OSError`, and `ValueError` where it is not whole."""
     content = read_regular(path)
     try:
         state = json.loads(content)

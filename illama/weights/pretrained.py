@@ -39,7 +39,7 @@ _IN_RELEASED_FILES: list[Any] = [
     np.dtype,
     type(np.dtype(np.float64)),
 ]
-"""What stands in them beside tensors and plain values; none of it can run anything."""
+"""Types in released files beside tensors and plain values; none of them can run anything."""
 
 
 _SILENT = (
@@ -63,7 +63,7 @@ def build(
     soft_mask_rate: float,
     overrides: Mapping[str, Any],
 ) -> VisionTransformer:
-    """What `illama.create_model` does."""
+    """Build a network as `illama.create_model` does."""
     if use_ema and checkpoint_path is None:
         raise ValueError("use_ema chooses among the weights of a file: give a checkpoint_path")
     try:
@@ -87,7 +87,7 @@ def build(
 
 
 def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
-    """What `illama.load_model` does."""
+    """Rebuild a network as `illama.load_model` does."""
     content = _content_of(path)
     if not isinstance(content, Mapping) or "config" not in content:
         raise ValueError(
@@ -108,8 +108,8 @@ def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
 
 
 def _other_settings(content: Any, config: ModelConfig) -> list[str]:
-    """What `config` has otherwise than the settings that a checkpoint of ours was trained with; of
-    other files its parts alone, which no released network has.
+    """Say what `config` has otherwise than the settings that a checkpoint of ours was trained with;
+    of other files its parts alone, which no released network has.
     """
     there = _settings_in(content)
     different = _other_parts(there, config)
@@ -270,7 +270,7 @@ def _stretch_positions(
 
 
 def _other_classes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What to do where a file has another number of classes."""
+    """Say what to do where a file has another number of classes."""
     wanted, there = expected.get("head.weight"), found.get("head.weight")
     if wanted is None or there is None or len(wanted) == len(there):
         return []
@@ -342,7 +342,7 @@ def interpolate_positions(
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What keeps the weights `found` from being the weights `expected`: one sentence per tensor."""
+    """Say what keeps the weights `found` from being the `expected` ones: a sentence per tensor."""
     problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
     problems += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
     problems += [
