@@ -1,5 +1,5 @@
-"""What may go from a store: trials that no spec asks for, leftovers, and whole sweeps. Finding and
-removing are two steps.
+"""Removal of what may go from a store: trials that no spec asks for, leftovers, and whole sweeps.
+Finding and removing are two steps.
 """
 
 import shutil
@@ -32,16 +32,16 @@ class Garbage:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a store."""
+    """Garbage that was found in a store."""
 
     garbage: Sequence[Garbage]
     unread: Sequence[str]
-    """Why trials were left alone although no spec may ask for them, a sentence for each sweep."""
+    """Reasons why trials were left alone although no spec may ask for them, one for each sweep."""
 
 
 def inspect(store: Store) -> Inspection:
-    """What nothing refers to. While a spec cannot be read, no trial is taken for garbage: it may
-    ask for any of them.
+    """Find what nothing refers to. While a spec cannot be read, no trial is taken for garbage: it
+    may ask for any of them.
     """
     needed: set[Path] = set()
     unread = []

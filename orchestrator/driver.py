@@ -86,7 +86,7 @@ class Ending:
     """Made afresh at the end."""
     interrupted: bool
     stopped: str | None = None
-    """Why trials were left although nobody interrupted: too many failures, or all of one cause."""
+    """Reason why trials were left although nobody interrupted: failures, or a spent budget."""
 
     @property
     def has_failures(self) -> bool:
@@ -271,7 +271,7 @@ def _call_command(command: str, job: Job, ending: Ending, view: RunView) -> None
 
 
 def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch | None:
-    """What stops the queue once the budget is spent, where there is one."""
+    """Return what stops the queue once the budget is spent; None where there is none."""
     budget = budget_of(spec, [planned.known for planned in plan.trials])
     return SpendingWatch(queue, budget) if budget else None
 
@@ -318,7 +318,7 @@ class _Growth:
         self._view = view
         self._mirror = mirror
         self.error: OrchestratorError | None = None
-        """Why there is no telling; executors know no errors of specs."""
+        """Error that ends the asking for trials; executors know no errors of specs."""
 
     def __call__(self, is_idle: bool) -> list[TrialSpec]:
         """All that is to be trained now, what runs among it; what failed is left alone. Seeds are

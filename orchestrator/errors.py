@@ -1,7 +1,7 @@
-"""What can go wrong, by whose fault, and the exit code that says so.
+"""Errors: what can go wrong, by whose fault, and the exit code that says so.
 
     OrchestratorError
-    ├── SpecError         2   the spec is wrong; holds every problem of the file, each with its place
+    ├── SpecError         2   the spec is wrong; holds every problem of the file with its place
     ├── UsageError        2   the command line asks for something that is not there
     ├── StoreError        3   the store cannot be read or written
     │   ├── SweepInUse    3   another driver is at work on this sweep

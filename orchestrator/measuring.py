@@ -21,14 +21,14 @@ from orchestrator.trial import Resources, TrialSpec
 
 @dataclass(frozen=True)
 class Measured:
-    """How an invocation of `measure_sweep` ended."""
+    """Result of an invocation of `measure_sweep`."""
 
     asked: int
     """Measurements that there are networks for."""
     taken: int
     """Measurements among them that were taken now and have their numbers."""
     failures: Mapping[str, str]
-    """Why measurements failed, now or before, by measure and trial."""
+    """Reasons why measurements failed, now or before, by measure and trial."""
     interrupted: bool
 
 
@@ -81,7 +81,7 @@ def _is_taken(asked: Asked) -> bool:
 
 
 def failures_of(asked: list[Asked]) -> dict[str, str]:
-    """Why measurements failed, by measure and trial."""
+    """Return the reasons why measurements failed, by measure and trial."""
     return {
         f"{one.label} of {one.trial.name}": one.known.cause or "it failed"
         for one in asked

@@ -25,7 +25,7 @@ def best_by(mode: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Metric:
-    """What is known of a metric by its name."""
+    """Facts that are known of a metric by its name."""
 
     mode: Mode
     """The direction that is better."""
@@ -86,7 +86,7 @@ compares."""
 
 
 def value_of(result: Mapping[str, Any], metric: str) -> float | None:
-    """What a trial's result says of a metric at the last epoch; none where it was not recorded.
+    """Return what a trial's result says of a metric at the last epoch; None where it has none.
 
     `orchestrator.store.best_epoch` knows the best one.
     """

@@ -22,7 +22,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Pruning:
-    """What a trial is held against."""
+    """Thresholds that a trial is held against."""
 
     metric: str
     mode: str
@@ -40,12 +40,12 @@ class Pruning:
         return judge.stopped_at
 
     def cause(self, curve: Curve, epoch: int) -> str:
-        """Why it was stopped there."""
+        """Say why a trial was stopped at `epoch`."""
         best = best_by(self.mode)(value for at, value in curve.items() if at <= epoch)
         return f"{self.metric} {best:.4g} until epoch {epoch}, where {self.thresholds[epoch]:.4g} is needed to go on"
 
     def to_json(self) -> dict[str, Any]:
-        """What `trial.json` holds of it."""
+        """Return what `trial.json` holds of it."""
         return asdict(self)
 
     @classmethod
@@ -77,8 +77,8 @@ class Judge:
 def thresholds(
     curves: Sequence[Curve], mode: str, *, first: int, last: int, percentile: float
 ) -> dict[int, float]:
-    """What the best `percentile` % of `curves` have reached at each epoch, the median for 50; from
-    epoch `first` to `last`.
+    """Return what the best `percentile` % of `curves` have reached at each epoch, the median for
+    50; from epoch `first` to `last`.
     """
     import numpy as np
 

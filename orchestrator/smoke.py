@@ -32,16 +32,16 @@ from orchestrator.trial import KnownTrial, Outcome, TrialSpec
 FOLDER = ".smoke"
 """Below the store: a store of its own, made anew each time."""
 MOMENT_SECONDS = 2.0
-"""How long each variant trains before it is asked to stop."""
+"""Seconds that each variant trains before it is asked to stop."""
 _EPOCHS = 2
 """Epochs of a smoke test: with a second one, what goes wrong between two epochs is seen as well."""
 PATIENCE_SECONDS = 30.0
-"""How long one may take to stop where its process can be ended without ending the others'."""
+"""Seconds that one may take to stop where its process can be ended without ending the others'."""
 
 
 @dataclass(frozen=True)
 class SmokeTest:
-    """What became of each variant."""
+    """Result of a short try of each variant."""
 
     store: Store
     """The store in which `logs` and `show` find the trials."""
@@ -52,7 +52,7 @@ class SmokeTest:
 
     @property
     def causes(self) -> dict[str, str]:
-        """Why variants failed, by their labels."""
+        """Reasons why variants failed, by their labels."""
         return {
             known.spec.variant_label: known.record.cause or str(known.record.outcome)
             for known in self.trials

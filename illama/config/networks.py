@@ -27,8 +27,8 @@ NO_DECAY = frozenset({"pos_embed", "cls_token"})
 OFFERED = ("attention_maps", "forward_features", "forward_intermediates")
 """Methods beside `forward` that a measure may need."""
 WITHOUT_MEMORY, QUICKLY = "meta", "cpu"
-"""Where a network or part is tried: torch's device without memory, which loads torch's compiler, a
-second; or, if it is small, where numbers are computed.
+"""Devices on which a network or part is tried: torch's device without memory, which loads torch's
+compiler, a second; or, if it is small, where numbers are computed.
 """
 _SMALL_IMAGE = 2**12
 _BATCH = 2

@@ -197,7 +197,7 @@ class Learner:
         return found if self.average is None else found | {"average": self.average.state_dict()}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Return the states that a checkpoint holds."""
         beside = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         return self.weights() | beside
 

@@ -24,7 +24,7 @@ class Reader(Protocol):
     """Values that are new in files since the last call."""
 
     def __call__(self) -> Iterator[Value]:
-        """In whatever order they are found."""
+        """Yield the new values, in whatever order they are found."""
 
 
 class MetricFiles:
@@ -65,8 +65,8 @@ class MetricFiles:
 
 
 class MlflowReader:
-    """What `mlflow.log_metric` writes as plain files: `EXPERIMENT/RUN/metrics/NAME`, a line of
-    milliseconds, value and step for each.
+    """Reader of what `mlflow.log_metric` writes as plain files: `EXPERIMENT/RUN/metrics/NAME`, a
+    line of milliseconds, value and step for each.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,8 +124,8 @@ def _scalar(step: int, value: Any) -> Iterator[Value]:
 
 
 def _mlflow(folder: Path, environment: dict[str, str]) -> Reader:
-    """Of the folder that the trial's MLflow calls go to; one beside its checkpoints where nobody
-    has said which.
+    """Return the reader of the folder that the trial's MLflow calls go to; of one beside its
+    checkpoints where nobody has said which.
     """
     address = urlparse(environment.get("MLFLOW_TRACKING_URI", ""))
     if address.scheme != "file":

@@ -268,7 +268,7 @@ class _Training:
             checkpoint.save(folder, self._about() | self.learner.weights())
 
     def _about(self) -> dict[str, Any]:
-        """What a file of weights says of the training."""
+        """Return what a file of weights says of the training."""
         return {
             "numerics_version": self.config.numerics_version,
             "config": self.config.model_dump_json(),

@@ -50,7 +50,7 @@ class StepEffect:
     improvement: float | None = None
     """Chance that a new seed of this variant beats a new one of the other, as the seeds show it."""
     verdict: Verdict | None = None
-    """What was decided; None where nothing is tested."""
+    """Decision of the test; None where nothing is tested."""
     detectable: Ranged | None = None
     prospect: Prospect | None = None
 

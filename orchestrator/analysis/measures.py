@@ -1,4 +1,4 @@
-"""What measures found in the networks of each step: means over seeds and paired differences.
+"""Findings of measures in the networks of each step: means over seeds and paired differences.
 
 Described and never tested: no comparison here is part of the report's family.
 """
@@ -75,7 +75,7 @@ class MeasureTable:
     quantities: Sequence[MeasuredQuantity]
     """The first one stands for the measure."""
     causes: Mapping[str, str] = field(default_factory=dict)
-    """Why it failed, by the label of the step and the seed."""
+    """Reasons why the measure failed, by the label of the step and the seed."""
     missing: int = 0
     """Finished networks that were not measured yet."""
     missing_along: int = 0
@@ -105,7 +105,7 @@ def measure_tables(
 
 
 def steps_to_json(tables: Sequence[MeasureTable], label: str) -> dict[str, dict[str, Any]]:
-    """What all measures found in the step `label`, by measure and number."""
+    """Return what all measures found in the step `label`, by measure and number."""
     return {
         table.label: {
             quantity.name: quantity.steps[label].to_json() | _along_to_json(quantity, label)
@@ -202,7 +202,7 @@ def _table(
 
 
 def _descriptions(measured: Sequence[Measurement]) -> dict[str, Mapping[str, Any]]:
-    """What is known of each number, in the order in which the measure returns them."""
+    """Return what is known of each number, in the order in which the measure returns them."""
     found: dict[str, Mapping[str, Any]] = {}
     for one in measured:
         for name in one.values or {}:

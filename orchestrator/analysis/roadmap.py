@@ -42,7 +42,7 @@ class Roadmap:
     rows: Sequence[StepRow]
     """Rows of the road, for each regime, the baseline first; without a road, of all designs."""
     causes: Mapping[str, str] = field(default_factory=dict)
-    """Why trials failed or diverged, by trial."""
+    """Reasons why trials failed or diverged, by trial."""
     own_metric: str = ""
     """The sweep's, of the test part where there is one; mostly `metric`."""
     chosen_by: str = ""
@@ -77,10 +77,9 @@ class Roadmap:
     declaration: Declaration | None = None
     """Record of what was decided before the first result; None where nobody asked the store."""
     adopted: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What differs from the code of each trial whose result other code gave, and somebody adopted.
-    """
+    """Differences in code, by trial, of results that other code gave and somebody adopted."""
     description: str = ""
-    """What the sweep is for, as its spec says."""
+    """Purpose of the sweep, as its spec says it."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     """The tags of the spec."""
     measures: Mapping[str, Request] = field(default_factory=dict)
@@ -101,7 +100,7 @@ class Roadmap:
 
     @cached_property
     def measured(self) -> Sequence[MeasureTable]:
-        """What measures found; read from the trials' files when it is looked at."""
+        """Findings of measures; read from the trials' files when they are looked at."""
         use_ema = self.chosen_by.startswith(AVERAGED)
         return measure_tables(self.rows, self.measures, use_ema, self.looks)
 

@@ -19,8 +19,8 @@ class Snapshot:
     later: tuple[TrialSpec, ...] = ()
     """Trials that will follow once results are there; names and costs, no identity."""
     absent: tuple[str, ...] = ()
-    """Why images cannot be read here, a sentence for each data set: the fingerprints of such trials
-    are provisional."""
+    """Reasons why images cannot be read here, one for each data set: the fingerprints of such
+    trials are provisional."""
 
     @property
     def specs(self) -> list[TrialSpec]:

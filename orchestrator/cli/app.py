@@ -272,7 +272,7 @@ def _names_in(text: str | None) -> tuple[str, ...]:
 
 
 def _format_of(output: Path | None) -> str:
-    """What the file's name ends in. Raises `UsageError` where no report is written so."""
+    """Return the format by the file's ending. Raises `UsageError` where no report is written so."""
     ending = output.suffix.lower() if output else ""
     form = format_of_ending(ending)
     if form is None:

@@ -38,8 +38,8 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def _followed(path: Path) -> Path:
-    """What a link leads to, be it there or not; the name of an open descriptor (`/dev/stdout`) is
-    the end of the way.
+    """Follow a link to what it leads to, be it there or not; the name of an open descriptor
+    (`/dev/stdout`) is the end of the way.
     """
     for _ in range(_MOST_LINKS):
         if _descriptor_of(path) is not None or not path.is_symlink():

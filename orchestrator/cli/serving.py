@@ -1,4 +1,4 @@
-"""What `orchestrator ui` serves: the report of a store's sweeps, and MLflow beside it."""
+"""Pages that `orchestrator ui` serves: the report of a store's sweeps, and MLflow beside it."""
 
 import signal
 import threading

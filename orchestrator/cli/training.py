@@ -115,7 +115,7 @@ def resume(
     seeds: SeedsOption = None,
     max_failures: MaxFailuresOption = None,
 ) -> None:
-    """Like `run`, but also retry failed trials."""
+    """Train as `run` does, but also retry failed trials."""
     _run(
         load_sweep(spec, store, overrides),
         executor,

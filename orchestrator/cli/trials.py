@@ -213,8 +213,8 @@ def _may_print(directory: Any, session: str) -> bool:
 
 
 def news(before: str, now: str) -> str:
-    """What `now` has behind `before`, whose middle may have been left out, or whose last line may
-    have gone on.
+    """Return what `now` has behind `before`, whose middle may have been left out, or whose last
+    line may have gone on.
     """
     if now.startswith(before):
         return now[len(before) :]

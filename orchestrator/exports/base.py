@@ -21,8 +21,8 @@ class Exporter:
     a package is lacking.
     """
     then: str
-    """What to do next, with `{folder}` in it, such as
-    `look at them: tensorboard --logdir {folder}`.
+    """Advice on what to do next, with `{folder}` in it, such as `look at them: tensorboard --logdir
+    {folder}`.
     """
 
 

@@ -1,4 +1,4 @@
-"""What every export says of a trial: its name, what one compares by, and its metrics by iteration."""
+"""Trials as every export has them: name, what one compares by, and metrics by iteration."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Curve:
     that the sweep changes.
     """
     metric: str
-    """What the sweep is judged by."""
+    """Metric that the sweep is judged by."""
     lines: Sequence[Mapping[str, Any]]
     """`{"iteration", "time", "metrics"}` of every evaluation, in order; time in seconds since 1970.
     """
     outcome: str
-    """How the trial ended, or its state where it has not."""
+    """Outcome of the trial, or its state where it has not ended."""
 
     @property
     def digest(self) -> str:

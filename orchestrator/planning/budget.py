@@ -16,7 +16,7 @@ SPENT = "budget-spent"
 
 @dataclass(frozen=True)
 class Budget:
-    """What a sweep may take, and what it has taken by now."""
+    """Budget of a sweep, and what it has taken by now."""
 
     limits: dict[str, float]
     """Hours by unit: `hours` of all trials together, `gpu_hours` of all their GPUs."""

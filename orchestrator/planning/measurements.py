@@ -22,7 +22,7 @@ class Asked:
     """The file of the measurement."""
     measurement: Measurement
     known: Measurement | None
-    """What the store has; None where that is nothing."""
+    """Measurement in the store; None where there is none."""
 
     @property
     def is_done(self) -> bool:

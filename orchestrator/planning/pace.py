@@ -1,4 +1,4 @@
-"""How long a sweep's own trials take, and which of those that run are far beyond it. Pure.
+"""Pace of a sweep's own trials, and which of those that run are far beyond it. Pure.
 
 Nothing is stopped by it: `resources.time_limit` is for that.
 """

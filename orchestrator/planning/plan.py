@@ -50,8 +50,8 @@ class PlannedTrial:
     action: Action
     record: TrialRecord
     reason: str = ""
-    """Why it is new, where it is: what differs from the nearest result in the store, and which that
-    is.
+    """Reason why the trial is new, where it is: what differs from the nearest result in the store,
+    and which that is.
     """
     differs: str = ""
     """The differences alone; empty where the store has nothing to hold it against."""

@@ -245,8 +245,8 @@ def _recorded(known: KnownTrial, name: str, metric: MetricSchema) -> float | Non
 def _prunings(
     search: Search, variant: Variant, metric: MetricSchema, finished: Sequence[Tried]
 ) -> dict[int, Pruning]:
-    """What the variant's trials are held against: the same seed of the combinations that finished.
-    Not at their own last epoch, where nothing is left to save.
+    """Return what each seed's trial is held against: the same seed of the combinations that
+    finished. Not at their own last epoch, where nothing is left to save.
     """
     rule, last = search.schema.prune, variant.config.total - 1
     if rule is None:
@@ -296,5 +296,5 @@ def _best(schema: SearchSchema, tried: Sequence[Tried], metric: MetricSchema) ->
 
 
 def _gains(point: Tried, goals: Sequence[Goal]) -> list[float]:
-    """What a combination reached in each metric; larger is better."""
+    """Return what a combination reached in each metric; larger is better."""
     return [goal.gain(point.means[goal.name]) for goal in goals]

@@ -34,7 +34,7 @@ class SweepStatus:
     overdue: Mapping[str, str] = field(default_factory=dict)
     """Remarks on running trials that take far longer than those that finished, by name."""
     budget: Budget | None = None
-    """What was spent of the spec's budget, where it has one."""
+    """Budget of the spec and what was spent of it, where it has one."""
 
     @property
     def outcomes(self) -> Mapping[str, int]:
@@ -43,7 +43,7 @@ class SweepStatus:
 
     @property
     def causes(self) -> list[CauseGroup]:
-        """Why trials have failed, each cause once."""
+        """Reasons why trials have failed, each once."""
         failed = [known for known in self.trials if known.record.state is State.FAILED]
         return grouped_causes({known.spec.name: known.record.cause or "" for known in failed})
 

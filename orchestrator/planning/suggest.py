@@ -28,7 +28,7 @@ class Told(NamedTuple):
 
     values: Values
     gains: Sequence[float]
-    """What it reached in each metric; larger is better."""
+    """Value that it reached in each metric; larger is better."""
     pruned_at: int | None = None
     """Epoch at which it was stopped early; the gain is where it stood then."""
 
@@ -123,7 +123,7 @@ def _below(gains: Sequence[float]) -> float:
 
 
 def _when_pruned(point: Tried, epoch: int) -> float:
-    """Where a combination stood when it was stopped."""
+    """Return the mean over seeds that a combination had at `epoch`, where it was stopped."""
     return fmean(curve[epoch] for curve in point.curves.values() if epoch in curve)
 
 

@@ -31,7 +31,7 @@ Named = tuple[str, StepEffect]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a sweep found, as sentences under short headings."""
+    """Findings of a sweep, as sentences under short headings."""
 
     roads: Sequence[str]
     """The whole road's effect, a sentence for each regime."""
@@ -81,7 +81,7 @@ def _is_step(row: StepRow) -> bool:
 
 
 def _road(baseline: StepRow, end: StepRow) -> str:
-    """What the whole road did, from the baseline to the last step."""
+    """Say what the whole road did, from the baseline to the last step."""
     names = f"from {baseline.variant.name} to {end.variant.name}"
     without = [row for row in (baseline, end) if row.summary is None]
     if without:
@@ -136,7 +136,7 @@ def _progress(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
 
 
 def _unexpected(row: StepRow) -> int:
-    """How many trials ended otherwise than the spec expects."""
+    """Count the trials that ended otherwise than the spec expects."""
     expected = {Outcome.COLLAPSED} if row.variant.expects_collapse else {Outcome.FINISHED}
     return sum(row.outcome_of[seed] not in expected for seed in row.ended)
 

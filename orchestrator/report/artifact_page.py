@@ -19,7 +19,7 @@ _IMAGES = {
     ".webp": "image/webp",
     ".svg": "image/svg+xml",
 }
-"""What a browser shows in `<img>`, where no script of it runs."""
+"""Endings and types of files that a browser shows in `<img>`, where no script of theirs runs."""
 _MOST_OF_ONE = 500_000
 _MOST_OF_ALL = 10_000_000
 """Bytes of images inside the page; the others stand there by name."""
@@ -42,7 +42,7 @@ class ArtifactsOfTrial:
     step: str
     seed: int
     folder: str
-    """Where they are, below the sweep's folder in the store."""
+    """Folder that they are in, below the sweep's folder in the store."""
     entries: Sequence[ArtifactEntry]
     remark: str
 

@@ -143,8 +143,8 @@ def _of_effects(
     versus: str,
     looks: Sequence[int],
 ) -> StepEffect | None:
-    """What the step does more on the right; none where it is held against different steps, or is
-    still to come.
+    """Return what the step does more on the right; None where it is held against different steps,
+    or is still to come.
 
     With seeds that were added, over the first look's seeds, which nothing selected.
     """
@@ -198,7 +198,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """What both forms show of a step."""
+    """Return the columns that both forms show."""
     left, right = comparison.left.name, comparison.right.name
     return [
         Column("step"),
@@ -218,7 +218,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _caveats(comparison: Comparison) -> list[str]:
-    """What stands behind the stars, and what concerns all differences."""
+    """Say what stands behind the stars, and what concerns all differences."""
     starred = [
         f"* {pair.step}: {delta.caveat}"
         for pair in comparison.pairs

@@ -57,14 +57,14 @@ class FigureRow:
     """`main`, `side` or `control`."""
     is_sick: bool
     word: str
-    """What stands on the axis in place of a bar; empty where there is one."""
+    """Text on the axis in place of a bar; empty where there is one."""
     is_hatched: bool
     mean: float | None
     value: str
     spread: str
     reference: float | None
     remark: str = ""
-    """How trials ended that are not part of the mean; empty where all are."""
+    """Remark on how trials ended that are not part of the mean; empty where all are."""
     dots: Sequence[Dot] = ()
     interval: tuple[float, float] | None = None
     interval_title: str = ""
@@ -102,7 +102,7 @@ class RoadmapFigure:
 
     @property
     def title(self) -> str:
-        """What the figure shows, in one line."""
+        """Title that says in one line what the figure shows."""
         where = f"{self.regime}: " if self.regime else ""
         scale = ", logarithmic" if self.axis.is_log else ""
         return f"{where}{self.metric} ({self.direction}{scale})"
@@ -115,7 +115,7 @@ class RoadmapFigure:
 
     @property
     def tones(self) -> list[str]:
-        """What is said of the effects in this figure, in the order of `SYMBOLS`."""
+        """Tones of the effects in this figure, in the order of `SYMBOLS`."""
         found = {row.tone for row in self.rows}
         return [tone for tone in SYMBOLS if tone in found]
 
@@ -174,7 +174,7 @@ def collapse_text(row: StepRow) -> str:
 
 
 def tone(row: StepRow) -> str:
-    """What the report may say of the step's effect, as a key of `SYMBOLS`."""
+    """Return what the report may say of the step's effect, as a key of `SYMBOLS`."""
     delta = row.delta_previous
     return (delta and delta.verdict) or "open"
 
@@ -188,7 +188,7 @@ def _is_wide(rows: Sequence[StepRow], metric: str) -> bool:
 
 
 def _limits(values: Sequence[float], metric: str) -> tuple[float, float]:
-    """What the metric cannot leave: shares end at 100, and what is never negative starts at 0."""
+    """Return the metric's limits: shares end at 100, and what is never negative starts at 0."""
     is_share = metric in METRICS and "/acc" in metric
     least = 0.0 if min(values, default=0.0) >= 0 else -math.inf
     return least, 100.0 if is_share else math.inf
@@ -317,7 +317,7 @@ def _effect_title(delta: StepEffect) -> str:
 
 
 def _seeds(rows: Sequence[StepRow]) -> str:
-    """What the intervals are over; of the seeds that the means are really made of."""
+    """Say what the intervals are over: the seeds that the means are really made of."""
     counts = [len(row.compared_values) for row in rows if row.summary and row.compared_values]
     if not counts:
         return "no results yet"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a reader wants a report to look; each format takes what concerns it."""
+    """Layout of a report as a reader wants it; each format takes what concerns it."""
 
     width: float | None = None
     """Inches of a figure; None leaves it to the format."""

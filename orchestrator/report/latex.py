@@ -87,7 +87,7 @@ def to_latex(roadmap: Roadmap, layout: Layout) -> str:
 
 
 def _road(roadmap: Roadmap, layout: Layout) -> list[str]:
-    """What was found, and what it cost."""
+    """Write the tables of what was found, and of what it cost."""
     heads, texts = table_of(roadmap, layout)
     rows = [_with_daggers(row) for row in texts]
     shown = f"{roadmap.metric}, mean and standard deviation over {seeds_text(roadmap)}"

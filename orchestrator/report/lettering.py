@@ -55,7 +55,7 @@ def _lines(words: Sequence[str], fits: Callable[[str], bool]) -> list[str]:
 
 
 def _shortened(text: str, count: int) -> str:
-    """At most `count` characters of the text, half of them from its end."""
+    """Return at most `count` characters of the text, half of them from its end."""
     if count >= len(text):
         return text
     tail = count // 2

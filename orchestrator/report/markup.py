@@ -95,7 +95,7 @@ def _measures_markdown(roadmap: Roadmap) -> list[str]:
 
 
 def answer_markdown(roadmap: Roadmap) -> str:
-    """What the sweep found, first."""
+    """Write what the sweep found, as Markdown for the top of the report."""
     answer = answer_of(roadmap)
     lines = [f"**{markdown_text(road)}**\n" for road in answer.roads]
     lines += [f"- {head}: {markdown_text(what)}" for head, what in answer.findings]

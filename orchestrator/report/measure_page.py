@@ -19,7 +19,7 @@ from orchestrator.report.tables import TableData, TableRow
 
 @dataclass(frozen=True)
 class StepPicture:
-    """What a measure drew of one step."""
+    """Picture that a measure drew of one step."""
 
     step: str
     alt: str
@@ -29,7 +29,7 @@ class StepPicture:
 
 @dataclass(frozen=True)
 class MeasureData:
-    """What the page says of one measure."""
+    """Content of the page on one measure."""
 
     label: str
     table: TableData | None

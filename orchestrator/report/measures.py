@@ -54,7 +54,7 @@ def change_columns(table: MeasureTable) -> list[Column]:
 
 
 def remarks(table: MeasureTable) -> list[str]:
-    """What is missing of a table, and why."""
+    """Say what is missing of a table, and why."""
     of_cause: dict[str, list[str]] = {}
     for trial, cause in table.causes.items():
         of_cause.setdefault(cause, []).append(trial)
@@ -72,7 +72,7 @@ def remarks(table: MeasureTable) -> list[str]:
 
 
 def legend(table: MeasureTable) -> str:
-    """What each number is, where its author says so."""
+    """Say what each number is, where its author says so."""
     return "; ".join(
         f"{one.name}: {one.text}{f' ({one.unit})' if one.unit else ''}"
         for one in table.quantities

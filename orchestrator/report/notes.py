@@ -1,4 +1,4 @@
-"""What a reader must know to read the report's tables right, one plain sentence for each thing."""
+"""Notes that a reader needs to read the report's tables right, one plain sentence for each."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -20,7 +20,7 @@ _IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their
 
 
 def caveats(roadmap: Roadmap) -> list[str]:
-    """What stands behind the stars in the column of differences."""
+    """Say what stands behind the stars in the column of differences."""
     return [
         f"* {step_name(row)}: {row.delta_previous.caveat}"
         for row in roadmap.rows
@@ -67,7 +67,7 @@ def deltas_of(roadmap: Roadmap) -> list[tuple[StepRow, StepEffect]]:
 
 
 def _of_author(roadmap: Roadmap) -> Iterator[str]:
-    """What the spec says of itself and of its steps."""
+    """Repeat what the spec says of itself and of its steps."""
     if roadmap.description:
         yield " ".join(roadmap.description.split())
     for row in roadmap.rows:
@@ -170,7 +170,7 @@ def _prospect(row: StepRow, delta: StepEffect) -> str:
 
 
 def _power(roadmap: Roadmap) -> Iterator[str]:
-    """How much each step could have shown: the steadiest and the most spread one stand for all."""
+    """Say how much each step could have shown: the steadiest and the most spread stand for all."""
     found = [
         (delta.detectable.value, row, delta)
         for row, delta in deltas_of(roadmap)
@@ -212,7 +212,7 @@ def _pairing(roadmap: Roadmap) -> Iterator[str]:
 
 
 def _limits(roadmap: Roadmap) -> Iterator[str]:
-    """What is held fixed, and what so few seeds cannot show."""
+    """Say what is held fixed, and what so few seeds cannot show."""
     is_searched_once = any(search.schema.repeats == 1 for search in roadmap.searches)
     searched = ", what one search found" if is_searched_once else ""
     yield (
@@ -231,7 +231,7 @@ def _limits(roadmap: Roadmap) -> Iterator[str]:
 
 
 def _metrics(roadmap: Roadmap) -> Iterator[str]:
-    """What is said by which metric, and what is not."""
+    """Say what goes by which metric, and what does not."""
     if roadmap.metric != roadmap.own_metric:
         yield (
             f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
@@ -258,7 +258,7 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
 
 
 def _searches(roadmap: Roadmap) -> Iterator[str]:
-    """What was found, and whose luck is in the figures."""
+    """Say what was found, and whose luck is in the figures."""
     repeats = max((search.schema.repeats for search in roadmap.searches), default=0)
     if repeats == 1:
         yield (

@@ -54,7 +54,7 @@ _MOST_NAMED = 4
 
 
 def _reason_texts(plan: Plan) -> list[Text]:
-    """Why trials are new, where the store has something to hold them against; equal reasons once."""
+    """Say why trials are new, where the store has results to compare with; equal reasons once."""
     groups: dict[str, dict[str, None]] = {}
     for planned in plan.trials:
         if planned.differs:
@@ -74,7 +74,7 @@ def _some(labels: Sequence[str]) -> str:
 
 
 def search_lines(plan: Plan) -> list[Text]:
-    """How far searches are, and how much follows from them."""
+    """Say how far searches are, and how much follows from them."""
     lines = [
         Text(search_text(search), style="red" if search.held_up_by else "cyan")
         for search in plan.searches
@@ -115,7 +115,7 @@ def status_view(status: SweepStatus) -> RenderableType:
 
 
 def _remarks(status: SweepStatus, trial: TrialSpec) -> list[Text]:
-    """What is unusual about a trial that runs."""
+    """Say what is unusual about a trial that runs."""
     silent, remarks = status.silent.get(trial.name), []
     if silent:
         remarks.append(f"no sign of life for {duration_text(silent)}")

@@ -166,7 +166,7 @@ def plain_html(
 
 
 def page_of(roadmap: Roadmap) -> Page:
-    """What the page of this roadmap says."""
+    """Return the content of this roadmap's page."""
     curves = LearningCurves(roadmap)
     files = {"The spec": roadmap.spec_text, **roadmap.code}
     has_epochs = all(row.variant.config.unit == "epoch" for row in roadmap.rows)
@@ -236,7 +236,7 @@ def _lead(roadmap: Roadmap) -> str:
 
 
 def _facts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
-    """What fits in one line each."""
+    """Yield the facts that fit in one line each."""
     rows = all_rows(roadmap)
     done = sum(len(row.values) + row.unrecorded for row in rows)
     wanted = sum(len(row.outcome_of) for row in rows)
@@ -290,7 +290,7 @@ def _section(roadmap: Roadmap, section: Section) -> SectionData:
 
 
 def _caption(figure: RoadmapFigure) -> list[str]:
-    """How to read the figure."""
+    """Explain how to read the figure."""
     start = "The axis does not start at 0: the gap in each bar. " if figure.is_broken else ""
     parts = [
         f"Bars are means, lines {figure.seeds}, dots single seeds. {start}The dashed line is the "

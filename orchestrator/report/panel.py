@@ -20,7 +20,7 @@ BAR, SIDE, INK, SOFT, WARN, REFERENCE, GRID, DOT = (
 _TONES = {"better": "#12784a", "worse": "#b3322c", "equivalent": SOFT, "open": SOFT}
 _DECIDED = ("better", "worse")
 _LANE = 0.125
-"""How far from the middle of a row dots lie, so that equal values stay apart."""
+"""Distance between the lanes of a row's dots, so that equal values stay apart."""
 
 
 class Panel:

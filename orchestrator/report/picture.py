@@ -122,7 +122,7 @@ def _drawn(figures: Sequence[RoadmapFigure], note: str, sizes: Sizes) -> Any:
 
 
 def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
-    """How to read the figure, as words that may go on the next line."""
+    """Explain how to read the figure, in words that may go on the next line."""
     rows = [row for figure in figures for row in figure.rows]
     tones = dict.fromkeys(tone for figure in figures for tone in figure.tones)
     seeds = list(dict.fromkeys(figure.seeds for figure in figures))

@@ -1,5 +1,5 @@
-"""How to get the same report again: the command, the spec, the code and the packages that the
-trials ran with.
+"""Instructions to get the same report again: the command, the spec, the code and the packages that
+the trials ran with.
 """
 
 import json

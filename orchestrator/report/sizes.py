@@ -124,7 +124,7 @@ def _with_room(sizes: Sizes) -> Sizes:
 
 
 def change_of(row: FigureRow) -> str:
-    """What was changed, and how trials ended that are not in the mean."""
+    """Say what was changed, and how trials ended that are not in the mean."""
     return " · ".join(filter(None, (row.change, row.remark)))
 
 

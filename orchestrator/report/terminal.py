@@ -55,7 +55,7 @@ def roadmap_table(roadmap: Roadmap, layout: Layout = ALL) -> RenderableType:
 
 
 def answer_lines(roadmap: Roadmap) -> list[Text]:
-    """What the sweep found, last: that is where eyes are when a command has ended."""
+    """Return what the sweep found, to be last: there eyes are when a command has ended."""
     answer = answer_of(roadmap)
     lines = [Text(road, style="bold") for road in answer.roads]
     lines += [Text(f"{head}: {what}", style=_TONES.get(head, "")) for head, what in answer.findings]

@@ -27,7 +27,7 @@ _OF_MACHINE = ("system/", "time/")
 """Metrics that say nothing of what was learned."""
 _NOT_CURVES = ("epoch",)
 _MOST_VALUES, _LONGEST_TEXT = 40, 2_000
-"""Of a setting, as people read it; `show --json` has the whole."""
+"""Limits on a setting's values and text, as people read it; `show --json` has the whole."""
 
 
 def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory) -> RenderableType:

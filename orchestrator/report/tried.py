@@ -1,5 +1,5 @@
-"""What searches tried, as small drawings: the metric over each setting that was looked for, the
-best so far over the combinations in order, and a table of all combinations.
+"""Small drawings of what searches tried: the metric over each setting that was looked for, the best
+so far over the combinations in order, and a table of all combinations.
 """
 
 from collections.abc import Sequence

@@ -237,7 +237,7 @@ def flops_text(flops: int) -> str:
 
 
 def outcome_text(row: StepRow) -> str:
-    """How the trials ended, `finished` alone when all did; says whether a collapse was expected."""
+    """Say how the trials ended, `finished` alone when all did; says if a collapse was expected."""
     total = sum(row.outcomes.values())
     parts = [
         name if count == total else f"{count} {name}"
@@ -274,7 +274,7 @@ def when_text(roadmap: Roadmap) -> str:
 
 
 def search_text(search: Search, metric: str = "") -> str:
-    """How far a search is, or what it found; `metric` where figures are wanted, too."""
+    """Say how far a search is, or what it found; `metric` where figures are wanted, too."""
     if search.chosen is None:
         text = f"{search.title}: its search has tried {search_state(search)}"
         if search.held_up_by:
@@ -294,7 +294,7 @@ def search_text(search: Search, metric: str = "") -> str:
 
 
 def _reached_text(search: Search, metric: str) -> str:
-    """What the chosen combination reached, and why that is too good to be expected again."""
+    """Say what the chosen combination reached, and why that is too good to be expected again."""
     chosen, schema = search.chosen, search.schema
     if chosen is None or chosen.mean is None:
         return "no trial of which finished"
@@ -327,7 +327,7 @@ def figure_text(value: float) -> str:
 
 
 def _conditions(search: Search) -> list[str]:
-    """What is looked for by another setting's choice."""
+    """Say what is looked for by another setting's choice."""
     texts = {key: condition_text(search, key) for key in search.schema.space}
     return [f"{key} is looked for {text}" for key, text in texts.items() if text]
 
@@ -359,7 +359,7 @@ def _has_references(roadmap: Roadmap, metric: str = "") -> bool:
 
 
 def _reference_text(row: StepRow, metric: str = "") -> str:
-    """What was published of the metric of the report, or of a further one."""
+    """Return what was published of the metric of the report, or of a further one."""
     reference = row.variant.reference or {}
     value = reference.get("value")
     if metric:

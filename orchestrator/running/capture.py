@@ -20,7 +20,7 @@ from orchestrator.store.output_log import OutputLog
 from orchestrator.store.trial_directory import TrialDirectory
 
 _LOOK_SECONDS = 1.0
-"""How often the size of the file is looked at."""
+"""Seconds between looks at the size of the file."""
 _STREAMS = ("stdout", "stderr")
 """Names in `sys` of the streams with the descriptors 1 and 2."""
 
@@ -86,7 +86,7 @@ def _stream(number: int) -> TextIO:
 
 
 def _flush() -> None:
-    """What Python and C hold back belongs to where it was printed."""
+    """Flush what Python and C hold back: it belongs to where it was printed."""
     for name in _STREAMS:
         with suppress(OSError, ValueError, AttributeError):  # closed, full, or there is none
             getattr(sys, name).flush()

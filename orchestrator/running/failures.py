@@ -28,7 +28,7 @@ class FailureWatch:
 
     def __init__(self, queue: TrialQueue, most: int | None = None) -> None:
         self.reason: str | None = None
-        """Why the queue was stopped, in a sentence; none where it was not."""
+        """Reason why the queue was stopped, in a sentence; None where it was not."""
         self._queue = queue
         self._most = most
         self._variants = {trial.variant_label for trial in queue.waiting}

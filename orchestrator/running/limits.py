@@ -1,4 +1,4 @@
-"""What one attempt may take: seconds and memory. A process that goes over is ended from outside of
+"""Limits of one attempt: seconds and memory. A process that goes over is ended from outside of
 whatever it is stuck in.
 
 That a process cannot end a trial by halves is what the store is for: it leaves a note about why,
@@ -19,8 +19,8 @@ from orchestrator.store.store import TrialDirectory
 from orchestrator.trial import Resources
 
 SAMPLE_SECONDS = 0.05
-"""How often memory is looked at: a core fills about 0.2 GB in that time, by so much a trial may go
-over.
+"""Seconds between looks at the memory: a core fills about 0.2 GB in that time, by so much a trial
+may go over.
 """
 _CHILDREN_EVERY = 20
 """Samples: finding the processes that a trial has started takes longer than looking at them."""

@@ -253,7 +253,7 @@ class ProgressView:
             yield f"{time.time() - attempt.since:.1f} s"
 
     def _cause_text(self, trial: TrialSpec) -> str:
-        """Why a trial failed, each cause once: whoever looks may stop the rest of the hours."""
+        """Say why a trial failed, each cause once: whoever looks may stop the rest of the hours."""
         cause = ""
         with suppress(OSError, StoreError):
             cause = shortened(self._store.record(trial).cause or "", _LONGEST_CAUSE)

@@ -79,7 +79,7 @@ class TrialQueue:
         self._claims = Claims(store.root, session)
         self._is_new = True
         self.order: Callable[[TrialSpec], int] | None = None
-        """What comes before the order of the road: lower first."""
+        """Rank of a trial that comes before the order of the road: lower first."""
         self.running: dict[str, TrialSpec] = {}
         """Trials that were handed out and have not ended, by fingerprint."""
 
@@ -95,7 +95,7 @@ class TrialQueue:
         return tuple(self._waiting)
 
     def work_path(self, trial: TrialSpec) -> Path:
-        """What a worker is given of it: the folder of its files."""
+        """Return the path that a worker is given: the folder of the trial's files."""
         return self.store.directory(trial).path
 
     def memory_path(self, trial: TrialSpec) -> Path:

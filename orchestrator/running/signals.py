@@ -1,4 +1,4 @@
-"""What the signals that end a process do to a sweep: everything is saved first."""
+"""Signals that end a process, and what they do to a sweep: everything is saved first."""
 
 import os
 import signal

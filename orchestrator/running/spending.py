@@ -14,7 +14,7 @@ class SpendingWatch:
 
     def __init__(self, queue: TrialQueue, budget: Budget) -> None:
         self.reason: str | None = None
-        """Why the queue was stopped, in a sentence; none where it was not."""
+        """Reason why the queue was stopped, in a sentence; None where it was not."""
         self._queue = queue
         self._budget = budget
         self._began: dict[str, float] = {}

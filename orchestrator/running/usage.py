@@ -1,5 +1,5 @@
-"""What a trial's process and its machine are busy with: the `system/` metrics, which MLflow shows
-under their own heading.
+"""Load of a trial's process and of its machine: the `system/` metrics, which MLflow shows under
+their own heading.
 """
 
 import time

@@ -45,7 +45,7 @@ from orchestrator.text import bounded, encodable
 from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
 
 LOOK_SECONDS = 0.2
-"""How often a worker looks whether it should stop; a look costs two small reads."""
+"""Seconds between a worker's looks whether it should stop; a look costs two small reads."""
 
 _LONGEST_CAUSE, _LONGEST_TRACE = 2_000, 40_000
 """Characters: both are read whole whenever somebody asks how a trial stands."""
@@ -76,7 +76,7 @@ class Watch:
         self._stop = self.pruned() is not None
 
     def pruned(self) -> TrialRecord | None:
-        """What the trial came to, where the rule of its search stops it."""
+        """Return the trial's record where the rule of its search stops it; None elsewhere."""
         return self._directory.record_of_pruned(self._pruning) if self._pruning else None
 
     def judging(self, log: LogMetrics) -> LogMetrics:

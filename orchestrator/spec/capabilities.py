@@ -1,4 +1,4 @@
-"""What a sweep asks of its workload that the workload cannot do: noted where the spec asks for it."""
+"""Demands of a sweep that its workload cannot meet: noted where the spec makes them."""
 
 from collections.abc import Iterator
 from typing import Any

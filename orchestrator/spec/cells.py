@@ -24,7 +24,7 @@ from orchestrator.trial import Cell
 
 @dataclass(frozen=True)
 class RegimeCells:
-    """What came of the cells of one regime."""
+    """Outcome of making the cells of one regime."""
 
     made: Sequence["MadeCell"]
     skipped: Sequence[SkippedCell]

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.spec.schema import SweepSchema
 
 _METRIC = ("name", "mode", "epoch")
-"""What makes the metric. Its further settings are parts of their own; `also` is never tested."""
+"""Keys of the metric. Its further settings are parts of their own; `also` is never tested."""
 _TESTED = ("family", "baseline", "search", "steps", "design", "regimes", "recipes")
 _BESIDE = ("reference", "resources")
 """Keys of a step that change nothing about what it tests."""

@@ -38,7 +38,7 @@ _NULL, _BOOL, _INT, _FLOAT = (
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MOST_LEVELS = 50
 _LARGEST_INTEGER = 2**63 - 1
-"""What numpy, torch and a database can hold."""
+"""Largest integer that numpy, torch and a database can hold."""
 _MARK_OF_KEYS = "[key]"
 """Stands in pydantic's places where a key is wrong instead of a value."""
 _MOST_VALUES = 100_000
@@ -87,7 +87,7 @@ class Document:
         return location in self._values
 
     def value_at(self, location: Location) -> Any:
-        """What the file has there; none where it has nothing."""
+        """Return what the file has at `location`; None where it has nothing."""
         value = self.value
         for part in location:
             try:

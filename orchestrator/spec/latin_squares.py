@@ -52,7 +52,7 @@ def places_of(orders: Sequence[Order]) -> dict[str, list[int]]:
 
 
 def most_uneven(orders: Sequence[Order]) -> int:
-    """How much more often one step stands at one place than another does; 0 if balanced."""
+    """Return how much more often one step stands at one place than another does; 0 if balanced."""
     counts = [
         found.count(place)
         for found in places_of(orders).values()

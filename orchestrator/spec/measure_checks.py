@@ -23,7 +23,7 @@ def check_measures(schema: SweepSchema, document: Document, variants: Sequence[V
 
 
 def _why_not(request: Request, variant: Variant) -> str:
-    """Why the variant's network cannot be measured so; empty where it can."""
+    """Say why the variant's network cannot be measured so; empty where it can."""
     if not variant.config.can.keeps_network:
         return (
             f"needs a network that is trained here, and '{variant.label}' is a training of yours: "

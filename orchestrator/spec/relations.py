@@ -1,5 +1,5 @@
-"""What the names in a spec say about each other: unique steps, and steps that require or exclude
-one another.
+"""Relations between the names in a spec: unique steps, and steps that require or exclude one
+another.
 """
 
 import re
@@ -12,7 +12,7 @@ from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.step_schema import SideSchema, StepSchema
 
 _RESERVED = re.compile("|".join(design.names for design in DESIGNS.values() if design.names))
-"""How the names of the designs' cells begin."""
+"""Pattern of the beginnings that names of the designs' cells have."""
 
 
 def check_spec(schema: SweepSchema, document: Document, baseline: str) -> None:
@@ -26,7 +26,7 @@ def check_spec(schema: SweepSchema, document: Document, baseline: str) -> None:
 
 
 def reason_against(cell: Sequence[str], steps: Mapping[str, StepSchema]) -> str | None:
-    """Why the steps cannot be taken in this order, if they cannot."""
+    """Say why the steps cannot be taken in this order; None where they can."""
     taken: set[str] = set()
     for name in cell:
         if lacking := [other for other in steps[name].requires if other not in taken]:
@@ -72,7 +72,7 @@ def _check_names(schema: SweepSchema, document: Document, baseline: str) -> None
 
 
 def _check_regimes(schema: SweepSchema, document: Document) -> None:
-    """What steps say about regimes and recipes is about those that there are."""
+    """Check that steps speak only of regimes and recipes that there are."""
     known = [*schema.regimes, *schema.recipes]
     for twice in sorted(schema.regimes.keys() & schema.recipes.keys()):
         document.add_problem(

@@ -65,7 +65,7 @@ class MetricSchema(Settings):
 
 
 class CostSchema(Settings):
-    """What is known of the hardware, for estimates before any trial is done."""
+    """Facts about the hardware, for estimates before any trial is done."""
 
     images_per_epoch: PositiveInt
     """Training images."""
@@ -76,7 +76,7 @@ class CostSchema(Settings):
 
 
 class BudgetSchema(Settings):
-    """What a sweep may take at most; no trial is started once it is spent."""
+    """Budget of a sweep; no trial is started once it is spent."""
 
     hours: PositiveFloat | None = None
     """Hours of training, of all trials together."""
@@ -135,11 +135,11 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     name: Name
     """The name of the sweep's folder in the store and of the MLflow experiment."""
     description: str = ""
-    """What the sweep is for, in the author's words."""
+    """Purpose of the sweep, in the author's words."""
     tags: dict[str, str | int | float | bool] = {}
     """Words to find it by, in the report's JSON and in MLflow."""
     metric: MetricSchema = MetricSchema()
-    """What the report compares."""
+    """Metric that the report compares."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_TRIALS)]
     """Every variant is trained once with each; `{start: 3, max: 12, until: decided}` fills in the
     first ones.
@@ -171,7 +171,7 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     tolerance: float = Field(default=0.02, ge=0)
     """Share of parameters or FLOPs that a step may add or take before the plan warns."""
     resources: ResourcesSchema = ResourcesSchema()
-    """What each trial takes."""
+    """Resources that each trial takes."""
     max_concurrent: PositiveInt | None = None
     """Trials at the same time, however many would fit."""
     keep: Literal["all", "end", "none"] = "all"
@@ -182,9 +182,9 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     on_finish: Annotated[str, AfterValidator(checked_command)] | None = None
     """Command that is called when a run that trained something has ended by itself."""
     cost: CostSchema | None = None
-    """What is known of the hardware, for estimates before any trial is done."""
+    """Facts about the hardware, for estimates before any trial is done."""
     runtime: RuntimeConfig = RuntimeConfig()
-    """How to run; never part of a trial's identity."""
+    """Settings of the run; never part of a trial's identity."""
 
     @property
     def most_seeds(self) -> int:

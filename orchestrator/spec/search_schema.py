@@ -87,7 +87,7 @@ class SearchSchema(Settings):
     space: Annotated[dict[str, SpaceSchema], Field(min_length=1)]
     """Dotted settings and where each is looked for."""
     trials: Annotated[int, Field(gt=0, le=MOST_TRIED)] | None = None
-    """How many combinations are tried; of a grid all."""
+    """Number of combinations that are tried; of a grid all."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1000)] = [
         1000,
         1001,
@@ -97,7 +97,7 @@ class SearchSchema(Settings):
     compared.
     """
     repeats: PositiveInt = 1
-    """How often the whole search is done, each time with seeds and suggestions of its own, to
+    """Number of times that the whole search is done, each with seeds and suggestions of its own, to
     replicate its luck.
     """
     sampler: Annotated[str, AfterValidator(check_sampler)] = "tpe"
@@ -115,8 +115,8 @@ class SearchSchema(Settings):
     default the sweep's alone. The best by the first one goes on.
     """
     within: PositiveFloat | None = None
-    """How much worse by the first metric may be what goes on, in that metric's unit: of those the
-    best by the second is taken.
+    """Greatest loss by the first metric, in its unit, of combinations that may be chosen: of those
+    the best by the second is taken.
     """
 
     @model_validator(mode="after")

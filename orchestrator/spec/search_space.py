@@ -1,5 +1,5 @@
-"""What a search inside a step looks through: its space, checked against the settings themselves,
-and what came of it. Pure.
+"""Space that a search inside a step looks through, checked against the settings themselves, and
+what came of it. Pure.
 """
 
 import math
@@ -100,7 +100,7 @@ class Search:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What no other search of the sweep has: the label and the repeat."""
+        """Key that no other search of the sweep has: the label and the repeat."""
         return self.label, self.repeat
 
     @property
@@ -115,7 +115,7 @@ class Search:
 
     @property
     def pruned(self) -> int:
-        """How many combinations were stopped early."""
+        """Number of combinations that were stopped early."""
         return sum(point.pruned_at is not None for point in self.tried)
 
     @property
@@ -135,7 +135,7 @@ class Search:
 
     @property
     def goal(self) -> int:
-        """How many points are tried in all."""
+        """Number of points that are tried in all."""
         size = self.size
         return min(size, self.schema.trials or size) if size else self.schema.trials or 0
 
@@ -233,7 +233,7 @@ class Search:
         }
 
     def _goals_to_json(self) -> dict[str, Any]:
-        """What a search by several metrics has besides."""
+        """Return what a search by several metrics has besides; empty for any other."""
         if not self.schema.metric:
             return {}
         pareto = [

@@ -46,7 +46,7 @@ def _gigabytes(value: Any) -> Any:
 
 
 class ResourcesSchema(Settings):
-    """What one trial occupies while it runs."""
+    """Resources that one trial occupies while it runs."""
 
     nodes: PositiveInt = 1
     """Machines that it is spread over; the rest is of each of them. More than one needs

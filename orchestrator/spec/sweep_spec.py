@@ -60,7 +60,7 @@ class SweepSpec:
     them.
     """
     document: Document | None = field(default=None, repr=False, compare=False)
-    """What it was read from."""
+    """Document that it was read from."""
     overrides: tuple[str, ...] = ()
     """Settings of the command line that were laid over the file."""
 
@@ -101,7 +101,7 @@ class SweepSpec:
 
     @property
     def repeats(self) -> int:
-        """How often searches are done, all of them alike."""
+        """Number of times that searches are done, all of them alike."""
         return max((search.schema.repeats for search in self.searches), default=1)
 
     def with_found(self, found: Sequence[Mapping[str, Values]]) -> Self:
@@ -244,7 +244,7 @@ def _check_family(schema: SweepSchema, document: Document) -> None:
 
 
 def _check_references(schema: SweepSchema, document: Document) -> None:
-    """What was published is of metrics that the report shows."""
+    """Check that what was published is of metrics that the report shows."""
     own = schema.metric.name
     places: list[tuple[Location, Mapping[str, ReferenceSchema]]] = [
         (("reference",), schema.reference)
@@ -276,8 +276,8 @@ _PLACEHOLDERS = {"name": "placeholder", "seeds": [0], "baseline": {}}
 
 
 def _without_errors(value: Any, error: ValidationError) -> dict[str, Any]:
-    """What is left of a spec when its wrong parts are taken out, so that the rest is checked in the
-    same breath.
+    """Return what is left of a spec when its wrong parts are taken out, so that the rest is checked
+    in the same breath.
     """
     if not isinstance(value, dict):
         return dict(_PLACEHOLDERS)
@@ -293,7 +293,7 @@ def _without_errors(value: Any, error: ValidationError) -> dict[str, Any]:
 
 
 def _culprit(location: Location, kind: str) -> Location:
-    """What has to go for an error to go: the value itself, or whatever lacks a key."""
+    """Return what has to go for an error to go: the value itself, or whatever lacks a key."""
     location = tuple(part for part in location if part != "[key]")
     if "search" in location:
         return location[: location.index("search") + 1]

@@ -118,7 +118,7 @@ class _Regime:
                 self.document.add_problem(("steps", index, "search"), message, at_key=True)
 
     def _changes(self, step: SideSchema, location: Location) -> Mapping[str, Any]:
-        """What the step changes in this regime."""
+        """Return what the step changes in this regime."""
         changes = dict(step.change)
         for part in self.parts:
             if part in step.regimes and self.changer.all_exist(
@@ -253,7 +253,7 @@ class _Regime:
                 yield self._searched(variant, side.search, settings, (*location, "search"), ground)
 
     def _found_by(self, step: str) -> Values:
-        """What the step's search has found on the road."""
+        """Return what the step's search has found on the road."""
         return self.found.get(variant_label(self.name, step), {})
 
     def _cells(self, settings: GroupSettings) -> Iterator[Variant]:

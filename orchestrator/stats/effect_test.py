@@ -1,4 +1,4 @@
-"""What a test of a difference between two variants consists of. The tests are listed in `registry`."""
+"""Parts of a test of a difference between two variants. The tests are listed in `registry`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class EffectTest:
     name: str
     """The test's name, as a spec's `metric.test` has it."""
     title: str
-    """What it is, and what it assumes, for a sentence of the report."""
+    """Name of the test and what it assumes, for a sentence of the report."""
     kind: str = "t-tests"
-    """What such tests are called."""
+    """Name of such tests, in the plural."""
     judge: Callable[[Sequence[float], float], tuple[float, Interval | None]] | None = None
     """Takes differences by seed and a confidence; returns the two-sided p-value and the interval.
     None for the t-test of them."""

@@ -1,4 +1,4 @@
-"""Is a difference too small to matter, and how often does one variant beat the other? Pure."""
+"""Equivalence of two variants, and the chance that one of them beats the other. Pure."""
 
 from collections.abc import Sequence
 

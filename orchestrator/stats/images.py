@@ -37,7 +37,7 @@ class ImageChance:
     """Chance that lies in the images of a comparison of two variants."""
 
     images: int
-    """How many both were measured on."""
+    """Number of images that both were measured on."""
     std_error: float
     """Standard deviation of the mean difference over draws of such images; a share, not percent."""
     disagreement: float
@@ -50,8 +50,8 @@ class ImageChance:
 
 
 def image_chance(first: Marks, second: Marks, *, paired: bool = True) -> ImageChance | None:
-    """How much of the difference between two variants, measured on the same images, may lie in the
-    images; none with fewer than two seeds, or where all but a few images tell nothing.
+    """Tell how much of the difference between two variants, measured on the same images, may lie in
+    the images; None with fewer than two seeds, or where all but a few images tell nothing.
 
     `paired`: row s of both was trained with the same seed. Otherwise they may have different
     numbers of seeds, and disagreement is the mean over all pairs of one seed of each.

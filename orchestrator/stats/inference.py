@@ -55,7 +55,7 @@ class Effect:
     std: float | None = None
     """Sample standard deviation of a difference; none with a single seed."""
     differences: tuple[float, ...] = field(default=(), repr=False)
-    """What it is the mean of, one for each seed; empty for independent samples."""
+    """Differences that it is the mean of, one for each seed; empty for independent samples."""
     test: EffectTest = PAIRED
     standard_error: float = 0.0
     """The standard error of the mean difference; 0 without spread."""

@@ -1,4 +1,4 @@
-"""What so many seeds can show: the differences they detect, and the seeds that a difference which
+"""Power of so many seeds: the differences they detect, and the seeds that a difference which
 matters needs. Pure.
 
 Everything here is about a t-test at the level that Bonferroni's correction asks for over the
@@ -86,8 +86,8 @@ class Spread:
 
 
 def spread_of(effect: Effect) -> Spread | None:
-    """What an effect says of the spread; none without spread, and where signs are flipped instead
-    of taking a t.
+    """Return what an effect says of the spread; None without spread, and where signs are flipped
+    instead of taking a t.
     """
     if not effect.std or effect.test.judge:
         return None
@@ -106,7 +106,7 @@ def detectable(spread: Spread, seeds: int, comparisons: int) -> Ranged:
 
 
 def prospect(spread: Spread, matters: float, seeds: int, comparisons: int) -> Prospect:
-    """How a true difference of `matters` would fare."""
+    """Predict how a true difference of `matters` would fare."""
     low, high = spread.range
     freedom, level = spread.freedom_of(seeds), LEVEL / comparisons
 

@@ -18,7 +18,7 @@ from orchestrator.trial import TrialRecord, TrialSpec
 
 @dataclass(frozen=True)
 class Adoption:
-    """What `trial.json` says under `adopted`."""
+    """Adoption of a result, as `trial.json` has it under `adopted`."""
 
     trial: str
     """Folder of the trial that was trained, below the store: `sweep/trials/name-fingerprint`."""

@@ -17,9 +17,9 @@ from orchestrator.store.own_mlflow import artifact_folders
 FOLDER = "artifacts"
 """Below the trial's folder; `illama.training.user_training` makes it."""
 MOST_FILES = 200
-"""Of one trial that MLflow and reports show."""
+"""Limit on the files of one trial that MLflow and reports show."""
 MOST_BYTES = 100_000_000
-"""Of one trial that MLflow and reports show, all files together."""
+"""Limit in bytes on the files of one trial that MLflow and reports show, all together."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Artifacts:
 
     @property
     def remark(self) -> str:
-        """What is said of those that are left out; empty where all are shown."""
+        """Remark on those that are left out; empty where all are shown."""
         if not self.left_out:
             return ""
         limits = f"{MOST_FILES} files and {bytes_text(MOST_BYTES)} of a trial"

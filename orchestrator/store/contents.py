@@ -1,5 +1,5 @@
-"""What a store holds of each sweep, from the names and sizes of files alone: no spec is read, no
-code is imported.
+"""Contents of a store by sweep, from the names and sizes of files alone: no spec is read, no code
+is imported.
 """
 
 import os

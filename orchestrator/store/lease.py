@@ -96,7 +96,7 @@ class LeaseHolder:
 
 
 def read_lease(sweep_path: Path) -> LeaseHolder | None:
-    """Who holds the sweep, dead or alive; none where nobody does. Raises `DamagedFile`."""
+    """Read who holds the sweep, dead or alive; None where nobody does. Raises `DamagedFile`."""
     path = sweep_path / "lease.json"
     try:
         found, is_sealed = load_json(path)
@@ -278,7 +278,7 @@ def _is_doubtful(found: LeaseHolder | str | None) -> bool:
 
 
 def in_use(sweep: str, holder: LeaseHolder) -> str:
-    """Who is at work on the sweep, in a sentence."""
+    """Say who is at work on the sweep, in a sentence."""
     now = time.time()
     heard = f"last heard of {now - holder.renewed:.0f} s ago"
     if holder.renewed - now > RENEW_SECONDS:

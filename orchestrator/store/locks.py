@@ -62,7 +62,7 @@ def _let_go(descriptor: int) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds the lock, as far as this machine knows: Linux lists all locks by the file's number."""
+    """Name who holds the lock, as far as known here: Linux lists all locks by the file's number."""
     number = f":{os.fstat(descriptor).st_ino}"
     try:
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]

@@ -50,7 +50,7 @@ class Measurement:
     pictures: Mapping[str, str] | None = None
     """SVG files by name."""
     cause: str | None = None
-    """Why it failed."""
+    """Reason why it failed."""
     traceback: str | None = None
     where: Mapping[str, Any] | None = None
     """Host, device and versions that it was measured with."""
@@ -150,7 +150,7 @@ def read_measurement(path: Path) -> Measurement:
 
 
 def known_measurement(asked: Measurement, trial: Path) -> Measurement | None:
-    """What a trial's folder has of it; None where that is nothing that can be used."""
+    """Read the measurement in a trial's folder; None where there is none that can be used."""
     try:
         return read_measurement(asked.path_in(trial))
     except (FileNotFoundError, NewerFile):
@@ -161,7 +161,7 @@ def known_measurement(asked: Measurement, trial: Path) -> Measurement | None:
 
 
 def measured_in(trial: Path) -> list[Measurement]:
-    """What was measured of a trial's network, oldest first, whoever asked for it."""
+    """Read what was measured of a trial's network, oldest first, whoever asked for it."""
     found = []
     for path in (trial / FOLDER).glob("*.json"):
         try:

@@ -1,4 +1,4 @@
-"""What a trial printed: `output.log` in its directory, attempt by attempt, each below a line that
+"""Output of a trial: `output.log` in its directory, attempt by attempt, each below a line that
 names it.
 
 The processes of a trial write straight into the file: what one that dies had said last is there,
@@ -29,7 +29,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class AttemptOutput:
-    """What one attempt printed."""
+    """Output of one attempt."""
 
     attempt: int
     heading: str
@@ -112,8 +112,8 @@ class OutputLog:
 
 
 def read_output(path: Path) -> Sequence[AttemptOutput]:
-    """What the attempts of a trial printed, in order. Raises `FileNotFoundError`, and `DamagedFile`
-    where it is no file.
+    """Read what the attempts of a trial printed, in order. Raises `FileNotFoundError`, and
+    `DamagedFile` where it is no file.
     """
     content = read_file(path)
     found = list(_HEADING.finditer(content))

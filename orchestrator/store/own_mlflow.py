@@ -1,5 +1,5 @@
-"""What a user's own training logs by `mlflow.log_*`: kept in the trial's folder, from where it
-comes into the trial's run.
+"""Log that a user's own training writes by `mlflow.log_*`: kept in the trial's folder, from where
+it comes into the trial's run.
 
 MLflow itself writes it, as plain files: a worker may be on a node that reaches no tracking server,
 and whoever mirrors the store into MLflow is the only one that writes there.
@@ -105,7 +105,7 @@ def _points(name: str, text: str) -> Iterator[LoggedPoint]:
 
 
 def params_in(trial: Path) -> Mapping[str, str]:
-    """What was logged as params, the newest value of each; no more than a hundred."""
+    """Read what was logged as params, the newest value of each; no more than a hundred."""
     found: dict[str, str] = {}
     for run in _runs(trial):
         found |= dict(_texts(run / "params"))

@@ -58,7 +58,7 @@ def read_predictions(directory: Path) -> Predictions | None:
 
 
 def why_unusable(directory: Path) -> str:
-    """Why `read_predictions` finds none; empty where it finds some."""
+    """Say why `read_predictions` finds none; empty where it finds some."""
     try:
         _parsed((directory / FILE).read_bytes())
     except FileNotFoundError:

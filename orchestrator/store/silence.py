@@ -1,4 +1,4 @@
-"""How long a running trial has been silent: it logged nothing, printed nothing and saved nothing."""
+"""Silence of a running trial: how long it has logged nothing, printed nothing and saved nothing."""
 
 import os
 import time

@@ -103,7 +103,7 @@ class TrialDirectory:
 
     @property
     def output_path(self) -> Path:
-        """What it printed, attempt by attempt (`orchestrator.store.output_log`)."""
+        """File of what it printed, attempt by attempt (`orchestrator.store.output_log`)."""
         return self.path / "output.log"
 
     def write_trial(
@@ -131,7 +131,7 @@ class TrialDirectory:
         return not str(value.get("fingerprint", self.key)).startswith(self.key)
 
     def read_trial(self) -> TrialSpec:
-        """What `write_trial` wrote. Raises `StoreError` where it is not whole."""
+        """Read what `write_trial` wrote. Raises `StoreError` where it is not whole."""
         path = self.path / "trial.json"
         value = read_json(path, newest=TRIAL_FORMAT)
         try:

@@ -18,8 +18,8 @@ def without_password(uri: str) -> str:
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """What somebody says about an address, its secrets hidden wherever they are repeated, whole or
-    in parts.
+    """Hide the secrets of an address in what somebody says about it, wherever they are repeated,
+    whole or in parts.
     """
     text = text.replace(uri, without_password(uri))
     rest = uri.partition("://")[2]

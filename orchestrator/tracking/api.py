@@ -1,4 +1,4 @@
-"""What a sweep's experiment asks of MLflow for its runs, each in one call of MLflow's client."""
+"""Requests of a sweep's experiment to MLflow for its runs, each one call of MLflow's client."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ _ENTITIES_PER_CALL = 1000
 
 @dataclass
 class Run:
-    """What MLflow is known to hold of one run."""
+    """Run of MLflow, as far as it is known."""
 
     run_id: str
     name: str
@@ -42,7 +42,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Totals:
-    """What all points of a run come to; enough to see that some are gone, or are others."""
+    """Totals of all points of a run; enough to see that some are gone, or are others."""
 
     count: int
     size: float
@@ -139,7 +139,7 @@ class Api:
         self.client.set_terminated(run_id, status, end)
 
     def add_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """As an artifact, below `folder`; one of the same name is replaced."""
+        """Add a file as an artifact, below `folder`; one of the same name is replaced."""
         self.client.log_artifact(run_id, str(path), folder or None)
 
     def add_text(self, run_id: str, text: str, name: str) -> None:

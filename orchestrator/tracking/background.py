@@ -22,8 +22,8 @@ _EFFECTS_SHARE = 0.02
 trial.
 """
 _PATIENCE_SECONDS = 60.0
-"""How long a finished sweep waits for the last of the view; `orchestrator sync` does the rest at
-any time.
+"""Seconds that a finished sweep waits for the last of the view; `orchestrator sync` does the rest
+at any time.
 """
 _LAST_TRIES = 2
 """Tries at the end: one may meet a server that has just forgotten what it was asked."""

@@ -79,7 +79,7 @@ class Experiment:
         self.is_server = tracking_uri.startswith(("http:", "https:", "databricks"))
         self.experiment_id = self._open(name, artifacts)
         self.created = 0
-        """How many runs were made here."""
+        """Number of runs that were made here."""
         self.runs: dict[str, Run] = {}
         """Find runs by `key_of`."""
         self.hidden: set[str] = set()
@@ -269,7 +269,7 @@ class Experiment:
 
 
 def key_of(tags: Mapping[str, str]) -> str | None:
-    """What identifies one of our runs; none for those of others."""
+    """Return what identifies one of our runs; None for those of others."""
     if "sweep.trial" in tags:
         return tags["sweep.trial"]
     if "sweep.kind" in tags or "sweep.variant" in tags:

@@ -75,16 +75,15 @@ class MlflowMirror:
         self._session: str | None = None
         self._began: int | None = None
         self._listed = 0
-        """How many of the runs that the experiment created are in the list beside the trials."""
+        """Number of runs, of those that the experiment created, in the list beside the trials."""
         self._experiment: Experiment | None = None
         self._stopped = threading.Event()
         self._refused: dict[str, str] = {}
-        """Why MLflow does not take it, by what it refuses."""
+        """Reasons why MLflow refused something, by what it refused."""
 
     def sync(self, trials: Iterable[TrialSpec] | None = None) -> None:
-        """Mirror some trials; or all of them, and the report.
-
-        Raises `TrackingError` where MLflow is not installed, not reachable or refuses.
+        """Mirror some trials; or all of them, and the report. Raises `TrackingError` where MLflow
+        is not installed, not reachable or refuses.
         """
         self._refused.clear()
         with self._connected(afresh=trials is None) as experiment:
@@ -123,7 +122,8 @@ class MlflowMirror:
 
     @contextmanager
     def _connected(self, *, afresh: bool = False) -> Iterator[Experiment]:
-        """What goes wrong inside is a `TrackingError`; a look `afresh` also finds what was made twice, deleted or edited."""
+        """Yield the experiment; what goes wrong inside is a `TrackingError`. A look `afresh` also
+        finds what was made twice, deleted or edited."""
         try:
             if afresh or self._experiment is None:
                 self._experiment = self._connect()
@@ -216,7 +216,7 @@ class MlflowMirror:
     def _sync_searches(
         self, experiment: Experiment, records: Mapping[str, TrialRecord]
     ) -> set[str]:
-        """What each search that has begun came to, in the run above its trials; returns the keys of these runs."""
+        """Mirror each search that has begun into its own run; returns the keys of these runs."""
         keys = set()
         for search, variant in shape.search_runs(self._spec):
             begun = [
@@ -246,7 +246,7 @@ class MlflowMirror:
 
     @contextmanager
     def _one_record(self, name: str) -> Iterator[None]:
-        """What MLflow refuses inside is missing there, and the rest goes on."""
+        """Let what MLflow refuses inside be missing there, and go on with the rest."""
         try:
             yield
         except Exception as error:

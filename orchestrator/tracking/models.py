@@ -31,7 +31,7 @@ _DEFAULT_ADDRESS = "MLFLOW_TRACKING_URI"
 
 
 def import_in_advance() -> None:
-    """What logging a network needs. It takes seconds, and a sweep that starts has time for it.
+    """Import what logging a network needs. It takes seconds, and a starting sweep has time for it.
 
     Not beside a training in the same process: torch's compiler is many modules that import each
     other, and two threads that begin at different ends see them half imported.

@@ -15,14 +15,14 @@ from orchestrator.tracking.names import mlflow_name
 _TAG = "mlflow.sharedViewState."
 _SECTION = "road"
 _OURS = {"deleted": False, "isGenerated": False}
-"""What was not made by hand is thrown away when the page opens."""
+"""Marks of a chart made by hand: the others are thrown away when the page opens."""
 _RUNS_AT_ONCE = 100
 """The UI loads no more before somebody asks it to, trials included."""
 
 
 def address_of(experiment_id: str, page: str = "roadmap") -> str:
-    """What to put behind a server's address for `roadmap` or `curves`. MLflow by itself opens on
-    traces.
+    """Return what to put behind a server's address for `roadmap` or `curves`. MLflow by itself
+    opens on traces.
     """
     mode = "&compareRunsMode=CHART" if page == "curves" else ""
     return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={page}{mode}"

@@ -22,8 +22,8 @@ _START_SECONDS = 120.0
 
 
 def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
-    """What to put behind the server's address to see the runs of `sweep`, by default of the one
-    that was mirrored last.
+    """Return what to put behind the server's address to see the runs of `sweep`, by default of the
+    one that was mirrored last.
 
     Raises `UsageError` where `sweep` was never mirrored to `tracking_uri`.
     """
@@ -153,7 +153,7 @@ def _checked(port: int) -> int:
 
 
 def _why_not(port: int) -> str | None:
-    """Why nobody could listen on that port; none where one could."""
+    """Say why nobody could listen on that port; None where one could."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

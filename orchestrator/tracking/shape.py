@@ -1,5 +1,5 @@
-"""What MLflow shows of a sweep: the names, params, tags and metrics of its runs. Pure; `mirror`
-writes them.
+"""View of a sweep in MLflow: the names, params, tags and metrics of its runs. Pure; `mirror` writes
+them.
 """
 
 import json
@@ -31,7 +31,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Summary:
-    """What the run of a variant says about its trials."""
+    """Summary of a variant's trials in its run."""
 
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -82,8 +82,8 @@ def parents_in_order(spec: SweepSpec) -> dict[str, tuple[Variant, str]]:
 
 
 def params_of(spec: SweepSpec, variant: Variant) -> dict[str, str]:
-    """What one compares by: the step, and every setting that any step of the sweep changes, with
-    this variant's values.
+    """Return what one compares by: the step, and every setting that any step of the sweep changes,
+    with this variant's values.
     """
     regime = {"regime": variant.regime} if variant.regime else {}
     own = {"step": variant.step, "variant": variant.name} | regime | _in_turn(spec, variant)

@@ -213,7 +213,7 @@ class Sqlite(Api):
             super().end(run_id, status, end)
 
     def add_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """As an artifact, below `folder`; one of the same name is replaced."""
+        """Add a file as an artifact, below `folder`; one of the same name is replaced."""
         try:
             _expect(not folder)
             self._add(run_id, path.name, path.read_bytes())

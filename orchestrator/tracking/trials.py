@@ -83,7 +83,7 @@ def mirror_trial(
 
 
 def _logged_params(directory: TrialDirectory, record: TrialRecord) -> dict[str, str]:
-    """What an ended training logged as params of its own, as tags."""
+    """Return as tags what an ended training logged as params of its own."""
     if not record.outcome:
         return {}
     logged = params_in(directory.path).items()
@@ -103,7 +103,7 @@ def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
 
 
 def _final_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
-    """What a training returned beside what it had logged of its last iteration."""
+    """Return what a training returned beside what it had logged of its last iteration."""
     return [
         Point(mlflow_name(name), value, line["iteration"], milliseconds(line["added_at"]))
         for line in directory.metrics()
@@ -113,9 +113,7 @@ def _final_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]
 
 
 def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
-    """What measures found, as metrics of the iteration at which the network was as measured; the
-    finished network's last.
-    """
+    """Return what measures found in the finished network, as metrics of the last iteration."""
     found = measured_in(directory.path) if record.result else []
     along = any(one.epoch is not None for one in found)
     config = directory.read_trial().config if along else None
@@ -138,7 +136,7 @@ def _measured_points(directory: TrialDirectory, record: TrialRecord) -> list[Poi
 
 
 def _logged_points(directory: TrialDirectory, known: Collection[str]) -> list[Point]:
-    """What the training logged by MLflow's own functions under names that are none of its trial's."""
+    """Return what MLflow's own functions logged under names that are none of its trial's."""
     found = [
         Point(mlflow_name(point.name), point.value, point.step, point.time)
         for point in points_in(directory.path)
@@ -148,8 +146,8 @@ def _logged_points(directory: TrialDirectory, known: Collection[str]) -> list[Po
 
 
 def _points_tag(points: Sequence[Point]) -> str:
-    """What MLflow must have of them, short enough to hold against it without reading the curves
-    again.
+    """Sum up the points that MLflow must have, short enough to hold against it without reading the
+    curves again.
     """
     newest = {point.key: point.value for point in points}
     totals = totals_of(point.value for point in set(points)), totals_of(newest.values())
@@ -249,8 +247,8 @@ def _add_last_words(
     directory: TrialDirectory,
     attempts: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Who tried when and how it ended; what an attempt said when it died; a user training's own
-    files.
+    """Add who tried when and how it ended, what an attempt said when it died, and a user training's
+    own files.
     """
     _add_what_there_is(experiment, run, _last_files(directory))
     artifacts = artifacts_in(directory.path)

@@ -16,7 +16,7 @@ _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""What a page may do, should text of a trial ever get into it as code: talk to this server alone."""
+"""Rights of a page, should a trial's text ever get into it as code: talk to this server alone."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Why Ray says that a worker died, in a form that Tune takes.
+"""Reasons that Ray gives for the death of a worker, in a form that Tune takes.
 
 Tune (ray 2.60) knows the errors of actors and of tasks. Whatever else Ray raises for a worker, such
 as the end that its memory monitor puts to one, would be the end of the sweep.
@@ -32,8 +32,8 @@ def _known_to_tune(error: Exception) -> Exception:
 
 
 def error_of(trial: "Trial") -> Exception | None:
-    """What Tune was told when the trial's worker died; `Trial.get_pickled_error` looks where it is
-    copied to later.
+    """Return what Tune was told when the trial's worker died; `Trial.get_pickled_error` looks where
+    it is copied to later.
     """
     path = trial.pickled_error_file
     error: Exception | None = cloudpickle.loads(Path(path).read_bytes()) if path else None

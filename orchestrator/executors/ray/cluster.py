@@ -116,7 +116,7 @@ class Cluster:
         return not self._is_own
 
     def shortage(self, trials: Sequence[TrialSpec]) -> ClusterError | None:
-        """What is wrong where a trial can never run."""
+        """Return what is wrong where a trial can never run; None where each can."""
         if self._is_own and not self.nodes and not self._left_out:
             return ClusterError("Ray died on this machine; give the same command to go on")
         if self._may_grow or not (
@@ -337,7 +337,7 @@ def _listen_to_this_machine_alone(wanted: bool) -> None:
 
 
 def _advice(error: Exception, *, local: bool) -> str:
-    """What to do about it, where that is known."""
+    """Advise what to do about an error, where that is known."""
     words = f"{error} {error.__context__}"
     if "token" in words and not local:
         return "; it asks for a token: copy ~/.ray/auth_token of the node where it was started"

@@ -35,7 +35,7 @@ PRIVATE: Mapping[str, str] = {
     "ray.tune.experiment.Trial.set_ray_actor": "Tune asks no worker for metrics that it has not",
     "ray.tune.experiment.Trial.update_last_result": "Tune keeps no statistics of results",
 }
-"""What each private name, or undocumented attribute, is used for."""
+"""Uses of each private name, or undocumented attribute."""
 
 
 @cache
@@ -91,7 +91,7 @@ def node_of_actor(actor_id: str) -> str | None:
 
 
 def autoscaler_report() -> dict[str, Any]:
-    """What an autoscaler of version 1 says of itself; empty where there is none."""
+    """Return what an autoscaler of version 1 says of itself; empty where there is none."""
     try:
         gcs = ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
         status = gcs.internal_kv_get(b"__autoscaling_status", None)
@@ -119,7 +119,7 @@ def listen_to_this_machine_alone(wanted: bool) -> None:
 
 
 def pending_actors(controller: "TuneController") -> int:
-    """How many workers Tune has asked for and not got."""
+    """Count the workers that Tune has asked for and not got."""
     try:
         return int(controller._actor_manager.num_pending_actors)
     except AttributeError:

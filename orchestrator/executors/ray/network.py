@@ -1,4 +1,4 @@
-"""What is looked at before Ray is asked, which waits for minutes where nobody answers."""
+"""Looks before Ray is asked, which waits for minutes where nobody answers."""
 
 import os
 import socket

@@ -74,7 +74,7 @@ class Span:
             raise
 
     def _check(self, session: str, numerics_version: int) -> list[str]:
-        """What the nodes are called that all can train it."""
+        """Return the names of the nodes; raise `CannotTrain` where one cannot train the trial."""
         asked = [
             deputy.what_is_wrong.remote(session, numerics_version) for deputy in self._deputies
         ]
@@ -101,8 +101,8 @@ class Span:
         self._ends = [deputy.wait.remote() for deputy in self._deputies]
 
     def failure(self) -> Exception | None:
-        """What has befallen a node; where one is about to be taken away, the trial is told to
-        leave.
+        """Return what has befallen a node; where one is about to be taken away, the trial is told
+        to leave.
         """
         from orchestrator.running import worker
 
@@ -136,7 +136,7 @@ def span_of(path: Path, session: str, numerics_version: int, nodes: int) -> Span
 
 
 def _answer(reference: Any) -> Exception | None:
-    """What a deputy returned, or what became of it, as `illama` and the worker know it."""
+    """Return a deputy's answer, or what became of it, as `illama` and the worker know it."""
     from orchestrator.running.worker import NodeLost
 
     try:
@@ -149,7 +149,7 @@ def _answer(reference: Any) -> Exception | None:
 
 
 class _Deputy:
-    """On another node: starts the processes there and says what befalls them."""
+    """Deputy on another node: starts the processes there and says what befalls them."""
 
     def __init__(self, path: Path, trial: TrialSpec) -> None:
         self._path, self._trial = path, trial

@@ -52,11 +52,10 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Experiment
 
 _PATIENCE_SECONDS = 60.0
-"""How long trials that no node can hold any more wait for a node, once nothing else is left to do.
-"""
+"""Seconds that trials wait for a node when none can hold them and nothing else is left to do."""
 _ASK_SECONDS = 1.0
-"""How often Ray is asked for one more place while all known ones are taken: an answer costs as much
-as a short trial.
+"""Seconds between requests to Ray for one more place while all known ones are taken: an answer
+costs as much as a short trial.
 """
 
 _KEPT_TRIALS = 100
@@ -275,8 +274,8 @@ class _QueueSearch(SearchAlgorithm):
         self._queue.ended(trial, outcome)
 
     def worker_died(self, trial_id: str, error: Exception | None) -> None:
-        """What Ray says of it stays with the trial's files, as at the worker's own limits; one that
-        never began costs nothing.
+        """Keep what Ray says of a dead worker with the trial's files, as at the worker's own
+        limits; a trial that never began costs nothing.
         """
         if place := where_it_could_not_start(error):
             self._cluster.leave_out(*place)

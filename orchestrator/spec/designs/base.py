@@ -61,7 +61,7 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a design makes its cells from, in one regime."""
+    """Ground that a design makes its cells from, in one regime."""
 
     steps: tuple[str, ...]
     """The steps that change something here, in the order of the road."""
@@ -87,7 +87,7 @@ class Design(Settings):
     title: ClassVar[str]
     """Heading of its section in the report."""
     explanation: ClassVar[str]
-    """How to read its effects."""
+    """Explanation of how to read its effects."""
     names: ClassVar[str | None] = None
     """Pattern that the names of its cells begin with, so that no step takes one."""
     short_option: ClassVar[str | None] = None
@@ -104,7 +104,7 @@ class Design(Settings):
         raise NotImplementedError
 
     def averages(self, steps: int) -> int:
-        """How many effects and interactions it tests that are averages over cells."""
+        """Count the effects and interactions it tests that are averages over cells."""
         return 0
 
     def shortfall(self, cells: Sequence[PlannedCell]) -> tuple[str, str] | None:

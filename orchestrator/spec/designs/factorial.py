@@ -28,7 +28,7 @@ class Factorial(Design):
 
     @property
     def halvings(self) -> int:
-        """How often the combinations are halved."""
+        """Number of times that the combinations are halved."""
         return FRACTIONS[self.fraction]
 
     def averages(self, steps: int) -> int:

@@ -13,7 +13,7 @@ from orchestrator.spec.latin_squares import Order, most_balanced, squares
 from orchestrator.trial import Cell, Place
 
 _DRAWS = 300
-"""How often a new order is looked for before there are taken to be no more."""
+"""Number of tries for a new order before there are taken to be no more."""
 _POOL = 40
 """Orders that are drawn to choose from. Fixed, so that asking for more keeps the first ones."""
 
@@ -22,7 +22,7 @@ class Orders(Design):
     """The road in other orders, every place of which makes sense."""
 
     count: Annotated[PositiveInt, Field(le=1000)] = 3
-    """How many orders beside the road's; `{orders: 3}` for short."""
+    """Number of orders beside the road's; `{orders: 3}` for short."""
     seed: int = Field(default=0, ge=0)
     """The seed that chooses which orders are taken."""
     balanced: bool = True

@@ -1,4 +1,4 @@
-"""What weakens a sweep, found by looking at its spec: each with its line, and a control to paste.
+"""Warnings of what weakens a sweep, found in its spec: each with its line, and a control to paste.
 
 A warning is one function that is registered where it stands, in the file of its subject: `of_sweep`
 for what concerns the whole, `of_step` for what each step of the road is asked (`registry`).

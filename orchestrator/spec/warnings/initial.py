@@ -81,7 +81,7 @@ def _file_of(variant: Variant) -> str | None:
 
 
 def _trained_on(spec: SweepSpec, variant: Variant) -> DataConfig | None:
-    """What a trial's folder says of the file in it, if it was trained on the same data set."""
+    """Return the data of the initial weights' trial; None where it had another data set."""
     config = variant.config
     if config.init is None:
         return None
@@ -97,7 +97,7 @@ def _trained_on(spec: SweepSpec, variant: Variant) -> DataConfig | None:
 
 
 def _data_beside(checkpoint: Path) -> DataConfig | None:
-    """What `trial.json` beside a checkpoint says of its images; none where it says nothing."""
+    """Read what `trial.json` beside a checkpoint says of its images; None where it says nothing."""
     try:
         settings = json.loads((checkpoint.parent / "trial.json").read_text("utf-8"))["settings"]
         return DataConfig.model_validate(settings["data"])

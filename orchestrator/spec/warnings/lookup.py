@@ -14,7 +14,7 @@ _MASK_SCHEDULE = "train.soft_mask"
 
 
 def aspect_of(key: str) -> str:
-    """What a setting is about: `architecture`, `recipe` or `data`."""
+    """Name what a setting is about: `architecture`, `recipe` or `data`."""
     if key.startswith(("model.", f"{_MASK_SCHEDULE}.")) or key == _MASK_SCHEDULE:
         return ARCHITECTURE
     return DATA if key.startswith("data.") else RECIPE
@@ -56,7 +56,7 @@ def road_of(spec: SweepSpec, regime: str) -> list[Variant]:
 
 
 def own_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
-    """What the spec says that it changes, without what it finds by a search of its own."""
+    """Return what the spec says that it changes, without what it finds by a search of its own."""
     search = search_of(spec, variant.regime, variant.name)
     found = search.schema.space if search else {}
     return {key: value for key, value in variant.changes.items() if key not in found}

@@ -50,7 +50,7 @@ def of_step(function: OfStep) -> OfStep:
 
 
 def found_in(spec: SweepSpec) -> list[SpecWarning]:
-    """What all functions find; what they say alike of several regimes is there once."""
+    """Return what all functions find; what they say alike of several regimes is there once."""
     found = [warning for look in _OF_SWEEP for warning in look(spec)]
     for variant in spec.variants:
         if variant.design == "roadmap" and variant.follows is not None:

@@ -33,7 +33,7 @@ def tuned_unequally(spec: SweepSpec, variant: Variant) -> Found:
 
 
 def _more_effort(search: Search, other: Search | None, ground: str) -> str:
-    """What a step does to find its settings that its ground does not do; empty where both do."""
+    """Say what a step does to find its settings and its ground does not; empty where both do it."""
     space = other.schema.space if other else {}
     alone = [key for key in search.schema.space if key not in space]
     against = f"'{ground}', which it is held against"
@@ -82,7 +82,7 @@ def _heirs(spec: SweepSpec, search: Search, key: str) -> list[Variant]:
 
 @of_sweep
 def search_overwritten(spec: SweepSpec) -> Found:
-    """What a search finds, and a later step of the road sets to something else."""
+    """Setting that a search finds, and that a later step of the road sets to something else."""
     for search in spec.searches:
         road = road_of(spec, search.variant.regime)
         names = [step.name for step in road]

@@ -48,7 +48,7 @@ def _what_is_corrected(schema: SweepSchema, seeds: int, comparisons: int) -> str
 
 
 def _comparisons(spec: SweepSpec) -> int:
-    """How many p-values are corrected for each other, at least."""
+    """Count the p-values that are corrected for each other, at least."""
     effects = [variant for variant in spec.variants if variant.follows is not None]
     road = [variant for variant in effects if variant.design == "roadmap"]
     return max(1, len(road or effects))
@@ -59,7 +59,7 @@ def _tests(schema: SweepSchema, seeds: int, comparisons: int) -> int:
 
 
 def _looks(schema: SweepSchema, seeds: int) -> int:
-    """How often each step is looked at; more than once where seeds are added as needed."""
+    """Count the looks at each step; more than one where seeds are added as needed."""
     if schema.adaptive is None:
         return 1
     return len(schema.adaptive.model_copy(update={"max": seeds}).looks)

@@ -12,7 +12,7 @@ from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
 from orchestrator.trial import Variant
 
 _UNITS = (64, 32, 16, 8, 4, 2, 1)
-"""What SwiGLU's width may be rounded to instead."""
+"""Numbers that SwiGLU's width may be rounded to multiples of instead."""
 
 
 @of_sweep
@@ -61,7 +61,7 @@ def _is_control(spec: SweepSpec, variant: Variant) -> bool:
 
 
 def _sizes(spec: SweepSpec, variant: Variant) -> str:
-    """By how much its size is another than its ground's: `+2.0% parameters and +3.1% FLOPs`."""
+    """Say by how much its size is another than its ground's: `+2.0% parameters and +3.1% FLOPs`."""
     ground = variant_named(spec, variant.regime, variant.on or variant.follows or "")
     assert ground is not None
     beyond = drifts(ground, variant, spec.schema.tolerance)
