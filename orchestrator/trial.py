@@ -165,7 +165,7 @@ class Variant:
     found_by: Mapping[str, str] = field(default_factory=dict)
     """Settings that a search found, and the label of the variant whose search it was."""
     repeated: tuple["Variant", ...] = ()
-    """This variant as each repeat of its searches settles it; empty without repeats."""
+    """The variant as each repeat of its searches settles it; empty without repeats."""
 
     @property
     def label(self) -> str:
@@ -322,7 +322,7 @@ class TrialRecord:
     outcome: Outcome | None = None
     """Outcome of the trial where it is done, else of its last attempt."""
     cause: str | None = None
-    """Why it ended so, where that needs a word."""
+    """Reason why it ended so, where that needs a word."""
     attempts: int = 0
     iteration: int = 0
     """The last one with metrics."""
@@ -337,8 +337,7 @@ class TrialRecord:
     traceback: str = ""
     """Traceback of what the last attempt raised, if it did."""
     adopted: Sequence[str] = ()
-    """What differs from the trial whose result this is, where somebody adopted it from other code.
-    """
+    """Differences from the trial whose result this is, where it was adopted from other code."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -367,7 +366,7 @@ class TrialRecord:
         return str(self.outcome if self.has_ended else self.state)
 
     def judged(self, trial: TrialSpec) -> Self:
-        """This record for `trial`: a failure where it lacks the metric that the sweep compares."""
+        """Return the record for `trial`: failed where it lacks the metric that is compared."""
         if self.outcome is not Outcome.FINISHED or self.result is None:
             return self
         lacking = trial.lacking(self.result)
