@@ -8,11 +8,12 @@ runs one on a checkpoint.
 Importing this package or any measure does not import torch: a plan reads their options.
 """
 
-from illama.measures.base import Findings, Quantity, quantities
+from illama.measures.base import OWN_BLOCKS, Findings, Quantity, quantities
 from illama.measures.registry import MEASURES, Request, labelled, needs_of, read_request
 
 __all__ = [
     "MEASURES",
+    "OWN_BLOCKS",
     "Findings",
     "Quantity",
     "Request",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
+from illama.measures.base import OWN_BLOCKS, Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
     from illama.data.ade20k import Scene
@@ -31,7 +31,7 @@ _WARMUP = 1500
 _AUXILIARY = 0.4
 
 
-@quantities(QUANTITIES, needs=["attention_maps", "forward_intermediates"])
+@quantities(QUANTITIES, needs=[OWN_BLOCKS])
 def ade20k(
     network: Network,
     data: Data,

@@ -75,6 +75,9 @@ class Data(Protocol):
         """Metrics of each epoch of the training, in order; none where nobody kept them."""
 
 
+OWN_BLOCKS = "own blocks"
+"""Needed by a measure that reads the blocks of this package's own networks."""
+
 AnyMeasure = TypeVar("AnyMeasure", bound=Callable[..., Any])
 
 
@@ -83,8 +86,8 @@ def quantities(
 ) -> Callable[[AnyMeasure], AnyMeasure]:
     """Attach to a measure what is known of its numbers, and the methods that a network must have.
 
-    `needs` names methods of the network, such as `attention_maps`; a plan refuses the measure for a
-    network without them.
+    `needs` names methods of the network, such as `attention_maps`, or is `OWN_BLOCKS`; a plan
+    refuses the measure for a network without them.
     """
 
     def attach(function: AnyMeasure) -> AnyMeasure:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
+from illama.measures.base import OWN_BLOCKS, Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
     from illama.measures.passes import Floats
@@ -34,7 +34,7 @@ for _block in range(1, _MOST_BLOCKS):
     }
 
 
-@quantities(QUANTITIES, needs=["attention_maps"])
+@quantities(QUANTITIES, needs=[OWN_BLOCKS])
 def early_exit(
     network: Network,
     data: Data,

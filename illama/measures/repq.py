@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
+from illama.measures.base import OWN_BLOCKS, Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
     from illama.model import VisionTransformer
@@ -46,7 +46,7 @@ QUANTITIES = {
 _CALIBRATION_IMAGES = 256
 
 
-@quantities(QUANTITIES, needs=["attention_maps"])
+@quantities(QUANTITIES, needs=[OWN_BLOCKS])
 def repq(
     network: Network,
     data: Data,

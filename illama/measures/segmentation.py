@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
-from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
+from illama.measures.base import OWN_BLOCKS, Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ _MOST_IMAGES = 5000
 _FILLED = 0.75
 
 
-@quantities(QUANTITIES, needs=["attention_maps", "forward_features"])
+@quantities(QUANTITIES, needs=[OWN_BLOCKS])
 def segmentation(
     network: Network,
     data: Data,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field
 
-from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
+from illama.measures.base import OWN_BLOCKS, Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ QUANTITIES = {
 }
 
 
-@quantities(QUANTITIES, needs=["attention_maps"])
+@quantities(QUANTITIES, needs=[OWN_BLOCKS])
 def token_merging(
     network: Network,
     data: Data,

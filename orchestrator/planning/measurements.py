@@ -71,3 +71,46 @@ def has_final_network(record: TrialRecord) -> bool:
     """Tell whether the trial trained to the end, so that its checkpoint is the final network."""
     ended = record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
     return record.state is State.DONE and ended
+
+
+@dataclass(frozen=True)
+class MeasureCount:
+    """One measure of all networks that a sweep reports."""
+
+    label: str
+    wanted: int
+    """Networks to measure, those of trainings to come and along trainings included."""
+    measured: int
+    failed: int
+
+    @property
+    def left(self) -> int:
+        """Measurements that `run` or `measure` would take, those that failed left out."""
+        return self.wanted - self.measured - self.failed
+
+
+def measure_counts(snapshot: Snapshot) -> list[MeasureCount]:
+    """What a spec's measures come to, in its order; a network that several trials share is one."""
+    requests = labelled(snapshot.spec.schema.measure)
+    if not requests:
+        return []
+    known = asked_of(snapshot)
+    there = {one.trial.fingerprint for one in known}
+    to_come = {
+        one.spec.fingerprint: one.spec.config
+        for one in snapshot.reported
+        if one.spec.fingerprint not in there and one.record.state is not State.DONE
+    }
+    counts = []
+    for label, request in requests.items():
+        of_label = [one for one in known if one.label == label]
+        later = sum(1 + len(epochs_along(request, config)) for config in to_come.values())
+        counts.append(
+            MeasureCount(
+                label=label,
+                wanted=len(of_label) + later,
+                measured=sum(one.is_done for one in of_label),
+                failed=sum(one.has_failed for one in of_label),
+            )
+        )
+    return counts

@@ -8,6 +8,7 @@ from typing import Any
 from illama.cost import size_of, trained_to_json
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.planning.estimates import Estimate, estimate_of
+from orchestrator.planning.measurements import MeasureCount, measure_counts
 from orchestrator.planning.trials import later_trials as later_trials
 from orchestrator.planning.trials import trials_of as trials_of
 from orchestrator.planning.trials import trials_with as trials_with
@@ -76,6 +77,8 @@ class Plan:
     """Trials that will follow once searches have found what they look for; the estimate counts
     them.
     """
+    measures: tuple[MeasureCount, ...] = ()
+    """Measures that the spec asks for, and how many networks are measured."""
 
     @property
     def sweep(self) -> str:
@@ -122,6 +125,14 @@ class Plan:
             "skipped": [vars(cell) for cell in self.skipped],
             "searches": [search.to_json() for search in self.searches],
             "later": len(self.later),
+            "measures": {
+                one.label: {
+                    "networks": one.wanted,
+                    "measured": one.measured,
+                    "failed": one.failed,
+                }
+                for one in self.measures
+            },
         }
 
 
@@ -139,7 +150,8 @@ def make_plan(snapshot: Snapshot) -> Plan:
             seen.add(trial.fingerprint)
         planned.append(PlannedTrial(trial, action, record))
     warnings = tuple(warnings_of(snapshot.spec))
-    return Plan(snapshot.spec, tuple(planned), warnings, later=snapshot.later)
+    counts = tuple(measure_counts(snapshot))
+    return Plan(snapshot.spec, tuple(planned), warnings, later=snapshot.later, measures=counts)
 
 
 def _planned_to_json(planned: PlannedTrial) -> dict[str, Any]:

@@ -185,6 +185,7 @@ def _estimate_text(plan: Plan) -> str:
             f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training needed"
         )
     lines.append(_cost_text(plan.estimate))
+    lines += _measures_lines(plan)
     if budget := budget_of(plan.spec, [planned.known for planned in plan.trials]):
         lines.append(str(budget))
     estimate = plan.estimate
@@ -202,6 +203,17 @@ def _estimate_text(plan: Plan) -> str:
             f"corrected over {counted(estimate.comparisons, 'comparison')}"
         )
     return "\n".join(lines)
+
+
+def _measures_lines(plan: Plan) -> list[str]:
+    """How many measurements are left and of what, in one line; none without measures."""
+    if not plan.measures:
+        return []
+    left = sum(one.left for one in plan.measures)
+    parts = [f"{one.label} {one.measured} of {one.wanted}" for one in plan.measures]
+    failed = sum(one.failed for one in plan.measures)
+    trouble = f"; {counted(failed, 'measurement')} failed" if failed else ""
+    return [f"{counted(left, 'measurement')} to take, done so far: {', '.join(parts)}{trouble}"]
 
 
 def _cost_text(estimate: Estimate) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from illama.config import UserModel
-from illama.measures import Request, labelled, needs_of
+from illama.config import ModelConfig, UserModel
+from illama.measures import OWN_BLOCKS, Request, labelled, needs_of
 from orchestrator.spec.document import Document
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.trial import Variant
@@ -29,13 +29,31 @@ def _why_not(request: Request, variant: Variant) -> str:
             f"needs a network that is trained here, and '{variant.label}' is a training of yours: "
             "let that record such numbers, or leave the measure out"
         )
-    model = getattr(variant.config, "model", None)
+    model, needs = getattr(variant.config, "model", None), needs_of(request)
+    if isinstance(model, ModelConfig):
+        return _why_not_ours(needs, model, variant)
     if not isinstance(model, UserModel):
         return ""
-    lacking = [name for name in needs_of(request) if name not in model.offers]
+    if OWN_BLOCKS in needs:
+        return (
+            f"reads the blocks of this package's own networks, which {model.name} of "
+            f"'{variant.label}' is not: leave the measure out"
+        )
+    lacking = [name for name in needs if name not in model.offers]
     if not lacking:
         return ""
     return (
         f"needs a network with the method {lacking[0]}, which {model.name} of '{variant.label}' "
         "does not have: add it there, or leave the measure out"
+    )
+
+
+def _why_not_ours(needs: Sequence[str], model: ModelConfig, variant: Variant) -> str:
+    """Why a built-in network cannot be measured so: a mixer by name may have no attention maps."""
+    if "attention_maps" not in needs or model.has_attention_maps:
+        return ""
+    mixers = [getattr(mixer, "text", mixer) for mixer in model.choices("mixer")]
+    return (
+        f"needs attention maps in every block, which the mixer {', '.join(dict.fromkeys(mixers))} of "
+        f"'{variant.label}' does not have: leave the measure out, or measure another sweep"
     )

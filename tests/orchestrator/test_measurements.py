@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +331,108 @@ def test_mlflow_gets_the_curve_along_the_training(along: Path) -> None:
     of_probe = [p.iteration for p in points if p.key == "measure/mine:probe/epochs"]
     an_epoch = record.iteration // 5
     assert of_probe == [2 * an_epoch, 4 * an_epoch, 5 * an_epoch]
+
+
+def test_the_plan_counts_measurements_of_networks_that_are_there_and_to_come(
+    measured: tuple[Path, Measured], tmp_path: Path
+) -> None:
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.planning.survey import survey
+    from orchestrator.report.overview import _estimate_text
+
+    folder, _ = measured
+    spec = load_spec(folder / "spec.yaml")
+    plan = make_plan(survey(spec, Store(folder / "runs")))
+    assert plan.to_json()["measures"] == {
+        "mine:probe": {"networks": 4, "measured": 4, "failed": 0},
+        "mine:broken": {"networks": 4, "measured": 0, "failed": 4},
+    }
+    assert "0 measurements to take, done so far: mine:probe 4 of 4" in _estimate_text(plan)
+    (tmp_path / "mine.py").write_text(COUNTS_EPOCHS, "utf-8")
+    (tmp_path / "spec.yaml").write_text(ALONG, "utf-8")
+    empty = make_plan(survey(load_spec(tmp_path / "spec.yaml"), Store(tmp_path / "runs")))
+    assert [one.left for one in empty.measures] == [6, 4], "along two trainings, and at their ends"
+
+
+MIXED = """
+name: mixed
+seeds: [0]
+measure: [calibration, attention_rank, segmentation]
+baseline:
+  model: {name: vit_digits, embed_dim: 12, depth: 1, num_heads: 3}
+  data: {name: digits}
+  train: {epochs: 1, batch_size: 128, lr: 4e-3}
+steps:
+  - name: agent
+    change: {model.mixer: agent}
+"""
+MIXER = """
+from torch import nn
+def create() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+def test_a_measure_that_a_network_cannot_have_is_told_by_the_plan_at_its_place(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "spec.yaml").write_text(MIXED, "utf-8")
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path / "spec.yaml")
+    assert "spec.yaml:4:24: measure attention_rank needs attention maps in every block" in str(
+        caught.value
+    )
+    assert "the mixer agent of 'agent' does not have" in str(caught.value)
+    assert "segmentation" not in str(caught.value), "it reads patches, whatever mixes them"
+    (tmp_path / "others.py").write_text(MIXER, "utf-8")
+    text = MIXED.partition("steps:")[0].replace(
+        "[calibration, attention_rank, seg", "[calibration, seg"
+    )
+    text = text.replace(
+        "{name: vit_digits, embed_dim: 12, depth: 1, num_heads: 3}", '{name: "others:create"}'
+    )
+    (tmp_path / "spec.yaml").write_text(text, "utf-8")
+    with pytest.raises(
+        SpecError, match=r"spec.yaml:4:24: measure segmentation reads the blocks of"
+    ):
+        load_spec(tmp_path / "spec.yaml")
+
+
+SLOW = """
+import time
+from pathlib import Path
+def slow(network, data, device, seed):
+    with (Path(__file__).parent / "calls.txt").open("a") as file:
+        file.write("called\\n")
+    time.sleep(1.0)
+    return {"one": 1.0}
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_measuring_nothing_is_measured_twice(
+    trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    (tmp_path / "mine.py").write_text(SLOW, "utf-8")
+    text = SPEC.replace('[{name: "mine:probe", scale: 2.0}, "mine:broken"]', '["mine:slow"]')
+    (tmp_path / "spec.yaml").write_text(text, "utf-8")
+    command = [sys.executable, "-m", "orchestrator", "measure", str(tmp_path / "spec.yaml")]
+    command += ["--store", str(tmp_path / "runs"), "--executor", "local", "--no-tracking"]
+    calls = tmp_path / "runs" / "measured" / "calls.txt"
+    calls.unlink(missing_ok=True)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while _calls(tmp_path) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    paths = [path for path in _files(tmp_path) if path.name.startswith("mine_slow")]
+    done = {path: path.stat().st_mtime_ns for path in paths if _is_measured(path)}
+    assert len(done) == 1, "it was killed while the second was measured"
+    assert _measure(tmp_path).taken == 3
+    assert _calls(tmp_path) == 5, "the one that was cut off, and no other, a second time"
+    assert all(path.stat().st_mtime_ns == written for path, written in done.items())
+
+
+def _is_measured(path: Path) -> bool:
+    return read_measurement(path).state == "measured"
