@@ -303,15 +303,6 @@ class ModelConfig(Settings):
         )
 
     @property
-    def has_attention_maps(self) -> bool:
-        """True if every block has attention maps, which a mixer of somebody's need not have."""
-        if "attention" in self.of_blocks("mixer") and len(set(self.choices("mixer"))) == 1:
-            return True
-        from illama.config.part_checks import has_attention_maps  # imports torch
-
-        return has_attention_maps(self)
-
-    @property
     def identity(self) -> dict[str, Any]:
         """All of it that decides the numbers, without settings at their default."""
         science = self.model_dump(mode="python", exclude_defaults=True)

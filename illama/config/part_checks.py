@@ -34,8 +34,6 @@ from illama.randomness import generators_kept
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from illama.config.model import ModelConfig
-
 MASKS = ("bidirectional", "causal", "modified_causal")
 _FORMS = ("multiplicative", "additive")
 _CLASS_TOKENS = ("first", "last", "none")
@@ -63,21 +61,6 @@ def measured(kind: str, part: Part, place: Place) -> Measured:
     """
     described = part.model_dump_json(exclude={"params", "macs"})
     return _measured(kind, described, place)
-
-
-def has_attention_maps(config: "ModelConfig") -> bool:
-    """Tell whether every block of the network leaves its attention maps, by trying it."""
-    import torch
-
-    from illama.model import VisionTransformer
-
-    with torch.device(WITHOUT_MEMORY), generators_kept(seed=0):
-        network = VisionTransformer(config, seed=0)
-        try:
-            network.attention_maps(torch.zeros(_IMAGES, config.in_chans, *config.pixels))
-        except ValueError:
-            return False
-    return True
 
 
 @cache

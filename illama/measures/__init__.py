@@ -9,6 +9,7 @@ Importing this package or any measure does not import torch: a plan reads their 
 """
 
 from illama.measures.base import OWN_BLOCKS, Findings, Quantity, quantities
+from illama.measures.offered import has_attention_maps
 from illama.measures.registry import MEASURES, Request, labelled, needs_of, read_request
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Findings",
     "Quantity",
     "Request",
+    "has_attention_maps",
     "labelled",
     "needs_of",
     "quantities",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from illama.config import ModelConfig, UserModel
-from illama.measures import OWN_BLOCKS, Request, labelled, needs_of
+from illama.measures import OWN_BLOCKS, Request, has_attention_maps, labelled, needs_of
 from orchestrator.spec.document import Document
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.trial import Variant
@@ -50,7 +50,7 @@ def _why_not(request: Request, variant: Variant) -> str:
 
 def _why_not_ours(needs: Sequence[str], model: ModelConfig, variant: Variant) -> str:
     """Why a built-in network cannot be measured so: a mixer by name may have no attention maps."""
-    if "attention_maps" not in needs or model.has_attention_maps:
+    if "attention_maps" not in needs or has_attention_maps(model):
         return ""
     mixers = [getattr(mixer, "text", mixer) for mixer in model.choices("mixer")]
     return (
