@@ -86,7 +86,7 @@ def test_a_step_names_a_part_and_the_next_changes_its_settings(tmp_path: Path) -
         ),
         (
             "{name: a, change: {model.mixer: softpls}}",
-            "9:37: model.mixer cannot be 'softpls'; allowed: attention, agent",
+            "9:37: model.mixer cannot be 'softpls'; allowed: attention, activator, agent",
         ),
         (
             '{name: a, change: {model.mixer: "mean:mean", model.attention: causal}}',
