@@ -34,6 +34,8 @@ from illama.randomness import generators_kept
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from illama.masks import Mask
+
 MASKS = ("bidirectional", "causal", "modified_causal")
 _FORMS = ("multiplicative", "additive")
 _CLASS_TOKENS = ("first", "last", "none")
@@ -107,7 +109,7 @@ def _called(kind: str, module: "nn.Module", place: Place) -> Iterator[tuple[Any,
     x = torch.zeros(_IMAGES, tokens, place.dim)
     same = tuple(x.shape)
     if kind in ("mixer", "feed_forward"):
-        yield _shape(module(x, Where(ALL, None, None))), same
+        yield _shape(module(x, Where(ALL, None, _mask_in(kind, module, place)))), same
     elif kind == "readout":
         yield _shape(module(x[:, getattr(module, "rows", ALL)])), (_IMAGES, place.classes)
     else:
@@ -116,6 +118,18 @@ def _called(kind: str, module: "nn.Module", place: Place) -> Iterator[tuple[Any,
         turned: Any = module.rotation()  # type: ignore[operator]
         if turned is not None:
             yield _shape(turned), (place.tokens, place.dim // place.heads // 2, 2)
+
+
+def _mask_in(kind: str, module: "nn.Module", place: Place) -> "Mask | None":
+    """The mask of the place, under which a part may compute more; None of a mixer that does not
+    obey it, which is told later.
+    """
+    from illama.masks import Mask
+
+    obeyed = getattr(module, "masks", ("bidirectional",) if kind == "mixer" else MASKS)
+    if place.attention == "bidirectional" or place.attention not in obeyed:
+        return None
+    return Mask(place.attention, place.mask_form, place.tokens)
 
 
 def _shape(found: Any) -> Any:

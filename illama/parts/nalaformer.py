@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from illama.parts.linear_attention import LinearAttention
 from illama.parts.place import Place
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 
 class NormAwareAttention(LinearAttention):

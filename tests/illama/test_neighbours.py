@@ -15,6 +15,7 @@ from illama.config.functions import arguments_of
 from illama.config.imports import function_of
 from illama.masks import Mask
 from illama.parts import PARTS
+from illama.parts.linear_attention import seen_so_far
 from illama.parts.place import ALL, Place, Where
 
 HEADS, WIDTH, IMAGES = 3, 12, 2
@@ -162,6 +163,13 @@ def test_prefix_sums_are_the_masked_matrix_of_linear_attention(kernel: str) -> N
             q, k = q.clamp(min=0), k.clamp(min=0)
         expected = joined(part, kernel_sums(q, k, v, given))
         torch.testing.assert_close(part(x, Where(ALL, None, given)), expected)
+
+
+def test_blocks_of_linear_attention_are_the_masked_matrix() -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.rand(2, 3, 150, 5, generator=generator).double() for _ in range(3))
+    expected = (q @ k.transpose(-2, -1) * torch.ones(150, 150).tril()) @ v
+    torch.testing.assert_close(seen_so_far(q, k, v), expected)
 
 
 def test_norm_aware_features_keep_what_the_denominator_cancels() -> None:

@@ -164,7 +164,10 @@ def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str
         assert macs(found) == counter.get_total_flops() // 4 + heads, name
         part = network.blocks[0].attn if kind == "mixer" else network.blocks[0].mlp
         if "causal" in getattr(part, "masks", ("causal",)):
-            config(**{kind: name}, **CAUSAL)  # probed for leaks
+            masked = config(**{kind: name}, **CAUSAL)  # probed for leaks
+            with FlopCounterMode(display=False) as counter:
+                VisionTransformer(masked, 0).forward_features(images)
+            assert macs(masked) == counter.get_total_flops() // 4 + heads, name
         else:
             place, words = refusal(**{kind: name}, **CAUSAL)
             assert place == (kind,)
