@@ -1,5 +1,5 @@
 #!/bin/bash
-# A sweep as one Slurm job over several nodes: sbatch docs/clusters/slurm.sh sweeps/llamafy.yaml /shared/runs
+# A sweep as one Slurm job over several nodes: sbatch docs/clusters/slurm.sh sweeps/llamafy.yaml /shared/runs [options of run]
 # Preempted, at its time limit, or after a node failed, the job is queued again and goes on. See docs/clusters.md.
 #SBATCH --job-name=sweep
 #SBATCH --nodes=2
@@ -12,6 +12,7 @@
 # For GPUs add --gpus-per-node=N here; Ray finds them by itself. Two minutes before the end this script, and no step, hears of it.
 set -euo pipefail
 spec=$1 store=$2
+options=("${@:3}") # --only, --seeds, --tracking-uri, train.epochs=2: what `orchestrator run` takes
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 on() { exec srun --nodes=1 --ntasks=1 --overlap --nodelist="$1" "${@:2}"; }
@@ -28,7 +29,7 @@ for node in "${nodes[@]:1}"; do
   on "$node" "${start[@]}" --address="$address" &
 done
 
-orchestrator run "$spec" --store "$store" --address "$address" &
+orchestrator run "$spec" --store "$store" --address "$address" "${options[@]}" &
 driver=$!
 trap 'kill -TERM $driver' TERM # it lets every trial save, and ends with 130
 code=0

@@ -40,14 +40,16 @@ ExecutorOption = Annotated[
     typer.Option(
         "--executor",
         metavar="NAME",
-        help="`ray`; `local` trains one trial at a time in this process; or one that a package brings.",
+        help="`ray`; `local` trains one trial at a time in this process; `submitit` gives each a Slurm job; or one "
+        "that a package brings.",
     ),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
-        help="A running Ray cluster, `auto` for the one of this machine. Default: this machine alone.",
+        help="A running Ray cluster, `auto` for the one of this machine; for submitit slurm?partition=gpu. Default: "
+        "this machine alone.",
     ),
 ]
 

@@ -22,8 +22,9 @@ class Executor(Protocol):
     - Each trial that was handed out is answered once: `queue.ended(trial, outcome)`, with None where its process died without
       a word, or `queue.give_back(trial)` where it never began.
     - All methods but `queue.stop` are called from one thread.
-    - An interrupt stops the queue, and workers see from the driver's lease that they are to save and leave: the executor
-      only has to wait for them. An exception that passes through it must leave no worker behind.
+    - An interrupt stops the queue (`queue.is_stopping`), and workers see from the driver's lease
+      that they are to save and leave: the executor only has to wait for them. An exception that
+      passes through it must leave no worker behind.
     - Where trials do not run on this machine, the executor makes sure that their nodes see the store.
     """
 
@@ -51,6 +52,7 @@ EXECUTORS = Registry(
     {
         "ray": "orchestrator.executors.ray.tune:RAY",
         "local": "orchestrator.executors.local:LOCAL",
+        "submitit": "orchestrator.executors.jobs:JOBS",
     },
     group="orchestrator.executors",
 )

@@ -90,6 +90,15 @@ class TrialQueue:
         return not self.running and (is_dry or self._stopping.is_set())
 
     @property
+    def is_stopping(self) -> bool:
+        """True if nothing more is handed out."""
+        return self._stopping.is_set()
+
+    def has_begun(self, trial: TrialSpec) -> bool:
+        """True if an attempt of it has begun for this driver."""
+        return bool(self.store.directory(trial).newest_attempt(self.session))
+
+    @property
     def waiting(self) -> Sequence[TrialSpec]:
         """Trials that are not handed out yet, next first."""
         return tuple(self._waiting)

@@ -122,6 +122,19 @@ def test_the_slurm_job_is_queued_again_where_that_helps(
     assert (slurm / "requeued").exists() is requeued
 
 
+def test_the_slurm_job_passes_options_on(slurm: Path) -> None:
+    _script(slurm / "ray", "exec sleep 60")
+    _script(slurm / "orchestrator", f'printf "%s\\n" "$@" > "{slurm}/asked"')
+    text = (CLUSTERS / "slurm.sh").read_text()
+    _script(slurm / "job", text.replace("until (exec 3<>", "until true || (exec 3<>"))
+    options = ["--only", "a b", "train.epochs=2", "--tracking-uri", "http://x"]
+    done = subprocess.run([slurm / "job", "spec.yaml", "runs", *options], timeout=60, check=False)
+    assert done.returncode == 0
+    asked = (slurm / "asked").read_text().splitlines()
+    assert asked[:4] == ["run", "spec.yaml", "--store", "runs"]
+    assert asked[6:] == options
+
+
 def test_the_slurm_job_hands_the_notice_to_the_driver(slurm: Path) -> None:
     _script(slurm / "ray", "exec sleep 60")
     _script(
