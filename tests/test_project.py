@@ -131,6 +131,7 @@ def package_of(name: str) -> str:
     return name.split(".")[1]
 
 
+@pytest.mark.slow
 def test_imports_run_one_way_through_the_packages() -> None:
     wrong = [
         f"{name} imports {other}"
@@ -148,6 +149,7 @@ def test_no_rule_names_a_package_that_is_gone() -> None:
     assert MAY_IMPORT.keys() == parts
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_by_a_detour() -> None:
     reach: dict[str, set[str]] = {}
 
@@ -192,6 +194,7 @@ def test_only_the_worker_and_the_export_of_networks_know_torch() -> None:
             assert science <= SETTINGS, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_what_plan_and_help_need_imports_no_heavy_library(name: str) -> None:
     heavy = {"torch", "ray", "mlflow", "optuna", "sklearn", "scipy", "matplotlib"}

@@ -26,6 +26,7 @@ def candidates(monkeypatch: pytest.MonkeyPatch) -> Any:
     return attention_candidates
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", NAMES)

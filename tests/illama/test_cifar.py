@@ -67,6 +67,7 @@ def test_cifar100_uses_the_fine_labels(tmp_path: Path) -> None:
     assert labels.max() > 20
 
 
+@pytest.mark.slow
 def test_cifar_trains_end_to_end_with_augmentation(cifar10: Path, small_config: Build) -> None:
     config = small_config(
         {
@@ -85,6 +86,7 @@ def test_cifar_trains_end_to_end_with_augmentation(cifar10: Path, small_config: 
     assert result.final["val/acc1"] > 50
 
 
+@pytest.mark.slow
 def test_the_commands_train_on_cifar(
     cifar10: Path,
     cli: Callable[..., Any],

@@ -67,6 +67,7 @@ def stepped(learner: Learner, iterations: range) -> dict[str, Tensor]:
     return learner.model.state_dict()
 
 
+@pytest.mark.slow
 @EVERY
 def test_an_interrupted_training_ends_with_the_same_bits(kind: str, name: str) -> None:
     asked = config(kind, name)

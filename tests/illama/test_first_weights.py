@@ -72,6 +72,7 @@ def fine_tuning(small_config: Build, changes: dict[str, Any] | None = None, **in
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_from_what_was_learned(small_config: Build, source: Path) -> None:
     learned = (checkpoint.load(source / "source") or {})["progress"]["final"]["val/acc1"]
     tuned = run(fine_tuning(small_config, {"train.layer_decay": 0.8}), source)
@@ -110,6 +111,7 @@ def test_a_new_head_needs_a_network_that_has_one(tmp_path: Path) -> None:
         load_weights(network, tmp_path / "weights.pt", new_head=True)
 
 
+@pytest.mark.slow
 def test_other_classes_get_a_new_head_where_that_is_asked_for(
     small_config: Build, source: Path
 ) -> None:

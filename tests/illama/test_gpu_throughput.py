@@ -35,6 +35,7 @@ def measured(path: Path) -> dict[str, Any]:
     return smoke
 
 
+@pytest.mark.slow
 def test_it_goes_through_its_code_and_says_that_it_measures_nothing(
     benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def config(small_config: Build, **changes: Any) -> Config:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_folder_trains_end_to_end(folder: Path, small_config: Build, workers: int) -> None:
     plain = config(small_config, train__aa=None, train__epochs=8)
@@ -74,6 +75,7 @@ def test_a_folder_trains_end_to_end(folder: Path, small_config: Build, workers: 
     assert result.final["val/acc1"] == 100
 
 
+@pytest.mark.slow
 def test_the_commands_train_on_a_folder(
     folder: Path,
     cli: Callable[..., Any],

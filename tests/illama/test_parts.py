@@ -147,6 +147,7 @@ def refusal(**settings: Any) -> tuple[tuple[int | str, ...], str]:
 CAUSAL = {"attention": "causal", "class_token": "last"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixer", "feed_forward"])
 def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str) -> None:
     for name in PARTS[kind]:
@@ -297,6 +298,7 @@ def weights(directory: Path) -> dict[str, Tensor]:
     return dict(state["model"])
 
 
+@pytest.mark.slow
 def test_a_part_that_draws_ends_with_the_same_bits_when_it_is_interrupted(tmp_path: Path) -> None:
     asked = recipe(tmp_path, mixer="own_parts:loud", feed_forward="eca")
     runtime = RuntimeConfig(num_threads=1)

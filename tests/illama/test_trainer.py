@@ -208,6 +208,7 @@ def test_trainings_one_after_another_do_not_touch_each_other(small_config: Build
     assert outcome(after) == outcome(alone)
 
 
+@pytest.mark.slow
 def test_the_state_of_the_process_is_as_it_was(small_config: Build) -> None:
     torch.manual_seed(0)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
@@ -307,6 +308,7 @@ def test_the_best_epoch_is_the_first_with_the_highest_accuracy(small_config: Bui
     assert result.final["val/acc1"] == accuracies[-1]
 
 
+@pytest.mark.slow
 def test_training_learns(small_config: Build) -> None:
     changes = {"train.epochs": 12, "train.lr": 1e-2, "data.val_fraction": 0.8}
     result, _ = run(small_config(changes))
@@ -320,6 +322,7 @@ def test_the_additive_mask_with_the_class_token_first_collapses(small_config: Bu
     assert result.final["val/logit_std"] < 1e-6
 
 
+@pytest.mark.slow
 def test_the_multiplicative_mask_leaks_and_trains(small_config: Build) -> None:
     changes = {"train.epochs": 8, "train.lr": 1e-2, "data.val_fraction": 0.8}
     result, _ = run(small_config(changes | {"model.class_token": "first"}))

@@ -368,6 +368,7 @@ def test_what_draws_from_python_numpy_and_torch_resumes_with_the_same_bits(tmp_p
     assert measured[0] == measured[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_torch", [False, True])
 def test_images_drawn_from_the_global_generators_are_the_same_in_every_process(
     folder: Path, with_torch: bool

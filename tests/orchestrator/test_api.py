@@ -77,6 +77,7 @@ class Heard(orchestrator.Silent):
         self.said.append(f"{trial.name} {outcome}")
 
 
+@pytest.mark.slow
 def test_the_page_of_the_documentation_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_run_in_another_thread_leaves_signals_alone(spec: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_a_store_is_a_mapping_of_its_sweeps(spec: Path, tmp_path: Path) -> None:
     runs = orchestrator.read(tmp_path / "runs")
     assert list(runs) == []
@@ -217,6 +219,7 @@ def test_the_package_offers_what_it_lists_and_imports_it_late() -> None:
     assert done == ["orchestrator"]
 
 
+@pytest.mark.slow
 def test_two_sweeps_with_modules_of_one_name_keep_to_their_own(tmp_path: Path) -> None:
     sweeps = {}
     for name, default in (("one", 1), ("other", 2)):

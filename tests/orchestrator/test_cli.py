@@ -142,6 +142,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -546,6 +547,7 @@ def test_sync_fills_mlflow_and_status_knows_the_runs(
     assert all(re.fullmatch(r"[0-9a-f]{32}", trial["mlflow_run_id"]) for trial in status["trials"])
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(zoo: Path) -> None:
     command = f"{sys.executable} -m orchestrator report zoo --store runs --format html | head -c 1"
     finished = subprocess.run(
@@ -555,6 +557,7 @@ def test_a_reader_that_goes_away_is_no_error(zoo: Path) -> None:
     assert "Broken" not in finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "md", "html"])
 def test_a_terminal_that_cannot_show_every_letter_is_no_error(zoo: Path, form: str) -> None:
     command = [

@@ -62,6 +62,7 @@ def test_a_comment_makes_no_trial_new(folder: Path) -> None:
     assert actions(folder) == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_trained_is_found_by_the_bytes_of_its_code(folder: Path) -> None:
     store = Store(folder / "runs")
     for trial in trials(folder)[:2]:
@@ -73,6 +74,7 @@ def test_what_an_earlier_version_trained_is_found_by_the_bytes_of_its_code(folde
     assert actions(folder) == ["new"] * 4
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_began_goes_on_in_its_folder(folder: Path) -> None:
     [first, *_] = trials(folder)
     assert first.earlier is not None
@@ -100,6 +102,7 @@ def edit(folder: Path, before: str, after: str, file: str = "own.py") -> None:
     (folder / file).write_text(text.replace(before, after))
 
 
+@pytest.mark.slow
 def test_a_plan_names_the_setting_the_file_and_the_seed_that_make_a_trial_new(folder: Path) -> None:
     assert reasons(folder)[0] == "the store has no result of this sweep yet"
     finish_all(folder)
@@ -115,6 +118,7 @@ def test_a_plan_names_the_setting_the_file_and_the_seed_that_make_a_trial_new(fo
     assert reasons(folder)[0] == "own.py changed (nearest result: baseline-seed0)"
 
 
+@pytest.mark.slow
 def test_a_plan_names_a_new_parameter_and_a_new_file(folder: Path) -> None:
     finish_all(folder)
     edit(folder, "0.1, seed", "0.1, drop: float = 0.0, seed")
@@ -124,6 +128,7 @@ def test_a_plan_names_a_new_parameter_and_a_new_file(folder: Path) -> None:
     assert reasons(folder)[0] == f"{told} (nearest result: baseline-seed0)"
 
 
+@pytest.mark.slow
 def test_results_are_adopted_across_an_edit_and_the_report_says_so(folder: Path, cli: Any) -> None:
     finish_all(folder)
     edit(folder, "0.1, seed", "0.1, drop: float = 0.0, seed")
@@ -142,6 +147,7 @@ def test_results_are_adopted_across_an_edit_and_the_report_says_so(folder: Path,
     assert json.loads(about.read_text())["adopted"]["differences"] == told
 
 
+@pytest.mark.slow
 def test_gc_keeps_the_results_that_were_adopted(folder: Path, cli: Any) -> None:
     finish_all(folder)
     edit(folder, "0.1, seed", "0.1, drop: float = 0.0, seed")
@@ -155,6 +161,7 @@ def test_gc_keeps_the_results_that_were_adopted(folder: Path, cli: Any) -> None:
     assert actions(folder) == ["reuse", "reuse", "new", "new"]
 
 
+@pytest.mark.slow
 def test_what_may_differ_in_its_numbers_is_not_adopted(folder: Path, cli: Any) -> None:
     edit(folder, "def train", "NUMERICS_VERSION = 1\ndef train")
     finish_all(folder)
@@ -165,6 +172,7 @@ def test_what_may_differ_in_its_numbers_is_not_adopted(folder: Path, cli: Any) -
     assert actions(folder) == ["new"] * 4
 
 
+@pytest.mark.slow
 def test_an_adoption_whose_result_is_gone_leaves_the_trial_new(folder: Path, cli: Any) -> None:
     finish_all(folder)
     edit(folder, "lr + seed", "lr * 1 + seed")

@@ -38,6 +38,7 @@ def test_a_process_killed_while_it_creates_the_database_spoils_nothing(tmp_path:
         assert left.exists() is (age == 3000)
 
 
+@pytest.mark.slow
 def test_a_database_is_created_once_and_kept(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'deeper' / 'mlflow.db'}"
     prepare_database(uri)
@@ -52,6 +53,7 @@ def test_a_database_is_created_once_and_kept(tmp_path: Path) -> None:
     ] == []
 
 
+@pytest.mark.slow
 def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     prepare_database(f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -424,6 +424,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     names=st.lists(st.sampled_from(sorted(CHANGES)), unique=True, min_size=1, max_size=4),

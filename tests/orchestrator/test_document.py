@@ -148,6 +148,7 @@ def test_an_alias_inside_what_it_refers_to_is_a_problem(problems: Problems, text
     assert [message for _, _, message in problems(text)] == ["an alias inside what it refers to"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line", "column", "words"),
     [
@@ -217,6 +218,7 @@ def test_a_large_file_is_read_in_seconds(read: Read) -> None:
 _yaml_like = st.text(st.sampled_from("ab01 -:{}[],&*!?|>#%@'\"\\\n\t~.eE+_<=uUx"), max_size=60)
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=80)
@@ -252,6 +254,7 @@ _values: Any = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(_names, _values, min_size=1))
 def test_json_is_read_as_itself(read: Read, value: dict[str, Any]) -> None:

@@ -56,6 +56,7 @@ def test_all_of_it_is_done_and_nothing_is_trained(cli: Callable[..., Any], runs:
     assert {path: path.read_bytes() for path in runs.glob("first/trials/*/*.json")} == results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begins", ["anew", "from its last checkpoint but one"])
 def test_a_trial_without_its_result_comes_to_it_again(
     begins: str, cli: Callable[..., Any], runs: Path

@@ -79,6 +79,7 @@ def test_whatever_a_trial_raises_is_its_cause_and_the_sweep_goes_on(
     assert cli("run", spec, *options).code == 1
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_missing_costs_no_training(cli: Any, write: Any, store_path: Path) -> None:
     spec = write("val/accuracy", "{'val/acc': 50.0}", [])
     options = ("--store", store_path, "--executor", "local", "--no-tracking")
@@ -99,6 +100,7 @@ def test_a_metric_that_is_missing_costs_no_training(cli: Any, write: Any, store_
     assert [path.read_text().count('"start"') for path in attempts] == [1, 1]
 
 
+@pytest.mark.slow
 def test_names_of_metrics_may_have_any_letters(cli: Any, write: Any, store_path: Path) -> None:
     spec = write("val/recall@10", "{'val/recall@10': 0.5, 'timing(s)/précision': 1.0}", [])
     done = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")

@@ -131,6 +131,7 @@ def test_a_smoke_test_finds_every_cause_and_leaves_the_store_alone(
     assert cli("show", "late-seed0", "--store", store / ".smoke").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_stops_says_why_and_how_to_go_on_and_status_groups(
     cli: Cli, spec: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_letters_that_the_font_lacks_are_no_warning(form: str, roadmap: Roadmap)
     assert render(replace(roadmap, rows=rows), form)
 
 
+@pytest.mark.slow
 def test_a_pdf_is_one_and_the_same_each_time(roadmap: Roadmap) -> None:
     pdf = render(roadmap, "pdf")
     assert pdf.startswith(b"%PDF")

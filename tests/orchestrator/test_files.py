@@ -225,6 +225,7 @@ for number in itertools.count(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_kill_nine_while_writing_leaves_whole_files_and_whole_lines(tmp_path: Path) -> None:
     expected = 0
     for delay in (0.0, 0.003, 0.011, 0.02, 0.05):

@@ -247,6 +247,7 @@ except SweepInUse:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["nobody", "a dead driver"])
 def test_of_many_drivers_that_start_at_once_exactly_one_gets_the_sweep(
     path: Path, before: str

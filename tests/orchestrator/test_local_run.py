@@ -249,6 +249,7 @@ def test_an_edited_spec_trains_only_what_changed_and_overwrites_nothing(
     assert names == {"soft-seed0": 1, "wide-seed0": 1}
 
 
+@pytest.mark.slow
 def test_operational_settings_and_names_train_nothing_again(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:
@@ -257,6 +258,7 @@ def test_operational_settings_and_names_train_nothing_again(
     assert "5 done" in cli("run", spec, "--store", store_path, *LOCAL).out
 
 
+@pytest.mark.slow
 def test_a_failing_trial_is_exit_code_one_left_alone_by_run_and_retried_by_resume(
     cli: Cli,
     write_spec: WriteSpec,
@@ -299,6 +301,7 @@ def _fails_with_rmsnorm() -> Callable[..., Any]:
     return train
 
 
+@pytest.mark.slow
 def test_the_same_training_in_another_sweep_is_reused(
     cli: Cli, write_spec: WriteSpec, store_path: Path, results: Callable[..., dict[str, Path]]
 ) -> None:
@@ -349,6 +352,7 @@ def test_cells_that_coincide_are_trained_once_and_reported_twice(
     )
 
 
+@pytest.mark.slow
 def test_regimes_walk_the_same_road_from_other_baselines(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:
@@ -365,6 +369,7 @@ def test_regimes_walk_the_same_road_from_other_baselines(
     ]
 
 
+@pytest.mark.slow
 def test_mlflow_that_is_down_delays_the_view_and_nothing_else(
     cli: Cli, write_spec: WriteSpec, store_path: Path, new_mlflow: Callable[..., str]
 ) -> None:

@@ -92,6 +92,7 @@ def test_what_was_measured_is_not_measured_again(measured: tuple[Path, Measured]
     assert _calls(folder) == before == 4
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_is_measured_and_nothing_else(
     measured: tuple[Path, Measured],
 ) -> None:

@@ -169,6 +169,7 @@ def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(
     assert rows(registered) == before | {"model_versions": 2}
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_on_its_way_is_made_again(
     registered: str, zoo: Path, cli: CommandLine
 ) -> None:
@@ -203,6 +204,7 @@ def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(
     assert cli(*arguments).code == 0
 
 
+@pytest.mark.slow
 def test_each_mlflow_gets_the_network_of_its_own_run(
     registered: str, zoo: Path, cli: CommandLine, new_mlflow: NewMlflow
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_function_that_takes_any_setting_merges_too(tmp_path: Path) -> None:
     assert spec.road[2].config.train.options["a.b"] == 2  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_setting_inside_of_a_section_is_searched(tmp_path: Path) -> None:
     space = "{train.cfg.optim.lr: {low: 0.1, high: 0.3}, train.cfg.epochs: {low: 2, high: 4}}"
     spec = spec_of(tmp_path, TRAIN, f"change: {{}}, search: {{space: {space}, trials: 3}}")

@@ -20,6 +20,7 @@ def shell(
     return subprocess.run(call, capture_output=True, env=os.environ | environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_page_is_utf8_also_where_the_terminal_is_not(zoo: Path) -> None:
     arguments = ("report", "zoo", "--store", zoo / "runs", "--format", "html")
     done = shell('"$@"', *arguments, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
@@ -27,11 +28,13 @@ def test_a_page_is_utf8_also_where_the_terminal_is_not(zoo: Path) -> None:
     assert "±" in done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_closed_outputs_are_no_accident(zoo: Path) -> None:
     done = shell('"$@" >&-', "report", "zoo", "--store", zoo / "runs")
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_spec_that_names_no_function_runs_nothing_that_lies_beside_it(zoo: Path) -> None:
     for library in ("matplotlib", "scipy", "json"):
         (zoo / f"{library}.py").write_text("raise RuntimeError('it ran')")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from invented import spec_of
 from mlflow import MlflowClient
 
@@ -40,6 +41,7 @@ def test_the_pages_that_addresses_name_are_in_the_experiment_and_show_what_its_r
     assert len(found) == 10, "every trial, and no run of a variant"
 
 
+@pytest.mark.slow
 def test_a_page_fits_into_a_tag_of_any_server() -> None:
     shipped = Path(__file__).parents[2] / "sweeps"
     assert all(

@@ -310,6 +310,7 @@ def test_the_terminal_shows_warnings_controls_savings_and_skipped_cells(tmp_path
         assert part in text
 
 
+@pytest.mark.slow
 def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 3}, factorial]\n" + NORM, 3)
     code = (

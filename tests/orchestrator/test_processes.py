@@ -44,6 +44,7 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_children_and_orphans_have_ended_behind_a_trial() -> None:
     before = subprocess.Popen(["sleep", "1000"])
     with children_end():
@@ -60,6 +61,7 @@ def test_children_and_orphans_have_ended_behind_a_trial() -> None:
     before.wait()
 
 
+@pytest.mark.slow
 def test_a_child_that_does_not_want_to_end_is_ended() -> None:
     with children_end():
         stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; echo x; sleep 1000"], stdout=-1)

@@ -161,6 +161,7 @@ def test_what_is_tried_depends_on_results_alone_not_on_their_order_or_how_many_r
     assert values_of(otherwise)[6:] != values_of(whole)[6:], "Optuna's model has something to go by"
 
 
+@pytest.mark.slow
 def test_what_was_there_without_the_search_is_tried_first_and_no_point_twice(
     tmp_path: Path,
 ) -> None:
@@ -174,6 +175,7 @@ def test_what_was_there_without_the_search_is_tried_first_and_no_point_twice(
     assert 2e-3 not in {point["train.lr"] for point in far}
 
 
+@pytest.mark.slow
 def test_optuna_looks_where_it_was_good(tmp_path: Path) -> None:
     def far_from_the_best(sampler: str) -> float:
         body = SEARCHED.replace("trials: 7", f"trials: 40\n      sampler: {sampler}")
@@ -237,6 +239,7 @@ def test_whole_numbers_are_whole_where_the_setting_is(tmp_path: Path) -> None:
     assert len({point["train.weight_decay"] for point in points}) > 3
 
 
+@pytest.mark.slow
 def test_a_step_need_not_reach_the_other_end(tmp_path: Path) -> None:
     spaces = (
         "model.depth: {low: 1, high: 8, step: 3}, train.weight_decay: {low: 0, high: 1, step: 0.3}, "
@@ -586,6 +589,7 @@ def test_the_page_draws_what_was_tried_over_each_setting(tmp_path: Path) -> None
         )
 
 
+@pytest.mark.slow
 def test_a_step_that_is_tuned_against_one_that_is_not_is_warned_of(tmp_path: Path) -> None:
     def found(body: str) -> dict[str, str]:
         spec = spec_of(tmp_path, body, seeds=6)

@@ -125,6 +125,7 @@ def outcomes(tried: Sequence[Tried]) -> list[str]:
     return [point.outcome for point in tried]
 
 
+@pytest.mark.slow
 def test_what_is_pruned_depends_on_results_alone(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, SEARCHED)
     whole = Trained(tmp_path / "whole")

@@ -72,6 +72,7 @@ def names(store: Path) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_one_command_searches_builds_on_what_it_finds_and_again_does_nothing(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
     ), "the same as the baseline"
 
 
+@pytest.mark.slow
 def test_what_a_search_finds_and_a_later_step_cannot_take_ends_the_run_with_the_steps_line(
     write_spec: WriteSpec, tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_what_a_search_finds_and_a_later_step_cannot_take_ends_the_run_with_the_
         run(write_spec(steps=steps), tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_seeds_that_results_ask_for_are_trained_by_the_same_command(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [*DAMAGE, "files gone", "files emptied"])
 def test_what_is_not_as_it_was_written_is_written_again(
     cli: Any, done: Callable[[], Path], store_path: Path, damage: str
@@ -114,6 +115,7 @@ def test_what_is_not_as_it_was_written_is_written_again(
     assert all(found.values())
 
 
+@pytest.mark.slow
 def test_a_copied_store_shows_and_writes_its_own_files(
     cli: Any, done: Callable[[], Path], store_path: Path
 ) -> None:

@@ -217,6 +217,7 @@ def test_a_variant_shows_its_mean_and_what_the_step_did(
         }
 
 
+@pytest.mark.slow
 def test_the_report_is_in_a_run_of_its_own_and_on_the_experiments_page(
     mirror_to: MakeMirror,
     content: Content,

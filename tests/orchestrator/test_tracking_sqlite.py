@@ -187,6 +187,7 @@ def everything_tried_on(api: Api) -> dict[str, Any]:
     return said | {"new run in a deleted one": told(api.create_run, "1", "x", 1000, {})}
 
 
+@pytest.mark.slow
 def test_every_call_leaves_and_says_what_mlflow_would(ways: dict[str, Api]) -> None:
     straight, through = map(everything_tried_on, ways.values())
     assert straight == through
@@ -275,6 +276,7 @@ def as_it_grows(zoo: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
     zoo: Path, new_mlflow: NewMlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

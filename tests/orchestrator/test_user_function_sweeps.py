@@ -77,6 +77,7 @@ def fingerprints(spec: SweepSpec) -> dict[str, str]:
     return {trial.name: trial.fingerprint for trial in trials_of(spec, lambda data: data.content)}  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_to_its_roadmap_and_a_second_run_has_nothing_to_do(
     cli: Any, write: Any, store_path: Path
 ) -> None:

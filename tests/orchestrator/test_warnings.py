@@ -269,6 +269,7 @@ def own(tmp_path: Path, change: str) -> list[SpecWarning]:
     return warnings_of(load_spec(tmp_path / "sweep.yaml"))
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_users_training_are_judged_by_their_names(tmp_path: Path) -> None:
     [longer] = own(tmp_path, "train.max_steps: 12")
     assert longer.code == "compute-drift"

@@ -23,6 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_its_sweeps_are_what_the_page_says(folder: Path) -> None:
     sweep = orchestrator.load("digits.yaml", store="runs")
     assert {trial.trial.variant for trial in sweep.plan().trials} == {
