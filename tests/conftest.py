@@ -39,8 +39,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 UNMARKED_CPU_SECONDS = 5.0
-"""CPU time that a test may take before it must be marked slow: several times what `slow` means, for the same test takes more where
-other processes share the cores and their caches."""
+"""CPU time that a test may take before it must be marked slow: several times what `slow` means, for
+the same test takes more where other processes share the cores and their caches."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
