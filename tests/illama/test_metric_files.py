@@ -158,8 +158,12 @@ for step in range(done + 1, 5):
     if step == 2 and not done:
         time.sleep(60)
 """)
+
+    def is_half_done() -> bool:
+        return any(file.read_text() == "2" for file in (tmp_path / "trial").rglob("done"))
+
     with pytest.raises(Stopped):
-        run(training("mlflow"), tmp_path / "trial", stop_after=1.0)
+        run(training("mlflow"), tmp_path / "trial", is_half_done)
     result, lines = run(training("mlflow"), tmp_path / "trial")
     assert lines == [({"acc": 10.0 * step}, step) for step in (1, 2, 3, 4)]
     assert result.final == {"acc": 40.0}
