@@ -83,7 +83,7 @@ class Ending:
     """End of an invocation."""
 
     plan: Plan
-    """Made afresh at the end."""
+    """Plan that was made afresh at the end."""
     interrupted: bool
     stopped: str | None = None
     """Reason why trials were left although nobody interrupted: failures, or a spent budget."""

@@ -48,7 +48,7 @@ AVERAGED = ("val_ema/", "test_ema/")
 FOR_REPORT = tuple(_REPORTED.values())
 """Metrics of the test part, which nothing is chosen by."""
 PEAK_MEMORY = "memory/peak_gb"
-"""Known when a training has ended; no curve has it."""
+"""Peak of memory in GB; known when a training has ended, and no curve has it."""
 METRICS: Mapping[str, Metric] = {
     **{
         f"{prefix}{name}": metric

@@ -30,7 +30,7 @@ from orchestrator.store.store import Store
 from orchestrator.trial import KnownTrial, Outcome, TrialSpec
 
 FOLDER = ".smoke"
-"""Below the store: a store of its own, made anew each time."""
+"""Folder below the store that is a store of its own, made anew each time."""
 MOMENT_SECONDS = 2.0
 """Seconds that each variant trains before it is asked to stop."""
 _EPOCHS = 2

@@ -78,7 +78,7 @@ def rank_index(maps: npt.NDArray[np.floating], threshold: float = 0.8) -> npt.ND
 
 
 def _ranks(network: Network, images: object, threshold: float) -> tuple[Floats, Floats]:
-    """Before and after the mask, mean over images, each (layers, heads)."""
+    """Return the ranks before and after the mask, mean over images, each (layers, heads)."""
     import torch
 
     with torch.no_grad():

@@ -77,7 +77,7 @@ class MultiScaleEncoder(nn.Module):
         self.large_asks = Fusion(large, small, heads)
 
     def forward(self, small: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
-        """Both (B, 1 + P, D) of their branch, and so what is returned."""
+        """Return the tokens of both branches; each goes in and comes out as (B, 1 + P, D)."""
         small, large = self.small(small), self.large(large)
         of_small, of_large = self.small_asks(small, large), self.large_asks(large, small)
         return (

@@ -36,7 +36,7 @@ from illama.training.results import TrainResult
 from illama.training.user_training import TrainingLog, folder_or_scratch
 
 GRACE_SECONDS = 20.0
-"""Between SIGTERM and SIGKILL: time to save."""
+"""Seconds between SIGTERM and SIGKILL: time to save."""
 ARTIFACTS = "TRIAL_ARTIFACTS_DIR"
 """Environment variable of a command: the folder for files that MLflow and reports show."""
 PRINTED = "printed_metrics.jsonl"

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 from illama.config import UserCodeError
 
 _LOOK_SECONDS = 2.0
-"""Between two looks at files, which may be many."""
+"""Seconds between two looks at files, which may be many."""
 
 Value = tuple[int, str, float]
 """A step, a metric's name and its value."""

@@ -74,13 +74,13 @@ class TrainResult:
     own training.
     """
     best_epoch: int
-    """Counted from 1; 0 of somebody's own training."""
+    """Number of the best epoch, from 1; 0 of somebody's own training."""
     collapsed: bool
     """The output does not depend on the image (`illama.evaluation.accuracy.COLLAPSE_STD`)."""
     params: int | None
     """The number of parameters; None where nobody says."""
     seconds: float
-    """Spent in training and evaluation, over all attempts."""
+    """Seconds spent in training and evaluation, over all attempts."""
     peak_memory_bytes: int
     """The peak of memory: on a GPU the most that tensors took, on the CPU the most that the process
     took; of several processes, in the first.
@@ -101,9 +101,9 @@ class Progress:
     epoch_loss: float = 0.0
     """Sum over the iterations of the unfinished epoch."""
     epoch_seconds: float = 0.0
-    """Spent in the unfinished epoch."""
+    """Seconds spent in the unfinished epoch."""
     seconds: float = 0.0
-    """Spent in all."""
+    """Seconds spent in all."""
     peak_memory_bytes: int = 0
     final: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)

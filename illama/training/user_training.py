@@ -36,9 +36,9 @@ from illama.training.distributed import OtherNodes
 from illama.training.results import Diverged, Stopped, TrainResult
 
 CHECKPOINT_FOLDER = "checkpoint"
-"""Below the training's directory: the function's own."""
+"""Folder below the training's directory that is the function's own."""
 ARTIFACTS_FOLDER = "artifacts"
-"""Below the training's directory: what it leaves for people, images and tables."""
+"""Folder below the training's directory of what it leaves for people, images and tables."""
 STATE = "own_training.json"
 """The file beside the checkpoint: whose it is, and what was logged last."""
 

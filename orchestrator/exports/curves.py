@@ -31,7 +31,7 @@ class Curve:
 
     @property
     def digest(self) -> str:
-        """Changes whenever there is something new to export."""
+        """Digest that changes whenever there is something new to export."""
         return sha256(
             repr((self.params, self.metric, self.lines, self.outcome)).encode()
         ).hexdigest()

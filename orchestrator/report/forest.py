@@ -156,7 +156,7 @@ def _visible(ci95: tuple[float, float] | None, axis: Scale) -> tuple[float, floa
 
 
 def _axis(lines: Sequence[_Labelled]) -> Scale:
-    """Wide enough for all effects, but not for intervals many times as wide as any effect."""
+    """Make an axis wide enough for all effects, but not for intervals many times as wide as any."""
     shown = [
         line.delta.effect
         for line in lines

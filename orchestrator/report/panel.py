@@ -146,7 +146,8 @@ class Panel:
                 )
 
     def _draw_intervals(self) -> None:
-        """Above the dots, so that no dot hides an end; without a cap where an end is off the axis."""
+        """Draw intervals above the dots, so that no end is hidden; an end off the axis has no cap.
+        """
         axis = self._figure.axis
         found = [(place, row.interval) for place, row in self._rows if row.interval]
         if not found:

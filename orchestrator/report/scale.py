@@ -29,7 +29,7 @@ class Scale:
         return self.low <= value <= self.high
 
     def ticks(self, wanted: int = 8) -> list[float]:
-        """About so many round values on the axis."""
+        """Return about `wanted` round values on the axis."""
         if self.is_log:
             return self._log_ticks(wanted)
         step = _round_step((self.high - self.low) / wanted)

@@ -12,7 +12,7 @@ from orchestrator.report.words import Column, cells, columns
 
 Cell = TypeVar("Cell")
 _REMARK = re.compile(r" [(\[].*")
-"""Behind the name in a heading: `val/acc1 (n=6)`, `p (Holm)`."""
+"""Pattern of the remark behind the name in a heading: `val/acc1 (n=6)`, `p (Holm)`."""
 
 
 def rows_of(roadmap: Roadmap, names: Sequence[str]) -> list[StepRow]:

@@ -1,4 +1,4 @@
-"""Runs the command that a spec calls when its sweep has ended."""
+"""Command that a spec calls when its sweep has ended."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MOST_SECONDS = 600.0
-"""After which the command is ended."""
+"""Seconds after which the command is ended."""
 _STDERR = 2
 """Our own stdout may be JSON for a program."""
 

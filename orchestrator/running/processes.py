@@ -24,7 +24,7 @@ import psutil
 _SET_CHILD_SUBREAPER = 36
 """The option of Linux' prctl by which a child whose parent ends becomes ours instead of init's."""
 _GRACE_SECONDS = 2.0
-"""Between being asked to end and being ended."""
+"""Seconds between being asked to end and being ended."""
 _SHARED = (
     "multiprocessing.resource_tracker",
     "multiprocessing.forkserver",

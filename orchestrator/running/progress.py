@@ -244,9 +244,7 @@ class ProgressView:
         self._console.print(text, soft_wrap=not self._redraws)
 
     def _facts(self, attempt: _Attempt, outcome: Outcome) -> Iterator[str]:
-        """Say how far an attempt came, what it reached and how long it took, as far as that is
-        known.
-        """
+        """Yield how far an attempt came, what it reached and how long it took, where known."""
         if outcome is Outcome.PRUNED:
             yield f"at epoch {attempt.epoch:.0f}"
         if attempt.value is not None:

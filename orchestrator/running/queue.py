@@ -224,7 +224,7 @@ class TrialQueue:
             self._claims.release(trial)
 
     def _outcome_of_dead_process(self, trial: TrialSpec) -> Outcome:
-        """Closes the attempt where the process did not."""
+        """Close the attempt where the process did not, and return its outcome."""
         directory = self.store.directory(trial)
         record = directory.record(pruning=trial.pruning)
         try:

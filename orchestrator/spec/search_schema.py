@@ -22,7 +22,7 @@ class SpaceSchema(Settings):
     log: bool = False
     """Even in the logarithm."""
     step: PositiveFloat | None = None
-    """Between two neighbours, from `low` on."""
+    """Distance between two neighbours, from `low` on."""
     choices: Annotated[list[Any], Field(max_length=1000)] | None = None
     """The choices, one of which is taken; a list alone stands for them."""
     when: Annotated[dict[str, Any], Field(min_length=1)] | None = None

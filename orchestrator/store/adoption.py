@@ -25,7 +25,7 @@ class Adoption:
     fingerprint: str
     """The fingerprint of that trial."""
     differences: Sequence[str]
-    """Between its identity and this one's, in words."""
+    """Differences between its identity and this one's, in words."""
     time: float
     """Seconds since 1970."""
 

@@ -15,7 +15,7 @@ from orchestrator.store.contents import bytes_text
 from orchestrator.store.own_mlflow import artifact_folders
 
 FOLDER = "artifacts"
-"""Below the trial's folder; `illama.training.user_training` makes it."""
+"""Folder below the trial's; `illama.training.user_training` makes it."""
 MOST_FILES = 200
 """Limit on the files of one trial that MLflow and reports show."""
 MOST_BYTES = 100_000_000

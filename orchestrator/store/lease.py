@@ -71,7 +71,7 @@ class LeaseHolder:
 
     @property
     def life(self) -> Life:
-        """Known where its process can be looked at; elsewhere from the age of its last word."""
+        """Life as its process shows it where that can be seen; elsewhere by its last word's age."""
         is_fresh = abs(time.time() - self.renewed) <= EXPIRY_SECONDS
         if not self.is_here:
             return Life.ALIVE if is_fresh else Life.UNKNOWN
@@ -244,7 +244,7 @@ class Lease:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Between looking and writing nobody else may write."""
+        """Let nobody else write between looking and writing."""
         lock = self._sweep_path / ".lease.lock"
         make_way(lock)
         with locked(lock):

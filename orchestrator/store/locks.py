@@ -50,7 +50,7 @@ def _wait_for(descriptor: int, path: Path) -> None:
 
 
 def _let_go(descriptor: int) -> None:
-    """Unlocked by name: a process forked meanwhile has the file open as well, and would keep the
+    """Unlock by name: a process forked meanwhile has the file open as well, and would keep the
     lock.
     """
     try:

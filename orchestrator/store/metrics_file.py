@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.store.trial_directory import TrialDirectory
 
 _TAIL_BYTES = 16_384
-"""More than one line of metrics mostly needs."""
+"""Bytes of a file's end; more than one line of metrics mostly needs."""
 _LONGEST_BYTES = 1 << 26
 
 

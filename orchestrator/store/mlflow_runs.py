@@ -13,7 +13,7 @@ from orchestrator.trial import TrialSpec
 
 
 def run_key(trial: TrialSpec) -> str:
-    """Ties a trial to its one run; an edited step is another trial."""
+    """Return the key that ties a trial to its one run; an edited step is another trial."""
     return f"{trial.name} {trial.fingerprint[:16]}"
 
 

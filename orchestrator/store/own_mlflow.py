@@ -19,7 +19,7 @@ from pathlib import Path
 from illama.sealed import read_regular
 
 FOLDER = "mlflow"
-"""Below the trial's folder."""
+"""Folder below the trial's."""
 _OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 """Would send what is logged to a run that is not in the trial's folder."""
 _MOST_PARAMS = 100

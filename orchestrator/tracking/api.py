@@ -36,7 +36,7 @@ class Run:
 
     @property
     def content(self) -> tuple[int, int]:
-        """More of two runs of the same is to be kept."""
+        """Measure of content: of two runs that are the same, the one with more is kept."""
         return self.iteration, len(self.tags) + len(self.params) + len(self.metrics)
 
 

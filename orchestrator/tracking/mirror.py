@@ -46,7 +46,7 @@ def default_tracking_uri(store: Store) -> str:
 
 
 class MlflowMirror:
-    """Brings MLflow up to date with the store, as often as asked."""
+    """Mirror that brings MLflow up to date with the store, as often as asked."""
 
     def __init__(
         self,
@@ -106,9 +106,11 @@ class MlflowMirror:
             raise RecordRefused(f"MLflow refuses {what} ({why}); all else is there")
 
     def sync_effects(self) -> None:
-        """While the sweep runs: what each step did, of those that nothing before them can change any more.
+        """Mirror, while the sweep runs, each step's effect that nothing before it can change any
+        more.
 
-        Looks at every trial. P-values wait for the last: each is corrected for all. Raises `TrackingError`.
+        Looks at every trial. P-values, corrected for all, wait for the last. Raises
+        `TrackingError`.
         """
         with self._connected() as experiment:
             snapshot, roadmap = self._roadmap()
@@ -163,7 +165,7 @@ class MlflowMirror:
         )
 
     def _sync_trials(self, experiment: Experiment, trials: Iterable[TrialSpec]) -> None:
-        """While the sweep runs: costs the same however many trials there are already."""
+        """Mirror trials while the sweep runs, at the same cost however many there are already."""
         news = {}
         for trial in trials:
             record = self._record(trial)

@@ -124,7 +124,7 @@ def kind_of(is_of_search: bool, what: str = "trial") -> str:
 
 
 def state_of(record: TrialRecord, size: int) -> str:
-    """Changes whenever there is news of a trial besides its curves; `size` is that of
+    """Return a state that changes with all news of a trial besides its curves; `size` is that of
     `attempts.jsonl`, which only grows.
     """
     return f"{record.state} {record.outcome or ''} {size}"

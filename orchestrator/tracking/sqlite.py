@@ -62,7 +62,7 @@ _INPUT_ROW = """INSERT INTO inputs (input_uuid, source_type, source_id, destinat
 
 
 class _OutOfTheOrdinary(Exception):
-    """Left to MLflow; nothing was written."""
+    """Case that is left to MLflow; nothing was written."""
 
 
 def connect(tracking_uri: str) -> Api:

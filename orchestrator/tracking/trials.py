@@ -26,7 +26,7 @@ from orchestrator.trial import TrialRecord, TrialSpec
 
 _digest = cache(dataset_digest)
 _NO_LETTERS = re.compile(r" *[(),=]+ *")
-"""Between the options of a measure, as MLflow does not take them in a metric's name."""
+"""Pattern of what separates a measure's options, as MLflow does not take it in a metric's name."""
 _LONGEST = 500
 """Letters of a param that a training logged itself."""
 _DIGEST_LENGTH = 16

@@ -228,7 +228,7 @@ def _on(node: ClusterNode) -> NodeAffinitySchedulingStrategy:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _use_store(root: Path, token: str, node_id: str, numerics_version: int) -> str | None:
-    """Runs on a node; returns what is wrong there."""
+    """Check on a node that it can use the store. Returns what is wrong there."""
     if problem := _other_version(numerics_version):
         return problem
     try:
