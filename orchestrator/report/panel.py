@@ -146,8 +146,7 @@ class Panel:
                 )
 
     def _draw_intervals(self) -> None:
-        """Draw intervals above the dots, so that no end is hidden; an end off the axis has no cap.
-        """
+        """Draw intervals above the dots, so that none is hidden; an end off the axis has no cap."""
         axis = self._figure.axis
         found = [(place, row.interval) for place, row in self._rows if row.interval]
         if not found:

@@ -106,11 +106,8 @@ class MlflowMirror:
             raise RecordRefused(f"MLflow refuses {what} ({why}); all else is there")
 
     def sync_effects(self) -> None:
-        """Mirror, while the sweep runs, each step's effect that nothing before it can change any
-        more.
-
-        Looks at every trial. P-values, corrected for all, wait for the last. Raises
-        `TrackingError`.
+        """Mirror, while the sweep runs, what each step did that nothing can change any more. Looks at
+        every trial: p-values, corrected for all, wait for the last. Raises `TrackingError`.
         """
         with self._connected() as experiment:
             snapshot, roadmap = self._roadmap()
