@@ -83,7 +83,7 @@ class Sweep:
         return self.spec.name
 
     def plan(self, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Plan:
-        """Every trial and what would become of it; runs nothing.
+        """List every trial and what `run` would do with it, without running anything.
 
         `only` names steps and `seeds` some of the spec's seeds. Raises `UsageError` where the spec
         does not have them.

@@ -124,8 +124,10 @@ class ClusterError(OrchestratorError):
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    """`1 trial`, `2 trials`, `2 studies`."""
+    if count == 1:
+        return f"{count:,} {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("dy") else f"{count:,} {noun}s"
 
 
 def did_you_mean_one_of(word: str, allowed: Sequence[str]) -> str:

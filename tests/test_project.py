@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
-NOUNS = "errors plugins text trial fingerprint metrics pruning"
+NOUNS = "errors plugins text trial fingerprint metrics pruning waiting"
 MAY_IMPORT = {
     "stats": NOUNS,
     "spec": f"{NOUNS} stats",
@@ -49,7 +49,11 @@ ONLY_IMPORTED_BY = {
     "mlflow": {
         f"orchestrator.tracking.{name}" for name in ("api", "experiment", "database", "models")
     },
-    "optuna": {"orchestrator.planning.suggest"},
+    "optuna": {
+        "orchestrator.planning.suggest",
+        "orchestrator.planning.studies",
+        "orchestrator.exports.optuna",
+    },
     "illama.training.trainer": {"orchestrator.running.worker", "illama.__main__"},
     "matplotlib": {
         *(f"orchestrator.report.{name}" for name in ("picture", "panel", "lettering")),

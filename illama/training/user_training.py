@@ -215,7 +215,7 @@ class TrainingLog:
             if math.isfinite(value):
                 found[name] = value
             elif self._compared in (None, name):
-                reason = "what its training logs and returns must be finite"
+                reason = "logged and returned metrics must be finite"
                 raise Diverged(iteration, name, value, reason)
             elif name not in self._left_out:
                 self._left_out.add(name)

@@ -85,6 +85,8 @@ class Roadmap:
     measures: Mapping[str, Request] = field(default_factory=dict)
     """Measures of finished networks that the spec asks for, by their labels."""
     spec_text: str = ""
+    spec_name: str = "sweep.yaml"
+    """Name of the spec's file."""
     """The spec that this is the report of."""
     code: Mapping[str, str] = field(default_factory=dict)
     """The modules beside it that its models and data are made by."""
@@ -202,6 +204,7 @@ def build_roadmap(
         measures=labelled(spec.schema.measure),
         total_seconds=sum(seconds for seconds, _ in costs.values()),
         total_gpu_seconds=sum(seconds * gpus for seconds, gpus in costs.values()),
+        spec_name=spec.path.name,
         spec_text=spec.content.decode("utf-8-sig", errors="replace"),
         code={
             name: source.decode("utf-8-sig", errors="replace") for name, source in spec.code.items()

@@ -36,6 +36,7 @@ from orchestrator.cli.options import (
     seeds_in,
 )
 from orchestrator.cli.output import write_output
+from orchestrator.cli.progress_line import telling
 from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
 from orchestrator.report.formats import FORMATS, Layout, format_of_ending
 from orchestrator.store.damage import collected
@@ -94,9 +95,9 @@ def plan(
     from orchestrator.report.overview import plan_table
     from orchestrator.spec.sweep_spec import load_spec
 
-    made = Sweep(load_spec(spec, overrides or []), open_store(store)).plan(
-        only or [], seeds_in(seeds)
-    )
+    with telling(err, "planning"):
+        sweep = Sweep(load_spec(spec, overrides or []), open_store(store))
+        made = sweep.plan(only or [], seeds_in(seeds))
     if as_json:
         print_json(made.to_json())
     else:
@@ -117,7 +118,8 @@ def status(
     """Show what is done, what runs where, what failed and why."""
     from orchestrator.report.overview import status_view
 
-    found = open_sweep(spec, store, overrides).status()
+    with telling(err, "reading the store"):
+        found = open_sweep(spec, store, overrides).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -162,12 +164,14 @@ def report(
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
-    found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
+    with telling(err, "reading the store"):
+        found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
     layout = Layout(width, _names_in(columns), _names_in(rows))
     if form == "table" and output is None and not (columns or rows):
         print_roadmap(found.roadmap)
         return
-    content = found.render(form, layout)
+    with telling(err, "drawing" if FORMATS[form].is_binary else "writing"):
+        content = found.render(form, layout)
     if output is None:
         sys.stdout.buffer.write(
             content
@@ -200,7 +204,8 @@ def compare(
     chosen = []
     for reference in (left, right):
         name, regime = sides.split_reference(reference, lambda path: Path(path).exists())
-        found = open_sweep(name, store).report(metric, mode, shown_by="")
+        with telling(err, f"reading {name}"):
+            found = open_sweep(name, store).report(metric, mode, shown_by="")
         chosen.append(sides.select(found.roadmap, name, regime))
     compared = sides.compare(*chosen)
     if form is CompareFormat.JSON:

@@ -60,7 +60,8 @@ class ConsoleView:
 
     def stopping(self, signal_name: str) -> None:
         """Say that checkpoints are being saved."""
-        message = f"\n{signal_name}: saving checkpoints; once more stops at once"
+        again = "Press Ctrl-C again" if signal_name == "SIGINT" else f"Send {signal_name} again"
+        message = f"\nInterrupted ({signal_name}): saving checkpoints. {again} to stop immediately."
         self._console.print(message, style="yellow")
 
     def warn(self, message: str) -> None:

@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     open_store,
     open_sweep,
 )
+from orchestrator.cli.progress_line import telling
 from orchestrator.errors import UsageError, counted
 
 
@@ -35,7 +36,7 @@ def sync(
     from orchestrator.tracking.base import tracker_kind
 
     sweep, title = open_sweep(spec, store, overrides), tracker_kind(tracking_uri or "").title
-    with err.status(f"writing {sweep.name} to {title}"):
+    with telling(err, f"writing {sweep.name} to {title}"):
         sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
     err.print(f"{title} is up to date for {sweep.name}")
 
@@ -77,7 +78,7 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Whose files: `tensorboard`, `wandb`, or those of a format that a package brings.",
+            help="Whose files: `tensorboard`, `wandb`, `optuna` (searches), or those of a format that a package brings.",
         ),
     ],
     output: Annotated[
@@ -87,18 +88,19 @@ def export(
     overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
 ) -> None:
-    """Write the curves for TensorBoard, or for Weights & Biases offline; nothing is sent."""
-    from orchestrator.exports import EXPORTERS, curves_of
+    """Write the curves for TensorBoard or Weights & Biases offline, or the searches for Optuna."""
+    from orchestrator.exports import EXPORTERS
 
     exporter = EXPORTERS.get(form)
-    curves = curves_of(open_sweep(spec, store, overrides).look())
     try:
-        count = exporter.write(curves, output)
+        with telling(err, "exporting"):
+            content = exporter.takes(open_sweep(spec, store, overrides).look())
+            count = exporter.write(content, output)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
     folder = shlex.quote(str(output))
     then = exporter.then.format(folder=folder)
-    err.print(escape(f"wrote {counted(count, 'trial')}; {then}"), soft_wrap=True)
+    err.print(escape(f"wrote {counted(count, exporter.noun)}; {then}"), soft_wrap=True)
 
 
 def ui(

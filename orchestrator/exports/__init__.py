@@ -1,4 +1,4 @@
-"""The curves for people who look at them elsewhere than in MLflow: written from the store, as often
+"""Curves and searches for people who look at them elsewhere than in MLflow: written from the store, as often
 as asked, never read back.
 """
 

@@ -152,7 +152,7 @@ def _seconds_per_flop(spec: SweepSpec, trials: Sequence[KnownTrial]) -> tuple[fl
         return median(rates), f"{counted(len(rates), 'trial')} already done"
     if spec.schema.cost and all(known.spec.config.network for known in trials):
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
-    return None, "not known before the first trial is done"
+    return None, "a time estimate needs one finished trial"
 
 
 def _share_of_judged(trials: Sequence[KnownTrial]) -> float:

@@ -1,6 +1,6 @@
 """The store as it was at one moment, asked for trials: each record is read once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -11,6 +11,10 @@ from orchestrator.planning.trials import Digest, trials_with
 from orchestrator.pruning import Pruning
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec, Variant
+from orchestrator.waiting import begun, counted_off
+
+_MANY = 500
+"""Trials that take so long to read that it is told."""
 
 
 class Records(Protocol):
@@ -36,9 +40,10 @@ class Lookup:
         self._record = partial(records.record, live_session=live_session)
         self._records: dict[str, TrialRecord] = {}
 
-    def known(self, trials: Iterable[TrialSpec]) -> tuple[KnownTrial, ...]:
+    def known(self, trials: Sequence[TrialSpec]) -> tuple[KnownTrial, ...]:
         """The trials with what became of them."""
-        return tuple(_as_recorded(trial, self._record_of(trial)) for trial in trials)
+        told = counted_off(trials, "reading trials") if len(trials) > _MANY else trials
+        return tuple(_as_recorded(trial, self._record_of(trial)) for trial in told)
 
     def with_seeds(
         self, variant: Variant, seeds: Sequence[int], prunings: Mapping[int, Pruning] | None = None
@@ -80,6 +85,9 @@ def with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     if variant.repeated:
         repeated = tuple(with_known_weights(one, spec) for one in variant.repeated)
         return replace(repeated[0], changes=variant.changes, repeated=repeated)
+    init = variant.config.init
+    if init and init.sha256 is None:
+        begun(f"hashing {init.checkpoint}")
     try:
         return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
     except OSError as error:

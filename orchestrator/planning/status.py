@@ -1,5 +1,6 @@
 """Status of a sweep at this moment, from its files alone: a driver may be at work, or have died."""
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ class SweepStatus:
     """Seconds without a sign of life, of running trials by name, where that is long for them."""
     overdue: Mapping[str, str] = field(default_factory=dict)
     """Remarks on running trials that take far longer than those that finished, by name."""
+    spec_path: str = ""
+    """The spec's file, as it was named, or as the store has it."""
     budget: Budget | None = None
     """Budget of the spec and what was spent of it, where it has one."""
 
@@ -104,7 +107,8 @@ def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     trials = snapshot.trials
     budget = budget_of(spec, trials)
     late = _overdue(trials)
-    return SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, budget)
+    path = shlex.quote(str(spec.path))
+    return SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, path, budget)
 
 
 def _overdue(trials: Sequence[KnownTrial]) -> dict[str, str]:

@@ -1,5 +1,4 @@
-"""Points that a search tries next: drawn at random first, then suggested by Optuna (the only import
-of optuna).
+"""Points that a search tries next: drawn at random first, then suggested by Optuna.
 
 Points at random are a function of the sweep and of each setting's space, not of the step: a step
 and what it is held against try the same first points, also where one of them looks for a setting

@@ -174,6 +174,8 @@ def _line(line: _Labelled, mode: str, axis: Scale) -> ForestLine:
         return ForestLine(line.label, line.note, "", None, None, "", "")
     p = p_text(delta) and f"p {p_text(delta)}"
     still_open = decided_text(delta).removeprefix("yes").replace("no", "not decided", 1)
+    if not p and not delta.to_come:
+        still_open = "described, not tested"
     return ForestLine(
         label=line.label,
         note="; ".join(filter(None, (line.note, delta.caveat))),

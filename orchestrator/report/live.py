@@ -87,7 +87,7 @@ def _driver_text(status: SweepStatus) -> str:
         return f"running: process {status.holder.pid} on {status.holder.host}"
     if all(known.record.has_ended for known in status.trials):
         return "every trial is over"
-    return f"nobody is at work on it; `orchestrator run {status.sweep}.yaml` goes on"
+    return f"nobody is at work on it; `orchestrator run {status.spec_path}` goes on"
 
 
 def _running(known: KnownTrial, metric: str, status: SweepStatus) -> RunningTrial:

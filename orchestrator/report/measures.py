@@ -9,9 +9,9 @@ HEADING = "Measures of the finished networks"
 NOTE = (
     "Means over seeds, ± one standard deviation; Δ is the paired difference to the step that the "
     "metric is held against, too, its 95 % interval for itself alone. Described, not tested: none "
-    "of it is in the family of comparisons. Arrows point to what is better."
+    "of it is in the family of comparisons."
 )
-_ARROWS = {"max": " ↑", "min": " ↓", None: ""}
+_BETTER = {"max": "higher is better", "min": "lower is better"}
 
 
 def measure_columns(table: MeasureTable) -> list[Column]:
@@ -81,8 +81,9 @@ def legend(table: MeasureTable) -> str:
 
 
 def _column(quantity: MeasuredQuantity, rank: int) -> Column:
-    unit = f", {quantity.unit}" if quantity.unit else ""
-    return Column(f"{quantity.name}{unit}{_ARROWS[quantity.mode]}", is_number=True, rank=rank)
+    about = ", ".join(filter(None, (quantity.unit, _BETTER.get(quantity.mode or "", ""))))
+    heading = f"{quantity.name} ({about})" if about else quantity.name
+    return Column(heading, is_number=True, rank=rank, name=quantity.name)
 
 
 def _value(quantity: MeasuredQuantity, label: str) -> str:

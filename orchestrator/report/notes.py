@@ -85,11 +85,16 @@ def _table(roadmap: Roadmap) -> str:
 
 
 def _differences(roadmap: Roadmap) -> str:
-    ground = "Δ is the difference to the step before on the road"
+    between = TESTS[roadmap.test].between
+    what = "difference of the two means" if between else "seed-paired difference"
+    sentences = [
+        f"Δ is the {what} from the step before on the road, or from what stands behind vs."
+    ]
     if any(row.variant.side and not row.variant.on for row in roadmap.rows):
-        ground += " (of a side step to the step before the one that it stands beside)"
-    how = "independent samples" if TESTS[roadmap.test].between else "paired by seed"
-    return f"{ground}, or to what stands behind 'vs'; {how}. Each interval is for its own Δ alone."
+        sentences.append(
+            "A side step (└) is compared with whatever its main step is compared with."
+        )
+    return " ".join([*sentences, "Each interval is for its own Δ alone."])
 
 
 def _tests(roadmap: Roadmap) -> Iterator[str]:
@@ -98,7 +103,7 @@ def _tests(roadmap: Roadmap) -> Iterator[str]:
         yield "Nothing is tested here: every figure is a description."
         return
     sentence = f"p: {TESTS[roadmap.test].title}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
-    promise = "of reports without any true difference, at most about one in 20 decides any"
+    promise = "if no step had any effect, at most about 1 report in 20 would decide one"
     yield f"{sentence}." if family.looks_before else f"{sentence}: {promise}."
     if family.scope != "all tables":
         yield f"Comparisons of other designs than {family.scope} are described, not tested."
@@ -118,7 +123,7 @@ def _looks(roadmap: Roadmap) -> Iterator[str]:
         highest = 100 * LEVEL * (2 - 0.5**count)
         yield (
             f"The seeds were changed after {counted(count, 'look')} at these figures; p-values are multiplied by {2**count} for "
-            f"it. The first look was at the full level: of sweeps without effects up to {highest:.3g} % show one at some look."
+            f"it. The first look was at the full level: without any effect, up to {highest:.3g} % of sweeps would still show one."
         )
 
 
@@ -126,9 +131,8 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
     deltas = [row.delta_previous for row in roadmap.rows if row.delta_previous]
     if any(delta.rates for delta in deltas):
         yield (
-            "Trials that failed, diverged, collapsed or were stopped are not missing by chance. Where not all trials of a "
-            "comparison trained alike, p is Fisher's exact test of how many finished on each side; the mean of the others is "
-            "shown and not tested."
+            "Failed, diverged, collapsed or pruned trials are not missing at random. Where a comparison has any, p is Fisher's "
+            "exact test of how many finished on each side; the difference of those that finished is shown, not tested."
         )
     cells = [row for section in roadmap.sections for row in section.rows]
     if any(row.is_waiting for row in (*roadmap.rows, *cells)):
@@ -190,11 +194,10 @@ def _power(roadmap: Roadmap) -> Iterator[str]:
             f"{number_text(value, delta.decimals)} at {row.variant.label} ({low} to {high})"
         )
     yield (
-        f"Differences found with 80 % power in a sweep of these seeds and comparisons: from {' to '.join(texts)}; in brackets, "
-        "what the spread over so few seeds leaves open. Each step's own is in the JSON (detectable)."
-        if len(texts) > 1
-        else f"Difference found with 80 % power in a sweep of these seeds and comparisons: {texts[0]}; in brackets, what the "
-        "spread over so few seeds leaves open."
+        f"With {seeds_text(roadmap)}, this sweep has 80 % power to detect a difference of {', of '.join(texts)}; in brackets, "
+        "what the spread over so few seeds leaves open."
+        + " Each step's own is in the JSON (detectable)."
+        * (len(texts) > 1)
     )
 
 

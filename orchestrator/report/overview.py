@@ -190,17 +190,15 @@ def _estimate_text(plan: Plan) -> str:
         lines.append(str(budget))
     estimate = plan.estimate
     if estimate.detectable_in_stds is not None:
-        found = (
-            f"{estimate.detectable_in_stds:.2g} times the spread of the differences between seeds"
-        )
+        found = f"{estimate.detectable_in_stds:.2g} SDs of the differences between seeds"
         if estimate.detectable_difference is not None and estimate.detectable_range is not None:
             low, high = estimate.detectable_range
             found = (
-                f"{estimate.detectable_difference:.2g}, by step and luck {low:.2g} to {high:.2g},"
+                f"{estimate.detectable_difference:.2g} ({low:.2g} to {high:.2g} by step and luck)"
             )
         lines.append(
-            f"80 % power: true differences of about {found} are found in 8 of 10 such sweeps, "
-            f"corrected over {counted(estimate.comparisons, 'comparison')}"
+            f"80 % power for a difference of about {found}, corrected over "
+            f"{counted(estimate.comparisons, 'comparison')}"
         )
     return "\n".join(lines)
 
@@ -220,7 +218,7 @@ def _cost_text(estimate: Estimate) -> str:
     if not estimate.trials:
         return "nothing to train"
     if estimate.train_seconds is None:
-        return f"{counted(estimate.trials, 'trial')} to train, seconds {estimate.basis}"
+        return f"{counted(estimate.trials, 'trial')} to train; {estimate.basis}"
     seconds = estimate.train_seconds
     known = (
         f"about {seconds:,.0f} s of training"

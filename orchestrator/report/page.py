@@ -4,6 +4,7 @@ and how to reproduce it.
 Here is what the page says; `templates` holds how. Nothing in it asks the network for anything.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -110,6 +111,7 @@ class Page:
     skipped: Sequence[tuple[str, str]]
     origins: Sequence[Sequence[str]]
     files: Sequence[tuple[str, str]]
+    spec_name: str
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -198,6 +200,7 @@ def page_of(roadmap: Roadmap) -> Page:
         skipped=[(cell.label, cell.reason) for cell in roadmap.skipped],
         origins=[origin.lines() for origin in origins_of(all_rows(roadmap))],
         files=list(files.items()),
+        spec_name=shlex.quote(roadmap.spec_name),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.metrics import best_by
+from orchestrator.planning.studies import importances
 from orchestrator.report.parallel import Parallel, parallel_of
 from orchestrator.report.pareto import fronts_of
 from orchestrator.report.places import Places
@@ -22,6 +23,23 @@ _BOX = Box(margin_bottom=28)
 _TICKS = 3
 _LONGEST_LABEL = 14
 """Characters."""
+_ROUGH_BELOW = 40
+"""Combinations that finished, below which the importance of settings is called rough."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much of the metric's variance over the space each setting explains, largest first."""
+
+    title: str
+    shares: Sequence[tuple[str, float]]
+    finished: int
+    """Combinations that it is worked out from."""
+
+    @property
+    def is_rough(self) -> bool:
+        """True if other combinations might well say otherwise."""
+        return self.finished < _ROUGH_BELOW
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,7 @@ class SearchDrawings:
     text: str
     plots: Sequence[Plot]
     parallels: Sequence[Parallel]
+    importances: Sequence["Importance"]
     table: TableData
 
 
@@ -59,11 +78,11 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
         )
     ]
     text = (
-        f"{metric} of each combination, the mean over the search's seeds. Green was chosen, and as "
-        "the best of all flatters itself here; hollow did not train"
+        f"{metric} of each combination, the mean over the search's seeds. Green was chosen: being the "
+        "best of all, it looks better here than it is. Hollow did not train"
     )
     if any(search.pruned for search in roadmap.searches):
-        text += ", grey was stopped early"
+        text += ", grey was pruned"
     text += "."
     if any(search.front for search in begun):
         text += (
@@ -71,7 +90,14 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
             "metrics of the search."
         )
     parallels = [parallel_of(search, values, metric) for search in begun]
-    return SearchDrawings(text, plots, parallels, _table(begun, metric))
+    weighed = [_importance(search) for search in begun]
+    known = [importance for importance in weighed if importance.shares]
+    return SearchDrawings(text, plots, parallels, known, _table(begun, metric))
+
+
+def _importance(search: Search) -> Importance:
+    finished = sum(point.mean is not None for point in search.tried)
+    return Importance(search.title, list(importances(search).items()), finished)
 
 
 def _table(searches: Sequence[Search], metric: str) -> TableData:

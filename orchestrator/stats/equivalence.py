@@ -1,5 +1,6 @@
 """Equivalence of two variants, and the chance that one of them beats the other. Pure."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from orchestrator.stats.inference import Effect
@@ -38,5 +39,6 @@ def probability_of_improvement(here: Sequence[float], there: Sequence[float]) ->
     """
     if not here or not there:
         return None
-    wins = sum((one > other) + (one == other) / 2 for one in here for other in there)
-    return wins / (len(here) * len(there))
+    ordered = sorted(there)
+    twice = sum(bisect_left(ordered, one) + bisect_right(ordered, one) for one in here)
+    return twice / 2 / (len(here) * len(there))

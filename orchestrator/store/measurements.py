@@ -4,6 +4,7 @@ The file says what is to be measured before a worker begins, and is replaced by 
 by why that failed. One that is still `asked` after its driver has gone is measured again.
 """
 
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -162,8 +163,9 @@ def known_measurement(asked: Measurement, trial: Path) -> Measurement | None:
 
 def measured_in(trial: Path) -> list[Measurement]:
     """Read what was measured of a trial's network, oldest first, whoever asked for it."""
-    found = []
-    for path in (trial / FOLDER).glob("*.json"):
+    folder, found = trial / FOLDER, []
+    for name in _names_in(folder):
+        path = folder / name
         try:
             measurement = read_measurement(path)
         except (FileNotFoundError, NewerFile):
@@ -174,6 +176,14 @@ def measured_in(trial: Path) -> list[Measurement]:
         if measurement.state == "measured":
             found.append(measurement)
     return sorted(found, key=lambda one: (one.time or 0.0, one.file_name))
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names of the measurements in a folder; none where nothing was ever measured."""
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(".json")]
+    except OSError:
+        return []
 
 
 def is_measurement(work: Path) -> bool:

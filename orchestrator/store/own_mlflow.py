@@ -72,7 +72,10 @@ def closing_run() -> Iterator[None]:
 
 def _runs(trial: Path) -> list[Path]:
     """Folders of the runs, the one that began last in the end."""
-    found = [path.parent for path in (trial / FOLDER).glob("*/*/meta.yaml")]
+    folder = trial / FOLDER
+    if not os.path.isdir(folder):
+        return []
+    found = [path.parent for path in folder.glob("*/*/meta.yaml")]
     return sorted((path for path in found if (path / "metrics").is_dir()), key=_began)
 
 

@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _ENTITIES_PER_CALL = 1000
@@ -79,7 +83,18 @@ class Api:
     def __init__(self, tracking_uri: str) -> None:
         from mlflow import MlflowClient  # takes seconds
 
-        self.client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+        self._client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's own client, which sees all that was written before."""
+        return self._client
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Inside, what is written may reach MLflow later, all of it by the end; where the inside
+        raises, what has not reached it is dropped.
+        """
+        return nullcontext()
 
     def runs(self, experiment_id: str) -> Iterable[Run]:
         """All of an experiment, deleted ones too, the latest first."""

@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.api import Point, Run, Totals, totals_of
@@ -75,7 +77,6 @@ class Experiment:
         take_home(tracking_uri, artifacts.parents[1])
         self._stopped = stopped
         self._api = connect(tracking_uri)
-        self._client = self._api.client
         self.is_server = tracking_uri.startswith(("http:", "https:", "databricks"))
         self.experiment_id = self._open(name, artifacts)
         self.created = 0
@@ -99,6 +100,14 @@ class Experiment:
                 found.setdefault(key, []).append(run)
         for key, runs in found.items():
             self._settle(key, runs, restore_deleted=restore_deleted)
+
+    @property
+    def _client(self) -> Any:
+        return self._api.client
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Inside, what is written may reach MLflow later, all of it by the end (`Api.batch`)."""
+        return self._api.batch()
 
     def holds(self, run: Run, points: Totals, newest: Totals) -> bool:
         """Tell whether the last look found all of a run's points and no others, as far as that is

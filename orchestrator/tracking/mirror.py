@@ -30,8 +30,15 @@ from orchestrator.tracking.api import Point, Run, is_refusal
 from orchestrator.tracking.database import ARTIFACTS
 from orchestrator.tracking.experiment import PARENT, Experiment
 from orchestrator.tracking.report import rows_of, write_report
-from orchestrator.tracking.trials import add_dataset, began, last_time, milliseconds, mirror_trial
+from orchestrator.tracking.trials import (
+    add_dataset,
+    first_start,
+    last_time,
+    milliseconds,
+    mirror_trial,
+)
 from orchestrator.trial import KnownTrial, State, TrialRecord, TrialSpec, Variant
+from orchestrator.waiting import counted_off
 
 _MOST_UNLISTED = 0.02
 """The share of new runs among all that the list of runs may lack while a sweep runs: it is written whole each time."""
@@ -140,7 +147,7 @@ class MlflowMirror:
             ) from error
 
     def run_id_of(self, trial: TrialSpec) -> str | None:
-        """MLflow's id of the run of a trial that was synced; none where somebody deleted the run and wants it so."""
+        """MLflow's id of a trial's run; none where somebody deleted it and wants it so."""
         run = self._experiment.runs.get(run_key(trial)) if self._experiment else None
         return run.run_id if run else None
 
@@ -192,8 +199,10 @@ class MlflowMirror:
         }
         if not begun:
             return
-        for trial in self.trials:
-            self._sync_trial(experiment, trial, records[run_key(trial)], verify=True)
+        self._began = first_start(begun.values())
+        with experiment.batch():
+            for trial in counted_off(self.trials, "trials to MLflow"):
+                self._sync_trial(experiment, trial, records[run_key(trial)], verify=True)
         parents = set()
         for row in rows_of(roadmap):
             of_row = [known.record for known in snapshot.of(row.variant)]
@@ -372,8 +381,7 @@ class MlflowMirror:
         All of them start with the first trial of the sweep.
         """
         if self._began is None:
-            records = [self._record(trial) for trial in self.trials]
-            self._began = min(milliseconds(began(record)) for record in records if record.attempts)
+            self._began = first_start(self._record(trial) for trial in self.trials)
         return self._began - place
 
     def _write_run_ids(self, experiment: Experiment) -> None:

@@ -3,6 +3,7 @@ nowhere else.
 """
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 
 _TAKEN = re.compile(r"(?!\.)[\w\-. :]+(/(?!\.)[\w\-. :]+)*")
@@ -11,6 +12,7 @@ _LONGEST = 250
 _DIGEST_LENGTH = 4
 
 
+@lru_cache(10_000)  # a sweep has few names and asks for them at every point
 def mlflow_name(name: str) -> str:
     """The name itself where MLflow takes it; else one that is like it, and of no other name."""
     if len(name) <= _LONGEST and _TAKEN.fullmatch(name):

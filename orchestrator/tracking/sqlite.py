@@ -12,16 +12,23 @@ import os
 import re
 import sqlite3
 import sys
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
+from illama.sealed import read_regular
 from orchestrator.tracking.api import Api, Point, Run, Totals
 from orchestrator.tracking.database import path_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _COLUMNS = {
     "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time source_version "
@@ -37,6 +44,9 @@ _COLUMNS = {
 """Tables and columns of MLflow 3.11 to 3.17, as far as they matter here."""
 _BUSY_SECONDS = 20.0
 """Seconds to wait for another writer, as MLflow does."""
+_BATCH_SECONDS = 0.5
+_MOST_HELD_BACK = 1_000_000
+"""Bytes of a file from which the calls before it are written first."""
 _PLAIN_KEY = re.compile(r"(?!mlflow\.runName)\w[\w.-]*(/\w[\w.-]*)*")
 _PLAIN_FOLDER = re.compile(r"file:///[\w./~%-]+")
 _LONGEST_KEY, _LONGEST_VALUE, _LONGEST_SOURCE = 250, 6000, 65535
@@ -90,6 +100,36 @@ class Sqlite(Api):
         )
         weakref.finalize(self, self._database.close)
         self._database.execute("PRAGMA synchronous=NORMAL")
+        self._is_batch = False
+        self._began = 0.0
+        """Time at which the open transaction of a batch began."""
+        self._folders: dict[str, Path] = {}
+        """Folders of artifacts that are there, by the ids of their runs."""
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's own client, which opens the database once more: what is held back is written
+        first.
+        """
+        self._write_batch()
+        return super().client
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write the calls inside in one transaction for some of them, not in one for each: each
+        waits for the disk.
+        """
+        self._is_batch = True
+        try:
+            yield
+            self._write_batch()
+        finally:
+            self._is_batch = False
+            self._database.rollback()
+
+    def _write_batch(self) -> None:
+        if self._is_batch and self._database.in_transaction:
+            self._database.commit()
 
     def runs(self, experiment_id: str) -> Iterable[Run]:
         """All of an experiment, deleted ones too, the latest first."""
@@ -216,7 +256,7 @@ class Sqlite(Api):
         """Add a file as an artifact, below `folder`; one of the same name is replaced."""
         try:
             _expect(not folder)
-            self._add(run_id, path.name, path.read_bytes())
+            self._add(run_id, path.name, read_regular(path))
         except _OutOfTheOrdinary:
             super().add_file(run_id, path, folder)
 
@@ -255,28 +295,59 @@ class Sqlite(Api):
         ordinary.
         """
         try:
-            with self._database:
-                self._database.execute(f"BEGIN {kind}")
+            with self._part_of_batch() if self._is_batch else self._database:
+                if not self._is_batch:
+                    self._database.execute(f"BEGIN {kind}")
                 yield self._database
         except sqlite3.IntegrityError as error:
             raise _OutOfTheOrdinary from error
+
+    @contextmanager
+    def _part_of_batch(self) -> Iterator[None]:
+        """One call of a batch, all of it or nothing. Others may write after half a second at most."""
+        if not self._database.in_transaction:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._began = time.monotonic()
+        self._database.execute("SAVEPOINT call")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK TO call")
+            raise
+        finally:
+            self._database.execute("RELEASE call")
+        if time.monotonic() - self._began > _BATCH_SECONDS:
+            self._database.commit()
 
     def _add(self, run_id: str, name: str, content: bytes) -> None:
         """Write a file whole into the folder of a run; where that is was written by us or by
         MLflow.
         """
+        if len(content) > _MOST_HELD_BACK:
+            self._write_batch()  # nobody waits while a large file is written
+        folder = self._folders.get(run_id) or self._folder_of(run_id)
+        aside = f"{folder}/.artifact.uploading.{name}"  # as MLflow's, which it does not show
+        try:
+            _write(aside, content)
+        except FileNotFoundError:  # somebody removed it
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(aside, content)
+        os.replace(aside, f"{folder}/{name}")
+
+    def _folder_of(self, run_id: str) -> Path:
+        """The folder of a run's artifacts, made where it is missing."""
         place = _one(
             self._database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id])
         )
         _expect(_PLAIN_FOLDER.fullmatch(place))
-        folder = Path(unquote(urlsplit(place).path))
-        aside = folder / f".artifact.uploading.{name}"  # as MLflow's, which it does not show
-        try:
-            aside.write_bytes(content)
-        except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(content)
-        os.replace(aside, folder / name)
+        folder = self._folders[run_id] = Path(unquote(urlsplit(place).path))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
 
 
 def _one(rows: sqlite3.Cursor) -> str:
@@ -294,8 +365,14 @@ def _expect(condition: object) -> None:
 def _expect_plain(*entries: Mapping[str, str]) -> None:
     """Names and values that every MLflow takes as they are."""
     for some in entries:
-        _expect(all(len(key) <= _LONGEST_KEY and _PLAIN_KEY.fullmatch(key) for key in some))
+        _expect(all(map(_is_plain, some)))
         _expect(all(len(value) <= _LONGEST_VALUE for value in some.values()))
+
+
+@cache
+def _is_plain(key: str) -> bool:
+    """Tell whether every MLflow takes the name as it is; a sweep has few and asks often."""
+    return len(key) <= _LONGEST_KEY and _PLAIN_KEY.fullmatch(key) is not None
 
 
 def _stored(value: float) -> tuple[float, bool]:

@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 import re
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,13 +49,11 @@ def mirror_trial(
     `verify` also looks whether MLflow still has what it was given, and gives it again where it has
     not.
     """
-    directory = TrialDirectory(Path(record.path))
-    run = _run_of(experiment, trial, record, params, parent)
+    directory = _ReadOnce(Path(record.path))
+    run = _run_of(experiment, trial, record, params, parent, directory)
     if parent:
         experiment.put_below(run, parent)
-    state = shape.state_of(
-        record, directory.attempts_path.stat().st_size if directory.attempts_path.exists() else 0
-    )
+    state = shape.state_of(record, _size_of(directory.attempts_path))
     measured = _measured_points(directory, record)
     if measured:
         state += f" {len(measured)} {max(point.time for point in measured)}"
@@ -64,7 +63,7 @@ def mirror_trial(
     is_known = run.tags.get("sweep.state") == state and run.iteration == record.iteration
     if is_known and not (verify and _is_damaged(experiment, run, record, directory)):
         return False
-    attempts = directory.attempts()
+    attempts = directory.all_attempts
     if record.outcome is None:
         experiment.set_status(run, "RUNNING", None)
     else:
@@ -82,6 +81,18 @@ def mirror_trial(
     return True
 
 
+class _ReadOnce(TrialDirectory):
+    """The files of a trial, as they are while it is mirrored."""
+
+    @cached_property
+    def all_attempts(self) -> list[dict[str, Any]]:
+        return self.attempts()
+
+    @cached_property
+    def all_metrics(self) -> list[dict[str, Any]]:
+        return list(self.metrics())
+
+
 def _logged_params(directory: TrialDirectory, record: TrialRecord) -> dict[str, str]:
     """Return as tags what an ended training logged as params of its own."""
     if not record.outcome:
@@ -90,11 +101,11 @@ def _logged_params(directory: TrialDirectory, record: TrialRecord) -> dict[str, 
     return {f"own.{mlflow_name(name)}": shortened(value, _LONGEST) for name, value in logged}
 
 
-def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
+def _points(directory: _ReadOnce, record: TrialRecord) -> list[Point]:
     """The whole curve; of a trial that is pruned here it may have gone on for another search."""
     return [
         Point(mlflow_name(name), value, line["iteration"], when)
-        for line in directory.metrics()
+        for line in directory.all_metrics
         if line["iteration"] <= record.iteration
         for when in [milliseconds(line["time"])]
         for name, value in line["metrics"].items()
@@ -102,11 +113,11 @@ def _points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
     ]
 
 
-def _final_points(directory: TrialDirectory, record: TrialRecord) -> list[Point]:
+def _final_points(directory: _ReadOnce, record: TrialRecord) -> list[Point]:
     """Return what a training returned beside what it had logged of its last iteration."""
     return [
         Point(mlflow_name(name), value, line["iteration"], milliseconds(line["added_at"]))
-        for line in directory.metrics()
+        for line in directory.all_metrics
         if line["iteration"] <= record.iteration and record.result
         for name, value in line.get("added", {}).items()
     ]
@@ -202,6 +213,11 @@ def began(record: TrialRecord) -> float:
     return float(attempts[0]["time"]) if attempts else last_time(record)
 
 
+def first_start(records: Iterable[TrialRecord]) -> int:
+    """The time at which the first trial began, in milliseconds since 1970."""
+    return min(milliseconds(began(record)) for record in records if record.attempts)
+
+
 def last_time(record: TrialRecord) -> float:
     """The time at which the trial was done, or else at which its last attempt ended or started, in
     seconds since 1970.
@@ -223,8 +239,9 @@ def _run_of(
     record: TrialRecord,
     params: Mapping[str, str],
     parent: Run | None,
+    directory: _ReadOnce,
 ) -> Run:
-    directory, key = TrialDirectory(Path(record.path)), run_key(trial)
+    key = run_key(trial)
     run = experiment.runs.get(key)
     if run and any(params.get(name, value) != value for name, value in run.params.items()):
         experiment.remove(run, key)  # a param cannot be changed
@@ -232,7 +249,9 @@ def _run_of(
     if run is None:
         tags = shape.trial_tags(trial, directory.provenance())
         below = {PARENT: parent.run_id} if parent else {}
-        run = experiment.create(key, trial.name, milliseconds(began(record)), tags | below)
+        attempts = directory.all_attempts
+        start = float(attempts[0]["time"]) if attempts else last_time(record)
+        run = experiment.create(key, trial.name, milliseconds(start), tags | below)
     if "sweep.state" not in run.tags:  # new, or we died before it was complete
         _add_what_there_is(experiment, run, [directory.path / "trial.json"])
         add_dataset(experiment, run, trial.config.images, trial.runtime.data_dir)
@@ -272,4 +291,12 @@ def _add_what_there_is(experiment: Experiment, run: Run, files: Sequence[Path]) 
 
 
 def _that_are_there(files: Sequence[Path]) -> list[Path]:
-    return [path for path in files if path.exists() and path.stat().st_size]
+    return [path for path in files if _size_of(path)]
+
+
+def _size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

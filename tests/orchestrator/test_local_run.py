@@ -141,7 +141,7 @@ def test_an_interrupt_saves_and_prints_the_command_that_goes_on(
         os.kill(driver.pid, number)
         out, err = driver.communicate(timeout=60)
         assert driver.returncode == 130
-        assert f"{number.name}: saving checkpoints; once more stops at once" in out
+        assert f"Interrupted ({number.name}): saving checkpoints." in out
         assert "Traceback" not in err
         match = re.search(r"Interrupted; every checkpoint is saved\. Go on with:\n  (.*)\n", err)
         assert match

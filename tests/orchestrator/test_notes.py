@@ -18,6 +18,12 @@ HEALTHY: dict[str, list[End | None]] = {
     "last": [75.0, 76.0, 78.0],
 }
 FALSE = ("would probably", "8 of 10", "of sweeps without any effect", "step before [95", "spreads")
+TRUE = (
+    "With 3 seeds, this sweep has 80 % power to detect a difference of ",
+    "Δ is the seed-paired difference from the step before on the road",
+    "A side step (└) is compared with whatever its main step is compared with.",
+    "if no step had any effect, at most about 1 report in 20 would decide one",
+)
 
 
 @pytest.mark.parametrize("form", ["table", "md", "latex", "html"])
@@ -25,6 +31,11 @@ def test_no_format_says_what_is_not_so(tmp_path: Path, form: str) -> None:
     text = render(roadmap_of(spec_of(tmp_path), HEALTHY), form).decode()
     assert not [sentence for sentence in FALSE if sentence in text]
     assert "4 comparisons: all tables of this report" in text
+
+
+def test_the_notes_say_it_in_the_words_of_the_field(tmp_path: Path) -> None:
+    found = notes(roadmap_of(spec_of(tmp_path), HEALTHY))
+    assert [words for words in TRUE if not any(words in note for note in found)] == []
 
 
 def test_the_family_is_named_and_counted(tmp_path: Path) -> None:

@@ -329,3 +329,36 @@ def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
     assert {row for row in through_tables["runs"] if "deleted" in row}
     for table, content in through_tables.items():
         assert straight_tables[table] == content, table
+
+
+def test_calls_of_a_batch_are_one_transaction_and_mlflow_sees_them(ways: dict[str, Api]) -> None:
+    """Both ways of writing end in the same tables, also where a call in the middle is MLflow's own."""
+    for api in ways.values():
+        with api.batch():
+            first = api.create_run("1", "first", 10, {"sweep.kind": "trial"})
+            api.write(first, curve(3), {"a": "1"}, {"t": "1"})
+            api.client.set_tag(first, "by", "MLflow")  # another connection: waits for nothing
+            second = api.create_run("1", "second", 20, {})
+            api.add_text(second, "text", "note.txt")
+            assert told(api.write, first, [], {"a": "2"}, {}) != "nothing"  # left to MLflow
+            api.end(second, "FINISHED", 30)
+    straight, through = (tables(uri) for uri in ways)
+    assert straight == through
+
+
+def test_a_batch_that_fails_leaves_what_mlflow_had_before(ways: dict[str, Api]) -> None:
+    api = next(iter(ways.values()))
+
+    def fails() -> None:
+        with api.batch():
+            api.create_run("1", "lost", 10, {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert list(api.runs("1")) == []
+    assert api.client.search_runs(["1"]) == []
+    api.create_run("1", "kept", 10, {})  # and one outside is written at once, as ever
+    assert [run.info.run_name for run in MlflowClient(next(iter(ways))).search_runs(["1"])] == [
+        "kept"
+    ]
