@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "running": f"{NOUNS} store planning",
     "executors": f"{NOUNS} store planning running",
     "tracking": f"{NOUNS} spec store analysis planning report running",
-    "exports": f"{NOUNS} spec store analysis tracking",
+    "exports": f"{NOUNS} spec store analysis planning tracking",
     "driver": f"{NOUNS} spec store analysis planning report running executors tracking",
     "measuring": f"{NOUNS} spec store planning running executors tracking driver",
     "api": f"{NOUNS} spec store analysis planning report running executors tracking exports driver "
