@@ -1,6 +1,11 @@
-"""Addresses of tracking servers as they may be shown and stored: without passwords and tokens."""
+"""Addresses of tracking servers: the default one, and how they may be shown and stored, without
+passwords and tokens.
+"""
 
 import re
+
+from orchestrator.errors import UsageError
+from orchestrator.store.store import Store
 
 _HIDDEN = "***"
 _SHORTEST = 2
@@ -32,3 +37,11 @@ def without_secrets(text: str, uri: str) -> str:
         if len(part) > _SHORTEST:  # else it is no secret, and in every word
             text = text.replace(part, _HIDDEN)
     return text
+
+
+def default_tracking_uri(store: Store) -> str:
+    """A SQLite file in the store. Raises `UsageError` where its path cannot be written as an address."""
+    if "?" in str(store.root):
+        message = f"MLflow's database cannot be addressed below {store.root}: its path has a '?'; choose another --store"
+        raise UsageError(f"{message}, name a server with --tracking-uri, or add --no-tracking")
+    return f"sqlite:///{store.root / 'mlflow.db'}"

@@ -15,7 +15,7 @@ from orchestrator.analysis.history import looks_before
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
 from orchestrator.analysis.snapshot import Snapshot
-from orchestrator.errors import RecordRefused, TrackingError, UsageError
+from orchestrator.errors import RecordRefused, TrackingError
 from orchestrator.report.words import search_state, search_text
 from orchestrator.spec.search_space import SEARCH
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -42,14 +42,6 @@ from orchestrator.waiting import counted_off
 
 _MOST_UNLISTED = 0.02
 """The share of new runs among all that the list of runs may lack while a sweep runs: it is written whole each time."""
-
-
-def default_tracking_uri(store: Store) -> str:
-    """A SQLite file in the store. Raises `UsageError` where its path cannot be written as an address."""
-    if "?" in str(store.root):
-        message = f"MLflow's database cannot be addressed below {store.root}: its path has a '?'; choose another --store"
-        raise UsageError(f"{message}, name a server with --tracking-uri, or add --no-tracking")
-    return f"sqlite:///{store.root / 'mlflow.db'}"
 
 
 class MlflowMirror:
