@@ -1,4 +1,4 @@
-"""What a network offers to measures beside its answers, as far as its settings do not say it."""
+"""Offers of a network to measures beside its answers, as far as its settings do not say them."""
 
 from illama.config import ModelConfig
 

@@ -30,7 +30,7 @@ _LOOK_SECONDS = 1.0
 _MINUTES = 24 * 60
 """Time of a job whose trial has no `resources.time_limit` and whose address says none."""
 _SPARE_MINUTES = 5
-"""For starting Python, and for what a trial writes when it ends."""
+"""Minutes for starting Python, and for what a trial writes when it ends."""
 _FOLDER = "jobs"
 """Below the sweep's folder: submitit's scripts, logs and results."""
 
@@ -145,8 +145,8 @@ def _answer_for_those_that_ended(
 
 
 def _outcome_of(trial: TrialSpec, job: "submitit.Job[Any]") -> Outcome | None:
-    """What the job returned; None where its process died without a word. Raises `ClusterError` for
-    what it raised: whatever the training raises is an outcome.
+    """Return the job's outcome; None where its process died without a word. Raises `ClusterError`
+    for what it raised: whatever the training raises is an outcome.
     """
     error = job.exception()
     if error is None:

@@ -90,7 +90,7 @@ class MeasureCount:
 
 
 def measure_counts(snapshot: Snapshot) -> list[MeasureCount]:
-    """What a spec's measures come to, in its order; a network that several trials share is one."""
+    """Count a spec's measurements, in its order; a network that several trials share is one."""
     requests = labelled(snapshot.spec.schema.measure)
     if not requests:
         return []

@@ -204,7 +204,7 @@ def _estimate_text(plan: Plan) -> str:
 
 
 def _measures_lines(plan: Plan) -> list[str]:
-    """How many measurements are left and of what, in one line; none without measures."""
+    """Say in one line how many measurements are left and of what; empty without measures."""
     if not plan.measures:
         return []
     left = sum(one.left for one in plan.measures)
