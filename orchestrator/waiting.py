@@ -1,4 +1,4 @@
-"""How far long work has got, told to whoever listens: the command line, or nobody.
+"""Progress of long work, told to whoever listens: the command line, or nobody.
 
 What works does not know who hears it: `counted_off(trials, "reading trials")` in place of `trials`.
 """

@@ -29,7 +29,7 @@ class Exporter:
     takes: Callable[[Snapshot], Iterable[Any]] = curves_of
     """The part of the sweep that `write` is given: by default the curve of each trial (`Curve`)."""
     noun: str = "trial"
-    """What is counted, in the singular."""
+    """Noun for what is counted, in the singular."""
 
 
 EXPORTERS = Registry(

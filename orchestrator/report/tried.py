@@ -29,7 +29,7 @@ _ROUGH_BELOW = 40
 
 @dataclass(frozen=True)
 class Importance:
-    """How much of the metric's variance over the space each setting explains, largest first."""
+    """Shares of the metric's variance over the space that each setting explains, largest first."""
 
     title: str
     shares: Sequence[tuple[str, float]]

@@ -49,7 +49,7 @@ def _why_not(request: Request, variant: Variant) -> str:
 
 
 def _why_not_ours(needs: Sequence[str], model: ModelConfig, variant: Variant) -> str:
-    """Say why a built-in network cannot be measured so: mixers by name may have no attention maps."""
+    """Say why a built-in network cannot be measured so: a mixer by name may lack attention maps."""
     if "attention_maps" not in needs or has_attention_maps(model):
         return ""
     mixers = [getattr(mixer, "text", mixer) for mixer in model.choices("mixer")]
