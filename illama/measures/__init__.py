@@ -10,7 +10,14 @@ Importing this package or any measure does not import torch: a plan reads their 
 
 from illama.measures.base import OWN_BLOCKS, Findings, Quantity, quantities
 from illama.measures.offered import has_attention_maps
-from illama.measures.registry import MEASURES, Request, labelled, needs_of, read_request
+from illama.measures.registry import (
+    MEASURES,
+    Request,
+    labelled,
+    missing_data,
+    needs_of,
+    read_request,
+)
 
 __all__ = [
     "MEASURES",
@@ -20,6 +27,7 @@ __all__ = [
     "Request",
     "has_attention_maps",
     "labelled",
+    "missing_data",
     "needs_of",
     "quantities",
     "read_request",

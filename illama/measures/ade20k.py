@@ -7,7 +7,7 @@ in the paper; here they are what is usual for UPerNet. Colours are not distorted
 validation images together, of windows that slide, at one scale and at six with mirrored pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -15,6 +15,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from illama.measures.base import OWN_BLOCKS, Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from illama.data.ade20k import Scene
 
 NUMERICS_VERSION = 1
@@ -31,7 +33,13 @@ _WARMUP = 1500
 _AUXILIARY = 0.4
 
 
-@quantities(QUANTITIES, needs=[OWN_BLOCKS])
+def _look(directory: "Path", options: Mapping[str, Any]) -> None:
+    from illama.data.ade20k import read
+
+    read(directory / options["folder"])
+
+
+@quantities(QUANTITIES, needs=[OWN_BLOCKS], reads=_look)
 def ade20k(
     network: Network,
     data: Data,

@@ -81,17 +81,23 @@ OWN_BLOCKS = "own blocks"
 AnyMeasure = TypeVar("AnyMeasure", bound=Callable[..., Any])
 
 
+Look = Callable[["Path", Mapping[str, Any]], object]
+"""Takes the folder of all data and a measure's options; raises `OSError` or `ValueError` where files
+that it reads are not there."""
+
+
 def quantities(
-    known: Mapping[str, Quantity], *, needs: Sequence[str] = ()
+    known: Mapping[str, Quantity], *, needs: Sequence[str] = (), reads: Look | None = None
 ) -> Callable[[AnyMeasure], AnyMeasure]:
     """Attach to a measure what is known of its numbers, and the methods that a network must have.
 
     `needs` names methods of the network, such as `attention_maps`, or is `OWN_BLOCKS`; a plan
-    refuses the measure for a network without them.
+    refuses the measure for a network without them. `reads` looks for further files of data, so that
+    a plan can warn that they are not there.
     """
 
     def attach(function: AnyMeasure) -> AnyMeasure:
-        vars(function).update(quantities=dict(known), needs=tuple(needs))
+        vars(function).update(quantities=dict(known), needs=tuple(needs), reads=reads)
         return function
 
     return attach

@@ -53,6 +53,8 @@ def heat_map(values: npt.NDArray[Any], title: str, across: str, up: str) -> str:
     """
     figure, axes = _figure(title, across, up)
     drawn = axes.imshow(values, cmap="viridis", aspect="auto")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)  # rows and columns are counted
     if values.size <= 64:
         middle = (np.nanmin(values) + np.nanmax(values)) / 2
         for (row, column), value in np.ndenumerate(values):

@@ -3,6 +3,7 @@
 import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -76,6 +77,20 @@ def quantities_of(request: Request) -> Mapping[str, Quantity]:
 def needs_of(request: Request) -> Sequence[str]:
     """Methods that a network must have."""
     return tuple(getattr(function_in(request), "needs", ()))
+
+
+def missing_data(request: Request, directory: Path) -> str:
+    """Why further files that the measure reads cannot be used; empty where they can, or it reads
+    none. `directory` is the folder of all data.
+    """
+    look = getattr(function_in(request), "reads", None)
+    if look is None:
+        return ""
+    try:
+        look(directory, request.options)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def read_request(value: Any) -> Request:

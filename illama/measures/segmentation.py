@@ -80,7 +80,7 @@ def segmentation(
         title = f"{kind}: right patches, %, by place in the image"
         pictures[kind] = heat_map(right.round(1), title, "column", "row")
     values["first_patch"], values["last_patch"] = float(right[0, 0]), float(right[-1, -1])
-    return Findings(values, pictures)
+    return Findings({name: values[name] for name in QUANTITIES}, pictures)
 
 
 def _made(data: Data, patch_size: int, places: int, seed: int) -> Any:

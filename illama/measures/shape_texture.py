@@ -9,12 +9,13 @@ cues agree are left out, and the share is that of shape decisions among those th
 either cue.
 """
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from illama.measures.base import Data, Device, Findings, Network, Quantity, quantities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -32,7 +33,15 @@ QUANTITIES = {
 }
 
 
-@quantities(QUANTITIES)
+def _look(directory: "Path", options: "Mapping[str, Any]") -> None:
+    from illama.data.cue_conflict import imagenet_classes, read
+
+    if options["folder"]:
+        read(directory / options["folder"])
+        imagenet_classes(directory / options["folder"] / "human_categories.py")
+
+
+@quantities(QUANTITIES, reads=_look)
 def shape_texture(
     network: Network, data: Data, device: Device, seed: int, *, load: str = "", folder: str = ""
 ) -> Findings:

@@ -285,3 +285,15 @@ def test_controls_are_yaml_that_a_spec_reads(tmp_path: Path) -> None:
         one(sweep(tmp_path, BATCH), "batch-without-rate").control
     )
     assert read_document(tmp_path / "control.yaml").value["side"].keys() == {"batch_scaled_lr"}
+
+
+def test_data_that_a_measure_reads_and_that_are_not_here_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ILLAMA_DATA", str(tmp_path))
+    shipped = Path(__file__).parents[2] / "sweeps" / "paper" / "table10_ade20k.yaml"
+    [found] = [w for w in warnings_of(load_spec(shipped)) if w.code == "measure-data-absent"]
+    where = tmp_path / "ADEChallengeData2016" / "images" / "training"
+    assert f"measure ade20k will fail where its data are not: {where} is not there" in found.message
+    assert "ADEChallengeData2016.zip" in found.message
+    assert found.line > 0

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from illama.config import Config
+from illama.config import Config, data_directory
+from illama.measures import missing_data
 from orchestrator.metrics import AVERAGED
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.lookup import line_of, new_changes, steps_that
@@ -31,6 +32,16 @@ def best_epoch(spec: SweepSpec) -> Found:
     also = f", also: [{', '.join(metric.also)}]" if metric.also else ""
     control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last{also}}}"
     yield SpecWarning("best-epoch", message, line_of("metric", spec), control)
+
+
+@of_sweep
+def absent_data_of_measures(spec: SweepSpec) -> Found:
+    """Data sets that a measure reads, and that are not on this machine."""
+    directory = data_directory(spec.schema.runtime.data_dir)
+    for request in spec.schema.measure:
+        if why := missing_data(request, directory):
+            message = f"measure {request.name} will fail where its data are not: {why}"
+            yield SpecWarning("measure-data-absent", message, line_of("measure", spec))
 
 
 @of_sweep
