@@ -27,6 +27,31 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_sign, text)
 
 
+_SPELLED = {
+    "±": "+-",
+    "Δ": "delta",
+    "→": "->",
+    "└": "`",
+    "·": "|",
+    "…": "...",
+    "─": "-",
+    "–": "-",
+    "≈": "~",
+    "▲": "^",
+    "▼": "v",
+    "○": "o",
+    "◆": "*",
+    "†": "+",
+    "\N{NO-BREAK SPACE}": " ",
+}
+_SPELLING = str.maketrans(_SPELLED)
+
+
+def spelled(text: str) -> str:
+    """Spell our own signs in ASCII, for terminals that have no other letters."""
+    return text.translate(_SPELLING)
+
+
 def encodable(text: str) -> str:
     """The text with `\\udce9` for half of a surrogate pair, as names of files may hold it: no file
     could hold that.

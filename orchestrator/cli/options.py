@@ -14,7 +14,7 @@ from rich.segment import Segment
 from orchestrator.errors import UsageError
 from orchestrator.metrics import Mode
 from orchestrator.report import WIDTH
-from orchestrator.text import printable
+from orchestrator.text import printable, spelled
 
 if TYPE_CHECKING:
     from orchestrator.analysis.roadmap import Roadmap
@@ -86,7 +86,11 @@ class _Output(Console):
         """Rich's own, all text made printable."""
         for segment in super().render(renderable, options):
             is_text = not segment.control
-            yield segment._replace(text=printable(segment.text)) if is_text else segment
+            yield segment._replace(text=self._shown(segment.text)) if is_text else segment
+
+    def _shown(self, text: str) -> str:
+        text = printable(text)
+        return text if self.encoding.startswith("utf") else spelled(text)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

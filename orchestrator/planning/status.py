@@ -4,7 +4,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class SweepStatus:
     """Remarks on running trials that take far longer than those that finished, by name."""
     spec_path: str = ""
     """The spec's file, as it was named, or as the store has it."""
+    metric: str = ""
+    """The metric that the sweep reports."""
     budget: Budget | None = None
     """Budget of the spec and what was spent of it, where it has one."""
 
@@ -105,10 +107,11 @@ def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     snapshot = survey(spec, store, live_session=session)
     run_ids = mlflow_run_ids(store, spec.name)
     trials = snapshot.trials
-    budget = budget_of(spec, trials)
     late = _overdue(trials)
     path = shlex.quote(str(spec.path))
-    return SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, path, budget)
+    metric = spec.reported_metric.name
+    found = SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, path, metric)
+    return replace(found, budget=budget_of(spec, trials))
 
 
 def _overdue(trials: Sequence[KnownTrial]) -> dict[str, str]:

@@ -96,9 +96,20 @@ class RoadmapFigure:
     """`95 % intervals over 4 to 6 seeds`."""
 
     @property
+    def has_results(self) -> bool:
+        """True if any step has a value yet."""
+        return any(row.mean is not None for row in self.rows)
+
+    @property
+    def has_axis(self) -> bool:
+        """True if anything lies on the axis: without results it may be published values."""
+        published = any(row.reference is not None for row in self.rows)
+        return self.has_results or (published and self.shows_references)
+
+    @property
     def is_broken(self) -> bool:
         """True if the axis begins elsewhere than at 0, so that lengths of bars are no ratios."""
-        return self.axis.low != 0 and not self.axis.is_log
+        return self.has_results and self.axis.low != 0 and not self.axis.is_log
 
     @property
     def title(self) -> str:
@@ -215,12 +226,15 @@ def _comparable(axes: Sequence[Scale], roadmap: Roadmap) -> list[Scale]:
 
 
 def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow], axis: Scale) -> RoadmapFigure:
+    drawn = [_row(row) for row in rows]
+    if not any(row.summary for row in rows):  # then words stand where the means would
+        drawn = [replace(row, value=row.word, word="") for row in drawn]
     return RoadmapFigure(
         regime=regime,
         metric=roadmap.metric,
         direction=direction_text(roadmap.mode),
         axis=axis,
-        rows=[_row(row) for row in rows],
+        rows=drawn,
         baseline=None if rows[0].is_collapsed else rows[0].mean,
         shows_references=all(axis.has(value) for value in references_of(rows)),
         seeds=_seeds(rows),

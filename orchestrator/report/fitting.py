@@ -1,7 +1,7 @@
 """Tables that fit the terminal: what has no room in a line stands below it, and nothing is cut off."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from textwrap import wrap
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.report.words import Column
+from orchestrator.text import spelled
 
 _GAP = 3
 _LEAST = 20
@@ -33,11 +34,32 @@ class FittedTable:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
+        if options.ascii_only and not self._is_spelled:
+            yield self.spelled
+            return
         for headings in ([column.heading for column in self.columns], self._narrow_headings):
             if self._width(headings) <= options.max_width:
                 yield self._plain(headings)
                 return
         yield from self._stacked(options.max_width)
+
+    @property
+    def _is_spelled(self) -> bool:
+        texts = [
+            *(column.heading for column in self.columns),
+            *(c for row in self.rows for c in row),
+        ]
+        return all(text == spelled(text) for text in texts)
+
+    @property
+    def spelled(self) -> "FittedTable":
+        """The table in ASCII: spelled before it is laid out, so that columns stay in line."""
+        columns = [
+            replace(column, heading=spelled(column.heading), name=spelled(column.name))
+            for column in self.columns
+        ]
+        rows = [[spelled(cell) for cell in row] for row in self.rows]
+        return FittedTable(self.title, columns, rows, self.styles)
 
     @cached_property
     def _cell_widths(self) -> Sequence[int]:

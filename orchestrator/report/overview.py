@@ -1,11 +1,14 @@
 """Plans and status as tables in the terminal."""
 
+from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.errors import counted
+from orchestrator.metrics import decimals_of
 from orchestrator.planning.budget import budget_of
 from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.planning.estimates import Estimate
@@ -14,7 +17,7 @@ from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.words import Column, change_text, flops_text, search_text
 from orchestrator.text import first_of
-from orchestrator.trial import State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
     Column("variant"),
@@ -99,6 +102,7 @@ def status_view(status: SweepStatus) -> RenderableType:
         lines.append(
             Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
         )
+    lines.append(_steps_so_far(status))
     alike = {group.trials[0]: group.trials[1:] for group in status.causes}
     for known in status.trials:
         trial, record = known.spec, known.record
@@ -112,6 +116,33 @@ def status_view(status: SweepStatus) -> RenderableType:
     if status.seconds_left:
         lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
     return Group(*lines, *_budget_lines(status))
+
+
+def _steps_so_far(status: SweepStatus) -> FittedTable:
+    """A line for each variant: how its trials stand, and the mean of those that finished."""
+    groups: dict[str, list[KnownTrial]] = {}
+    for known in status.trials:
+        groups.setdefault(known.spec.variant_label, []).append(known)
+    columns = [
+        Column("step"),
+        Column("trials", rank=1),
+        Column(f"{status.metric} so far", is_number=True, rank=2),
+    ]
+    return FittedTable("", columns, [_so_far(name, of, status) for name, of in groups.items()])
+
+
+def _so_far(name: str, trials: Sequence[KnownTrial], status: SweepStatus) -> list[str]:
+    counts = Counter(known.record.standing for known in trials)
+    standing = ", ".join(
+        f"{n} {outcome}".replace("_", " ") for outcome, n in sorted(counts.items())
+    )
+    values = [
+        known.record.metrics[status.metric]
+        for known in trials
+        if known.record.outcome is Outcome.FINISHED and status.metric in known.record.metrics
+    ]
+    mean = f"{fmean(values):.{decimals_of(status.metric, values)}f}" if values else ""
+    return [name, standing, mean]
 
 
 def _remarks(status: SweepStatus, trial: TrialSpec) -> list[Text]:
@@ -184,7 +215,7 @@ def _estimate_text(plan: Plan) -> str:
         lines.append(
             f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training needed"
         )
-    lines.append(_cost_text(plan.estimate))
+    lines.append(_cost_text(plan.estimate) + _retry_text(plan))
     lines += _measures_lines(plan)
     if budget := budget_of(plan.spec, [planned.known for planned in plan.trials]):
         lines.append(str(budget))
@@ -212,6 +243,14 @@ def _measures_lines(plan: Plan) -> list[str]:
     failed = sum(one.failed for one in plan.measures)
     trouble = f"; {counted(failed, 'measurement')} failed" if failed else ""
     return [f"{counted(left, 'measurement')} to take, done so far: {', '.join(parts)}{trouble}"]
+
+
+def _retry_text(plan: Plan) -> str:
+    """Trials that `run` leaves as they failed."""
+    failed = sum(planned.action is Action.RETRY for planned in plan.trials)
+    if not failed:
+        return ""
+    return f"; `orchestrator resume` would retry {counted(failed, 'failed trial')}"
 
 
 def _cost_text(estimate: Estimate) -> str:

@@ -294,6 +294,8 @@ def _section(roadmap: Roadmap, section: Section) -> SectionData:
 
 def _caption(figure: RoadmapFigure) -> list[str]:
     """Explain how to read the figure."""
+    if not figure.has_results:
+        return ["No results yet.", *["◆ published value."] * figure.has_axis]
     start = "The axis does not start at 0: the gap in each bar. " if figure.is_broken else ""
     parts = [
         f"Bars are means, lines {figure.seeds}, dots single seeds. {start}The dashed line is the "

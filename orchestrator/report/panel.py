@@ -17,7 +17,7 @@ BAR, SIDE, INK, SOFT, WARN, REFERENCE, GRID, DOT = (
     "#e3e7ec",
     "#16294d",
 )
-_TONES = {"better": "#12784a", "worse": "#b3322c", "equivalent": SOFT, "open": SOFT}
+TONES = {"better": "#12784a", "worse": "#b3322c", "equivalent": SOFT, "open": SOFT}
 _DECIDED = ("better", "worse")
 _LANE = 0.125
 """Distance between the lanes of a row's dots, so that equal values stay apart."""
@@ -55,7 +55,7 @@ class Panel:
         ax, axis, sizes = self._ax, self._figure.axis, self._sizes
         if axis.is_log:
             ax.set_xscale("log")
-        wanted, ticks = self._ticks()
+        wanted, ticks = self._ticks() if self._figure.has_axis else (2, [])
         ax.set_xlim(axis.low, axis.high)
         ax.set_ylim(len(self._rows) - 0.5, -0.5)
         ax.set_yticks([])
@@ -190,7 +190,7 @@ class Panel:
             self._text(right, place, row.value, INK, ha="right", fontweight="bold")
         weight = "bold" if row.tone in _DECIDED else "normal"
         if row.tone:
-            color = _TONES[row.tone]
+            color = TONES[row.tone]
             self._text(right + GAP, place, effect_of(row), color, fontweight=weight)
         right += GAP + sizes.effect if sizes.effect else 0.0
         if sizes.reference and row.reference is not None:

@@ -128,6 +128,8 @@ def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
     seeds = list(dict.fromkeys(figure.seeds for figure in figures))
     lows = dict.fromkeys(f.axis.label(f.axis.low) for f in figures if f.is_broken)
     always = f"Bars: means; lines: {', '.join(seeds)}; dots: seeds; dashed: baseline."
+    if not any(figure.has_results for figure in figures):
+        always = "No results yet."
     where_it_occurs = {
         f"Bars are cut at {', '.join(lows)}.": bool(lows),
         "└\N{NO-BREAK SPACE}Outlined: side steps.": any(row.kind == "side" for row in rows),

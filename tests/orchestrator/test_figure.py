@@ -127,3 +127,26 @@ def test_a_pdf_is_one_and_the_same_each_time(roadmap: Roadmap) -> None:
     pdf = render(roadmap, "pdf")
     assert pdf.startswith(b"%PDF")
     assert pdf == render(roadmap, "pdf")
+
+
+def test_a_sweep_without_results_says_so_and_has_no_empty_axis(tmp_path: Path) -> None:
+    [figure] = figures_of(roadmap_of(spec_of(tmp_path, ROAD), {}))
+    assert not figure.has_axis
+    assert {(row.value, row.word) for row in figure.rows} == {("pending", "")}
+    svg = render(roadmap_of(spec_of(tmp_path, ROAD), {}), "svg").decode()
+    assert "No results yet." in svg
+    assert ">0.2<" not in svg
+    page = render(roadmap_of(spec_of(tmp_path, ROAD), {}), "html").decode()
+    assert "No results yet." in page
+    assert 'class="row axis"' not in page
+
+
+def test_without_results_the_published_road_is_drawn(tmp_path: Path) -> None:
+    body = ROAD.replace(
+        "change: {model.norm: rmsnorm}",
+        "change: {model.norm: rmsnorm}\n    reference: {value: 80, source: x}",
+    )
+    [figure] = figures_of(roadmap_of(spec_of(tmp_path, body), {}))
+    assert figure.has_axis
+    assert not figure.is_broken
+    assert figure.axis.has(80)

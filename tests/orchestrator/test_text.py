@@ -1,14 +1,17 @@
 """Text of others cannot move a cursor, set a title, or turn the order of what is read, wherever it is shown."""
 
+import io
 import unicodedata
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from orchestrator.cli import options
 from orchestrator.planning.causes import grouped_causes
+from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text
-from orchestrator.report.words import change_text
+from orchestrator.report.words import Column, change_text
 from orchestrator.text import encodable, printable
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 \x9b31m \u202egnp.exe\u2066 \r\x08 \x7f \udce9 \u2028"
@@ -82,3 +85,16 @@ def test_an_error_on_line_100_names_it(weird_path: Path, cli: object) -> None:
     done = cli("plan", path)  # type: ignore[operator]
     assert done.code == 2
     assert "l100.yaml:100:1: unknown key 'seeeds'" in done.err
+
+
+def test_a_table_in_ascii_has_no_question_marks_and_its_columns_stay_in_line() -> None:
+    table = FittedTable(
+        "t", [Column("step"), Column("Δ", is_number=True)], [["└ a", "1 ± 2"], ["b", "–"]]
+    )
+    said = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Console(file=said, width=60).print(table)
+    said.flush()
+    lines = said.buffer.getvalue().decode().splitlines()  # type: ignore[attr-defined]
+    rows = [line.rstrip() for line in lines if line.strip().startswith(("`", "b"))]
+    assert [row.split() for row in rows] == [["`", "a", "1", "+-", "2"], ["b", "-"]]
+    assert len({len(row) for row in rows}) == 1
