@@ -35,7 +35,7 @@ def scheme(name: str) -> dict[str, str]:
         "dark": STYLE.index("prefers-color-scheme: dark"),
         "print": STYLE.index("@media print"),
     }
-    found = {}
+    found: dict[str, str] = {}
     for one in dict.fromkeys(("light", name)):
         block = STYLE[STYLE.index("{ --", start[one]) :].partition("}")[0]
         found |= dict(re.findall(r"--(\w+): ?(#\w+)", block))
