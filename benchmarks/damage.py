@@ -1,9 +1,10 @@
 """Damages each file of a small store in every way that disks, copies and people know, and asks for everything again.
 
-    python benchmarks/damage.py --cases 1500 --seed 0 [--list]
+    python benchmarks/damage.py --cases 1500 --seed 0 [--of networks]
 
-Stores: a finished sweep, one that was interrupted in the middle, and both as versions before there were checksums wrote them.
-A case is one store, one file of it and one damage; after it `status`, `plan`, `report` and `run` are asked for. There must be
+Stores: a finished sweep, one that was interrupted in the middle, and both as versions before there were checksums wrote them;
+with `--of networks` a finished sweep of networks with measures. A case is one store, one file of it and one damage (`damages`);
+after it `status`, `plan`, `report`, `run` and, of networks, `measure` are asked for. There must be
 no traceback, no hang, no number that differs from the undamaged one, and at the end every number again. Exits with 1 and names
 the cases where that does not hold.
 """
@@ -16,17 +17,19 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from damages import CHANGES, REPLACEMENTS, damage
 from storm import (
     LOCAL,
     command,
     fork,
     hurry,
     prepare,
+    prepare_networks,
     run_command,
     values_of,
     wait,
@@ -37,6 +40,7 @@ from illama.config.imports import import_again_from
 from orchestrator.driver import Job, plan_sweep, report_sweep, run_sweep
 from orchestrator.errors import OrchestratorError
 from orchestrator.executors.local import run_locally
+from orchestrator.measuring import measure_sweep
 from orchestrator.report.formats import render
 from orchestrator.report.overview import plan_table
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
@@ -44,8 +48,6 @@ from orchestrator.store.store import Store
 
 SECONDS = 120.0
 """For the commands of a case, on a loaded machine."""
-
-Change = Callable[[bytes, random.Random], bytes]
 
 
 class Case(NamedTuple):
@@ -63,37 +65,50 @@ def main() -> int:
     )
     parser.add_argument("--cases", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--of", choices=sorted(STORES), default="trainings")
     parser.add_argument("--only", default="", help="cases with this in their name")
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="damage-") as folder:
-        counts, problems = storm(Path(folder), arguments.cases, arguments.seed, arguments.only)
+        scratch = Path(folder)
+        warm_up(scratch)
+        spec, stores = STORES[arguments.of](scratch)
+        cases = chosen_cases(stores, arguments.cases, random.Random(arguments.seed), arguments.only)
+        counts, problems = storm(scratch, spec, stores, cases)
     print(", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
     for problem in problems:
         print(f"WRONG: {problem}")
     return bool(problems)
 
 
-def storm(scratch: Path, cases: int, seed: int, only: str = "") -> tuple[Counter[str], list[str]]:
-    """Counts of what was tried, and what went wrong."""
-    warm_up(scratch)
-    spec = prepare(scratch)
-    stores = make_stores(scratch, spec)
-    loaded = load_spec(spec)
-    expected = values_of(render(report_sweep(loaded, Store(stores["finished"])), "json").decode())
-    dice = random.Random(seed)
+def chosen_cases(
+    stores: Mapping[str, Path], count: int, dice: random.Random, only: str
+) -> list[tuple[Case, random.Random]]:
+    """So many cases, each with dice of its own; all of them again and again where there are fewer."""
     possible = [case for case in all_cases(stores) if only in "/".join(case)]
-    chosen = [possible[i % len(possible)] for i in range(cases)] if possible else []
-    if cases < len(possible):
-        chosen = dice.sample(possible, cases)
+    chosen = [possible[i % len(possible)] for i in range(count)] if possible else []
+    if count < len(possible):
+        chosen = dice.sample(possible, count)
+    return [(case, random.Random(dice.random())) for case in chosen]
+
+
+def storm(
+    scratch: Path,
+    spec: SweepSpec,
+    stores: Mapping[str, Path],
+    cases: Sequence[tuple[Case, random.Random]],
+) -> tuple[Counter[str], list[str]]:
+    """Counts of what was tried, and what went wrong."""
+    whole = next(iter(stores.values()))
+    expected = values_of(render(report_sweep(spec, Store(whole)), "json").decode())
     counts: Counter[str] = Counter()
     problems: list[str] = []
-    for case in chosen:
+    for case, dice in cases:
         store = scratch / "case"
         shutil.copytree(stores[case.store], store, symlinks=True)
         damage(store / case.file, case.damage, dice)
         counts["cases"] += 1
         counts[f"in {case.store}"] += 1
-        found = look(scratch, loaded, store, expected)
+        found = look(scratch, spec, store, expected)
         counts["that named a file"] += found.names_a_file
         problems += [f"{'/'.join(case)}: {what}" for what in found.problems]
         _remove(store)
@@ -117,6 +132,13 @@ def _run(spec: SweepSpec, store: Store, scratch: Path) -> int:
     return int(ending.has_failures)
 
 
+def _measure(spec: SweepSpec, store: Store, scratch: Path) -> int:
+    if not spec.schema.measure:
+        return 0
+    ending = measure_sweep(Job(spec, store, run_locally, tracking_uri=None))
+    return int(bool(ending.failures))
+
+
 def _report_again(spec: SweepSpec, store: Store, scratch: Path) -> int:
     (scratch / "after.json").write_bytes(render(report_sweep(spec, store), "json"))
     return 0
@@ -137,8 +159,8 @@ def look(  # noqa: C901  one case, told from its start to its end
 
     def act() -> int:
         hurry()
-        codes = [command("status", "tiny", "--store", store)]
-        for do in (_plan, _report, _run, _report_again):
+        codes = [command("status", spec.name, "--store", store)]
+        for do in (_plan, _report, _run, _measure, _report_again):
             import_again_from(spec.path.parent)  # each is a process of its own in life
             try:
                 codes.append(do(spec, Store(store), scratch))
@@ -157,7 +179,7 @@ def look(  # noqa: C901  one case, told from its start to its end
     if ended.has_traceback:
         problems.append(f"a traceback: {ended.text.splitlines()[-1]}")
     codes = marks.read_text().split() if marks.exists() else []
-    if not problems and codes[1:] != ["0"] * 4:
+    if not problems and codes[1:] != ["0"] * 5:
         problems.append(f"exit codes {' '.join(codes)}: {' '.join(ended.text.split())[-300:]}")
     if codes and codes[0] not in ["0", "2", "3"]:
         problems.append(f"status by name ended with {codes[0]}")
@@ -176,8 +198,18 @@ def _wrong_numbers(scratch: Path, expected: Mapping[str, Mapping[str, float]]) -
         yield f"after run: {values_of(after.read_text())}, expected {expected}"
 
 
-def make_stores(scratch: Path, spec: Path) -> dict[str, Path]:
-    """Each kind of store."""
+def stores_of_networks(scratch: Path) -> tuple[SweepSpec, dict[str, Path]]:
+    """A sweep of networks, all of them trained and measured."""
+    spec, store, log = prepare_networks(scratch), scratch / "finished", scratch / "log"
+    for name in ("run", "measure"):
+        ended = run_command(log, SECONDS, name, spec, "--store", store, *LOCAL)
+        assert ended.code == 0, ended.text
+    return load_spec(spec), {"finished": store}
+
+
+def stores_of_trainings(scratch: Path) -> tuple[SweepSpec, dict[str, Path]]:
+    """A sweep of a user's training in four states; the finished one first."""
+    spec = prepare(scratch)
     stores = {}
     for name in ("finished", "interrupted"):
         store = scratch / name
@@ -195,7 +227,10 @@ def make_stores(scratch: Path, spec: Path) -> dict[str, Path]:
         (old / "tiny" / "submitted.json").unlink()
         (old / "tiny" / "sessions.jsonl").unlink()
         stores[old.name] = old
-    return stores
+    return load_spec(spec), stores
+
+
+STORES = {"networks": stores_of_networks, "trainings": stores_of_trainings}
 
 
 def without_checksums(content: bytes) -> bytes:
@@ -231,143 +266,16 @@ def all_cases(stores: Mapping[str, Path]) -> list[Case]:
     """Every damage to every file, of the sweep and of one or two of its trials."""
     cases = []
     for name, store in stores.items():
-        trials = sorted((store / "tiny" / "trials").iterdir())
+        sweep = next(store.glob("*/sweep.yaml")).parent
+        trials = sorted((sweep / "trials").iterdir())
         wanted = trials[:1] if name.startswith("finished") else trials[:2]
-        files = [path for path in (store / "tiny").iterdir() if path.is_file()]
+        files = [path for path in sweep.iterdir() if path.is_file()]
         files += [path for trial in wanted for path in trial.rglob("*") if path.is_file()]
         for path in sorted(files):
             file = str(path.relative_to(store))
             kinds = [*CHANGES, *REPLACEMENTS]
             cases += [Case(name, file, kind) for kind in kinds]
     return cases
-
-
-def _position(pattern: bytes) -> Callable[[bytes, random.Random], int]:
-    def find(content: bytes, dice: random.Random) -> int:
-        places = [match.start() for match in re.finditer(pattern, content)]
-        return dice.choice(places) if places else len(content) // 2
-
-    return find
-
-
-POSITIONS = {
-    "first": lambda content, dice: 0,
-    "brace": _position(rb"[{}]"),
-    "key": _position(rb'(?<=")\w(?=\w*":)'),
-    "colon": _position(rb":"),
-    "digit": _position(rb"(?<=[: .\d-])\d"),
-    "quote": _position(rb'"'),
-    "value": _position(rb'(?<=: ")\w'),
-    "newline": _position(rb"\n"),
-    "last": lambda content, dice: max(0, len(content) - 1),
-}
-"""Where a byte stands, by what it is."""
-
-
-def _flip(name: str) -> Change:
-    def change(content: bytes, dice: random.Random) -> bytes:
-        place = POSITIONS[name](content, dice)
-        if not content:
-            return b"\x01"
-        flipped = bytes([content[place] ^ 1 << dice.randrange(8)])
-        return content[:place] + flipped + content[place + 1 :]
-
-    return change
-
-
-def _cut(name: str) -> Change:
-    return lambda content, dice: content[: POSITIONS[name](content, dice)]
-
-
-def _zeroed(content: bytes, dice: random.Random) -> bytes:
-    start = dice.randrange(max(1, len(content)))
-    size = min(512, len(content) - start)
-    return content[:start] + bytes(size) + content[start + size :]
-
-
-def _doubled_line(content: bytes, dice: random.Random) -> bytes:
-    lines = content.splitlines(keepends=True) or [b"\n"]
-    place = dice.randrange(len(lines))
-    return b"".join([*lines[: place + 1], *lines[place:]])
-
-
-def _swapped_lines(content: bytes, dice: random.Random) -> bytes:
-    return b"".join(reversed(content.splitlines(keepends=True)))
-
-
-def _digit_changed(content: bytes, dice: random.Random) -> bytes:
-    place = POSITIONS["digit"](content, dice)
-    return content[:place] + dice.choice(b"0123456789").to_bytes() + content[place + 1 :]
-
-
-CHANGES: dict[str, Change] = {
-    **{f"bit flipped in {name}": _flip(name) for name in POSITIONS},
-    **{f"cut at {name}": _cut(name) for name in POSITIONS},
-    "block of zeros": _zeroed,
-    "line doubled": _doubled_line,
-    "lines in reverse": _swapped_lines,
-    "digit changed": _digit_changed,
-    "garbage behind": lambda content, dice: content + dice.randbytes(40),
-    "garbage": lambda content, dice: dice.randbytes(len(content)),
-    "not UTF-8": lambda content, dice: b"\xff\xfe" + content,
-    "list": lambda content, dice: b"[1, 2]\n",
-    "null": lambda content, dice: b"null\n",
-    "deep": lambda content, dice: b"[" * 100_000,
-    "infinity": lambda content, dice: re.sub(rb": [\d.]+", b": 1e999", content, count=3),
-    "text for numbers": lambda content, dice: re.sub(rb": [\d.]+", b': "x"', content),
-    "emptied": lambda content, dice: b"",
-}
-
-
-def _swap_with_another_trial(path: Path) -> None:
-    """Take the file of the same name of another trial, or another file where there is none."""
-    parts = path.parts
-    if "trials" not in parts:
-        shutil.copy(next(path.parent.glob("trials/*/trial.json")), path)
-        return
-    place = parts.index("trials") + 1
-    trials = Path(*parts[:place])
-    other = sorted(set(os.listdir(trials)) - {parts[place]})[-1]
-    source = trials / other / Path(*parts[place + 1 :])
-    if source.exists():
-        shutil.copy(source, path)
-    else:
-        path.unlink()
-
-
-def _whole_trial_swapped(path: Path) -> None:
-    """All files of the trial are another's."""
-    folder = path.parent
-    if folder.parent.name != "trials":
-        path.write_text("{}\n")
-        return
-    other = sorted(set(folder.parent.iterdir()) - {folder})[0]
-    shutil.rmtree(folder)
-    shutil.copytree(other, folder)
-
-
-REPLACEMENTS: dict[str, Callable[[Path], object]] = {
-    "gone": lambda path: None,
-    "folder": Path.mkdir,
-    "pipe": os.mkfifo,
-    "link to itself": lambda path: path.symlink_to(path),
-    "link to nowhere": lambda path: path.symlink_to(path.with_name("gone")),
-    "link to a device": lambda path: path.symlink_to("/dev/zero"),
-    "huge": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
-    "file of another trial": _swap_with_another_trial,
-    "another trial's files": _whole_trial_swapped,
-}
-_KEEPS_THE_FILE = ("file of another trial", "another trial's files")
-
-
-def damage(path: Path, kind: str, dice: random.Random) -> None:
-    """Do it to the file."""
-    if kind in CHANGES:
-        path.write_bytes(CHANGES[kind](path.read_bytes(), dice))
-        return
-    if kind not in _KEEPS_THE_FILE:
-        path.unlink()
-    REPLACEMENTS[kind](path)
 
 
 def _remove(store: Path) -> None:

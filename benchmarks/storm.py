@@ -41,6 +41,19 @@ seeds: [0, 1]
 baseline: {train: {name: "tiny:train", width: 4, iterations: 6}}
 steps: [{name: wide, change: {train.width: 8}}]
 """
+NETWORKS = """name: networks
+seeds: [0, 1]
+measure: ["tiny:probe", {name: "tiny:probe", scale: 2.0}]
+baseline:
+  model: {name: vit_digits, embed_dim: 8, depth: 1, num_heads: 1}
+  data: {name: digits}
+  train: {epochs: 1, batch_size: 512, lr: 4e-3}
+steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]
+"""
+MEASURE = """
+def probe(network, data, device, seed, *, scale: float = 1.0):
+    return {"size": scale * sum(float(p.abs().sum()) for p in network.parameters())}
+"""
 LOCAL = ("--executor", "local", "--no-tracking")
 
 
@@ -62,9 +75,17 @@ class Ended:
 def prepare(folder: Path, name: str = "tiny") -> Path:
     """Write the sweep's files; returns the spec's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny.py").write_text(TRAINING)
+    (folder / "tiny.py").write_text(TRAINING + MEASURE)
     spec = folder / f"{name}.yaml"
     spec.write_text(SPEC.replace("name: tiny\n", f"name: {name}\n"))
+    return spec
+
+
+def prepare_networks(folder: Path) -> Path:
+    """Write the files of a sweep with measures of its networks; returns the spec's path."""
+    prepare(folder)
+    spec = folder / "networks.yaml"
+    spec.write_text(NETWORKS)
     return spec
 
 
@@ -152,9 +173,14 @@ def run_command(log: Path, seconds: float, *arguments: object) -> Ended:
 
 
 def values_of(report: str) -> Mapping[str, Mapping[str, float]]:
-    """Values by step and seed, out of a report in JSON, which may stand between other lines."""
+    """Values by step and seed, and those of each measure, out of a report in JSON, which may stand between other lines."""
     found = json.loads(report[report.index("{") : report.rindex("}") + 1])
-    return {step["name"]: step["values"] for step in found["steps"]}
+    values = {step["name"]: step["values"] for step in found["steps"]}
+    for step in found["steps"]:
+        for measure, quantities in step.get("measures", {}).items():
+            for name, quantity in quantities.items():
+                values[f"{step['name']}, {measure}, {name}"] = quantity["values"]
+    return values
 
 
 def curves_of(store: Path) -> Mapping[str, Sequence[int]]:
@@ -175,6 +201,16 @@ def results_of(store: Path) -> Mapping[str, Any]:
     """Final metrics by trial."""
     paths = sorted(store.glob("*/trials/*/result.json"))
     return {path.parent.name: json.loads(path.read_bytes())["metrics"] for path in paths}
+
+
+def measured_in(store: Path) -> Mapping[str, Any]:
+    """What was measured, by the place of its file."""
+    paths = sorted(store.glob("*/trials/*/measures/*.json"))
+    found = {path: json.loads(path.read_bytes()) for path in paths}
+    return {
+        f"{path.parents[1].name}/{path.name}": (one["state"], one.get("values"))
+        for path, one in found.items()
+    }
 
 
 def finished_twice(store: Path) -> list[str]:

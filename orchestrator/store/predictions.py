@@ -17,12 +17,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.store.files import write_whole
+from illama.sealed import read_regular
+from orchestrator.store.files import make_way, write_whole
 
 FILE = "predictions.bin"
 VERSION = 1
 _MAGIC = b"orchestrator predictions "
 _CHECKSUM_BYTES = 32
+_MOST_BYTES = 1 << 28
+"""Two thousand million images."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,14 @@ def write_predictions(directory: Path, predictions: Predictions) -> None:
     }
     content = _MAGIC + b"%d\n" % VERSION + json.dumps(about).encode() + b"\n"
     content += np.packbits(predictions.is_correct).tobytes()
+    make_way(directory / FILE)
     write_whole(directory / FILE, content + sha256(content).digest())
 
 
 def read_predictions(directory: Path) -> Predictions | None:
     """Predictions in a trial's folder; None where nothing can be used (`why_unusable`)."""
     try:
-        return _parsed((directory / FILE).read_bytes())
+        return _parsed(read_regular(directory / FILE, _MOST_BYTES))
     except (OSError, ValueError):
         return None
 
@@ -60,7 +64,7 @@ def read_predictions(directory: Path) -> Predictions | None:
 def why_unusable(directory: Path) -> str:
     """Say why `read_predictions` finds none; empty where it finds some."""
     try:
-        _parsed((directory / FILE).read_bytes())
+        _parsed(read_regular(directory / FILE, _MOST_BYTES))
     except FileNotFoundError:
         return f"there is no {FILE}: an older version trained it, or a user training did"
     except OSError as error:

@@ -89,19 +89,26 @@ class Store:
         not whole.
         """
         path = self.sweep_path(sweep) / "sweep.yaml"
-        if not path.is_file():
+        if not os.path.lexists(path):
             known = self.sweeps()
             hint = did_you_mean_one_of(sweep, known) if known else "; the store is empty"
             raise UsageError(
                 f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"
             )
-        digest = sha256(read_file(path)).hexdigest()
-        known_digests = self._submitted(sweep).get("sweep.yaml", [digest])
-        if digest not in known_digests:
-            why = "it is not as it was submitted"
+        if why := self._wrong_with_spec(sweep, path):
             hint = "name the sweep's own file instead; to `run` it puts it here again"
             raise StoreError(f"{path} is damaged ({why}); {hint}")
         return path
+
+    def _wrong_with_spec(self, sweep: str, path: Path) -> str:
+        try:
+            digest = sha256(read_file(path)).hexdigest()
+        except DamagedFile as damage:
+            return damage.why
+        except FileNotFoundError:
+            return "is a link to nowhere"
+        is_known = digest in self._submitted(sweep).get("sweep.yaml", [digest])
+        return "" if is_known else "it is not as it was submitted"
 
     def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:
         """Keep the spec as submitted, and beside it the modules that it names: workers on every

@@ -13,11 +13,12 @@ import pytest
 
 from illama import checkpoint
 from orchestrator.driver import Job, report_sweep, run_sweep
-from orchestrator.errors import SpecError, UsageError
+from orchestrator.errors import SpecError, SweepInUse, UsageError
 from orchestrator.executors.local import run_locally
 from orchestrator.measuring import Measured, measure_sweep, measurements_of
 from orchestrator.report.formats import render
 from orchestrator.spec.sweep_spec import load_spec
+from orchestrator.store.lease import Lease
 from orchestrator.store.measurements import read_measurement
 from orchestrator.store.store import Store
 
@@ -90,6 +91,18 @@ def test_what_was_measured_is_not_measured_again(measured: tuple[Path, Measured]
     before = _calls(folder)
     assert _measure(folder).taken == 0
     assert _calls(folder) == before == 4
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_being_run_is_not_measured_beside_it(
+    measured: tuple[Path, Measured],
+) -> None:
+    folder, _ = measured
+    with (
+        Lease(Store(folder / "runs").sweep_path("measured")),
+        pytest.raises(SweepInUse, match="'measured' is being worked on by process"),
+    ):
+        _measure(folder)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The file that says which images a network got right is whole, or is not used, with the reason."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +63,16 @@ def test_the_reason_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).mkdir()
     assert "cannot be read" in why_unusable(tmp_path)
+    write_predictions(tmp_path, marks(20))
+    assert why_unusable(tmp_path) == "", "the folder was set aside"
+
+
+def test_what_is_no_such_file_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE)
+    assert read_predictions(tmp_path) is None
+    assert why_unusable(tmp_path) == "predictions.bin cannot be read: is a pipe"
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).touch()
+    os.truncate(tmp_path / FILE, 1 << 40)
+    assert read_predictions(tmp_path) is None
+    assert "more than any such file" in why_unusable(tmp_path)

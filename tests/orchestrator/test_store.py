@@ -240,6 +240,28 @@ def test_an_unknown_sweep_is_answered_with_the_nearest(sweep: Any, tmp_path: Pat
         Store(tmp_path / "nowhere").spec_path("tiny")
 
 
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (os.mkfifo, "is a pipe"),
+        (Path.mkdir, "is a folder"),
+        (lambda path: path.symlink_to("gone"), "is a link to nowhere"),
+        (lambda path: path.write_text("name: other"), "it is not as it was submitted"),
+    ],
+)
+def test_what_is_in_a_specs_place_is_told_and_not_taken_for_another_sweep(
+    sweep: Any, put: Callable[[Path], object], why: str
+) -> None:
+    sweep.store.submit("tiny", b"name: tiny")
+    path = sweep.store.spec_path("tiny")
+    path.unlink()
+    put(path)
+    with pytest.raises(
+        StoreError, match=rf"sweep\.yaml is damaged \({why}\); name the sweep's own"
+    ):
+        sweep.store.spec_path("tiny")
+
+
 def test_preparing_leaves_nothing_behind_but_the_folder(tmp_path: Path) -> None:
     Store(tmp_path / "a" / "b").prepare("tiny")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [

@@ -19,9 +19,10 @@ def in_a_process_of_its_own(storm: str, folder: Path) -> str:
     """The storm's last words: it forks, and replaces functions, which a process of tests must not."""
     import subprocess
 
-    command = [sys.executable, str(BENCHMARKS / f"{storm}.py")]
+    program, *options = storm.split()
+    command = [sys.executable, str(BENCHMARKS / f"{program}.py"), *options]
     points = {"damage": ("--cases", "30"), "kill_points": ("--points", "4")}
-    command += points.get(storm, ("--points", "2"))
+    command += points.get(program, ("--points", "2"))
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
@@ -31,13 +32,13 @@ def in_a_process_of_its_own(storm: str, folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("storm", ["damage", "kill_points", "sleep"])
+@pytest.mark.parametrize("storm", ["damage", "kill_points", "kill_points --of measure", "sleep"])
 def test_a_short_storm_does_no_harm(storm: str, tmp_path: Path) -> None:
     assert "WRONG" not in in_a_process_of_its_own(storm, tmp_path)
 
 
 def test_every_damage_changes_the_file_or_what_stands_in_its_place(tmp_path: Path) -> None:
-    from damage import CHANGES, REPLACEMENTS, damage
+    from damages import CHANGES, REPLACEMENTS, damage
 
     dice = random.Random(0)
     content = b'{"iteration": 12, "time": 1.5, "metrics": {"val/x": 0.25}}\n' * 3

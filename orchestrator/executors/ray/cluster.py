@@ -290,7 +290,10 @@ def _connect(address: str | None) -> None:
     if address is not None:
         check_address(address)
     try:
-        check_this_machine() if local else greet(address)
+        if local:
+            check_this_machine()
+        else:
+            greet(address)
         on_sigterm = signal.getsignal(signal.SIGTERM)
         _listen_to_this_machine_alone(local)
         ray.init(
