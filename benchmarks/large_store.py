@@ -1,16 +1,19 @@
-"""Times `orchestrator plan` on an invented store of many finished trials.
+"""Times `orchestrator plan`, `status`, `report` and `sync` on an invented store of many finished trials.
 
     python benchmarks/large_store.py --trials 1000 10000 --times 3 [--keep FOLDER]
 
-The trials are those of a user training that costs nothing; their files are written by the store itself, without waiting for
-the disk. With `--keep` the stores stay, so that two versions of the code can be timed on the same files.
+Writes `benchmarks/results/large_store.md`. The trials are those of a user training that costs nothing; their files are
+written by the store itself, without waiting for the disk. Each `sync` makes the whole view, database and all. With `--keep`
+the stores stay, so that two versions of the code can be timed on the same files.
 """
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +22,8 @@ from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.store import MetricsLog, Store
 from orchestrator.trial import Outcome
 
+COMMANDS = ("plan", "status", "report", "sync")
+RESULTS = Path(__file__).parent / "results" / "large_store.md"
 STEPS = 9
 """Beside the baseline."""
 EPOCHS = 10
@@ -32,15 +37,41 @@ def train(*, width: int = 1, iterations: int = 10, seed, log_metrics):
 def main() -> int:
     """Run the benchmark; returns the exit code."""
     arguments = _parse()
+    rows = []
     with TemporaryDirectory(prefix="large-store-") as scratch:
         for trials in arguments.trials:
             folder = (arguments.keep or Path(scratch)) / str(trials)
             spec = _invent(folder, trials)
-            seconds = sorted(_timed(spec, folder / "runs") for _ in range(arguments.times))
-            middle = statistics.median(seconds)
-            spread = f"{seconds[0]:.2f} to {seconds[-1]:.2f}"
-            print(f"{trials:6d} trials: {middle:.2f} s of CPU ({spread})", flush=True)
+            for command in COMMANDS:
+                timed = [_timed(command, spec, folder / "runs") for _ in range(arguments.times)]
+                rows.append(_row(trials, command, timed))
+                print(rows[-1], flush=True)
+    RESULTS.write_text("\n".join([*_head(arguments.times), *rows]) + "\n")
     return 0
+
+
+def _head(times: int) -> list[str]:
+    return [
+        "# Commands on large stores",
+        "",
+        f"A sweep of {STEPS + 1} variants with {EPOCHS} epochs a trial, all finished, on {os.cpu_count()} cores",
+        f"(`python benchmarks/large_store.py`); {times} times each, the median and in brackets the range. `sync` makes the",
+        "whole view, from no database. Seconds of CPU are those of the command, user and system; on the clock it also waited",
+        "for the disk and for whatever else ran: on average",
+        f"{os.getloadavg()[2]:.1f} processes wanted the {os.cpu_count()} cores.",
+        "",
+        "| trials | command | s of CPU | s on the clock |",
+        "|--:|---|--:|--:|",
+    ]
+
+
+def _row(trials: int, command: str, timed: list[tuple[float, float]]) -> str:
+    cells = [_middle(list(values)) for values in zip(*timed, strict=True)]
+    return f"| {trials:,} | `{command}` | {' | '.join(cells)} |"
+
+
+def _middle(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
 
 
 def _parse() -> argparse.Namespace:
@@ -86,13 +117,17 @@ def _invent(folder: Path, trials: int) -> Path:
     return spec
 
 
-def _timed(spec: Path, store: Path) -> float:
-    """Seconds of CPU, which other work on the machine changes less than those of the clock."""
-    command = [sys.executable, "-m", "orchestrator", "plan", str(spec), "--store", str(store)]
-    before = os.times()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+def _timed(name: str, spec: Path, store: Path) -> tuple[float, float]:
+    """Seconds of CPU, which other work on the machine changes less, and on the clock."""
+    if name == "sync":
+        shutil.rmtree(store / "mlartifacts", ignore_errors=True)
+        for path in store.glob("mlflow.db*"):
+            path.unlink()
+    command = [sys.executable, "-m", "orchestrator", name, str(spec), "--store", str(store)]
+    before, began = os.times(), time.monotonic()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     after = os.times()
-    return sum(after[2:4]) - sum(before[2:4])
+    return sum(after[2:4]) - sum(before[2:4]), time.monotonic() - began
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ NUMERICS_VERSION = 1
 
 QUANTITIES = {
     "dip": Quantity(
-        "min", "%", 2, "accuracy at the last soft epoch minus that of the next epoch at alpha 0"
+        "min",
+        "%",
+        2,
+        "accuracy at the last soft epoch minus that of the next epoch at alpha 0; negative where it rises",
     ),
     "gap": Quantity(
         "min", "%", 2, "at the last soft epoch, accuracy at its alpha minus at alpha 0"
@@ -43,7 +46,8 @@ def training_dip(network: Network, data: Data, device: Device, seed: int) -> Fin
             [line["val_soft/acc1"] for line in soft],
         ),
     }
-    drawing = lines(series, f"dip {values['dip']:.1f} points", "epoch", "val/acc1, %")
+    word = "rise" if values["dip"] < 0 else "dip"
+    drawing = lines(series, f"{word} of {abs(values['dip']):.1f} points", "epoch", "val/acc1, %")
     return Findings(values, {"curve": drawing})
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from illama.config import RuntimeConfig
 from illama.measures import Request
 from orchestrator.analysis.comparisons import effect_against
-from orchestrator.analysis.decimals import decimals_of_values
+from orchestrator.analysis.decimals import decimals_of_effect, decimals_of_values
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.search_luck import summary_over_repeats
@@ -230,6 +230,8 @@ def _quantity(
             continue
         ground = by_place.get((row.variant.regime, row.versus))
         delta = effect_against(read, ground, looks) if ground and ground.values else None
+        if delta and decimals is not None:
+            delta = replace(delta, decimals=decimals_of_effect(delta.effect, decimals))
         steps[row.variant.label] = MeasuredStep(row.variant, replace(read, delta_previous=delta))
     return MeasuredQuantity(
         name, mode, str(about.get("unit", "")), decimals, str(about.get("text", "")), steps

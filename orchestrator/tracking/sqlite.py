@@ -44,6 +44,8 @@ _COLUMNS = {
 """Tables and columns of MLflow 3.11 to 3.17, as far as they matter here."""
 _BUSY_SECONDS = 20.0
 """Seconds to wait for another writer, as MLflow does."""
+_CACHE_KIB = 65_536
+"""Memory for pages of the database: its indices are written all over."""
 _BATCH_SECONDS = 0.5
 _MOST_HELD_BACK = 1_000_000
 """Bytes of a file from which the calls before it are written first."""
@@ -100,6 +102,7 @@ class Sqlite(Api):
         )
         weakref.finalize(self, self._database.close)
         self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         self._is_batch = False
         self._began = 0.0
         """Time at which the open transaction of a batch began."""
