@@ -16,6 +16,10 @@ from orchestrator.tracking.base import Tracker
 from orchestrator.trial import Outcome, TrialSpec
 
 _PERIOD_SECONDS = 5.0
+_HEAD_START_SECONDS = 15.0
+"""Seconds that the first trial has for itself: MLflow takes seconds of a core to import, just when
+workers start, and whoever waits for a first failure waits for it.
+"""
 _EFFECTS_SECONDS = 60.0
 _EFFECTS_SHARE = 0.02
 """Effects are brought up to date no more often, and in no more of the time: that looks at every
@@ -43,7 +47,8 @@ class BackgroundMirror(Generic[Mirror]):
         finish: Callable[[Mirror], None] = lambda mirror: None,
         title: str = "MLflow",
     ) -> None:
-        """`prepare` is called first, while the executor starts, and `finish` when all is shown.
+        """`prepare` is called first, once a trial has ended or some seconds have passed, and `finish`
+        when all is shown.
 
         Messages call the view `title`.
         """
@@ -58,6 +63,7 @@ class BackgroundMirror(Generic[Mirror]):
         another sweep.
         """
         self._closing = threading.Event()
+        self._may_begin = threading.Event()
         self._thread = threading.Thread(target=self._keep_mirroring, name="tracker", daemon=True)
         self._complaint: str | None = None
         self._is_refused = False
@@ -73,7 +79,7 @@ class BackgroundMirror(Generic[Mirror]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.set()
+        self._close()
         with self._view.waiting(f"bringing {self._title} up to date"):
             self._thread.join(_PATIENCE_SECONDS)
         if self._thread.is_alive():
@@ -101,12 +107,18 @@ class BackgroundMirror(Generic[Mirror]):
         with self._lock:
             self._running.pop(run_key(trial), None)
             self._ended[run_key(trial)] = trial
+        self._may_begin.set()
 
     def finished(self) -> None:
         """Bring everything up to date while the executor clears up."""
+        self._close()
+
+    def _close(self) -> None:
         self._closing.set()
+        self._may_begin.set()
 
     def _keep_mirroring(self) -> None:
+        self._may_begin.wait(_HEAD_START_SECONDS)
         self._prepare()
         effects_due = time.monotonic() + _EFFECTS_SECONDS
         has_news = False
