@@ -33,6 +33,8 @@ def write_output(path: Path, content: bytes) -> None:
             _write(os.open(target, os.O_WRONLY), content)
         else:
             _replace(target, content)
+    except FileExistsError as error:  # of a folder that was to be made
+        raise UsageError(f"cannot write {path}: {error.filename} is no folder") from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.output import write_output
+from orchestrator.errors import UsageError
+
 CommandLine = Callable[..., Any]
 
 
@@ -51,6 +54,12 @@ def test_a_spec_that_names_no_function_runs_nothing_that_lies_beside_it(zoo: Pat
     )
     assert done.returncode == 0, done.stderr.decode()
     assert (zoo / "zoo.png").stat().st_size > 1000
+
+
+def test_a_file_is_no_folder_to_write_into(tmp_path: Path) -> None:
+    (tmp_path / "a.md").touch()
+    with pytest.raises(UsageError, match=r"cannot write .*a\.md/x\.md: .*a\.md is no folder"):
+        write_output(tmp_path / "a.md" / "x.md", b"")
 
 
 @pytest.mark.parametrize("output", [".", "/", ""])
