@@ -55,7 +55,7 @@ def _head(times: int) -> list[str]:
         "# Commands on large stores",
         "",
         f"A sweep of {STEPS + 1} variants with {EPOCHS} epochs a trial, all finished, on {os.cpu_count()} cores",
-        f"(`python benchmarks/large_store.py`); {times} times each, the median and in brackets the range. `sync` makes the",
+        f"(`python benchmarks/large_store.py`); {times} runs of each, the median and in brackets the range. `sync` makes the",
         "whole view, from no database. Seconds of CPU are those of the command, user and system; on the clock it also waited",
         "for the disk and for whatever else ran: on average",
         f"{os.getloadavg()[2]:.1f} processes wanted the {os.cpu_count()} cores.",

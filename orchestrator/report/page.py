@@ -300,7 +300,7 @@ def _caption(figure: RoadmapFigure) -> list[str]:
     parts = [
         f"Bars are means, lines {figure.seeds}, dots single seeds. {start}The dashed line is the "
         "baseline.",
-        "Differences are to the step before, or to what stands behind vs:",
+        "Differences are to the step before, or to what stands behind vs:" * bool(figure.tones),
     ]
     if any(row.kind == "side" for row in figure.rows):
         parts.insert(1, "Pale bars (└) are side steps: the road does not go on from them.")

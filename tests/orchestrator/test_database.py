@@ -62,3 +62,12 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
 
 def test_a_server_is_left_alone() -> None:
     prepare_database("http://127.0.0.1:9")
+
+
+def test_mlflow_prints_no_line_for_each_run_of_a_server() -> None:
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
+
+    from orchestrator.tracking import experiment
+
+    assert experiment.PARENT  # imported before MLflow is asked for anything
+    assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
