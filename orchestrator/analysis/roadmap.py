@@ -222,6 +222,11 @@ def other_metric(
     """
     if name not in METRICS:  # every result is read
         recorded = {metric for result in results for metric in result.get("metrics", {})}
+        if not recorded:
+            raise UsageError(
+                f"no trial of the sweep as it stands has a result yet, so none has '{name}'; "
+                "`orchestrator plan` says what there is to train, and why"
+            )
         if name not in recorded:
             raise UsageError(
                 f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*recorded])}"

@@ -88,6 +88,8 @@ class SweepStatus:
         trial, record = known.spec, known.record
         return {
             "name": trial.name,
+            "changes": dict(trial.changes),
+            "metrics": dict(record.metrics),
             "state": record.state,
             "outcome": record.outcome,
             "attempts": record.attempts,

@@ -131,6 +131,21 @@ def test_a_smoke_test_finds_every_cause_and_leaves_the_store_alone(
     assert cli("show", "late-seed0", "--store", store / ".smoke").code == 0
 
 
+def test_cells_that_coincide_are_tried_once_and_all_counted(
+    cli: Cli, write_spec: Callable[..., Path], store_path: Path
+) -> None:
+    steps = [
+        {"name": "rms", "change": {"model.norm": "rmsnorm"}},
+        {"name": "fast", "change": {"train.lr": 0.02}},
+    ]
+    path = write_spec(steps=steps, design=["roadmap", "leave_one_out"])
+    tried = cli("run", path, "--smoke", *LOCAL, "--store", store_path)
+    assert tried.code == 0, tried.err
+    ends = [line.partition(" ")[0] for line in tried.out.splitlines() if line.startswith("[")]
+    assert ends == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert "5 of 5 variants train" in tried.out
+
+
 @pytest.mark.slow
 def test_a_run_stops_says_why_and_how_to_go_on_and_status_groups(
     cli: Cli, spec: Callable[..., Path], tmp_path: Path

@@ -329,6 +329,8 @@ def test_a_metric_of_somebody_elses_needs_a_direction() -> None:
     assert other_metric(own, "my/gain", "max", results).also == ["my/score"]
     with pytest.raises(UsageError, match="add --mode max or --mode min"):
         other_metric(own, "my/gain", None, results)
+    with pytest.raises(UsageError, match="has a result yet, so none has 'my/gain'"):
+        other_metric(own, "my/gain", None, [])
 
 
 def test_a_search_that_goes_by_what_was_not_recorded_says_so(tmp_path: Path) -> None:
