@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from illama.config import TrainingFunction, UserData, UserModel, Workload
+from illama.config import PART_KINDS, TrainingFunction, UserData, UserModel, Workload
 from illama.config.functions import default_options
 from illama.config.imports import code_digests
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -18,6 +18,7 @@ _DERIVED = {
     "seed",
     *(f"{group}.{name}" for group in ("model", "data", "train") for name in ("function", "code")),
     *(f"model.{name}" for name in ("params", "macs", "masked", "undecayed")),
+    *(f"model.{kind}.{name}" for kind in PART_KINDS for name in ("function", "params", "macs")),
     *(f"data.{name}" for name in ("shape", "num_classes", "has_test")),
 }
 """Keys of `trial.json` that follow from the others, or are told in another way."""

@@ -6,6 +6,7 @@ import pytest
 
 from illama.config import Config, ModelConfig, Part
 from orchestrator.errors import SpecError
+from orchestrator.planning.differences import differences
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.tracking.shape import params_of
@@ -124,3 +125,12 @@ def test_a_list_of_parts_is_shown_in_mlflow_as_other_settings_are(tmp_path: Path
     shown = params_of(spec, spec.variants[1])["model.mixer"]
     assert shown.startswith('["attention", {"name": "softplus"')
     assert params_of(spec, spec.variants[0])["model.mixer"] == "attention"
+
+
+def test_why_a_trial_is_new_says_nothing_of_what_was_measured_of_a_part(tmp_path: Path) -> None:
+    steps = "  - {name: a, change: {model.mixer: softplus}}\n"
+    steps += "  - {name: b, change: {model.mixer: {name: lightning, block: 8}}}\n"
+    _, first, second = trials_of(spec_of(tmp_path, steps), lambda data: "digest")
+    told = [difference.text for difference in differences(second, first)]
+    assert "model.mixer.name: softplus -> lightning" in told
+    assert not [text for text in told if "macs" in text or "params" in text or "function" in text]
