@@ -7,6 +7,7 @@ from typing import TypeVar
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.errors import UsageError, did_you_mean_one_of
+from orchestrator.report.answer import all_rows
 from orchestrator.report.formats import Layout
 from orchestrator.report.words import Column, cells, columns
 
@@ -16,17 +17,20 @@ _REMARK = re.compile(r" [(\[].*")
 
 
 def rows_of(roadmap: Roadmap, names: Sequence[str]) -> list[StepRow]:
-    """Rows of the report's table that are named; what the report says of the others stays said.
+    """Rows of the report's table; cells of other designs (`only.rope`, `without.rope`) where they
+    are named. What the report says of the others stays said.
 
-    Raises `UsageError` for a step that it does not have.
+    Raises `UsageError` for a step or cell that it does not have.
     """
-    known = {name for row in roadmap.rows for name in (row.variant.name, row.variant.label)}
+    if not names:
+        return list(roadmap.rows)
+    rows = all_rows(roadmap)
+    known = {name for row in rows for name in (row.variant.name, row.variant.label)}
     for name in names:
         if name not in known:
             hint = did_you_mean_one_of(name, sorted(known))
             raise UsageError(f"the report has no step '{name}'{hint}")
-    wanted = {*names} or known
-    return [row for row in roadmap.rows if {row.variant.name, row.variant.label} & wanted]
+    return [row for row in rows if {row.variant.name, row.variant.label} & {*names}]
 
 
 def table_of(roadmap: Roadmap, layout: Layout) -> tuple[list[Column], list[list[str]]]:

@@ -11,6 +11,7 @@ from invented import roadmap_of, spec_of
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.errors import UsageError
 from orchestrator.report.formats import Layout, render
+from orchestrator.report.selection import rows_of
 
 BODY = """
 design: [roadmap, leave_one_out]
@@ -74,3 +75,12 @@ def test_a_latex_table_is_a_float_that_fits_the_line(roadmap: Roadmap) -> None:
     assert r"\label{tab:invented}" in text
     labels = re.findall(r"\\label{(.*)}", text)
     assert len({*labels}) == len(labels)
+
+
+def test_cells_of_other_designs_are_rows_where_they_are_named(roadmap: Roadmap) -> None:
+    """A paper's table of what the model is without each part."""
+    names = [row.variant.name for row in rows_of(roadmap, ["without.rmsnorm", "baseline"])]
+    assert names == ["baseline", "without.rmsnorm"]
+    text = render(roadmap, "latex", Layout(rows=("without.rmsnorm",))).decode()
+    assert "79.00" in text.partition(r"\end{tabular}")[0]
+    assert list(rows_of(roadmap, ())) == list(roadmap.rows)
