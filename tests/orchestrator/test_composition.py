@@ -45,7 +45,7 @@ def test_settings_of_the_command_line_are_laid_over_the_spec(base: Path) -> None
     assert (spec.schema.seeds, spec.schema.runtime.device) == ([0], "cpu")
     found = train(spec)
     assert (found["epochs"], found["betas"], found["lr"]) == (3, [0.9, 0.95], 1e-3)
-    assert found["soft_mask"] == {"schedule": "linear", "epochs": 1, "rate": 1.0, "floor": 0.0}
+    assert {"schedule": "linear", "epochs": 1}.items() <= found["soft_mask"].items()
     assert load_spec(base, ["~steps"]).schema.steps == []
 
 

@@ -175,7 +175,7 @@ def test_seeds_that_were_changed_after_a_look_are_paid_for(tmp_path: Path) -> No
     [note] = [note for note in notes(third) if "seeds were changed" in note]
     assert "after 2 looks" in note
     assert "multiplied by 4" in note
-    assert "up to 8.75 % show one" in note
+    assert "up to 8.75 % of sweeps would still show one" in note
     assert not any("about one in 20" in note for note in notes(third))
 
 
