@@ -91,6 +91,7 @@ def drawn(lines: list[Line]) -> str:
             text.highlight_regex(pattern, style)
         console.print(text, crop=True, overflow="ellipsis")
     picture = console.export_svg(title="orchestrator", unique_id="r")
+    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)  # nothing is fetched
     total = lines[-1][0] / FASTER + REST
     rules = [
         f"[data-line='{number}']{{animation:line-{number} {total:.1f}s infinite}}"
