@@ -171,6 +171,7 @@ def test_no_package_replaces_what_is_ours_and_what_is_of_no_use_is_told() -> Non
         EXECUTORS.get("toi")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_a_package_beside_ours_brings_images_a_measure_and_a_tracker(
     cli: CommandLine, write_spec: WriteSpec, store_path: Path, weird_path: Path

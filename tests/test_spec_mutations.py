@@ -24,6 +24,7 @@ def program() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_mutations_end_in_a_plan_or_a_message_with_its_place(program: ModuleType) -> None:
     counts, failures = program.mutate(range(40), 0, SWEEPS)
     assert failures == []

@@ -142,6 +142,7 @@ def test_any_settings_go_by_a_file(tmp_path: Path) -> None:
     assert run(what, tmp_path / "trial")[0].final == {"lr": 0.5, "seed": 3.0}
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_goes_on_in_the_same_folder_and_no_point_is_lost(tmp_path: Path) -> None:
     expected = run(training(), tmp_path / "undisturbed")
     printed = tmp_path / "trial" / PRINTED
@@ -174,6 +175,7 @@ def test_a_figure_that_is_not_finite_ends_it_with_all_that_it_started(tmp_path: 
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 def test_its_code_is_what_it_is_made_of(folder: Path) -> None:
     first = training()
     (folder / "unrelated.py").write_text("x = 1\n")

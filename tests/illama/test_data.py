@@ -142,6 +142,7 @@ def test_the_digest_names_the_very_file() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_digest_imports_neither_torch_nor_scikit_learn() -> None:
     program = (
         "import sys; from illama.config import DataConfig; from illama.data.datasets import dataset_digest; import illama;"

@@ -104,6 +104,7 @@ def test_maps_are_those_that_the_values_are_weighed_with(mask_form: str) -> None
     torch.testing.assert_close((after @ values).transpose(1, 2).flatten(2), seen["out"])
 
 
+@pytest.mark.slow
 def test_no_later_patch_leaks_through_the_additive_mask_and_some_does_through_the_other() -> None:
     leaks = {}
     for form in ("additive", "multiplicative"):

@@ -89,6 +89,7 @@ def test_patches_are_read_in_rows_whatever_the_scan(scan: str) -> None:
     assert changed.nonzero().flatten().tolist() == list(seen)
 
 
+@pytest.mark.slow
 def test_a_network_is_segmented_and_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("illama.measures.segmentation._BOARDS", 64)
     monkeypatch.setattr("illama.measures.segmentation._HEAD_STEPS", 60)

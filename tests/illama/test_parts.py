@@ -347,6 +347,7 @@ def test_weights_of_a_network_with_other_parts_are_refused_by_name(tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_an_exported_part_answers_as_it_does_itself() -> None:
     network = VisionTransformer(config(mixer="differential", **CAUSAL), 0).eval()
     exported = torch.export.export(network, (torch.randn(2, 1, 8, 8),))

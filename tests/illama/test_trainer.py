@@ -63,6 +63,7 @@ def run(
     return train(config, runtime=runtime, log_metrics=journal, checkpoint_dir=directory), journal
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(small_config: Build) -> None:
     first, journal = run(small_config())
     again, same = run(small_config())
@@ -73,6 +74,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(small_config:
     assert outcome(other) != outcome(first)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_bits(
     small_config: Build, tmp_path: Path
 ) -> None:
@@ -162,6 +164,7 @@ def test_random_kills_give_the_same_bits(
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_last_checkpoint(
     small_config: Build, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_what_should_stop_raises_passes_through_and_saves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_trainings_one_after_another_do_not_touch_each_other(small_config: Build) -> None:
     alone, _ = run(small_config({"seed": 5}))
     run(small_config({"model.attention": "bidirectional", "seed": 2}))
@@ -278,6 +282,7 @@ def test_a_test_part_is_measured_beside_validation_and_changes_nothing_else(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.0, 0.05])
 def test_hits_are_those_of_the_last_measurement_whatever_interrupts(
     small_config: Build, tmp_path: Path, fraction: float

@@ -52,6 +52,7 @@ def test_a_camera_s_note_how_to_turn_it_is_not_read(tmp_path: Path, picture: Any
     assert transforms.read_image(tmp_path / "turned.png").tobytes() == picture.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -116,6 +116,7 @@ def test_every_draw_follows_from_the_seed() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [1, 4])
 def test_interrupted_again_and_again_it_ends_with_the_same_bits(tmp_path: Path, stops: int) -> None:
     (expected, lines), found = run(config("walk")), Lines()

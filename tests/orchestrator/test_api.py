@@ -109,6 +109,7 @@ def test_a_run_prints_nothing_and_tells_its_view(
     assert again.said == start[:2], "nothing is left to train"
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_a_value_and_is_tried_again_when_asked(spec: Path) -> None:
     spec.write_text(SPEC.replace("width: 2", "width: 3"))
     sweep = orchestrator.load(spec, spec.parent / "runs")
@@ -121,6 +122,7 @@ def test_a_failed_trial_is_a_value_and_is_tried_again_when_asked(spec: Path) -> 
     assert after == attempts | {"two-seed1": 2}
 
 
+@pytest.mark.slow
 def test_ctrl_c_raises_once_everything_is_saved(spec: Path) -> None:
     def interrupt(queue: TrialQueue) -> None:
         os.kill(os.getpid(), signal.SIGINT)

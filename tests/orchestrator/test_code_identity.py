@@ -55,6 +55,7 @@ def trials(folder: Path) -> list[TrialSpec]:
     return [planned.trial for planned in plan_sweep(loaded(folder), Store(folder / "runs")).trials]
 
 
+@pytest.mark.slow
 def test_a_comment_makes_no_trial_new(folder: Path) -> None:
     for trial in trials(folder):
         finish(Store(folder / "runs"), trial)

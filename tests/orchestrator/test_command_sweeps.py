@@ -20,12 +20,14 @@ def spec_of(folder: Path, train: str = TRAIN, change: str = "{train.lr: 1}") -> 
     return load_spec(path)
 
 
+@pytest.mark.slow
 def test_the_script_travels_with_the_sweep(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     assert spec.code == {"script.py": SCRIPT.encode()}
     assert [variant.config.setting("train.lr") for variant in spec.road] == [0.5, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "change", "place", "message"),
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from invented import digest, snapshot_of, spec_of
 from test_looks import NORM, finish
 
@@ -54,6 +55,7 @@ def test_trials_that_return_another_size_are_warned_of_in_the_report(tmp_path: P
     assert "trained 3 times as many iterations as baseline" in length.message
 
 
+@pytest.mark.slow
 def test_the_same_size_or_lengths_that_overlap_are_nothing(tmp_path: Path) -> None:
     steps = "[{name: deeper, change: {train.depth: 3}}]"
     same = {"params": 100, "flops": 50, "iterations": 4}

@@ -116,6 +116,7 @@ def spec(tmp_path: Path) -> Callable[[str], Path]:
 LOCAL = ("--executor", "local")
 
 
+@pytest.mark.slow
 def test_a_smoke_test_finds_every_cause_and_leaves_the_store_alone(
     cli: Cli, spec: Callable[..., Path], tmp_path: Path
 ) -> None:

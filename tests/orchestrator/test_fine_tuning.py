@@ -42,6 +42,7 @@ def actions(cli: Cli, spec: Path, store: Path) -> dict[str, tuple[str, str]]:
     return {trial["variant"]: (trial["action"], trial["fingerprint"]) for trial in planned}
 
 
+@pytest.mark.slow
 def test_a_step_starts_from_a_file_and_is_done_wherever_the_file_goes(
     cli: Cli, spec: Callable[..., Path], weights: Path, store_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def measured(trained: Path) -> tuple[Path, Measured]:
     return trained, _measure(trained)
 
 
+@pytest.mark.slow
 def test_each_network_is_measured_and_a_failing_measure_fails_alone(
     measured: tuple[Path, Measured],
 ) -> None:

@@ -244,6 +244,7 @@ def test_effects_at_places_are_described_and_all_others_tested(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_interactions_of_sweeps_without_any_are_found_at_most_at_the_nominal_rate() -> None:
     generator = np.random.default_rng(5)
     cells, _ = cells_of(3, 0)

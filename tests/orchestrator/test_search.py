@@ -148,6 +148,7 @@ def test_the_best_value_becomes_part_of_the_step_and_of_all_behind_it(tmp_path: 
     assert runs.to_do(known) == []
 
 
+@pytest.mark.slow
 def test_what_is_tried_depends_on_results_alone_not_on_their_order_or_how_many_run_at_once(
     tmp_path: Path,
 ) -> None:

@@ -100,6 +100,7 @@ def test_searches_that_came_to_the_same_leave_nothing_to_luck(tmp_path: Path) ->
     assert deltas(runs.report(spec))["swiglu"][0] is not None
 
 
+@pytest.mark.slow
 def test_each_repeat_is_a_road_of_its_own_and_seeds_take_them_in_turn(tmp_path: Path) -> None:
     spec, runs = known(tmp_path, "trials: 6, repeats: 3")
     assert [search.key for search in spec.searches] == [
@@ -116,6 +117,7 @@ def test_each_repeat_is_a_road_of_its_own_and_seeds_take_them_in_turn(tmp_path: 
     assert {variant.search_repeats for variant in spec.variants} == {3, None}
 
 
+@pytest.mark.slow
 def test_an_effect_between_searches_is_over_repeats_and_within_one_over_seeds(
     tmp_path: Path,
 ) -> None:
@@ -176,6 +178,7 @@ def test_points_of_version_0_1_with_its_one_seed_go_on(tmp_path: Path) -> None:
     assert len(search.tried[1].trials) == 3
 
 
+@pytest.mark.slow
 def test_mlflow_shows_each_repeat_beside_its_step(tmp_path: Path) -> None:
     spec, _ = known(tmp_path, "trials: 6, repeats: 3")
     parents = shape.parents_in_order(spec)
@@ -249,6 +252,7 @@ def test_suggestions_of_repeats_are_kept_apart(tmp_path: Path) -> None:
     assert len(list(folder.glob("baseline-*.json"))) == 3
 
 
+@pytest.mark.slow
 def test_sweeps_whose_searches_were_not_repeated_alike_are_compared_without_a_test(
     tmp_path: Path,
 ) -> None:

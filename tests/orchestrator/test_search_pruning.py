@@ -145,6 +145,7 @@ def test_what_is_pruned_depends_on_results_alone(tmp_path: Path) -> None:
     assert killed.searches[0].chosen.values == search.chosen.values  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_trained_in_full_before_is_judged_as_if_it_were_trained_now(
     tmp_path: Path,
 ) -> None:
@@ -208,6 +209,7 @@ def test_where_one_seed_is_good_enough_the_others_go_on_so_that_the_mean_is_over
             )
 
 
+@pytest.mark.slow
 def test_a_metric_that_shrinks_is_pruned_where_it_does_not(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, SEARCHED + "metric: {name: val/loss, mode: min}\n")
     trained = Trained(tmp_path / "runs")

@@ -111,6 +111,7 @@ def test_a_search_that_is_stopped_after_any_trial_tries_and_ends_as_one_that_nev
     assert bits_of(tmp_path / "stopped" / "tiny") == bits_of(tmp_path / "whole" / "tiny")
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:

@@ -361,6 +361,7 @@ def test_problems_behind_a_wrong_step_are_found_too(problems: Problems) -> None:
     assert [line.split(":")[0] for line in problems(f"{HEAD}steps:\n{steps}")] == ["8", "9", "10"]
 
 
+@pytest.mark.slow
 def test_reading_a_spec_imports_no_heavy_library(
     load: Callable[[str], SweepSpec], path: Path
 ) -> None:

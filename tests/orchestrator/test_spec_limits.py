@@ -87,6 +87,7 @@ def test_what_no_plan_could_look_at_is_refused_at_once(
     assert all(int(one.partition(":")[0]) > 1 for one in found)
 
 
+@pytest.mark.slow
 def test_one_and_true_are_two_settings_for_code_of_others(tmp_path: Path) -> None:
     (tmp_path / "kw.py").write_text("def train(*, seed, **more): return {'m': 1.0}\n")
     spec = {"name": "x", "seeds": [0], "metric": {"name": "m", "mode": "max"}}

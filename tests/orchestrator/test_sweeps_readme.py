@@ -45,6 +45,7 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", [text for _, text in EXAMPLES], ids=[f"block {index}" for index, _ in EXAMPLES]
 )

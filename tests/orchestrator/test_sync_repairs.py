@@ -144,6 +144,7 @@ def test_names_that_mlflow_does_not_take_are_written_otherwise_there(
     assert any(key.startswith("train.enc_key_x_-") for _, _, key, _ in rows["params"])
 
 
+@pytest.mark.slow
 def test_one_record_that_mlflow_refuses_does_not_stop_the_others(
     cli: Any,
     done: Callable[[], Path],

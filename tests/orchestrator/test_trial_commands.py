@@ -69,6 +69,7 @@ def store(ran: Path) -> Path:
     return ran / "runs"
 
 
+@pytest.mark.slow
 def test_logs_show_what_was_printed_with_the_traceback_from_the_users_code_on(
     cli: Cli, store: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_logs_show_what_was_printed_with_the_traceback_from_the_users_code_on(
     assert (missing.code, "attempt 7" in missing.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["lessons/badly-seed1"], ["lessons", "badly-seed1"], ["SPEC"]])
 def test_a_trial_is_named_alone_with_its_sweep_or_with_its_spec(
     cli: Cli, ran: Path, store: Path, words: list[str]

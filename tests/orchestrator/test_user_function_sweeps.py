@@ -102,6 +102,7 @@ def test_a_sweep_runs_to_its_roadmap_and_a_second_run_has_nothing_to_do(
     assert (store_path / "theirs" / "parts.py").read_text() == PARTS
 
 
+@pytest.mark.slow
 def test_the_code_of_the_store_trains_the_bits_of_the_code_beside_the_spec(
     cli: Any, write: Any, folder: Path, store_path: Path, bits_of: Any
 ) -> None:

@@ -154,6 +154,7 @@ def test_a_search_and_its_pruning_work_by_iterations(
     assert len(found["trials"]) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code", "outcome", "cause"),
     [
@@ -191,6 +192,7 @@ def test_every_way_to_end_is_an_outcome(
     assert cause in trial["cause"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "replaced", "expected"),
     [
@@ -369,6 +371,7 @@ def test_the_example_of_the_documentation_learns(
     assert all(step["mean"] < 6 for step in steps)  # a guess among 128 characters has 7 bits
 
 
+@pytest.mark.slow
 def test_the_specs_of_the_documentation_plan() -> None:
     text = (DOCS.parent / "own_training.md").read_text()
     spec = (DOCS / "charlm.yaml").read_text()

@@ -258,6 +258,7 @@ def test_a_superseded_attempt_writes_nothing_more(
     assert bench.directory.record("a later driver").state is State.RUNNING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_a_disk_that_is_full_at_any_write_is_a_store_error_and_costs_nothing_but_time(
     make_bench: MakeBench,
