@@ -31,6 +31,7 @@ from illama.config import (
     user_function,
     with_preset,
 )
+from illama.config.imports import UserCodeError
 from illama.cost import macs, parameter_count, tokens
 from illama.measures import MEASURES, Request, labelled, read_request
 
@@ -239,15 +240,7 @@ def _describe(options: argparse.Namespace) -> int:
                 else ""
             )
         )
-    model: ModelConfig | UserModel | None
-    if is_foreign:
-        data, train = (
-            {"name": "digits", **settings.get("data", {})},
-            {"epochs": 1, "batch_size": 1, "lr": 1.0},
-        )
-        model = resolve({"model": settings["model"], "data": data, "train": train}).network
-    else:
-        model = ModelConfig.model_validate(with_preset(settings["model"]))
+    model = _network_of_a_function(settings) if is_foreign else _built_in_network(settings)
     assert model is not None
     facts = (
         model.options
@@ -262,6 +255,27 @@ def _describe(options: argparse.Namespace) -> int:
     for key, value in facts.items():
         print(f"{key:14} {value}")
     return 0
+
+
+def _built_in_network(settings: dict[str, Any]) -> ModelConfig:
+    return ModelConfig.model_validate(with_preset(settings["model"]))
+
+
+def _network_of_a_function(settings: dict[str, Any]) -> UserModel | ModelConfig | None:
+    """Return somebody's network, built for the images of `data`: those of digits where none are
+    named, which is said where it does not take them.
+    """
+    data = {"name": "digits", **settings.get("data", {})}
+    train = {"epochs": 1, "batch_size": 1, "lr": 1.0}
+    try:
+        return resolve({"model": settings["model"], "data": data, "train": train}).network
+    except UserCodeError as error:
+        if "data" in settings or not isinstance(error.__cause__, RuntimeError):
+            raise
+        hint = "it was given the images of digits, 1 channel of 8 x 8: name yours"
+        raise ValueError(
+            f"{error}; {hint}, as data.name=cifar10 or data.name=module:function"
+        ) from error
 
 
 def _runtime(options: argparse.Namespace, section: Any = None) -> RuntimeConfig:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from illama.config.imports import import_again_from
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.snapshot import Snapshot
-from orchestrator.analysis.tabular import step_records, trial_records
+from orchestrator.analysis.tabular import iteration_records, step_records, trial_records
 from orchestrator.driver import (
     Ending,
     Job,
@@ -81,6 +81,9 @@ class Sweep:
     def name(self) -> str:
         """Name of the sweep, in the store and in MLflow."""
         return self.spec.name
+
+    def __repr__(self) -> str:
+        return f"<sweep {self.name} of {self.spec.path}, store {self.store.root}>"
 
     def plan(self, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Plan:
         """List every trial and what `run` would do with it, without running anything.
@@ -229,8 +232,9 @@ class Report:
         """The value of `orchestrator report --format json`."""
         return self.roadmap.to_json()
 
-    def to_frame(self, by: Literal["step", "trial"] = "step") -> "pd.DataFrame":
-        """A pandas data frame with a line for each step, or for each trial.
+    def to_frame(self, by: Literal["step", "trial", "iteration"] = "step") -> "pd.DataFrame":
+        """A pandas data frame with a line for each step, for each trial, or for each evaluation
+        of each trial: its curve.
 
         Raises `UsageError` where pandas is not installed.
         """
@@ -239,9 +243,9 @@ class Report:
         except ImportError as error:
             hint = "install it with `pip install pandas`, or use to_json()"
             raise UsageError(f"a data frame needs pandas ({error}); {hint}") from error
-        records = {"step": step_records, "trial": trial_records}
+        records = {"step": step_records, "trial": trial_records, "iteration": iteration_records}
         if by not in records:
-            raise UsageError(f"there is a frame by step or by trial, none by '{by}'")
+            raise UsageError(f"there is a frame by {', '.join(records)}, none by '{by}'")
         return pd.DataFrame.from_records(records[by](self.roadmap))
 
     def render(self, form: str, layout: Layout | None = None) -> bytes:

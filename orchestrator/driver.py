@@ -88,6 +88,10 @@ class Ending:
     stopped: str | None = None
     """Reason why trials were left although nobody interrupted: failures, or a spent budget."""
 
+    def __repr__(self) -> str:
+        failed = ", with failures" if self.has_failures else ""
+        return f"<ending of {self.plan.sweep}{failed}: {self.stopped or 'nothing stopped it'}>"
+
     @property
     def has_failures(self) -> bool:
         """True if trials are left that failed."""

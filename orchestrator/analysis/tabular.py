@@ -1,11 +1,13 @@
 """The report as plain records, one for each line of a data frame."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
+from orchestrator.store.trial_directory import TrialDirectory
 
 _ENDS = ("", "_ci95_low", "_ci95_high", "_p_value", "_verdict", "_versus")
 """Ends of the names of the columns that hold an effect."""
@@ -26,6 +28,14 @@ def trial_records(roadmap: Roadmap) -> list[dict[str, Any]]:
     A metric is None where the trial did not train to the end or did not record it.
     """
     return [record for row in _rows(roadmap) for record in _trial_records(row)]
+
+
+def iteration_records(roadmap: Roadmap) -> list[dict[str, Any]]:
+    """One record for each evaluation of each trial that has begun: every metric that it logged.
+
+    `iteration` and, in seconds since 1970, `time` are those of the training.
+    """
+    return [record for row in _rows(roadmap) for record in _iteration_records(row)]
 
 
 def _rows(roadmap: Roadmap) -> list[StepRow]:
@@ -70,6 +80,27 @@ def _effect_record(name: str, delta: StepEffect | None) -> dict[str, Any]:
     low, high = delta.ci95 or (None, None)
     values = (delta.mean, low, high, delta.adjusted_p_value, delta.verdict, delta.versus)
     return {f"{name}{end}": value for end, value in zip(_ENDS, values, strict=True)}
+
+
+def _iteration_records(row: StepRow) -> Iterator[dict[str, Any]]:
+    variant = row.variant
+    for seed, path in sorted(row.paths.items()):
+        for line in TrialDirectory(Path(path)).metrics():
+            yield {
+                "regime": variant.regime,
+                "step": variant.name,
+                "design": variant.design,
+                "side": variant.side,
+                "seed": seed,
+                "iteration": line["iteration"],
+                "time": line["time"],
+                **{name: line["metrics"][name] for name in line["metrics"] if _is_own(name)},
+            }
+
+
+def _is_own(metric: str) -> bool:
+    """Tell whether a metric is of the training, not of how busy its machine was."""
+    return not metric.startswith("system/")
 
 
 def _trial_records(row: StepRow) -> Iterator[dict[str, Any]]:

@@ -172,6 +172,13 @@ def _run(
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        err.print(
+            "Stopped at once; what runs goes on from what it had saved. Go on with:\n"
+            f"  {escape(_this_command())}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
     print_roadmap(sweep.report(shown_by="run").roadmap)
     if ending.stopped:
         go_on = "\nrun the same command to go on, with --max-failures 0 in any case"

@@ -135,6 +135,18 @@ def test_describe_counts_a_function_of_somebody_else(
     assert facts == {"bias": "False", "parameters": "640", "MACs": "640 per image"}
 
 
+def test_describe_says_which_images_a_function_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from torch import nn\ndef colours(*, width: int = 4): return nn.Conv2d(3, width, 3)"
+    (tmp_path / "described_in_colour.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["describe", "described_in_colour:colours"]) != 0
+    assert "given the images of digits, 1 channel of 8 x 8" in capsys.readouterr().err
+    assert main(["describe", "described_in_colour:colours", "data.name=digits"]) != 0
+    assert "given the images" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -584,6 +584,18 @@ def test_a_file_in_the_current_folder_hides_no_package(tmp_path: Path) -> None:
     assert finished.stdout.startswith("orchestrator "), finished.stderr
 
 
+def test_a_run_that_was_stopped_at_once_says_how_to_go_on(
+    cli: Cli, write_spec: WriteSpec, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.api.run_sweep", stopped)
+    done = cli("run", write_spec(), "--store", store_path, "--executor", "local")
+    assert done.code == 130
+    assert "goes on from what it had saved. Go on with:\n  orchestrator " in done.err
+
+
 def test_an_interrupt_before_there_is_a_command_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,18 @@ def test_where_names_are_gone_what_is_known_less_of_is_said_once(
         assert internals.autoscaler_report() == {}
     assert len(caplog.records) == 3
     assert all(f"Ray {ray.__version__} has changed" in line for line in caplog.messages)
+
+
+def test_tune_does_not_import_trackers_to_count_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.air._internal import usage
+
+    monkeypatch.setattr(usage, "tag_callbacks", usage.tag_callbacks)  # put back afterwards
+    for tracker in ("comet", "mlflow", "wandb"):
+        monkeypatch.setitem(sys.modules, f"ray.air.integrations.{tracker}", None)
+    with pytest.raises(ImportError):
+        usage.tag_callbacks([object()])
+    internals.count_no_callbacks()
+    assert not look_up("ray.tune.tune.air_usage.tag_callbacks")([object()])
 
 
 def test_without_its_counter_workers_that_wait_are_counted_from_the_trials() -> None:

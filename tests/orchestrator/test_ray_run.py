@@ -138,6 +138,12 @@ def test_kill_nine_of_the_driver_costs_nothing_but_time_and_leaves_no_worker(
     [
         pytest.param(os.killpg, signal.SIGINT, id="as Ctrl-C does"),
         pytest.param(
+            os.killpg,
+            signal.SIGHUP,
+            id="as a terminal that closes does",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
             os.kill, signal.SIGTERM, id="as a batch system does", marks=pytest.mark.thorough
         ),
     ],

@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -296,12 +297,13 @@ def _connect(address: str | None) -> None:
             greet(address)
         on_sigterm = signal.getsignal(signal.SIGTERM)
         _listen_to_this_machine_alone(local)
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(_settings_of_our_own() if local else {}),
-        )
+        with _children_outlive_the_terminal():
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **(_settings_of_our_own() if local else {}),
+            )
         signal.signal(
             signal.SIGTERM, on_sigterm
         )  # Ray takes it for itself and would end the driver before anything is saved
@@ -312,6 +314,20 @@ def _connect(address: str | None) -> None:
         raise ClusterError(
             f"cannot reach {where}: {' '.join(str(error).split())}{_advice(error, local=local)}"
         ) from error
+
+
+@contextmanager
+def _children_outlive_the_terminal() -> Iterator[None]:
+    """Have the processes that are started here not die when a terminal is closed, which says so to
+    all that run in it: the driver has workers save first, and then ends them all.
+
+    A mask of signals is inherited; one that comes meanwhile reaches the driver afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _settings_of_our_own() -> dict[str, Any]:

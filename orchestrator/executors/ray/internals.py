@@ -26,6 +26,7 @@ PRIVATE: Mapping[str, str] = {
     "ray._private.worker._worker_logs_enabled": "a worker that dies prints no page of its own",
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER": "a Ray of our own listens to this machine alone",
     "ray._raylet.GcsClient": "a server that is not Ray's is noticed before Ray waits for it",
+    "ray.air._internal.usage.tag_callbacks": "Tune imports no MLflow before the first trial",
     "ray.air.execution._internal.RayActorManager._actor_start_failed": "Tune survives every error",
     "ray.air.execution._internal.RayActorManager._actor_task_failed": "Tune survives every error",
     "ray.air.execution._internal.RayActorManager.num_pending_actors": "one trial waits at a time",
@@ -116,6 +117,17 @@ def listen_to_this_machine_alone(wanted: bool) -> None:
     if not hasattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER"):
         _say("its processes may listen on the network; a token keeps others out")
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = not wanted
+
+
+def count_no_callbacks() -> None:
+    """Keep Tune from counting whose callbacks it was given: to tell, it imports MLflow and Weights &
+    Biases, which takes seconds before the first trial, and ours are neither's.
+    """
+    from ray.air._internal import usage
+
+    if not hasattr(usage, "tag_callbacks"):
+        _say("the first trial may wait until MLflow is imported")
+    usage.tag_callbacks = lambda callbacks: False
 
 
 def pending_actors(controller: "TuneController") -> int:

@@ -39,7 +39,7 @@ from orchestrator.executors.ray.actors import (
     where_it_could_not_start,
 )
 from orchestrator.executors.ray.cluster import Cluster, leave_when_draining
-from orchestrator.executors.ray.internals import pending_actors
+from orchestrator.executors.ray.internals import count_no_callbacks, pending_actors
 from orchestrator.executors.ray.span import CannotTrain, span_of
 from orchestrator.planning.capacity import demand
 from orchestrator.running.processes import guard_this_process
@@ -355,6 +355,7 @@ class _Silence(TrialProgressCallback):
 
 def _tuner(searcher: _QueueSearch, scratch: str) -> tune.Tuner:
     make_tune_understand()
+    count_no_callbacks()
     return tune.Tuner(
         _WarmWorker,
         tune_config=tune.TuneConfig(
