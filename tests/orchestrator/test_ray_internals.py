@@ -86,10 +86,11 @@ def test_tune_does_not_import_trackers_to_count_callbacks(monkeypatch: pytest.Mo
     monkeypatch.setattr(usage, "tag_callbacks", usage.tag_callbacks)  # put back afterwards
     for tracker in ("comet", "mlflow", "wandb"):
         monkeypatch.setitem(sys.modules, f"ray.air.integrations.{tracker}", None)
+    given: Any = [object()]
     with pytest.raises(ImportError):
-        usage.tag_callbacks([object()])
+        usage.tag_callbacks(given)
     internals.count_no_callbacks()
-    assert not look_up("ray.tune.tune.air_usage.tag_callbacks")([object()])
+    assert not look_up("ray.tune.tune.air_usage.tag_callbacks")(given)
 
 
 def test_without_its_counter_workers_that_wait_are_counted_from_the_trials() -> None:
