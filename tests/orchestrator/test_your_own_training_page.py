@@ -43,6 +43,14 @@ def test_the_script_becomes_a_latex_table(folder: Path) -> None:
     assert r"\begin{tabular}" in text
     assert "momentum" in text
     assert "low" in text
+    part = re.search(
+        r"^`(--columns \S+ --rows \S+)` takes part", PAGE.read_text("utf-8"), re.MULTILINE
+    )
+    assert part
+    done = CliRunner().invoke(app, [*command[:4], "--store", "runs", *part[1].split()])
+    assert done.exit_code == 0, done.output
+    assert "momentum" in done.output
+    assert "low\\_rate" not in done.output.partition("bottomrule")[0]
 
 
 @pytest.mark.slow
