@@ -114,7 +114,8 @@ class FittedTable:
                 for index, lines in headings.items()
             }
             yield Text(self._line(parts), style="bold")
-        yield Text(" " + "─" * (sum(self._cell_widths[index] + _GAP for index in kept) - _GAP))
+        used = sum(self._cell_widths[index] + _GAP for index in kept) - _GAP
+        yield Text(" " + "─" * min(used, width - 1))
         for row, style in self._styled_rows():
             yield Text(self._line({index: row[index] for index in kept}), style=style)
             below = [

@@ -245,7 +245,7 @@ def _facts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     wanted = sum(len(row.outcome_of) for row in rows)
     counts = seed_counts(roadmap)
     yield counts, seeds_text(roadmap).removeprefix(counts)
-    yield f"{done} of {wanted}", "trials trained to the end"
+    yield f"{done:,} of {wanted:,}", "trials trained to the end"
     if reused := sum(row.reused for row in rows):
         yield f"{reused}", "of them shared with another cell or sweep"
     yield duration_text(roadmap.total_seconds), "training, all trials"

@@ -44,7 +44,9 @@ def trial_view(trial: TrialSpec, record: TrialRecord, directory: TrialDirectory)
     if traces and record.result is None:
         parts += _section("Traceback of the last attempt that raised", Text(traces[-1].rstrip()))
     lines = _last_lines(directory)
-    parts += _section(f"Last lines of output (all: `orchestrator logs {trial.name}`)", lines)
+    parts += _section(
+        f"Last lines of output (all: `orchestrator logs {trial.sweep}/{trial.name}`)", lines
+    )
     return Group(*parts)
 
 
@@ -134,7 +136,7 @@ def _facts(trial: TrialSpec, directory: TrialDirectory) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
         if value:
-            table.add_row(Text(f"  {name}", style="dim"), Text(value))
+            table.add_row(Text(f"  {name}", style="dim"), Text(value, overflow="fold"))
     return table
 
 
@@ -165,7 +167,7 @@ def _attempts_table(attempts: Sequence[Mapping[str, Any]]) -> RenderableType:
             str(attempt.get("outcome") or "has not ended"),
             in_a_list(str(attempt.get("cause") or "")),
         ]
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(one, overflow="fold") for one in cells))
     return table
 
 

@@ -263,10 +263,11 @@ class MlflowMirror:
             return False
         variant = self._variant_of(trial)
         params = shape.trial_params(self._spec, trial, variant.step)
+        asked = shape.Asked(params, shape.source_of(self._spec))
         has_news = False
         with self._one_record(trial.name):
             parent = self._parent(experiment, variant)
-            has_news = mirror_trial(experiment, trial, record, params, parent, verify=verify)
+            has_news = mirror_trial(experiment, trial, record, asked, parent, verify=verify)
         return has_news
 
     def _parent(self, experiment: Experiment, variant: Variant) -> Run | None:

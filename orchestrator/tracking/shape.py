@@ -26,6 +26,8 @@ TAG_LENGTH = 4000
 """The oldest limit of a server is 5000 bytes."""
 _LEAST_P = 1e-4
 """The least p-value that is shown at a glance; the exact one stands beside it."""
+_COPY = "sweep.yaml"
+"""Name of a spec in the store."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -37,6 +39,15 @@ class Summary:
     metrics: Mapping[str, float]
     status: str
     """The status in MLflow's words, once every trial has ended."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a trial's run says of the spec."""
+
+    params: Mapping[str, str]
+    source: str
+    """Name of its file."""
 
 
 def road_names(variants: Sequence[Variant]) -> dict[str, str]:
@@ -101,8 +112,16 @@ def trial_params(spec: SweepSpec, trial: TrialSpec, step: str) -> dict[str, str]
     return own | _changed(spec, trial.config)
 
 
-def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of a trial's run that never change."""
+def source_of(spec: SweepSpec) -> str:
+    """Name of the file that the sweep is written in; of the store's copy of it, which has another
+    name, the sweep's.
+    """
+    is_copy = spec.path.name == _COPY and spec.path.parent.name == spec.name
+    return f"{spec.name}.yaml" if is_copy else spec.path.name
+
+
+def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any], source: str) -> dict[str, str]:
+    """The tags of a trial's run that never change; `source` is `source_of` its spec."""
     return {
         "sweep.kind": kind_of(trial.is_of_search),
         "sweep.trial": run_key(trial),
@@ -112,7 +131,7 @@ def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any]) -> dict[str, str
         "sweep.seed": str(trial.seed),
         "sweep.fingerprint": trial.fingerprint,
         "sweep.git_uncommitted": str(provenance.get("git_diff") or ""),
-        "mlflow.source.name": f"{trial.sweep}.yaml",
+        "mlflow.source.name": source,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": str(provenance.get("git_commit") or ""),
     }

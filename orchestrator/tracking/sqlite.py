@@ -26,6 +26,7 @@ from uuid import uuid4
 from illama.sealed import read_regular
 from orchestrator.tracking.api import Api, Point, Run, Totals
 from orchestrator.tracking.database import path_of
+from orchestrator.tracking.names import new_run_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -179,7 +180,7 @@ class Sqlite(Api):
 
     def create_run(self, experiment_id: str, name: str, start: int, tags: Mapping[str, str]) -> str:
         """A new run that is running. Returns its id."""
-        run_id = uuid4().hex
+        run_id = new_run_id()
         try:
             with self._transaction() as rows:
                 active = "SELECT artifact_location FROM experiments WHERE experiment_id = ? AND lifecycle_stage = 'active'"
@@ -333,7 +334,7 @@ class Sqlite(Api):
         try:
             _write(aside, content)
         except FileNotFoundError:  # somebody removed it
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             _write(aside, content)
         os.replace(aside, f"{folder}/{name}")
 
@@ -344,13 +345,25 @@ class Sqlite(Api):
         )
         _expect(_PLAIN_FOLDER.fullmatch(place))
         folder = self._folders[run_id] = Path(unquote(urlsplit(place).path))
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         return folder
 
 
+def _make(folder: Path) -> None:
+    """Make a run's folder of artifacts, which is the only one in the run's own."""
+    for path in (folder.parent, folder):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:  # the experiment's is missing, too
+            path.mkdir(parents=True, exist_ok=True)
+
+
 def _write(path: str, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
+    with open(path, "wb", buffering=0) as file:
+        while content:  # a full disk raises, a signal cuts it short
+            content = content[file.write(content) :]
 
 
 def _one(rows: sqlite3.Cursor) -> str:

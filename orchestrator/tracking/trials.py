@@ -38,7 +38,7 @@ def mirror_trial(
     experiment: Experiment,
     trial: TrialSpec,
     record: TrialRecord,
-    params: Mapping[str, str],
+    asked: shape.Asked,
     parent: Run | None,
     *,
     verify: bool = False,
@@ -50,7 +50,7 @@ def mirror_trial(
     not.
     """
     directory = _ReadOnce(Path(record.path))
-    run = _run_of(experiment, trial, record, params, parent, directory)
+    run = _run_of(experiment, trial, record, asked, parent, directory)
     if parent:
         experiment.put_below(run, parent)
     state = shape.state_of(record, _size_of(directory.attempts_path))
@@ -59,7 +59,7 @@ def mirror_trial(
         state += f" {len(measured)} {max(point.time for point in measured)}"
     if verify and "sweep.points" in run.tags and not _holds_points(experiment, run):
         experiment.remove(run, run_key(trial))  # a point cannot be taken back
-        return mirror_trial(experiment, trial, record, params, parent)
+        return mirror_trial(experiment, trial, record, asked, parent)
     is_known = run.tags.get("sweep.state") == state and run.iteration == record.iteration
     if is_known and not (verify and _is_damaged(experiment, run, record, directory)):
         return False
@@ -77,7 +77,7 @@ def mirror_trial(
     tags |= {"sweep.points": _points_tag([*curve, *late])}
     news = [point for point in curve if point.iteration > run.iteration]
     news += [point for point in late if run.metrics.get(point.key) != point.value]
-    experiment.write(run, params=params, points=news, tags=tags)
+    experiment.write(run, params=asked.params, points=news, tags=tags)
     return True
 
 
@@ -237,17 +237,17 @@ def _run_of(
     experiment: Experiment,
     trial: TrialSpec,
     record: TrialRecord,
-    params: Mapping[str, str],
+    asked: shape.Asked,
     parent: Run | None,
     directory: _ReadOnce,
 ) -> Run:
-    key = run_key(trial)
+    key, params = run_key(trial), asked.params
     run = experiment.runs.get(key)
     if run and any(params.get(name, value) != value for name, value in run.params.items()):
         experiment.remove(run, key)  # a param cannot be changed
         run = None
     if run is None:
-        tags = shape.trial_tags(trial, directory.provenance())
+        tags = shape.trial_tags(trial, directory.provenance(), asked.source)
         below = {PARENT: parent.run_id} if parent else {}
         attempts = directory.all_attempts
         start = float(attempts[0]["time"]) if attempts else last_time(record)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import create_engine, text
 
+from orchestrator.tracking import database
 from orchestrator.tracking.database import prepare_database
 
 CREATE = "import sys; from orchestrator.tracking.database import prepare_database; prepare_database(sys.argv[1])"
@@ -71,3 +73,25 @@ def test_mlflow_prints_no_line_for_each_run_of_a_server() -> None:
 
     assert experiment.PARENT  # imported before MLflow is asked for anything
     assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
+
+
+def test_what_is_created_waits_for_the_disk_once_and_other_databases_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 is OFF and 1 NORMAL in SQLite's words."""
+    waiting = {}
+
+    def create(uri: str) -> None:
+        for name, address in (("created", uri), ("other", f"sqlite:///{tmp_path / 'other.db'}")):
+            with create_engine(address).connect() as connection:
+                connection.execute(text("CREATE TABLE one (x)"))
+                waiting[name] = connection.execute(text("PRAGMA synchronous")).scalar()
+
+    monkeypatch.setattr("mlflow.MlflowClient", create)
+    forced: list[int] = []
+    monkeypatch.setattr(database.os, "fsync", forced.append)
+    prepare_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert waiting == {"created": 0, "other": 1}
+    assert len(forced) == 1
+    with create_engine(f"sqlite:///{tmp_path / 'mlflow.db'}").connect() as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 1

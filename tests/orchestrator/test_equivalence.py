@@ -1,10 +1,11 @@
 """Too small to matter, against scipy and by hand."""
 
+import numpy as np
 import pytest
 
 from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
 from orchestrator.stats.inference import effect_of
-from orchestrator.stats.sign_flips import SIGN_FLIP
+from orchestrator.stats.sign_flips import SIGN_FLIP, sign_flip_p_value
 from orchestrator.stats.welch import welch_effect
 
 DIFFERENCES = [0.1, -0.05, 0.12, 0.02, 0.2]
@@ -52,3 +53,11 @@ def test_without_spread_the_number_of_seeds_says_how_sure_it_is() -> None:
 def test_the_chance_of_a_better_seed_counts_ties_by_half() -> None:
     assert probability_of_improvement([1.0, 2.0], [1.0, 0.0]) == 3.5 / 4
     assert probability_of_improvement([], [1.0]) is None
+
+
+def test_signs_are_drawn_as_numpy_chooses_them() -> None:
+    """The fast way to draw must not move any p-value that was ever reported."""
+    differences = np.random.default_rng(3).normal(0.3, 1.0, size=21)
+    chosen = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**16 - 1, 21))
+    extreme = np.sum(abs(chosen @ differences) >= abs(differences.sum()) - 1e-9)
+    assert sign_flip_p_value(differences.tolist()) == (1 + extreme) / 2**16

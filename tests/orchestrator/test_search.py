@@ -658,7 +658,7 @@ def test_in_mlflow_a_search_stands_beside_its_step_and_what_was_searched_is_a_pa
     assert [params["train.lr"] for params in shown] == [
         str(trial.config.train.lr) for trial in trials
     ]
-    assert {shape.trial_tags(trial, {})["sweep.kind"] for trial in trials} == {"search"}
+    assert {shape.trial_tags(trial, {}, "any.yaml")["sweep.kind"] for trial in trials} == {"search"}
     assert (
         shown[0].keys() == shape.trial_params(known, trials_of(known, digest)[0], "baseline").keys()
     ), "comparable"

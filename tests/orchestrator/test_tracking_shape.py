@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
-from orchestrator.tracking.shape import params_of, road_names, state_of, state_tags
+from orchestrator.tracking.shape import params_of, road_names, source_of, state_of, state_tags
 from orchestrator.trial import Outcome, State, TrialRecord
 
 MakeSpec = Callable[..., SweepSpec]
@@ -105,3 +105,13 @@ def test_tags_say_where_and_how_it_ended() -> None:
     assert len(tags["sweep.cause"]) < 5_000
     assert state_of(record, 99) != state_of(record, 100)
     assert state_of(record, 99) != state_of(replace(record, state=State.RUNNING, outcome=None), 99)
+
+
+def test_the_source_is_the_file_that_was_given_and_not_the_stores_copy(
+    spec_of: MakeSpec, tmp_path: Path
+) -> None:
+    spec = spec_of(steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}}])
+    assert source_of(replace(spec, path=tmp_path / "mine.yaml")) == "mine.yaml"
+    assert source_of(replace(spec, path=tmp_path / "sweep.yaml")) == "sweep.yaml"
+    copy = tmp_path / spec.name / "sweep.yaml"
+    assert source_of(replace(spec, path=copy)) == f"{spec.name}.yaml"

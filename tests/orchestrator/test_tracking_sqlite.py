@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -362,3 +363,17 @@ def test_a_batch_that_fails_leaves_what_mlflow_had_before(ways: dict[str, Api]) 
     assert [run.info.run_name for run in MlflowClient(next(iter(ways))).search_runs(["1"])] == [
         "kept"
     ]
+
+
+def test_ids_of_runs_sort_by_the_time_at_which_they_were_made(
+    new_mlflow: NewMlflow, tmp_path: Path
+) -> None:
+    api = connect(new_mlflow())
+    assert isinstance(api, Sqlite)
+    experiment = api.client.create_experiment("sorted", (tmp_path / "files").as_uri())
+    ids = []
+    for _ in range(5):
+        ids.append(api.create_run(experiment, "one", 1, {}))
+        time.sleep(0.002)
+    assert ids == sorted(ids)
+    assert all(re.fullmatch("[0-9a-f]{32}", run_id) for run_id in ids)

@@ -109,6 +109,7 @@ def test_show_says_how_far_a_trial_got(cli: Cli, store: Path) -> None:
 
 def test_show_has_settings_attempts_curve_traceback_and_cause(cli: Cli, store: Path) -> None:
     text = cli("show", "badly-seed0", "--store", store).out
+    assert "orchestrator logs lessons/badly-seed0`" in text, "another sweep may have one, too"
     for part in ("lessons/badly-seed0: failed", "mode: badly", "▁▅█", "KeyError: 'lr'", "0.25"):
         assert part in text, part
     assert "in helper" in text
