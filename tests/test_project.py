@@ -169,6 +169,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         visit(name, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ONLY_IMPORTED_BY)
 def test_the_only_import_of(library: str) -> None:
     importers = {
@@ -233,6 +234,7 @@ def _functions() -> Iterator[tuple[str, int]]:
                 yield f"{name}.{node.name}", node.end_lineno - node.lineno + 1
 
 
+@pytest.mark.slow
 def test_files_and_functions_are_short_enough_to_be_read() -> None:
     assert [
         name for name, path in modules().items() if len(path.read_text("utf-8").splitlines()) > 400

@@ -42,6 +42,7 @@ def test_the_form_without_a_matrix_equals_the_formula(alpha: float, tokens: int,
         torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_its_gradient_is_that_of_finite_differences() -> None:
     qkv = tensors(5, torch.float64)
     assert torch.autograd.gradcheck(

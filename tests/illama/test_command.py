@@ -118,6 +118,7 @@ def test_a_command_that_cannot_run_is_refused_before(
         training(**train)
 
 
+@pytest.mark.slow
 def test_lines_of_metrics_become_points_and_final_figures(tmp_path: Path) -> None:
     result, lines = run(training(seed=1), tmp_path / "trial")
     assert lines[:3] == [
@@ -129,12 +130,14 @@ def test_lines_of_metrics_become_points_and_final_figures(tmp_path: Path) -> Non
     assert result.params == 7
 
 
+@pytest.mark.slow
 def test_a_file_of_metrics_will_do_as_well(tmp_path: Path) -> None:
     what = training("file", command=f"{COMMAND} {{metrics_file}}")
     result, lines = run(what, tmp_path / "trial")
     assert (result.final, lines) == ({"loss": 0.5}, [({"loss": 1.0}, 1), ({"loss": 0.5}, 2)])
 
 
+@pytest.mark.slow
 def test_any_settings_go_by_a_file(tmp_path: Path) -> None:
     command = "python script.py settings {seed} {settings_file}"
     what = resolve({"train": {"command": command, "optim": {"lr": 0.5}}, "seed": 3})
@@ -157,12 +160,14 @@ def test_asked_to_stop_it_goes_on_in_the_same_folder_and_no_point_is_lost(tmp_pa
     assert (result.final, lines) == (expected[0].final, expected[1])
 
 
+@pytest.mark.slow
 def test_one_that_fails_says_the_last_that_it_said(tmp_path: Path) -> None:
     message = "script.py ended with exit code 1: it was not to be"
     with pytest.raises(RuntimeError, match=message):
         run(training("fail"), tmp_path / "trial")
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_not_finite_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
     command = "sh run.sh {mode} {seed}"
     script = "sleep 61 & echo $! > child; echo metric loss=nan epoch=1; echo metric loss=1 epoch=2; sleep 60"
@@ -187,6 +192,7 @@ def test_its_code_is_what_it_is_made_of(folder: Path) -> None:
         train(first, log_metrics=lambda *_: None)
 
 
+@pytest.mark.slow
 def test_the_settings_of_an_attempt_are_left_beside_it(tmp_path: Path) -> None:
     run(training(seed=2), tmp_path / "trial")
     found = json.loads((tmp_path / "trial" / "checkpoint" / "settings.json").read_text())

@@ -54,6 +54,7 @@ def counted(settings: ModelConfig, images: int) -> tuple[int, int]:
     )  # one MAC is two operations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "position", ["none", "learned", "rope", "learned+rope", "rope2d", "learned+rope2d"]
 )
@@ -76,6 +77,7 @@ def test_formulas_agree_with_the_network_on_the_meta_device(
         assert counted(settings, images=2) == (parameter_count(settings), macs(settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mask_form"),
     [

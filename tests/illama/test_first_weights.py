@@ -91,6 +91,7 @@ def test_fine_tuning_goes_on_from_what_was_learned(small_config: Build, source: 
     assert tuned.final["val/acc1"] == pytest.approx(learned, abs=2)
 
 
+@pytest.mark.slow
 def test_another_resolution_takes_all_tensors_and_stretches_the_positions(
     small_config: Build, source: Path
 ) -> None:
@@ -174,6 +175,7 @@ def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> 
     assert again.sha256 != digest
 
 
+@pytest.mark.slow
 def test_a_training_that_has_begun_needs_the_file_no_more(
     small_config: Build, source: Path, tmp_path: Path
 ) -> None:

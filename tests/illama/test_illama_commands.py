@@ -61,6 +61,7 @@ def test_evaluate_measures_the_average_where_it_is_asked_to(
     assert json.loads(capsys.readouterr().out)["loss"] == metrics["val_ema/loss"]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

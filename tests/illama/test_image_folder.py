@@ -121,6 +121,7 @@ def test_the_commands_train_on_a_folder(
     assert (step["outcomes"], step["mean"]) == ({"finished": 1}, 100)
 
 
+@pytest.mark.slow
 def test_pictures_do_not_depend_on_workers_or_on_where_an_epoch_is_entered(
     folder: Path, small_config: Build
 ) -> None:

@@ -34,6 +34,7 @@ def updated(config: Config, **runtime: object) -> tuple[list[float], list[torch.
     return losses, list(learner.model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro_batch_size", [16, 12, 1, 100])
 def test_micro_batches_add_up_to_the_batch(small_config: Build, micro_batch_size: int) -> None:
     config = small_config({**EVERYTHING, "train.lr": 1e-4})

@@ -114,6 +114,7 @@ def test_no_later_patch_leaks_through_the_additive_mask_and_some_does_through_th
     assert 0 < leaks["multiplicative"] < 1
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_network_that_sees_one_half_lies_there() -> None:
     class UpperHalf(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

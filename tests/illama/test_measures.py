@@ -66,6 +66,7 @@ def test_a_folder_without_a_checkpoint_is_told(tmp_path: Path) -> None:
         measure_directory(read_request("calibration"), tmp_path, RuntimeConfig())
 
 
+@pytest.mark.slow
 def test_a_measure_sees_the_network_that_was_trained(tmp_path: Path) -> None:
     model = {"name": "vit_digits", "embed_dim": 16, "depth": 1, "num_heads": 1}
     recipe = {"epochs": 1, "batch_size": 64, "lr": 4e-3}

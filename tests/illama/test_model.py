@@ -46,6 +46,7 @@ def reference_weights(model: VisionTransformer) -> dict[str, Tensor]:
     return weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_logits_equal_those_of_the_released_code(alpha: float) -> None:
     model = build(name="illama_tiny").eval()

@@ -231,6 +231,7 @@ def test_a_finished_training_returns_its_result_again_without_training(
     assert journal == {}
 
 
+@pytest.mark.slow
 def test_metrics_are_complete_and_keyed_by_iteration(small_config: Build) -> None:
     config = small_config(SOFT)
     seen: dict[int, set[str]] = {}
@@ -262,6 +263,7 @@ def test_metrics_are_complete_and_keyed_by_iteration(small_config: Build) -> Non
     assert always <= set(result.best)
 
 
+@pytest.mark.slow
 def test_a_test_part_is_measured_beside_validation_and_changes_nothing_else(
     small_config: Build,
 ) -> None:
@@ -389,6 +391,7 @@ def test_a_missing_gpu_is_said(small_config: Build, monkeypatch: pytest.MonkeyPa
         train(small_config(), runtime=RuntimeConfig(device="cuda"), log_metrics=Journal())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_final_weights_are_in_the_checkpoint(
     small_config: Build, tmp_path: Path, precision: str
@@ -400,6 +403,7 @@ def test_the_final_weights_are_in_the_checkpoint(
     }
 
 
+@pytest.mark.slow
 def test_seconds_add_up_over_attempts(small_config: Build, tmp_path: Path) -> None:
     calls = iter(range(100))
     with pytest.raises(Stopped):
@@ -418,6 +422,7 @@ def test_seconds_add_up_over_attempts(small_config: Build, tmp_path: Path) -> No
     assert result.peak_memory_bytes > 1e7
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_under_another_preset_with_the_same_settings(
     small_config: Build, tmp_path: Path
 ) -> None:
@@ -435,6 +440,7 @@ def test_a_training_goes_on_under_another_preset_with_the_same_settings(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "saves"), [(0, [*range(1, 16)]), (3, [3, 8, 13, 15]), (6, [6, 12, 15])]
 )

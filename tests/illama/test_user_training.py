@@ -108,6 +108,7 @@ def test_nested_parameters_are_settings_and_the_size_is_what_it_returns() -> Non
     assert run(config("walk"))[0].final != result.final
 
 
+@pytest.mark.slow
 def test_every_draw_follows_from_the_seed() -> None:
     assert (
         run(config("walk", seed=1))[1]
@@ -256,6 +257,7 @@ def test_nothing_returned_is_a_stop_only_where_it_was_asked_to() -> None:
     ].final == {"loss": 1.0}  # it was done
 
 
+@pytest.mark.slow
 def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, folder: Path) -> None:
     run(config("walk"), tmp_path / "trial")
     with pytest.raises(ValueError, match="belongs to a training with other settings, code or seed"):

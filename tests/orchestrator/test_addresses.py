@@ -93,6 +93,7 @@ def test_what_listens_and_is_not_ray_is_told_at_once() -> None:
         answer.join()
 
 
+@pytest.mark.slow
 def test_a_server_that_speaks_as_ray_does_and_is_not_ray_is_told_within_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

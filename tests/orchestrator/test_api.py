@@ -93,6 +93,7 @@ def test_the_page_of_the_documentation_runs(
     assert len(examples.examples) > 15
 
 
+@pytest.mark.slow
 def test_a_run_prints_nothing_and_tells_its_view(
     spec: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +137,7 @@ def test_ctrl_c_raises_once_everything_is_saved(spec: Path) -> None:
     assert not sweep.run("local", tracking=False).has_failures
 
 
+@pytest.mark.slow
 def test_a_run_in_another_thread_leaves_signals_alone(spec: Path) -> None:
     endings: list[Any] = []
     sweep = orchestrator.load(spec, spec.parent / "runs")
@@ -203,6 +205,7 @@ def test_what_a_notebook_shows_of_a_sweep_fits_a_line(spec: Path) -> None:
     assert repr(ending) == "<ending of small, with failures: nothing stopped it>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [

@@ -78,6 +78,7 @@ def test_a_function_is_given_a_folder_by_parameter_and_in_its_settings(tmp_path:
     assert names(trial) == ["by_parameter.txt", "by_setting.txt"]
 
 
+@pytest.mark.slow
 def test_a_command_is_given_a_folder_by_placeholder_and_by_variable(tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text(COMMAND)
     trial = trained(tmp_path, command="python leaves.py {artifacts_dir} {seed}")

@@ -511,6 +511,7 @@ def test_one_damaged_trial_stops_no_command_and_is_named_once(cli: Cli, zoo: Pat
         assert "such trials count as not done: `run` trains them again" in finished.err
 
 
+@pytest.mark.slow
 def test_run_trains_only_what_is_asked_for(
     cli: Cli, write_spec: WriteSpec, store_path: Path
 ) -> None:
@@ -536,6 +537,7 @@ def test_run_in_a_file_prints_plain_lines_and_the_roadmap(
     assert "Roadmap of tiny" in finished.out
 
 
+@pytest.mark.slow
 def test_sync_fills_mlflow_and_status_knows_the_runs(
     cli: Cli, zoo: Path, new_mlflow: Callable[..., str]
 ) -> None:

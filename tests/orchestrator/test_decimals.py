@@ -42,6 +42,7 @@ def shown(tmp_path: Path, base: list[float], a: list[float]) -> tuple[str, str]:
     return value, delta
 
 
+@pytest.mark.slow
 def test_residuals_of_1e_10_are_numbers_like_others(tmp_path: Path) -> None:
     base = [3e-10, 3.3e-10, 2.9e-10, 3.1e-10, 3e-10]
     roadmap = roadmap_of(tmp_path, base, [3e-12, 2e-12, 4e-12, 3e-12, 2.5e-12])
@@ -54,6 +55,7 @@ def test_residuals_of_1e_10_are_numbers_like_others(tmp_path: Path) -> None:
     assert difference == "-3.03e-10 [-3.23e-10, -2.84e-10]"
 
 
+@pytest.mark.slow
 def test_a_small_difference_of_large_numbers_is_not_rounded_away(tmp_path: Path) -> None:
     value, delta = shown(
         tmp_path,
@@ -64,6 +66,7 @@ def test_a_small_difference_of_large_numbers_is_not_rounded_away(tmp_path: Path)
     assert delta == "-0.394 [-0.426, -0.362]"
 
 
+@pytest.mark.slow
 def test_an_accuracy_near_its_end_shows_its_spread(tmp_path: Path) -> None:
     value, delta = shown(
         tmp_path, [99.90, 99.91, 99.92, 99.90, 99.93], [99.95, 99.96, 99.98, 99.95, 99.97]
@@ -72,6 +75,7 @@ def test_an_accuracy_near_its_end_shows_its_spread(tmp_path: Path) -> None:
     assert delta == "+0.0500 [+0.0412, +0.0588]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-3, 1.0, 1e3, 1e9])
 def test_the_end_nearer_to_0_is_not_shown_as_0_at_any_scale(tmp_path: Path, scale: float) -> None:
     base = [scale * one for one in (5.0, 5.3, 4.9, 5.1, 5.02)]

@@ -190,6 +190,7 @@ class Case:
             yield scale * (self.effects[name] + joint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
 def test_every_effect_is_that_of_its_step_in_every_format(tmp_path: Path, number: int) -> None:
     case = Case(number, tmp_path)

@@ -172,6 +172,7 @@ def test_as_many_orders_as_steps_are_a_latin_square_with_the_road_in_it(
     assert is_balanced_for_order(orders)
 
 
+@pytest.mark.slow
 def test_asking_for_more_orders_keeps_the_first_ones(tmp_path: Path) -> None:
     for steps in (FREE_STEPS, STEPS.replace("requires: [last]", "requires: [norm]")):
         few, many = (

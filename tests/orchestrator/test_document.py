@@ -210,6 +210,7 @@ def test_aliases_that_explode_are_refused_at_once(problems: Problems) -> None:
     assert "values" in problems("\n".join(lines))[-1][2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 def test_a_large_file_is_read_in_seconds(read: Read) -> None:
     assert len(read("".join(f"key{i}: [1, 2, 3]\n" for i in range(3000))).value) == 3000

@@ -39,6 +39,7 @@ def drifts(tmp_path: Path, steps: str, says: dict[str, dict[str, int]]) -> list[
     return list(build_roadmap(snapshot_of(spec, trials_of(spec, digest), record_of)).warnings)
 
 
+@pytest.mark.slow
 def test_trials_that_return_another_size_are_warned_of_in_the_report(tmp_path: Path) -> None:
     steps = "[{name: deeper, change: {train.depth: 3}, side: {beside: {train.max_steps: 5}}}]"
     says = {
@@ -63,6 +64,7 @@ def test_the_same_size_or_lengths_that_overlap_are_nothing(tmp_path: Path) -> No
     assert drifts(tmp_path, steps, {"baseline": {}, "deeper": {"params": 3}}) == []
 
 
+@pytest.mark.slow
 def test_what_the_plan_has_said_is_not_said_again(tmp_path: Path) -> None:
     steps = "[{name: longer, change: {train.max_steps: 12}}]"
     says = {"baseline": {"iterations": 4}, "longer": {"iterations": 12}}

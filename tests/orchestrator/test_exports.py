@@ -42,6 +42,7 @@ def in_tensorboard(
     return curves, {name: value.string_value for name, value in hparams.items()}
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_what_the_store_has(zoo: Path, cli: CommandLine) -> None:
     output = zoo / "boards"
     finished = cli(

@@ -74,6 +74,7 @@ def test_names_keep_both_ends() -> None:
     assert short.endswith("eed3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3.25, 5.5, 9.0])
 def test_no_text_of_a_picture_lies_on_another_or_leaves_it(
     roadmap: Roadmap, monkeypatch: pytest.MonkeyPatch, width: float

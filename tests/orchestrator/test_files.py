@@ -199,6 +199,7 @@ _json = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_json, max_size=4), st.data())
 def test_any_lines_survive_any_cut(

@@ -75,6 +75,7 @@ def test_a_missing_file_is_told_before_anything_runs(
     assert not list(store_path.glob("tiny/trials/*"))
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_names_the_tensors(
     cli: Cli, write_spec: WriteSpec, weights: Path, weird_path: Path, store_path: Path
 ) -> None:

@@ -214,6 +214,7 @@ def _tracked(client: Any) -> dict[str, float]:
 CALIBRATED = SPEC.replace('[{name: "mine:probe", scale: 2.0}, "mine:broken"]', "[calibration]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [

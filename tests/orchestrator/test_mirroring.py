@@ -99,6 +99,7 @@ def test_what_was_done_before_is_there_before_anything_new_ends(
         wait_until(lambda: len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10, "all are there")
 
 
+@pytest.mark.slow
 def test_an_effect_is_there_before_the_sweep_is_over_and_its_p_value_after(
     mirror_to: Callable[[str], MlflowMirror],
     new_mlflow: Callable[..., str],

@@ -133,6 +133,7 @@ def test_loaded_without_our_code_it_answers_as_the_trial_did(
     assert "(-1, 10)" in done.stdout.replace("[", "(").replace("]", ")")
 
 
+@pytest.mark.slow
 def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(
     registered: str, zoo: Path, cli: CommandLine
 ) -> None:
@@ -186,6 +187,7 @@ def test_what_was_cut_off_on_its_way_is_made_again(
     assert (str(model.status), model.tags["sweep.trial"]) == ("READY", "rmsnorm-seed1")
 
 
+@pytest.mark.slow
 def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(
     registered: str, zoo: Path, cli: CommandLine
 ) -> None:

@@ -44,6 +44,7 @@ TRAIN = '{name: "nested_user:train", cfg: {epochs: 6}}'
 LOOSE = '{name: "nested_user:loose", cfg: {epochs: 6, depth: 1}, "a.b": 1}'
 
 
+@pytest.mark.slow
 def test_a_change_of_a_section_leaves_the_rest_of_it_as_it_was(tmp_path: Path) -> None:
     spec = spec_of(
         tmp_path, TRAIN, "change: {train.cfg: {optim: {lr: 0.2}}}", "change: {train.cfg.epochs: 8}"
@@ -53,6 +54,7 @@ def test_a_change_of_a_section_leaves_the_rest_of_it_as_it_was(tmp_path: Path) -
     assert options(spec, 2) == {"optim": {"lr": 0.2, "momentum": 0.9}, "epochs": 8}
 
 
+@pytest.mark.slow
 def test_a_function_that_takes_any_setting_merges_too(tmp_path: Path) -> None:
     changes = ("change: {train.cfg: {depth: 2}}", "change: {train.a.b: 2}")
     spec = spec_of(tmp_path, LOOSE, *changes)
@@ -68,6 +70,7 @@ def test_a_setting_inside_of_a_section_is_searched(tmp_path: Path) -> None:
     assert search.whole == {"train.cfg.epochs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "step", "place", "message"),
     [

@@ -70,6 +70,7 @@ for attempt in (1, 2):
 """
 
 
+@pytest.mark.slow
 def test_a_warning_is_shown_once_in_each_trial_of_a_process(directory: TrialDirectory) -> None:
     subprocess.run([sys.executable, "-c", _WARNS, str(directory.path)], check=True)  # not pytest's
     found = texts(directory)

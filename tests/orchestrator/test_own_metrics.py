@@ -53,6 +53,7 @@ def trained(compared: str | None = None, **options: Any) -> tuple[Any, dict[int,
     return train(config, runtime=RuntimeConfig(compared=compared), log_metrics=log), curve
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_what_is_returned_beside_the_last_metrics_has_no_iteration_of_its_own() -> None:
     result, curve = trained()
@@ -64,6 +65,7 @@ def test_what_is_returned_beside_the_last_metrics_has_no_iteration_of_its_own() 
     assert (result.iterations, curve) == (3, {3: {"m": 0.0, "extra": 2.0, "lost": 0.0}})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_side_metric_that_is_not_finite_ends_no_training_of_a_sweep() -> None:
     result, curve = trained("m", bad=1)
@@ -92,6 +94,7 @@ def test_the_last_line_of_a_curve_has_what_was_returned_as_well(tmp_path: Path) 
     assert directory.metrics_path.stat().st_size == size
 
 
+@pytest.mark.slow
 def test_a_reference_is_of_any_metric_that_the_sweep_shows(folder: Path) -> None:
     baseline, more = load_spec(folder / "own.yaml").road
     assert baseline.reference == {"value": 3.5, "source": "", "also": {"extra": 1.0}}

@@ -13,6 +13,7 @@ from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.tracking.pages import address_of, page_tags
 
 
+@pytest.mark.slow
 def test_the_pages_that_addresses_name_are_in_the_experiment_and_show_what_its_runs_have(
     zoo: Path, cli: Callable[..., Any], new_mlflow: Callable[..., str]
 ) -> None:

@@ -303,6 +303,7 @@ def test_the_metric_says_which_is_best_over_all_seeds_and_of_equals_the_first_is
     assert search.chosen is search.tried[best - 1]
 
 
+@pytest.mark.slow
 def test_a_point_that_diverged_or_collapsed_is_told_as_bad_and_never_chosen(tmp_path: Path) -> None:
     def end_of(trial: TrialSpec) -> End:
         if trial.is_of_search and trial.config.train.lr > 5e-3:

@@ -146,6 +146,7 @@ def test_an_effect_between_searches_is_over_repeats_and_within_one_over_seeds(
     assert [shown["repeat"], *(other["repeat"] for other in shown["repeated"])] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_more_repeats_later_keep_the_first_search_and_its_trials(tmp_path: Path) -> None:
     once, runs = known(tmp_path, "trials: 6")
     thrice = runs.known(spec_of(tmp_path, body("trials: 6, repeats: 3"), seeds=6))
@@ -194,6 +195,7 @@ def test_mlflow_shows_each_repeat_beside_its_step(tmp_path: Path) -> None:
     assert len(rates) == 3
 
 
+@pytest.mark.slow
 def test_a_design_over_cells_tests_no_step_whose_settings_one_search_found(tmp_path: Path) -> None:
     def lines(options: str) -> dict[str, tuple[float | None, str]]:
         road = body(options).partition("    side:")[0] + STEPS[STEPS.index("  - {name: rope") :]

@@ -169,6 +169,7 @@ def test_a_trial_that_was_trained_in_full_before_is_judged_as_if_it_were_trained
     assert again.searches[0].chosen.outcome == "finished"  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_each_seed_is_held_against_itself(tmp_path: Path) -> None:
     [search] = (
         Trained(tmp_path / "runs", lambda t, epoch: by_lr(t, epoch) + (500 if t.seed == 101 else 0))
@@ -182,6 +183,7 @@ def test_each_seed_is_held_against_itself(tmp_path: Path) -> None:
     assert tables[3] == tables[4] == tables[5] != tables[-1], "a generation is told the same"
 
 
+@pytest.mark.slow
 def test_where_one_seed_is_good_enough_the_others_go_on_so_that_the_mean_is_over_all(
     tmp_path: Path,
 ) -> None:
@@ -260,6 +262,7 @@ def test_optuna_hears_that_it_was_pruned_and_where_it_stood(
     assert heard[search.tried[0].values["train.lr"]]["values"] == [search.tried[0].mean]
 
 
+@pytest.mark.slow
 def test_who_asks_for_it_in_full_trains_it_on(tmp_path: Path) -> None:
     spec, trained = spec_of(tmp_path, SEARCHED), Trained(tmp_path / "runs")
     trained.run(spec)
@@ -312,6 +315,7 @@ def test_the_queue_hands_it_out_again_where_it_is_asked_for_in_full(
     )
 
 
+@pytest.mark.slow
 def test_plan_and_report_say_how_many_were_stopped_and_the_estimate_learns_from_it(
     tmp_path: Path,
 ) -> None:
@@ -404,6 +408,7 @@ GRID: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_worker_stops_there_and_goes_on_to_the_same_bits_when_it_is_asked_for_in_full(
     make_sweep: Callable[..., Any], bits_of: Callable[[Path], dict[str, Any]], store_path: Path
 ) -> None:

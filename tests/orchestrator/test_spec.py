@@ -409,6 +409,7 @@ _specs = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @settings(
     deadline=None,

@@ -48,6 +48,7 @@ def problems(tmp_path: Path) -> Found:
     return find
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("place", "value", "message"),

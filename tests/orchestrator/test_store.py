@@ -395,6 +395,7 @@ def test_a_curve_that_was_cut_off_is_named_and_the_result_stands(finished: Trial
     assert "a trial's folder that is removed is trained again" in "".join(notes.lines())
 
 
+@pytest.mark.slow
 def test_a_result_of_a_newer_version_is_neither_read_wrongly_nor_overwritten(
     cli: Callable[..., Any], write_spec: Callable[..., Path], store_path: Path
 ) -> None:

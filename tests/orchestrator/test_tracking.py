@@ -259,6 +259,7 @@ def test_writing_twice_adds_nothing(
     assert len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_made_again_as_it_was_while_the_sweep_ran(
     mirror_to: MakeMirror, content: Content, uri: str, zoo: Path, new_mlflow: NewMlflow
 ) -> None:
@@ -372,6 +373,7 @@ def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repai
     assert not wrong
 
 
+@pytest.mark.slow
 def test_deleted_runs_and_experiments_come_back(
     mirror_to: MakeMirror, content: Content, uri: str
 ) -> None:
@@ -420,6 +422,7 @@ def write_as(trained: TrialDirectory, place: TrialDirectory, trial: TrialSpec) -
     place.end_attempt(number, Outcome.FINISHED)
 
 
+@pytest.mark.slow
 def test_one_trial_more_asks_no_more_however_many_there_are(
     zoo: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +491,7 @@ def test_a_trial_that_was_never_begun_has_no_run(
     assert not [name for name in content(uri) if name.startswith("rmsnorm")]
 
 
+@pytest.mark.slow
 def test_a_trial_reused_from_another_sweep_has_a_run_in_both(
     uri: str, zoo: Path, content: Content
 ) -> None:
@@ -565,6 +569,7 @@ EDITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_sweep_shows_what_a_new_one_would_and_keeps_what_was_trained_before(
     mirror_to: MakeMirror, content: Content, uri: str, zoo: Path, new_mlflow: NewMlflow, edit: str
@@ -603,6 +608,7 @@ def test_an_edited_sweep_shows_what_a_new_one_would_and_keeps_what_was_trained_b
     }
 
 
+@pytest.mark.slow
 def test_runs_that_were_deleted_by_hand_are_left_alone_on_request(
     mirror_to: MakeMirror, content: Content, uri: str
 ) -> None:
@@ -644,6 +650,7 @@ def test_a_run_that_is_deleted_by_hand_while_the_sweep_runs_stays_so_and_stops_n
     } - {"rmsnorm-seed0"}
 
 
+@pytest.mark.slow
 def test_sync_restores_what_was_deleted_unless_it_is_told_not_to(
     cli: Callable[..., Any], content: Content, uri: str, zoo: Path
 ) -> None:
@@ -660,6 +667,7 @@ def test_sync_restores_what_was_deleted_unless_it_is_told_not_to(
     assert content(uri) == expected
 
 
+@pytest.mark.slow
 def test_a_run_that_was_made_twice_because_an_answer_got_lost_is_there_once(
     mirror_to: MakeMirror,
     content: Content,
@@ -681,6 +689,7 @@ def test_a_run_that_was_made_twice_because_an_answer_got_lost_is_there_once(
     assert content(uri) == content(expected)
 
 
+@pytest.mark.slow
 def test_a_param_that_mlflow_would_refuse_stops_nothing(
     mirror_to: MakeMirror, content: Content, uri: str
 ) -> None:

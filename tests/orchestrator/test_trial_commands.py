@@ -118,6 +118,7 @@ def test_show_has_settings_attempts_curve_traceback_and_cause(cli: Cli, store: P
     assert found["curves"]["score"] == [[1, 0.25], [2, 0.5], [3, 0.75]]
 
 
+@pytest.mark.slow
 def test_debug_stops_at_breakpoints_in_the_users_own_file_and_leaves_the_store_alone(
     cli: Cli, ran: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def test_debug_stops_at_breakpoints_in_the_users_own_file_and_leaves_the_store_a
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == files
 
 
+@pytest.mark.slow
 def test_debug_opens_where_it_raised(
     cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_the_code_of_the_store_trains_the_bits_of_the_code_beside_the_spec(
     assert bits_of(store_path / "theirs") == expected
 
 
+@pytest.mark.slow
 def test_the_fingerprint_follows_the_code_and_the_images(write: Any, folder: Path) -> None:
     before = fingerprints(load_spec(write()))
     assert fingerprints(load_spec(write())) == before

@@ -291,6 +291,7 @@ def test_the_fingerprint_is_the_function_its_code_all_its_settings_and_the_seed(
     assert not set(prints()) & set(declared)
 
 
+@pytest.mark.slow
 def test_a_trial_survives_its_files_and_shares_no_process_settings_with_ours(write: Any) -> None:
     spec = load_spec(write(HEAD + STEPS + "resources: {cpus: 2, gpus: 2}\n"))
     trial = trials(spec)[-1]

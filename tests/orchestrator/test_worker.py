@@ -158,6 +158,7 @@ def test_a_failure_is_no_obstacle_to_the_next_attempt(
     assert bench.directory.record().attempts == 2
 
 
+@pytest.mark.slow
 def test_lost_by_stop_saves_and_goes_on_to_the_same_bits(
     make_bench: MakeBench,
     bits_of: Callable[[Path], dict[str, Any]],
@@ -352,6 +353,7 @@ def test_a_folder_without_a_trial_is_a_store_error(make_bench: MakeBench) -> Non
         bench.run()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_is_set_aside_and_not_mixed_in(
     make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]]
 ) -> None:
@@ -366,6 +368,7 @@ def test_a_checkpoint_of_other_settings_is_set_aside_and_not_mixed_in(
     assert bits_of(bench.sweep.path) == bits_of(undisturbed.sweep.path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_torch_refuses_is_passed_over_whatever_its_digest_says(
     make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]]
 ) -> None:
@@ -387,6 +390,7 @@ def test_an_attempt_at_a_trial_that_is_done_by_now_does_not_begin(make_bench: Ma
     assert bench.content == content
 
 
+@pytest.mark.slow
 def test_a_worker_that_trained_others_before_gives_the_same_bits(
     make_bench: MakeBench, bits_of: Callable[[Path], dict[str, Any]]
 ) -> None:
