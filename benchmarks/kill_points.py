@@ -159,7 +159,7 @@ def count_operations(scratch: Path, spec: Path, store: Path, name: str = "run") 
 
 
 def differences(store: Path, calm: Path, last: Ended) -> list[str]:
-    """What is not as in the undisturbed store after the last command."""
+    """Describe all that is not as in the undisturbed store after the last command."""
     problems = []
     if last.code != 0 or last.has_traceback:
         problems.append(f"the last command ended with {last.code}: {last.text[-300:]}")

@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _spread(count: int, seed: int, processes: int) -> Iterator[tuple[Counter[str], list[str]]]:
-    """What came of all mutations, a few hundred at a time."""
+    """Mutate in several processes, and yield counts and failures of a few hundred at a time."""
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=fresh) as pool:
         starts = range(0, count, AT_ONCE)
@@ -93,7 +93,7 @@ def _spread(count: int, seed: int, processes: int) -> Iterator[tuple[Counter[str
 def mutate(
     numbers: Iterable[int], seed: int, specs: Sequence[Path] = SPECS
 ) -> tuple[Counter[str], list[str]]:
-    """What the mutations of these numbers came to, and a description of each that is a failure."""
+    """Count the ends of the mutations of these numbers, and describe each that is a failure."""
     texts = [path.read_text("utf-8") for path in specs]
     counts: Counter[str] = Counter()
     failures = []
@@ -111,7 +111,7 @@ def mutate(
 
 @cache
 def _desk(texts: tuple[str, ...]) -> tuple[Path, Store]:
-    """Where this process writes each spec, beside the modules, and a store without results.
+    """Return the file that this process writes each spec to, and a store without results.
 
     What is imported for the first time is not what is measured: every spec is planned once.
     """
@@ -133,7 +133,7 @@ def content_of(number: int, seed: int = 0) -> bytes:
 
 
 def _read_and_plan(path: Path, store: Store) -> tuple[str, str | None]:
-    """What came of it in a word, and what is wrong with that."""
+    """Return the end of a spec in a word, and the fault in that, or None."""
     began = time.process_time()  # others may be at work on this machine, too
     try:
         with _at_most(12 * LONGEST_SECONDS):
@@ -252,9 +252,11 @@ def _add(parent: Any, draw: random.Random) -> None:
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Every value of the tree as its parent and its key there."""
-    keys = (
-        range(len(tree)) if isinstance(tree, list) else list(tree) if isinstance(tree, dict) else ()
-    )
+    keys: Iterable[Any] = ()
+    if isinstance(tree, list):
+        keys = range(len(tree))
+    if isinstance(tree, dict):
+        keys = list(tree)
     for key in keys:
         yield tree, key
         yield from _places(tree[key])

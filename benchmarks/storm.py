@@ -68,7 +68,7 @@ class Ended:
 
     @property
     def has_traceback(self) -> bool:
-        """Whether Python's own words for a mistake are among them."""
+        """True if Python's own words for a mistake are among them."""
         return "Traceback (most recent call last)" in self.text
 
 
@@ -105,7 +105,7 @@ def warm_up(scratch: Path) -> None:
 
 
 def hurry(expiry: float = 30.0) -> None:
-    """In a forked process: a lease that is renewed and looked at ten times as often, and a disk that is not waited for."""
+    """Renew leases and look at them ten times as often, and wait for no disk; for a forked process."""
     from orchestrator.running import worker
     from orchestrator.store import lease, locks
 
@@ -204,7 +204,7 @@ def results_of(store: Path) -> Mapping[str, Any]:
 
 
 def measured_in(store: Path) -> Mapping[str, Any]:
-    """What was measured, by the place of its file."""
+    """Read all measurements of the store, by the place of their files."""
     paths = sorted(store.glob("*/trials/*/measures/*.json"))
     found = {path: json.loads(path.read_bytes()) for path in paths}
     return {

@@ -2,7 +2,7 @@
 so far over the combinations in order, and a table of all combinations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.roadmap import Roadmap
@@ -68,31 +68,36 @@ def search_drawings(roadmap: Roadmap) -> SearchDrawings | None:
         search for search in roadmap.searches if any(point.has_ended for point in search.tried)
     ]
     metric = roadmap.chosen_by
-    plots = [
-        plot
-        for search in begun
-        for plot in (
-            *(_over_setting(search, key, values, metric) for key in search.schema.space),
-            _history(search, values, roadmap),
-            *fronts_of(search, values, metric),
-        )
-    ]
+    plots = [plot for search in begun for plot in _plots(search, values, roadmap)]
+    parallels = [parallel_of(search, values, metric) for search in begun]
+    weighed = [_importance(search) for search in begun]
+    known = [importance for importance in weighed if importance.shares]
+    text = _explanation(begun, metric)
+    return SearchDrawings(text, plots, parallels, known, _table(begun, metric))
+
+
+def _plots(search: Search, values: Scale, roadmap: Roadmap) -> Iterator[Plot]:
+    for key in search.schema.space:
+        yield _over_setting(search, key, values, roadmap.chosen_by)
+    yield _history(search, values, roadmap)
+    yield from fronts_of(search, values, roadmap.chosen_by)
+
+
+def _explanation(searches: Sequence[Search], metric: str) -> str:
+    """Words below the drawings: what the dots are, and what their colours mean."""
     text = (
         f"{metric} of each combination, the mean over the search's seeds. Green was chosen: being the "
         "best of all, it looks better here than it is. Hollow did not train"
     )
-    if any(search.pruned for search in roadmap.searches):
+    if any(search.pruned for search in searches):
         text += ", grey was pruned"
     text += "."
-    if any(search.front for search in begun):
+    if any(search.front for search in searches):
         text += (
             " On the stepped line lies the Pareto set: combinations that no other beats in all "
             "metrics of the search."
         )
-    parallels = [parallel_of(search, values, metric) for search in begun]
-    weighed = [_importance(search) for search in begun]
-    known = [importance for importance in weighed if importance.shares]
-    return SearchDrawings(text, plots, parallels, known, _table(begun, metric))
+    return text
 
 
 def _importance(search: Search) -> Importance:

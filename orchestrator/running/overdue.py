@@ -4,43 +4,28 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from orchestrator.errors import StoreError
 from orchestrator.planning.pace import Pace
+from orchestrator.running.background import Background
 from orchestrator.store.store import Store
 from orchestrator.trial import Outcome, TrialSpec
 
 _LOOK_SECONDS = 30.0
 
 
-class OverdueWatch:
+class OverdueWatch(Background):
     """An `Observer` with a thread of its own: what hangs ends nothing that others would hear of."""
 
     def __init__(self, store: Store, session: str, pace: Pace, tell: Callable[[str], None]) -> None:
         """`tell` is called from another thread."""
+        super().__init__("overdue")
         self._store, self._session = store, session
         self._pace = pace
         self._tell = tell
         self._running: dict[str, TrialSpec] = {}
         self._told: set[str] = set()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep_looking, name="overdue", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
 
     def started(self, trial: TrialSpec) -> None:
         """Watch the trial."""
@@ -76,6 +61,6 @@ class OverdueWatch:
             return time.time() - lines[0]["time"] if lines else None
         return None
 
-    def _keep_looking(self) -> None:
+    def _work(self) -> None:
         while not self._closing.wait(_LOOK_SECONDS):
             self.look()

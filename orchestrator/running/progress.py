@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,6 +23,7 @@ from orchestrator.errors import StoreError
 from orchestrator.metrics import decimals_of
 from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
+from orchestrator.running.background import Background
 from orchestrator.store.store import Store
 from orchestrator.text import shortened, without_middle
 from orchestrator.trial import Outcome, TrialSpec
@@ -61,7 +60,7 @@ class _Attempt:
     value: float | None = None
 
 
-class ProgressView:
+class ProgressView(Background):
     """Watches a sweep as an `Observer` and shows it; a context manager around the run."""
 
     def __init__(
@@ -74,6 +73,7 @@ class ProgressView:
         *,
         retry_failed: bool = False,
     ) -> None:
+        super().__init__("progress")
         self._console = console
         self._redraws = console.is_terminal and not console.is_dumb_terminal
         self._causes: dict[str, str] = {}
@@ -88,24 +88,9 @@ class ProgressView:
         self._epochs_trained = 0.0
         self._attempts: dict[str, _Attempt] = {}
         self._lock = threading.RLock()
-        self._closing = threading.Event()
         self._started = time.monotonic()
         self._looked = self._started
         self._training_since: float | None = None
-        self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
 
     def grow(self, plan: Plan) -> None:
         """The sweep asks for more, which `plan` has; it was asked because nothing waits any more."""
@@ -156,7 +141,7 @@ class ProgressView:
         """End the display: there is nothing more to show."""
         self._closing.set()
 
-    def _keep_showing(self) -> None:
+    def _work(self) -> None:
         if not self._redraws:
             while not self._closing.wait(_LINE_SECONDS):
                 self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
