@@ -1,52 +1,32 @@
 """The command that measures finished networks without training."""
 
-from pathlib import Path
-
 import typer
 
+from orchestrator.cli.job_options import JobOptions, with_options
 from orchestrator.cli.options import (
-    OnlyOption,
     OverridesArgument,
     ReferenceArgument,
-    SeedsOption,
-    StoreOption,
-    TrackingOption,
     err,
-    load_sweep,
-    open_store,
+    open_sweep,
     out,
     print_roadmap,
-    seeds_in,
 )
-from orchestrator.cli.training import AddressOption, ExecutorOption, NoTrackingOption
 
 
+@with_options
 def measure(
     spec: ReferenceArgument,
     overrides: OverridesArgument = None,
-    executor: ExecutorOption = "ray",
-    address: AddressOption = None,
-    store: StoreOption = Path("runs"),
-    tracking_uri: TrackingOption = None,
-    no_tracking: NoTrackingOption = False,
-    only: OnlyOption = None,
-    seeds: SeedsOption = None,
+    *,
+    options: JobOptions,
 ) -> None:
     """Measure finished networks as the spec's `measure` asks, without training; retries failures."""
-    from orchestrator.api import Sweep
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.errors import Interrupted
 
-    sweep = Sweep(load_sweep(spec, store, overrides), open_store(store))
+    sweep = open_sweep(spec, options.store, overrides)
     try:
-        ending = sweep.measure(
-            executor,
-            address=address,
-            tracking=False if no_tracking else tracking_uri or True,
-            only=only or [],
-            seeds=seeds_in(seeds),
-            view=ConsoleView(out),
-        )
+        ending = sweep.measure(**options.keywords(), view=ConsoleView(out))
     except Interrupted:
         err.print("Interrupted; what was measured is kept, and the same command goes on.")
         raise typer.Exit(130) from None
