@@ -58,8 +58,8 @@ def repq(
     """Accuracy and agreement with weights, activations and attention at `bits`, and beside it
     without the two ideas. Raises `ValueError` where a block has parts.
     """
+    from illama.evaluation.repq import quantised
     from illama.measures.passes import first_images, outputs
-    from illama.repq import quantised
 
     known = _checked(network)
     images, _ = first_images(data.training(), _CALIBRATION_IMAGES)

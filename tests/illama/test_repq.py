@@ -10,9 +10,7 @@ from test_measure_networks import FewDigits
 from torch import Tensor, nn
 
 from illama.config import ModelConfig, with_preset
-from illama.measures.repq import repq
-from illama.model import VisionTransformer
-from illama.repq import (
+from illama.evaluation.repq import (
     Grid,
     LogRootTwo,
     RoundedLinear,
@@ -23,6 +21,8 @@ from illama.repq import (
     quantised,
     reparametrise,
 )
+from illama.measures.repq import repq
+from illama.model import VisionTransformer
 
 CPU = torch.device("cpu")
 SMALL = {"name": "vit_digits", "embed_dim": 12, "depth": 2, "num_heads": 3, "multiple_of": 1}
