@@ -1,4 +1,4 @@
-"""The command `adopt`: results of other code count as this code's."""
+"""The command `adopt`: results of earlier code count as this code's."""
 
 from pathlib import Path
 
@@ -26,9 +26,7 @@ def adopt(
     only: OnlyOption = None,
     seeds: SeedsOption = None,
 ) -> None:
-    """Accept results across an edit of the code that changes no number; recorded, and told in every
-    report.
-    """
+    """Keep results after a code edit that changes no number. Every report says so."""
     from orchestrator.driver import plan_sweep
     from orchestrator.planning.reasons import adopt_results
     from orchestrator.store.lease import Lease
@@ -40,14 +38,14 @@ def adopt(
         adopted = adopt_results(plan, where)
     if not adopted:
         raise UsageError(
-            "there is nothing to adopt: no new trial differs from a finished one of its name by code alone; "
-            f"`orchestrator plan {spec}` says how each differs"
+            "there is nothing to adopt: no new trial differs from a finished trial of the same name in its code alone; "
+            f"`orchestrator plan {spec}` says how each of them differs"
         )
     for trial, nearest in adopted:
         text = f"{trial.name} <- {nearest.directory.path.name}: {nearest.told}"
         out.print(escape(text), soft_wrap=True)
     err.print(
-        f"adopted {counted(len(adopted), 'result')}; to take one back, remove the new folder of its trial "
-        f"from {escape(str(where.sweep_path(loaded.name) / 'trials'))}",
+        f"adopted {counted(len(adopted), 'result')}; to undo one, delete the trial's new folder in "
+        f"{escape(str(where.sweep_path(loaded.name) / 'trials'))}",
         soft_wrap=True,
     )

@@ -47,12 +47,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Ablation sweeps whose roadmap can be trusted.\n\n"
-    "One YAML file names a baseline and the steps that turn it into something else. `run` trains every step with every seed and "
-    "prints what each step did. Whatever is interrupted goes on when the same command is given again.\n\n"
+    help="Run ablation sweeps and report what each step did.\n\n"
+    "One YAML file (the spec) describes a baseline and a list of steps that change it. `run` trains every step with every seed "
+    "and prints the effect of each step. After an interruption, the same command continues.\n\n"
     "Start with: `orchestrator run sweeps/llamafy.yaml`",
-    epilog="Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; "
-    "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, everything saved.",
+    epilog="Exit codes: 0 success; 1 some trials failed; 2 the spec or the command line is wrong; "
+    "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, with everything saved.",
 )
 
 
@@ -115,7 +115,7 @@ def status(
     store: StoreOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is done, what runs where, what failed and why."""
+    """Show what is done, what is running and where, what failed and why."""
     from orchestrator.report.overview import status_view
 
     with telling(err, "reading the store"):
@@ -136,16 +136,18 @@ def report(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help=f"{', '.join(FORMATS)}. Default: as the file's name ends, or a table.",
+            help=f"{', '.join(FORMATS)}. Default: by the ending of --output, else table.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="A file instead of the terminal.")
+        Path | None, typer.Option("--output", help="Write to this file instead of the terminal.")
     ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
-            "--columns", metavar="A,B", help="Only these columns (table, md, latex, csv), in order."
+            "--columns",
+            metavar="A,B",
+            help="Only these columns, in this order (table, md, latex, csv).",
         ),
     ] = None,
     rows: Annotated[
@@ -154,16 +156,19 @@ def report(
     width: Annotated[
         float | None,
         typer.Option(
-            "--width", min=2.0, max=40.0, help="Inches of a figure (svg, png, pdf); default 9."
+            "--width",
+            min=2.0,
+            max=40.0,
+            help="Width of a figure in inches (svg, png, pdf). Default: 9.",
         ),
     ] = None,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
-    """Print the roadmap: what each step did, how sure that is, and what it cost."""
+    """Print the roadmap: the effect of each step, how certain it is, and what it cost."""
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
-        raise UsageError(f"a {form} does not go to a terminal; name a file with --output")
+        raise UsageError(f"a {form} cannot be printed in a terminal; name a file with --output")
     with telling(err, "reading the store"):
         found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
     layout = Layout(width, _names_in(columns), _names_in(rows))
@@ -190,15 +195,15 @@ def compare(
             help="A spec, a sweep in the store, or one of its regimes as `sweep:regime`.",
         ),
     ],
-    right: Annotated[str, typer.Argument(metavar="B", help="What to hold against it.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="What to compare it with.")],
     store: StoreOption = Path("runs"),
     form: Annotated[
-        CompareFormat, typer.Option("--format", help="How to write it.")
+        CompareFormat, typer.Option("--format", help="Output format.")
     ] = CompareFormat.TABLE,
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
-    """Put two sweeps, or two regimes, side by side: the same step here and there."""
+    """Compare two sweeps, or two regimes, step by step."""
     from orchestrator.report import comparison as sides
 
     chosen = []
@@ -235,7 +240,7 @@ def main() -> None:
     """The console script `orchestrator`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # a terminal that has no ± or Δ shows a question mark
+            # a terminal without ± or Δ shows a question mark
             stream.reconfigure(errors="replace")
     with collected() as notes:
         try:
@@ -256,7 +261,7 @@ def _answer() -> None:
         err.print("interrupted")
         sys.exit(130)
     except BrokenPipeError:
-        # the reader of our output went away, as in `orchestrator report ... | head`
+        # our output has no reader any more, as in `orchestrator report ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
@@ -265,10 +270,10 @@ def _answer() -> None:
 
 
 def _known_format(form: str) -> str:
-    """The name of a format that there is. Raises `UsageError` for any other."""
+    """The name, if there is such a format. Raises `UsageError` otherwise."""
     if form not in FORMATS:
         hint = did_you_mean_one_of(form, list(FORMATS))
-        raise UsageError(f"no report is written as --format {form}{hint}")
+        raise UsageError(f"there is no report format '{form}'{hint}")
     return form
 
 
@@ -277,7 +282,7 @@ def _names_in(text: str | None) -> tuple[str, ...]:
 
 
 def _format_of(output: Path | None) -> str:
-    """Return the format by the file's ending. Raises `UsageError` where no report is written so."""
+    """The format that the file's ending stands for. Raises `UsageError` for an unknown ending."""
     ending = output.suffix.lower() if output else ""
     form = format_of_ending(ending)
     if form is None:

@@ -1,8 +1,8 @@
-"""The files that `orchestrator init` writes: a training of seconds and a sweep over two of its
-settings.
+"""The files that `orchestrator init` writes: a training that takes seconds, and a sweep over two of
+its settings.
 """
 
-_TRAIN = '''"""A training function to start from: put yours in its place. Its keyword parameters are what steps change."""
+_TRAIN = '''"""An example training function: replace it with yours. Steps change its keyword parameters."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -16,12 +16,12 @@ def train(
     dropout: float = 0.0,
     lr: float = 1e-2,
     epochs: int = 10,
-    seed,  # the parameters from here on are given to it, and are no settings
+    seed,  # from here on: values that the orchestrator passes in, not settings
     log_metrics,
     checkpoint_dir,
     should_stop,
 ):
-    """Small network on the digits of scikit-learn; goes on from its checkpoint."""
+    """Train a small network on scikit-learn's digits; continue from a checkpoint if there is one."""
     images, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
     train_x, train_y, val_x, val_y = x[:1000], y[:1000], x[1000:], y[1000:]
@@ -39,7 +39,7 @@ def train(
         done, accuracy = state["epoch"], state["accuracy"]
 
     for epoch in range(done + 1, epochs + 1):
-        torch.manual_seed(seed * 1000 + epoch)  # an epoch draws alike after an interruption
+        torch.manual_seed(seed * 1000 + epoch)  # the same random numbers after an interruption
         model.train()
         for batch in torch.randperm(len(train_x)).split(50):
             loss = F.cross_entropy(model(train_x[batch]), train_y[batch])
@@ -60,7 +60,7 @@ def train(
     return {"val/acc": accuracy}
 '''
 
-_SPEC = """# What width and dropout do for a small network. `orchestrator run sweep.yaml` trains it.
+_SPEC = """# The effect of width and dropout on a small network. Train it with `orchestrator run sweep.yaml`.
 name: first
 metric: {name: val/acc, mode: max}
 seeds: [0, 1, 2, 3]
@@ -73,7 +73,7 @@ steps:                            # each on top of the one before
     change: {train.width: 64}
   - name: dropout
     change: {train.dropout: 0.3}
-    side:                         # measured beside the road, which does not go on from it
+    side:                         # a side step: later steps do not build on it
       more_dropout: {train.dropout: 0.6}
 """
 

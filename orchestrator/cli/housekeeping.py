@@ -1,6 +1,4 @@
-"""The commands that keep a store tidy: `list`, `gc`, `delete`; and `init`, with which a sweep
-begins.
-"""
+"""The commands that manage a store (`list`, `gc`, `delete`), and `init`, which starts a sweep."""
 
 import time
 from pathlib import Path
@@ -27,7 +25,7 @@ _MOST_SHOWN = 20
 
 
 def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """Show the sweeps of a store: how many trials, how large, when last at work."""
+    """List the sweeps in a store, with their trials, size and last activity."""
     from orchestrator.store.contents import bytes_text, contents_of
 
     found = contents_of(open_store(store))
@@ -38,10 +36,12 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
         print_json([one | {"is_running": b} for one, b in zip(sweeps, is_busy, strict=True)])
         return
     if not found:
-        out.print(escape(f"the store at {open_store(store).root} has no sweep yet"), soft_wrap=True)
+        out.print(
+            escape(f"there are no sweeps in the store {open_store(store).root}"), soft_wrap=True
+        )
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("sweep", "trials done", "size", "last at work", ""):
+    for heading in ("sweep", "trials done", "size", "last active", ""):
         table.add_column(heading, justify="right" if heading in ("trials done", "size") else "left")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.changed))
@@ -54,9 +54,7 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
 
 
 def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
-    """Drop what nothing refers to: trials that no spec of the store asks for, and leftovers. Says
-    what first.
-    """
+    """Delete trials that no spec in the store asks for, and leftover files. Lists them and asks first."""
     from orchestrator.cleaning import drop, inspect
     from orchestrator.store.contents import bytes_text
 
@@ -65,7 +63,7 @@ def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
     for line in found.unread:
         err.print(Text(line, style="yellow"), soft_wrap=True)
     if not found.garbage:
-        out.print("there is nothing to drop")
+        out.print("there is nothing to delete")
         return
     for one in found.garbage[:_MOST_SHOWN]:
         place = one.path.relative_to(where.root)
@@ -73,9 +71,9 @@ def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
     if len(found.garbage) > _MOST_SHOWN:
         out.print(f"and {len(found.garbage) - _MOST_SHOWN} more")
     total = bytes_text(sum(one.bytes for one in found.garbage))
-    _ask(f"Drop {counted(len(found.garbage), 'item')}, {total}?", yes)
+    _ask(f"Delete {counted(len(found.garbage), 'item')}, {total}?", yes)
     dropped = drop(where, found.garbage)
-    out.print(f"dropped {counted(dropped, 'item')}")
+    out.print(f"deleted {counted(dropped, 'item')}")
 
 
 def delete(
@@ -84,7 +82,7 @@ def delete(
     tracking_uri: TrackingOption = None,
     yes: YesOption = False,
 ) -> None:
-    """Remove a sweep from the store, with all its results, and its MLflow experiment."""
+    """Delete a sweep and all its results from the store, and its MLflow experiment."""
     from orchestrator.cleaning import delete_sweep, dependents, refuse_in_use
     from orchestrator.store.contents import bytes_text, size_of, trial_folders
     from orchestrator.tracking import default_tracking_uri
@@ -94,29 +92,29 @@ def delete(
     refuse_in_use(where, sweep)
     path = where.sweep_path(sweep)
     for other, count in dependents(where, sweep).items():
-        reused = f"sweep {other} reuses {counted(count, 'result')} of it and would train them again"
+        reused = f"sweep {other} reuses {counted(count, 'result')} from it and would have to train them again"
         err.print(Text(reused, style="yellow"), soft_wrap=True)
     trials = counted(len(trial_folders(path)), "trial")
-    _ask(f"Remove sweep {sweep} with {trials}, {bytes_text(size_of(path))}?", yes)
+    _ask(f"Delete sweep {sweep} with {trials}, {bytes_text(size_of(path))}?", yes)
     delete_sweep(where, sweep)
     shown = ""
     if tracking_uri or (where.root / "mlflow.db").exists():
         was_there = delete_experiment(tracking_uri or default_tracking_uri(where), sweep)
         shown = " and its MLflow experiment" if was_there else ""
-    out.print(escape(f"removed sweep {sweep}{shown}"))
+    out.print(escape(f"deleted sweep {sweep}{shown}"))
 
 
 def init(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where to. Default: the current folder.")
-    ] = Path("."),
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write them.")] = Path(
+        "."
+    ),
 ) -> None:
-    """Write a spec and a training function to start from; they run at once."""
+    """Write an example spec and training function, ready to run."""
     from orchestrator.cli.first_sweep import FILES
 
     present = [name for name in FILES if (folder / name).exists()]
     if present:
-        raise UsageError(f"{folder / present[0]} is there already; choose another folder")
+        raise UsageError(f"{folder / present[0]} already exists; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in FILES.items():
@@ -124,17 +122,15 @@ def init(
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     place = "" if folder == Path(".") else f"cd {folder} && "
-    out.print(
-        escape(f"wrote {' and '.join(FILES)}. Train them: {place}orchestrator run sweep.yaml")
-    )
+    out.print(escape(f"wrote {' and '.join(FILES)}. To train: {place}orchestrator run sweep.yaml"))
 
 
 def _ask(question: str, yes: bool) -> None:
-    """Raise `Exit` where the answer is no; where nobody can answer, `UsageError`."""
+    """Raise `Exit` if the answer is no, and `UsageError` if nobody can answer."""
     if yes:
         return
     try:
         if not typer.confirm(question):
             raise typer.Exit(1)
     except typer.Abort:
-        raise UsageError(f"{question} Nobody is there to answer; add --yes") from None
+        raise UsageError(f"{question} There is no terminal to answer in; add --yes") from None

@@ -1,4 +1,4 @@
-"""Options of the commands that give work to an executor: `run`, `resume` and `measure`."""
+"""Options of the commands that use an executor: `run`, `resume` and `measure`."""
 
 import inspect
 from collections.abc import Callable
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from orchestrator.store.store import Store
 
 NoTrackingOption = Annotated[
-    bool, typer.Option("--no-tracking", help="Do not mirror into MLflow; `sync` can do it later.")
+    bool, typer.Option("--no-tracking", help="Do not write to MLflow; `sync` can do so later.")
 ]
 ExecutorOption = Annotated[
     str,
     typer.Option(
         "--executor",
         metavar="NAME",
-        help="`ray`; `local` trains one trial at a time in this process; `submitit` gives each a "
-        "Slurm job; or one that a package brings.",
+        help="`ray`, `local` (one trial at a time in this process), `submitit` (one Slurm job per "
+        "trial), or the name of an executor from an installed package.",
     ),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
-        help="A running Ray cluster, `auto` for the one of this machine; for submitit "
-        "slurm?partition=gpu. Default: this machine alone.",
+        help="Address of a running Ray cluster, or `auto` for the one this machine belongs to; for "
+        "submitit, slurm?partition=gpu. Default: this machine alone.",
     ),
 ]
 MaxFailuresOption = Annotated[
@@ -47,15 +47,15 @@ MaxFailuresOption = Annotated[
         "--max-failures",
         min=0,
         metavar="N",
-        help="Start nothing more after N failures; 0 for however many. Default: where the first "
-        "trials of several variants all fail of one cause.",
+        help="Start no more trials after N failures; 0 means never stop. Default: stop when the "
+        "first trials of several variants all fail for the same reason.",
     ),
 ]
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Where the work is done, what of it, and where it is shown."""
+    """Where trials run, which trials, and where results are kept and shown."""
 
     executor: ExecutorOption = "ray"
     address: AddressOption = None
@@ -92,7 +92,7 @@ class TrainingOptions(JobOptions):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer wants it: each field of its parameter `options` is an option."""
+    """The command in the form that Typer needs: each field of its parameter `options` is an option."""
     signature = inspect.signature(command, eval_str=True)
     kind = signature.parameters["options"].annotation
     own = set(signature.parameters) - {"options"}

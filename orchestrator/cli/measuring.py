@@ -20,7 +20,7 @@ def measure(
     *,
     options: JobOptions,
 ) -> None:
-    """Measure finished networks as the spec's `measure` asks, without training; retries failures."""
+    """Compute the spec's measures on trained networks, without training. Retries failed ones."""
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.errors import Interrupted
 
@@ -28,9 +28,9 @@ def measure(
     try:
         ending = sweep.measure(**options.keywords(), view=ConsoleView(out))
     except Interrupted:
-        err.print("Interrupted; what was measured is kept, and the same command goes on.")
+        err.print("Interrupted. All measurements so far are kept; the same command continues.")
         raise typer.Exit(130) from None
-    out.print(f"{ending.taken} of {ending.asked} measurements taken now", soft_wrap=True)
+    out.print(f"{ending.taken} of {ending.asked} measurements made now", soft_wrap=True)
     print_roadmap(sweep.report(shown_by="measure").roadmap)
     if ending.failures:
         raise typer.Exit(1)

@@ -30,24 +30,25 @@ OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
-        help="Settings laid over the spec, such as train.epochs=2 seeds=[0]; ~key removes one.",
+        help="Settings that override the spec, such as train.epochs=2 seeds=[0]; ~key removes one.",
     ),
 ]
 StoreOption = Annotated[
-    Path, typer.Option("--store", help="Where results are kept; a path that all nodes see.")
+    Path,
+    typer.Option("--store", help="Folder for the results; on a cluster, one that all nodes share."),
 ]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri",
         envvar="MLFLOW_TRACKING_URI",
-        help="MLflow's server, or an address of another tracker; by default a SQLite file in the store.",
+        help="Address of an MLflow server or another tracker. Default: a SQLite file in the store.",
     ),
 ]
 MetricOption = Annotated[
     str | None,
     typer.Option(
-        "--metric", help="By another metric that the trials recorded, such as train/loss."
+        "--metric", help="Report another metric that the trials recorded, such as train/loss."
     ),
 ]
 ModeOption = Annotated[
@@ -60,21 +61,22 @@ ModeOption = Annotated[
 
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="STEP", help="Only this step; may be given several times."),
+    typer.Option("--only", metavar="STEP", help="Only this step. Repeat it for several steps."),
 ]
 SeedsOption = Annotated[
     str | None, typer.Option("--seeds", metavar="0,1,2", help="Only these seeds of the spec.")
 ]
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs instead of people.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for use by programs.")]
 
 
 class _Output(Console):
-    """A console for text of anybody: no control character of it reaches the terminal, and `:100:`
-    stays what it is.
+    """A console that is safe for any text: control characters never reach the terminal, and `:100:`
+    is printed as it is.
 
-    Falls silent where its reader goes away, as in `orchestrator run ... | head`: a sweep goes on.
+    It falls silent when its reader goes away, as in `orchestrator run ... | head`, and the sweep
+    continues.
     """
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:

@@ -21,9 +21,7 @@ _MOST_LINKS = 40
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write `content` where `path` names; folders that are missing are made. Raises `UsageError`
-    where that cannot be.
-    """
+    """Write `content` to `path`, making missing folders. Raises `UsageError` if that is not possible."""
     try:
         target = _followed(path.expanduser())
         descriptor = _descriptor_of(target)
@@ -34,7 +32,7 @@ def write_output(path: Path, content: bytes) -> None:
         else:
             _replace(target, content)
     except FileExistsError as error:  # of a folder that was to be made
-        raise UsageError(f"cannot write {path}: {error.filename} is no folder") from error
+        raise UsageError(f"cannot write {path}: {error.filename} is not a folder") from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 

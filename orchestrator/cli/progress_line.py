@@ -1,5 +1,5 @@
-"""A line that says how far a command is, below which nothing stays: what takes less than two seconds
-never shows it.
+"""A line that shows how far a command is, and disappears at its end. Commands that take less than
+two seconds never show it.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from rich.text import Text
 from orchestrator.waiting import heard_by
 
 _PATIENCE_SECONDS = 1.5
-"""Nobody needs to be told before."""
+"""Seconds before the line appears."""
 
 
 class _IfCounted(ProgressColumn):
-    """A column that is empty where nobody knows how much there is."""
+    """A column that is empty if the total is unknown."""
 
     def __init__(self, column: ProgressColumn) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class _Line:
 
 @contextmanager
 def telling(console: Console, what: str) -> Iterator[None]:
-    """Show on `console`, where it is a terminal, what the work inside says of itself; at first it is
-    called `what`.
+    """Show on `console`, if it is a terminal, the progress that the work inside reports. The line
+    begins as `what`.
     """
     if not console.is_terminal or console.is_dumb_terminal:
         yield

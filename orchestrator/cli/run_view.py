@@ -1,6 +1,4 @@
-"""A run as a terminal shows it: the plan, the live view of its trials, and what went wrong beside
-them.
-"""
+"""A run as a terminal shows it: the plan, the live view of its trials, and warnings."""
 
 from contextlib import AbstractContextManager
 
@@ -29,7 +27,7 @@ class ConsoleView:
         return self._console.status(what)
 
     def planned(self, plan: Plan) -> None:
-        """Print how many trials there are, the warnings, and where searches stand."""
+        """Print how many trials there are, the warnings, and the progress of searches."""
         console = self._console
         counts = {
             action: sum(planned.action is action for planned in plan.trials) for action in Action
@@ -54,7 +52,7 @@ class ConsoleView:
         return self._progress
 
     def grown(self, plan: Plan) -> None:
-        """Show the trials that came on top."""
+        """Show the trials that were added."""
         if self._progress:
             self._progress.grow(plan)
 
@@ -73,7 +71,7 @@ class ConsoleView:
         err.print(Text(message, style="yellow"), soft_wrap=True)
 
     def started(self, trial: TrialSpec) -> None:
-        """Show the trial among those that run."""
+        """Show the trial among the running ones."""
         if self._progress:
             self._progress.started(trial)
 
@@ -83,6 +81,6 @@ class ConsoleView:
             self._progress.ended(trial, outcome)
 
     def finished(self) -> None:
-        """Take the live view away."""
+        """Remove the live view."""
         if self._progress:
             self._progress.finished()

@@ -32,7 +32,8 @@ def serve_report(
     pages, path = _pages_of(store, sweep)
     with serving(pages, ports[1]) as address:
         out.print(
-            f"Report: {address}{path}  (renewed while it runs; Ctrl-C ends it)", soft_wrap=True
+            f"Report: {address}{path}  (updated while the sweep runs; stop with Ctrl-C)",
+            soft_wrap=True,
         )
         if browser:
             webbrowser.open(address + path)
@@ -56,19 +57,21 @@ def serve_mlflow(
     browser: bool,
     heard: Say | None = None,
 ) -> bool:
-    """Serve MLflow's UI on the store until interrupted; False of a server elsewhere, which is named.
+    """Serve MLflow's UI on the store until interrupted. For a server elsewhere, print its address
+    and return False.
 
-    Raises `UsageError` where nothing of the sweep is in MLflow, or the port is taken, and
-    `TrackingError`.
+    Raises `UsageError` if the sweep is not in MLflow or the port is taken, and `TrackingError`.
     """
     uri = tracking_uri or default_tracking_uri(store)
     if tracking_uri is None and not (store.root / "mlflow.db").exists():
-        means = "comes with `orchestrator run`, or with `orchestrator sync` where that was told --no-tracking"
-        raise UsageError(f"there is nothing to show yet: {store.root / 'mlflow.db'} {means}")
+        means = (
+            "`orchestrator run` creates it, or `orchestrator sync` after a run with --no-tracking"
+        )
+        raise UsageError(f"there is no {store.root / 'mlflow.db'} to show yet: {means}")
     page = page_of(store, _name_of(sweep, store), uri)
     if uri.startswith(("http:", "https:")):
         address = without_password(uri).rstrip("/")
-        out.print(escape(f"MLflow is served there: {address}{page}"), soft_wrap=True)
+        out.print(escape(f"MLflow runs at {address}{page}"), soft_wrap=True)
         if heard:
             heard(address)
         return False
@@ -76,7 +79,7 @@ def serve_mlflow(
 
         def say(address: str) -> None:
             status.stop()
-            out.print(f"MLflow's UI: {address}{page}  (Ctrl-C ends it)", soft_wrap=True)
+            out.print(f"MLflow's UI: {address}{page}  (stop with Ctrl-C)", soft_wrap=True)
             if heard:
                 heard(address)
             if browser:
@@ -89,15 +92,15 @@ def serve_mlflow(
 def _mlflow_beside(
     store: Store, sweep: str | None, tracking_uri: str | None, port: int | None, heard: Say
 ) -> bool:
-    """Serve MLflow, too, until interrupted; False where it is elsewhere or, for a reason that is
-    said, nowhere: the report then stands alone.
+    """Serve MLflow, too, until interrupted. False if it runs elsewhere, or if it cannot be served:
+    the reason is printed, and the report is served alone.
     """
     try:
         return serve_mlflow(store, sweep, tracking_uri, port, browser=False, heard=heard)
     except OrchestratorError as error:
         if port is not None:
             raise
-        err.print(escape(f"without MLflow: {error}"), soft_wrap=True)
+        err.print(escape(f"MLflow is not shown: {error}"), soft_wrap=True)
         return False
 
 
@@ -106,8 +109,8 @@ def _pages_of(store: Store, sweep: str | None) -> tuple[Pages, str]:
     name = _name_of(sweep, store)
     names = store.sweeps()
     if name is None and not names:
-        means = "comes with `orchestrator run`; or name a spec"
-        raise UsageError(f"there is nothing to show yet: a sweep in {store.root} {means}")
+        means = "`orchestrator run` creates one, or name a spec"
+        raise UsageError(f"there is no sweep in {store.root} to show yet: {means}")
 
     def opened(wanted: str) -> Sweep:
         return open_sweep(sweep if sweep and wanted == name else _known(wanted, store), store.root)
@@ -138,4 +141,4 @@ def _page_in_mlflow(store: Store, name: str | None, uri: str) -> str:
     try:
         return page_of(store, name, uri)
     except UsageError:
-        return ""  # this one is not there yet: MLflow's first page
+        return ""  # the sweep is not there yet: open MLflow's first page

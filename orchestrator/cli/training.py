@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 SmokeOption = Annotated[
     bool,
     typer.Option(
-        "--smoke", help="Every variant for a moment, in a store of its own: what fails, fails now."
+        "--smoke",
+        help="Train every variant for a moment, in a temporary store, to find errors early.",
     ),
 ]
 
@@ -46,7 +47,7 @@ def run(
     options: TrainingOptions,
     smoke: SmokeOption = False,
 ) -> None:
-    """Train what is missing and print the roadmap; the same command goes on where it stopped."""
+    """Train what is missing and print the roadmap. After an interruption, the same command continues."""
     from orchestrator.api import Sweep
     from orchestrator.spec.sweep_spec import load_spec
 
@@ -71,7 +72,7 @@ def resume(
 
 
 def _train(sweep: "Sweep", act: Callable[..., "Ending"], options: TrainingOptions) -> None:
-    """Call `act` and print how it ended. Exit code 1 where trials failed, 130 interrupted."""
+    """Call `act` and print how it ended. Exit code 1 if trials failed, 130 if interrupted."""
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.errors import Interrupted
 
@@ -79,20 +80,23 @@ def _train(sweep: "Sweep", act: Callable[..., "Ending"], options: TrainingOption
         with _terminal_for(options.executor):
             ending = act(**options.keywords(), view=ConsoleView(out))
     except Interrupted:
-        _leave_interrupted("Interrupted; every checkpoint is saved. Go on with:")
+        _leave_interrupted("Interrupted. All checkpoints are saved. Continue with:")
     except KeyboardInterrupt:
-        _leave_interrupted("Stopped at once; what runs goes on from what it had saved. Go on with:")
+        _leave_interrupted(
+            "Stopped immediately. Running trials will continue from their last checkpoints. "
+            "Continue with:"
+        )
     print_roadmap(sweep.report(shown_by="run").roadmap)
     _print_stop(ending)
     if ending.has_failures:
         again = _arguments(sweep.spec, options.store)
-        hint = f"Why: `orchestrator status {again}`. Try again: `orchestrator resume {again}`"
+        hint = f"To see why: `orchestrator status {again}`. To retry: `orchestrator resume {again}`"
         err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
         raise typer.Exit(1)
 
 
 def _terminal_for(executor: str) -> AbstractContextManager[object]:
-    """Keeps what trials print out of the live view, where they are trained in this process."""
+    """Keep the output of trials that train in this process out of the live view."""
     from orchestrator.executors import EXECUTORS
 
     if EXECUTORS.get(executor).trains_elsewhere:
@@ -101,24 +105,24 @@ def _terminal_for(executor: str) -> AbstractContextManager[object]:
 
 
 def _leave_interrupted(text: str) -> NoReturn:
-    """End with exit code 130, after `text` and this command to go on with."""
+    """Print `text` and the command that continues, and end with exit code 130."""
     command = shlex.join(["orchestrator", *sys.argv[1:]])
     err.print(f"{text}\n  {escape(command)}", soft_wrap=True)
     raise typer.Exit(130) from None
 
 
 def _print_stop(ending: "Ending") -> None:
-    """Why the sweep started nothing more, if so."""
+    """Print why the sweep stopped starting trials, if it did."""
     if not ending.stopped:
         return
     text = ending.stopped
     if ending.has_failures:
-        text += "\nrun the same command to go on, with --max-failures 0 in any case"
+        text += "\nTo continue, run the same command; add --max-failures 0 to continue despite failures."
     err.print(Text(text, style="yellow"), soft_wrap=True)
 
 
 def _arguments(spec: "SweepSpec", store: Path) -> str:
-    """The sweep as further commands take it."""
+    """The arguments that name this sweep in another command."""
     words = [str(spec.path), *spec.overrides]
     if store != Path("runs"):
         words += ["--store", str(store)]
@@ -126,7 +130,7 @@ def _arguments(spec: "SweepSpec", store: Path) -> str:
 
 
 def _smoke(spec: "SweepSpec", options: TrainingOptions) -> None:
-    """Print which variants fail at once, each cause once. Exit code 1 where some do."""
+    """Print which variants fail, each cause once. Exit code 1 if any does."""
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.executors import EXECUTORS
     from orchestrator.smoke import smoke_test
@@ -144,18 +148,20 @@ def _smoke(spec: "SweepSpec", options: TrainingOptions) -> None:
     if found.interrupted:
         raise typer.Exit(130)
     good = len(found.trials) - len(found.causes)
-    out.print(f"{good} of {counted(len(found.trials), 'variant')} train; nothing of it is kept")
+    out.print(
+        f"{good} of {counted(len(found.trials), 'variant')} trained without an error; nothing is kept"
+    )
     if found.causes:
         again = escape(shlex.join(["--store", str(found.store.root)]))
-        err.print(f"More: `orchestrator show {spec.name}/TRIAL {again}`", soft_wrap=True)
+        err.print(f"For details: `orchestrator show {spec.name}/TRIAL {again}`", soft_wrap=True)
         raise typer.Exit(1)
 
 
 def _print_tried(found: "SmokeTest") -> None:
-    """What could not be tried, and each cause of failure."""
+    """Print what could not be tried, and each cause of failure."""
     from orchestrator.planning.causes import grouped_causes
 
     for label in found.untried:
-        out.print(Text(f"{label} was not tried: a search has to find its settings first"))
+        out.print(Text(f"{label} was not tried, because a search has yet to find its settings"))
     for group in grouped_causes(found.causes):
         out.print(Text(str(group), style="red"), soft_wrap=True)

@@ -24,8 +24,8 @@ TrialArguments = Annotated[
     list[str],
     typer.Argument(
         metavar="[SPEC] TRIAL",
-        help="A trial such as `rmsnorm-seed0` or `llamafy/rmsnorm-seed0`, or its folder; "
-        "in front of it, if need be, its sweep's YAML file or name.",
+        help="A trial such as `rmsnorm-seed0` or `llamafy/rmsnorm-seed0`, or its folder. "
+        "If the name is ambiguous, put the sweep's YAML file or name in front.",
     ),
 ]
 _LOOK_SECONDS = 0.5
@@ -35,13 +35,13 @@ def logs(
     trial: TrialArguments,
     store: StoreOption = Path("runs"),
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what it prints until it has ended.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new output until the trial ends.")
     ] = False,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="This attempt alone. Default: all.")
+        int | None, typer.Option("--attempt", min=1, help="Only this attempt. Default: all.")
     ] = None,
     lines: Annotated[
-        int | None, typer.Option("--lines", "-n", min=1, help="Only so many, the last ones.")
+        int | None, typer.Option("--lines", "-n", min=1, help="Only the last N lines.")
     ] = None,
 ) -> None:
     """Show what a trial printed, attempt by attempt."""
@@ -49,7 +49,7 @@ def logs(
     text = _output_text(directory, attempt)
     if follow:
         if attempt is not None:
-            raise UsageError("--follow shows what comes; leave out --attempt")
+            raise UsageError("--follow always shows the current attempt; leave out --attempt")
         _follow(directory, text, lines)
         return
     if not text:
@@ -77,15 +77,13 @@ def debug(
     trial: TrialArguments,
     store: StoreOption = Path("runs"),
     use_pdb: Annotated[
-        bool, typer.Option("--pdb", help="Open the debugger where it raises.")
+        bool, typer.Option("--pdb", help="Open the debugger where an exception is raised.")
     ] = False,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="Not from its last checkpoint.")
+        bool, typer.Option("--from-start", help="Start from scratch, not from the last checkpoint.")
     ] = False,
 ) -> None:
-    """Train one trial in the foreground: its output here, breakpoints work; the store stays as it
-    is.
-    """
+    """Train one trial in the foreground, where breakpoints work. The store is not changed."""
     from orchestrator.executors.foreground import look_at, run_in_foreground
     from orchestrator.trial import State
 
@@ -101,7 +99,7 @@ def debug(
     if raised and isinstance(raised[0], KeyboardInterrupt):
         raise typer.Exit(130)
     cause = f": {record.cause}" if record.cause else ""
-    err.print(escape(f"{asked.name}: {record.outcome}{cause} (nothing of it is in the store)"))
+    err.print(escape(f"{asked.name}: {record.outcome}{cause} (not recorded in the store)"))
     if record.state is not State.DONE:
         raise typer.Exit(1)
 
@@ -117,14 +115,16 @@ def _directory(words: list[str], store: Path) -> Any:
     if _is_file(sweep) or not _is_in(where, sweep, name):
         asked, record = _of_spec(load_sweep(sweep, store), where, name)
         if not Path(record.path, "trial.json").is_file():
-            raise UsageError(f"trial '{asked.name}' has not begun: there is nothing to show yet")
+            raise UsageError(
+                f"trial '{asked.name}' has not started, so there is nothing to show yet"
+            )
         return TrialDirectory(Path(record.path))
     return trial_named(where, name, sweep)
 
 
 def _trial_to_debug(words: list[str], store: Path) -> tuple[Any, Path | None]:
-    """The trial that the arguments name, and its folder where it has begun; its code can be
-    imported then.
+    """The trial that the arguments name, and its folder if it has started. Afterwards its code can
+    be imported.
     """
     where, (sweep, name) = open_store(store), _parts(words)
     if sweep is not None:
@@ -147,7 +147,7 @@ def _is_file(sweep: str) -> bool:
 
 
 def _is_in(store: Any, sweep: str, name: str) -> bool:
-    """Tell whether the sweep has the trial itself; else it may be another's that it reuses."""
+    """Tell whether the trial is the sweep's own; otherwise it may be one of another sweep that it reuses."""
     from orchestrator.store.trial_lookup import trial_named
 
     try:
@@ -158,9 +158,7 @@ def _is_in(store: Any, sweep: str, name: str) -> bool:
 
 
 def _of_spec(spec: Any, store: Any, name: str) -> tuple[Any, Any]:
-    """The trial of that name that the spec asks for, and what the store knows of it. Raises
-    `UsageError`.
-    """
+    """The trial of that name in the spec, and its record in the store. Raises `UsageError`."""
     from orchestrator.errors import did_you_mean_one_of
     from orchestrator.planning.survey import survey
 
@@ -191,7 +189,7 @@ def _last(text: str, lines: int | None) -> str:
 
 
 def _follow(directory: Any, text: str, lines: int | None) -> None:
-    """Print what is there, and what comes, until the trial has ended or nobody is at work on it."""
+    """Print old and new output until the trial has ended or no driver is working on it."""
     from orchestrator.store.lease import live_session
 
     sys.stdout.write(printable(_last(text, lines)))
@@ -213,8 +211,8 @@ def _may_print(directory: Any, session: str) -> bool:
 
 
 def news(before: str, now: str) -> str:
-    """Return what `now` has behind `before`, whose middle may have been left out, or whose last
-    line may have gone on.
+    """Return the part of `now` after `before`. The middle of `before` may have been left out since,
+    and its last line may have become longer.
     """
     if now.startswith(before):
         return now[len(before) :]

@@ -29,7 +29,8 @@ def sync(
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     keep_deleted: Annotated[
-        bool, typer.Option("--keep-deleted", help="Leave alone what was deleted by hand in MLflow.")
+        bool,
+        typer.Option("--keep-deleted", help="Do not restore what was deleted by hand in MLflow."),
     ] = False,
 ) -> None:
     """Rebuild or repair the MLflow view from the store."""
@@ -48,27 +49,27 @@ def register(
     tracking_uri: TrackingOption = None,
     step: Annotated[
         str | None,
-        typer.Option("--step", help="Whose network. Default: the last step of the road."),
+        typer.Option("--step", help="The step whose network to register. Default: the last one."),
     ] = None,
     seed: Annotated[
-        str, typer.Option("--seed", help="A seed of it, `median` or `best` by the sweep's metric.")
+        str, typer.Option("--seed", help="A seed, or `median` or `best` by the sweep's metric.")
     ] = "median",
     name: Annotated[
-        str | None, typer.Option("--name", help="In the registry. Default: the sweep's name.")
+        str | None, typer.Option("--name", help="Name in the registry. Default: the sweep's name.")
     ] = None,
 ) -> None:
-    """Put a trained network into MLflow's model registry, ready to be loaded and served."""
+    """Put a trained network into MLflow's model registry, ready to load and serve."""
     from orchestrator.driver import register_network
     from orchestrator.tracking import default_tracking_uri, without_password
 
     loaded, where = load_sweep(spec, store, overrides), open_store(store)
     uri = tracking_uri or default_tracking_uri(where)
-    with err.status("taking the network to MLflow"):
+    with err.status("registering the network in MLflow"):
         address, chosen = register_network(loaded, where, uri, step, seed, name or loaded.name)
     err.print(escape(f"{address} is {chosen.trial.name}: {chosen.why}"), soft_wrap=True)
     serve = f"mlflow models serve -m {shlex.quote(address)} --env-manager local"
     command = f"MLFLOW_TRACKING_URI={shlex.quote(without_password(uri))} {serve}"
-    err.print(f"Serve it, in an activated environment: {escape(command)}", soft_wrap=True)
+    err.print(f"To serve it, in an activated environment: {escape(command)}", soft_wrap=True)
 
 
 def export(
@@ -78,17 +79,19 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Whose files: `tensorboard`, `wandb`, `optuna` (searches), or those of a format that a package brings.",
+            help="`tensorboard`, `wandb`, `optuna` (searches), or a format from an installed package.",
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", help="A folder; what is there already is brought up to date."),
+        typer.Option(
+            "--output", help="Folder to write to; files from an earlier export are updated."
+        ),
     ],
     overrides: OverridesArgument = None,
     store: StoreOption = Path("runs"),
 ) -> None:
-    """Write the curves for TensorBoard or Weights & Biases offline, or the searches for Optuna."""
+    """Export curves to TensorBoard or offline Weights & Biases, or searches to Optuna."""
     from orchestrator.exports import EXPORTERS
 
     exporter = EXPORTERS.get(form)
@@ -106,31 +109,36 @@ def export(
 def ui(
     sweep: Annotated[
         str | None,
-        typer.Argument(metavar="[SPEC]", help="What to open on. Default: the sweep shown last."),
+        typer.Argument(metavar="[SPEC]", help="The sweep to open. Default: the newest one."),
     ] = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=1, max=65535, help="MLflow's. Default: 5000, or a free one."),
+        typer.Option(
+            "--port", min=1, max=65535, help="Port of MLflow's UI. Default: 5000, or a free one."
+        ),
     ] = None,
     report_port: Annotated[
         int | None,
         typer.Option(
-            "--report-port", min=1, max=65535, help="The report's. Default: 5080, or a free one."
+            "--report-port",
+            min=1,
+            max=65535,
+            help="Port of the report. Default: 5080, or a free one.",
         ),
     ] = None,
     only_mlflow: Annotated[
-        bool, typer.Option("--only-mlflow", help="Serve MLflow's UI without the report.")
+        bool, typer.Option("--only-mlflow", help="Serve MLflow's UI only, without the report.")
     ] = False,
-    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve the report, renewed while the sweep runs, and MLflow's UI, on 127.0.0.1, until interrupted."""
+    """Serve the report, updated while the sweep runs, and MLflow's UI on 127.0.0.1 until interrupted."""
     from orchestrator.cli.serving import serve_mlflow, serve_report
 
     where = open_store(store)
     if sweep:
-        load_sweep(sweep, store)  # what is wrong with it is said before anything is started
+        load_sweep(sweep, store)  # reports an error in it before anything is started
     if only_mlflow:
         serve_mlflow(where, sweep, tracking_uri, port, browser)
     else:

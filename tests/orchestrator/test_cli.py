@@ -113,10 +113,10 @@ def test_help_explains_itself_to_a_newcomer(cli: Cli) -> None:
         assert f" {verb} " in words
     assert "Start with: orchestrator run sweeps/llamafy.yaml" in words
     assert (
-        "Exit codes: 0 all as asked; 1 some trials failed; 2 the spec or the command line is wrong; 3 the store"
+        "Exit codes: 0 success; 1 some trials failed; 2 the spec or the command line is wrong; 3 the store"
         in words
     )
-    assert "130 interrupted, everything saved" in words
+    assert "130 interrupted, with everything saved" in words
 
 
 @pytest.mark.parametrize("verb", OPTIONS)
@@ -411,7 +411,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["plan"], 2, "Missing argument"),
     (["plan", "SPEC", "--jsno"], 2, "No such option: --jsno"),
     (["paln", "SPEC"], 2, "No such command 'paln'"),
-    (["ui"], 2, "there is nothing to show yet"),
+    (["ui"], 2, "to show yet"),
     (["report", "SPEC", "--output", "FILE/below"], 2, "cannot write"),
     (
         ["report", "SPEC", "--output", "roadmap.docx"],
@@ -595,7 +595,7 @@ def test_a_run_that_was_stopped_at_once_says_how_to_go_on(
     monkeypatch.setattr("orchestrator.api.run_sweep", stopped)
     done = cli("run", write_spec(), "--store", store_path, "--executor", "local")
     assert done.code == 130
-    assert "goes on from what it had saved. Go on with:\n  orchestrator " in done.err
+    assert "will continue from their last checkpoints. Continue with:\n  orchestrator " in done.err
 
 
 def test_an_interrupt_before_there_is_a_command_is_no_traceback(

@@ -127,7 +127,7 @@ def test_a_smoke_test_finds_every_cause_and_leaves_the_store_alone(
     assert "second: KeyError: 'lr'" in lines
     assert "late: ValueError: no batch 0" in lines
     assert any(line.startswith("unnamed: lesson:train returned another") for line in lines)
-    assert "1 of 4 variants train; nothing of it is kept" in lines
+    assert "1 of 4 variants trained without an error; nothing is kept" in lines
     assert not list(store.glob("*/trials/*"))
     assert cli("show", "late-seed0", "--store", store / ".smoke").code == 0
 
@@ -163,7 +163,7 @@ def test_a_run_stops_says_why_and_how_to_go_on_and_status_groups(
     ended = cli("run", path, *where)
     assert ended.code == 1
     assert "stopped: all that ended has failed, in 3 variants, of one cause" in ended.err
-    assert "with --max-failures 0" in ended.err
+    assert "add --max-failures 0" in ended.err
     assert "late-seed0 failed" in ended.out
     assert ended.out.count("as baseline-seed0") == 2
     assert "baseline-seed0, second-seed0, late-seed0: ValueError: no batch 0" in ended.out

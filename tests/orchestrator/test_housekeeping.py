@@ -59,7 +59,7 @@ def finish(sweep: Any, trial: Any) -> None:
 def test_list_shows_what_is_there_without_reading_a_spec(
     cli: Cli, make_done: Callable[..., Any], store_path: Path
 ) -> None:
-    assert "has no sweep yet" in cli("list", "--store", store_path).out
+    assert "there are no sweeps" in cli("list", "--store", store_path).out
     sweep = make_done("first", seeds=[0, 1])
     (sweep.path / "sweep.yaml").write_text("no: spec")
     with Lease(sweep.path):
@@ -96,7 +96,7 @@ def test_gc_says_what_it_drops_and_keeps_what_another_sweep_reuses(
         "slow": False,
     }
     assert not (store_path / ".smoke").exists()
-    assert "nothing to drop" in cli("gc", "--store", store_path).out
+    assert "nothing to delete" in cli("gc", "--store", store_path).out
 
 
 def test_gc_takes_no_trial_for_garbage_while_a_spec_cannot_be_read_or_a_driver_is_at_work(
@@ -106,7 +106,7 @@ def test_gc_takes_no_trial_for_garbage_while_a_spec_cannot_be_read_or_a_driver_i
     edited = make_sweep("first")
     edited.store.submit("first", edited.spec.content)
     with Lease(sweep.path):
-        assert "nothing to drop" in cli("gc", "--yes", "--store", store_path).out
+        assert "nothing to delete" in cli("gc", "--yes", "--store", store_path).out
     broken = make_sweep("second")
     broken.store.submit("second", b"name: second\nnonsense: 1\n")
     told = cli("gc", "--yes", "--store", store_path)
@@ -149,7 +149,7 @@ def test_delete_refuses_a_sweep_at_work_names_who_reuses_it_and_asks(
     assert asked.code == 2
     assert sweep.path.is_dir()
     done = cli("delete", "first", "--yes", "--store", store_path)
-    assert "sweep second reuses 1 result of it" in done.err
+    assert "sweep second reuses 1 result from it" in done.err
     assert done.code == 0
     assert not sweep.path.exists()
     assert "did you mean" in cli("delete", "secnd", "--yes", "--store", store_path).err
@@ -196,7 +196,7 @@ def test_what_init_writes_runs_at_once_and_keeps_what_the_spec_says(
 ) -> None:
     assert cli("init", tmp_path / "new").code == 0
     again = cli("init", tmp_path / "new")
-    assert (again.code, "is there already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
     path = tmp_path / "new" / "sweep.yaml"
     spec = yaml.safe_load(path.read_text())
     assert len(load_spec(path).variants) == 4

@@ -143,7 +143,9 @@ def test_an_interrupt_saves_and_prints_the_command_that_goes_on(
         assert driver.returncode == 130
         assert f"Interrupted ({number.name}): saving checkpoints." in out
         assert "Traceback" not in err
-        match = re.search(r"Interrupted; every checkpoint is saved\. Go on with:\n  (.*)\n", err)
+        match = re.search(
+            r"Interrupted\. All checkpoints are saved\. Continue with:\n  (.*)\n", err
+        )
         assert match
         assert words_of(match[1]) == ["orchestrator", *map(str, arguments)]
         assert not (store_path / "tiny" / "lease.json").exists()

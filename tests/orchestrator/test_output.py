@@ -82,7 +82,7 @@ def test_what_cannot_be_written_is_said(weird_path: Path) -> None:
     (weird_path / "round").symlink_to("round")
     with pytest.raises(UsageError, match="Is a directory"):
         write_output(weird_path, b"new")
-    with pytest.raises(UsageError, match="file is no folder"):
+    with pytest.raises(UsageError, match="file is not a folder"):
         write_output(weird_path / "file" / "report.md", b"new")
     with pytest.raises(UsageError, match="symbolic links"):
         write_output(weird_path / "round", b"new")

@@ -58,7 +58,7 @@ def test_a_spec_that_names_no_function_runs_nothing_that_lies_beside_it(zoo: Pat
 
 def test_a_file_is_no_folder_to_write_into(tmp_path: Path) -> None:
     (tmp_path / "a.md").touch()
-    with pytest.raises(UsageError, match=r"cannot write .*a\.md/x\.md: .*a\.md is no folder"):
+    with pytest.raises(UsageError, match=r"cannot write .*a\.md/x\.md: .*a\.md is not a folder"):
         write_output(tmp_path / "a.md" / "x.md", b"")
 
 

@@ -178,7 +178,7 @@ def test_kill_nine_of_a_worker_then_a_notice_cost_nothing_but_time(
     out, err = driver.communicate(timeout=400)
     assert driver.returncode == 130, err
     assert "(raylet)" not in out, "what Ray has to say of a dead process"
-    assert "Go on with:\n  orchestrator run " in err
+    assert "Continue with:\n  orchestrator run " in err
     assert "Traceback" not in err
     assert not under_way(store_path), "every attempt said its last word"
     assert not (store_path / "tiny" / "lease.json").exists()

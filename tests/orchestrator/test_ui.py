@@ -59,7 +59,7 @@ def test_a_server_elsewhere_is_named_and_not_served_again(zoo: Path, cli: Comman
     finished = cli(
         "ui", "--only-mlflow", "--store", zoo / "runs", "--tracking-uri", "http://server:5000/"
     )
-    assert (finished.code, "MLflow is served there: http://server:5000\n" in finished.out) == (
+    assert (finished.code, "MLflow runs at http://server:5000\n" in finished.out) == (
         0,
         True,
     )
