@@ -5,7 +5,7 @@ what is read.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -82,6 +82,13 @@ def first_of(names: Sequence[str], most: int) -> str:
     if len(names) <= most:
         return shown
     return f"{shown} and {len(names) - most} more"
+
+
+def tally(counts: Mapping[str, int]) -> str:
+    """`48 finished, 6 out of memory`: names with their counts in the order given, without zeros."""
+    return ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count
+    )
 
 
 def from_to(low: float, high: float) -> str:

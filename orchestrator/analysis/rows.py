@@ -16,6 +16,7 @@ from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.best_epoch import BestEpochs
+from orchestrator.text import tally
 from orchestrator.trial import KnownTrial, Outcome, State, Variant, variant_label
 
 _TO_COME = {str(state) for state in State if not state.has_ended}
@@ -151,7 +152,7 @@ class StepRow:
     @property
     def mixture(self) -> str:
         """`2 collapsed, 1 diverged`, of a row that is mixed."""
-        return ", ".join(f"{count} {name}" for name, count in sorted(self._ended_otherwise.items()))
+        return tally(dict(sorted(self._ended_otherwise.items())))
 
     @property
     def ended(self) -> Collection[int]:

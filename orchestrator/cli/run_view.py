@@ -7,10 +7,11 @@ from rich.text import Text
 
 from orchestrator.cli.options import err, out
 from orchestrator.errors import counted
-from orchestrator.planning.plan import Action, Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.report.overview import search_lines
 from orchestrator.running.progress import ProgressView
 from orchestrator.store.store import Store
+from orchestrator.text import tally
 from orchestrator.trial import Outcome, TrialSpec
 
 
@@ -29,12 +30,8 @@ class ConsoleView:
     def planned(self, plan: Plan) -> None:
         """Print how many trials there are, the warnings, and the progress of searches."""
         console = self._console
-        counts = {
-            action: sum(planned.action is action for planned in plan.trials) for action in Action
-        }
-        actions = ", ".join(f"{count} {action}" for action, count in counts.items() if count)
         trials = counted(len(plan.trials), "trial")
-        console.print(f"{plan.sweep}: {trials}: {actions}", soft_wrap=True)
+        console.print(f"{plan.sweep}: {trials}: {tally(plan.actions)}", soft_wrap=True)
         for warning in plan.warnings:
             text = Text(f"warning {warning.code}: {warning.message}", style="yellow")
             console.print(text, soft_wrap=not console.is_terminal)

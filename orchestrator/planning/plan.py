@@ -1,5 +1,7 @@
 """Plan of a sweep: what becomes of each trial, from a snapshot. Pure; runs nothing."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -16,6 +18,7 @@ from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
+from orchestrator.text import tally
 from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 
@@ -63,6 +66,12 @@ class PlannedTrial:
         return KnownTrial(self.trial, self.record)
 
 
+def counts_by_action(trials: Iterable[PlannedTrial]) -> Mapping[str, int]:
+    """Number of trials for each action, in the order of the actions; an action of none has 0."""
+    counts = Counter(planned.action for planned in trials)
+    return {action: counts[action] for action in Action}
+
+
 @dataclass(frozen=True)
 class Plan:
     """Every trial of a sweep, in the order of the road."""
@@ -80,10 +89,18 @@ class Plan:
     measures: tuple[MeasureCount, ...] = ()
     """Measures that the spec asks for, and how many networks are measured."""
 
+    def __repr__(self) -> str:
+        return f"<plan of {self.sweep}: {tally(self.actions)}>"
+
     @property
     def sweep(self) -> str:
         """Name of the sweep."""
         return self.spec.name
+
+    @property
+    def actions(self) -> Mapping[str, int]:
+        """Number of trials for each action."""
+        return counts_by_action(self.trials)
 
     @property
     def skipped(self) -> tuple[SkippedCell, ...]:

@@ -18,6 +18,7 @@ from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
 from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory
+from orchestrator.text import tally
 from orchestrator.trial import KnownTrial, Outcome, State
 
 
@@ -41,10 +42,13 @@ class SweepStatus:
     budget: Budget | None = None
     """Budget of the spec and what was spent of it, where it has one."""
 
+    def __repr__(self) -> str:
+        return f"<status of {self.sweep}: {tally(self.outcomes)}>"
+
     @property
     def outcomes(self) -> Mapping[str, int]:
         """Number of trials by outcome where they are over, and by state where not."""
-        return Counter(known.record.standing for known in self.trials)
+        return Counter(sorted(known.record.standing for known in self.trials))
 
     @property
     def causes(self) -> list[CauseGroup]:

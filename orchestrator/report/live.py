@@ -14,6 +14,7 @@ from orchestrator.planning.status import SweepStatus
 from orchestrator.report.answer import duration_text
 from orchestrator.report.sparkline import sparkline
 from orchestrator.store.trial_directory import TrialDirectory
+from orchestrator.text import tally
 from orchestrator.trial import KnownTrial, State
 
 _MOST_RUNNING = 40
@@ -55,12 +56,11 @@ def band_of(status: SweepStatus, metric: str) -> Band:
     """The band of a sweep that is compared by `metric`. Reads the metrics of trials that run."""
     ended = [known for known in status.trials if known.record.has_ended]
     active = [known for known in status.trials if known.record.state in _ACTIVE]
-    counts = ", ".join(f"{n:,} {what}" for what, n in sorted(status.outcomes.items()))
     left = status.seconds_left
     rest = f"; about {duration_text(left)} of compute left in total" if left else ""
     return Band(
         version=_version(status.trials),
-        summary=f"{len(ended):,} of {counted(len(status.trials), 'trial')} done: {counts}{rest}",
+        summary=f"{len(ended):,} of {counted(len(status.trials), 'trial')} done: {tally(status.outcomes)}{rest}",
         driver=_driver_text(status),
         done=len(ended),
         total=len(status.trials),

@@ -12,11 +12,11 @@ from orchestrator.metrics import decimals_of
 from orchestrator.planning.budget import budget_of
 from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.planning.estimates import Estimate
-from orchestrator.planning.plan import Action, Plan, PlannedTrial
+from orchestrator.planning.plan import Action, Plan, PlannedTrial, counts_by_action
 from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.words import Column, change_text, flops_text, search_text
-from orchestrator.text import first_of
+from orchestrator.text import first_of, tally
 from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
@@ -94,7 +94,7 @@ def search_lines(plan: Plan) -> list[Text]:
 
 def status_view(status: SweepStatus) -> RenderableType:
     """Counts, what runs, and what failed and why."""
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(status.outcomes.items()))
+    counts = tally(status.outcomes)
     lines: list[RenderableType] = [
         Text(f"{status.sweep}: {counted(len(status.trials), 'trial')}: {counts}", style="bold")
     ]
@@ -192,8 +192,7 @@ def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
 
 
 def _actions_text(group: Sequence[PlannedTrial]) -> str:
-    counts = {action: sum(planned.action is action for planned in group) for action in Action}
-    return ", ".join(f"{n} {action}" for action, n in counts.items() if n)
+    return tally(counts_by_action(group))
 
 
 def _warning_text(plan: Plan, index: int) -> Text:

@@ -11,7 +11,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
-from orchestrator.text import cell, from_to, gist
+from orchestrator.text import cell, from_to, gist, tally
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
@@ -254,10 +254,10 @@ def outcome_text(row: StepRow) -> str:
 
 def missing_text(row: StepRow) -> str:
     """`2 diverged, 1 failed`: how trials ended or stand that did not finish; empty where all did."""
-    others = sorted(
-        (name, count) for name, count in row.outcomes.items() if name != Outcome.FINISHED
-    )
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in others)
+    others = {
+        name: count for name, count in sorted(row.outcomes.items()) if name != Outcome.FINISHED
+    }
+    return tally(others)
 
 
 def direction_text(mode: str) -> str:

@@ -201,8 +201,10 @@ def test_a_report_from_python_is_a_look_and_shows_itself(tmp_path: Path) -> None
 def test_what_a_notebook_shows_of_a_sweep_fits_a_line(spec: Path) -> None:
     sweep = orchestrator.load(spec, spec.parent / "runs", overrides=["train.width=3"])
     assert repr(sweep) == f"<sweep small of {spec}, store {spec.parent / 'runs'}>"
+    assert repr(sweep.plan()) == "<plan of small: 4 new>"
     ending = sweep.run("local", tracking=False)
     assert repr(ending) == "<ending of small, with failures: nothing stopped it>"
+    assert repr(sweep.status()) == "<status of small: 2 failed, 2 finished>"
 
 
 @pytest.mark.slow

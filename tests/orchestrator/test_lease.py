@@ -203,7 +203,8 @@ def test_a_driver_that_was_replaced_leaves_its_successors_lease_alone(
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     mine = Lease(path).__enter__()
-    write(path, holder())
+    with locks.locked(path / ".lease.lock"):  # as a driver takes over: between two renewals
+        write(path, holder())
     time.sleep(0.1)
     assert live_session(path) == "other"
     with pytest.raises(SweepInUse):

@@ -12,7 +12,7 @@ from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text
 from orchestrator.report.words import Column, change_text
-from orchestrator.text import encodable, printable
+from orchestrator.text import encodable, printable, tally
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 \x9b31m \u202egnp.exe\u2066 \r\x08 \x7f \udce9 \u2028"
 
@@ -101,3 +101,8 @@ def test_a_table_in_ascii_has_no_question_marks_and_its_columns_stay_in_line() -
         ["b", "-"],
     ]
     assert len({len(row) for row in rows}) == 1
+
+
+def test_a_tally_names_every_count_but_zeros_in_the_order_given() -> None:
+    counts = {"finished": 1200, "failed": 0, "out_of_memory": 1}
+    assert tally(counts) == "1,200 finished, 1 out of memory"
