@@ -86,7 +86,7 @@ def _road(baseline: StepRow, end: StepRow) -> str:
     without = [row for row in (baseline, end) if row.summary is None]
     if without:
         stands = " and ".join(f"{row.variant.name} ({_state(row)})" for row in without)
-        return f"{names}: not known, for there is no value of {stands}."
+        return f"{names}: unknown, because there is no value for {stands}."
     values = " → ".join(f"{_mean(row)}{_of_seeds(row)}" for row in (baseline, end))
     return f"{names}: {values}{_difference(end.delta_baseline)}."
 
@@ -117,7 +117,7 @@ def _difference(delta: StepEffect | None) -> str:
     effect = delta.effect
     mean = number_text(effect.mean, delta.decimals, "+")
     if effect.ci95 is None:
-        return f", {mean}, without an interval"
+        return f", {mean}, no interval"
     low, high = (number_text(end, delta.decimals, "+") for end in effect.ci95)
     return f", {mean} (95 % CI {low} to {high})"
 
@@ -127,12 +127,12 @@ def _progress(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     wanted = sum(len(row.outcome_of) for row in rows)
     ended = sum(len(row.ended) for row in rows)
     if ended < wanted:
-        yield "So far", f"{ended} of {counted(wanted, 'trial')} ended, so all of this may change"
+        yield "So far", f"{ended} of {counted(wanted, 'trial')} ended, so this may change"
     if waiting := [search.title for search in roadmap.searches if search.chosen is None]:
         yield "Still searching", _listed(waiting)
     bad = sum(_unexpected(row) for row in rows)
     if bad:
-        yield "Did not train as they should", f"{bad} of {counted(wanted, 'trial')}"
+        yield "Unexpected outcome", f"{bad} of {counted(wanted, 'trial')}"
 
 
 def _unexpected(row: StepRow) -> int:
@@ -155,7 +155,7 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     if described:
         yield "Described, not tested", _listed([_named(name, delta) for name, delta in described])
     if not tested:
-        yield "Decided", "nothing, for nothing could be tested yet"
+        yield "Decided", "nothing, because nothing could be tested yet"
     elif all(delta.verdict == "open" for _, delta in tested):
         yield "Decided", "nothing"
     if of_road and of_designs:

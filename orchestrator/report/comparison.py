@@ -91,7 +91,7 @@ def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
         raise UsageError(f"'{roadmap.sweep}' has no regime '{regime}'{hint}")
     if not regime and len(regimes) > 1:
         choices = ", ".join(f"{reference}:{name}" for name in regimes)
-        raise UsageError(f"'{roadmap.sweep}' has several regimes; name one of {choices}")
+        raise UsageError(f"'{roadmap.sweep}' has several regimes; name one of them: {choices}")
     rows = [row for row in roadmap.rows if row.variant.regime == (regime or regimes[0])]
     name = f"{roadmap.sweep}:{regime}" if regime else roadmap.sweep
     return Selection(name, roadmap.metric, roadmap.epoch, rows, roadmap.looks)
@@ -236,7 +236,7 @@ def _other_rules(comparison: Comparison) -> list[str]:
         return []
     return [
         f"{left.name} declares {_declared(here)} and {right.name} {_declared(there)}: "
-        f"every verdict here is by what {right.name} declares."
+        f"all verdicts here follow {right.name}."
     ]
 
 
@@ -258,8 +258,8 @@ def _other_images(comparison: Comparison) -> list[str]:
         return []
     sides = f"{comparison.left.name} and {comparison.right.name}"
     return [
-        f"{sides} have other data at {', '.join(steps)}: unless the validation images are the "
-        "same, their difference there compares two test sets; the effects within each side stand."
+        f"{sides} use different data at {', '.join(steps)}. Unless the validation images are the same, the difference there "
+        "compares two test sets; the effects within each side remain valid."
     ]
 
 
@@ -268,9 +268,9 @@ def _note(comparison: Comparison) -> str:
     rows = comparison.right.rows
     test = TESTS[rows[0].metric.test if rows else "paired"].title
     return (
-        f"Δ is the step's effect in its own road; {difference} is the step's level on the right minus that on the left, and "
-        f"Δ − Δ its effect there minus its effect here. p: {test}, corrected (Holm) over {comparison.family.text}. "
-        "Held fixed: these data, these splits, these recipes."
+        f"Δ is the step's effect within its own road. {difference} is the step's value on the right minus its value on the "
+        f"left, and Δ − Δ is its effect on the right minus its effect on the left. p: {test}, corrected (Holm) over "
+        f"{comparison.family.text}. Held fixed: these data, these splits, these recipes."
     )
 
 

@@ -86,8 +86,8 @@ def _driver_text(status: SweepStatus) -> str:
     if status.holder:
         return f"running: process {status.holder.pid} on {status.holder.host}"
     if all(known.record.has_ended for known in status.trials):
-        return "every trial is over"
-    return f"nobody is at work on it; `orchestrator run {status.spec_path}` goes on"
+        return "all trials have ended"
+    return f"no driver is running; `orchestrator run {status.spec_path}` continues"
 
 
 def _running(known: KnownTrial, metric: str, status: SweepStatus) -> RunningTrial:

@@ -5,11 +5,11 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.report.words import Column, delta_text, number_text, step_name
 
-HEADING = "Measures of the finished networks"
+HEADING = "Measures of the trained networks"
 NOTE = (
-    "Means over seeds, ± one standard deviation; Δ is the paired difference to the step that the "
-    "metric is held against, too, its 95 % interval for itself alone. Described, not tested: none "
-    "of it is in the family of comparisons."
+    "Means over seeds ± one standard deviation. Δ is the paired difference from the same step that "
+    "the metric is compared with, with an uncorrected 95 % interval. Measures are described, not "
+    "tested: they are not part of the family of comparisons."
 )
 _BETTER = {"max": "higher is better", "min": "lower is better"}
 
@@ -63,11 +63,13 @@ def remarks(table: MeasureTable) -> list[str]:
     ]
     if table.missing_along:
         found.append(
-            f"not measured along their training: {table.missing_along} networks; those of trainings "
-            "from before `every` was asked for were not kept"
+            f"{table.missing_along} networks were not measured during training, because their trials "
+            "ran before `every` was set and kept no weights"
         )
     if table.missing:
-        found.append(f"not measured yet: {table.missing} networks; `orchestrator measure` does it")
+        found.append(
+            f"{table.missing} networks are not measured yet; `orchestrator measure` does that"
+        )
     return found
 
 

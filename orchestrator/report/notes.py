@@ -16,7 +16,7 @@ from orchestrator.stats.inference import LEVEL
 from orchestrator.stats.power import SEEDS_LIMIT
 from orchestrator.stats.registry import TESTS
 
-_IN_OLDER_VERSIONS = ", as older versions may not have: to have it, remove their folders or name another --store, and run again"
+_IN_OLDER_VERSIONS = " (older versions did not). To get it, delete their folders or name another --store, and run again"
 
 
 def caveats(roadmap: Roadmap) -> list[str]:
@@ -88,25 +88,25 @@ def _differences(roadmap: Roadmap) -> str:
     between = TESTS[roadmap.test].between
     what = "difference of the two means" if between else "seed-paired difference"
     sentences = [
-        f"Δ is the {what} from the step before on the road, or from what stands behind vs."
+        f"Δ is the {what} from the previous step of the road, or from the step named after vs."
     ]
     if any(row.variant.side and not row.variant.on for row in roadmap.rows):
         sentences.append(
             "A side step (└) is compared with whatever its main step is compared with."
         )
-    return " ".join([*sentences, "Each interval is for its own Δ alone."])
+    return " ".join([*sentences, "Intervals are not corrected for multiple comparisons."])
 
 
 def _tests(roadmap: Roadmap) -> Iterator[str]:
     family = roadmap.family
     if family.size == 0:
-        yield "Nothing is tested here: every figure is a description."
+        yield "Nothing is tested here: all numbers are descriptive."
         return
     sentence = f"p: {TESTS[roadmap.test].title}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
     promise = "if no step had any effect, at most about 1 report in 20 would decide one"
     yield f"{sentence}." if family.looks_before else f"{sentence}: {promise}."
     if family.scope != "all tables":
-        yield f"Comparisons of other designs than {family.scope} are described, not tested."
+        yield f"Comparisons of designs other than {family.scope} are described, not tested."
     if TESTS[roadmap.test].between and any(section.lines for section in roadmap.sections):
         yield "Averages over the cells of a design have one value for each seed and are tested as such, not by Welch's test."
 
@@ -115,15 +115,16 @@ def _looks(roadmap: Roadmap) -> Iterator[str]:
     if roadmap.looks:
         looks = ", ".join(map(str, roadmap.looks))
         yield (
-            f"Seeds were added until a step was settled, with looks at {looks} seeds: its p-value is the smallest of the looks "
-            "times their planned number, and its interval is wider for them, so that stopping early is paid for."
+            f"Seeds were added until each step was settled, with looks at {looks} seeds. To pay for the looks, a "
+            "step's p-value is the smallest of its looks times their planned number, and its interval is wider."
         )
     count = roadmap.family.looks_before
     if count:
         highest = 100 * LEVEL * (2 - 0.5**count)
         yield (
-            f"The seeds were changed after {counted(count, 'look')} at these figures; p-values are multiplied by {2**count} for "
-            f"it. The first look was at the full level: without any effect, up to {highest:.3g} % of sweeps would still show one."
+            f"The seeds were changed after {counted(count, 'look')} at these results, so p-values are multiplied by {2**count}. "
+            f"The first look used the full level: if no step had any effect, up to {highest:.3g} % of sweeps would still "
+            f"report one."
         )
 
 
@@ -131,13 +132,15 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
     deltas = [row.delta_previous for row in roadmap.rows if row.delta_previous]
     if any(delta.rates for delta in deltas):
         yield (
-            "Failed, diverged, collapsed or pruned trials are not missing at random. Where a comparison has any, p is Fisher's "
-            "exact test of how many finished on each side; the difference of those that finished is shown, not tested."
+            "Failed, diverged, collapsed or pruned trials are not missing at random. For a comparison with such "
+            "trials, p is from Fisher's exact test of how many finished on each side; the difference between those "
+            "that finished is shown, not tested."
         )
     cells = [row for section in roadmap.sections for row in section.rows]
     if any(row.is_waiting for row in (*roadmap.rows, *cells)):
         yield (
-            "Trials are still to come. Their comparisons have no p yet and count in the correction as if they had found nothing."
+            "Some trials are still missing. Their comparisons have no p yet; in the correction they count as if they had "
+            "found nothing."
         )
     for warning in roadmap.warnings:
         if warning.code == SPENT:
@@ -149,10 +152,10 @@ def _matters(roadmap: Roadmap) -> Iterator[str]:
         return
     tests = TESTS[roadmap.test].kind
     yield (
-        f"Differences below {roadmap.matters:g} do not matter, says the spec. better, worse: a difference is decided, of "
-        f"whatever size. equivalent: it is smaller than {roadmap.matters:g} (two one-sided {tests} at {LEVEL:g}, corrected by "
-        "Holm over the same family on their own). open: neither is shown. P(better): how often a seed of the step beats a seed "
-        "of the other."
+        f"The spec says that differences below {roadmap.matters:g} do not matter. better, worse: a difference of any size is "
+        f"decided. equivalent: the difference is smaller than {roadmap.matters:g} (two one-sided {tests} at {LEVEL:g}, with a "
+        "Holm correction of their own over the same family). open: neither is shown. P(better): how often a seed of the step "
+        "beats a seed of the other."
     )
     still_open = [_prospect(row, delta) for row, delta in deltas_of(roadmap)]
     if any(still_open):
@@ -160,7 +163,7 @@ def _matters(roadmap: Roadmap) -> Iterator[str]:
 
 
 def _prospect(row: StepRow, delta: StepEffect) -> str:
-    """`rope 34 % (20 to 51 %), 80 % takes 12 to 40 seeds`, of a step that is open."""
+    """`rope 34 % (20 to 51 %), 80 % needs 12 to 40 seeds`, of a step that is open."""
     if delta.verdict != "open" or delta.prospect is None:
         return ""
     power, (low, high) = delta.prospect.power, delta.prospect.seeds
@@ -170,7 +173,7 @@ def _prospect(row: StepRow, delta: StepEffect) -> str:
         seeds = f"more than {SEEDS_LIMIT}"
     elif low == high:
         seeds = f"{low}"
-    return f"{row.variant.label} {likely} % ({' to '.join(ends)} %), 80 % takes {seeds} seeds"
+    return f"{row.variant.label} {likely} % ({' to '.join(ends)} %), 80 % needs {seeds} seeds"
 
 
 def _power(roadmap: Roadmap) -> Iterator[str]:
@@ -194,9 +197,9 @@ def _power(roadmap: Roadmap) -> Iterator[str]:
             f"{number_text(value, delta.decimals)} at {row.variant.label} ({low} to {high})"
         )
     yield (
-        f"With {seeds_text(roadmap)}, this sweep has 80 % power to detect a difference of {', of '.join(texts)}; in brackets, "
-        "what the spread over so few seeds leaves open."
-        + " Each step's own is in the JSON (detectable)."
+        f"With {seeds_text(roadmap)}, this sweep has 80 % power to detect a difference of {', of '.join(texts)}. The range in "
+        "brackets is the uncertainty of a spread estimated from so few seeds."
+        + " The JSON has the value of every step (detectable)."
         * (len(texts) > 1)
     )
 
@@ -209,17 +212,17 @@ def _pairing(roadmap: Roadmap) -> Iterator[str]:
     correlation = median(effect.correlation for effect in known if effect.correlation is not None)
     lost = sum(effect.correlation is not None and effect.correlation < 0 for effect in known)
     yield (
-        f"Pairing: the median correlation over seeds of two compared steps is {correlation:+.2f}; for {lost} of "
-        f"{counted(len(known), 'comparison')} the differences by seed spread more than those of unrelated seeds would."
+        f"Pairing: the median correlation over seeds between compared steps is {correlation:+.2f}. In {lost} of "
+        f"{counted(len(known), 'comparison')} the seed-paired differences vary more than unpaired ones would."
     )
 
 
 def _limits(roadmap: Roadmap) -> Iterator[str]:
     """Say what is held fixed, and what so few seeds cannot show."""
     is_searched_once = any(search.schema.repeats == 1 for search in roadmap.searches)
-    searched = ", what one search found" if is_searched_once else ""
+    searched = ", the settings that one search found" if is_searched_once else ""
     yield (
-        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the chance between seeds alone."
+        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the variation between seeds only."
     )
     if sentence := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
         yield sentence
@@ -228,8 +231,8 @@ def _limits(roadmap: Roadmap) -> Iterator[str]:
         fewest = min(counts)
         share = 100 * (1 - 0.05 ** (1 / fewest))
         yield (
-            f"{counted(fewest, 'seed')}: a behaviour that fewer than {share:.0f} % of seeds show may not appear among them "
-            "(95 %), and then no figure here knows of it."
+            f"{counted(fewest, 'seed')}: a behaviour that occurs in fewer than {share:.0f} % of seeds may be absent from these "
+            "(95 %), and then no number here reflects it."
         )
 
 
@@ -237,27 +240,27 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
     """Say what goes by which metric, and what does not."""
     if roadmap.metric != roadmap.own_metric:
         yield (
-            f"The sweep's own metric is {roadmap.own_metric}, and this report goes by another one: whoever looks at several "
-            "metrics and picks one finds more than is there."
+            f"The sweep's own metric is {roadmap.own_metric}, but this report uses another one. Looking at several metrics and "
+            "picking one finds effects that are not there."
         )
     elif roadmap.metric != roadmap.chosen_by:
         yield (
-            f"Searches, best epochs and added seeds go by {roadmap.chosen_by}; {roadmap.metric} is of images that nothing "
-            "was chosen by."
+            f"Searches, best epochs and added seeds were chosen by {roadmap.chosen_by}; no choice used the images of "
+            f"{roadmap.metric}."
         )
     if roadmap.also:
         yield (
-            f"p and what is decided are of {roadmap.metric} alone. {', '.join(roadmap.also)}: described, not tested, each "
-            "interval for itself."
+            f"p and decisions concern {roadmap.metric} only. {', '.join(roadmap.also)}: described, not tested, with uncorrected "
+            "intervals."
         )
     for metric in (roadmap.metric, *roadmap.also):
         rows = [row if metric == roadmap.metric else row.also[metric] for row in roadmap.rows]
         if count := sum(row.unrecorded for row in rows):
             what = f"{metric} is missing in {counted(count, 'trial')}"
             is_ours = metric in METRICS and not metric.startswith(AVERAGED)
-            yield f"{what} that did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
+            yield f"{what}, which did not record it{_IN_OLDER_VERSIONS if is_ours else ''}."
         if metric in METRICS and METRICS[metric].is_of_machine:
-            yield f"{metric} depends on the machine and on what else ran there."
+            yield f"{metric} depends on the machine and on what else was running there."
 
 
 def _searches(roadmap: Roadmap) -> Iterator[str]:
@@ -265,14 +268,14 @@ def _searches(roadmap: Roadmap) -> Iterator[str]:
     repeats = max((search.schema.repeats for search in roadmap.searches), default=0)
     if repeats == 1:
         yield (
-            "Settings were searched once, so figures are conditional on one search: where two steps have settings from different "
-            "searches, their difference is shown and not tested, for no number of seeds has the luck of a search in it."
+            "Settings were searched once, so results are conditional on that search. A difference between steps whose settings "
+            "come from different searches is shown but not tested, because seeds cannot show how much a search varies."
         )
     elif repeats:
         yield (
-            f"Settings were searched {repeats} times, and each seed is trained with what one of the searches found, in turn. "
-            f"Where two steps have settings from different searches, their difference is the mean over {repeats} searches, with "
-            "the interval between these."
+            f"Settings were searched {repeats} times, and each seed is trained with the settings of one of the "
+            "searches, in turn. A difference between steps whose settings come from different searches is the mean "
+            f"over {repeats} searches, and its interval covers the variation between searches."
         )
     yield from (search_text(search, roadmap.chosen_by) for search in roadmap.searches)
 
@@ -284,11 +287,11 @@ def _adopted(roadmap: Roadmap) -> Iterator[str]:
         by_difference.setdefault("; ".join(texts), []).append(trial)
     for difference, trials in by_difference.items():
         yield (
-            f"Adopted from other code ({difference}), as somebody decided: "
+            f"Adopted from other code ({difference}) by request: "
             f"{counted(len(trials), 'result')}, {', '.join(trials)}."
         )
 
 
 def _searches_to_come(roadmap: Roadmap) -> Iterator[str]:
     if not roadmap.is_whole:
-        yield "Steps without figures wait for a search: what it finds is not yet among their settings."
+        yield "Steps without results wait for a search that has yet to find their settings."

@@ -29,7 +29,7 @@ _PLAN_COLUMNS = (
 
 
 def plan_table(plan: Plan) -> RenderableType:
-    """A line for each variant: its change, its cost, and what becomes of its trials."""
+    """One line per variant: its change, its cost, and what `run` would do with its trials."""
     from illama.cost import params_text, size_of
 
     lines = []
@@ -67,7 +67,9 @@ def _reason_texts(plan: Plan) -> list[Text]:
     ]
     if plan.adoptable:
         results = counted(plan.adoptable, "result")
-        text = f"`orchestrator adopt` takes over {results}, if the edits of code change no number"
+        text = (
+            f"`orchestrator adopt` would keep {results}; use it if the code edits change no number"
+        )
         lines.append(Text(text, style="cyan"))
     return lines
 
@@ -84,11 +86,7 @@ def search_lines(plan: Plan) -> list[Text]:
     ]
     if plan.later:
         follow = counted(len(plan.later), "trial")
-        lines.append(
-            Text(
-                f"{follow} will follow once searches are done, as far as can be told", style="cyan"
-            )
-        )
+        lines.append(Text(f"about {follow} will follow once the searches are done", style="cyan"))
     return lines
 
 
@@ -111,7 +109,7 @@ def status_view(status: SweepStatus) -> RenderableType:
         if record.state in _WORTH_A_LINE:
             lines.append(_trial_text(trial, record))
         if others := alike.get(trial.name):
-            lines.append(Text(f"    and of the same cause: {names_text(others)}", style="red"))
+            lines.append(Text(f"    for the same reason: {names_text(others)}", style="red"))
         lines += _remarks(status, trial)
     if status.seconds_left:
         lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
@@ -119,7 +117,7 @@ def status_view(status: SweepStatus) -> RenderableType:
 
 
 def _steps_so_far(status: SweepStatus) -> FittedTable:
-    """A line for each variant: how its trials stand, and the mean of those that finished."""
+    """One line per variant: the states of its trials, and the mean of those that finished."""
     groups: dict[str, list[KnownTrial]] = {}
     for known in status.trials:
         groups.setdefault(known.spec.variant_label, []).append(known)
@@ -149,7 +147,7 @@ def _remarks(status: SweepStatus, trial: TrialSpec) -> list[Text]:
     """Say what is unusual about a trial that runs."""
     silent, remarks = status.silent.get(trial.name), []
     if silent:
-        remarks.append(f"no sign of life for {duration_text(silent)}")
+        remarks.append(f"no output or progress for {duration_text(silent)}")
     if trial.name in status.overdue:
         remarks.append(status.overdue[trial.name])
     return [Text(f"    {remark}", style="bold yellow") for remark in remarks]
@@ -223,9 +221,7 @@ def _estimate_text(plan: Plan) -> str:
         found = f"{estimate.detectable_in_stds:.2g} SDs of the differences between seeds"
         if estimate.detectable_difference is not None and estimate.detectable_range is not None:
             low, high = estimate.detectable_range
-            found = (
-                f"{estimate.detectable_difference:.2g} ({low:.2g} to {high:.2g} by step and luck)"
-            )
+            found = f"{estimate.detectable_difference:.2g} ({low:.2g} to {high:.2g}, depending on the step and on chance)"
         lines.append(
             f"80 % power for a difference of about {found}, corrected over "
             f"{counted(estimate.comparisons, 'comparison')}"
@@ -241,7 +237,7 @@ def _measures_lines(plan: Plan) -> list[str]:
     parts = [f"{one.label} {one.measured} of {one.wanted}" for one in plan.measures]
     failed = sum(one.failed for one in plan.measures)
     trouble = f"; {counted(failed, 'measurement')} failed" if failed else ""
-    return [f"{counted(left, 'measurement')} to take, done so far: {', '.join(parts)}{trouble}"]
+    return [f"{counted(left, 'measurement')} to make; done so far: {', '.join(parts)}{trouble}"]
 
 
 def _retry_text(plan: Plan) -> str:

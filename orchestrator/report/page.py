@@ -119,7 +119,7 @@ class Page:
         entries: list[tuple[str, str, object]] = [
             ("road", "Roadmap", True),
             ("effects", "Effects", self.effects),
-            ("figures", "All figures", True),
+            ("figures", "Table of results", True),
             *((section.id, section.title, True) for section in self.sections),
             ("regimes", "Regimes", self.regimes),
             ("measures", "Measures", self.measures),
@@ -235,7 +235,7 @@ def _environment() -> "Environment":
 
 def _lead(roadmap: Roadmap) -> str:
     metric = f"{roadmap.metric} ({direction_text(roadmap.mode)}) {when_text(roadmap)}"
-    return f"{metric}; what each step did, and whether that is more than chance between seeds."
+    return f"{metric}: the effect of each step, and whether it exceeds chance between seeds."
 
 
 def _facts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
@@ -248,7 +248,7 @@ def _facts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     yield f"{done:,} of {wanted:,}", "trials trained to the end"
     if reused := sum(row.reused for row in rows):
         yield f"{reused}", "of them shared with another cell or sweep"
-    yield duration_text(roadmap.total_seconds), "training, all trials"
+    yield duration_text(roadmap.total_seconds), "of training in total"
     if roadmap.total_gpu_seconds:
         yield f"{roadmap.total_gpu_seconds / 3600:.1f}", "GPU-hours"
     if roadmap.family.size:
@@ -263,7 +263,7 @@ def _steps(roadmap: Roadmap) -> TableData:
         )
         for row in roadmap.rows
     ]
-    return TableData("All figures of the road", columns(roadmap), rows)
+    return TableData("Results of the road", columns(roadmap), rows)
 
 
 def _regimes(roadmap: Roadmap) -> TableData | None:
@@ -296,15 +296,18 @@ def _caption(figure: RoadmapFigure) -> list[str]:
     """Explain how to read the figure."""
     if not figure.has_results:
         return ["No results yet.", *["◆ published value."] * figure.has_axis]
-    start = "The axis does not start at 0: the gap in each bar. " if figure.is_broken else ""
+    start = (
+        "The axis does not start at 0, as the gap in each bar shows. " if figure.is_broken else ""
+    )
     parts = [
         f"Bars are means, lines {figure.seeds}, dots single seeds. {start}The dashed line is the "
         "baseline.",
-        "Differences are to the step before, or to what stands behind vs:" * bool(figure.tones),
+        "Differences are from the previous step, or from the step named after vs:"
+        * bool(figure.tones),
     ]
     if any(row.kind == "side" for row in figure.rows):
-        parts.insert(1, "Pale bars (└) are side steps: the road does not go on from them.")
+        parts.insert(1, "Pale bars (└) are side steps: later steps do not build on them.")
     if any(row.reference is not None for row in figure.rows):
-        where = "" if figure.shows_references else " (another scale than ours, so not drawn)"
+        where = "" if figure.shows_references else " (on a different scale, so not drawn)"
         parts.insert(-1, f"◆ published value{where}.")
     return parts

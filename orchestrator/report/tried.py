@@ -86,17 +86,14 @@ def _plots(search: Search, values: Scale, roadmap: Roadmap) -> Iterator[Plot]:
 def _explanation(searches: Sequence[Search], metric: str) -> str:
     """Words below the drawings: what the dots are, and what their colours mean."""
     text = (
-        f"{metric} of each combination, the mean over the search's seeds. Green was chosen: being the "
-        "best of all, it looks better here than it is. Hollow did not train"
+        f"{metric} of each combination, mean over the search's seeds. Green: the chosen one, which looks better here than "
+        "it is because it was selected. Hollow: did not train"
     )
     if any(search.pruned for search in searches):
-        text += ", grey was pruned"
+        text += ". Grey: pruned"
     text += "."
     if any(search.front for search in searches):
-        text += (
-            " On the stepped line lies the Pareto set: combinations that no other beats in all "
-            "metrics of the search."
-        )
+        text += " The stepped line is the Pareto set: combinations that no other one beats in all metrics of the search."
     return text
 
 
@@ -125,7 +122,7 @@ def _table(searches: Sequence[Search], metric: str) -> TableData:
         for place, point in enumerate(search.tried, 1)
         if point.has_ended
     ]
-    return TableData("Combinations that were tried", heads, rows)
+    return TableData("Combinations tried", heads, rows)
 
 
 def _further(search: Search) -> list[str]:

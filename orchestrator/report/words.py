@@ -276,20 +276,20 @@ def when_text(roadmap: Roadmap) -> str:
 def search_text(search: Search, metric: str = "") -> str:
     """Say how far a search is, or what it found; `metric` where figures are wanted, too."""
     if search.chosen is None:
-        text = f"{search.title}: its search has tried {search_state(search)}"
+        text = f"{search.title}: the search has tried {search_state(search)}"
         if search.held_up_by:
-            return f"{text}, and waits for {', '.join(search.held_up_by)}, which failed: `orchestrator resume` tries again"
-        text += "" if search.variant.is_known else ": it waits for a search before it"
+            return f"{text} and is blocked by {', '.join(search.held_up_by)}, which failed; `orchestrator resume` retries"
+        text += "" if search.variant.is_known else ": it waits for an earlier search"
         return "; ".join([text, *_conditions(search)])
     tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
     tried += f" {', '.join(map(str, search.schema.seeds))}"
     tried += f", {search.pruned} of them stopped early" if search.pruned else ""
-    text = f"{search.title}: {change_text(search.chosen.values)} found by a search of {tried}"
+    text = f"{search.title}: {change_text(search.chosen.values)}, found by a search over {tried}"
     if not metric:
         return text
     seconds = f"{search.seconds:.1f} s of training"
     beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""
-    counted = f"; its trials ({seconds}) and seeds are counted nowhere else."
+    counted = f"; its trials ({seconds}) and seeds are not counted anywhere else."
     return f"{text}, {_reached_text(search, metric)}{beyond}{_front_text(search)}{counted}"
 
 
@@ -297,13 +297,13 @@ def _reached_text(search: Search, metric: str) -> str:
     """Say what the chosen combination reached, and why that is too good to be expected again."""
     chosen, schema = search.chosen, search.schema
     if chosen is None or chosen.mean is None:
-        return "no trial of which finished"
+        return "none of whose trials finished"
     reached = f"where it reached {metric} {chosen.mean:.4g}"
-    flattered = "by these very seeds and so too good on average"
+    flattered = "on the seeds that chose it, so optimistic"
     if schema.metric and schema.within:
         others = f"{schema.metric[1].name} {chosen.means[schema.metric[1].name]:.4g}"
         return f"{reached} and {others}, the best of those within {schema.within:g} of the best {metric}, {flattered}"
-    return f"{reached}, the best of {search.goal} {flattered}"
+    return f"{reached}, the best of {search.goal}, {flattered}"
 
 
 def _front_text(search: Search) -> str:
@@ -312,7 +312,7 @@ def _front_text(search: Search) -> str:
         return ""
     names = ", ".join(goal.name for goal in search.schema.metric or [])
     points = "; ".join(point_text(point) for point in search.front)
-    return f"; beaten by no other in all of {names} (Pareto set, {len(search.front)} of {search.goal}): {points}"
+    return f"; Pareto set for {names} ({len(search.front)} of {search.goal}): {points}"
 
 
 def point_text(point: Tried) -> str:
@@ -329,7 +329,7 @@ def figure_text(value: float) -> str:
 def _conditions(search: Search) -> list[str]:
     """Say what is looked for by another setting's choice."""
     texts = {key: condition_text(search, key) for key in search.schema.space}
-    return [f"{key} is looked for {text}" for key, text in texts.items() if text]
+    return [f"{key} is searched {text}" for key, text in texts.items() if text]
 
 
 def condition_text(search: Search, key: str) -> str:

@@ -205,7 +205,7 @@ class ProgressView(Background):
             attempt.epoch - attempt.first_epoch for attempt in self._attempts.values()
         )
         if trained <= 0 or self._training_since is None:
-            return "time left not known yet"
+            return "time left unknown"
         left = max(0.0, self._epochs_left - trained)
         return f"about {_clock((time.monotonic() - self._training_since) * left / trained)} left"
 
@@ -217,9 +217,9 @@ class ProgressView(Background):
         parts = [", ".join(self._facts(attempt, outcome))]
         if smaller:
             micro_batch = smaller.runtime.micro_batch_size
-            parts.append(f"goes again with a micro-batch of {micro_batch}")
+            parts.append(f"will be retried with a micro-batch of {micro_batch}")
         if outcome is Outcome.LOST:
-            parts.append("goes on from its checkpoint")
+            parts.append("will continue from its checkpoint")
         if not self._redraws:  # else the part that redraws tells it
             parts.append(self._time_left())
         told = "; ".join(filter(None, parts))
@@ -245,7 +245,7 @@ class ProgressView(Background):
         if not cause:
             return ""
         first = self._causes.setdefault(cause_key(cause), trial.name)
-        return cause if first == trial.name else f"as {first}"
+        return cause if first == trial.name else f"same cause as {first}"
 
     def _look_at_all(self) -> None:
         for attempt in self._attempts.values():

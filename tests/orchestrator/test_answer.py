@@ -34,38 +34,38 @@ def test_it_says_from_where_to_where_what_was_decided_and_what_it_cost(tmp_path:
     assert told["Worse"] == "additive (collapsed) -71.00, last -20.00"
     assert told["Not decided"] == "causal +0.00"
     assert told["Cost"] == "15 trials, 30 s of training"
-    assert not {"So far", "Did not train as they should"} & told.keys()  # a collapse is expected
+    assert not {"So far", "Unexpected outcome"} & told.keys()  # a collapse is expected
 
 
 def test_while_it_runs_it_says_how_far_it_is(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [None, None, None], "causal": [80.1, None, None]})
     assert found.roads == [
-        "val/acc1 (higher is better) from baseline to last: not known, "
-        "for there is no value of last (3 pending)."
+        "val/acc1 (higher is better) from baseline to last: unknown, "
+        "because there is no value for last (3 pending)."
     ]
-    assert dict(found.findings)["So far"] == "10 of 15 trials ended, so all of this may change"
+    assert dict(found.findings)["So far"] == "10 of 15 trials ended, so this may change"
 
 
 def test_before_anything_has_run_nothing_is_claimed(tmp_path: Path) -> None:
     told = dict(answer(tmp_path, {}).findings)
-    assert told["Decided"] == "nothing, for nothing could be tested yet"
+    assert told["Decided"] == "nothing, because nothing could be tested yet"
     assert told["Cost"] == "0 trials, 0 s of training"
 
 
 def test_failed_trials_are_told_beside_the_mean_of_the_others(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [60.0, "failed", 61.9]})
     assert "71.00 → 60.95 (2 of 3 seeds: 1 failed)" in found.roads[0]
-    assert dict(found.findings)["Did not train as they should"] == "1 of 15 trials"
+    assert dict(found.findings)["Unexpected outcome"] == "1 of 15 trials"
 
 
 def test_a_road_that_ends_without_any_value_has_no_effect(tmp_path: Path) -> None:
     [road] = answer(tmp_path, WELL | {"last": ["failed"] * 3}).roads
-    assert road.endswith("not known, for there is no value of last (3 failed).")
+    assert road.endswith("unknown, because there is no value for last (3 failed).")
 
 
 def test_one_seed_has_no_interval_and_decides_nothing(tmp_path: Path) -> None:
     found = answer(tmp_path, {name: ends[:1] for name, ends in WELL.items()}, seeds=1)
-    assert "-10.00, without an interval" in found.roads[0]
+    assert "-10.00, no interval" in found.roads[0]
     assert not {"Better", "Worse"} & dict(found.findings).keys()
 
 

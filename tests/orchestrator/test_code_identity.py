@@ -134,7 +134,7 @@ def test_results_are_adopted_across_an_edit_and_the_report_says_so(folder: Path,
     finish_all(folder)
     edit(folder, "0.1, seed", "0.1, drop: float = 0.0, seed")
     options = (folder / "own.yaml", "--store", folder / "runs")
-    assert "`orchestrator adopt` takes over 4 results" in cli("plan", *options).out
+    assert "`orchestrator adopt` would keep 4 results" in cli("plan", *options).out
     assert cli("adopt", *options, "--only", "baseline").code == 0
     assert actions(folder) == ["reuse", "reuse", "new", "new"]
     report = cli("report", *options, "--format", "json").json

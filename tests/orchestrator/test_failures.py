@@ -168,7 +168,7 @@ def test_a_run_stops_says_why_and_how_to_go_on_and_status_groups(
     assert ended.out.count("as baseline-seed0") == 2
     assert "baseline-seed0, second-seed0, late-seed0: ValueError: no batch 0" in ended.out
     status = cli("status", path, "--store", store)
-    assert "and of the same cause: second-seed0, late-seed0" in status.out
+    assert "for the same reason: second-seed0, late-seed0" in status.out
     found = cli("status", path, "--store", store, "--json").json
     assert [len(group["trials"]) for group in found["causes"]] == [3]
     assert found["outcomes"] == {"failed": 3, "pending": 9}

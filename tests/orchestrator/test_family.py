@@ -150,7 +150,7 @@ def test_comparisons_that_are_still_to_come_hold_their_place(tmp_path: Path) -> 
     [one] = [row.delta_previous for row in early.rows if row.variant.name == "a"]
     assert one is not None
     assert one.adjusted_p_value == pytest.approx(4 * one.p_value)  # type: ignore[operator]
-    assert any("still to come" in note for note in notes(early))
+    assert any("still missing" in note for note in notes(early))
 
 
 def test_the_plan_counts_the_same_comparisons(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_seeds_that_were_changed_after_a_look_are_paid_for(tmp_path: Path) -> No
     [note] = [note for note in notes(third) if "seeds were changed" in note]
     assert "after 2 looks" in note
     assert "multiplied by 4" in note
-    assert "up to 8.75 % of sweeps would still show one" in note
+    assert "up to 8.75 % of sweeps would still report one" in note
     assert not any("about one in 20" in note for note in notes(third))
 
 

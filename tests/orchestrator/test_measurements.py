@@ -315,7 +315,7 @@ def test_a_training_that_kept_no_epochs_is_measured_at_its_end_and_the_report_sa
     assert _measure(tmp_path).asked == 4 + 3
     roadmap = report_sweep(job.spec, job.store)
     assert roadmap.measured[0].missing_along == 1
-    assert "not measured along their training: 1 networks" in render(roadmap, "md").decode()
+    assert "1 networks were not measured during training" in render(roadmap, "md").decode()
 
 
 def test_asking_along_the_training_changes_no_trial_and_every_is_checked(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_the_plan_counts_measurements_of_networks_that_are_there_and_to_come(
         "mine:probe": {"networks": 4, "measured": 4, "failed": 0},
         "mine:broken": {"networks": 4, "measured": 0, "failed": 4},
     }
-    assert "0 measurements to take, done so far: mine:probe 4 of 4" in _estimate_text(plan)
+    assert "0 measurements to make; done so far: mine:probe 4 of 4" in _estimate_text(plan)
     (tmp_path / "mine.py").write_text(COUNTS_EPOCHS, "utf-8")
     (tmp_path / "spec.yaml").write_text(ALONG, "utf-8")
     empty = make_plan(survey(load_spec(tmp_path / "spec.yaml"), Store(tmp_path / "runs")))

@@ -20,7 +20,7 @@ HEALTHY: dict[str, list[End | None]] = {
 FALSE = ("would probably", "8 of 10", "of sweeps without any effect", "step before [95", "spreads")
 TRUE = (
     "With 3 seeds, this sweep has 80 % power to detect a difference of ",
-    "Δ is the seed-paired difference from the step before on the road",
+    "Δ is the seed-paired difference from the previous step of the road",
     "A side step (└) is compared with whatever its main step is compared with.",
     "if no step had any effect, at most about 1 report in 20 would decide one",
 )
@@ -53,7 +53,7 @@ def test_nothing_tested_is_told(tmp_path: Path) -> None:
 
 def test_what_is_held_fixed_is_named(tmp_path: Path) -> None:
     assert (
-        "Held fixed: these data, this split, this recipe. Intervals and p cover the chance between seeds alone."
+        "Held fixed: these data, this split, this recipe. Intervals and p cover the variation between seeds only."
         in notes(roadmap_of(spec_of(tmp_path), HEALTHY))
     )
 
@@ -64,14 +64,17 @@ def test_what_so_few_seeds_cannot_show_is_bounded(tmp_path: Path, seeds: int, sh
         name: [*np.random.default_rng(0).normal(80, 1, seeds)] for name in HEALTHY
     }
     found = notes(roadmap_of(spec_of(tmp_path, seeds=seeds), ends))
-    assert any(f"{seeds} seeds: a behaviour that fewer than {share} % of seeds" in n for n in found)
+    assert any(
+        f"{seeds} seeds: a behaviour that occurs in fewer than {share} % of seeds" in n
+        for n in found
+    )
     assert (1 - float(share) / 100) ** seeds == pytest.approx(0.05, abs=0.01)
 
 
 def test_lost_pairing_is_counted(tmp_path: Path) -> None:
     ends = HEALTHY | {"rmsnorm": [74.0, 73.5, 72.0]}
     [note] = [n for n in notes(roadmap_of(spec_of(tmp_path), ends)) if n.startswith("Pairing")]
-    assert "for 3 of 4 comparisons the differences by seed spread more" in note
+    assert "In 3 of 4 comparisons the seed-paired differences vary more" in note
 
 
 def test_looks_are_told_where_seeds_were_added(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_in_a_file_a_line_now_and_then_tells_that_it_goes_on(
     stage = Stage(sweep)
     with stage.view:
         stage.start(sweep.trials[0])
-        line = r"^0 of 4 trials done, 1 running \| \d:\d\d elapsed, time left not known yet$"
+        line = r"^0 of 4 trials done, 1 running \| \d:\d\d elapsed, time left unknown$"
         wait_until(lambda: re.search(line, stage.text, re.MULTILINE), "a line")
     assert "\x1b" not in stage.text
 
@@ -141,11 +141,11 @@ def left(view: ProgressView) -> float:
 def test_the_time_left_is_what_the_epochs_so_far_took(sweep: Any, clock: Clock) -> None:
     stage = Stage(sweep)
     first, second, *_ = sweep.trials
-    assert stage.view._time_left() == "time left not known yet"
+    assert stage.view._time_left() == "time left unknown"
     stage.start(first)
     stage.start(second)
     clock.now += 20
-    assert stage.view._time_left() == "time left not known yet"
+    assert stage.view._time_left() == "time left unknown"
     stage.epoch(first, 5)
     stage.epoch(second, 5)
     stage.view._render()
@@ -247,7 +247,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     stage.start(sweep.trials[0])
     stage.view.ended(sweep.trials[0], Outcome.OUT_OF_MEMORY)
     assert stage.text.startswith("[0/1] red/baseline-seed0 out_of_memory")
-    assert "goes again with a micro-batch of 29" in stage.text
+    assert "will be retried with a micro-batch of 29" in stage.text
 
 
 def test_files_that_cannot_be_read_end_no_view_and_no_sweep(sweep: Any, clock: Clock) -> None:

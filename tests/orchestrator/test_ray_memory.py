@@ -74,7 +74,7 @@ def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_at_on
     assert driver.returncode == 1, err
     assert "Traceback" not in err
     assert "baseline-seed0 out_of_memory" in out
-    assert "goes again with a micro-batch of 29" in out
+    assert "will be retried with a micro-batch of 29" in out
     first, *_, last = ends(store_path, "baseline-seed0")
     assert first["outcome"] == "out_of_memory"
     assert first["cause"].startswith("killed by Ray: ")

@@ -96,7 +96,9 @@ def test_sides_that_validate_on_other_images_are_told(tmp_path: Path) -> None:
     roadmap = roadmap_of(spec, {})
     sides = [select(roadmap, "invented", regime) for regime in ("one", "two")]
     text = comparison_markdown(compare(*sides))
-    assert "have other data at baseline, rmsnorm: unless the validation images are the same" in text
+    assert (
+        "use different data at baseline, rmsnorm. Unless the validation images are the same" in text
+    )
 
 
 def test_sides_that_declare_other_rules_are_told(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_sides_that_declare_other_rules_are_told(tmp_path: Path) -> None:
     assert "declares" not in comparison_markdown(compare(one, one))
     assert (
         "declares mode: max, test: paired, matters: nothing and invented mode: max, "
-        "test: sign_flip, matters: 0.5: every verdict here is by what invented declares."
+        "test: sign_flip, matters: 0.5: all verdicts here follow invented."
     ) in comparison_markdown(compare(one, other)).replace("\\_", "_")
 
 

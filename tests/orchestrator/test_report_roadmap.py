@@ -156,7 +156,7 @@ def test_nothing_reassures_about_spreads(tmp_path: Path) -> None:
     roadmap = roadmap_of(spec_of(tmp_path), ends)
     assert caveats(roadmap) == []
     assert any(
-        note.startswith("3 seeds: a behaviour that fewer than 63 % of seeds show")
+        note.startswith("3 seeds: a behaviour that occurs in fewer than 63 % of seeds")
         for note in notes(roadmap)
     )
 

@@ -348,7 +348,7 @@ def test_a_trial_that_failed_holds_the_search_up_and_is_named(tmp_path: Path, ou
     assert names(plan.to_train(retry_failed=True)) == ["swiglu@2-seed1000"]
     text = render(runs.report(spec), "table").decode()
     assert (
-        "waits for swiglu@2-seed1000, which failed: `orchestrator resume` tries again"
+        "is blocked by swiglu@2-seed1000, which failed; `orchestrator resume` retries"
         in " ".join(text.split())
     )
     runs.ended = {
@@ -522,7 +522,7 @@ def test_the_report_works_before_during_and_after_and_never_counts_the_search(
     ]
     text = " ".join(render(during, "table").decode().split())
     assert "swiglu: its search has tried 3 of 7 combinations" in text
-    assert "Steps without figures wait for a search" in text
+    assert "Steps without results wait for a search" in text
     assert "(n=3)" in text
     runs.run_all(spec)
     whole = runs.report(spec)

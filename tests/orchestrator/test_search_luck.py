@@ -84,8 +84,8 @@ def test_what_differs_by_one_search_is_shown_and_not_tested(tmp_path: Path) -> N
     assert swiglu.delta_previous
     assert swiglu.delta_previous.effect.ci95
     text = " ".join(render(roadmap, "md").decode().split())
-    assert "figures are conditional on one search" in text
-    assert "the best of 6 by these very seeds and so too good on average" in text
+    assert "results are conditional on that search" in text
+    assert "the best of 6, on the seeds that chose it, so optimistic" in text
 
 
 def test_searches_that_came_to_the_same_leave_nothing_to_luck(tmp_path: Path) -> None:

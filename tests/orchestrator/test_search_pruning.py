@@ -347,7 +347,7 @@ def test_plan_and_report_say_how_many_were_stopped_and_the_estimate_learns_from_
     page = render(roadmap, "html").decode()
     drawings = 2  # the metric over the setting, and over time
     assert page.count('class="tried pruned"') == drawings * search.pruned
-    assert "grey was pruned" in page
+    assert "Grey: pruned" in page
     assert (
         f"pruned at epoch {next(point.pruned_at for point in search.tried if point.pruned_at)}"
         in page

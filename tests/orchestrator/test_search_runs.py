@@ -119,7 +119,7 @@ def test_a_trial_of_a_search_that_fails_ends_the_run_and_resume_goes_on(
     spec = write_spec(steps=[{"name": "head", "search": search}])
     stopped = cli("run", spec, "--store", store_path, *LOCAL)
     assert stopped.code == 1
-    assert "waits for head@2-seed1000, which failed: `orchestrator resume` tries again" in " ".join(
+    assert "is blocked by head@2-seed1000, which failed; `orchestrator resume` retries" in " ".join(
         stopped.out.split()
     )
     plan = cli("plan", spec, "--store", store_path, "--json").json

@@ -94,8 +94,8 @@ def test_validation_chooses_and_the_test_part_is_reported(tmp_path: Path) -> Non
     reference = {"value": 72.0, "source": "a paper", "also": {"test/ece": 0.1}}
     assert described["steps"][0]["reference"] == reference
     text = "\n".join(notes(roadmap))
-    assert "test/acc1 is of images that nothing was chosen by" in text
-    assert "goes by another one" not in text
+    assert "no choice used the images of test/acc1" in text
+    assert "uses another one" not in text
     metrics = summary_of(spec, roadmap.rows[1], is_whole=True).metrics
     assert metrics["test/acc1"] == pytest.approx(68.0)
     assert "val/acc1" not in metrics
