@@ -1,19 +1,22 @@
-"""Candidates for the multiplicative attention on a GPU, each checked against the formula and timed beside the others.
+"""Candidates for the multiplicative attention on a GPU, each checked against the formula and timed
+beside the others.
 
-    python benchmarks/attention_candidates.py [--device cuda] [--tokens 197] [--heads 12] [--batch 128]
+    python benchmarks/attention_candidates.py [--device cuda] [--tokens 197] [--heads 12]
+                                              [--batch 128]
 
 | candidate | what it is |
 |---|---|
 | flash | what the package runs: two runs of torch's flash attention, joined by their log-sum-exps |
 | dense | the formula with its N x N matrix |
-| doubled | torch's fused attention over 2N keys: each once with log S, and once more with log (1 - S) and 0 for its value |
+| doubled | torch's fused attention over 2N keys: with log S, and with log (1 - S) and value 0 |
 | cudnn | two runs of cuDNN's fused attention |
 | flex | two runs of flex attention, joined in the same way; its gradient comes from autograd |
 | triton | kernels of our own, `benchmarks/triton_attention.py` |
 
-Outputs and gradients are checked for alpha 0, 0.3 and 1, causal and modified causal. On a CPU nothing is timed, and what cannot
-run there says why; none of them has run on a GPU yet. The package shall have the one that whole training steps are fastest with:
-`benchmarks/gpu_throughput.py --attention NAME ...` measures that.
+Outputs and gradients are checked for alpha 0, 0.3 and 1, causal and modified causal. On a CPU
+nothing is timed, and what cannot run there says why; none of them has run on a GPU yet. The package
+shall have the one that whole training steps are fastest with: `benchmarks/gpu_throughput.py
+--attention NAME ...` measures that.
 """
 
 import argparse
@@ -52,7 +55,9 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 
 def doubled(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    """softmax(A) * S is what keys of mass exp(A) * S get, where keys of mass exp(A) * (1 - S) and value 0 stand beside them."""
+    """softmax(A) * S is what keys of mass exp(A) * S get, where keys of mass exp(A) * (1 - S)
+    and value 0 stand beside them.
+    """
     bias = torch.cat((mask.matrix.log(), (1 - mask.matrix).clamp(min=0).log()), dim=1).to(
         q.dtype
     )  # (N, 2N)
@@ -120,7 +125,9 @@ def why_not(name: str, device: str) -> str | None:
 
 
 def errors(name: str, device: str, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> float:
-    """The largest error of outputs and gradients against the formula in float64, as a share of the largest value."""
+    """The largest error of outputs and gradients against the formula in float64, as a share of
+    the largest value.
+    """
     worst = 0.0
     for alpha, kind in itertools.product(ALPHAS, KINDS):
         mask = Mask(kind, "multiplicative", shape[2]).to(device)
@@ -214,7 +221,9 @@ def main() -> int:
 
 
 def _alpha(mask: Mask) -> Tensor:
-    """0-d, read from the mask's tensor: a number of Python's would be compiled in, and every change of it compiled anew."""
+    """0-d, read from the mask's tensor: a number of Python's would be compiled in, and every
+    change of it compiled anew.
+    """
     return mask.matrix[1, -1]
 
 
@@ -278,9 +287,14 @@ def _cudnn_backward(
 
 
 def _register(name: str, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
-    """Make an operation that torch.compile calls as it is. Its output is laid out as (B, N, H, C), all else as its shape says."""
+    """Make an operation that torch.compile calls as it is. Its output is laid out as (B, N, H,
+    C), all else as its shape says.
+    """
     schema = "(Tensor q, Tensor k, Tensor v, Tensor alpha, int open_row) -> (Tensor, Tensor)"
-    back = "(Tensor gradient, Tensor q, Tensor k, Tensor v, Tensor alpha, Tensor out, Tensor lse, int open_row)"
+    back = (
+        "(Tensor gradient, Tensor q, Tensor k, Tensor v, Tensor alpha, Tensor out, Tensor lse, "
+        "int open_row)"
+    )
     op = torch.library.custom_op(
         f"attention_candidates::{name}", forward, mutates_args=(), schema=schema
     )

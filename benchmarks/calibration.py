@@ -1,11 +1,13 @@
-"""Do the report's p-values and intervals keep their word? Simulated sweeps in which no step does anything.
+"""Do the report's p-values and intervals keep their word? Simulated sweeps in which no step does
+anything.
 
-    python benchmarks/calibration.py            # writes benchmarks/results/calibration.json and calibration.md, some minutes
+    python benchmarks/calibration.py    # writes benchmarks/results/calibration.{json,md} in minutes
 
-Each simulated sweep is a road of a baseline and eight steps with the same true mean; neighbours share a variant, as on a real
-road. A false finding is any step whose Holm-corrected p-value is below 0.05. Coverage is how often the 95 % interval of a step's
-effect contains the truth, 0. The functions under test are the ones that the report calls. What else the report claims is
-simulated in `calibration_claims.py`, and written to the same files.
+Each simulated sweep is a road of a baseline and eight steps with the same true mean; neighbours
+share a variant, as on a real road. A false finding is any step whose Holm-corrected p-value is
+below 0.05. Coverage is how often the 95 % interval of a step's effect contains the truth, 0. The
+functions under test are the ones that the report calls. What else the report claims is simulated in
+`calibration_claims.py`, and written to the same files.
 """
 
 import argparse
@@ -107,7 +109,8 @@ def calibrate(noise: str, seeds: int, sweeps: int, generator: np.random.Generato
 def calibrate_adaptive(
     seeds: AdaptiveSchema, sweeps: int, generator: np.random.Generator
 ) -> Figures:
-    """Sweeps that look at 3, 6, 12 seeds, say, and stop each step as soon as it is decided, as `seeds: {until: decided}` does.
+    """Sweeps that look at 3, 6, 12 seeds, say, and stop each step as soon as it is decided, as
+    `seeds: {until: decided}` does.
 
     The interval is that of the look at which the step stopped.
     """
@@ -140,8 +143,14 @@ def to_markdown(figures: list[Figures], sweeps: int) -> str:
     lines = [
         "# Calibration of the report's statistics",
         "",
-        f"{sweeps:,} simulated sweeps of {STEPS} steps without any effect for each row (`python benchmarks/calibration.py`).",
-        "False findings: sweeps in which any step is called significant at 5 %, after Holm's correction; nominal: at most 5 %.",
+        (
+            f"{sweeps:,} simulated sweeps of {STEPS} steps without any effect for each row "
+            "(`python benchmarks/calibration.py`)."
+        ),
+        (
+            "False findings: sweeps in which any step is called significant at 5 %, after Holm's "
+            "correction; nominal: at most 5 %."
+        ),
         "Coverage of the 95 % intervals of single effects; nominal: at least 95 %.",
         "",
         "| metric's noise | seeds | false findings | without correction | coverage |",
@@ -149,15 +158,21 @@ def to_markdown(figures: list[Figures], sweeps: int) -> str:
     ]
     for f in figures:
         lines.append(
-            f"| {f.noise} | {f.seeds} | {f.false_findings:.1%} | {f.uncorrected:.1%} | {f.coverage:.1%} |"
+            f"| {f.noise} | {f.seeds} | {f.false_findings:.1%} | {f.uncorrected:.1%} | "
+            f"{f.coverage:.1%} |"
         )
     lines += [
         "",
-        "The row called limit is where the t-test is known to fail: a bad seed that was not drawn leaves no trace, so nothing in "
-        "the figures tells of it. The report therefore says how rare a behaviour may be that so few seeds do not show.",
+        (
+            "The row called limit is where the t-test is known to fail: a bad seed that was not "
+            "drawn leaves no trace, so nothing in the figures tells of it. The report therefore "
+            "says how rare a behaviour may be that so few seeds do not show."
+        ),
         "",
-        "Where seeds are added until a step is decided, `without correction` is Holm without paying for the looks: what stopping "
-        "as soon as p < 0.05 would give.",
+        (
+            "Where seeds are added until a step is decided, `without correction` is Holm without "
+            "paying for the looks: what stopping as soon as p < 0.05 would give."
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,9 @@
-"""Simulations of what the report claims beyond a road of paired differences: one function for each claim.
+"""Simulations of what the report claims beyond a road of paired differences: one function for each
+claim.
 
-`python benchmarks/calibration.py` runs them all and writes their figures. A further claim is a function of a generator and a
-number of sweeps that returns `Claim`s, added to `CLAIMS`; it may live in a file of its own.
+`python benchmarks/calibration.py` runs them all and writes their figures. A further claim is a
+function of a generator and a number of sweeps that returns `Claim`s, added to `CLAIMS`; it may live
+in a file of its own.
 """
 
 import tempfile
@@ -71,7 +73,9 @@ def _spec(designs: str, metric: str = "") -> SweepSpec:
 def _report(
     spec: SweepSpec, generator: np.random.Generator, fails: float = 0.0, up: float = 0.0
 ) -> Roadmap:
-    """A report without any effect, or with steps that each add `up`; trainings that coincide have one figure."""
+    """A report without any effect, or with steps that each add `up`; trainings that coincide
+    have one figure.
+    """
     shared = generator.normal(size=SEEDS)
     records: dict[str, TrialRecord] = {}
 
@@ -127,7 +131,9 @@ def families(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 
 
 def missing(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
-    """The same where every training may diverge: means are tested where none did, and rates where some did."""
+    """The same where every training may diverge: means are tested where none did, and rates
+    where some did.
+    """
     count = max(40, sweeps // 40)
     for share in (0.02, 0.1, 0.3):
         spec = _spec("[roadmap, one_factor]")
@@ -186,7 +192,9 @@ def power(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
 
 
 def needed_seeds(generator: np.random.Generator, sweeps: int) -> Iterator[Claim]:
-    """The range of seeds that a difference which matters takes holds the number that it does take."""
+    """The range of seeds that a difference which matters takes holds the number that it does
+    take.
+    """
     comparisons, matters = 6, 2.0
     count = max(40, sweeps // 40)
     truth = next(
@@ -244,7 +252,9 @@ CLAIMS: list[Callable[[np.random.Generator, int], Iterator[Claim]]] = [
 
 
 def claims(sweeps: int, seed: int = 2025) -> list[Claim]:
-    """Every claim's figures; each function has a generator of its own, so that adding one changes no other."""
+    """Every claim's figures; each function has a generator of its own, so that adding one
+    changes no other.
+    """
     return [
         figure
         for index, simulate in enumerate(CLAIMS)
@@ -264,7 +274,7 @@ def to_markdown(figures: list[Claim]) -> str:
     ]
     for one in figures:
         lines.append(
-            f"| {one.claim} | {one.setting} | {one.measured:.1%} | {one.bound} {one.nominal:.1%} | {one.sweeps:,} | "
-            f"{'yes' if one.holds else 'no'} |"
+            f"| {one.claim} | {one.setting} | {one.measured:.1%} | {one.bound} {one.nominal:.1%} "
+            f"| {one.sweeps:,} | {'yes' if one.holds else 'no'} |"
         )
     return "\n".join(lines) + "\n"

@@ -1,6 +1,8 @@
 """Do intervals that count images as a source of chance hold the truth? Simulated classifiers.
 
-    python benchmarks/calibration_images.py     # writes benchmarks/results/calibration_images.{json,md}
+    python benchmarks/calibration_images.py
+
+It writes `benchmarks/results/calibration_images.json` and `.md`.
 
 An image is classified correctly where a sum of normal numbers is above 0: the variant's level, how
 hard the image is, how hard it is for this variant, the seed's luck, and the luck of this seed with
@@ -34,8 +36,8 @@ ENOUGH = 0.05
 
 @dataclass(frozen=True)
 class World:
-    """Standard deviations of what a classification is the sum of; that of one seed with one image is
-    1.
+    """Standard deviations of what a classification is the sum of; that of one seed with one image
+    is 1.
     """
 
     levels: tuple[float, float]
@@ -119,11 +121,20 @@ def to_markdown(figures: Sequence[Figures], comparisons: int, seconds: float) ->
     lines = [
         "# Intervals that count images as a source of chance",
         "",
-        f"{comparisons} comparisons of two simulated classifiers in each line, seeds and images drawn"
-        f" anew for each; {seconds:.0f} s. Written by `benchmarks/calibration_images.py`.",
+        (
+            f"{comparisons} comparisons of two simulated classifiers in each line, seeds and "
+            f"images drawn anew for each; {seconds:.0f} s. Written by "
+            "`benchmarks/calibration_images.py`."
+        ),
         "",
-        "Coverage is how often a 95 % interval holds the true difference over all seeds and images.",
-        "The interval over seeds alone does not promise that: it is about the images at hand. Where",
+        (
+            "Coverage is how often a 95 % interval holds the true difference over all seeds and "
+            "images."
+        ),
+        (
+            "The interval over seeds alone does not promise that: it is about the images at hand. "
+            "Where"
+        ),
         "fewer than ten images tell the networks apart, nothing is said (`told` below 100 %).",
         "",
         "| world | seeds | images | told | seeds alone | with images | wider by |",
@@ -140,7 +151,7 @@ def to_markdown(figures: Sequence[Figures], comparisons: int, seconds: float) ->
 
 def main() -> None:
     """Measure every world and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--comparisons", type=int, default=COMPARISONS)
     comparisons = parser.parse_args().comparisons
     began = time.perf_counter()

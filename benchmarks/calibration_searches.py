@@ -1,15 +1,18 @@
-"""Does a search on both sides of a step that does nothing decide it? Simulated sweeps, looked at as the report does.
+"""Does a search on both sides of a step that does nothing decide it? Simulated sweeps, looked at as
+the report does.
 
-    python benchmarks/calibration_searches.py           # prints two tables, about ten minutes of one core
+    python benchmarks/calibration_searches.py             # prints two tables, ten minutes of a core
     python benchmarks/calibration_searches.py --sweeps 40   # a first impression
 
-The baseline and a placebo step look for their learning rate with the same search. A training is an invented number: a
-parabola in the logarithm of the rate, and noise by trial. What is chosen is found by the product's own `with_searches`, and
-what is printed by its `build_roadmap`. Beside that stands what a paired t-test over the report's seeds would have said,
-which knows nothing of searches: the reason why an effect between two searches is not tested unless the search is repeated.
+The baseline and a placebo step look for their learning rate with the same search. A training is an
+invented number: a parabola in the logarithm of the rate, and noise by trial. What is chosen is
+found by the product's own `with_searches`, and what is printed by its `build_roadmap`. Beside that
+stands what a paired t-test over the report's seeds would have said, which knows nothing of
+searches: the reason why an effect between two searches is not tested unless the search is repeated.
 
-The second table is of repeated searches. Repeats are independent of each other, so that a sweep with k of them is k draws from
-the luck that the first table's sweeps had, and noise; thousands of such sweeps are tested as the report does it.
+The second table is of repeated searches. Repeats are independent of each other, so that a sweep
+with k of them is k draws from the luck that the first table's sweeps had, and noise; thousands of
+such sweeps are tested as the report does it.
 """
 
 import argparse
@@ -157,7 +160,8 @@ def spec_of(case: Case) -> SweepSpec:
 
 
 def simulated(spec: SweepSpec, case: Case, number: int) -> list[Look]:
-    """Search, train and report one sweep, whose name is its number so that each draws its own first points.
+    """Search, train and report one sweep, whose name is its number so that each draws its own first
+    points.
 
     One look for each number of seeds.
     """
@@ -260,7 +264,7 @@ def row_text(row: Figures) -> str:
 
 def main() -> None:
     """Print the table, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--sweeps", type=int, default=SWEEPS, help="simulated for each row")
     parser.add_argument("--only", default="", help="responses whose name has this in it")
     arguments = parser.parse_args()

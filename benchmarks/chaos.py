@@ -1,15 +1,19 @@
-"""Hurts a sweep at random moments, starts it again by the same command until it is done, and checks that nothing was lost.
+"""Hurts a sweep at random moments, starts it again by the same command until it is done, and checks
+that nothing was lost.
 
-    python benchmarks/chaos.py sweeps/llamafy.yaml --kills 20 --seed 0 [--cluster] [--faults driver worker ...]
+    python benchmarks/chaos.py sweeps/llamafy.yaml --kills 20 --seed 0 [--cluster]
+                               [--faults driver worker ...]
 
-Faults: `driver`, `worker`, `raylet` are killed with SIGKILL; `torn` kills the driver and cuts or flips bits of a checkpoint;
-`full` fills the disk below the store (a small one in memory, which takes root); `tracking` kills the MLflow server for some
-seconds. With `--cluster` the sweep runs on three Ray nodes on this machine, and there are `node`, which goes with all that runs
-on it while another comes, and `head`, which takes the cluster with it. Drivers that a fault must not end have to live through it,
-and what finds nothing to hit is not counted.
-Afterwards the same spec is run undisturbed in a second store, and the two are compared: every trial done once, no finished trial
-begun again, metrics bit for bit the same (seconds and system load apart), one MLflow run for each trial with every point once.
-Seeded: a failure is replayed with the same faults in the same order. Exits with 1 and says what differs.
+Faults: `driver`, `worker`, `raylet` are killed with SIGKILL; `torn` kills the driver and cuts or
+flips bits of a checkpoint; `full` fills the disk below the store (a small one in memory, which
+takes root); `tracking` kills the MLflow server for some seconds. With `--cluster` the sweep runs on
+three Ray nodes on this machine, and there are `node`, which goes with all that runs on it while
+another comes, and `head`, which takes the cluster with it. Drivers that a fault must not end have
+to live through it, and what finds nothing to hit is not counted. Afterwards the same spec is run
+undisturbed in a second store, and the two are compared: every trial done once, no finished trial
+begun again, metrics bit for bit the same (seconds and system load apart), one MLflow run for each
+trial with every point once. Seeded: a failure is replayed with the same faults in the same order.
+Exits with 1 and says what differs.
 """
 
 import argparse
@@ -49,7 +53,8 @@ def main() -> int:
     chosen = arguments.faults or possible
     if strange := set(chosen) - set(possible):
         raise SystemExit(
-            f"{', '.join(sorted(strange))}: not here; with this --cluster setting there are {', '.join(possible)}"
+            f"{', '.join(sorted(strange))}: not here; with this --cluster setting there are "
+            f"{', '.join(possible)}"
         )
     with TemporaryDirectory(prefix="chaos-") as folder:
         scratch = Path(folder)
@@ -66,7 +71,8 @@ def main() -> int:
             print((scratch / "driver.log").read_text(errors="replace")[-5000:], file=sys.stderr)
     counts = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
     print(
-        f"{counted(sum(faults.values()), 'fault')} in {seconds:.0f} s ({counts}), seed {arguments.seed}"
+        f"{counted(sum(faults.values()), 'fault')} in {seconds:.0f} s ({counts}), seed "
+        f"{arguments.seed}"
     )
     for problem in problems:
         print(f"WRONG: {problem}")
@@ -98,7 +104,9 @@ def _parse() -> argparse.Namespace:
 def _disturb(
     arguments: argparse.Namespace, chosen: Sequence[str], place: Surroundings
 ) -> tuple[Counter[str], list[str]]:
-    """Run and hurt until all faults are spent or the sweep is done; returns the faults and what went wrong meanwhile."""
+    """Run and hurt until all faults are spent or the sweep is done; returns the faults and what
+    went wrong meanwhile.
+    """
     dice = random.Random(arguments.seed)
     faults: Counter[str] = Counter()
     problems: list[str] = []
@@ -111,7 +119,8 @@ def _disturb(
             if driver.returncode == 0:
                 break
             problems.append(
-                f"after {dict(faults)} the driver ended by itself with exit code {driver.returncode}"
+                f"after {dict(faults)} the driver ended by itself with exit code "
+                f"{driver.returncode}"
             )
             driver = None
             continue
@@ -231,7 +240,10 @@ def _tracking_problems(place: Surroundings) -> Iterator[str]:
             point.step for point in client.get_metric_history(run.info.run_id, "train/loss")
         )
         if shown != written:
-            yield f"{run.info.run_name} has {len(shown)} points of train/loss in MLflow and {len(written)} in the store"
+            yield (
+                f"{run.info.run_name} has {len(shown)} points of train/loss in MLflow and "
+                f"{len(written)} in the store"
+            )
 
 
 if __name__ == "__main__":

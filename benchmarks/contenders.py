@@ -1,5 +1,6 @@
-"""The ways to run many small trials that `benchmarks/overhead.py` compares: this project and its peers, each as its documentation
-says, each trial doing the same (sleep so many seconds, report one number).
+"""The ways to run many small trials that `benchmarks/overhead.py` compares: this project and its
+peers, each as its documentation says, each trial doing the same (sleep so many seconds, report one
+number).
 """
 
 import subprocess
@@ -17,7 +18,9 @@ SLOTS = 2
 
 
 def ours(trials: int, seconds: float, scratch: Path, *, executor: str, tracking: bool) -> None:
-    """A sweep of ten variants, planned, leased, trained, stored and, with `tracking`, mirrored into MLflow's SQLite."""
+    """A sweep of ten variants, planned, leased, trained, stored and, with `tracking`, mirrored
+    into MLflow's SQLite.
+    """
     import yaml
 
     from orchestrator.driver import Job, run_sweep
@@ -105,7 +108,9 @@ def _ray_executor(seconds: float) -> Any:
 def ray_tune_as_it_comes(
     trials: int, seconds: float, scratch: Path, *, reuse: bool, mlflow: bool
 ) -> None:
-    """Ray Tune with a class of one step; with `reuse` its actors are kept, with `mlflow` its own callback tracks."""
+    """Ray Tune with a class of one step; with `reuse` its actors are kept, with `mlflow` its own
+    callback tracks.
+    """
     import logging
 
     import ray

@@ -1,12 +1,16 @@
-"""One training step of iLLaMA-T (224 x 224, batch 8) on the CPU: this package beside the published form written out plainly.
+"""One training step of iLLaMA-T (224 x 224, batch 8) on the CPU: this package beside the published
+form written out plainly.
 
-    python benchmarks/cpu_training_step.py     # writes benchmarks/results/cpu_training_step.json and .md, half a minute
+    python benchmarks/cpu_training_step.py
 
-The plain form is what the paper's equations and its released code do: a strided convolution, RMSNorm in float32, RoPE in complex
-numbers, softmax over an N x N matrix and the mask on top of it, every token through every block, and torch's AdamW as it comes.
-Both start from the same weights, see the same images, and take turns in one process, so that whatever else the machine does hits
-both; reported are medians, best times, and the median of the ratios of neighbouring turns. Before anything is timed, the two
-losses are compared.
+It writes `benchmarks/results/cpu_training_step.json` and `.md` in half a minute.
+
+The plain form is what the paper's equations and its released code do: a strided convolution,
+RMSNorm in float32, RoPE in complex numbers, softmax over an N x N matrix and the mask on top of it,
+every token through every block, and torch's AdamW as it comes. Both start from the same weights,
+see the same images, and take turns in one process, so that whatever else the machine does hits
+both; reported are medians, best times, and the median of the ratios of neighbouring turns. Before
+anything is timed, the two losses are compared.
 """
 
 import argparse
@@ -105,7 +109,9 @@ def turn(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def plain_twin(ours: nn.Module) -> PlainModel:
-    """A plain model with the weights of ours: the same tensors in the same order, under other names."""
+    """A plain model with the weights of ours: the same tensors in the same order, under other
+    names.
+    """
     plain, renamed = (
         PlainModel(),
         {"patch_embed.proj": "patches", "cls_token": "token", "pos_embed": "positions"},
@@ -203,14 +209,20 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         "# A training step on the CPU",
         "",
         f"{report['step']}; {report['machine']}",
-        f"(`python benchmarks/cpu_training_step.py`). In turns in one process, {report['turns']} of each.",
+        (
+            "(`python benchmarks/cpu_training_step.py`). In turns in one process, "
+            f"{report['turns']} of each."
+        ),
         "",
         "| | median, ms | best, ms |",
         "|---|--:|--:|",
         f"| the published form written out plainly | {plain['median']} | {plain['best']} |",
         f"| this package | {ours['median']} | {ours['best']} |",
         "",
-        f"Faster by {speedup['median']} (median of neighbouring turns; {speedup['least']} to {speedup['most']}).",
+        (
+            f"Faster by {speedup['median']} (median of neighbouring turns; {speedup['least']} to "
+            f"{speedup['most']})."
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,12 +1,14 @@
-"""Damages each file of a small store in every way that disks, copies and people know, and asks for everything again.
+"""Damages each file of a small store in every way that disks, copies and people know, and asks for
+everything again.
 
     python benchmarks/damage.py --cases 1500 --seed 0 [--of networks]
 
-Stores: a finished sweep, one that was interrupted in the middle, and both as versions before there were checksums wrote them;
-with `--of networks` a finished sweep of networks with measures. A case is one store, one file of it and one damage (`damages`);
-after it `status`, `plan`, `report`, `run` and, of networks, `measure` are asked for. There must be
-no traceback, no hang, no number that differs from the undamaged one, and at the end every number again. Exits with 1 and names
-the cases where that does not hold.
+Stores: a finished sweep, one that was interrupted in the middle, and both as versions before there
+were checksums wrote them; with `--of networks` a finished sweep of networks with measures. A case
+is one store, one file of it and one damage (`damages`); after it `status`, `plan`, `report`, `run`
+and, of networks, `measure` are asked for. There must be no traceback, no hang, no number that
+differs from the undamaged one, and at the end every number again. Exits with 1 and names the cases
+where that does not hold.
 """
 
 import argparse
@@ -83,7 +85,9 @@ def main() -> int:
 def chosen_cases(
     stores: Mapping[str, Path], count: int, dice: random.Random, only: str
 ) -> list[tuple[Case, random.Random]]:
-    """So many cases, each with dice of its own; all of them again and again where there are fewer."""
+    """So many cases, each with dice of its own; all of them again and again where there are
+    fewer.
+    """
     possible = [case for case in all_cases(stores) if only in "/".join(case)]
     chosen = [possible[i % len(possible)] for i in range(count)] if possible else []
     if count < len(possible):
@@ -154,7 +158,9 @@ class Found(NamedTuple):
 def look(  # noqa: C901  one case, told from its start to its end
     scratch: Path, spec: SweepSpec, store: Path, expected: Mapping[str, Mapping[str, float]]
 ) -> Found:
-    """All commands on a damaged store: what each does, without reading the command line and the spec again."""
+    """All commands on a damaged store: what each does, without reading the command line and the
+    spec again.
+    """
     log, marks = scratch / "log", scratch / "codes"
 
     def act() -> int:

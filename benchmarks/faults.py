@@ -1,4 +1,6 @@
-"""What `benchmarks/chaos.py` does to a sweep, and the surroundings that it happens in: store, cluster, tracking server."""
+"""What `benchmarks/chaos.py` does to a sweep, and the surroundings that it happens in: store,
+cluster, tracking server.
+"""
 
 import os
 import random
@@ -76,7 +78,8 @@ class Surroundings:
             options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs"]
             if subprocess.run(["mount", *options, str(self.store)], check=False).returncode:
                 raise SystemExit(
-                    "no small disk to fill, which takes root: leave the fault `full` out, with --faults"
+                    "no small disk to fill, which takes root: leave the fault `full` out, with "
+                    "--faults"
                 )
             stack.callback(subprocess.run, ["umount", "--lazy", str(self.store)], check=True)
         if self._with_server:
@@ -112,7 +115,9 @@ class Surroundings:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     def strike(self, fault: str, driver: Process, dice: random.Random) -> bool:  # noqa: C901
-        """Do it; returns whether there was anything to hit. A driver that does not survive it has ended then."""
+        """Do it; returns whether there was anything to hit. A driver that does not survive it
+        has ended then.
+        """
         match fault:
             case "driver":
                 kill_with_children(driver, only_itself=True)

@@ -1,7 +1,8 @@
 """Counts the file operations of a process below one folder, and does something at the n-th of them.
 
-An operation is one that changes a file: opening for writing, a write, a cut, a flush to the disk, a rename, a removal, a new
-folder. Something is done `before` it, `after` it, or, of a write, in the `middle`.
+An operation is one that changes a file: opening for writing, a write, a cut, a flush to the disk, a
+rename, a removal, a new folder. Something is done `before` it, `after` it, or, of a write, in the
+`middle`.
 """
 
 import builtins
@@ -27,13 +28,17 @@ class Operations:
         self.count = 0
 
     def watch(self) -> None:
-        """Begin to count. Functions of `os` are replaced: what opens files in another way opens them through these here."""
+        """Begin to count. Functions of `os` are replaced: what opens files in another way opens
+        them through these here.
+        """
         for name in (*_WITH_A_PATH, *_WITH_A_DESCRIPTOR):
             setattr(os, name, self._counted(name, getattr(os, name)))
         real_open = builtins.open
 
         def open_by_os(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
-            """Buffered writes of others: opened, and written when closed; counted as one operation."""
+            """Buffered writes of others: opened, and written when closed; counted as one
+            operation.
+            """
             if isinstance(file, int) or not set(mode) & set("wax+") or not self._is_ours(file):
                 return real_open(file, mode, *more, **named)
             return self._do(lambda: real_open(file, mode, *more, **named))

@@ -1,16 +1,21 @@
-"""Images per second in training on one GPU, side by side in one run, and the share of the chip's peak that they are.
+"""Images per second in training on one GPU, side by side in one run, and the share of the chip's
+peak that they are.
 
-    python benchmarks/gpu_throughput.py [--attention flash triton] [--output benchmarks/results/gpu_throughput.json] [--limit 540]
+    python benchmarks/gpu_throughput.py [--attention flash triton] [--limit 540]
+                                        [--output benchmarks/results/gpu_throughput.json]
 
-For T, S and B at 224 x 224: this package in bfloat16 and compiled, while the mask is causal and while it softens with every step;
-the published dense form of `benchmarks/cpu_training_step.py`, eager, in float32 and under autocast; and, where timm is installed,
-its ViT of the same size, compiled, in bfloat16, with its fused attention. All with the same batch, and the same fused AdamW.
+For T, S and B at 224 x 224: this package in bfloat16 and compiled, while the mask is causal and
+while it softens with every step; the published dense form of `benchmarks/cpu_training_step.py`,
+eager, in float32 and under autocast; and, where timm is installed, its ViT of the same size,
+compiled, in bfloat16, with its fused attention. All with the same batch, and the same fused AdamW.
 
-`--attention` names what the multiplicative mask may run on, from `benchmarks/attention_candidates.py`; each is measured. Every
-figure is written to `--output` at once, and one that is there is not measured again: after a time limit the same command goes on.
+`--attention` names what the multiplicative mask may run on, from
+`benchmarks/attention_candidates.py`; each is measured. Every figure is written to `--output` at
+once, and one that is there is not measured again: after a time limit the same command goes on.
 Where one contender needs too much memory, all of that size go on with half the batch.
 
-Nothing is claimed in advance: it has not run on a GPU. `--device cpu --sizes smoke` goes through the code and measures nothing.
+Nothing is claimed in advance: it has not run on a GPU. `--device cpu --sizes smoke` goes through
+the code and measures nothing.
 """
 
 import argparse
@@ -51,8 +56,10 @@ BLOCK, WARM_UP = 5, 1
 """Steps between two looks at the clock, and blocks before anything is timed (they compile)."""
 
 PEAKS = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200 NVL": 836, "H200": 989, "A100": 312}
-"""Dense bfloat16 TFLOP/s by what is in the device's name, the most special first. From NVIDIA's data sheets of the H100, H200 and
-A100; those of the H chips are printed there with sparsity, which is twice that."""
+"""Dense bfloat16 TFLOP/s by what is in the device's name, the most special first. From NVIDIA's
+data sheets of the H100, H200 and A100; those of the H chips are printed there with sparsity,
+which is twice that.
+"""
 
 Phase = Callable[[int], float]
 """alpha of a step."""
@@ -130,7 +137,9 @@ def attention_by(name: str) -> Iterator[None]:
 def measure(
     contender: Contender, batch: int, device: str, repeats: int, compiled: bool
 ) -> dict[str, tuple[float, float]]:
-    """Images per second (median over `repeats` blocks of steps) and peak memory in GiB of each of its figures."""
+    """Images per second (median over `repeats` blocks of steps) and peak memory in GiB of each
+    of its figures.
+    """
     torch.compiler.reset()
     model = contender.build().to(device)
     if device == "cuda":
@@ -219,7 +228,8 @@ def measure_size(report: Report, size: str, options: argparse.Namespace, deadlin
         if found is None:
             entry |= {"batch": entry["batch"] // 2, "figures": {}}
             print(
-                f"{size:6} {contender.name} needs too much memory; all go on with batch {entry['batch']}",
+                f"{size:6} {contender.name} needs too much memory; all go on with batch "
+                f"{entry['batch']}",
                 flush=True,
             )
             waiting = contenders(size, options.attention)
@@ -279,12 +289,15 @@ def ratios(figures: dict[str, dict[str, float]], attention: str) -> dict[str, fl
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 1 where something failed or is still to be measured."""
+    """The command line. Returns the exit code: 1 where something failed or is still to be
+    measured.
+    """
     options = _parse(arguments)
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         return _refuse(
-            "torch finds no GPU here; --device cpu --sizes smoke goes through the code, and measures nothing"
+            "torch finds no GPU here; --device cpu --sizes smoke goes through the code, and "
+            "measures nothing"
         )
     for name in options.attention:
         if reason := why_not(name, options.device):
@@ -318,7 +331,8 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
         print("on a CPU this goes through the code; its figures measure nothing")
     elif peak is None:
         print(
-            f"the bfloat16 peak of {device} is not known here: give --peak-tflops for the share of it"
+            f"the bfloat16 peak of {device} is not known here: give --peak-tflops for the share "
+            "of it"
         )
     versions = {
         name: version(name) for name in ("torch", "timm", "triton") if find_spec(name) is not None

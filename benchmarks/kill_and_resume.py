@@ -1,10 +1,12 @@
-"""Kills `python -m illama train` with SIGKILL at random moments until it is done, and compares its bits with an undisturbed run.
+"""Kills `python -m illama train` with SIGKILL at random moments until it is done, and compares its
+bits with an undisturbed run.
 
     python benchmarks/kill_and_resume.py --kills 50 --seed 0 [--processes 2] [--device cuda]
 
-Every randomness of a recipe is on, and a checkpoint is written after every iteration, so that many kills hit one half written.
-A training that is done begins again in another folder until all kills are spent. Compared are weights, optimiser and average bit
-for bit, and every metric of every epoch but seconds. Exits with 1 and says what differs. On a GPU training is `deterministic`.
+Every randomness of a recipe is on, and a checkpoint is written after every iteration, so that many
+kills hit one half written. A training that is done begins again in another folder until all kills
+are spent. Compared are weights, optimiser and average bit for bit, and every metric of every epoch
+but seconds. Exits with 1 and says what differs. On a GPU training is `deterministic`.
 """
 
 import argparse
@@ -79,7 +81,8 @@ def main() -> int:
             ]
     seconds = time.monotonic() - started
     print(
-        f"{kills} kills in {trainings} trainings and {seconds:.0f} s, {arguments.processes} processes, seed {arguments.seed}"
+        f"{kills} kills in {trainings} trainings and {seconds:.0f} s, {arguments.processes} "
+        f"processes, seed {arguments.seed}"
     )
     print("\n".join(f"WRONG: {problem}" for problem in problems) or "the same bits")
     return bool(problems)
@@ -98,7 +101,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _train(recipe: Path, folder: Path, delay: float | None) -> tuple[int, str]:
-    """One life of a training, killed so many seconds after its first checkpoint: exit code and output."""
+    """One life of a training, killed so many seconds after its first checkpoint: exit code and
+    output.
+    """
     command = [sys.executable, "-m", "illama", "train", str(recipe), "--output", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -149,7 +154,9 @@ def _unequal(name: str, left: Any, right: Any) -> Iterator[str]:
 
 
 def _metrics(lives: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, float]]]:
-    """Iteration and metrics of every epoch that was reported, those that were reported twice as well."""
+    """Iteration and metrics of every epoch that was reported, those that were reported twice as
+    well.
+    """
     for _, output in lives:
         for line in output.splitlines():
             if line.startswith("{") and line.endswith("}"):

@@ -1,11 +1,13 @@
-"""Kills a driver at its file operations, gives the same command again, and compares with a run that nobody disturbed.
+"""Kills a driver at its file operations, gives the same command again, and compares with a run that
+nobody disturbed.
 
     python benchmarks/kill_points.py --points 300 --seed 0 [--kills 3] [--of measure]
 
-A point is an operation on the store (`file_operations`) and whether the kill falls before it, in its middle or after it. With
-`--kills` the command that follows is killed as well, so often. At the end there must be the same results and curves, nothing
-finished twice, and no temporary file. The command is `run` or, with `--of measure`, `measure` on a store whose networks are
-trained: then there must be the same measurements. Exits with 1 and names the points where that does not hold.
+A point is an operation on the store (`file_operations`) and whether the kill falls before it, in
+its middle or after it. With `--kills` the command that follows is killed as well, so often. At the
+end there must be the same results and curves, nothing finished twice, and no temporary file. The
+command is `run` or, with `--of measure`, `measure` on a store whose networks are trained: then
+there must be the same measurements. Exits with 1 and names the points where that does not hold.
 """
 
 import argparse

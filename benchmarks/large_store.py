@@ -1,10 +1,12 @@
-"""Times `orchestrator plan`, `status`, `report` and `sync` on an invented store of many finished trials.
+"""Times `orchestrator plan`, `status`, `report` and `sync` on an invented store of many finished
+trials.
 
     python benchmarks/large_store.py --trials 1000 10000 --times 3 [--keep FOLDER]
 
-Writes `benchmarks/results/large_store.md`. The trials are those of a user training that costs nothing; their files are
-written by the store itself, without waiting for the disk. Each `sync` makes the whole view, database and all. With `--keep`
-the stores stay, so that two versions of the code can be timed on the same files.
+Writes `benchmarks/results/large_store.md`. The trials are those of a user training that costs
+nothing; their files are written by the store itself, without waiting for the disk. Each `sync`
+makes the whole view, database and all. With `--keep` the stores stay, so that two versions of the
+code can be timed on the same files.
 """
 
 import argparse
@@ -54,9 +56,18 @@ def _head(times: int) -> list[str]:
     return [
         "# Commands on large stores",
         "",
-        f"A sweep of {STEPS + 1} variants with {EPOCHS} epochs a trial, all finished, on {os.cpu_count()} cores",
-        f"(`python benchmarks/large_store.py`); {times} runs of each, the median and in brackets the range. `sync` makes the",
-        "whole view, from no database. Seconds of CPU are those of the command, user and system; on the clock it also waited",
+        (
+            f"A sweep of {STEPS + 1} variants with {EPOCHS} epochs a trial, all finished, on "
+            f"{os.cpu_count()} cores"
+        ),
+        (
+            f"(`python benchmarks/large_store.py`); {times} runs of each, the median and in "
+            "brackets the range. `sync` makes the"
+        ),
+        (
+            "whole view, from no database. Seconds of CPU are those of the command, user and "
+            "system; on the clock it also waited"
+        ),
         "for the disk and for whatever else ran: on average",
         f"{os.getloadavg()[2]:.1f} processes wanted the {os.cpu_count()} cores.",
         "",

@@ -1,14 +1,17 @@
-"""What a trial costs beside its training: this project and its peers, side by side, on trials that do nothing or sleep a second.
+"""What a trial costs beside its training: this project and its peers, side by side, on trials that
+do nothing or sleep a second.
 
-    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5] [--share 30] [--limit 180] [--add]
+    python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5]
+                                  [--share 30] [--limit 180] [--add]
 
-Every figure is the wall time of a whole fresh process, imports and the start of Ray included; the contenders take turns, so that
-whatever else the machine does hits all. A size that, going by the last ones, would take a contender longer than --limit is left
-out, and one that takes twice as long all the same is ended; one that has had its --share of seconds is not repeated.
-`ms a further trial` is the slope between a contender's two largest sizes, less the sleep; `ratio` compares it with the first
-contender's.
-The peers need: pip install hydra-core optuna joblib. Figures go to benchmarks/results/overhead.md and .json, those of trials that
-sleep a second to overhead_1s; with --add to what is there already, as further sizes or contenders.
+Every figure is the wall time of a whole fresh process, imports and the start of Ray included; the
+contenders take turns, so that whatever else the machine does hits all. A size that, going by the
+last ones, would take a contender longer than --limit is left out, and one that takes twice as long
+all the same is ended; one that has had its --share of seconds is not repeated. `ms a further trial`
+is the slope between a contender's two largest sizes, less the sleep; `ratio` compares it with the
+first contender's. The peers need: pip install hydra-core optuna joblib. Figures go to
+benchmarks/results/overhead.md and .json, those of trials that sleep a second to overhead_1s; with
+--add to what is there already, as further sizes or contenders.
 """
 
 import argparse
@@ -54,7 +57,9 @@ def main() -> None:
 
 
 def _earlier(results: Path) -> Times:
-    """Raises `SystemExit` where they were taken on another machine or with other versions: they cannot stand in one table."""
+    """Raises `SystemExit` where they were taken on another machine or with other versions: they
+    cannot stand in one table.
+    """
     report = json.loads(results.read_text())
     if report["machine"] != _machine():
         raise SystemExit(
@@ -128,7 +133,9 @@ def _wall_seconds(name: str, trials: int, seconds: float, limit: float) -> float
 
 
 def _expected(times: dict[int, list[float]], size: int) -> float:
-    """Seconds that a run of this size will take: in proportion to one that is done, along the line through two."""
+    """Seconds that a run of this size will take: in proportion to one that is done, along the
+    line through two.
+    """
     if not times or size in times:
         return statistics.median(times.get(size, [0.0]))
     largest = max(times)
@@ -159,7 +166,10 @@ def _table(times: Times, seconds: float) -> str:
         f"# Trials that {what}",
         "",
         f"Wall seconds of a whole process, median (least to most of up to five); {_machine()}.",
-        f"{SLOTS} trials at once; one: {'; '.join(sorted(ONE_AT_A_TIME))}. Empty: longer than the limit of a run.",
+        (
+            f"{SLOTS} trials at once; one: {'; '.join(sorted(ONE_AT_A_TIME))}. Empty: longer than "
+            "the limit of a run."
+        ),
         *([] if seconds == 0 else ["A further trial is told without the seconds that it sleeps."]),
         "`python benchmarks/overhead.py` makes this table.",
         "",
@@ -171,7 +181,8 @@ def _table(times: Times, seconds: float) -> str:
         slope = slopes[name]
         ratio = f"{slope / ours:.2f}" if slope is not None and ours and ours > 0 else ""
         lines.append(
-            f"| {name} | {' | '.join(cells)} | {'' if slope is None else f'{slope:.1f}'} | {ratio} |"
+            f"| {name} | {' | '.join(cells)} | {'' if slope is None else f'{slope:.1f}'} | "
+            f"{ratio} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,11 @@
-"""Starts several drivers at once: eight on one sweep, and two on sweeps that ask for the same trainings.
+"""Starts several drivers at once: eight on one sweep, and two on sweeps that ask for the same
+trainings.
 
     python benchmarks/rivals.py --rounds 10
 
-Of eight on one sweep one works and seven end with exit code 3 and say who it is. Of two sweeps both end with all results, and
-no training is done twice. Exits with 1 and names the rounds where that does not hold.
+Of eight on one sweep one works and seven end with exit code 3 and say who it is. Of two sweeps both
+end with all results, and no training is done twice. Exits with 1 and names the rounds where that
+does not hold.
 """
 
 import argparse

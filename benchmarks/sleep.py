@@ -2,11 +2,12 @@
 
     python benchmarks/sleep.py --points 100 --seed 0
 
-The lease is shortened to a second. The first driver is stopped (SIGSTOP) at an operation on the store, the second is started
-once the lease has expired, and when it has ended the first goes on (SIGCONT). Then: the first ends with exit code 3 and says who
-came, or it had ended its work already; nothing is finished twice, no curve has a point twice, results are those of an
-undisturbed run. Where the first slept with a lock in its hand the second says so instead of waiting, and a third run ends it.
-Exits with 1 and names the points where that does not hold.
+The lease is shortened to a second. The first driver is stopped (SIGSTOP) at an operation on the
+store, the second is started once the lease has expired, and when it has ended the first goes on
+(SIGCONT). Then: the first ends with exit code 3 and says who came, or it had ended its work
+already; nothing is finished twice, no curve has a point twice, results are those of an undisturbed
+run. Where the first slept with a lock in its hand the second says so instead of waiting, and a
+third run ends it. Exits with 1 and names the points where that does not hold.
 """
 
 import argparse

@@ -2,11 +2,13 @@
 
     python benchmarks/spec_mutations.py [--count 20000] [--seed 0] [--processes 2]
 
-A mutation changes the text (letters, lines, indentation) or the tree (values, keys) of a spec. Whatever else is raised than what
-the command line explains is a failure, and so is a place outside the file or a plan that takes longer than five seconds.
+A mutation changes the text (letters, lines, indentation) or the tree (values, keys) of a spec.
+Whatever else is raised than what the command line explains is a failure, and so is a place outside
+the file or a plan that takes longer than five seconds.
 
-Each mutation is read inside one of a few processes, which import what specs name once, and planned only where it was not refused.
-A mutation depends on its number and the seed alone, however many processes there are.
+Each mutation is read inside one of a few processes, which import what specs name once, and planned
+only where it was not refused. A mutation depends on its number and the seed alone, however many
+processes there are.
 """
 
 import argparse

@@ -1,7 +1,9 @@
-"""What the storms share: a sweep that costs nothing, commands in a forked process with a time limit, and what has to be the same.
+"""What the storms share: a sweep that costs nothing, commands in a forked process with a time
+limit, and what has to be the same.
 
-The sweep is a user training with checkpoints, two variants with two seeds each. Commands are those of the command line, run by
-a process that has imported everything already: a case takes tenths of a second.
+The sweep is a user training with checkpoints, two variants with two seeds each. Commands are those
+of the command line, run by a process that has imported everything already: a case takes tenths of a
+second.
 """
 
 import json
@@ -90,7 +92,9 @@ def prepare_networks(folder: Path) -> Path:
 
 
 def warm_up(scratch: Path) -> None:
-    """Import, and build once for all forks, whatever the commands need: they are given once in this process."""
+    """Import, and build once for all forks, whatever the commands need: they are given once in
+    this process.
+    """
     hurry()
     spec, place = prepare(scratch / "warm"), ("--store", scratch / "warm" / "runs")
     with (scratch / "warm" / "log").open("w") as log, redirect_stdout(log):
@@ -105,7 +109,9 @@ def warm_up(scratch: Path) -> None:
 
 
 def hurry(expiry: float = 30.0) -> None:
-    """Renew leases and look at them ten times as often, and wait for no disk; for a forked process."""
+    """Renew leases and look at them ten times as often, and wait for no disk; for a forked
+    process.
+    """
     from orchestrator.running import worker
     from orchestrator.store import lease, locks
 
@@ -173,7 +179,9 @@ def run_command(log: Path, seconds: float, *arguments: object) -> Ended:
 
 
 def values_of(report: str) -> Mapping[str, Mapping[str, float]]:
-    """Values by step and seed, and those of each measure, out of a report in JSON, which may stand between other lines."""
+    """Values by step and seed, and those of each measure, out of a report in JSON, which may
+    stand between other lines.
+    """
     found = json.loads(report[report.index("{") : report.rindex("}") + 1])
     values = {step["name"]: step["values"] for step in found["steps"]}
     for step in found["steps"]:
@@ -184,7 +192,9 @@ def values_of(report: str) -> Mapping[str, Mapping[str, float]]:
 
 
 def curves_of(store: Path) -> Mapping[str, Sequence[int]]:
-    """Iterations of each trial's curve, as the file has them: also those that a reader would pass over."""
+    """Iterations of each trial's curve, as the file has them: also those that a reader would
+    pass over.
+    """
     found = {}
     for path in sorted(store.glob("*/trials/*/metrics.jsonl")):
         lines = whole_lines(path)

@@ -1,9 +1,11 @@
-"""What the view in MLflow costs: a thousand finished trials mirrored into SQLite, and one trial more when many are there.
+"""What the view in MLflow costs: a thousand finished trials mirrored into SQLite, and one trial
+more when many are there.
 
-    python benchmarks/tracking.py            # writes benchmarks/results/tracking.json and tracking.md, a few minutes
+    python benchmarks/tracking.py    # writes benchmarks/results/tracking.{json,md}, a few minutes
 
-The store is made up: trials of 100 epochs, or of one, with 10 metrics each, as files like those of a real sweep of 10 variants.
-The mirror is the one that `run` and `sync` call, on an empty database whose tables are there already.
+The store is made up: trials of 100 epochs, or of one, with 10 metrics each, as files like those of
+a real sweep of 10 variants. The mirror is the one that `run` and `sync` call, on an empty database
+whose tables are there already.
 """
 
 import argparse
@@ -76,7 +78,9 @@ def main() -> None:
 
 
 def whole_sweep(folder: Path, count: int) -> list[Figure]:
-    """Mirror a finished sweep, and mirror it again when nothing changed, as a fresh process would."""
+    """Mirror a finished sweep, and mirror it again when nothing changed, as a fresh process
+    would.
+    """
     spec, trials, store = invent(folder, count, EPOCHS)
     prepare_database(default_tracking_uri(store))
     before = resident_mib()
@@ -213,7 +217,10 @@ def to_markdown(figures: Sequence[Figure]) -> str:
     lines = [
         "# Cost of the view in MLflow",
         "",
-        f"Trials with {METRICS} metrics an epoch, {VARIANTS} variants, into SQLite, on {os.cpu_count()} cores",
+        (
+            f"Trials with {METRICS} metrics an epoch, {VARIANTS} variants, into SQLite, on "
+            f"{os.cpu_count()} cores"
+        ),
         f"(`python benchmarks/tracking.py`). One trial more: the median of {FURTHER}.",
         "",
         "| what | seconds | of CPU | |",

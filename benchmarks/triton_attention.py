@@ -1,11 +1,14 @@
-"""A candidate for the multiplicative attention on a GPU: the flash recurrence in Triton, one read of q, k and v each way.
+"""A candidate for the multiplicative attention on a GPU: the flash recurrence in Triton, one read
+of q, k and v each way.
 
-The softmax's denominator sums every p = exp(score), the output only p * S. Backward is the usual one with dP = (dO V^T) * S and,
-still, delta = rowsum(dO * O). At alpha 0 the blocks above the diagonal skip every product with V and dO. alpha is read from
-memory: a soft mask that changes with every iteration compiles nothing anew.
+The softmax's denominator sums every p = exp(score), the output only p * S. Backward is the usual
+one with dP = (dO V^T) * S and, still, delta = rowsum(dO * O). At alpha 0 the blocks above the
+diagonal skip every product with V and dO. alpha is read from memory: a soft mask that changes with
+every iteration compiles nothing anew.
 
-The kernels were checked on a CPU, interpreted (TRITON_INTERPRET=1, triton 3.9), and triton 3.6 and 3.9 compile them for sm_90.
-They have not run on a GPU yet. Shapes: B images, H heads, N tokens, C channels of a head, a power of two from 16 on.
+The kernels were checked on a CPU, interpreted (TRITON_INTERPRET=1, triton 3.9), and triton 3.6 and
+3.9 compile them for sm_90. They have not run on a GPU yet. Shapes: B images, H heads, N tokens, C
+channels of a head, a power of two from 16 on.
 """
 
 import os
@@ -31,7 +34,9 @@ _tuned = triton.autotune(
 
 @triton.jit
 def _weights(rows, columns, alpha, open_row):
-    """S of a block: alpha where the key comes after the query, else 1; row `open_row` sees all (-1: none does)."""
+    """S of a block: alpha where the key comes after the query, else 1; row `open_row` sees all
+    (-1: none does).
+    """
     seen = (columns[None, :] <= rows[:, None]) | (rows == open_row)[:, None]
     return tl.where(seen, 1.0, alpha)
 
@@ -71,7 +76,9 @@ def _forward(
     Q: tl.constexpr,
     K: tl.constexpr,
 ):
-    """`out`, (B, N, H, C), and the scores' log-sum-exp, to base 2, for one block of queries of one head; q: (B, H, N, C)."""
+    """`out`, (B, N, H, C), and the scores' log-sum-exp, to base 2, for one block of queries of
+    one head; q: (B, H, N, C).
+    """
     head = tl.program_id(1)
     rows = tl.program_id(0) * Q + tl.arange(0, Q)
     first = head.to(tl.int64) * tokens * C
@@ -202,7 +209,9 @@ def _grid(block: str, q: Tensor) -> Callable[[dict[str, int]], tuple[int, int]]:
 
 
 def run(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, open_row: int) -> tuple[Tensor, Tensor]:
-    """Output (B, H, N, C), laid out as (B, N, H, C), and log-sum-exp to base 2, (B, H, N). Row `open_row` sees all keys."""
+    """Output (B, H, N, C), laid out as (B, N, H, C), and log-sum-exp to base 2, (B, H, N). Row
+    `open_row` sees all keys.
+    """
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     batch, heads, tokens, channels = q.shape
     out = q.new_empty(batch, tokens, heads, channels)

@@ -1,4 +1,5 @@
-"""Record `docs/recording.svg`: a real run of the sweep that `orchestrator init` writes, in a terminal.
+"""Record `docs/recording.svg`: a real run of the sweep that `orchestrator init` writes, in a
+terminal.
 
     python docs/recording.py
 
@@ -95,7 +96,8 @@ def drawn(lines: list[Line]) -> str:
     total = lines[-1][0] / FASTER + REST
     rules = [
         f"[data-line='{number}']{{animation:line-{number} {total:.1f}s infinite}}"
-        f"@keyframes line-{number}{{0%,{share:.2f}%{{opacity:0}}{share + 0.01:.2f}%,100%{{opacity:1}}}}"
+        "@keyframes "
+        f"line-{number}{{0%,{share:.2f}%{{opacity:0}}{share + 0.01:.2f}%,100%{{opacity:1}}}}"
         for number, share in enumerate(100 * at / FASTER / total for at, _ in lines)
     ]
     still = "@media (prefers-reduced-motion:reduce){[data-line]{animation:none!important}}"

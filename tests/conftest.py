@@ -1,4 +1,6 @@
-"""A sweep of seconds, paths that break careless quoting, and the command line as a function and as a process."""
+"""A sweep of seconds, paths that break careless quoting, and the command line as a function and
+as a process.
+"""
 
 import copy
 import json
@@ -34,7 +36,8 @@ settings.register_profile(
 settings.register_profile("fuzz", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
-# a test run in the background, or under nohup, is told to ignore these, and would hand that on to the commands that it starts
+# a test run in the background, or under nohup, is told to ignore these, and would hand that on to
+# the commands that it starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -50,10 +53,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters would starve each other.
+    """Give the tests of a file to one process, and all tests that start Ray to one: two clusters
+    would starve each other.
 
-    Those of Ray come first, as the longest group, and then the files with the most slow tests: no process is left with
-    a long one at the end.
+    Those of Ray come first, as the longest group, and then the files with the most slow tests: no
+    process is left with a long one at the end.
     """
     slow: Counter[str] = Counter()
     for item in items:
@@ -163,7 +167,9 @@ def weird_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write_spec(weird_path: Path) -> WriteSpec:
-    """`write_spec(seeds=[0, 1], steps=[...], **{"baseline.train.lr": 1e30})` writes a sweep of seconds and returns its path."""
+    """`write_spec(seeds=[0, 1], steps=[...], **{"baseline.train.lr": 1e30})` writes a sweep of
+    seconds and returns its path.
+    """
 
     def write(name: str = "tiny", **changes: Any) -> Path:
         settings = copy.deepcopy(TINY) | {"name": name}
@@ -238,7 +244,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
 @pytest.fixture
 def process(weird_path: Path) -> Iterator[Process]:
-    """`process("run", spec)` starts the command in a process of its own, as a user would; none survives the test."""
+    """`process("run", spec)` starts the command in a process of its own, as a user would; none
+    survives the test.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, terminal: int = subprocess.PIPE) -> "subprocess.Popen[str]":
@@ -258,7 +266,9 @@ def process(weird_path: Path) -> Iterator[Process]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
-    """`wait_until(lambda: ..., "the file is there", driver)` polls until it is true; a driver that ends before is a failure."""
+    """`wait_until(lambda: ..., "the file is there", driver)` polls until it is true; a driver
+    that ends before is a failure.
+    """
 
     def wait(
         condition: Callable[[], object], what: str, driver: "subprocess.Popen[str] | None" = None
@@ -276,7 +286,9 @@ def wait_until() -> Callable[..., None]:
 
 @pytest.fixture
 def bits_of() -> Callable[[Path], dict[str, Any]]:
-    """Everything in a store's sweep that a seed decides: outcomes, curves and weights, without anything about time."""
+    """Everything in a store's sweep that a seed decides: outcomes, curves and weights, without
+    anything about time.
+    """
     import torch
 
     def bits(sweep: Path) -> dict[str, Any]:
@@ -340,7 +352,9 @@ def _empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_mlflow(store_path: Path, _empty_mlflow_database: Path) -> Callable[..., str]:
-    """`new_mlflow("name.db")` puts an empty MLflow into the store and returns its URI; by default the store's own."""
+    """`new_mlflow("name.db")` puts an empty MLflow into the store and returns its URI; by
+    default the store's own.
+    """
 
     def make(name: str = "mlflow.db") -> str:
         store_path.mkdir(exist_ok=True)

@@ -1,4 +1,6 @@
-"""The chaos harness: a sweep is killed at a random moment and ends as if nothing had happened (`make test-thorough`)."""
+"""The chaos harness: a sweep is killed at a random moment and ends as if nothing had happened
+(`make test-thorough`).
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,6 @@
-"""Each kind of thing takes one more by a file and a line: a toy of each, and those that another package brings."""
+"""Each kind of thing takes one more by a file and a line: a toy of each, and those that another
+package brings.
+"""
 
 import io
 import json
@@ -229,7 +231,8 @@ def test_a_measure_of_ours_is_a_file_and_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "toy_measure.py").write_text(
-        "def depth(network, data, device, seed, times: int = 2): return {'depth': times * len(network.blocks)}"
+        "def depth(network, data, device, seed, times: int = 2): return {'depth': times * "
+        "len(network.blocks)}"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ValueError, match=r"no measure 'depth'; allowed: calibration, attention_"):

@@ -1,4 +1,6 @@
-"""Mutations of the shipped specs are plans or messages with their place; the long form is benchmarks/spec_mutations.py."""
+"""Mutations of the shipped specs are plans or messages with their place; the long form is
+benchmarks/spec_mutations.py.
+"""
 
 import importlib.util
 import sys

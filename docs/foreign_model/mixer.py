@@ -1,4 +1,6 @@
-"""MLP-Mixer (arXiv 2105.01601), small: patches talk to each other through one MLP, channels through another."""
+"""MLP-Mixer (arXiv 2105.01601), small: patches talk to each other through one MLP, channels
+through another.
+"""
 
 from typing import Literal
 
@@ -60,7 +62,9 @@ def create_mixer(
     dropout: float = 0.0,
     pool: Literal["mean", "max"] = "mean",
 ) -> nn.Module:
-    """Its parameters are the settings that a sweep may change. `token_dim: null` takes the token mixing out."""
+    """Its parameters are the settings that a sweep may change. `token_dim: null` takes the token
+    mixing out.
+    """
     if img_size % patch_size:
         raise ValueError(f"img_size {img_size} is not a multiple of patch_size {patch_size}")
     tokens = (img_size // patch_size) ** 2

@@ -1,7 +1,8 @@
 """A small language model (a causal Transformer) that reads characters, and the loop that trains it.
 
-It is trained on the prose that ships inside Python: the topics of `help()`, about 700,000 characters. They differ between
-versions of Python, so their digest is a setting: what a training reads belongs to its identity.
+It is trained on the prose that ships inside Python: the topics of `help()`, about 700,000
+characters. They differ between versions of Python, so their digest is a setting: what a training
+reads belongs to its identity.
 """
 
 import math
@@ -140,7 +141,9 @@ def train(
     should_stop: Callable[[], bool],
     device: torch.device,
 ) -> Mapping[str, float] | None:
-    """Train, and return bits per character of the held-out end of the text. What stands before `seed` are the settings."""
+    """Train, and return bits per character of the held-out end of the text. What stands before
+    `seed` are the settings.
+    """
     if text_sha256 != TEXT_SHA256:
         raise ValueError(
             "the topics of help() are other ones here: run all trials with one version of Python"

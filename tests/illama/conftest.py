@@ -14,7 +14,9 @@ SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2}
 
 @pytest.fixture(scope="session")
 def small_config() -> Any:
-    """A function that builds a training of seconds: `small_config({"model.norm": "rmsnorm", "seed": 1})`."""
+    """A function that builds a training of seconds: `small_config({"model.norm": "rmsnorm",
+    "seed": 1})`.
+    """
 
     def build(changes: dict[str, Any] | None = None) -> Config:
         settings: dict[str, Any] = {

@@ -1,4 +1,5 @@
-"""ADE20K in its published form: reading, crops, windows, UPerNet's size, and a network trained on it.
+"""ADE20K in its published form: reading, crops, windows, UPerNet's size, and a network trained on
+it.
 
 The scenes are the two photographs that ship with scikit-learn, their classes told by colour.
 """

@@ -51,8 +51,8 @@ def test_an_image_is_changed_alike_in_whatever_batch_it_comes(settings: dict[str
         for i in range(8)
     ]
     assert torch.equal(torch.cat(apart), together)
-    assert torch.equal(torch.cat([erase(images()[i : i + 1], 0.5, 3, 7, INDICES[i : i + 1]) for i in range(8)]),
-                       erase(images(), 0.5, 3, 7, INDICES))  # fmt: skip
+    erased = [erase(images()[i : i + 1], 0.5, 3, 7, INDICES[i : i + 1]) for i in range(8)]
+    assert torch.equal(torch.cat(erased), erase(images(), 0.5, 3, 7, INDICES))
     assert not torch.equal(flip_and_crop(images(), recipe(**settings), 3, 8, INDICES), together)
 
 

@@ -1,4 +1,6 @@
-"""Options of the built-in attention and blocks, each held against its formula or against counting."""
+"""Options of the built-in attention and blocks, each held against its formula or against
+counting.
+"""
 
 import math
 from typing import Any

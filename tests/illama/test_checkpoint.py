@@ -137,7 +137,9 @@ class Crash(BaseException):
 
 
 def crashing(monkeypatch: pytest.MonkeyPatch, countdown: int) -> None:
-    """Let the process die at the `countdown`-th change to the disk, before it happens; a write dies half done."""
+    """Let the process die at the `countdown`-th change to the disk, before it happens; a write
+    dies half done.
+    """
     left = itertools.chain(range(countdown - 1, -1, -1), itertools.repeat(1))
     replace, write = Path.replace, checkpoint._write
 

@@ -1,4 +1,6 @@
-"""A training by a command: filled in without a shell, followed by its lines, ended with its trial."""
+"""A training by a command: filled in without a shell, followed by its lines, ended with its
+trial.
+"""
 
 import json
 import os
@@ -170,7 +172,10 @@ def test_one_that_fails_says_the_last_that_it_said(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_figure_that_is_not_finite_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
     command = "sh run.sh {mode} {seed}"
-    script = "sleep 61 & echo $! > child; echo metric loss=nan epoch=1; echo metric loss=1 epoch=2; sleep 60"
+    script = (
+        "sleep 61 & echo $! > child; echo metric loss=nan epoch=1; echo metric loss=1 "
+        "epoch=2; sleep 60"
+    )
     Path(tmp_path / "spec" / "run.sh").write_text(script)
     with pytest.raises(Diverged):
         run(training("nan", command=command), tmp_path / "trial")

@@ -38,7 +38,9 @@ def test_counts_are_the_published_ones(
 
 
 def counted(settings: ModelConfig, images: int) -> tuple[int, int]:
-    """Parameters and multiply-accumulates per image of the real network, on the meta device: nothing is allocated."""
+    """Parameters and multiply-accumulates per image of the real network, on the meta device:
+    nothing is allocated.
+    """
     with torch.device("meta"):
         model = VisionTransformer(settings, seed=0)
         features = model.forward_features

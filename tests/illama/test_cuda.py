@@ -1,4 +1,6 @@
-"""On a GPU a training keeps its promises: the same bits when it is asked for them, and the numbers of a CPU within rounding."""
+"""On a GPU a training keeps its promises: the same bits when it is asked for them, and the
+numbers of a CPU within rounding.
+"""
 
 import itertools
 import os
@@ -45,7 +47,9 @@ ALL_AT_ONCE = {
 def trained(
     config: Config, directory: Path, kill: int | None = None, **runtime: Any
 ) -> TrainResult | None:
-    """Trained to the end, or killed before iteration `kill`, with a checkpoint after every iteration."""
+    """Trained to the end, or killed before iteration `kill`, with a checkpoint after every
+    iteration.
+    """
     questions: Iterator[int] = itertools.count()
 
     def should_stop() -> bool:

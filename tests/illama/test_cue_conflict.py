@@ -17,7 +17,9 @@ LISTS = {category: [10 * number, 10 * number + 1] for number, category in enumer
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One image a class in the published layout, with the texture of the next class, and the lists."""
+    """One image a class in the published layout, with the texture of the next class, and the
+    lists.
+    """
     for number, shape in enumerate(CATEGORIES):
         texture = CATEGORIES[(number + 1) % 16]
         (tmp_path / shape).mkdir()
@@ -80,7 +82,9 @@ def test_the_mean_probability_decides_and_not_the_sum() -> None:
 
 
 class ByRed(nn.Module):
-    """Network that knows a picture of the fixture by its amount of red: it decides for the shape."""
+    """Network that knows a picture of the fixture by its amount of red: it decides for the
+    shape.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         red = (images[:, 0].mean(dim=(1, 2)) * 0.229 + 0.485) * 255  # undoes the normalisation

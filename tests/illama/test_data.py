@@ -145,8 +145,8 @@ def test_the_digest_names_the_very_file() -> None:
 @pytest.mark.slow
 def test_a_digest_imports_neither_torch_nor_scikit_learn() -> None:
     program = (
-        "import sys; from illama.config import DataConfig; from illama.data.datasets import dataset_digest; import illama;"
-        "dataset_digest(DataConfig(name='digits'));"
+        "import sys; from illama.config import DataConfig; from illama.data.datasets import "
+        "dataset_digest; import illama;dataset_digest(DataConfig(name='digits'));"
         "print(sorted({'torch', 'sklearn'} & set(sys.modules)))"
     )
     assert (

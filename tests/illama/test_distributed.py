@@ -119,7 +119,9 @@ Trained = tuple[dict[str, Any], Any]
 
 
 class Halt:
-    """Ends a training at one of its iterations: by asking it to stop, or by what `act` does there."""
+    """Ends a training at one of its iterations: by asking it to stop, or by what `act` does
+    there.
+    """
 
     def __init__(self, iteration: int, act: Callable[[], object] | None = None) -> None:
         self.questions, self.iteration, self.act = itertools.count(), iteration, act
@@ -243,7 +245,9 @@ def test_a_training_goes_on_in_another_number_of_processes(
 
 
 class Beside:
-    """Another node that is this one: its processes are started from here, and meet the leader at a port all the same."""
+    """Another node that is this one: its processes are started from here, and meet the leader at
+    a port all the same.
+    """
 
     names, host = ("beside",), "127.0.0.1"
 
@@ -331,7 +335,9 @@ def test_what_another_process_raises_is_raised_here(
 
 
 class DiesAtTheMeeting:
-    """Where it is unpickled, in the other process: makes that one die in place of joining the group."""
+    """Where it is unpickled, in the other process: makes that one die in place of joining the
+    group.
+    """
 
     def __init__(self, after: float) -> None:
         self.after = after
@@ -375,7 +381,10 @@ def add_up_late(ranks: Ranks) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_leader(tmp_path: Path, number: signal.Signals) -> None:
-    recipe = "model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2}\ndata: {name: digits, val_fraction: 0.9}\n"
+    recipe = (
+        "model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2}\n"
+        "data: {name: digits, val_fraction: 0.9}\n"
+    )
     (tmp_path / "recipe.yaml").write_text(
         recipe + "train: {epochs: 100000, batch_size: 32, lr: 1e-3}\n"
     )

@@ -119,7 +119,8 @@ def test_other_classes_get_a_new_head_where_that_is_asked_for(
     fewer = {"model.num_classes": 7}
     with pytest.raises(
         ValueError,
-        match=r"head\.bias is \(10,\) instead of \(7,\); head\.weight is \(10, 16\) instead of \(7, 16\)",
+        match=r"head\.bias is \(10,\) instead of \(7,\); head\.weight is \(10, 16\) instead of "
+        r"\(7, 16\)",
     ):
         run(fine_tuning(small_config, fewer), source)
     learner = started(fine_tuning(small_config, fewer, head="new"), source)
@@ -167,7 +168,8 @@ def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> 
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(
         ValueError,
-        match=rf"is another file, or damaged: its SHA-256 is \w+, and train\.init\.sha256 is {digest}",
+        match=r"is another file, or damaged: its SHA-256 is \w+, "
+        rf"and train\.init\.sha256 is {digest}",
     ):
         run(config, source)
     again = identified(fine_tuning(small_config), source).train.init

@@ -1,4 +1,6 @@
-"""The benchmark for a GPU goes through its code on a CPU, says that this measures nothing, and loses no figure."""
+"""The benchmark for a GPU goes through its code on a CPU, says that this measures nothing, and
+loses no figure.
+"""
 
 import json
 from pathlib import Path

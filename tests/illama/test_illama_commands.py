@@ -103,7 +103,10 @@ def test_evaluate_finds_the_images_where_it_is_told(
                 Image.new("RGB", (20, 20), (value + number,) * 3).save(
                     tmp_path / "data" / "greys" / part / name / f"{number}.png"
                 )
-    shape = "model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2, img_size: 4, in_chans: 3, num_classes: 2}"
+    shape = (
+        "model: {name: illama_digits, embed_dim: 16, depth: 1, num_heads: 2, img_size: 4, "
+        "in_chans: 3, num_classes: 2}"
+    )
     data = "data: {name: image_folder, folder: greys}"
     recipe, directory = tmp_path / "recipe.yaml", f"runtime.data_dir={tmp_path / 'data'}"
     recipe.write_text(f"{shape}\n{data}\ntrain: {{epochs: 1, batch_size: 4, lr: 1e-3}}\n")
@@ -128,7 +131,10 @@ def test_describe_counts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_describe_counts_a_function_of_somebody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = "from torch import nn\ndef linear(*, bias: bool = True): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias))"
+    code = (
+        "from torch import nn\ndef linear(*, bias: bool = True): return "
+        "nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias))"
+    )
     (tmp_path / "described_here.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["describe", "described_here:linear", "model.bias=false"]) == 0

@@ -1,4 +1,6 @@
-"""Functions of others are found beside a spec or among installed packages, and known by their source."""
+"""Functions of others are found beside a spec or among installed packages, and known by their
+source.
+"""
 
 import importlib
 import sys
@@ -66,7 +68,10 @@ def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None
         "raises:f": r"importing 'raises' raised RuntimeError: no \(raises.py, line 2\)",
         "syntax:f": r"importing 'syntax' raised SyntaxError: .* \(syntax.py, line 1\)",
         "exits:f": r"importing 'exits' raised SystemExit: 3 \(exits.py, line 1\)",
-        "needs:f": r"importing 'needs' raised ModuleNotFoundError: No module named 'absent_package' \(needs.py, line 1\)",
+        "needs:f": (
+            r"importing 'needs' raised ModuleNotFoundError: No module named "
+            r"'absent_package' \(needs.py, line 1\)"
+        ),
         "rises:f": r"there is no module 'rises' beside the spec, in .*; did you mean 'raises'\?",
     }.items():
         with pytest.raises(UserCodeError, match=expected):
@@ -88,7 +93,8 @@ def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -
     write(folder, pathlib="def f(): ...\n")
     with pytest.raises(
         UserCodeError,
-        match=r"module 'pathlib' beside the spec is hidden by Python's own 'pathlib'; give it another",
+        match=r"module 'pathlib' beside the spec is hidden by Python's own 'pathlib'; give it "
+        r"another",
     ):
         function_of("pathlib:f")
 

@@ -1,4 +1,6 @@
-"""A loop of Lightning or Hugging Face is a trial: it reports, stops, and goes on to the same figures."""
+"""A loop of Lightning or Hugging Face is a trial: it reports, stops, and goes on to the same
+figures.
+"""
 
 import importlib.util
 import os

@@ -1,4 +1,6 @@
-"""The harness in its short form: a training that is killed by SIGKILL ends with the same bits (`make test-thorough`)."""
+"""The harness in its short form: a training that is killed by SIGKILL ends with the same bits
+(`make test-thorough`).
+"""
 
 import subprocess
 import sys

@@ -90,7 +90,9 @@ def test_float16_on_the_cpu_is_refused(small_config: Build) -> None:
 def test_a_compiled_network_agrees_and_the_soft_mask_compiles_nothing_anew(
     backend: str, small_config: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Traced as always; machine code, which takes half a minute to make, only where it is thorough."""
+    """Traced as always; machine code, which takes half a minute to make, only where it is
+    thorough.
+    """
     compiled = partial(torch.compile, backend=backend)
     monkeypatch.setattr(torch, "compile", compiled)
     config = small_config(
@@ -108,7 +110,7 @@ import torch
 from torch import nn
 
 class Experts(nn.Module):
-    \"\"\"Sends an image to an expert by the brightness of its left half; a third is never asked.\"\"\"
+    \"\"\"Sends an image to an expert by the brightness of its left half, never to a third.\"\"\"
     def __init__(self):
         super().__init__()
         self.experts = nn.ModuleList(nn.Linear(64, 10) for _ in range(3))

@@ -1,4 +1,6 @@
-"""Each part in `illama/parts` computes its published formula: held against loops over tokens, on odd shapes."""
+"""Each part in `illama/parts` computes its published formula: held against loops over tokens, on
+odd shapes.
+"""
 
 import math
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Released files load, at any resolution; wrong ones are refused by name; nothing in a file can run."""
+"""Released files load, at any resolution; wrong ones are refused by name; nothing in a file can
+run.
+"""
 
 import argparse
 import os
@@ -26,7 +28,9 @@ def tiny(**settings: Any) -> Any:
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
-    """A file as the authors' `save_model` writes it; their schedules are arrays, so the optimiser's rates are numpy's."""
+    """A file as the authors' `save_model` writes it; their schedules are arrays, so the
+    optimiser's rates are numpy's.
+    """
     model = tiny()
     rates = {
         "lr": np.linspace(0, 4e-3, 5)[3] * 1.0,

@@ -1,4 +1,6 @@
-"""A user's dataclass or pydantic model is a section: checked strictly, merged, never replaced in silence."""
+"""A user's dataclass or pydantic model is a section: checked strictly, merged, never replaced in
+silence.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

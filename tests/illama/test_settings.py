@@ -1,4 +1,6 @@
-"""Settings take what is meant: `true` is no number, and what is not finite by default stays with the function."""
+"""Settings take what is meant: `true` is no number, and what is not finite by default stays with
+the function.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

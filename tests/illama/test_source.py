@@ -13,7 +13,10 @@ SAME = {
     "a comment": CODE + b"# words\n",
     "a docstring": CODE.replace(b"seed):\n", b'seed):\n    """Words."""\n'),
     "another docstring of the module": b'"""Words."""\n' + CODE,
-    "layout": b"def train(*, lr: float=0.1, seed):\n  total = [\n lr*2, 1,\n ]\n  return {'m': (total[0]+seed)}\n",
+    "layout": (
+        b"def train(*, lr: float=0.1, seed):\n  total = [\n lr*2, 1,\n ]\n"
+        b"  return {'m': (total[0]+seed)}\n"
+    ),
     "pass": CODE.replace(b"    total", b"    pass\n    total"),
     "line endings": CODE.replace(b"\n", b"\r\n"),
 }

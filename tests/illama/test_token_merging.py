@@ -59,7 +59,9 @@ def visible(mask: Any, i: int, j: int) -> float:
 
 
 def by_loops(made: VisionTransformer, image: Tensor, r: int) -> Tensor:
-    """One image, token by token: a token is its vector, its size, its place and its patch's number."""
+    """One image, token by token: a token is its vector, its size, its place and its patch's
+    number.
+    """
     config = made.config
     x, rotation = made.embedded(image[None])
     inner = config.place(0).patches

@@ -1,4 +1,6 @@
-"""A training gives the same bits whatever interrupts it, stops where it is told, and says when it breaks."""
+"""A training gives the same bits whatever interrupts it, stops where it is told, and says when
+it breaks.
+"""
 
 import itertools
 import math

@@ -1,4 +1,6 @@
-"""Models and data of others train like ours: settings from a signature, sizes counted, the same bits after an interruption."""
+"""Models and data of others train like ours: settings from a signature, sizes counted, the same
+bits after an interruption.
+"""
 
 import random
 import subprocess
@@ -175,7 +177,8 @@ def test_settings_are_checked_against_the_signature(model: dict[str, Any], expec
         ("net:wrong", "net:wrong returned int; expected a torch.nn.Module"),
         (
             "net:narrow",
-            r"net:narrow turns 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape \(2, 10\)",
+            r"net:narrow turns 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape "
+            r"\(2, 10\)",
         ),
     ],
 )
@@ -191,12 +194,14 @@ def test_a_function_that_gives_no_network_is_refused(model: str, expected: str) 
         ("images:other", "images:other returned 3 values"),
         (
             "images:flat",
-            r"train_images that are float64 of shape \(4, 64\); expected numbers of shape \(n, channels, height, width\)",
+            r"train_images that are float64 of shape \(4, 64\); expected numbers of shape \(n, "
+            r"channels, height, width\)",
         ),
         ("images:short", "returned 4 train_images and 3 train_labels"),
         (
             "images:shares",
-            r"train_labels that are float64 of shape \(4,\) from 0.0; expected whole numbers from 0",
+            r"train_labels that are float64 of shape \(4,\) from 0.0; expected whole numbers from "
+            r"0",
         ),
         ("images:where", "images:where raised FileNotFoundError: somewhere"),
     ],
@@ -283,7 +288,10 @@ def test_torch_counts_our_own_network_as_the_formula_does() -> None:
     ours = resolve(
         settings({"name": "vit_digits", "class_token": "none"}, {"name": "digits"})
     ).model
-    text = "from illama.config import *\nfrom illama.model import VisionTransformer\ndef f(d: dict): return "
+    text = (
+        "from illama.config import *\nfrom illama.model import VisionTransformer\n"
+        "def f(d: dict): return "
+    )
     Path(str(foreign_folder()), "mirror.py").write_text(
         f"{text}VisionTransformer(ModelConfig.model_validate(d), 0)\n"
     )
@@ -381,7 +389,8 @@ import sys
 from pathlib import Path
 from illama.config import functions as user, imports
 imports.import_from(Path(sys.argv[1]))
-print(user.described_data("", "images:drawn", {{"with_torch": {with_torch}}}).content, "torch" in sys.modules)
+found = user.described_data("", "images:drawn", {{"with_torch": {with_torch}}})
+print(found.content, "torch" in sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True

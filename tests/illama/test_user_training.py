@@ -1,4 +1,6 @@
-"""A training of somebody else's: it gets what it asks for, goes on to the same bits, and leaves the process as it was."""
+"""A training of somebody else's: it gets what it asks for, goes on to the same bits, and leaves
+the process as it was.
+"""
 
 import json
 import random

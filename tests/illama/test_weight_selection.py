@@ -38,7 +38,9 @@ def small(**settings: object) -> VisionTransformer:
 
 
 def hugging_face_scores(q: Tensor, k: Tensor) -> Tensor:
-    """Rotary scores as that library computes them: pairs are channels i and i + C / 2. q, k: (N, C)."""
+    """Rotary scores as that library computes them: pairs are channels i and i + C / 2. q, k: (N,
+    C).
+    """
     count, width = q.shape
     frequencies = 10000.0 ** (-torch.arange(0, width, 2) / width)
     angles = torch.outer(torch.arange(count), frequencies).repeat(1, 2)

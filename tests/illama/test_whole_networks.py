@@ -41,7 +41,9 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def attention(part: CrossAttention, asking: Tensor, asked: Tensor, bias: Tensor) -> Tensor:
-    """One image, head by head and query by query. asking: (R, D); asked: (N, D); bias: (H, R, N)."""
+    """One image, head by head and query by query. asking: (R, D); asked: (N, D); bias: (H, R,
+    N).
+    """
     q, k, v = part.to_q(asking), part.to_k(asked), part.to_v(asked)
     width = q.shape[1] // part.heads
     rows = []

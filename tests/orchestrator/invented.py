@@ -74,7 +74,9 @@ def record(end: End, path: str = "", seconds: float = 2.0) -> TrialRecord:
 def records(
     ends: Mapping[str, Sequence[End | None]], path_of: Callable[[TrialSpec], str] | None = None
 ) -> Callable[[TrialSpec], TrialRecord]:
-    """The store's answer for every trial: `ends` has one end for each seed of a variant; none is a trial not begun."""
+    """The store's answer for every trial: `ends` has one end for each seed of a variant; none is
+    a trial not begun.
+    """
 
     def record_of(trial: TrialSpec) -> TrialRecord:
         label = f"{trial.regime}/{trial.variant}" if trial.regime else trial.variant
@@ -156,7 +158,9 @@ def write_trials(
 
 
 def write_results(spec: SweepSpec, root: Path) -> Store:
-    """A store in which every trial of a sweep has finished: later seeds and later steps are better."""
+    """A store in which every trial of a sweep has finished: later seeds and later steps are
+    better.
+    """
     store = Store(root)
     variants = [variant.label for variant in spec.road]
     for trial in survey(spec, store).specs:

@@ -1,8 +1,9 @@
-"""A Ray cluster of small nodes on this machine, told by lines on its input what to lose; in a process of its own, since a
-cluster that is lost takes down whoever is connected to it.
+"""A Ray cluster of small nodes on this machine, told by lines on its input what to lose; in a
+process of its own, since a cluster that is lost takes down whoever is connected to it.
 
     add CPUS     starts a node, answers with its id
-    without FILE starts a node of one CPU where Python finds nothing below that path, answers with its id
+    without FILE starts a node of one CPU where Python finds nothing below that path, and answers
+                 with its id
     of PID       answers with the index of the node that the process runs on
     kill INDEX   takes a node away without a word, answers `gone`
     drain INDEX  says that a node will be preempted, answers `told`

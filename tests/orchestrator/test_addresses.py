@@ -1,4 +1,6 @@
-"""Nothing of an address that is a secret is shown; a name is told from every other in MLflow, too."""
+"""Nothing of an address that is a secret is shown; a name is told from every other in MLflow,
+too.
+"""
 
 import errno
 import os

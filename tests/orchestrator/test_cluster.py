@@ -1,4 +1,6 @@
-"""A cluster of several nodes: any of them may leave, the head included, and the same command ends with the same bits."""
+"""A cluster of several nodes: any of them may leave, the head included, and the same command
+ends with the same bits.
+"""
 
 import json
 import os
@@ -217,7 +219,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
 
 
 @pytest.mark.thorough
-def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_with_the_bits_of_one_node(
+def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_with_the_same_bits(
     start_cluster: Callable[[], Nodes],
     process: Process,
     cli: Cli,

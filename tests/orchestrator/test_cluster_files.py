@@ -1,4 +1,6 @@
-"""The files of docs/clusters: they say what Ray and Kubernetes understand, and the Slurm script really runs a sweep."""
+"""The files of docs/clusters: they say what Ray and Kubernetes understand, and the Slurm script
+really runs a sweep.
+"""
 
 import os
 import shutil
@@ -36,7 +38,9 @@ def test_ray_takes_the_cluster_file() -> None:
 JOB = {"entrypoint", "backoffLimit", "submissionMode", "shutdownAfterJobFinishes", "rayClusterSpec"}
 CLUSTER = {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"}
 GROUP = {"rayStartParams", "template", "groupName", "replicas", "minReplicas", "maxReplicas"}
-"""Keys of ray.io/v1 as its API reference has them; an unknown one would be dropped without a word."""
+"""Keys of ray.io/v1 as its API reference has them; an unknown one would be dropped without a
+word.
+"""
 
 
 def test_the_ray_job_has_the_keys_of_its_definition_restarts_and_one_store_for_every_pod() -> None:
@@ -90,7 +94,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     _script(tmp_path / "srun", 'while [[ $1 == --* ]]; do shift; done; exec "$@"')
     _script(
         tmp_path / "scontrol",
-        f'if [[ $1 == show ]]; then printf "one\\ntwo\\n"; else echo "$@" >> "{tmp_path}/requeued"; fi',
+        'if [[ $1 == show ]]; then printf "one\\ntwo\\n"; else echo "$@" >> '
+        f'"{tmp_path}/requeued"; fi',
     )
     _script(tmp_path / "hostname", "echo 127.0.0.1 192.0.2.1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -113,7 +118,8 @@ def test_the_slurm_job_is_queued_again_where_that_helps(
 ) -> None:
     _script(
         slurm / "ray",
-        '[[ $* == *--head* ]] && exec python3 -c \'import os, socket; s = socket.create_server(("127.0.0.1", '
+        "[[ $* == *--head* ]] && exec python3 -c 'import os, socket; s = "
+        'socket.create_server(("127.0.0.1", '
         '20000 + int(os.environ["SLURM_JOB_ID"]) % 20000)); s.accept(); s.accept()\'',
     )
     _script(slurm / "orchestrator", f"exit {code}")

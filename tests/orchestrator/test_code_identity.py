@@ -1,4 +1,6 @@
-"""Results outlive harmless edits of the user's code, and those of earlier versions are found again."""
+"""Results outlive harmless edits of the user's code, and those of earlier versions are found
+again.
+"""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,6 @@
-"""A sweep over a command: what is wrong is told at its place, and a trial is trained like any other."""
+"""A sweep over a command: what is wrong is told at its place, and a trial is trained like any
+other.
+"""
 
 from pathlib import Path
 

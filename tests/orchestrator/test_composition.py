@@ -1,4 +1,6 @@
-"""Settings of the command line, specs that extend others, and grids: one spec, each mistake at its place."""
+"""Settings of the command line, specs that extend others, and grids: one spec, each mistake at
+its place.
+"""
 
 from pathlib import Path
 from typing import Any

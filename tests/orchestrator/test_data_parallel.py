@@ -1,4 +1,6 @@
-"""A trial in several processes is a trial like any other: planned from its resources, lost and found again, the same bits."""
+"""A trial in several processes is a trial like any other: planned from its resources, lost and
+found again, the same bits.
+"""
 
 import json
 import subprocess

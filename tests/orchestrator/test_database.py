@@ -14,7 +14,10 @@ from sqlalchemy import create_engine, text
 from orchestrator.tracking import database
 from orchestrator.tracking.database import prepare_database
 
-CREATE = "import sys; from orchestrator.tracking.database import prepare_database; prepare_database(sys.argv[1])"
+CREATE = (
+    "import sys; from orchestrator.tracking.database import prepare_database; "
+    "prepare_database(sys.argv[1])"
+)
 
 
 @pytest.mark.slow

@@ -79,7 +79,8 @@ def test_an_accuracy_near_its_end_shows_its_spread(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-3, 1.0, 1e3, 1e9])
 def test_the_end_nearer_to_0_is_not_shown_as_0_at_any_scale(tmp_path: Path, scale: float) -> None:
     base = [scale * one for one in (5.0, 5.3, 4.9, 5.1, 5.02)]
-    better = [one + scale * shift for one, shift in zip(base, (1e-3, 2e-3, 3e-3, 2.2e-3, 1.9e-3), strict=True)]  # fmt: skip
+    shifts = (1e-3, 2e-3, 3e-3, 2.2e-3, 1.9e-3)
+    better = [one + scale * shift for one, shift in zip(base, shifts, strict=True)]
     _, delta = shown(tmp_path, base, better)
     numbers = [float(one) for one in re.findall(r"[-+][\d.]+(?:e[-+]\d+)?", delta)]
     assert len(numbers) == 3

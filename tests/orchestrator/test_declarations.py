@@ -1,4 +1,6 @@
-"""What was decided before the first result was there: remembered when submitted, told in one sentence."""
+"""What was decided before the first result was there: remembered when submitted, told in one
+sentence.
+"""
 
 import json
 from pathlib import Path

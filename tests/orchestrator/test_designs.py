@@ -78,7 +78,10 @@ def test_without_a_road_the_whole_model_is_trained_too(tmp_path: Path) -> None:
 
 
 def test_leaving_out_a_step_that_later_ones_overwrite_is_no_cell(tmp_path: Path) -> None:
-    steps = "steps:\n- {name: rope, change: {model.position: rope}}\n- {name: both, change: {model.position: learned+rope}}\n"
+    steps = (
+        "steps:\n- {name: rope, change: {model.position: rope}}\n"
+        "- {name: both, change: {model.position: learned+rope}}\n"
+    )
     spec = spec_of(tmp_path, "design: [roadmap, leave_one_out]\n" + steps)
     assert [(cell.name, cell.reason) for cell in spec.skipped] == [
         ("without.rope", "later steps overwrite all that rope changes")
@@ -97,7 +100,10 @@ def test_factorial_has_all_combinations_that_make_sense(tmp_path: Path) -> None:
 
 def test_a_fraction_is_a_balanced_part(tmp_path: Path) -> None:
     body = "design: {factorial: {fraction: 1/2, steps: [a, b, c]}}\nsteps:\n"
-    body += "- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, change: {model.feed_forward: swiglu}}\n"
+    body += (
+        "- {name: a, change: {model.norm: rmsnorm}}\n"
+        "- {name: b, change: {model.feed_forward: swiglu}}\n"
+    )
     body += "- {name: c, change: {model.position: rope}}\n- {name: d, change: {train.lr: 1e-3}}\n"
     cells = variants(spec_of(tmp_path, body), "factorial")
     assert len(cells) == 4
@@ -260,7 +266,10 @@ def test_coinciding_cells_have_one_fingerprint(tmp_path: Path) -> None:
 
 
 def test_conflicting_steps_never_share_a_cell(tmp_path: Path) -> None:
-    steps = "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, conflicts: [a], change: {model.position: rope}}\n"
+    steps = (
+        "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n"
+        "- {name: b, conflicts: [a], change: {model.position: rope}}\n"
+    )
     spec = spec_of(tmp_path, "design: factorial" + steps)
     assert [cell.reason for cell in spec.skipped] == ["b conflicts with a"]
     assert "conflicts with 'a', which is on the road before it" in problems(tmp_path, steps)
@@ -278,7 +287,10 @@ def test_settings_that_do_not_fit_together_are_skipped_with_the_settings_own_rea
 
 def test_regimes_and_recipes_cross_with_every_design(tmp_path: Path) -> None:
     body = "design: [roadmap, one_factor]\nregimes: {narrow: {model.embed_dim: 32}, wide: {}}\n"
-    body += "recipes: {short: {}, long: {train.epochs: 12}}\nsteps: [{name: norm, change: {model.norm: rmsnorm}}]"
+    body += (
+        "recipes: {short: {}, long: {train.epochs: 12}}\n"
+        "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
+    )
     spec = spec_of(tmp_path, body)
     shape = {v.label: (v.config.model.embed_dim, v.config.train.epochs) for v in spec.variants}
     assert len(shape) == 4 * 3
@@ -385,7 +397,8 @@ steps:
         ),
         ("steps: [{name: a, requires: [b], change: {train.lr: 1}}]", "there is no other step 'b'"),
         (
-            "steps: [{name: a, requires: [b], change: {train.lr: 1}}, {name: b, change: {train.lr: 2}}]",
+            "steps: [{name: a, requires: [b], change: {train.lr: 1}}, {name: b, change: "
+            "{train.lr: 2}}]",
             "which comes later on the road",
         ),
         ("steps: [{name: only.a, change: {train.lr: 1}}]", "looks like a cell of a design"),

@@ -1,4 +1,6 @@
-"""What only results tell: sizes and lengths that a training of the user's own returns, and seeds that a search has seen."""
+"""What only results tell: sizes and lengths that a training of the user's own returns, and seeds
+that a search has seen.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,6 @@
-"""A store that version 0.1 wrote is read, reported with the same numbers, resumed and trained again."""
+"""A store that version 0.1 wrote is read, reported with the same numbers, resumed and trained
+again.
+"""
 
 import json
 import shutil
@@ -13,7 +15,8 @@ REFERENCE = Path(__file__).parent / "reference" / "store_v0_1"
 TRIAL = "rmsnorm-seed0-c48b2634"
 NO_LONGER_SAID = {
     "seeds_needed",  # until the step is decided, by another rule now
-    "delta_baseline.p_value",  # reports test steps alone, so that fewer comparisons are corrected for
+    # reports test steps alone, so that fewer comparisons are corrected for
+    "delta_baseline.p_value",
 }
 
 

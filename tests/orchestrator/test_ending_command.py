@@ -1,4 +1,6 @@
-"""A command that is called when a sweep has ended: word by word, without a shell, and nothing fails with it."""
+"""A command that is called when a sweep has ended: word by word, without a shell, and nothing
+fails with it.
+"""
 
 import json
 import sys

@@ -86,7 +86,9 @@ def test_exporting_to_tensorboard_again_changes_no_file(zoo: Path, cli: CommandL
 
 
 def in_wandb(path: Path) -> Iterator[Any]:
-    """The records of an offline run: 7 bytes of W&B's, then a LevelDB log (blocks of 32 KiB, 7 bytes in front of each piece)."""
+    """The records of an offline run: 7 bytes of W&B's, then a LevelDB log (blocks of 32 KiB, 7
+    bytes in front of each piece).
+    """
     from wandb.proto.wandb_internal_pb2 import Record
 
     content, place, whole = path.read_bytes(), 7, b""

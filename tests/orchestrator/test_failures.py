@@ -1,4 +1,6 @@
-"""A sweep that fails for one cause is seen early: causes are grouped, it is stopped, and a smoke test finds them all."""
+"""A sweep that fails for one cause is seen early: causes are grouped, it is stopped, and a smoke
+test finds them all.
+"""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""One family of comparisons for the whole report: what is in it, what decides, and what may be claimed."""
+"""One family of comparisons for the whole report: what is in it, what decides, and what may be
+claimed.
+"""
 
 import json
 from pathlib import Path

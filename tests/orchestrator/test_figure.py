@@ -1,4 +1,6 @@
-"""The roadmap figure: one description for page and picture, and a picture where no text lies on another."""
+"""The roadmap figure: one description for page and picture, and a picture where no text lies on
+another.
+"""
 
 import io
 import xml.etree.ElementTree as ElementTree

@@ -1,4 +1,6 @@
-"""Files are right after a crash at any instant: the old content or the new, and never half a line."""
+"""Files are right after a crash at any instant: the old content or the new, and never half a
+line.
+"""
 
 import errno
 import os

@@ -1,4 +1,6 @@
-"""Steps that start from a file: the same content is the same trial, and a file that is missing is said before anything runs."""
+"""Steps that start from a file: the same content is the same trial, and a file that is missing
+is said before anything runs.
+"""
 
 import shutil
 from collections.abc import Callable

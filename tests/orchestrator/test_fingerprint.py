@@ -223,7 +223,8 @@ def changed(**changes: Any) -> Config:
 
 
 def test_the_digest_of_fixed_settings_never_changes() -> None:
-    # These change only with `numerics_version`: with any other cause, trials that are done would be trained again.
+    # These change only with `numerics_version`: with any other cause, trials that are done would be
+    # trained again.
     assert resolve(SETTINGS).numerics_version == 2
     assert (
         fingerprint(resolve(SETTINGS), "data")
@@ -254,7 +255,8 @@ def test_the_digest_of_somebodys_own_training_never_changes() -> None:
 
 
 def test_no_default_changes_without_a_raised_numerics_version() -> None:
-    # A default is left out of the digest: were it changed, old results would be taken for those of the new value.
+    # A default is left out of the digest: were it changed, old results would be taken for those of
+    # the new value.
     assert NUMERICS_VERSION == 4, "write down the defaults of the new version here"
     for name, pinned in DEFAULTS_OF_VERSION_1.items():
         fields = getattr(settings_of, name).model_fields
@@ -318,9 +320,7 @@ def test_the_dataset_and_the_numerics_version_count(monkeypatch: pytest.MonkeyPa
     assert fingerprint(resolve(SETTINGS), "data") != before
 
 
-def test_a_version_that_changed_the_numbers_of_some_trainings_leaves_the_others_their_identity() -> (
-    None
-):
+def test_a_version_that_changed_some_trainings_leaves_the_others_their_identity() -> None:
     folder = {"data": {"name": "image_folder"}, "train.random_resized_crop": True}
     timm, aa = {**folder, "train.transforms": "timm"}, "train.aa"
     version_2: list[Any] = [{}, {"train.drop_path": 0.1}]

@@ -71,9 +71,7 @@ def test_a_table_without_rows_is_its_headings() -> None:
         )
 
 
-def test_a_step_name_that_is_wider_than_the_terminal_does_not_break_the_rule_below_the_headings() -> (
-    None
-):
+def test_a_step_name_wider_than_the_terminal_does_not_break_the_rule_below_the_headings() -> None:
     table = FittedTable("Roadmap", [Column("step"), Column("Δ")], [["long_" * 20, "+1.0"]])
     rules = [line for line in lines_at(40, table) if "─" in line]
     assert rules == [" " + "─" * 39]

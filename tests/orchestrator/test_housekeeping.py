@@ -1,4 +1,6 @@
-"""`list`, `gc`, `delete`, `init`, `keep`, and merging stores: a store stays tidy, and nothing that is needed goes."""
+"""`list`, `gc`, `delete`, `init`, `keep`, and merging stores: a store stays tidy, and nothing
+that is needed goes.
+"""
 
 import io
 import os

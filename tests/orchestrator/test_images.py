@@ -1,4 +1,6 @@
-"""Images are a second source of chance: how much wider it makes intervals, and where nothing can be said of it."""
+"""Images are a second source of chance: how much wider it makes intervals, and where nothing can
+be said of it.
+"""
 
 from dataclasses import replace
 from pathlib import Path

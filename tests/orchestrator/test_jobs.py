@@ -1,4 +1,6 @@
-"""A job for each trial through submitit: on this machine for real, and with stand-ins for Slurm's commands."""
+"""A job for each trial through submitit: on this machine for real, and with stand-ins for
+Slurm's commands.
+"""
 
 import os
 import subprocess
@@ -88,8 +90,8 @@ def test_an_address_is_a_kind_of_queue(address: str) -> None:
 
 SBATCH = """
 script="${!#}"; cat "$script" > "{folder}/script"
-export SLURM_JOB_ID=4242 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
-export SLURM_JOB_NODELIST=one
+export SLURM_JOB_ID=4242 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0
+export SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=one
 nohup bash "$script" > "{folder}/log" 2>&1 &
 echo "Submitted batch job 4242"
 """

@@ -1,4 +1,6 @@
-"""An attempt that takes more than it may is ended from outside; the sweep goes on, and where it makes sense the trial too."""
+"""An attempt that takes more than it may is ended from outside; the sweep goes on, and where it
+makes sense the trial too.
+"""
 
 import json
 from collections.abc import Callable

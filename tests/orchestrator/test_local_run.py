@@ -1,4 +1,6 @@
-"""A whole sweep, end to end: interrupted anywhere, edited, failing, the same command ends it with the same bits."""
+"""A whole sweep, end to end: interrupted anywhere, edited, failing, the same command ends it
+with the same bits.
+"""
 
 import json
 import os
@@ -400,7 +402,9 @@ def test_a_driver_whose_lease_was_taken_over_gives_up_instead_of_fighting(
     starts: list[str] = []
 
     class Usurper:
-        """Takes the sweep over while a trial is being handed out, as after a suspended laptop wakes up."""
+        """Takes the sweep over while a trial is being handed out, as after a suspended laptop
+        wakes up.
+        """
 
         def started(self, trial: TrialSpec) -> None:
             starts.append(trial.name)

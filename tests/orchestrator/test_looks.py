@@ -1,4 +1,6 @@
-"""Looks at a sweep's results are remembered, once for each declaration of seeds, and forgotten by nobody."""
+"""Looks at a sweep's results are remembered, once for each declaration of seeds, and forgotten
+by nobody.
+"""
 
 import os
 import shutil

@@ -1,4 +1,6 @@
-"""Any metric that trainings record may be compared; further ones are described beside it, never tested."""
+"""Any metric that trainings record may be compared; further ones are described beside it, never
+tested.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""A trained network in MLflow: loaded without our code it answers as the trial did, and logging it twice adds nothing."""
+"""A trained network in MLflow: loaded without our code it answers as the trial did, and logging
+it twice adds nothing.
+"""
 
 import json
 import os
@@ -64,7 +66,9 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 def _registered_zoo(
     _trained_zoo: Path, _empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The zoo, its road's end in MLflow's registry, once for all tests: exporting it takes seconds."""
+    """The zoo, its road's end in MLflow's registry, once for all tests: exporting it takes
+    seconds.
+    """
     folder = tmp_path_factory.mktemp("registered")
     shutil.copytree(_trained_zoo, folder, dirs_exist_ok=True)
     database = shutil.copy(_empty_mlflow_database, folder / "runs" / "mlflow.db")
@@ -102,8 +106,9 @@ def test_loaded_without_our_code_it_answers_as_the_trial_did(
         "signature = served.metadata.signature.to_dict();"
         "example = served.input_example;"
         "torch.set_num_threads(1);"
-        "logits = torch.cat([network(batch) for batch in torch.from_numpy(images).split(128)]).detach().numpy();"
-        "assert numpy.array_equal(served.predict(images[:1]).argmax(1), logits[:1].argmax(1));"
+        "logits = torch.cat([network(batch) for batch in "
+        "torch.from_numpy(images).split(128)]).detach().numpy();assert "
+        "numpy.array_equal(served.predict(images[:1]).argmax(1), logits[:1].argmax(1));"
         "assert not {'illama', 'orchestrator'} & {name.split('.')[0] for name in sys.modules};"
         "numpy.savez(sys.argv[3], logits=logits, example=example);"
         "print(signature)"
@@ -199,7 +204,10 @@ def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(
         client.delete_run(runs[name])
     arguments = ("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1")
     refused = cli(*arguments)
-    hint = "the run of rmsnorm-seed1 was deleted in MLflow, and its network belongs to it; `orchestrator sync zoo` restores it"
+    hint = (
+        "the run of rmsnorm-seed1 was deleted in MLflow, and its network belongs to it; "
+        "`orchestrator sync zoo` restores it"
+    )
     assert (refused.code, hint in refused.err) == (2, True), refused.err
     assert client.get_run(runs["baseline-seed0"]).info.lifecycle_stage == "deleted"
     cli("sync", "zoo", "--store", zoo / "runs")

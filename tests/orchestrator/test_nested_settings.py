@@ -1,4 +1,6 @@
-"""Settings inside of a user's sections: changed and searched by dots, merged, and checked at their place."""
+"""Settings inside of a user's sections: changed and searched by dots, merged, and checked at
+their place.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,6 @@
-"""What a trial prints is in its file: attempt by attempt, bounded, bars in their last state, wherever it comes from."""
+"""What a trial prints is in its file: attempt by attempt, bounded, bars in their last state,
+wherever it comes from.
+"""
 
 import ctypes
 import os

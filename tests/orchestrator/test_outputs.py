@@ -1,4 +1,6 @@
-"""What a command writes arrives, wherever its output goes; and where it cannot, that is told in a sentence."""
+"""What a command writes arrives, wherever its output goes; and where it cannot, that is told in
+a sentence.
+"""
 
 import os
 import subprocess

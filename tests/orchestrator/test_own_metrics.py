@@ -1,4 +1,6 @@
-"""What a user's function logs and returns: no iteration of its own for what it returns, and no end by a side metric's NaN."""
+"""What a user's function logs and returns: no iteration of its own for what it returns, and no
+end by a side metric's NaN.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""A network with a part of somebody's own goes through MLflow to where neither that part nor our code is."""
+"""A network with a part of somebody's own goes through MLflow to where neither that part nor our
+code is.
+"""
 
 import os
 import subprocess
@@ -16,7 +18,7 @@ from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.store import Store
 
 PART = '''
-"""Every token becomes a learned share of the mean of all, and what an adapter's gate adds is kept apart."""
+"""Every token becomes a learned share of the mean of all."""
 import torch
 from torch import nn
 
@@ -45,7 +47,10 @@ baseline:
   train: {epochs: 1, batch_size: 64, lr: 1e-3}
 steps:
   - name: own
-    change: {model.mixer: ["own_mean:running_mean", lightning], model.feed_forward: [swiglu, kan], model.exits: [1]}
+    change:
+      model.mixer: ["own_mean:running_mean", lightning]
+      model.feed_forward: [swiglu, kan]
+      model.exits: [1]
 """
 SERVED = """
 import sys, mlflow, numpy

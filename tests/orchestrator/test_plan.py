@@ -149,7 +149,10 @@ def test_a_trial_that_is_half_done_costs_half(tmp_path: Path) -> None:
 
 
 def test_gpu_hours_and_price_follow_from_what_the_spec_says_of_the_hardware(tmp_path: Path) -> None:
-    body = "resources: {gpus: 8}\ncost: {images_per_epoch: 1000, flops_per_second: 1e9, price_per_gpu_hour: 2}\nsteps: []"
+    body = (
+        "resources: {gpus: 8}\ncost: {images_per_epoch: 1000, flops_per_second: 1e9, "
+        "price_per_gpu_hour: 2}\nsteps: []"
+    )
     plan = plan_of(spec_of(tmp_path, body, 1), {})
     flops = 3 * plan.to_json()["trials"][0]["flops"] * 1000 * 6
     assert plan.estimate.gpu_hours == pytest.approx(flops / 1e9 * 8 / 3600)
@@ -200,7 +203,10 @@ def test_the_mask_schedule_counts_as_architecture(key: str, aspect: str) -> None
 
 
 BOTH = "steps: [{name: both, change: {model.norm: rmsnorm, train.lr: 1e-3}}]"
-RETUNED = "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: retuned, change: {train.lr: 1e-3}}]"
+RETUNED = (
+    "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: retuned, change: "
+    "{train.lr: 1e-3}}]"
+)
 BIGGER = "steps: [{name: swiglu, change: {model.feed_forward: swiglu, model.multiple_of: 32}}]"
 
 
@@ -225,7 +231,10 @@ def test_a_recipe_retuned_on_one_side_only_is_found_and_the_control_resolves_it(
 
 
 def test_a_recipe_tuned_before_the_architecture_changes_is_on_both_sides(tmp_path: Path) -> None:
-    body = "steps: [{name: retuned, change: {train.lr: 1e-3}}, {name: norm, change: {model.norm: rmsnorm}}]"
+    body = (
+        "steps: [{name: retuned, change: {train.lr: 1e-3}}, {name: norm, change: {model.norm: "
+        "rmsnorm}}]"
+    )
     assert codes(spec_of(tmp_path, body, 9)) == []
 
 
@@ -271,7 +280,10 @@ def test_side_steps_on_a_ground_of_their_own_are_told_by_how_much_they_are_large
 
 
 def test_a_step_that_changes_the_images_is_measured_on_others(tmp_path: Path) -> None:
-    body = "steps: [{name: more_data, change: {data.val_fraction: 0.1}}, {name: norm, change: {model.norm: rmsnorm}}]"
+    body = (
+        "steps: [{name: more_data, change: {data.val_fraction: 0.1}}, {name: norm, change: "
+        "{model.norm: rmsnorm}}]"
+    )
     warning = only(spec_of(tmp_path, body, 9), "other-images")
     assert "'more_data' changes data.val_fraction" in warning.message
 
@@ -283,7 +295,10 @@ def test_reading_the_best_epoch_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_clean_road_has_no_warnings(tmp_path: Path) -> None:
-    body = "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: rope, change: {model.position: learned+rope}}]"
+    body = (
+        "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: rope, change: "
+        "{model.position: learned+rope}}]"
+    )
     assert codes(spec_of(tmp_path, body, 9)) == []
 
 
@@ -318,8 +333,8 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
         "from orchestrator.spec.sweep_spec import load_spec;"
         "from orchestrator.store.store import Store;"
         "plan_sweep(load_spec(Path(sys.argv[1])), Store(Path(sys.argv[2]))).to_json();"
-        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'scipy.stats', 'sklearn'} & set(sys.modules);"
-        "assert not heavy, heavy"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'scipy.stats', 'sklearn'} & "
+        "set(sys.modules);assert not heavy, heavy"
     )
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code, str(spec.path), str(tmp_path / "runs")], check=True)

@@ -62,7 +62,9 @@ def test_the_range_of_what_is_detected_is_that_of_the_spread() -> None:
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_what_one_sweep_says_it_detects_is_found_by_eight_of_ten_others(seeds: int) -> None:
-    """The spread that it is told from is itself a draw; correcting its bias alone would give 67 % with three seeds."""
+    """The spread that it is told from is itself a draw; correcting its bias alone would give 67
+    % with three seeds.
+    """
     generator = np.random.default_rng(seeds)
     spreads = generator.normal(size=(20_000, seeds)).std(-1, ddof=1)
     in_spreads = detectable(Spread(1.0, seeds - 1, seeds), seeds, 6).value

@@ -1,4 +1,6 @@
-"""Whatever processes a trial starts end with it: at its end, at its limits, and where it is killed."""
+"""Whatever processes a trial starts end with it: at its end, at its limits, and where it is
+killed.
+"""
 
 import multiprocessing
 import os
@@ -16,7 +18,7 @@ from orchestrator.running.processes import children_end
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
 
 GUARDED = """
-import multiprocessing, os, subprocess, sys, time
+import multiprocessing, os, psutil, subprocess, sys, time
 from orchestrator.running.processes import guard_this_process
 def wait():
     time.sleep(1000)
@@ -25,7 +27,8 @@ fork = multiprocessing.get_context("fork").Process(target=wait)
 fork.start()
 subprocess.run(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"], stdout=sys.stderr)
 time.sleep(float(sys.argv[1]))
-print(fork.pid, *[child.pid for child in __import__("psutil").Process().children(recursive=True)], flush=True)
+children = psutil.Process().children(recursive=True)
+print(fork.pid, *[child.pid for child in children], flush=True)
 time.sleep(1000)
 """
 
@@ -96,8 +99,8 @@ def test_a_trial_at_its_time_limit_does_not_hang_by_what_it_forked(
     (weird_path / "forky.py").write_text(
         "import multiprocessing, pathlib, time\n"
         "def train(*, seed, checkpoint_dir):\n"
-        "    helper = multiprocessing.get_context('fork').Process(target=time.sleep, args=(1000,))\n"
-        "    helper.start()\n"
+        "    helper = multiprocessing.get_context('fork').Process(target=time.sleep, "
+        "args=(1000,))\n    helper.start()\n"
         "    pathlib.Path(checkpoint_dir, 'pid').write_text(str(helper.pid))\n"
         "    time.sleep(1000)\n"
     )

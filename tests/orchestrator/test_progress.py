@@ -1,4 +1,6 @@
-"""The live view tells what is done, what runs, and when it will be over; in a file as in a terminal."""
+"""The live view tells what is done, what runs, and when it will be over; in a file as in a
+terminal.
+"""
 
 import io
 import re

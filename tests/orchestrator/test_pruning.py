@@ -1,4 +1,6 @@
-"""The rule by which a search stops a trial early is Optuna's, and needs nothing but the trial's own curve and a table."""
+"""The rule by which a search stops a trial early is Optuna's, and needs nothing but the trial's
+own curve and a table.
+"""
 
 import json
 import random

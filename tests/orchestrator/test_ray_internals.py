@@ -1,4 +1,6 @@
-"""Ray still has what we use of its inside, nothing else of it is used, and a release that lacks some of it does."""
+"""Ray still has what we use of its inside, nothing else of it is used, and a release that lacks
+some of it does.
+"""
 
 import importlib
 import inspect

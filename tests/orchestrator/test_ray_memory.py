@@ -1,4 +1,6 @@
-"""Where a node runs low on memory Ray ends a worker; its trial has run out of memory, and the sweep goes on."""
+"""Where a node runs low on memory Ray ends a worker; its trial has run out of memory, and the
+sweep goes on.
+"""
 
 import json
 import subprocess
@@ -36,8 +38,8 @@ def create(*, above: int, img_size: int = 8):
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray lets the machine use 6 GB more than now: what else runs on it may need some GB more or less
-    in the meantime.
+    """Ray lets the machine use 6 GB more than now: what else runs on it may need some GB more or
+    less in the meantime.
     """
     from ray._common.utils import get_system_memory
     from ray._private.utils import get_used_memory
@@ -58,7 +60,7 @@ def ends(store_path: Path, trial: str) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("room")
-def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_at_once_until_there_is_one(
+def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_until_there_is_one(
     process: Process, cli: Cli, write_spec: WriteSpec, weird_path: Path, store_path: Path
 ) -> None:
     (weird_path / "greedy.py").write_text(GREEDY)

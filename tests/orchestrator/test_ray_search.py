@@ -1,4 +1,6 @@
-"""What Tune is offered, and when: in the order of the road, at once where there is a place, and else not at every occasion."""
+"""What Tune is offered, and when: in the order of the road, at once where there is a place, and
+else not at every occasion.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,9 @@ from orchestrator.trial import Outcome
 
 
 class TuneSteps:
-    """Tune's loop around the search: places are found as far as there are some, and one trial waits where there is none."""
+    """Tune's loop around the search: places are found as far as there are some, and one trial
+    waits where there is none.
+    """
 
     def __init__(self, queue: TrialQueue) -> None:
         cluster = SimpleNamespace(can_hold=lambda resources: True, placement={})

@@ -1,4 +1,6 @@
-"""What the other designs show: the effects that were put in come out, and nothing is claimed that the cells cannot show."""
+"""What the other designs show: the effects that were put in come out, and nothing is claimed
+that the cells cannot show.
+"""
 
 from pathlib import Path
 
@@ -59,7 +61,10 @@ def test_leave_one_out_gives_what_the_final_model_owes_to_each_step(tmp_path: Pa
 
 
 def test_without_a_whole_model_nothing_is_owed(tmp_path: Path) -> None:
-    steps = "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: b, conflicts: [a], change: {model.position: rope}}\n"
+    steps = (
+        "\nsteps:\n- {name: a, change: {model.norm: rmsnorm}}\n"
+        "- {name: b, conflicts: [a], change: {model.position: rope}}\n"
+    )
     section = roadmap_of(spec_of(tmp_path, "design: leave_one_out" + steps), {}).sections[0]
     assert [(line.delta, line.note) for line in section.lines] == [
         (None, "the steps exclude one another")
@@ -174,11 +179,13 @@ def test_what_holds_in_some_regimes_alone_is_told_with_their_names(tmp_path: Pat
     [
         (
             3,
-            "Balanced over these 4 orders: every step stands at every place equally often, and every",
+            "Balanced over these 4 orders: every step stands at every place equally often, and "
+            "every",
         ),
         (
             1,
-            "As balanced over the places as 2 orders can be: a at 1, 4; b at 2, 3; c at 2, 3; d at 1, 4",
+            "As balanced over the places as 2 orders can be: a at 1, 4; b at 2, 3; c at 2, 3; d "
+            "at 1, 4",
         ),
     ],
 )

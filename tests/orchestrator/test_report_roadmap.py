@@ -130,7 +130,10 @@ steps:
 
 
 def test_p_values_are_corrected_over_the_steps_of_all_regimes(tmp_path: Path) -> None:
-    body = "regimes: {one: {}, two: {train.lr: 1e-3}}\nsteps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]"
+    body = (
+        "regimes: {one: {}, two: {train.lr: 1e-3}}\n"
+        "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}}]"
+    )
     ends = {f"{regime}/baseline": [1.0, 2.0, 3.0] for regime in ("one", "two")}
     ends |= {"one/rmsnorm": [2.0, 3.1, 3.9], "two/rmsnorm": [9.0, 9.1, 10.2]}
     roadmap = roadmap_of(spec_of(tmp_path, body), ends)  # type: ignore[arg-type]
@@ -183,7 +186,10 @@ def test_reused_trials_are_counted_once_in_the_cost(tmp_path: Path) -> None:
 
 
 def test_json_has_the_agreed_keys_and_survives_a_round_trip(tmp_path: Path) -> None:
-    body = "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}, reference: {val/acc1: 74.5, source: a paper}}]"
+    body = (
+        "steps: [{name: rmsnorm, change: {model.norm: rmsnorm}, reference: {val/acc1: 74.5, "
+        "source: a paper}}]"
+    )
     value = json.loads(json.dumps(roadmap_of(spec_of(tmp_path, body), HEALTHY).to_json()))
     assert {"sweep", "metric", "steps"} <= value.keys()
     baseline, step = value["steps"]

@@ -1,4 +1,6 @@
-"""A search inside a step: the same results ask for the same trials, and what it finds is what the steps behind build on."""
+"""A search inside a step: the same results ask for the same trials, and what it finds is what
+the steps behind build on.
+"""
 
 import json
 import math
@@ -243,8 +245,8 @@ def test_whole_numbers_are_whole_where_the_setting_is(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_step_need_not_reach_the_other_end(tmp_path: Path) -> None:
     spaces = (
-        "model.depth: {low: 1, high: 8, step: 3}, train.weight_decay: {low: 0, high: 1, step: 0.3}, "
-        + LR
+        "model.depth: {low: 1, high: 8, step: 3}, train.weight_decay: {low: 0, high: 1, step: "
+        "0.3}, " + LR
     )
     body = SEARCHED.replace(LR + ", train.weight_decay: [0.0, 0.05, 0.1]", spaces).replace(
         "trials: 7", "trials: 30"
@@ -259,7 +261,10 @@ def test_choices_may_be_groups_of_settings(tmp_path: Path) -> None:
 steps:
   - name: causal
     change: {model.attention: causal}
-    search: {space: {train.soft_mask: [null, {schedule: linear, epochs: 2}, {schedule: linear, epochs: 4}]}, trials: 2}
+    search:
+      space:
+        train.soft_mask: [null, {schedule: linear, epochs: 2}, {schedule: linear, epochs: 4}]
+      trials: 2
 """
     known = Runs(lambda trial: 60.0 if trial.config.train.soft_mask else 50.0).run_all(
         spec_of(tmp_path, body)
@@ -460,7 +465,9 @@ steps:
   - name: swiglu
     change: {{model.feed_forward: swiglu}}
     side:
-      retuned: {{change: {{model.norm: rmsnorm}}, search: {{space: {{train.weight_decay: [0.0, 0.1]}}, trials: 2}}}}
+      retuned:
+        change: {{model.norm: rmsnorm}}
+        search: {{space: {{train.weight_decay: [0.0, 0.1]}}, trials: 2}}
   - name: warm
     search: {{space: {{train.warmup_epochs: {{low: 0, high: 3}}}}, trials: 2}}
   - {{name: rope, change: {{model.position: rope}}}}

@@ -1,4 +1,6 @@
-"""Luck of a search: what it happened to find is in no seed's spread, so it is repeated, or nothing is decided by it."""
+"""Luck of a search: what it happened to find is in no seed's spread, so it is repeated, or
+nothing is decided by it.
+"""
 
 import json
 import math

@@ -1,4 +1,6 @@
-"""Hopeless combinations of a search are stopped early, by results alone: the same ones at the same epochs however it went."""
+"""Hopeless combinations of a search are stopped early, by results alone: the same ones at the
+same epochs however it went.
+"""
 
 import json
 import math
@@ -71,7 +73,9 @@ class Trained:
         )
 
     def train(self, trial: TrialSpec, epochs: int = EPOCHS) -> None:
-        """As a worker does it, or as far as one gets that is killed after so many epochs; it goes on where it was."""
+        """As a worker does it, or as far as one gets that is killed after so many epochs; it
+        goes on where it was.
+        """
         directory = self.store.directory(trial)
         directory.write_trial(trial, {})
         number = directory.start_attempt("mine", {})
@@ -375,14 +379,20 @@ def test_a_rule_that_cannot_stop_anything_is_refused(
         body = body.replace("      trials: 12\n", "").replace(
             "{low: 5e-4, high: 5e-2, log: true}", "[1e-3, 2e-3, 3e-3]"
         )
-        message = "of 3 combinations, 3 at once, none has 3 before it to be held against; try more, lower 'at_once'"
+        message = (
+            "of 3 combinations, 3 at once, none has 3 before it to be held against; try "
+            "more, lower 'at_once'"
+        )
     with pytest.raises(SpecError) as caught:
         spec_of(tmp_path, body)
     assert message in str(caught.value)
 
 
 def test_another_rule_for_one_side_is_told(tmp_path: Path) -> None:
-    search = "search: {space: {train.lr: {low: 5e-4, high: 5e-2, log: true}}, trials: 12, at_once: 3, seeds: [100, 101]"
+    search = (
+        "search: {space: {train.lr: {low: 5e-4, high: 5e-2, log: true}}, trials: 12, "
+        "at_once: 3, seeds: [100, 101]"
+    )
     assert not [
         it
         for it in warnings_of(spec_of(tmp_path, f"{search}, prune: {{after: 2}}}}{SEARCHED}"))

@@ -1,4 +1,6 @@
-"""Sweeps that search while they run: one command does it all, and a crash anywhere changes nothing of it."""
+"""Sweeps that search while they run: one command does it all, and a crash anywhere changes
+nothing of it.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Everything that is wrong with a spec is said at once, each with its place, what was found and what is allowed."""
+"""Everything that is wrong with a spec is said at once, each with its place, what was found and
+what is allowed.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +42,9 @@ def load(path: Path) -> Callable[[str], SweepSpec]:
 
 @pytest.fixture
 def problems(load: Callable[[str], SweepSpec], path: Path) -> Problems:
-    """The lines of the error, without the file's name; lines of `steps` count from those of `HEAD`."""
+    """The lines of the error, without the file's name; lines of `steps` count from those of
+    `HEAD`.
+    """
 
     def find(text: str) -> list[str]:
         with pytest.raises(SpecError) as caught:
@@ -213,7 +217,8 @@ def test_what_is_wrong_in_the_head_of_a_spec_has_its_place_and_a_hint(
         ("- {name: a, change: {seed: 1}}", "8:22: there is no setting 'seed'"),
         (
             "- {name: a, change: {model.norm: rmsnrom}}",
-            "8:34: model.norm cannot be 'rmsnrom'; allowed: layernorm, rmsnorm, module:function of your own; ",
+            "8:34: model.norm cannot be 'rmsnrom'; allowed: layernorm, rmsnorm, module:function "
+            "of your own; ",
         ),
         ("- {name: a, change: {model.name: vit}}", "8:34: there is no model 'vit'"),
         (
@@ -302,7 +307,10 @@ def test_what_is_wrong_in_a_step_has_its_place_and_a_hint(
 
 
 def test_two_steps_of_one_name_are_told_apart_by_line(problems: Problems) -> None:
-    steps = "steps:\n- {name: a, change: {model.norm: rmsnorm}}\n- {name: a, change: {model.position: rope}}\n"
+    steps = (
+        "steps:\n- {name: a, change: {model.norm: rmsnorm}}\n"
+        "- {name: a, change: {model.position: rope}}\n"
+    )
     assert problems(HEAD + steps) == [
         "9:10: a step named 'a' is there already, on line 8; names must be unique"
     ]
@@ -370,14 +378,16 @@ def test_reading_a_spec_imports_no_heavy_library(
 
     path.write_text(HEAD)
     code = (
-        "import sys, pathlib; from orchestrator.spec.sweep_spec import load_spec; load_spec(pathlib.Path(sys.argv[1]));"
-        "assert not {'torch', 'ray', 'mlflow', 'optuna', 'sklearn'} & set(sys.modules)"
+        "import sys, pathlib; from orchestrator.spec.sweep_spec import load_spec; "
+        "load_spec(pathlib.Path(sys.argv[1]));assert not {'torch', 'ray', 'mlflow', 'optuna', "
+        "'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
 
-_KEYS = """name seeds baseline steps side change model data train regimes resources cpus metric mode reference value source expect
-runtime design model.norm model.name train.lr train.soft_mask norm rmsnorm vit_digits digits collapse a"""
+_KEYS = """name seeds baseline steps side change model data train regimes resources cpus
+metric mode reference value source expect runtime design
+model.norm model.name train.lr train.soft_mask norm rmsnorm vit_digits digits collapse a"""
 _words = st.sampled_from(_KEYS.split())
 _scalars = st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | _words
 _values: Any = st.recursive(

@@ -1,4 +1,6 @@
-"""What no plan could look at is refused at its place, at once, and what Python calls equal is told apart where code would."""
+"""What no plan could look at is refused at its place, at once, and what Python calls equal is
+told apart where code would.
+"""
 
 import copy
 from collections.abc import Callable

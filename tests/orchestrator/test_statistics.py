@@ -1,4 +1,6 @@
-"""Effects, corrections, power: against scipy where it has the same, against simulation where it has not."""
+"""Effects, corrections, power: against scipy where it has the same, against simulation where it
+has not.
+"""
 
 import importlib.util
 from pathlib import Path

@@ -16,7 +16,9 @@ def _benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_a_process_of_its_own(storm: str, folder: Path) -> str:
-    """The storm's last words: it forks, and replaces functions, which a process of tests must not."""
+    """The storm's last words: it forks, and replaces functions, which a process of tests must
+    not.
+    """
     import subprocess
 
     program, *options = storm.split()

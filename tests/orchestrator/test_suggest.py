@@ -1,4 +1,6 @@
-"""Points that a search tries: the same first ones on both sides of a step, and each of Optuna's samplers by its name."""
+"""Points that a search tries: the same first ones on both sides of a step, and each of Optuna's
+samplers by its name.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The spec held against the store at one moment: each record is read once, and every source of trials is asked."""
+"""The spec held against the store at one moment: each record is read once, and every source of
+trials is asked.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -20,7 +22,8 @@ SEARCH = """
 steps:
   - name: norm
     change: {model.norm: rmsnorm}
-    search: {space: {train.lr: {low: 1e-3, high: 1e-2, log: true}}, trials: 4, at_once: 2, seeds: [90]}
+    search:
+      {space: {train.lr: {low: 1e-3, high: 1e-2, log: true}}, trials: 4, at_once: 2, seeds: [90]}
   - name: last
     change: {model.class_token: last}
 """

@@ -1,4 +1,6 @@
-"""Every example of `sweeps/README.md` does what the text around it says, and every shipped sweep can be planned."""
+"""Every example of `sweeps/README.md` does what the text around it says, and every shipped sweep
+can be planned.
+"""
 
 import re
 from pathlib import Path

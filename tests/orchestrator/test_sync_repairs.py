@@ -1,4 +1,6 @@
-"""`sync` says that MLflow shows the sweep as the store has it only where that is so, also of a store that was copied."""
+"""`sync` says that MLflow shows the sweep as the store has it only where that is so, also of a
+store that was copied.
+"""
 
 import shutil
 import sqlite3
@@ -67,7 +69,9 @@ def execute(store: Path, *statements: str) -> None:
 
 
 def content(store: Path, name: str = "mlflow.db") -> Any:
-    """What people see in MLflow: everything but ids and times, and the files by name and content."""
+    """What people see in MLflow: everything but ids and times, and the files by name and
+    content.
+    """
     select = "SELECT r.name, r.status, {0}.key, {0}.value FROM {0} JOIN runs r USING (run_uuid) "
     select += "WHERE r.lifecycle_stage = 'active' AND {0}.key NOT LIKE 'mlflow.%'"
     tables = ("metrics", "latest_metrics", "params", "tags")

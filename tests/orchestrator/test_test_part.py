@@ -1,4 +1,6 @@
-"""Validation images choose; where there is a test part, the report reads that, and the plan says where there is none."""
+"""Validation images choose; where there is a test part, the report reads that, and the plan says
+where there is none.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +38,10 @@ ENDS = {"baseline": [70.0, 71.0, 72.0], "rmsnorm": [72.0, 74.0, 73.0], "causal":
 
 def with_test(folder: Path, body: str, share: str = "test_fraction: 0.2") -> SweepSpec:
     data = f"data: {{{{name: digits, {share}}}}}"
-    head = f"name: invented\nseeds: [{{seeds}}]\nbaseline:\n  model: {{{{name: vit_digits}}}}\n  {data}\n"
+    head = (
+        f"name: invented\nseeds: [{{seeds}}]\nbaseline:\n  model: {{{{name: vit_digits}}}}\n"
+        f"  {data}\n"
+    )
     head += "  train: {{epochs: 6, batch_size: 64, lr: 2e-3}}\n"
     return spec_of(folder, body, head=head)
 

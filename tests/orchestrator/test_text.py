@@ -1,4 +1,6 @@
-"""Text of others cannot move a cursor, set a title, or turn the order of what is read, wherever it is shown."""
+"""Text of others cannot move a cursor, set a title, or turn the order of what is read, wherever
+it is shown.
+"""
 
 import io
 import unicodedata

@@ -1,4 +1,6 @@
-"""MLflow shows what the store says: writing twice adds nothing, and what is missing is made again."""
+"""MLflow shows what the store says: writing twice adds nothing, and what is missing is made
+again.
+"""
 
 import json
 import re
@@ -79,7 +81,10 @@ def _run(database: sqlite3.Connection, run_id: str, names: dict[str, str]) -> di
         return database.execute(f"{query} WHERE run_uuid = ?", [run_id]).fetchall()
 
     tags = dict(ask("SELECT key, value FROM tags"))
-    datasets = "SELECT name, digest FROM datasets JOIN inputs ON source_id = dataset_uuid WHERE destination_id = ?"
+    datasets = (
+        "SELECT name, digest FROM datasets JOIN inputs ON source_id = dataset_uuid WHERE "
+        "destination_id = ?"
+    )
     parent = tags.pop("mlflow.parentRunId", None)
     [(status, start, end)] = ask("SELECT status, start_time, end_time FROM runs")
     return {
@@ -562,7 +567,8 @@ EDITS = {
     "a seed less": ("seeds:\n- 0\n- 1\n", "seeds:\n- 1\n"),
     "another order": (
         "- name: rmsnorm",
-        "- name: layernorm_again\n  change: {model.norm: layernorm, train.lr: 0.02}\n- name: rmsnorm",
+        "- name: layernorm_again\n  change: {model.norm: layernorm, train.lr: 0.02}\n"
+        "- name: rmsnorm",
     ),
     "another step": ("model.norm: rmsnorm", "model.norm: rmsnorm\n    train.min_lr: 0.001"),
     "a step less": ("- name: broken\n  change:\n    model.num_classes: 3\n", ""),

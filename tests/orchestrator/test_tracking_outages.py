@@ -1,4 +1,6 @@
-"""A tracking server that is down, slow or broken for a while delays the view and nothing else, and is caught up."""
+"""A tracking server that is down, slow or broken for a while delays the view and nothing else,
+and is caught up.
+"""
 
 import io
 import json
@@ -54,7 +56,9 @@ class Server:
         self._app = app
         self._http = make_server("127.0.0.1", 0, self._answer, Threads, Quiet)
         self.mood = "well"
-        """`well`, `broken` answers 500, `hanging` does not answer, `forgetful` does at times, and answers 500."""
+        """`well`, `broken` answers 500, `hanging` does not answer, `forgetful` does at times,
+        and answers 500.
+        """
         self.moods_at: dict[int, str] = {}
         """What becomes of it at which request, from 1."""
         self.asked = 0

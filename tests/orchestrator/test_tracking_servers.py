@@ -1,4 +1,6 @@
-"""A real `mlflow server` on PostgreSQL with passwords, artifacts on S3 and on a path that all see."""
+"""A real `mlflow server` on PostgreSQL with passwords, artifacts on S3 and on a path that all
+see.
+"""
 
 import os
 import shutil
@@ -80,7 +82,9 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of moto's server, with an empty bucket, and the environment of somebody who may use it."""
+    """The address of moto's server, with an empty bucket, and the environment of somebody who
+    may use it.
+    """
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -102,8 +106,9 @@ def servers(
 ) -> Iterator[Servers]:
     port = free_port()
     (tmp_path / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\nadmin_username = researcher\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\nauth_cache_ttl_seconds = 600\n"
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path / 'auth.db'}\n"
+        "admin_username = researcher\nauthorization_function = "
+        "mlflow.server.auth:authenticate_request_basic_auth\nauth_cache_ttl_seconds = 600\n"
     )
     environment = os.environ | {
         "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),

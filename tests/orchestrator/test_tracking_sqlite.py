@@ -156,7 +156,9 @@ NEW_RUNS = [
 
 
 def everything_tried_on(api: Api) -> dict[str, Any]:
-    """What every call says: of a run as it should be, of one that was deleted, of one that never was."""
+    """What every call says: of a run as it should be, of one that was deleted, of one that never
+    was.
+    """
     usual = api.create_run(
         "1", "usual", 1000, {"sweep.kind": "trial", "mlflow.parentRunId": "nobody"}
     )
@@ -291,7 +293,9 @@ def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
     spec = load_spec(zoo / "zoo.yaml")
 
     def sweep_to(uri: str) -> dict[str, Any]:
-        """Mirrored while it ran and to its end; then a run is deleted by hand, a seed left out, and everything as it was."""
+        """Mirrored while it ran and to its end; then a run is deleted by hand, a seed left out,
+        and everything as it was.
+        """
         live = MlflowMirror(uri, spec, trials_of(spec, dataset_digest), Store(zoo / "runs"))
         for _ in as_it_grows(zoo):
             live.sync(live.trials)
@@ -333,7 +337,9 @@ def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
 
 
 def test_calls_of_a_batch_are_one_transaction_and_mlflow_sees_them(ways: dict[str, Api]) -> None:
-    """Both ways of writing end in the same tables, also where a call in the middle is MLflow's own."""
+    """Both ways of writing end in the same tables, also where a call in the middle is MLflow's
+    own.
+    """
     for api in ways.values():
         with api.batch():
             first = api.create_run("1", "first", 10, {"sweep.kind": "trial"})

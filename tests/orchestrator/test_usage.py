@@ -1,4 +1,6 @@
-"""What a trial's process takes is measured now and then, and kept apart from what a seed decides."""
+"""What a trial's process takes is measured now and then, and kept apart from what a seed
+decides.
+"""
 
 import time
 from collections.abc import Callable

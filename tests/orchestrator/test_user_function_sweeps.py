@@ -1,4 +1,6 @@
-"""A sweep over somebody else's model and data: mistakes told at their place, the code kept in the store, the same bits."""
+"""A sweep over somebody else's model and data: mistakes told at their place, the code kept in
+the store, the same bits.
+"""
 
 import json
 from collections.abc import Callable
@@ -22,7 +24,8 @@ from torch import nn
 def create(*, width: int = 8, img_size: int = 8, dropout: float = 0.0):
     if width % 2:
         raise ValueError("width must be even")
-    return nn.Sequential(nn.Flatten(), nn.Linear(img_size ** 2, width), nn.ReLU(), nn.Dropout(dropout), head(width))
+    layers = nn.Linear(img_size ** 2, width), nn.ReLU(), nn.Dropout(dropout), head(width)
+    return nn.Sequential(nn.Flatten(), *layers)
 
 def shallow(*, img_size: int = 8):
     return nn.Sequential(nn.Flatten(), head(img_size ** 2))
@@ -207,8 +210,8 @@ def test_the_command_line_answers_a_mistake_without_a_traceback(
     ended = cli("plan", write(), "--json")
     assert ended.code == 2
     assert (
-        "theirs.yaml:4:17: importing 'net' raised ZeroDivisionError: division by zero (net.py, line 3)"
-        in ended.err
+        "theirs.yaml:4:17: importing 'net' raised ZeroDivisionError: division by zero (net.py, "
+        "line 3)" in ended.err
     )
     assert "Traceback" not in ended.err
     assert ended.out == ""

@@ -1,4 +1,6 @@
-"""A sweep over somebody's own training function: mistakes told at their place, every way to end, the same bits after a kill."""
+"""A sweep over somebody's own training function: mistakes told at their place, every way to end,
+the same bits after a kill.
+"""
 
 import json
 import os
@@ -145,7 +147,10 @@ def test_a_sweep_runs_to_its_roadmap_in_mlflow_and_a_second_run_has_nothing_to_d
 def test_a_search_and_its_pruning_work_by_iterations(
     cli: Any, write: Any, store_path: Path
 ) -> None:
-    search = "search: {space: {train.depth: [1, 2, 3, 4, 5, 6]}, sampler: grid, at_once: 3, prune: {after: 1}}\n"
+    search = (
+        "search: {space: {train.depth: [1, 2, 3, 4, 5, 6]}, sampler: grid, at_once: 3, "
+        "prune: {after: 1}}\n"
+    )
     spec = write(HEAD + search)
     ran = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
     assert ran.code == 0, ran.err
@@ -165,7 +170,8 @@ def test_a_search_and_its_pruning_work_by_iterations(
             "another",
             1,
             "failed",
-            "own:ends returned other; the sweep compares err: change 'metric', which needs no new training",
+            "own:ends returned other; the sweep compares err: change 'metric', which needs no new "
+            "training",
         ),
     ],
 )

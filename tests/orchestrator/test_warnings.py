@@ -1,4 +1,6 @@
-"""What the plan warns of: each mistake with a control that resolves it, and nothing where there is none."""
+"""What the plan warns of: each mistake with a control that resolves it, and nothing where there
+is none.
+"""
 
 import json
 from pathlib import Path
@@ -155,7 +157,10 @@ def test_a_longer_training_is_more_compute(tmp_path: Path) -> None:
 
 
 def test_a_longer_training_after_the_architecture_is_told_once(tmp_path: Path) -> None:
-    body = "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: longer, change: {train.epochs: 9}}]"
+    body = (
+        "steps: [{name: norm, change: {model.norm: rmsnorm}}, {name: longer, change: "
+        "{train.epochs: 9}}]"
+    )
     assert codes(sweep(tmp_path, body)) == ["one-sided-recipe"]
 
 
@@ -204,7 +209,10 @@ def checkpoint(folder: Path, **settings: Any) -> Path:
 
 def test_a_step_alone_that_starts_from_a_file(tmp_path: Path) -> None:
     file = checkpoint(tmp_path / "trial")
-    body = f"steps:\n  - name: tuned\n    change: {{model.norm: rmsnorm, train.init: {{checkpoint: {file}}}}}"
+    body = (
+        f"steps:\n  - name: tuned\n    change: {{model.norm: rmsnorm, train.init: "
+        f"{{checkpoint: {file}}}}}"
+    )
     warning = one(sweep(tmp_path, body), "pretrained-step")
     assert "and 'baseline', which it is held against, from a draw" in warning.message
     assert "tuned_init_only: {on: baseline, change: {train.init: {" in warning.control

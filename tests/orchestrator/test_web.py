@@ -1,4 +1,6 @@
-"""The report page that `orchestrator ui` serves: how far the sweep is, renewed, to this machine alone."""
+"""The report page that `orchestrator ui` serves: how far the sweep is, renewed, to this machine
+alone.
+"""
 
 import shutil
 import socket

@@ -182,7 +182,9 @@ def test_lost_by_stop_saves_and_goes_on_to_the_same_bits(
 
 
 def stop_at_look(bench: Bench, monkeypatch: pytest.MonkeyPatch, look: int) -> None:
-    """A clock that runs fast enough for a look before every iteration; at one of them the driver asks to stop."""
+    """A clock that runs fast enough for a look before every iteration; at one of them the driver
+    asks to stop.
+    """
     ticks = iter(range(1_000_000))
 
     def monotonic() -> float:

@@ -1,5 +1,6 @@
-"""Python imports this first where the folder is on its path: whatever lies below BLIND_TO is not there, but for the command
-itself."""
+"""Python imports this first where the folder is on its path: whatever lies below BLIND_TO is not
+there, but for the command itself.
+"""
 
 import errno
 import os
