@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, create_model
 
+from illama.config.code_files import CodeFile, run_as_module, with_imports
 from illama.config.functions import length_in
-from illama.config.imports import UserCodeError, about, folder_of_spec, imports_of, module_files
+from illama.config.imports import UserCodeError, about, folder_of_spec
 from illama.config.settings import Settings
 from illama.config.user_training import refuse_other_sections
 from illama.config.workload import Workload
@@ -44,7 +45,7 @@ class CommandLine(Settings):
     metrics_from: MetricsFrom = None
     """Files that its metrics are read from beside what it prints."""
     code: str
-    """Digest of the script, of the modules beside it that it imports, and of `files`."""
+    """Digest of the script, of the modules that it imports, and of `files`."""
     options: dict[str, JsonValue]
     """Value of each placeholder; with `{settings_file}` whatever else that file holds."""
 
@@ -151,7 +152,8 @@ class CommandTraining(Workload):
 
     def sources(self, folder: Path) -> Mapping[str, bytes]:
         """The script, the modules beside it that it imports, and the further files."""
-        return command_files(self.train.command, self.train.files, folder)
+        found = command_files(self.train.command, self.train.files, folder)
+        return {name: content for name, content in found.items() if not name.startswith("/")}
 
 
 def placeholders_of(command: Any) -> tuple[str, ...]:
@@ -251,52 +253,63 @@ def _text(name: str, value: Any) -> str:
 
 
 def command_files(command: str, files: tuple[str, ...], folder: Path) -> dict[str, bytes]:
-    """Files in `folder` that a command is made of, by their paths from there.
+    """Files that a command is made of, by their paths from `folder`; those of files that lie
+    elsewhere begin with a slash.
 
-    The files that its words name, the modules beside them that Python files import, and `files`.
-    Raises `UserCodeError` for one that is not there.
+    The files that its words name, the modules that Python files import, and `files`. Raises
+    `UserCodeError` for one that is not there.
     """
     found: dict[str, bytes] = {}
-    waiting = [path for word in _file_words(command, folder) for path in word]
-    while waiting:
-        path = waiting.pop()
-        name = path.relative_to(folder).as_posix()
-        if name in found:
-            continue
-        found[name] = path.read_bytes()
-        if path.suffix == ".py":
-            waiting += _imported(found[name], path, folder)
+    for word, start in _file_words(command, folder):
+        roots = [file.root for file in start]
+        own = None if Path(word).is_absolute() else folder
+        made_of = _with_imports(start, [*roots, own] if own else roots)
+        for file, content in made_of.items():
+            found[_name_from(own, file)] = content
     for name in files:
         path = folder / name
-        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        if not _is_beside(path, folder):
             raise UserCodeError(f"'{name}' of train.files is no file beside the spec, in {folder}")
         found[name] = path.read_bytes()
     return found
 
 
-def _file_words(command: str, folder: Path) -> Iterator[list[Path]]:
+def _with_imports(start: list[CodeFile], roots: list[Path]) -> dict[CodeFile, bytes]:
+    try:
+        return with_imports(start, roots)
+    except SyntaxError as error:
+        message = f"{error.filename}, line {error.lineno}: {error.msg}"
+        raise UserCodeError(message) from error
+
+
+def _name_from(folder: Path | None, file: CodeFile) -> str:
+    if folder and file.path.is_relative_to(folder):
+        return file.path.relative_to(folder).as_posix()
+    return f"/{file.name}"
+
+
+def _file_words(command: str, folder: Path) -> Iterator[tuple[str, list[CodeFile]]]:
+    """Words that name code, and the files that it begins with."""
     words = words_of(command)
     for before, word in zip(["", *words], words, strict=False):
-        if before == "-m" and "{" not in word:
-            yield module_files(folder, word)
-        path = folder / word
-        if "{" in word or word.startswith("/"):
+        if "{" in word:
             continue
-        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-            yield [path]
+        if before == "-m":
+            yield word, list(run_as_module(folder, word))
+        path = folder / word
+        if _is_beside(path, folder) or _is_script_elsewhere(word):
+            yield word, [CodeFile(path.parent, path)]
         elif word.endswith(".py"):
-            raise UserCodeError(f"there is no '{word}' beside the spec, in {folder}")
+            where = "" if Path(word).is_absolute() else f" beside the spec, in {folder}"
+            raise UserCodeError(f"there is no '{word}'{where}")
 
 
-def _imported(source: bytes, path: Path, folder: Path) -> Iterator[Path]:
-    """Modules that a Python file imports from its own folder, or from the spec's."""
-    try:
-        names = list(imports_of(source, path, folder))
-    except SyntaxError as error:
-        raise UserCodeError(f"{path.name}, line {error.lineno}: {error.msg}") from error
-    for name in names:
-        for root in dict.fromkeys((path.parent, folder)):
-            yield from module_files(root, name)
+def _is_script_elsewhere(word: str) -> bool:
+    return word.endswith(".py") and Path(word).is_absolute() and Path(word).is_file()
+
+
+def _is_beside(path: Path, folder: Path) -> bool:
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

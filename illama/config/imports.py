@@ -9,10 +9,8 @@ Importing a module runs it. What it prints goes to stderr, what it raises become
 that names the line.
 """
 
-import ast
 import importlib
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -20,25 +18,23 @@ from functools import cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points, packages_distributions, version
-from importlib.util import resolve_name
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from illama.config.code_files import (
+    INSTALLED,
+    OURS,
+    CodeFile,
+    edited_modules,
+    files_of,
+    forget,
+    with_imports,
+)
 from illama.config.source import digests_of
 from illama.spelling import did_you_mean
 
-_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
-_INSTALLED = {
-    Path(folder).resolve()
-    for folder in (
-        *(sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")),
-        *(entry for entry in sys.path if Path(entry).name in _PACKAGE_FOLDERS),
-    )
-}
-"""Folders of installed packages; an environment may have those of its system, or of another one."""
-_OURS = ("illama", "orchestrator")
 _BY_SYNTAX = "syntax-1 sha256:"
 """Begins an identity of code by its normal form; the number is that of the form's rules."""
 
@@ -60,7 +56,6 @@ class _Imported:
     """True if modules are taken from there."""
     is_on_path: bool = False
     """True if we put it there."""
-    modules: set[str] = set()
 
 
 class _Beside:
@@ -71,7 +66,12 @@ class _Beside:
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         folder = _Imported.folder
-        if path is not None or not folder or not _Imported.is_open or not any(_files(folder, name)):
+        if (
+            path is not None
+            or not folder
+            or not _Imported.is_open
+            or not any(files_of(folder, name))
+        ):
             return None
         return None if _owner(name) else PathFinder.find_spec(name, [str(folder)])
 
@@ -81,7 +81,7 @@ def _owner(name: str) -> str | None:
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return f"Python's own '{top}'"
-    if top in _OURS:
+    if top in OURS:
         return f"this program's own '{top}'"
     spec = PathFinder.find_spec(top, [entry for entry in sys.path if _is_installed(entry)])
     return f"the installed '{top}'" if spec and spec.origin else None
@@ -93,23 +93,41 @@ def _is_installed(entry: str) -> bool:
 
 def import_from(folder: Path, *, lazily: bool = False) -> None:
     """Look for modules in `folder`, too, from now on, and forget those that were imported from
-    there, or from another, before.
+    another before, and those of which the files may say something else by now.
 
     `lazily` leaves Python alone until a function is asked for. Otherwise a process that is started
     before anything is imported inherits the path.
     """
     if _Imported.is_on_path and str(_Imported.folder) in sys.path:
         sys.path.remove(str(_Imported.folder))
-    for name in _Imported.modules:
-        sys.modules.pop(name, None)
-    _Imported.folder, _Imported.modules = folder.resolve(), set()
+    for beside in {_Imported.folder or folder, folder}:
+        _forget_modules_of(beside)
+    for edited in edited_modules():
+        _forget_module(edited)
+    _Imported.folder = folder.resolve()
     _Imported.is_open = _Imported.is_on_path = False
     if not lazily:
         _open(_Imported.folder)
     importlib.invalidate_caches()
+    forget()
     function_of.cache_clear()
     identity_of.cache_clear()
     identity_by_bytes.cache_clear()
+
+
+def _forget_modules_of(folder: Path) -> None:
+    """Forget modules of all names that there are in a folder, whoever imported them from wherever:
+    a notebook that has imported the training before must not keep what an edit has changed.
+    """
+    names = {entry.name.partition(".")[0] for entry in folder.iterdir()} if folder.is_dir() else ()
+    for name in names:
+        if name in sys.modules and name != "__main__" and not _owner(name):
+            _forget_module(name)
+
+
+def _forget_module(top: str) -> None:
+    for name in [known for known in sys.modules if known.partition(".")[0] == top]:
+        del sys.modules[name]
 
 
 def import_again_from(folder: Path) -> None:
@@ -198,14 +216,14 @@ def identity_of(target: str) -> str:
 
     The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change.
     Else a digest of the normal form (`illama.config.source`) of the module and of all that it
-    imports from the same folder: comments, docstrings and formatting do not count. Of an installed
+    imports (`illama.config.code_files`): comments, docstrings and formatting do not count. Of an installed
     package its version and the bytes of the module's file.
     """
     module = _module(target.partition(":")[0])
     declared = getattr(module, "NUMERICS_VERSION", None)
     if declared is not None:
         return f"NUMERICS_VERSION {declared}"
-    if _root(module) in _INSTALLED:
+    if _root(module) in INSTALLED:
         return identity_by_bytes(target)
     digests = code_digests(target)
     return f"{_BY_SYNTAX}{sha256(repr(sorted(digests.items())).encode()).hexdigest()}"
@@ -216,7 +234,7 @@ def identity_by_bytes(target: str) -> str:
     """Identity of the same code as earlier versions knew it: every byte counts, comments too."""
     module = _module(target.partition(":")[0])
     package = ""
-    if _root(module) in _INSTALLED:
+    if _root(module) in INSTALLED:
         top = module.__name__.partition(".")[0]
         package = "".join(
             f"{name} {version(name)} " for name in packages_distributions().get(top, [])
@@ -250,46 +268,43 @@ def refuse_other_code(target: str, code: str) -> None:
 
 
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
-    """The files that the module is made of, by their paths below the folder that it was found in.
+    """The files that the module and all that it imports are made of, by their paths below the
+    folders that they were found in.
 
-    With `below`, nothing where that is another folder. Imports are read, not run, so one inside a
-    function counts as well.
+    With `below`, only those that were found in that folder.
     """
     module = _module(target.partition(":")[0])
     root = _root(module)
-    if below is not None and root != below.resolve():
-        return {}
-    if root in _INSTALLED or not str(module.__file__).endswith(".py"):
-        file = Path(str(module.__file__))
-        return {file.name: file.read_bytes()}
-    found: dict[str, bytes] = {}
-    waiting = [module.__name__]
-    while waiting:
-        name = waiting.pop()
-        for path in _files(root, name):
-            if root == _Imported.folder and (owner := _owner(name)):
-                raise UserCodeError(
-                    f"{path.name} beside the spec has the name of {owner}, and {target} imports it; give it another name"
-                )
-            relative = path.relative_to(root).as_posix()
-            if relative not in found:
-                found[relative] = path.read_bytes()
-                package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-                with blaming(f"reading {path.name}"):
-                    waiting += _imports(found[relative], package)
-    return found
+    own = Path(str(module.__file__))
+    if root in INSTALLED:
+        return {} if below else {own.name: own.read_bytes()}
+    start = list(files_of(root, module.__name__)) or [CodeFile(root, own)]
+    with blaming(f"reading the code of {target}"):
+        found = with_imports(start, [root])
+    for file in found:
+        _refuse_taken_name(file, target)
+    folder = below.resolve() if below else None
+    return {file.name: content for file, content in found.items() if folder in (None, file.root)}
+
+
+def _refuse_taken_name(file: CodeFile, target: str) -> None:
+    top = file.name.partition("/")[0].partition(".")[0]
+    if file.root == _Imported.folder and (owner := _owner(top)):
+        raise UserCodeError(
+            f"{file.path.name} beside the spec has the name of {owner}, and {target} imports it; give it another name"
+        )
 
 
 def _module(name: str) -> ModuleType:
     folder = _Imported.folder
     if folder:
         _open(folder)
-    before, no_bytecode = set(sys.modules), sys.dont_write_bytecode
+    no_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # the folder is not ours
     try:
         with blaming(f"importing '{name}'"):
             module = importlib.import_module(name)
-        if folder and list(_files(folder, name.partition(".")[0])) and _root(module) != folder:
+        if folder and any(files_of(folder, name.partition(".")[0])) and _root(module) != folder:
             raise UserCodeError(
                 f"module '{name}' beside the spec is hidden by {_owner(name) or module.__file__}; give it another name"
             )
@@ -310,20 +325,6 @@ def _module(name: str) -> ModuleType:
         raise
     finally:
         sys.dont_write_bytecode = no_bytecode
-        _Imported.modules |= {
-            new for new in set(sys.modules) - before if _is_beside(sys.modules[new])
-        }
-
-
-def _is_beside(module: ModuleType) -> bool:
-    """Tell whether it was imported from the spec's folder: installed packages and ourselves may lie
-    below it, too.
-    """
-    file, folder = getattr(module, "__file__", None), _Imported.folder
-    if not file or not folder or module.__name__.partition(".")[0] in _OURS:
-        return False
-    parents = Path(file).resolve().parents
-    return folder in parents and not _INSTALLED & set(parents)
 
 
 def _root(module: ModuleType) -> Path:
@@ -336,50 +337,9 @@ def _root(module: ModuleType) -> Path:
     return file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
 
 
-def _files(root: Path, name: str) -> Iterator[Path]:
-    """The files that run when `name` is imported: its packages' and its own, where they lie below
-    `root`.
-    """
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        base = root.joinpath(*parts[:end])
-        yield from (
-            path
-            for path in (base / "__init__.py", base.with_name(f"{base.name}.py"))
-            if path.is_file()
-        )
-
-
 def folder_of_spec() -> Path:
     """Folder that users' modules are looked for in: the spec's, else the current one."""
     return _Imported.folder or Path.cwd()
-
-
-def module_files(root: Path, name: str) -> list[Path]:
-    """Files of a module and of its packages below `root`; of `python -m package` its `__main__`."""
-    found = list(_files(root, name))
-    main = root.joinpath(*name.split("."), "__main__.py")
-    return [*found, main] if main.is_file() else found
-
-
-def imports_of(source: bytes, path: Path, root: Path) -> Iterator[str]:
-    """Every module that a file below `root` may import, whether there is one or not."""
-    package = ".".join(path.parent.relative_to(root).parts)
-    yield from _imports(source, package)
-
-
-def _imports(source: bytes, package: str) -> Iterator[str]:
-    """Every module that the source may import, whether there is one or not."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = (
-                resolve_name("." * node.level + (node.module or ""), package)
-                if node.level
-                else str(node.module)
-            )
-            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _place(error: BaseException) -> str:
@@ -394,6 +354,6 @@ def _place(error: BaseException) -> str:
     theirs = [
         frame
         for frame in frames
-        if not ({*_INSTALLED, Path(__file__).parents[1]} & set(Path(frame.filename).parents))
+        if not ({*INSTALLED, Path(__file__).parents[1]} & set(Path(frame.filename).parents))
     ]
     return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""

@@ -48,6 +48,52 @@ def test_a_module_beside_the_spec_is_imported_and_forgotten_with_it(
         function_of("theirs:make")
 
 
+@pytest.mark.parametrize("imported_before", ["nothing", "theirs", "helper"])
+def test_no_edit_is_missed_by_a_process_that_has_imported_the_modules_before(
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    imported_before: str,
+) -> None:
+    """A notebook that edits, loads and trains again; the training runs a copy."""
+    written = {"theirs": "from helper import A\ndef f():\n    import lazy\n    return A + lazy.B\n"}
+    write(folder, **written, helper="A = 1\n", lazy="B = 10\n")
+    monkeypatch.syspath_prepend(folder)
+    if imported_before != "nothing":
+        importlib.import_module(imported_before)
+    for added, expected in ((0, 11), (1, 13)):
+        edited = {"helper": f"A = {1 + added}\n", "lazy": f"B = {10 + added}\n"}
+        write(folder, **edited)
+        identity_of("theirs:f")
+        copy = tmp_path_factory.mktemp("copy")
+        write(copy, **written, **edited)
+        assert function_of("theirs:f")() == expected
+
+
+def test_modules_of_a_package_without_a_file_of_its_own_are_forgotten(folder: Path) -> None:
+    (folder / "lab").mkdir()
+    write(folder / "lab", net="A = 1\n")
+    write(folder, theirs="from lab import net\ndef f():\n    return net.A\n")
+    assert function_of("theirs:f")() == 1
+    write(folder / "lab", net="A = 20\n")
+    write(folder)
+    assert function_of("theirs:f")() == 20
+
+
+def test_code_elsewhere_that_was_edited_is_imported_again(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "lab").mkdir()
+    monkeypatch.syspath_prepend(elsewhere)
+    (elsewhere / "lab" / "net.py").write_text("A = 1\n")
+    write(folder, theirs="from lab import net\ndef f():\n    return net.A\n")
+    assert function_of("theirs:f")() == 1
+    (elsewhere / "lab" / "net.py").write_text("A = 20\n")
+    write(folder)
+    assert function_of("theirs:f")() == 20
+
+
 def test_a_folder_that_nothing_is_asked_of_is_not_on_the_path(tmp_path: Path) -> None:
     (tmp_path / "asked_for.py").write_text("def make():\n    return 1\n")
     import_from(tmp_path, lazily=True)

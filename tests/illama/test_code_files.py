@@ -1,0 +1,164 @@
+"""Identity of user code: every file that it imports counts, wherever it lies, but for what is installed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from illama.config import code_files
+from illama.config.command import command_files
+from illama.config.imports import identity_of, import_from, sources
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    import_from(beside)
+    yield beside
+    import_from(Path())  # forget it
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on Python's path, as an editable install or PYTHONPATH makes it."""
+    root = tmp_path / "elsewhere"
+    root.mkdir()
+    monkeypatch.syspath_prepend(root)
+    return root
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_a_package_that_gathers_its_own_modules_is_known_whole(folder: Path) -> None:
+    write(
+        folder,
+        {
+            "lab/__init__.py": "from .constants import SCALE\n",
+            "lab/constants.py": "SCALE = 1\n",
+            "lab/deep/__init__.py": "from ..constants import SCALE\nfrom .more import MORE\n",
+            "lab/deep/more.py": "MORE = 2\n",
+            "lab/deep/training.py": "def train(): ...\n",
+        },
+    )
+    assert set(sources("lab.deep.training:train", folder)) == {
+        "lab/__init__.py",
+        "lab/constants.py",
+        "lab/deep/__init__.py",
+        "lab/deep/more.py",
+        "lab/deep/training.py",
+    }
+
+
+def test_code_that_is_edited_elsewhere_counts_and_is_not_copied(
+    folder: Path, elsewhere: Path
+) -> None:
+    write(folder, {"training.py": "import yaml, lab.net\ndef train(): ...\n"})
+    write(elsewhere, {"lab/__init__.py": "", "lab/net.py": "from lab import inner\n"})
+    write(elsewhere, {"lab/inner.py": "BIAS = 0\n", "lab/unused.py": "A = 1\n"})
+
+    def identity(**edits: str) -> str:
+        for name, text in edits.items():
+            (elsewhere / "lab" / f"{name}.py").write_text(text)
+        import_from(folder)
+        return identity_of("training:train")
+
+    before = identity()
+    assert set(sources("training:train")) == {
+        "training.py",
+        "lab/__init__.py",
+        "lab/net.py",
+        "lab/inner.py",
+    }
+    assert set(sources("training:train", folder)) == {"training.py"}
+    assert identity(unused="A = 2\n", inner="BIAS = 0  # words\n") == before
+    assert identity(inner="BIAS = 1\n") != before
+
+
+def test_what_an_installer_put_there_is_no_code_of_the_user(folder: Path, elsewhere: Path) -> None:
+    write(folder, {"training.py": "import installed_lab\ndef train(): ...\n"})
+    write(elsewhere, {"installed_lab.py": "", "installed_lab-1.0.dist-info/METADATA": ""})
+    assert set(sources("training:train")) == {"training.py"}
+
+
+def test_a_large_library_elsewhere_counts_by_all_its_files(
+    folder: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_files, "_FILES_OF_A_PROJECT", 2)
+    write(folder, {"training.py": "from large import one\ndef train(): ...\n"})
+    write(elsewhere, {f"large/{name}.py": "" for name in ("one", "two", "three")})
+    assert set(sources("training:train")) == {"training.py", "large"}
+    before = identity_of("training:train")
+    write(elsewhere, {"large/three.py": "A = 1\n"})
+    import_from(folder)
+    assert identity_of("training:train") != before
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import_module('lab.late')", {"lab/__init__.py", "lab/late.py"}),
+        ("__import__('lab.late')", {"lab/__init__.py", "lab/late.py"}),
+        ("importlib.import_module(f'lab.{name}')", {"lab/__init__.py", "lab/late.py"}),
+        ("import_module(name)", set()),
+    ],
+)
+def test_modules_that_are_imported_by_a_call_count(
+    folder: Path, text: str, found: set[str]
+) -> None:
+    write(folder, {"training.py": f"def train(name):\n    return {text}\n"})
+    write(folder, {"lab/__init__.py": "", "lab/late.py": ""})
+    assert set(sources("training:train")) == {"training.py", *found}
+
+
+def test_a_registry_that_imports_its_modules_by_computed_names_counts_with_them(
+    folder: Path,
+) -> None:
+    registry = (
+        "from importlib import import_module\n"
+        "for name in ('one', 'two'):\n"
+        "    import_module('.' + name, __name__)\n"
+    )
+    write(folder, {"training.py": "import nets\ndef train(): ...\n", "nets/__init__.py": registry})
+    write(folder, {"nets/one.py": "", "nets/two.py": "", "nets/deep/three.py": ""})
+    assert set(sources("training:train", folder)) == {
+        "training.py",
+        "nets/__init__.py",
+        "nets/one.py",
+        "nets/two.py",
+        "nets/deep/three.py",
+    }
+
+
+def test_a_compiled_module_counts_by_its_bytes(folder: Path) -> None:
+    compiled = f"kernel{code_files.EXTENSION_SUFFIXES[0]}"
+    write(folder, {"training.py": "def train():\n    import kernel\n", compiled: "one"})
+    before = identity_of("training:train")
+    assert set(sources("training:train", folder)) == {"training.py", compiled}
+    write(folder, {compiled: "another"})
+    import_from(folder)
+    assert identity_of("training:train") != before
+
+
+def test_a_command_is_made_of_what_its_script_imports(folder: Path, elsewhere: Path) -> None:
+    write(
+        folder, {"scripts/train.py": "import lab.net, helper\n", "helper.py": "import editable\n"}
+    )
+    write(folder, {"scripts/lab/net.py": "from lab.inner import X\n", "scripts/lab/inner.py": ""})
+    write(elsewhere, {"editable.py": "A = 1\n", "other.py": "import editable\n"})
+    assert set(command_files("python scripts/train.py --seed {seed}", (), folder)) == {
+        "scripts/train.py",
+        "scripts/lab/net.py",
+        "scripts/lab/inner.py",
+        "helper.py",
+        "/editable.py",
+    }
+    script = elsewhere / "other.py"
+    assert set(command_files(f"python {script} --seed {{seed}}", (), folder)) == {
+        "/other.py",
+        "/editable.py",
+    }
