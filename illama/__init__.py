@@ -30,11 +30,13 @@ def create_model(
     load weights if asked to.
 
     `checkpoint_path` names a checkpoint of this package's trainer, or a file that the paper's
-    authors released; learned positions of another resolution are interpolated. With `use_ema` its
-    moving average of the weights is taken, which `val_ema/...` is measured on. `soft_mask_rate` is
-    alpha: 0 is the mask, 1 none. `drop_path_rate` is that of stochastic depth in training mode, in
-    anybody's training loop. Raises `ValueError` for an unknown name or setting, for weights
-    that do not fit or were trained as another network, `FileNotFoundError` for a missing file.
+    authors released; learned positions of another resolution are interpolated. The weights of a
+    network trained with `train.quantize` are taken in full precision: `load_model` rebuilds it as
+    it was measured. With `use_ema` its moving average of the weights is taken, which `val_ema/...`
+    is measured on. `soft_mask_rate` is alpha: 0 is the mask, 1 none. `drop_path_rate` is that of
+    stochastic depth in training mode, in anybody's training loop. Raises `ValueError` for an
+    unknown name or setting, for weights that do not fit or were trained as another network,
+    `FileNotFoundError` for a missing file.
     """
     from illama.weights.pretrained import build  # torch takes seconds to import
 
