@@ -173,7 +173,7 @@ def _caveats(
         return [so_far, rates.text] if rates else [so_far]
     if rates:
         survivors = ["only seeds that finished"] if effect else []
-        return [*survivors, f"{rates.text}: p is of that, by Fisher's exact test"]
+        return [*survivors, f"{rates.text}: p compares these counts, by Fisher's exact test"]
     assert effect is not None
     luck = luck_text(here.variant, there.variant)
     caveats = [luck] if luck else []
@@ -181,7 +181,7 @@ def _caveats(
     if effect.pairs < wanted and repeats_that_differ(here.variant, there.variant) == 1:
         caveats.append(f"over {effect.pairs} of {wanted} seeds")
     if effect.std == 0.0 and effect.test.between:
-        caveats.append("no spread on either side: no interval, p by permutation")
+        caveats.append("no variation on either side: no interval, p by permutation")
     elif effect.std == 0.0:
         caveats.append("the same difference for every seed: no interval, p by sign flips")
     return caveats

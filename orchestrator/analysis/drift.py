@@ -65,8 +65,8 @@ def _size_drift(row: StepRow, ground: StepRow, tolerance: float) -> Iterator[Spe
     sizes = " and ".join(_sizes(row, ground, tolerance))
     if sizes:
         message = (
-            f"step '{row.variant.name}' has {sizes} against {ground.variant.label}, as its trials "
-            "say: size alone may explain its effect; set the same size on both sides beside it"
+            f"step '{row.variant.name}' has {sizes} compared with {ground.variant.label}, as its "
+            "trials report: size alone may explain its effect; add a side step of equal size"
         )
         yield SpecWarning("size-drift", message, row.variant.line)
 
@@ -82,7 +82,7 @@ def _compute_drift(
     if abs(ratio - 1) > tolerance:
         message = (
             f"step '{row.variant.name}' trained {ratio:.3g} times as many iterations as "
-            f"{ground.variant.label}: compute alone may explain its effect; train both as long"
+            f"{ground.variant.label}: compute alone may explain its effect; train both equally long"
         )
         yield SpecWarning("compute-drift", message, row.variant.line)
 

@@ -224,8 +224,8 @@ def other_metric(
         recorded = {metric for result in results for metric in result.get("metrics", {})}
         if not recorded:
             raise UsageError(
-                f"no trial of the sweep as it stands has a result yet, so none has '{name}'; "
-                "`orchestrator plan` says what there is to train, and why"
+                f"no trial of the current spec has a result yet, so none has '{name}'; "
+                "`orchestrator plan` lists what there is to train, and why"
             )
         if name not in recorded:
             raise UsageError(
@@ -238,7 +238,7 @@ def other_metric(
         known = own.mode
     if known is None:
         raise UsageError(
-            f"whether a larger or a smaller '{name}' is better only you know: add --mode max or --mode min"
+            f"it is unknown whether a larger or a smaller '{name}' is better: add --mode max or --mode min"
         )
     if mode not in (None, known):
         raise UsageError(f"--mode {mode} would call a worse {name} an improvement")

@@ -67,7 +67,7 @@ def luck_text(one: Variant, other: Variant) -> str:
         return ""
     repeats = repeats_of(one, other)
     if _repeats_differ(one, other):
-        return _untested_text("searches that were not repeated alike")
+        return _untested_text("searches with different numbers of repeats")
     if repeats == 1:
         sides = "each side" if one.found_by and other.found_by else "one side"
         return _untested_text(f"one search on {sides}")
@@ -94,8 +94,10 @@ def contrast_luck(
 
 def _untested_text(what: str) -> str:
     """Caveat where the luck of one search cannot be told from what the step does."""
-    caveat = f"conditional on {what}: its luck is not in the interval, so nothing is decided"
-    return f"{caveat}; `repeats: 5` in the search puts it there"
+    caveat = (
+        f"conditional on {what}: the interval leaves out the search's own variation, so nothing is decided"
+    )
+    return f"{caveat}; `repeats: 5` in the search includes it"
 
 
 def summary_over_repeats(variant: Variant, values: Mapping[int, float]) -> Summary | None:

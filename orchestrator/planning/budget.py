@@ -99,5 +99,5 @@ def budget_warnings(spec: SweepSpec, trials: Sequence[KnownTrial]) -> list[SpecW
     if budget is None or not budget.is_spent or not left:
         return []
     what = "1 trial is" if left == 1 else f"{left} trials are"
-    message = f"{budget}; {what} left out; a larger `budget` in the spec goes on"
+    message = f"{budget}; {what} left out; raise `budget` in the spec to continue"
     return [SpecWarning(SPENT, message, 0)]

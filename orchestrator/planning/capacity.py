@@ -43,7 +43,7 @@ def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> 
                     f"{count}x {words}"
                     for words, count in sorted(Counter(map(_words, nodes)).items())
                 ] or have
-            return f"trial {trial.name} asks for {asked}; {where} has {' and '.join(have)}"
+            return f"trial {trial.name} needs {asked}, but {where} has {' and '.join(have)}"
     return None
 
 

@@ -20,8 +20,8 @@ def chosen_by_the_same_seeds(trials: Sequence[TrialSpec], store: Store) -> list[
     more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
     message = (
         f"trial {name} is also a trial of a search ({searched[0]}){more}: if its settings were "
-        "chosen there, the same seed flatters them in the report; report with seeds that no search "
-        "has seen"
+        "chosen there, their result with the same seed is optimistic; use seeds in the report that "
+        "no search has used"
     )
     seeds = sorted({trial.seed for trial in trials if not trial.is_of_search})
     fresh = list(range(max(seeds) + 1, max(seeds) + 1 + len(seeds)))

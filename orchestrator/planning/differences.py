@@ -65,7 +65,7 @@ def differences(trial: TrialSpec, earlier: TrialSpec, digests: Any = None) -> li
         found.append(Difference(Kind.SEED, f"seed {trial.seed}"))
     if found or trial.fingerprint == earlier.fingerprint:
         return found
-    what = "the images, or what this version of the program computes of them, differ"
+    what = "the images differ, or what this version of the program computes from them"
     return [Difference(Kind.DATA, what)]
 
 
@@ -87,9 +87,9 @@ def _settings(config: Workload, earlier: Workload) -> Iterable[Difference]:
         elif name == "data.content" and now.get(name) != before.get(name):
             yield Difference(Kind.DATA, "the images that the data's function loads differ")
         elif name not in before:
-            yield Difference(Kind.SETTING, f"{name}: {_short(now[name])}, was not there")
+            yield Difference(Kind.SETTING, f"{name}: {_short(now[name])}, was not set")
         elif name not in now:
-            yield Difference(Kind.SETTING, f"{name}: was {_short(before[name])}, is gone")
+            yield Difference(Kind.SETTING, f"{name}: was {_short(before[name])}, is no longer set")
         elif (type(now[name]), now[name]) != (type(before[name]), before[name]):
             text = f"{name}: {_short(before[name])} -> {_short(now[name])}"
             yield Difference(Kind.SETTING, text)

@@ -93,5 +93,5 @@ def with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
     except OSError as error:
         where = f"{spec.path}:{variant.line}"
         message = f"{where}: '{variant.label}' cannot start from its file: {error}"
-        hint = "only to plan and report, train.init.sha256 is enough"
+        hint = "for plan and report, train.init.sha256 is enough"
         raise UsageError(f"{message}; {hint}") from error

@@ -48,6 +48,6 @@ class Pace:
             return ""
         whose = "of its variant" if own else "of the sweep"
         return (
-            f"it has run for {seconds / 60:.0f} min, and the slowest {whose} that finished, "
+            f"it has run for {seconds / 60:.0f} min; the slowest finished trial {whose}, "
             f"{usual[1]}, took {usual[0] / 60:.1f} min"
         )

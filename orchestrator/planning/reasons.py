@@ -156,9 +156,9 @@ def with_reasons(plan: Plan, store: Store) -> Plan:
             differs = found.told
             reason = f"{differs} (nearest result: {found.trial.name})"
         elif results.is_empty:
-            reason = "the store has no result of this sweep yet"
+            reason = "the store has no results of this sweep yet"
         elif label in nearest:
-            reason = f"no result with seed {one.trial.seed} to hold it against"
+            reason = f"there is no result with seed {one.trial.seed} to compare it with"
         planned.append(replace(one, reason=reason, differs=differs))
         adoptable += bool(found and found.is_adoptable and results.has(one.trial))
     return replace(plan, trials=tuple(planned), adoptable=adoptable)

@@ -47,7 +47,7 @@ def refuse_without_networks(spec: SweepSpec) -> None:
     if not has_networks(spec):
         title = kind_of(spec.schema.baseline).titled(spec.schema.baseline)
         message = f"{title} is your own training function, so there is no model to register"
-        raise UsageError(f"{message}; what it saved is in each trial's folder 'checkpoint'")
+        raise UsageError(f"{message}; its files are in each trial's folder 'checkpoint'")
 
 
 def last_step(spec: SweepSpec) -> Variant:
@@ -77,8 +77,8 @@ def representative(
     ]
     alike = [known for known in trained if known.record.outcome is Outcome.FINISHED] or trained
     if not alike:
-        hint = "`orchestrator status` says where they stand"
-        raise UsageError(f"no trial of {variant.label} is trained to the end; {hint}")
+        hint = "`orchestrator status` shows their state"
+        raise UsageError(f"no trial of {variant.label} has finished; {hint}")
     # from worst to best
     ranked = sorted(alike, key=lambda known: known.record.metrics[name], reverse=mode == "min")
     use_ema = name.startswith(AVERAGED)
@@ -90,14 +90,14 @@ def representative(
         middle = ranked[(len(ranked) - 1) // 2]
         return _chosen(middle, f"the median of {count}{which}", use_ema)
     if seed == BEST:
-        warning = "on the very images that it was chosen by: expect less on others"
+        warning = "on the same images that it was chosen on: expect less on others"
         return _chosen(ranked[-1], f"the best of {count}, {warning}{which}", use_ema)
     by_seed = {str(known.spec.seed): known for known in trained}
     if seed not in by_seed:
         allowed = ", ".join((MEDIAN, BEST, *by_seed))
-        message = f"no seed '{seed}' of {variant.label} is trained to the end"
+        message = f"no seed '{seed}' of {variant.label} has finished"
         raise UsageError(f"{message}; allowed: {allowed}")
-    return _chosen(by_seed[seed], f"asked for by its seed{which}", use_ema)
+    return _chosen(by_seed[seed], f"the seed that was asked for{which}", use_ema)
 
 
 def _chosen(known: KnownTrial, why: str, use_ema: bool) -> Representative:
@@ -109,7 +109,7 @@ def _count_text(spec: SweepSpec, seeds: int) -> str:
     metric = spec.schema.metric
     text = f"{counted(seeds, 'seed')} by {metric.name}"
     if metric.epoch == "best":
-        text += " at the last epoch, whose weights are kept"
+        text += " at the last epoch, the one whose weights are kept"
     return text
 
 
@@ -122,6 +122,6 @@ def _variant(spec: SweepSpec, label: str | None) -> Variant:
         )
     if not road[label].is_known:
         raise UsageError(
-            f"{label} waits for a search and has no trials yet; `orchestrator run` goes on with it"
+            f"{label} waits for a search and has no trials yet; `orchestrator run` continues it"
         )
     return road[label]

@@ -228,8 +228,8 @@ def _reached(known: KnownTrial, name: str, metric: MetricSchema) -> float:
     value = _recorded(known, name, metric)
     if value is None:
         why = "an older version trained it, or its training does not record it"
-        what = f"{known.spec.name} has no {name}, which its search goes by"
-        raise UsageError(f"{what}: {why}. Remove {known.record.path} and run again")
+        what = f"{known.spec.name} has no {name}, which its search optimizes"
+        raise UsageError(f"{what}: {why}. Delete {known.record.path} and run again")
     return value
 
 

@@ -36,6 +36,6 @@ class SpendingWatch:
     def _look(self) -> None:
         if self._budget.is_spent and self._queue.waiting and not self.reason:
             self.reason = (
-                f"stopped: {self._budget}; a larger `budget` in the spec goes on from here"
+                f"stopped: {self._budget}; raise `budget` in the spec to continue from here"
             )
             self._queue.stop()

@@ -32,14 +32,14 @@ def contrast_line(
     asked = len(seeds_asked(rows)) if repeats == 1 else repeats
     caveat = "; ".join(filter(None, (coverage(effect.pairs, asked), luck)))
     delta = StepEffect(effect, design, caveat=caveat, decimals=rows[0].decimals)
-    note = f"together with {named(contrast.aliases)}" if contrast.aliases else ""
+    note = f"aliased with {named(contrast.aliases)}" if contrast.aliases else ""
     return EffectLine(regime, kind, contrast.factors, delta, note)
 
 
 def _why_not(contrast: Contrast) -> str:
     if not contrast.aliases:
         return "no seed is done in all cells"
-    return f"cannot be told from {named(contrast.aliases)} in these cells"
+    return f"fully aliased with {named(contrast.aliases)} in these cells"
 
 
 def named(effects: Sequence[Factors]) -> str:

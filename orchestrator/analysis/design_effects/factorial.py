@@ -16,13 +16,13 @@ from orchestrator.stats.contrasts import factorial_contrasts
 
 _ROMAN = {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII", 9: "IX"}
 _RESOLUTIONS = {
-    3: "main effects cannot be told from interactions of two steps",
-    4: "main effects can be told from interactions of two steps, but these not from each other",
-    5: "main effects and interactions of two steps can be told from each other",
+    3: "main effects are aliased with two-step interactions",
+    4: "main effects are not aliased with two-step interactions, but these are aliased with each other",
+    5: "neither main effects nor two-step interactions are aliased with each other",
 }
 _TOGETHER = (
-    "An effect together with others is the sum of its own and of parts of theirs: it is its own "
-    "only if they are nothing."
+    "An effect aliased with others is the sum of its own effect and parts of theirs. It can be read "
+    "as its own only if the others are zero."
 )
 
 
@@ -47,7 +47,7 @@ def factorial_effects(design: Design, view: RegimeRows) -> Effects:
 
 
 def _resolution(design: Design, factors: int) -> list[str]:
-    """Remark on what the fraction can tell apart."""
+    """Remark on the effects that the fraction can separate."""
     if not isinstance(design, Factorial) or design.fraction == "1":
         return []
     _, resolution = cells_of(factors, design.halvings)

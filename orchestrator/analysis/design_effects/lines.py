@@ -111,7 +111,7 @@ def rows_left_out(rows: Sequence[StepRow]) -> list[str]:
     found = []
     for row in rows:
         if not counts(row):
-            is_there = "no trial recorded it" if row.unrecorded else "no trial is done"
+            is_there = "no trial recorded the metric" if row.unrecorded else "no trial is done"
             found.append(f"{row.variant.label}: {end_of(row) or is_there}")
     return found
 
@@ -133,14 +133,14 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
         where = first.variant.label if len(lacking) == 1 else counted(len(lacking), "cell")
         ends = sorted({end_of_trial(row, seed) for row in lacking})
         found.append(
-            f"seed {seed}: {' or '.join(ends)} in {where}, and left out of all averages over it"
+            f"seed {seed}: {' or '.join(ends)} in {where}, so it is left out of all averages over that"
         )
     return found
 
 
 def end_of_trial(row: StepRow, seed: int) -> str:
     """Words for what became of a trial that has no value."""
-    end = row.outcome_of.get(seed, "not asked for")
+    end = row.outcome_of.get(seed, "not planned")
     return "not recorded" if end == "finished" else end
 
 

@@ -56,7 +56,7 @@ def order_effects(design: Design, view: RegimeRows) -> Effects:
     left_out = rows_left_out(rows) + seeds_left_out(rows)
     if untold:
         left_out = [
-            f"interactions that these orders cannot tell from others: {', '.join(untold)}",
+            f"interactions that are aliased with others in these orders: {', '.join(untold)}",
             *left_out,
         ]
     return Effects([*lines, *_at_places(rows, view)], left_out, [_balance(orders)])
@@ -105,16 +105,16 @@ def _with_places(line: EffectLine, found: int, asked: int) -> EffectLine:
     """The line, with a note where the average lacks places."""
     if found == asked:
         return line
-    note = f"over {found} of {asked} places" if found else "no place of it is done"
+    note = f"over {found} of {asked} places" if found else "none of its places is done"
     return replace(line, note=note)
 
 
 def _balance(orders: Sequence[Order]) -> str:
     """Remark on the balance of the orders, the road's among them."""
     uneven = most_uneven(orders)
-    ahead = "every step comes before every other as often as behind it"
+    ahead = "every step comes before every other as often as after it"
     if not is_balanced_for_order(orders):
-        ahead = "not every step comes before every other as often as behind it"
+        ahead = "not every step comes before every other as often as after it"
     if uneven == 0:
         places = "every step stands at every place equally often"
         return f"Balanced over these {len(orders)} orders: {places}, and {ahead}."

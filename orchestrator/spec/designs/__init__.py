@@ -97,7 +97,9 @@ def _long_form(value: Any) -> Any:
         return {"name": name}
     if kind.short_option is None:
         allowed = ", ".join(sorted(kind.model_fields.keys() - {"name"})) or "no options"
-        raise ValueError(f"design {name}: {options!r} is no mapping of options; it takes {allowed}")
+        raise ValueError(
+            f"design {name}: {options!r} is not a mapping of options; it takes {allowed}"
+        )
     return {"name": name, kind.short_option: options}
 
 

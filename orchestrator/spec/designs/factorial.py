@@ -21,8 +21,8 @@ class Factorial(Design):
 
     title: ClassVar[str] = "All combinations"
     explanation: ClassVar[str] = (
-        "Main effect: what the step does on average over the others being there or not. "
-        "Interaction: how much the first step's effect grows when the second is there."
+        "Main effect: the step's effect averaged over the other steps being present or absent. "
+        "Interaction: how much the first step's effect grows when the second is present."
     )
     names: ClassVar[str | None] = r"factorial\."
 
@@ -61,7 +61,7 @@ class Factorial(Design):
         for index, step in enumerate(self.steps):
             if step not in ground.all_steps:
                 hint = did_you_mean_one_of(step, list(ground.all_steps))
-                message = f"factorial: there is no step '{step}' on the road{hint}"
+                message = f"factorial: the road has no step '{step}'{hint}"
                 raise DesignError(message, "steps", index)
             if step in self.steps[:index]:
                 raise DesignError(f"factorial: step '{step}' is named twice", "steps", index)
@@ -77,7 +77,7 @@ class Factorial(Design):
         possible = fractions_for(factors)
         if self.fraction not in possible:
             raise DesignError(
-                f"factorial: {factors} steps cannot be cut to {self.fraction} without main effects "
-                f"that cannot be told apart; possible: {', '.join(possible)}",
+                f"factorial: a fraction of {self.fraction} of {factors} steps would alias main "
+                f"effects with each other; possible: {', '.join(possible)}",
                 "fraction",
             )

@@ -10,7 +10,7 @@ class OneFactor(Design):
     """Each step alone on the baseline."""
 
     title: ClassVar[str] = "Each step alone"
-    explanation: ClassVar[str] = "What the step does to the baseline when nothing else is changed."
+    explanation: ClassVar[str] = "The step's effect on the baseline when nothing else is changed."
     names: ClassVar[str | None] = r"only\."
     compares_two_cells: ClassVar[bool] = True
 

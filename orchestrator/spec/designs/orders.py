@@ -31,9 +31,9 @@ class Orders(Design):
     title: ClassVar[str] = "The road in other orders"
     explanation: ClassVar[str] = (
         "Main effect: the step's effect averaged over its places in the orders. Interaction: how "
-        "much each step's effect grows when the other is there, as far as these orders can tell "
-        "and three steps at once do nothing more. The intervals hold for these orders alone: they "
-        "say nothing of orders that were not taken."
+        "much each step's effect grows when the other is present, as far as these orders can tell "
+        "and if three-step interactions are zero. The intervals hold for these orders only and say "
+        "nothing about other orders."
     )
     names: ClassVar[str | None] = r"order\d+\."
     short_option: ClassVar[str | None] = "count"
@@ -61,7 +61,7 @@ class Orders(Design):
             return None
         first, last = len(found) + 1, self.count
         name = f"order{first}" if first == last else f"order{first} to order{last}"
-        return name, f"only {counted(len(found), 'other order')} that make sense could be found"
+        return name, f"only {counted(len(found), 'other order')} could be found that the steps allow"
 
     def _orders(self, ground: Ground) -> list[Order]:
         if self.balanced:

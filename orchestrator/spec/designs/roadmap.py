@@ -9,7 +9,7 @@ class Roadmap(Design):
     """Each step on top of the one before, with side steps and searches."""
 
     title: ClassVar[str] = "Roadmap"
-    explanation: ClassVar[str] = "What each step does to the steps before it."
+    explanation: ClassVar[str] = "The effect of each step on top of the steps before it."
     is_road: ClassVar[bool] = True
 
     def cells(self, ground: Ground) -> list[PlannedCell]:

@@ -1,4 +1,4 @@
-"""Choices made by the images that the report counts."""
+"""Choices made on the images that the report evaluates."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
     data = [variant.config.images for variant in spec.road]
     if spec.has_test_part or None in data:  # of a user training nobody knows the images
         return
-    chosen = {search.line: "the settings that a search finds" for search in spec.searches[:1]}
+    chosen = {search.line: "the settings found by a search" for search in spec.searches[:1]}
     if spec.schema.metric.epoch == "best":
         chosen[line_of("metric", spec)] = "the best epoch"
     if not chosen:
         return
     message = (
-        f"{spec.schema.metric.name} chooses {' and '.join(chosen.values())} on the very images that "
-        "the report counts, which flatters what is chosen: hold out a test part, which the report "
-        "then reads instead"
+        f"{spec.schema.metric.name} selects {' and '.join(chosen.values())} on the same images that "
+        "the report evaluates, which makes the result optimistic: hold out a test part, and the "
+        "report uses that instead"
     )
     without = next(part for part in data if part is not None and not part.has_test)
     yield SpecWarning("chosen-on-report-images", message, min(chosen), _test_part_of(without))

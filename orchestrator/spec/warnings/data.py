@@ -17,7 +17,7 @@ def other_images(spec: SweepSpec, variant: Variant) -> Found:
     if keys:
         message = (
             f"step '{variant.name}' changes {', '.join(keys)}{where(spec, variant)}: unless the "
-            "validation images stay the same, its effect compares figures of two test sets"
+            "validation images stay the same, its effect compares results on two different test sets"
         )
         yield SpecWarning("other-images", message, variant.line)
 
@@ -37,9 +37,9 @@ def regimes_with_other_images(spec: SweepSpec) -> Found:
             continue
         groups = " and ".join(", ".join(regimes) for regimes in splits.values())
         message = (
-            f"{groups} hold out other images of {name}: effects within each stand, but a figure of "
-            "one against a figure of the other, as `orchestrator compare` puts them side by side, "
-            "compares two test sets"
+            f"{groups} hold out different images of {name}: effects within each are valid, but "
+            "comparing one with the other, as `orchestrator compare` does, compares two different "
+            "test sets"
         )
         key = "regimes" if spec.schema.regimes else "recipes"
         yield SpecWarning("regimes-other-images", message, line_of(key, spec))

@@ -30,11 +30,11 @@ def pretrained_step(spec: SweepSpec, variant: Variant) -> Found:
         return
     if variant.on or _is_resolved(spec, variant, changes):
         return
-    before = _file_of(ground) or "a draw"
-    after = _file_of(variant) or "a draw"
+    before = _file_of(ground) or "random weights"
+    after = _file_of(variant) or "random weights"
     message = (
-        f"step '{variant.name}' starts from {after}, and '{ground.name}', which it is held "
-        f"against, from {before}: what the file has learned before is a part of its effect"
+        f"step '{variant.name}' starts from {after}, and '{ground.name}', which it is compared "
+        f"with, from {before}: the effect includes what the file had already learned"
     )
     others = new_changes(spec, variant).keys() - changes.keys()
     target = ground.name if others else "baseline"
@@ -69,8 +69,8 @@ def initial_leak(spec: SweepSpec) -> Found:
         message = (
             f"'{variant.name}' starts from {file}, which was trained on {data.name} with "
             f"val_fraction {found.val_fraction:g}: {seen / data.val_fraction:.0%} of the images "
-            "that this sweep validates on were among its training images, which flatters it; "
-            f"start from a file that was trained with val_fraction {data.val_fraction:g}"
+            "that this sweep validates on were among its training images, which makes its result "
+            f"optimistic; start from a file that was trained with val_fraction {data.val_fraction:g}"
         )
         yield SpecWarning("initial-leak", message, variant.line)
 

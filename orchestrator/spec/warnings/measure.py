@@ -26,8 +26,8 @@ def best_epoch(spec: SweepSpec) -> Found:
     if metric.epoch != "best" or spec.has_test_part:
         return
     message = (
-        f"{metric.name} is read at the epoch that validates best: a maximum over the very images "
-        "that it reports on, which flatters every step and most of all the noisy ones"
+        f"{metric.name} is read at the epoch with the best validation result: a maximum over the "
+        "same images that it reports on, which is optimistic for every step, most of all for noisy ones"
     )
     also = f", also: [{', '.join(metric.also)}]" if metric.also else ""
     control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last{also}}}"
@@ -40,7 +40,7 @@ def absent_data_of_measures(spec: SweepSpec) -> Found:
     directory = data_directory(spec.schema.runtime.data_dir)
     for request in spec.schema.measure:
         if why := missing_data(request, directory):
-            message = f"measure {request.name} will fail where its data are not: {why}"
+            message = f"measure {request.name} will fail on machines without its data: {why}"
             yield SpecWarning("measure-data-absent", message, line_of("measure", spec))
 
 
@@ -54,8 +54,8 @@ def other_targets(spec: SweepSpec) -> Found:
         return
     message = (
         f"{steps_that(steps, 'change')} {_keys(spec, steps, _TARGETS)}: {_TRAINING_LOSS} is then "
-        "measured against other targets, and its change says nothing about the network; go by "
-        "val/loss, whose targets stay"
+        "measured against different targets, so its change says nothing about the network; use "
+        "val/loss, whose targets stay the same"
     )
     yield SpecWarning("other-targets", message, steps[0].line, _instead(spec))
 
@@ -69,9 +69,9 @@ def other_average(spec: SweepSpec) -> Found:
         return
     plain = shown[0].replace("_ema/", "/")
     message = (
-        f"{steps_that(steps, 'change')} {_AVERAGE}, and {', '.join(shown)} is of the averaged "
-        f"weights: its change mixes what the averaging does with what the network "
-        f"learned; show {plain} beside it, of the weights themselves"
+        f"{steps_that(steps, 'change')} {_AVERAGE}, and {', '.join(shown)} is measured on the "
+        f"averaged weights: its change mixes the effect of averaging with that of training; also "
+        f"show {plain}, which is measured on the weights themselves"
     )
     yield SpecWarning("other-average", message, steps[0].line, _beside(spec, plain))
 

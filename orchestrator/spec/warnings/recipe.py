@@ -41,8 +41,8 @@ def confounded_step(spec: SweepSpec, variant: Variant) -> Found:
         return
     what = " and ".join(f"{aspect} ({', '.join(part)})" for aspect, part in parts.items())
     message = (
-        f"step '{variant.name}' changes {what} at once{where(spec, variant)}: its effect belongs "
-        "to neither alone"
+        f"step '{variant.name}' changes {what} at once{where(spec, variant)}: its effect cannot be "
+        "attributed to either one"
     )
     chosen = RECIPE if RECIPE in parts else DATA
     regime = regime_of(spec, variant, parts[chosen])
@@ -62,8 +62,8 @@ def one_sided_recipe(spec: SweepSpec, variant: Variant) -> Found:
     keys = ", ".join(recipe)
     message = (
         f"step '{variant.name}' retunes the recipe ({keys}) after the architecture has changed "
-        f"({', '.join(changed)}){where(spec, variant)}: the baseline never gets it, so the whole "
-        "road's gain mixes both"
+        f"({', '.join(changed)}){where(spec, variant)}: the baseline never gets that recipe, so the "
+        "gain of the whole road mixes the two"
     )
     regime = regime_of(spec, variant, recipe)
     control = side_step(f"{variant.name}_on_baseline", recipe, "baseline", regime)
@@ -100,8 +100,8 @@ def batch_without_rate(spec: SweepSpec, variant: Variant) -> Found:
         return
     message = (
         f"step '{variant.name}' changes the batch from {before} to {after} and keeps the learning "
-        f"rate of {rate:g}: its effect mixes the batch with a rate that was chosen for another, "
-        f"and an epoch has {before / after:.3g} times as many updates"
+        f"rate of {rate:g}, which was chosen for the old batch: its effect mixes the two, and an "
+        f"epoch has {before / after:.3g} times as many updates"
     )
     # For Adam the rate goes with the root of the batch; a user training's optimiser is not known.
     scaled = float(f"{rate * math.sqrt(after / before):.2g}")

@@ -26,8 +26,8 @@ def tuned_unequally(spec: SweepSpec, variant: Variant) -> Found:
         return
     place = "the top level" if ground == "baseline" else f"step '{ground}'"
     message = (
-        f"step '{variant.name}' {what}: tuning one side alone favours it; give {place} the same "
-        "search"
+        f"step '{variant.name}' {what}: tuning only one side of a comparison favours that side; "
+        f"give {place} the same search"
     )
     yield SpecWarning("tuned-unequally", message, search.line, _as_yaml(search))
 
@@ -36,14 +36,14 @@ def _more_effort(search: Search, other: Search | None, ground: str) -> str:
     """Say what a step does to find its settings and its ground does not; empty where both do it."""
     space = other.schema.space if other else {}
     alone = [key for key in search.schema.space if key not in space]
-    against = f"'{ground}', which it is held against"
+    against = f"'{ground}', which it is compared with"
     if alone:
-        return f"looks for {', '.join(alone)} and {against}, does not"
+        return f"searches {', '.join(alone)}, but {against}, does not"
     assert other is not None
     if other.goal < search.goal:
-        return f"tries {search.goal} combinations and {against}, {other.goal}"
+        return f"tries {search.goal} combinations, but {against}, {other.goal}"
     if other.schema.prune != search.schema.prune:
-        return f"stops combinations early by another rule than {against}"
+        return f"stops combinations early by a different rule than {against}"
     return ""
 
 
@@ -59,9 +59,9 @@ def tuned_before(spec: SweepSpec) -> Found:
                 continue
             verb = "takes" if len(heirs) == 1 else "take"
             message = (
-                f"'{search.variant.name}' looks for {key}, and {steps_that(heirs, 'inherit')} what "
-                f"it finds: a setting that was tuned for '{search.variant.name}' favours it; give "
-                f"each step that {verb} it over the same search"
+                f"'{search.variant.name}' searches {key}, and {steps_that(heirs, 'inherit')} the "
+                f"result: a setting tuned for '{search.variant.name}' favours it; give each step "
+                f"that {verb} it over the same search"
             )
             yield SpecWarning("tuned-before", message, heirs[0].line, _as_yaml(search))
 
@@ -90,8 +90,8 @@ def search_overwritten(spec: SweepSpec) -> Found:
         for step in road[place + 1 :]:
             for key in own_changes(spec, step).keys() & search.schema.space.keys():
                 message = (
-                    f"step '{step.name}' sets {key}, which '{search.variant.name}' looks for: what "
-                    "it finds is lost there"
+                    f"step '{step.name}' sets {key}, which '{search.variant.name}' searches: the "
+                    "result of the search is overwritten"
                 )
                 yield SpecWarning("search-overwritten", message, step.line)
 

@@ -1,4 +1,4 @@
-"""True if there are seeds enough for what the report is to decide."""
+"""Warnings about seeds that are too few for the report to decide anything."""
 
 from itertools import count
 
@@ -16,7 +16,7 @@ def few_seeds(spec: SweepSpec) -> Found:
     seeds, comparisons = spec.schema.most_seeds, _comparisons(spec)
     if seeds == 1:
         message = (
-            "with 1 seed no step can be told from noise: there is neither an interval nor a p-value"
+            "with 1 seed no effect can be distinguished from noise: there are no intervals and no p-values"
         )
     elif smallest_sign_flip_p(seeds) * _tests(spec.schema, seeds, comparisons) < LEVEL:
         return
@@ -31,13 +31,13 @@ def _too_few(schema: SweepSchema, seeds: int, comparisons: int) -> str:
     asked = ""
     if smallest < LEVEL:
         tests = _tests(schema, seeds, comparisons)
-        asked = f", and {_what_is_corrected(schema, seeds, comparisons)} it takes p < "
+        asked = f", and corrected {_what_is_corrected(schema, seeds, comparisons)} it would need p < "
         asked += f"{LEVEL / tests:.2g}"
     return (
-        f"with {seeds} seeds an exact sign-flip test cannot go below p = {smallest:.3g}{asked}: so "
+        f"with {seeds} seeds an exact sign-flip test cannot go below p = {smallest:.3g}{asked}, so "
         "it can never call a step significant. The report's t-test can, provided seed-to-seed "
         "differences are roughly normal. With "
-        f"{_fewest(schema, comparisons)} seeds the exact test can, too"
+        f"{_fewest(schema, comparisons)} seeds the exact test can as well"
     )
 
 

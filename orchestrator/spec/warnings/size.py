@@ -41,8 +41,8 @@ def _beside_others(spec: SweepSpec) -> Found:
     for label, drifting in by_ground.items():
         sizes = [f"{variant.name} {_sizes(spec, variant)}" for variant in drifting]
         message = (
-            f"beside {label}, side steps of another size: {'; '.join(sizes)}: size alone may "
-            "explain what they do"
+            f"side steps of {label} have a different size ({'; '.join(sizes)}): size alone may "
+            "explain their effects"
         )
         yield SpecWarning("size-drift", message, drifting[0].line)
 
@@ -94,7 +94,7 @@ def _told(spec: SweepSpec, drifting: Sequence[Variant]) -> SpecWarning:
         ground = _ground(spec, variant)
         assert ground is not None
         regime = f" in regime {variant.regime}" if variant.regime else ""
-        parts.append(f"{_sizes(spec, variant)} against {ground.name}{regime}")
+        parts.append(f"{_sizes(spec, variant)} compared with {ground.name}{regime}")
     first = drifting[0]
     ground = _ground(spec, first)
     assert ground is not None
