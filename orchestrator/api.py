@@ -186,7 +186,7 @@ class Sweep:
         """
         uri = self._tracking_uri(tracking)
         if uri is None:
-            raise UsageError("there is nothing to write to: tracking is False")
+            raise UsageError("there is no tracker to write to: tracking is False")
         sync_sweep(self.spec, self.store, uri, restore_deleted=restore_deleted)
 
     def _job(
@@ -245,7 +245,7 @@ class Report:
             raise UsageError(f"a data frame needs pandas ({error}); {hint}") from error
         records = {"step": step_records, "trial": trial_records, "iteration": iteration_records}
         if by not in records:
-            raise UsageError(f"there is a frame by {', '.join(records)}, none by '{by}'")
+            raise UsageError(f"there is no frame by '{by}'; allowed: {', '.join(records)}")
         return pd.DataFrame.from_records(records[by](self.roadmap))
 
     def render(self, form: str, layout: Layout | None = None) -> bytes:
@@ -300,5 +300,5 @@ def _run(job: Job, view: RunView | None) -> Ending:
 def _finished(ending: AnyEnding) -> AnyEnding:
     """The ending of a run that nobody interrupted. Raises `Interrupted`."""
     if ending.interrupted:
-        raise Interrupted("interrupted; every checkpoint is saved, and the same call goes on")
+        raise Interrupted("interrupted; all checkpoints are saved, and the same call continues")
     return ending

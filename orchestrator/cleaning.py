@@ -50,7 +50,7 @@ def inspect(store: Store) -> Inspection:
             needed |= _needed_by(store, name)
         except OrchestratorError as error:
             reason = str(error).splitlines()[0]
-            unread.append(f"what sweep {name} needs cannot be told, so no trial goes: {reason}")
+            unread.append(f"cannot tell what sweep {name} needs, so no trial is deleted: {reason}")
     found = [Garbage(path, why, size_of(path)) for path, why in _leftovers(store)]
     if not unread:
         for name in store.sweeps():
@@ -144,7 +144,7 @@ def _unasked(store: Store, sweep: str, needed: set[Path]) -> list[Garbage]:
     path = store.sweep_path(sweep)
     if live_holder(path):
         return []
-    why = f"sweep {sweep} does not ask for it any more"
+    why = f"sweep {sweep} no longer asks for it"
     return [
         Garbage(folder, why, size_of(folder))
         for folder in trial_folders(path)
@@ -153,8 +153,6 @@ def _unasked(store: Store, sweep: str, needed: set[Path]) -> list[Garbage]:
 
 
 def _leftovers(store: Store) -> list[tuple[Path, str]]:
-    found = [
-        (path, "left by a removal that was cut off") for path in store.root.glob(f"{_DELETED}*")
-    ]
+    found = [(path, "left by an interrupted deletion") for path in store.root.glob(f"{_DELETED}*")]
     smoke = store.root / SMOKE
-    return found + ([(smoke, "of `run --smoke`")] if smoke.is_dir() else [])
+    return found + ([(smoke, "left by `run --smoke`")] if smoke.is_dir() else [])

@@ -109,7 +109,7 @@ def plan_sweep(
     why = "so it is unknown which trials are already done"
     warnings = [SpecWarning("data-absent", f"{message}; {why}", 0) for message in snapshot.absent]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
-        hint = "it needs a cluster that has as much: --address"
+        hint = "name a larger cluster with --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
     warnings += chosen_by_the_same_seeds(snapshot.specs, store)
     warnings += budget_warnings(spec, snapshot.trials)
@@ -139,7 +139,7 @@ def report_sweep(
         results = (record.result for record in records if record.result)
         chosen = other_metric(chosen, metric, mode, results)
     elif mode:
-        raise UsageError("--mode says which direction of --metric is better: name that, too")
+        raise UsageError("--mode gives the direction of --metric: name --metric as well")
     looks = history.looks_before(snapshot.spec, store, chosen.name)
     roadmap = build_roadmap(snapshot, chosen, looks)
     warnings = [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
@@ -180,7 +180,7 @@ def register_network(
     """
     refuse_without_networks(spec)
     if tracker_kind(tracking_uri) is not MLFLOW:
-        raise UsageError(f"there is no model registry but MLflow's, found {tracking_uri}")
+        raise UsageError(f"only MLflow has a model registry, found {tracking_uri}")
     snapshot = survey(spec, store)
     mirror = create(tracking_uri, snapshot, store)
     chosen = representative(snapshot, step, seed)
@@ -189,7 +189,7 @@ def register_network(
         mirror.sync([chosen.trial])
         run_id = mirror.run_id_of(chosen.trial)
         if run_id is None:
-            message = f"the run of {chosen.trial.name} was deleted in MLflow, and its network belongs to it"
+            message = f"the run of {chosen.trial.name}, which the network belongs to, was deleted in MLflow"
             raise UsageError(f"{message}; `orchestrator sync {spec.name}` restores it")
         model_id = log_model(tracking_uri, run_id, chosen)
         version = register_model(tracking_uri, model_id, run_id, name, chosen)
@@ -224,7 +224,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     interrupted, stopped = threading.Event(), None
     with ExitStack() as stack:
         # takes seconds where another host was at it
-        with view.waiting("making sure that nobody else is at this sweep"):
+        with view.waiting("checking that no other driver works on this sweep"):
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         history.submitted(spec, store)

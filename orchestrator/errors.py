@@ -93,7 +93,7 @@ class DamagedFile(StoreError):
     def __init__(self, path: Path | str, why: str) -> None:
         self.path = Path(path)
         self.why = why
-        hint = "restore it, or remove it: all goes on as if it had not been written yet"
+        hint = "restore it, or delete it: then it counts as not written yet"
         super().__init__(f"{path} is damaged ({why}); {hint}")
 
 
@@ -103,7 +103,7 @@ class NewerFile(StoreError):
     """
 
     def __init__(self, path: Path | str, what: str) -> None:
-        hint = "was it written by a newer one? Update this one, or choose another --store"
+        hint = "if a newer version wrote it, update this one, or choose another --store"
         super().__init__(f"{path} has {what}, which this version does not know; {hint}")
 
 

@@ -48,8 +48,8 @@ def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
     """
     spec, store, view = job.spec, job.store, view or Silent()
     if not spec.schema.measure:
-        message = f"{spec.name} asks for no measure: give it `measure: [calibration]`"
-        raise UsageError(f"{message}, see sweeps/README.md")
+        message = f"{spec.name} has no measures: add some, such as `measure: [calibration]`"
+        raise UsageError(f"{message}; see sweeps/README.md")
     store.prepare(spec.name)
     interrupted = threading.Event()
     with Lease(store.sweep_path(spec.name)) as lease:
@@ -59,13 +59,13 @@ def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
         if due:
             queue = MeasureQueue(due, store, lease.session, (), spec.schema.max_concurrent)
             with (
-                view.waiting(f"taking {counted(len(due), 'measurement')} of finished networks"),
+                view.waiting(f"making {counted(len(due), 'measurement')} of trained networks"),
                 graceful_stop(queue, lease, interrupted, view),
             ):
                 job.executor(queue)
             if job.tracking_uri:
                 title = tracker_kind(job.tracking_uri).title
-                with view.waiting(f"bringing {title} up to date"):
+                with view.waiting(f"updating {title}"):
                     tracker_of(survey(spec, store), store, job.tracking_uri).sync()
     _, asked = measurements_of(spec, store, job)
     tried = {one.measurement.fingerprint for one in due}

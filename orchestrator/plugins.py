@@ -50,9 +50,9 @@ class Registry(Generic[Kind]):
             found = getattr(import_module(module), attribute, None)
         except ImportError as error:
             raise UsageError(
-                f"{self.what} {name} cannot be imported: {error}; install what it needs, or take "
-                f"another: {', '.join(sorted(self.places().keys() - {name}))}"
+                f"{self.what} {name} cannot be imported: {error}; install what it needs, or use "
+                f"another one: {', '.join(sorted(self.places().keys() - {name}))}"
             ) from error
         if not isinstance(found, self.kind):
-            raise UsageError(f"{self.what} {name}: {place} is no {self.kind.__name__}")
+            raise UsageError(f"{self.what} {name}: {place} is not of type {self.kind.__name__}")
         return found

@@ -269,8 +269,8 @@ class TrialSpec:
         if value_of(result, self.metric) is not None:
             return None
         found = ", ".join(sorted(result.get("metrics", {}))) or "nothing"
-        message = f"{self.config.title} returned {found}; the sweep compares {self.metric}"
-        return f"{message}: change 'metric', which needs no new training, or return that"
+        message = f"{self.config.title} returned {found}, but the sweep compares {self.metric}"
+        return f"{message}: change 'metric', which needs no new training, or return {self.metric}"
 
     @property
     def directory_name(self) -> str:

@@ -165,7 +165,9 @@ def test_no_package_replaces_what_is_ours_and_what_is_of_no_use_is_told() -> Non
     from orchestrator.executors.local import LOCAL
 
     assert EXECUTORS.get("local") is LOCAL
-    with pytest.raises(UsageError, match="executor neither: toys:NEITHER is no ExecutorKind"):
+    with pytest.raises(
+        UsageError, match="executor neither: toys:NEITHER is not of type ExecutorKind"
+    ):
         EXECUTORS.get("neither")
     with pytest.raises(UsageError, match="executor gone cannot be imported: No module named 'now"):
         EXECUTORS.get("gone")
@@ -201,7 +203,7 @@ def test_a_package_beside_ours_brings_images_a_measure_and_a_tracker(
     assert (synced.code, synced.err.strip()) == (0, "Notes is up to date for tiny")
     assert page.exists()
     refused = cli("register", spec, *to_page)
-    assert (refused.code, "no model registry but MLflow's" in refused.err) == (2, True)
+    assert (refused.code, "only MLflow has a model registry" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///x.db", "http://host:5000", "./mlruns", "elsewhere:x"])

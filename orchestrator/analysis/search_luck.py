@@ -94,9 +94,7 @@ def contrast_luck(
 
 def _untested_text(what: str) -> str:
     """Caveat where the luck of one search cannot be told from what the step does."""
-    caveat = (
-        f"conditional on {what}: the interval leaves out the search's own variation, so nothing is decided"
-    )
+    caveat = f"conditional on {what}: the interval leaves out the search's own variation, so nothing is decided"
     return f"{caveat}; `repeats: 5` in the search includes it"
 
 

@@ -70,7 +70,7 @@ def _queue_and_options(address: str | None) -> tuple[str | None, Mapping[str, in
     name, _, query = (address or "").partition("?")
     if name not in ("", "slurm", "local"):
         raise UsageError(
-            f"--address is {address}, and --executor submitit takes slurm or local, with options "
+            f"--address is {address}, but --executor submitit takes slurm or local, with options "
             "such as slurm?partition=gpu&time=720"
         )
     pairs = dict(parse_qsl(query))
@@ -83,12 +83,12 @@ def _refuse(resources: Resources) -> None:
     """Raises `UsageError` for what a job of one trial cannot have."""
     if resources.nodes > 1:
         raise UsageError(
-            f"a trial asks for {resources.nodes} nodes, and --executor submitit gives each one: "
+            f"a trial needs {resources.nodes} nodes, but --executor submitit gives each trial one: "
             "use --executor ray with --address, or lower resources.nodes"
         )
     if not float(resources.gpus).is_integer():
         raise UsageError(
-            f"a trial asks for {resources.gpus:g} GPUs, and a job has whole ones: change "
+            f"a trial needs {resources.gpus:g} GPUs, but a job gets whole GPUs: change "
             "resources.gpus, or share GPUs with --executor ray"
         )
 

@@ -20,7 +20,7 @@ def studies_of(snapshot: Snapshot) -> Iterator[Study]:
     """The searches that have begun. Raises `UsageError` where the sweep has none."""
     spec = snapshot.spec
     if not spec.searches:
-        raise UsageError(f"{spec.name} searches for nothing, so there is no study to export")
+        raise UsageError(f"{spec.name} has no searches, so there is no study to export")
     times = {
         known.spec.name: (float(known.record.result["time"]), known.record.seconds or 0.0)
         for known in snapshot.trials
@@ -65,7 +65,7 @@ def write_studies(studies: Iterable[Study], output: Path) -> int:
 
 OPTUNA = Exporter(
     write_studies,
-    "look at them: optuna-dashboard sqlite:///{folder}/" + _FILE,
+    "to view: optuna-dashboard sqlite:///{folder}/" + _FILE,
     takes=studies_of,
     noun="study",
 )

@@ -42,7 +42,7 @@ def write_tensorboard(curves: Iterable[Curve], output: Path) -> int:
     return count
 
 
-TENSORBOARD = Exporter(write_tensorboard, "look at them: tensorboard --logdir {folder}")
+TENSORBOARD = Exporter(write_tensorboard, "to view: tensorboard --logdir {folder}")
 
 
 def _events(curve: Curve) -> Iterator[Any]:

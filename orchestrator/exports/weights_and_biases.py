@@ -52,7 +52,7 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
     return count
 
 
-WANDB = Exporter(write_wandb, "upload them: wandb sync {folder}/wandb/offline-run-*")
+WANDB = Exporter(write_wandb, "to upload: wandb sync {folder}/wandb/offline-run-*")
 
 
 def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> Path:

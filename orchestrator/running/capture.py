@@ -107,6 +107,6 @@ def _no_debugger() -> Iterator[None]:
 
 def _refuse_breakpoint(*arguments: object, **named: object) -> NoReturn:
     raise RuntimeError(
-        "breakpoint() in a trial of a sweep, where nobody can answer; "
-        "`orchestrator debug` runs one trial in the foreground"
+        "breakpoint() in a trial that runs in the background; "
+        "use `orchestrator debug`, which runs one trial in the foreground"
     )

@@ -71,7 +71,7 @@ class MeasureQueue(TrialQueue):
         deaths = self._deaths[trial.fingerprint] = 1 + self._deaths.get(trial.fingerprint, 0)
         if deaths < LOST_LIMIT:
             return Outcome.LOST
-        cause = f"its process died {deaths} times in a row; killed for its memory?"
+        cause = f"its process died {deaths} times in a row, perhaps because it used too much memory"
         write_measurement(self.work_path(trial), self.asked(trial).measurement.failed(cause))
         return Outcome.FAILED
 

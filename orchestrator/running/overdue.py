@@ -52,7 +52,7 @@ class OverdueWatch(Background):
                 remark = self._pace.remark(trial, seconds) if seconds is not None else ""
                 if remark and trial.fingerprint not in self._told:
                     self._told.add(trial.fingerprint)
-                    self._tell(f"{trial.name} runs long: {remark}; nothing is stopped")
+                    self._tell(f"{trial.name} is taking long: {remark}; it is not stopped")
 
     def _seconds(self, trial: TrialSpec) -> float | None:
         """Seconds since the attempt of this driver began; None before it did."""

@@ -246,7 +246,10 @@ class TrialQueue:
             times = times + 1 if record.iteration == iteration else 1
             self._losses[trial.fingerprint] = (times, record.iteration)
             if times == LOST_LIMIT:
-                cause = f"its process died {times} times in a row near iteration {record.iteration}; killed for its memory?"
+                cause = (
+                    f"its process died {times} times in a row near iteration {record.iteration}, "
+                    "perhaps because it used too much memory"
+                )
                 outcome = Outcome.FAILED
         if len(lines) == 1 or outcome is Outcome.FAILED:  # it began, or never will
             number = lines[0]["attempt"] if lines else record.attempts

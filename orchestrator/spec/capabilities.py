@@ -16,8 +16,8 @@ def check_capabilities(schema: SweepSchema, document: Document) -> None:
         _check_metric(schema, document, title)
     for key in sorted(schema.runtime.model_fields_set - set(kind.can.runtime)):
         message = (
-            f"runtime.{key} is about the built-in training; "
-            f"{title} is given {', '.join(kind.can.runtime)}"
+            f"runtime.{key} applies to the built-in training only; "
+            f"{title} receives {', '.join(kind.can.runtime)}"
         )
         document.add_problem(("runtime", key), message, at_key=True)
     for place, asked in _asked(schema):
@@ -29,12 +29,12 @@ def _check_metric(schema: SweepSchema, document: Document, title: str) -> None:
     said = schema.metric.model_fields_set
     if "name" not in said:
         message = (
-            f"key 'metric' is missing: which of the metrics that {title} returns is compared, "
+            f"key 'metric' is missing: name the metric returned by {title} to compare, as in "
             "{name: ..., mode: min}"
         )
         document.add_problem(("metric",), message)
     elif "mode" not in said:
-        message = "key 'mode' is missing: whether more of this metric is better, max, or less, min"
+        message = "key 'mode' is missing: max if a larger value of this metric is better, else min"
         document.add_problem(("metric",), message)
 
 
@@ -44,13 +44,13 @@ def _check_asked(
     """Note what the sweep, a step or a side step asks for."""
     if not kind.can.spans_processes and asked.resources and asked.resources.nodes > 1:
         message = (
-            f"{title} runs as one process on one node; what it does with its GPUs is its business"
+            f"{title} runs as one process on one node; it can use several GPUs there by itself"
         )
         document.add_problem((*place, "resources", "nodes"), message)
     if not kind.can.measures_collapse and getattr(asked, "expect", None) == "collapse":
         message = (
-            f"whether the output of {title} depends on its input is not measured, "
-            "so nothing can be told to collapse"
+            f"it is not measured whether the output of {title} depends on its input, "
+            "so a collapse cannot be detected"
         )
         document.add_problem((*place, "expect"), message)
 

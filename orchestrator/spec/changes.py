@@ -299,8 +299,8 @@ def _two_spellings(settings: Mapping[str, Any]) -> tuple[Location, str] | None:
     for key, value in settings.items():
         section, dot, rest = key.partition(".")
         if dot and isinstance(settings.get(section), dict):
-            message = f"'{key}' stands beside the section '{section}'"
-            return (key,), f"{message}: write it once, as '{rest}' inside of that section"
+            message = f"'{key}' is set outside of the section '{section}', which is given too"
+            return (key,), f"{message}: write it once, as '{rest}' inside that section"
         inner = _two_spellings(value) if isinstance(value, dict) else None
         if inner:
             return (key, *inner[0]), inner[1]

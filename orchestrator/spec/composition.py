@@ -44,7 +44,9 @@ def extended(root: yaml.Node, path: Path, compose: Compose, complain: Complain) 
             return root
         path = base
         root = _laid_over(compose(base), root)
-    complain(root.start_mark, f"extends: more than {_MOST_BASES} files, or one that extends itself")
+    complain(
+        root.start_mark, f"extends: more than {_MOST_BASES} files, or a file that extends itself"
+    )
     return root
 
 
@@ -156,7 +158,7 @@ def _set(node: yaml.Node, path: Sequence[str], value: yaml.Node, complain: Compl
         _put(node, last, value, mark)
     else:
         whole = ".".join(path[:-1]).removeprefix("baseline.")
-        complain(mark, f"'{whole}' has no keys: give the whole of it, such as seeds=[0, 1]")
+        complain(mark, f"'{whole}' has no keys: give the whole value, such as seeds=[0, 1]")
 
 
 def _put(node: yaml.MappingNode, key: str, value: yaml.Node, mark: yaml.Mark) -> None:

@@ -142,20 +142,22 @@ def _problem_with(key: str, name: str, value: Any, spaces: Mapping[str, SpaceSch
         return f"{key} cannot depend on itself: name another setting of the search"
     if name not in spaces:
         others = [other for other in spaces if other != key]
-        there_are = f"; it looks for {', '.join(others)}" if others else ""
+        there_are = f"; it searches {', '.join(others)}" if others else ""
         return (
-            f"this search does not look for '{name}', so that nothing can depend on it{there_are}"
+            f"this search has no setting '{name}', so nothing can depend on it{there_are}"
             f"{did_you_mean(name, others)}"
         )
     choices = spaces[name].choices
     if choices is None:
-        return f"{name} has no list of choices: a setting is looked for by another one's choice"
+        return f"{name} has no list of choices, so no other setting can depend on its choice"
     wanted = wanted_of(spaces[name], value)
     wrong = [one for one in wanted if not _is_one_of(one, choices)]
     if wrong or not wanted:
         found = ", ".join(map(str, wrong)) or "an empty list"
         near = did_you_mean(found, [str(choice) for choice in choices])
-        return f"found {found}, which {name} never is: {', '.join(map(str, choices))}{near}"
+        return (
+            f"found {found}, which is not a choice of {name}: {', '.join(map(str, choices))}{near}"
+        )
     return ""
 
 
@@ -164,10 +166,10 @@ def _never(key: str, spaces: Mapping[str, SpaceSchema]) -> str:
     try:
         allowed = _allowed(key, spaces)
     except RecursionError:
-        return f"{key} depends on a setting that depends on {key}: leave one `when` out"
+        return f"{key} depends on a setting that depends on {key}: remove one `when`"
     excluded = [name for name, values in allowed.items() if not values]
     if excluded:
-        return f"no combination has {key}: what it depends on asks for another {excluded[0]}"
+        return f"no combination has {key}: its conditions require different values of {excluded[0]}"
     return ""
 
 

@@ -202,7 +202,9 @@ def _convert(
         message = f"more than {_MOST_VALUES:,} values, each alias counted where it is used"
         raise SpecError(document.path, [*document.problems, _problem(node.start_mark, message)])
     if node in parents:
-        document.problems.append(_problem(node.start_mark, "an alias inside what it refers to"))
+        document.problems.append(
+            _problem(node.start_mark, "an alias inside the value it refers to")
+        )
         return None
     if len(parents) > _MOST_LEVELS:
         raise SpecError(

@@ -7,8 +7,8 @@ from string import Formatter
 PLACES = {
     "sweep": "name of the sweep",
     "store": "folder of the store",
-    "report": "the report's page, which is written for it",
-    "outcome": "`finished`, `failed` where trials failed, `stopped` where a rule left some out",
+    "report": "path of the report's page, which is written for the command",
+    "outcome": "`finished`, `failed` if trials failed, `stopped` if a rule left some out",
 }
 """Placeholders and what they are."""
 
@@ -23,7 +23,7 @@ def checked_command(command: str) -> str:
         allowed = ", ".join(f"{{{name}}}" for name in PLACES)
         raise ValueError(f"there is no {{{error.args[0]}}}; allowed: {allowed}") from error
     except (ValueError, IndexError, AttributeError) as error:
-        raise ValueError(f"it cannot be taken apart: {error}") from error
+        raise ValueError(f"it cannot be split into words: {error}") from error
     if not words:
         raise ValueError("it is empty; write a command, such as 'python tell_me.py {report}'")
     return command

@@ -49,8 +49,8 @@ def cells_of(factors: int, halvings: int) -> tuple[list[tuple[bool, ...]], int]:
     generators = _generators(factors, halvings)
     if not generators:
         raise ValueError(
-            f"{factors} steps cannot be cut to 1/{2**halvings} without main effects "
-            "that cannot be told apart"
+            f"a fraction of 1/{2**halvings} of {factors} steps would alias main effects "
+            "with each other"
         )
     free = factors - halvings
     resolution = min(map(len, _defining_words(generators, free)))

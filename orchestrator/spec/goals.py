@@ -32,7 +32,7 @@ class Goal(Settings):
             return {"mode": mode, **value}
         if isinstance(value, Mapping) and "name" in value and "mode" not in value:
             raise ValueError(
-                f"which direction of {name} is better is not known: {{name: {name}, mode: min}},"
+                f"it is unknown which direction of {name} is better: write {{name: {name}, mode: min}}"
                 " or mode: max"
             )
         return value

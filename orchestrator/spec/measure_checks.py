@@ -26,8 +26,8 @@ def _why_not(request: Request, variant: Variant) -> str:
     """Say why the variant's network cannot be measured so; empty where it can."""
     if not variant.config.can.keeps_network:
         return (
-            f"needs a network that is trained here, and '{variant.label}' is a training of yours: "
-            "let that record such numbers, or leave the measure out"
+            f"needs a network from the built-in training, but '{variant.label}' uses your own "
+            "training: record such numbers there, or leave the measure out"
         )
     model, needs = getattr(variant.config, "model", None), needs_of(request)
     if isinstance(model, ModelConfig):
@@ -36,8 +36,8 @@ def _why_not(request: Request, variant: Variant) -> str:
         return ""
     if OWN_BLOCKS in needs:
         return (
-            f"reads the blocks of this package's own networks, which {model.name} of "
-            f"'{variant.label}' is not: leave the measure out"
+            f"reads the blocks of built-in networks, but '{variant.label}' has {model.name}: "
+            "leave the measure out"
         )
     lacking = [name for name in needs if name not in model.offers]
     if not lacking:

@@ -30,7 +30,7 @@ def reason_against(cell: Sequence[str], steps: Mapping[str, StepSchema]) -> str 
     taken: set[str] = set()
     for name in cell:
         if lacking := [other for other in steps[name].requires if other not in taken]:
-            where = "comes after it" if lacking[0] in cell else "is not there"
+            where = "comes after it" if lacking[0] in cell else "is absent"
             return f"{name} requires {lacking[0]}, which {where}"
         taken.add(name)
     for name in cell:
@@ -59,7 +59,7 @@ def _check_names(schema: SweepSchema, document: Document, baseline: str) -> None
                 first = document.line(seen[name])
                 document.add_problem(
                     location,
-                    f"a step named '{name}' is there already, on line {first}; names must be unique",
+                    f"a step named '{name}' already exists, on line {first}; names must be unique",
                 )
             else:
                 seen[name] = location
@@ -76,7 +76,7 @@ def _check_regimes(schema: SweepSchema, document: Document) -> None:
     known = [*schema.regimes, *schema.recipes]
     for twice in sorted(schema.regimes.keys() & schema.recipes.keys()):
         document.add_problem(
-            ("recipes", twice), f"'{twice}' is a regime already; choose another name", at_key=True
+            ("recipes", twice), f"'{twice}' is already a regime; choose another name", at_key=True
         )
     for index, step in enumerate(schema.steps):
         places: list[tuple[Location, SideSchema]] = [(("steps", index), step)]
@@ -111,7 +111,7 @@ def _check_relations(schema: SweepSchema, document: Document) -> None:
                 elif on_road and key == "conflicts" and other in names[:index]:
                     document.add_problem(
                         location,
-                        f"step '{step.name}' conflicts with '{other}', which is on the road before it",
+                        f"step '{step.name}' conflicts with '{other}', which comes before it on the road",
                     )
 
 
@@ -120,5 +120,5 @@ def _check_designs(schema: SweepSchema, document: Document) -> None:
     names = [design.name for design in schema.design]
     for index, name in enumerate(names):
         if name in names[:index]:
-            message = f"design {name} is there already; its cells would have the same names"
+            message = f"design {name} is listed twice; its cells would have the same names"
             document.add_problem(("design", index), message)

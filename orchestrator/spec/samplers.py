@@ -75,8 +75,10 @@ def check_sampler(name: str) -> str:
     package that it needs.
     """
     if name not in SAMPLERS:
-        there_are = f"there are {', '.join(SAMPLERS)}"
-        raise ValueError(f"no sampler '{name}': {there_are}{did_you_mean(name, [*SAMPLERS])}")
+        there_are = f"allowed: {', '.join(SAMPLERS)}"
+        raise ValueError(
+            f"there is no sampler '{name}'; {there_are}{did_you_mean(name, [*SAMPLERS])}"
+        )
     package = SAMPLERS[name].needs
     if package and find_spec(package) is None:
         raise ValueError(

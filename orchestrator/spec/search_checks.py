@@ -83,8 +83,8 @@ def _check_sampler(search: Search, document: Document, place: Location) -> None:
         search.schema.metric or len(search.conditions.unconditional) < len(search.schema.space)
     ):
         message = (
-            f"{name} models one metric of one fixed set of settings: leave out 'metric' and 'when',"
-            " or take another sampler, such as tpe"
+            f"{name} models one metric over a fixed set of settings: leave out 'metric' and 'when',"
+            " or use another sampler, such as tpe"
         )
         document.add_problem(place, message)
     numbers = sum(space.choices is None for space in search.schema.space.values())
@@ -93,8 +93,8 @@ def _check_sampler(search: Search, document: Document, place: Location) -> None:
         document.add_problem(place, message)
     if numbers < sampler.fewest_numbers:
         message = (
-            f"{name} models settings with two ends only and needs {sampler.fewest_numbers},"
-            f" found {numbers}: take another sampler, such as tpe"
+            f"{name} models only settings with low and high and needs {sampler.fewest_numbers} of"
+            f" them, found {numbers}: use another sampler, such as tpe"
         )
         document.add_problem(place, message)
 
@@ -108,12 +108,12 @@ def _check_goals(
         here = (*place, index)
         if index == 0 and (goal.name, goal.mode) != (own.name, own.mode):
             message = (
-                f"found {goal.name}, but what goes on along the road is the best by the sweep's"
-                f" metric: name {own.name} first, and what else counts behind it"
+                f"found {goal.name}, but later steps build on the best combination by the sweep's"
+                f" metric: list {own.name} first, and further metrics after it"
             )
             document.add_problem(here, message)
         elif goal.name.startswith(FOR_REPORT):
-            message = f"{goal.name} is for the report alone: nothing is chosen by it"
+            message = f"{goal.name} is for the report only: nothing may be chosen by it"
             document.add_problem(here, message)
         elif kind_of(sweep.baseline).can.has_known_metrics and known_mode(goal.name) is None:
             names = [*METRICS, *SIZES]
@@ -137,8 +137,8 @@ def _check_seeds(
             if seed in taken:
                 of_repeat = f" (of search {repeat + 1})" if repeat else ""
                 message = (
-                    f"seed {seed}{of_repeat} is one of the report's: what is chosen by it"
-                    " would be flattered by it; search with another"
+                    f"seed {seed}{of_repeat} is also a seed of the report: settings chosen on it"
+                    " would look better there than they are; search with another seed"
                 )
                 document.add_problem((*location, index), message)
 
@@ -153,14 +153,14 @@ def _check_repeats(
     if schema.repeats != first:
         message = (
             f"repeats is {schema.repeats} here and {first} in the sweep's first search:"
-            " each repeat is a road of its own, so give all searches the same"
+            " each repeat is a road of its own, so all searches need the same number"
         )
         document.add_problem(place, message)
     if schema.repeats == 1:
         return
     if sweep.adaptive:
         message = (
-            "seeds that are added as needed replicate trainings and no search:"
+            "seeds that are added as needed do not replicate searches:"
             " list the seeds, or leave out 'repeats'"
         )
         document.add_problem(place, message)
@@ -169,8 +169,8 @@ def _check_repeats(
     left = sorted(set(range(schema.repeats)) - of_repeats)
     if left:
         message = (
-            f"seed s is trained with what repeat s modulo {schema.repeats} found,"
-            f" and none of the report's seeds is {left[0]} modulo {schema.repeats}"
+            f"seed s is trained with the settings found by repeat s modulo {schema.repeats},"
+            f" but none of the report's seeds is {left[0]} modulo {schema.repeats}"
         )
         document.add_problem(place, message)
 
@@ -187,7 +187,7 @@ def _check_count(search: Search, document: Document, place: Location) -> None:
     count = search.goal * len(search.schema.seeds) * search.schema.repeats
     if count > MOST_TRIALS:
         message = f"this search asks for {count:,} trials, more than {MOST_TRIALS:,}"
-        document.add_problem(place, f"{message}: narrow its space, or try fewer", at_key=True)
+        document.add_problem(place, f"{message}: narrow its space, or lower 'trials'", at_key=True)
 
 
 def _check_prune(search: Search, metric: str, document: Document, place: Location) -> None:
@@ -195,19 +195,19 @@ def _check_prune(search: Search, metric: str, document: Document, place: Locatio
     schema, config = search.schema, search.variant.config
     if config.length is None:
         message = (
-            f"how long {config.title} trains is not known: "
+            f"it is unknown how long {config.title} trains: "
             "give it a parameter 'iterations' or 'epochs', or leave out 'prune'"
         )
         document.add_problem(place, message, at_key=True)
     elif schema.prune and schema.prune.after >= config.total and "train.epochs" not in schema.space:
-        message = f"prune.after is {schema.prune.after} and training has {config.total} epochs: nothing is left to save"
+        message = f"prune.after is {schema.prune.after}, but training has {config.total} epochs: nothing would be pruned"
         document.add_problem((*place, "after"), message)
     if metric in METRICS and METRICS[metric].is_of_machine:
-        message = f"{metric} depends on the machine, so what it stops would be something else each time; leave out 'prune'"
+        message = f"{metric} depends on the machine, so pruning would not be reproducible; leave out 'prune'"
         document.add_problem(place, message, at_key=True)
     before = (search.goal - 1) // schema.at_once * schema.at_once
     if before < FEWEST:
-        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} before it to be held against"
+        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} earlier ones to be compared with"
         document.add_problem(
             place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True
         )

@@ -41,7 +41,7 @@ class SpaceSchema(Settings):
             self._check_choices(self.choices)
         elif self.low is None or self.high is None:
             raise ValueError(
-                "a setting is looked for in a list, or between `low` and `high`: "
+                "a setting is searched in a list, or between `low` and `high`: "
                 "{low: 1e-4, high: 1e-2, log: true}"
             )
         else:
@@ -50,16 +50,16 @@ class SpaceSchema(Settings):
 
     def _check_choices(self, choices: list[Any]) -> None:
         if self.model_fields_set - {"when"} != {"choices"}:
-            raise ValueError("a list of choices has no ends: give either the list or low and high")
+            raise ValueError("give either a list of choices or low and high, not both")
         different = set(map(canonical_json, choices))
         if len(choices) < 2 or len(different) < len(choices):
-            raise ValueError(f"a search needs at least two choices, each once, found {choices}")
+            raise ValueError(f"a search needs at least two different choices, found {choices}")
 
     def _check_range(self, low: float, high: float) -> None:
         if low >= high:
             raise ValueError(f"low {low:g} is not below high {high:g}")
         if self.log and low <= 0:
-            raise ValueError(f"log needs a low end above 0, found {low:g}")
+            raise ValueError(f"with log, low must be above 0, found {low:g}")
         if self.step is not None and self.log:
             raise ValueError("step has no meaning with log: leave one of them out")
         if self.step is not None and self.step > high - low:
@@ -124,27 +124,27 @@ class SearchSchema(Settings):
         tries_all = SAMPLERS[self.sampler].tries_all
         if tries_all and self.trials is not None:
             raise ValueError(
-                f"a {self.sampler} tries every combination: leave out 'trials', or take another "
+                f"a {self.sampler} tries every combination: leave out 'trials', or use another "
                 "sampler, such as tpe"
             )
         if not tries_all and self.trials is None:
-            raise ValueError("key 'trials' is missing: how many combinations are tried")
+            raise ValueError("key 'trials' is missing: the number of combinations to try")
         return self
 
     @model_validator(mode="after")
     def _has_several_metrics(self) -> Self:
         if self.metric is None and self.within is not None:
             raise ValueError(
-                "within says by how much the first of several metrics may be worse: add "
-                "metric: [val/acc1, params], or leave it out"
+                "'within' limits how much worse the first of several metrics may be: add "
+                "metric: [val/acc1, params], or leave out 'within'"
             )
         if self.metric is not None and self.prune is not None:
             raise ValueError(
-                "prune stops by one metric what may be good by another: leave out prune or metric"
+                "'prune' would stop by one metric what may be good by another: leave out 'prune' or 'metric'"
             )
         names = [goal.name for goal in self.metric or []]
         if len(set(names)) < len(names):
-            raise ValueError(f"each metric stands once, found {', '.join(names)}")
+            raise ValueError(f"each metric may be listed once, found {', '.join(names)}")
         return self
 
     def identifying(self) -> dict[str, Any]:

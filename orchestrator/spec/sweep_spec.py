@@ -211,13 +211,13 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
         place: Location = ("metric", "also", index - 1) if index else ("metric", "name")
         lacking = [variant for variant in variants if not _records(variant, name)]
         if name in names[:index]:
-            document.add_problem(place, f"{name} is there already; each metric is shown once")
+            document.add_problem(place, f"{name} is listed twice; each metric is shown once")
         elif not kind_of(schema.baseline).can.has_known_metrics:
             continue
         elif name.startswith(FOR_REPORT):
             document.add_problem(
                 place,
-                f"{name} is for the report alone, which reads it by itself where the data have a "
+                f"{name} is for the report only, which reads it automatically if the data have a "
                 f"test part (data.test_fraction): write {name.replace('test', 'val', 1)}",
             )
         elif name not in METRICS:
@@ -230,7 +230,7 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
             )
         elif name == PEAK_MEMORY and index == 0:
             document.add_problem(
-                place, f"{name} has no curve, so that nothing can go by it: show it with 'also'"
+                place, f"{name} has no curve, so it cannot be the sweep's metric: list it in 'also'"
             )
 
 
@@ -239,7 +239,7 @@ def _check_family(schema: SweepSchema, document: Document) -> None:
     designs = [design.name for design in schema.design]
     for index, name in enumerate(schema.family or ()):
         if name not in designs:
-            message = f"this sweep has no design '{name}', it has {', '.join(designs)}"
+            message = f"this sweep has no design '{name}'; it has {', '.join(designs)}"
             document.add_problem(("family", index), message)
 
 
@@ -259,11 +259,11 @@ def _check_references(schema: SweepSchema, document: Document) -> None:
         for regime, reference in references.items():
             figures, here = reference.by_metric(own), (*place, regime) if regime else place
             for name in figures.keys() - {own, *schema.metric.also}:
-                message = f"the report shows no {name}, it shows {', '.join((own, *schema.metric.also))}: add it to metric.also"
+                message = f"the report does not show {name}, only {', '.join((own, *schema.metric.also))}: add it to metric.also"
                 document.add_problem((*here, name), message, at_key=True)
             if own not in figures:
                 document.add_problem(
-                    here, f"a figure of {own}, the sweep's metric, is missing here", at_key=True
+                    here, f"the value of {own}, the sweep's metric, is missing here", at_key=True
                 )
 
 

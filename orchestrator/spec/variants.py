@@ -114,7 +114,7 @@ class _Regime:
         """Cells take what was found on the road."""
         for index, step in enumerate(self.schema.steps):
             if step.search:
-                message = "a step searches on the road, and this sweep has none: add 'roadmap' to the design"
+                message = "a step's search needs the roadmap, which this sweep does not have: add 'roadmap' to the design"
                 self.document.add_problem(("steps", index, "search"), message, at_key=True)
 
     def _changes(self, step: SideSchema, location: Location) -> Mapping[str, Any]:
@@ -300,7 +300,7 @@ class _Regime:
             return
         names = [step.name for step in self.schema.steps]
         for name in homeless.keys() - self.settings_after.keys():
-            message = f"step '{name}' fits in no cell of the design: {homeless[name]}"
+            message = f"step '{name}' does not fit into any cell of the design: {homeless[name]}"
             self.document.add_problem(("steps", names.index(name), "change"), message, at_key=True)
 
     def _variant(

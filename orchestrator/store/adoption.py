@@ -57,7 +57,7 @@ def adopted_record(directory: TrialDirectory) -> TrialRecord | None:
         note(damage)
         return None
     except (KeyError, TypeError, ValueError):
-        note(DamagedFile(path, "it does not say which result was adopted"))
+        note(DamagedFile(path, "it does not name the adopted result"))
         return None
     if done is None or not _is_of(done, adoption):
         return None

@@ -14,14 +14,14 @@ _log = logging.getLogger("orchestrator.store")
 _SHOWN = 5
 """Paths that are named of those with the same fault."""
 _CONSEQUENCES = {
-    "result.json": "such trials count as not done: `run` trains them again",
-    "metrics.jsonl": "those points are missing from curves; a trial's folder that is removed is trained again",
-    "attempts.jsonl": "those attempts are left out",
-    "trial.json": "what code such trials ran with is not known; `run` writes the file again where it trains",
-    "lease.json": "it counts as nobody's, unless a driver renews it",
+    "result.json": "these trials count as not done, and `run` trains them again",
+    "metrics.jsonl": "these points are missing from curves; to train a trial again, delete its folder",
+    "attempts.jsonl": "these attempts are left out",
+    "trial.json": "the code that these trials ran with is unknown; `run` writes the file again when it trains them",
+    "lease.json": "it is ignored, unless a driver renews it",
     "mlflow_runs.json": "`sync` writes it again",
 }
-_OTHERWISE = "it counts as not there"
+_OTHERWISE = "it is ignored"
 
 
 def note(damage: DamagedFile) -> None:

@@ -165,7 +165,7 @@ def parse_line(path: Path | str, line: bytes, where: str = "", key: str = "") ->
     """
     whole = is_whole(line, key)
     if whole is False:
-        raise DamagedFile(path, f"{where}its checksum is wrong, or it is another trial's")
+        raise DamagedFile(path, f"{where}its checksum is wrong, or it belongs to another trial")
     value = parse_json(path, line, where, is_trusted=bool(whole))
     value.pop("crc32", None)
     return value, bool(whole)
@@ -291,7 +291,7 @@ def _refuse_newer(path: Path | str, content: bytes, value: Mapping[str, Any], ne
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _TRUSTING = json.JSONDecoder()

@@ -285,7 +285,7 @@ def in_use(sweep: str, holder: LeaseHolder) -> str:
         heard = f"by a clock that is {holder.renewed - now:.0f} s ahead of this one"
     age = f"for {max(0.0, now - holder.acquired):.0f} s, {heard}"
     return (
-        f"sweep '{sweep}' is being worked on by process {holder.pid} on {holder.host} ({age}); wait for it, stop it, or, if "
+        f"sweep '{sweep}' is being run by process {holder.pid} on {holder.host} ({age}); wait for it, stop it, or, if "
         f"that host is gone, try again in {EXPIRY_SECONDS:.0f} s, when its lease expires"
     )
 
@@ -293,7 +293,7 @@ def in_use(sweep: str, holder: LeaseHolder) -> str:
 def _taken_over(sweep: str, later: Session) -> str:
     when = time.strftime("%X", time.localtime(later.time))
     return (
-        f"sweep '{sweep}' was taken over at {when} by process {later.pid} on {later.host}, while this process was not heard of "
-        "(stopped, suspended, or cut off from the store); what it had finished is kept, and the rest is that driver's: "
-        "`orchestrator status` shows how far it is"
+        f"sweep '{sweep}' was taken over at {when} by process {later.pid} on {later.host} while this process was silent "
+        "(stopped, suspended, or cut off from the store). What this process had finished is kept; the other one does the "
+        "rest, and `orchestrator status` shows its progress"
     )

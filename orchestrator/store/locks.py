@@ -42,7 +42,7 @@ def _wait_for(descriptor: int, path: Path) -> None:
         except BlockingIOError as error:
             if time.monotonic() > end:
                 held = f"{path} has been locked for {LOCK_SECONDS:.0f} s by {_holder(descriptor)}"
-                hint = "let it go on (`kill -CONT`) or end it, and try again"
+                hint = "let it continue (`kill -CONT`) or end it, and try again"
                 raise StoreError(f"{held}; {hint}") from error
         except OSError:
             return  # a share without locks

@@ -144,9 +144,9 @@ def read_measurement(path: Path) -> Measurement:
     try:
         found = Measurement.from_json(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedFile(path, f"no measurement of this version: {error!r}") from error
+        raise DamagedFile(path, f"not a measurement of this version: {error!r}") from error
     if found.file_name != path.name:
-        raise DamagedFile(path, "it is another measurement's")
+        raise DamagedFile(path, "it belongs to another measurement")
     return found
 
 

@@ -78,10 +78,10 @@ def _parsed(content: bytes) -> Predictions:
     """Raises `ValueError` with what is wrong."""
     first, _, rest = content.partition(b"\n")
     if not first.startswith(_MAGIC):
-        raise ValueError("is some other file")
+        raise ValueError("is a different kind of file")
     if first != _MAGIC + b"%d" % VERSION:
         version = first.removeprefix(_MAGIC).decode(errors="replace")
-        raise ValueError(f"has version {version}, this is version {VERSION}")
+        raise ValueError(f"has version {version}, but this is version {VERSION}")
     if sha256(content[:-_CHECKSUM_BYTES]).digest() != content[-_CHECKSUM_BYTES:]:
         raise ValueError("is damaged: its checksum differs")
     header, _, bits = rest[:-_CHECKSUM_BYTES].partition(b"\n")

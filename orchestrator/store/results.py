@@ -31,7 +31,7 @@ def refuse_wrong_result(
         raise DamagedFile(path, f"the outcome is {found!r}")
     if is_sealed:
         if str(result.get("fingerprint", key))[:8] != key:
-            raise DamagedFile(path, "it is another trial's")
+            raise DamagedFile(path, "it belongs to another trial")
         return
     _refuse_another_trials(path, folder, key)
     if found in _TO_THE_END:
@@ -56,7 +56,7 @@ def _refuse_another_trials(path: str, folder: str, key: str) -> None:
         os.close(descriptor)
     _, _, digest = content.partition(b'"fingerprint": "')
     if digest and not digest.startswith(key.encode()):
-        raise DamagedFile(path, "the folder's trial.json is another trial's")
+        raise DamagedFile(path, "the folder's trial.json belongs to another trial")
 
 
 def _refuse_other_metrics(path: str, curve: str, result: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ def _refuse_other_metrics(path: str, curve: str, result: Mapping[str, Any]) -> N
     except (OSError, DamagedFile, IndexError, ValueError, KeyError, TypeError, RecursionError):
         return  # there is no last line to hold it against
     if result.get("iterations", iteration) != iteration:
-        raise DamagedFile(path, "it ends at another iteration than metrics.jsonl")
+        raise DamagedFile(path, "it ends at a different iteration than metrics.jsonl")
     if any(metrics.get(name) != value for name, value in result["metrics"].items()):
         raise DamagedFile(path, "its metrics are not those of the last line of metrics.jsonl")
 

@@ -96,7 +96,7 @@ class Store:
                 f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"
             )
         if why := self._wrong_with_spec(sweep, path):
-            hint = "name the sweep's own file instead; to `run` it puts it here again"
+            hint = "name the sweep's own YAML file instead; `run` with it restores this copy"
             raise StoreError(f"{path} is damaged ({why}); {hint}")
         return path
 
@@ -106,9 +106,9 @@ class Store:
         except DamagedFile as damage:
             return damage.why
         except FileNotFoundError:
-            return "is a link to nowhere"
+            return "it is a broken link"
         is_known = digest in self._submitted(sweep).get("sweep.yaml", [digest])
-        return "" if is_known else "it is not as it was submitted"
+        return "" if is_known else "it was changed after it was submitted"
 
     def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:
         """Keep the spec as submitted, and beside it the modules that it names: workers on every
@@ -144,7 +144,7 @@ class Store:
         except DamagedFile as damage:
             note(damage)
         except (KeyError, AttributeError, TypeError):
-            note(DamagedFile(path, "it does not name what was submitted"))
+            note(DamagedFile(path, "it does not name the submitted files"))
         return {}
 
     def directory(self, trial: TrialSpec) -> TrialDirectory:

@@ -137,7 +137,7 @@ class TrialDirectory:
         try:
             return TrialSpec.from_json(value)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedFile(path, f"no trial of this version: {error!r}") from error
+            raise DamagedFile(path, f"not a trial of this version: {error!r}") from error
 
     def provenance(self) -> Mapping[str, Any]:
         """Code and packages that the trial was made with; empty where nothing says so any more."""
@@ -145,7 +145,7 @@ class TrialDirectory:
         try:
             value, _ = load_json(path, newest=TRIAL_FORMAT)
             if str(value.get("fingerprint"))[:8] != self.key:
-                raise DamagedFile(path, "it is another trial's")
+                raise DamagedFile(path, "it belongs to another trial")
             found = value.get("provenance", {})
             check(ProvenanceRecord, path, found, is_sealed=True)
         except (FileNotFoundError, NewerFile):
@@ -243,7 +243,7 @@ class TrialDirectory:
             note_left = read_file(self.memory_path).decode(errors="replace")
             return Outcome.OUT_OF_MEMORY, note_left
         if self.stack_path.is_file() and self.stack_path.stat().st_size:
-            return Outcome.TIMED_OUT, f"over its time limit; where it stood is in {self.stack_path}"
+            return Outcome.TIMED_OUT, f"over its time limit; its stack is in {self.stack_path}"
         return Outcome.LOST, "its process or node died"
 
     def write_result(self, outcome: Outcome, content: Mapping[str, Any]) -> None:
@@ -324,7 +324,7 @@ class TrialDirectory:
             note(damage)
             return None
         if curve_is_shortened(str(self.path), result):
-            note(DamagedFile(self.metrics_path, "its length is not that of when it was complete"))
+            note(DamagedFile(self.metrics_path, "its length has changed since it was complete"))
         return TrialRecord(
             State.DONE,
             Outcome(result["outcome"]),

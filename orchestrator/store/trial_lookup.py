@@ -32,7 +32,7 @@ def trial_named(store: Store, reference: str, sweep: str | None = None) -> Trial
     owners = sorted({path.parent.parent.name for path in found})
     if len(owners) > 1:
         choices = ", ".join(f"{owner}/{reference}" for owner in owners[:_MOST_SHOWN])
-        raise UsageError(f"several sweeps have a trial '{reference}'; say which: {choices}")
+        raise UsageError(f"several sweeps have a trial '{reference}'; name one of them: {choices}")
     return TrialDirectory(max(found, key=_begun))
 
 
@@ -83,7 +83,7 @@ def _unknown(store: Store, reference: str, sweep: str | None) -> UsageError:
     names = _unique(name_of(path) for one in chosen for path in _folders(store.sweep_path(one)))
     where = f"sweep '{sweep}'" if sweep is not None else f"the store at {store.root}"
     if not names:
-        return UsageError(f"{where} has no trial '{reference}'; no trial has begun there")
+        return UsageError(f"{where} has no trial '{reference}'; no trial has started there")
     nearest = did_you_mean(reference.replace("/", "--"), names)
     hint = nearest or f"; it has {first_of(names, _MOST_SHOWN)}"
     return UsageError(f"{where} has no trial '{reference}'{hint}")

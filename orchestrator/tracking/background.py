@@ -80,17 +80,17 @@ class BackgroundMirror(Generic[Mirror]):
         trace: TracebackType | None,
     ) -> None:
         self._close()
-        with self._view.waiting(f"bringing {self._title} up to date"):
+        with self._view.waiting(f"updating {self._title}"):
             self._thread.join(_PATIENCE_SECONDS)
         if self._thread.is_alive():
             self._mirror.stop()  # whoever mirrors next must be the only one
             self._complaint = (
-                f"{self._title} did not take everything within {_PATIENCE_SECONDS:.0f} s"
+                f"{self._title} did not accept everything within {_PATIENCE_SECONDS:.0f} s"
             )
         if self._complaint:
             hint = "No trial is affected"
             if not self._is_refused:
-                hint += "; `orchestrator sync` brings the view up to date"
+                hint += "; `orchestrator sync` updates the view"
             self._view.warn(f"{self._complaint}. {hint}.")
 
     def follow(self, mirror: Mirror) -> None:

@@ -102,7 +102,7 @@ class MlflowMirror:
             first, why = next(iter(self._refused.items()))
             more = len(self._refused) - 1
             what = f"{first} and {more} more" if more else first
-            raise RecordRefused(f"MLflow refuses {what} ({why}); all else is there")
+            raise RecordRefused(f"MLflow refuses {what} ({why}); everything else is there")
 
     def sync_effects(self) -> None:
         """Mirror, while the sweep runs, what each step did that nothing can change any more. Looks at

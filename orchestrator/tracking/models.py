@@ -160,7 +160,7 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
         one = load_model(str(folder))(torch.from_numpy(examples[:1]))  # type: ignore[no-untyped-call]
     if not torch.allclose(one, logits[:1], rtol=1e-3, atol=1e-4):
         raise TrackingError(
-            f"the exported network of {chosen.trial.name} answers otherwise than the trained one; it was not logged"
+            f"the exported network of {chosen.trial.name} gives other outputs than the trained one; it was not logged"
         )
     return description
 
@@ -213,5 +213,5 @@ def _explained(tracking_uri: str, chosen: Representative) -> Iterator[None]:
     except Exception as error:
         message = " ".join(without_secrets(str(error), tracking_uri).split())[:300]
         raise TrackingError(
-            f"MLflow does not take the model of {chosen.trial.name}: {message}"
+            f"MLflow does not accept the model of {chosen.trial.name}: {message}"
         ) from error

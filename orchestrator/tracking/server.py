@@ -68,7 +68,7 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
         server.terminate()
         server.wait()
     raise TrackingError(
-        f"MLflow's server ended with exit code {server.returncode}; its last words are in {log}"
+        f"MLflow's server ended with exit code {server.returncode}; its output is in {log}"
     )
 
 
@@ -110,13 +110,13 @@ def wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path)
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise TrackingError(
-                f"MLflow's server did not start (exit code {server.returncode}); its last words are in {log}"
+                f"MLflow's server did not start (exit code {server.returncode}); its output is in {log}"
             )
         if _is_healthy(port):
             return
         time.sleep(0.3)
     raise TrackingError(
-        f"MLflow's server did not answer within {_START_SECONDS:.0f} s; what it wrote is in {log}"
+        f"MLflow's server did not answer within {_START_SECONDS:.0f} s; its output is in {log}"
     )
 
 

@@ -71,7 +71,9 @@ class Pages:
 
     def _index(self) -> str:
         sweeps = [(name, address_of(name)) for name in self._names()]
-        lines = [] if sweeps else ["The store has no sweep yet; `orchestrator run SPEC` makes one."]
+        lines = (
+            [] if sweeps else ["The store has no sweeps yet; `orchestrator run SPEC` creates one."]
+        )
         return plain_html("Sweeps", lines, sweeps, self.mlflow(""), renews=not sweeps)
 
     def _band(self, name: str) -> str:
@@ -104,7 +106,7 @@ class Pages:
             return Answer(HTTPStatus.NOT_FOUND, why if is_band else plain_html("Not found", [why]))
         if is_band:
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, why)
-        lines = [*why.splitlines(), "This page tries again every five seconds."]
+        lines = [*why.splitlines(), "This page retries every five seconds."]
         title = f"{name} cannot be shown"
         return Answer(HTTPStatus.SERVICE_UNAVAILABLE, plain_html(title, lines, renews=True))
 

@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one request."""
         if not self._is_for_us():
-            self._send(Answer(HTTPStatus.FORBIDDEN, "this server answers to 127.0.0.1 alone"))
+            self._send(Answer(HTTPStatus.FORBIDDEN, "this server only answers to 127.0.0.1"))
             return
         self._send(self.server.pages.answer(self.path))
 

@@ -90,7 +90,7 @@ def test_a_trial_of_it_says_how_far_it_is_and_what_it_lacks(toy: Workload) -> No
     assert (trial.reached_text(2), trial.reached(9)) == ("iteration 2/3", 3.0)
     assert trial.with_half_the_memory is None
     lacking = trial.lacking({"metrics": {"count": 3.0}}) or ""
-    assert lacking.startswith("counting returned count; the sweep compares other")
+    assert lacking.startswith("counting returned count, but the sweep compares other")
 
 
 @pytest.mark.parametrize("kind", workloads.KINDS)

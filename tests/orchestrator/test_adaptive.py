@@ -110,7 +110,7 @@ def test_without_adaptive_seeds_nothing_is_added(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seeds", "expected"),
     [
-        ("{start: 3, max: 3}", "max 3 is not more than start 3"),
+        ("{start: 3, max: 3}", "max 3 must be larger than start 3"),
         ("{start: 3}", "key 'max' is missing"),
         ("{start: x, max: 4}", "valid integer"),
     ],

@@ -64,9 +64,7 @@ def test_an_address_that_names_no_cluster_is_refused_at_once(address: str) -> No
     from orchestrator.errors import ClusterError
     from orchestrator.executors.ray.network import check_address
 
-    with pytest.raises(
-        ClusterError, match="takes `auto`, or a host and a port as in head:6379; fou"
-    ):
+    with pytest.raises(ClusterError, match="takes `auto`, or host:port such as head:6379; fou"):
         check_address(address)
 
 
@@ -90,7 +88,7 @@ def test_what_listens_and_is_not_ray_is_told_at_once() -> None:
 
         answer = threading.Thread(target=refuse, daemon=True)
         answer.start()
-        with pytest.raises(ClusterError, match="what listens there is not Ray"):
+        with pytest.raises(ClusterError, match="the server there is not Ray"):
             Cluster(f"127.0.0.1:{server.getsockname()[1]}")
         answer.join()
 
@@ -150,7 +148,9 @@ def test_a_machine_without_free_ports_is_told_before_ray_waits_for_one(
             super().bind(address)
 
     monkeypatch.setattr(socket, "socket", Socket)
-    with pytest.raises(ClusterError, match=r"has 4 free ports, and Ray takes some \d+: Address al"):
+    with pytest.raises(
+        ClusterError, match=r"has 4 free ports, but Ray needs about \d+: Address al"
+    ):
         Cluster()
 
 

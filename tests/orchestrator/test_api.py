@@ -103,7 +103,7 @@ def test_a_run_prints_nothing_and_tells_its_view(
     assert not ending.has_failures
     assert capfd.readouterr() == ("", "")
     trials = [f"{name}-seed{seed} finished" for name in ("baseline", "two") for seed in (0, 1)]
-    start = ["making sure that nobody else is at this sweep", "4 trials", "trains"]
+    start = ["checking that no other driver works on this sweep", "4 trials", "trains"]
     assert heard.said == [*start, *trials, "is over"]
     again = Heard()
     sweep.run("local", tracking=False, view=again)
@@ -131,7 +131,7 @@ def test_ctrl_c_raises_once_everything_is_saved(spec: Path) -> None:
 
     heard = Heard()
     sweep = orchestrator.load(spec, spec.parent / "runs")
-    with pytest.raises(Interrupted, match="the same call goes on"):
+    with pytest.raises(Interrupted, match="the same call continues"):
         sweep.run(interrupt, tracking=False, view=heard)
     assert heard.said[-2:] == ["SIGINT", "is over"]
     assert not sweep.run("local", tracking=False).has_failures
@@ -175,7 +175,7 @@ def test_frames_have_a_line_for_each_step_or_trial(tmp_path: Path) -> None:
     assert [line["ci95_low"], line["ci95_high"]] == list(first["ci95"])
     values = trials[trials["step"] == "norm"].set_index("seed")["val/acc1"].to_dict()
     assert {str(seed): value for seed, value in values.items()} == first["values"]
-    with pytest.raises(UsageError, match="none by 'epoch'"):
+    with pytest.raises(UsageError, match="no frame by 'epoch'"):
         report.to_frame(by="epoch")  # type: ignore[arg-type]
 
 

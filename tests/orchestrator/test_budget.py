@@ -80,7 +80,7 @@ def test_it_is_told_and_a_larger_one_goes_on(cli: Any, write: Any, store_path: P
     run = (*options, "--no-tracking", "--executor", "local")
     ran = cli("run", write(), *run)
     assert (ran.code, "1 trial is left out" in ran.out) == (0, True), ran.out
-    assert "a larger `budget` in the spec goes on from here" in ran.err
+    assert "raise `budget` in the spec to continue from here" in ran.err
     again = cli("run", write(), *run)
     status = cli("status", write(), *options, "--json").json
     assert status["outcomes"] == {"finished": 1, "pending": 1}, again.out

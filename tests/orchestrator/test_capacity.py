@@ -43,7 +43,7 @@ def test_a_trial_over_several_nodes_needs_as_many_that_hold_its_part_each() -> N
 def test_a_shortage_of_nodes_counts_them(make_sweep: Callable[..., Any]) -> None:
     [trial] = make_sweep(resources={"cpus": 4, "nodes": 2}).trials
     assert shortage([trial], [SMALL, SMALL, LARGE], "the cluster") == (
-        "trial baseline-seed0 asks for 2 nodes with 4 CPUs each; "
+        "trial baseline-seed0 needs 2 nodes with 4 CPUs each, but "
         "the cluster has 2x 2 CPUs, 4 GB of memory and 1x 8 CPUs, 1 GPU, 16 GB of memory"
     )
 
@@ -61,7 +61,7 @@ def test_a_shortage_names_the_trial_what_it_asks_for_and_what_there_is(
     trials = make_sweep(steps=steps).trials
     assert shortage(trials[:1], [SMALL], "it") is None
     assert shortage(trials, [SMALL, SMALL, LARGE], "the cluster") == (
-        "trial wide-seed0 asks for 16 CPUs, 1 GPU, 2 GB of memory; "
+        "trial wide-seed0 needs 16 CPUs, 1 GPU, 2 GB of memory, but "
         "the cluster has 2 CPUs, 4 GB of memory and 8 CPUs, 1 GPU, 16 GB of memory"
     )
     assert "it has no node for trials" in str(shortage(trials, [], "it"))

@@ -497,7 +497,7 @@ def test_a_second_driver_is_refused_with_exit_code_three(
         ):
             finished = cli(*command)
             assert finished.code == 3
-            assert "sweep 'tiny' is being worked on by process" in finished.err
+            assert "sweep 'tiny' is being run by process" in finished.err
         assert cli("status", *arguments, "--json").json["driver"]["pid"]
         assert cli("plan", *arguments).code == 0
 
@@ -510,7 +510,7 @@ def test_one_damaged_trial_stops_no_command_and_is_named_once(cli: Cli, zoo: Pat
         assert finished.code == 0
         assert finished.err.count("damaged: result.json") == 1
         assert str(folder / "result.json") in finished.err
-        assert "such trials count as not done: `run` trains them again" in finished.err
+        assert "these trials count as not done, and `run` trains them again" in finished.err
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     )
     _, err = refused.communicate(timeout=400)
     assert refused.returncode == 3, err
-    assert "trial baseline-seed0 asks for 3 CPUs, 0.001 GB of memory; the cluster at" in " ".join(
+    assert "trial baseline-seed0 needs 3 CPUs, 0.001 GB of memory, but the cluster at" in " ".join(
         err.split()
     )
     assert " has 1 CPU, " in " ".join(err.split())
@@ -193,9 +193,8 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     nodes.lose()
     _, err = driver.communicate(timeout=400)
     assert driver.returncode == 3, err
-    assert (
-        "does not answer any more; start it again, and give the same command to go on"
-        in " ".join(err.split())
+    assert "no longer answers; start it again, and run the same command to continue" in " ".join(
+        err.split()
     )
     assert "Traceback" not in err
     status = cli("status", spec, "--store", store_path, "--json").json
@@ -253,7 +252,7 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
     refused = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
     assert refused.code == 2
     assert (
-        "trial baseline-seed0 asks for 2 nodes, and --executor local has one; use --executor ray"
+        "trial baseline-seed0 needs 2 nodes, but --executor local has one; use --executor ray"
         in refused.err
     )
 
@@ -325,7 +324,7 @@ def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:
     )
     elsewhere.mkdir()  # there, but not the same
     assert "No such file" in ask(elsewhere, "token", "me", NUMERICS_VERSION)
-    assert "has another version of this package" in ask(
+    assert "has a different version of this package" in ask(
         tmp_path, "token", "me", NUMERICS_VERSION + 1
     )
 
@@ -399,7 +398,7 @@ def test_a_worker_tells_its_drivers_store_from_another(make_sweep: Callable[...,
             what_is_wrong_here(here, "of a driver that was taken over from", NUMERICS_VERSION)
             is None
         ), "no fault of the node"
-        assert "another version of this package" in str(
+        assert "different version of this package" in str(
             what_is_wrong_here(here, lease.session, NUMERICS_VERSION + 1)
         )
     assert "or is another one" in str(what_is_wrong_here(here, lease.session, NUMERICS_VERSION)), (

@@ -107,14 +107,14 @@ def edit(folder: Path, before: str, after: str, file: str = "own.py") -> None:
 
 @pytest.mark.slow
 def test_a_plan_names_the_setting_the_file_and_the_seed_that_make_a_trial_new(folder: Path) -> None:
-    assert reasons(folder)[0] == "the store has no result of this sweep yet"
+    assert reasons(folder)[0] == "the store has no results of this sweep yet"
     finish_all(folder)
     assert reasons(folder) == ["None"] * 4
     edit(folder, "0.2", "0.3", "own.yaml")
     assert reasons(folder)[2] == "train.lr: 0.2 -> 0.3 (nearest result: faster-seed0)"
     edit(folder, "0.3", "0.2", "own.yaml")
     edit(folder, "[0, 1]", "[5]", "own.yaml")  # what there is has other seeds
-    assert reasons(folder) == ["no result with seed 5 to hold it against"] * 2
+    assert reasons(folder) == ["there is no result with seed 5 to compare it with"] * 2
     edit(folder, "[5]", "[0, 1, 2]", "own.yaml")
     assert reasons(folder)[2] == "seed 2 has no result yet"
     edit(folder, "lr + seed", "lr * 1 + seed")

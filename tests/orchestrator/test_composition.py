@@ -71,7 +71,7 @@ def test_the_text_that_is_stored_has_them_in_it_and_nothing_else_changes_a_byte(
         "train.epoch=2": "unknown key 'epoch'; did you mean 'epochs'?",
         "epochs": "a setting is written as key=value, such as train.epochs=2 or seeds=[0]",
         "seeds=[0": "the value is not YAML: expected ',' or ']', but got '<stream end>'",
-        "seeds.0=1": "'seeds' has no keys: give the whole of it, such as seeds=[0, 1]",
+        "seeds.0=1": "'seeds' has no keys: give the whole value, such as seeds=[0, 1]",
         "~train.nothing": "there is no such key to remove",
         "train.lr=": "train.lr: it should be a valid number",
     }.items(),
@@ -102,7 +102,7 @@ def test_a_mistake_is_told_in_the_file_that_has_it(base: Path) -> None:
     child.write_text("extends: bose.yaml\nname: child\n")
     assert f"{child}:1:10: extends: there is no file {base.parent / 'bose.yaml'}" in refused(child)
     child.write_text("extends: child.yaml\nname: child\n")
-    assert "or one that extends itself" in refused(child)
+    assert "or a file that extends itself" in refused(child)
 
 
 def test_a_grid_stands_for_a_side_step_for_each_combination(base: Path) -> None:

@@ -77,9 +77,9 @@ def test_a_half_of_four_names_the_three_steps_whose_interaction_looks_like_the_f
     assert found["a × b"].effect is None
     assert found["a × b"].aliases == (("c", "d"),)
     line = contrast_line("", "factorial", found["a"], ROWS)
-    assert line.note == "together with b × c × d"
+    assert line.note == "aliased with b × c × d"
     assert contrast_line("", "factorial", found["a × b"], ROWS).note == (
-        "cannot be told from c × d in these cells"
+        "fully aliased with c × d in these cells"
     )
 
 

@@ -55,8 +55,8 @@ def test_one_factor_changes_the_baseline_by_one_step_alone(tmp_path: Path) -> No
     assert list(alone) == ["only.norm", "only.last"]
     assert alone["only.last"].config.model.norm == "layernorm"
     assert {cell.name: cell.reason for cell in spec.skipped} == {
-        "only.causal": "causal requires last, which is not there",
-        "only.soft": "soft requires causal, which is not there",
+        "only.causal": "causal requires last, which is absent",
+        "only.soft": "soft requires causal, which is absent",
     }
 
 
@@ -201,7 +201,7 @@ def test_without_a_road_its_order_is_the_first(tmp_path: Path) -> None:
 def test_orders_that_do_not_exist_are_told_of(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 9}]" + STEPS)
     assert [(cell.name, cell.reason) for cell in spec.skipped] == [
-        ("order4 to order9", "only 3 other orders that make sense could be found")
+        ("order4 to order9", "only 3 other orders could be found that the steps allow")
     ]
 
 
@@ -272,7 +272,7 @@ def test_conflicting_steps_never_share_a_cell(tmp_path: Path) -> None:
     )
     spec = spec_of(tmp_path, "design: factorial" + steps)
     assert [cell.reason for cell in spec.skipped] == ["b conflicts with a"]
-    assert "conflicts with 'a', which is on the road before it" in problems(tmp_path, steps)
+    assert "conflicts with 'a', which comes before it on the road" in problems(tmp_path, steps)
 
 
 def test_settings_that_do_not_fit_together_are_skipped_with_the_settings_own_reason(
@@ -353,11 +353,11 @@ steps:
         ),
         (
             "design: {factorial: {steps: [x]}}\nsteps: [{name: a, change: {train.lr: 1}}]",
-            "factorial: there is no step 'x' on the road; allowed: a",
+            "factorial: the road has no step 'x'; allowed: a",
         ),
         (
             "design: [roadmap, {factorial: {steps: [norm, lats]}}]" + STEPS,
-            "sweep.yaml:8:46: factorial: there is no step 'lats' on the road; did you mean 'last'?",
+            "sweep.yaml:8:46: factorial: the road has no step 'lats'; did you mean 'last'?",
         ),
         (
             "design:\n- {name: factorial, steps: [norm, norm]}" + STEPS,
@@ -365,7 +365,7 @@ steps:
         ),
         (
             "design: {factorial: {fraction: 1/8}}" + STEPS.replace("requires", "conflicts"),
-            "4 steps cannot be cut to 1/8 without main effects that cannot be told apart; "
+            "a fraction of 1/8 of 4 steps would alias main effects with each other; "
             "possible: 1, 1/2",
         ),
         (
@@ -379,7 +379,7 @@ steps:
         ),
         (
             "design: {factorial: 3}",
-            "design factorial: 3 is no mapping of options; it takes fraction",
+            "design factorial: 3 is not a mapping of options; it takes fraction",
         ),
         ("design: {orders: none}", "design.0.count: it should be a valid integer, found 'none'"),
         ("design: {orders: {balanced: maybe}}", "design.0.balanced: it should be a valid boolean"),
@@ -388,12 +388,12 @@ steps:
         ("design: [{steps: [a]}]", "design.0.name cannot be 'steps'"),
         (
             "design: [{orders: 1}, {orders: 2}]" + STEPS,
-            "design orders is there already; its cells would have the same names",
+            "design orders is listed twice; its cells would have the same names",
         ),
         ("steps: [{name: order12.a, change: {train.lr: 1}}]", "looks like a cell of a design"),
         (
             "design: {factorial: {fraction: 1/4}}" + STEPS.replace("requires", "conflicts"),
-            "cannot be told apart",
+            "would alias main effects",
         ),
         ("steps: [{name: a, requires: [b], change: {train.lr: 1}}]", "there is no other step 'b'"),
         (
@@ -410,10 +410,10 @@ steps:
             "steps: [{name: a, regimes: {x: {train.lr: 1}}}]",
             "there is no regime 'x'; the spec has none",
         ),
-        ("regimes: {x: {}}\nrecipes: {x: {}}", "'x' is a regime already"),
+        ("regimes: {x: {}}\nrecipes: {x: {}}", "'x' is already a regime"),
         (
             "design: one_factor\nsteps: [{name: a, change: {model.depth: 0}}]",
-            "step 'a' fits in no cell of the design: model.depth",
+            "step 'a' does not fit into any cell of the design: model.depth",
         ),
         ("design: []", "design: it should have at least one item"),
     ],

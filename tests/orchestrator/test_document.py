@@ -145,7 +145,9 @@ def test_anchors_are_values_of_their_own(read: Read) -> None:
 
 @pytest.mark.parametrize("text", ["a: &x {b: *x}", "a: &x [*x]", "a: &x {b: [{c: *x}]}"])
 def test_an_alias_inside_what_it_refers_to_is_a_problem(problems: Problems, text: str) -> None:
-    assert [message for _, _, message in problems(text)] == ["an alias inside what it refers to"]
+    assert [message for _, _, message in problems(text)] == [
+        "an alias inside the value it refers to"
+    ]
 
 
 @pytest.mark.slow

@@ -54,8 +54,8 @@ def test_a_value_stays_within_its_word() -> None:
     ("command", "message"),
     [
         ("tell {who}", r"there is no {who}; allowed: {sweep}, {store}, {report}, {outcome}"),
-        ("tell 'me", "it cannot be taken apart"),
-        ("tell {", "it cannot be taken apart"),
+        ("tell 'me", "it cannot be split into words"),
+        ("tell {", "it cannot be split into words"),
         ("", "it is empty"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_metric_that_is_missing_costs_no_training(cli: Any, write: Any, store_
     options = ("--store", store_path, "--executor", "local", "--no-tracking")
     done = cli("run", spec, *options)
     assert done.code == 1
-    missing = "ends:train returned val/acc; the sweep compares val/accuracy"
+    missing = "ends:train returned val/acc, but the sweep compares val/accuracy"
     first = next(line for line in done.out.splitlines() if line.startswith("[1/2]"))
     assert missing in first
     results = sorted(store_path.glob("ends/trials/*/result.json"))

@@ -70,7 +70,7 @@ class Queue:
 def test_one_cause_in_three_variants_stops_and_variants_not_tried_go_first() -> None:
     queue = Queue("a0 a1 a2 b0 b1 c0 d0 e0", dict.fromkeys("abcde", "no data at 0x7f12"))
     assert queue.go() == (
-        "stopped: all that ended has failed, in 3 variants, of one cause: no data at 0x7f12"
+        "stopped: all trials so far failed, in 3 variants, for the same reason: no data at 0x7f12"
     )
     assert queue.run == ["a0", "b0", "c0"]
 
@@ -164,7 +164,7 @@ def test_a_run_stops_says_why_and_how_to_go_on_and_status_groups(
     )
     ended = cli("run", path, *where)
     assert ended.code == 1
-    assert "stopped: all that ended has failed, in 3 variants, of one cause" in ended.err
+    assert "stopped: all trials so far failed, in 3 variants, for the same reason" in ended.err
     assert "add --max-failures 0" in ended.err
     assert "late-seed0 failed" in ended.out
     assert ended.out.count("as baseline-seed0") == 2

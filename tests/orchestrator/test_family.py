@@ -133,7 +133,7 @@ def test_all_is_every_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        ("[orders]", r":\d+:10: this sweep has no design 'orders', it has roadmap"),
+        ("[orders]", r":\d+:10: this sweep has no design 'orders'; it has roadmap"),
         ("[road]", "there is no design .road.; allowed: roadmap"),
         ("[]", "at least one item"),
     ],

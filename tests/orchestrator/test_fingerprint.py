@@ -420,7 +420,7 @@ def test_unknown_types_raise(value: object) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_none_raise(value: float) -> None:
-    with pytest.raises(ValueError, match="no place in an identity"):
+    with pytest.raises(ValueError, match="not allowed in a fingerprint"):
         canonical_json([value])
 
 

@@ -87,7 +87,7 @@ def test_gc_says_what_it_drops_and_keeps_what_another_sweep_reuses(
     refused = cli("gc", "--store", store_path)
     folders = {trial.variant: sweep.store.directory(trial).path for trial in sweep.trials}
     assert f"{folders['slow'].name}  " in refused.out
-    assert "sweep first does not ask for it any more" in refused.out
+    assert "sweep first no longer asks for it" in refused.out
     assert ".smoke" in refused.out
     assert refused.code == 2
     assert folders["slow"].is_dir(), "nobody has answered"
@@ -112,7 +112,7 @@ def test_gc_takes_no_trial_for_garbage_while_a_spec_cannot_be_read_or_a_driver_i
     broken = make_sweep("second")
     broken.store.submit("second", b"name: second\nnonsense: 1\n")
     told = cli("gc", "--yes", "--store", store_path)
-    assert "what sweep second needs cannot be told, so no trial goes" in told.err
+    assert "cannot tell what sweep second needs, so no trial is deleted" in told.err
     assert all(sweep.store.directory(trial).path.is_dir() for trial in sweep.trials)
 
 

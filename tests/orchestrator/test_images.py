@@ -161,9 +161,7 @@ def test_the_report_says_how_much_wider_intervals_would_be(tmp_path: Path) -> No
     assert delta["images"] == IMAGES
     assert 0 < delta["disagreement_between_seeds"] < delta["disagreement"] < 1
     [sentence] = [
-        line
-        for line in notes(roadmap)
-        if line.startswith("With the chance of drawing other images")
+        line for line in notes(roadmap) if line.startswith("Counting the sampling of images")
     ]
     assert f"other images like these {IMAGES}, intervals would be" in sentence
 

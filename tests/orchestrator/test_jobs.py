@@ -76,10 +76,10 @@ def test_what_a_job_cannot_have_is_refused(
 ) -> None:
     spec = write_spec(**{"resources.nodes": 2})
     refused = cli("run", spec, "--store", store_path, *LOCAL)
-    assert (refused.code, "asks for 2 nodes" in refused.err) == (2, True), refused.err
+    assert (refused.code, "needs 2 nodes" in refused.err) == (2, True), refused.err
     spec = write_spec(**{"resources.gpus": 0.5})
     refused = cli("run", spec, "--store", store_path, *LOCAL)
-    assert (refused.code, "asks for 0.5 GPUs" in refused.err) == (2, True), refused.err
+    assert (refused.code, "needs 0.5 GPUs" in refused.err) == (2, True), refused.err
 
 
 @pytest.mark.parametrize("address", ["auto", "10.0.0.1:6379", "pbs?x=1"])

@@ -80,8 +80,7 @@ def test_a_second_driver_is_refused_and_told_who_where_and_since_when(path: Path
         pass
     message = str(caught.value)
     assert (
-        f"sweep 'sweep' is being worked on by process {os.getpid()} on {socket.gethostname()}"
-        in message
+        f"sweep 'sweep' is being run by process {os.getpid()} on {socket.gethostname()}" in message
     )
     assert "for 100 s, last heard of 3 s ago" in message
     assert "wait for it, stop it" in message
@@ -305,14 +304,14 @@ def test_a_driver_of_this_host_keeps_its_lease_when_the_clock_is_set(
         write(path, replace(found, renewed=found.renewed + seconds))
         later = threading.Timer(0.3, write, [path, found])
         later.start()
-        with pytest.raises(SweepInUse, match="is being worked on"), Lease(path):
+        with pytest.raises(SweepInUse, match="is being run"), Lease(path):
             pass
         later.join()
 
 
 def test_two_hosts_of_one_name_are_two(path: Path) -> None:
     write(path, holder(**dead_process(), renewed=time.time(), machine="another boot"))
-    with pytest.raises(SweepInUse, match="is being worked on"), Lease(path):
+    with pytest.raises(SweepInUse, match="is being run"), Lease(path):
         pass
 
 

@@ -101,7 +101,7 @@ def test_a_sweep_that_is_being_run_is_not_measured_beside_it(
     folder, _ = measured
     with (
         Lease(Store(folder / "runs").sweep_path("measured")),
-        pytest.raises(SweepInUse, match="'measured' is being worked on by process"),
+        pytest.raises(SweepInUse, match="'measured' is being run by process"),
     ):
         _measure(folder)
 
@@ -148,7 +148,7 @@ def test_every_format_shows_the_measures(measured: tuple[Path, Measured], form: 
 def test_a_spec_without_measures_cannot_be_measured(tmp_path: Path) -> None:
     text = "\n".join(line for line in SPEC.splitlines() if not line.startswith("measure"))
     (tmp_path / "spec.yaml").write_text(text, "utf-8")
-    with pytest.raises(UsageError, match="asks for no measure"):
+    with pytest.raises(UsageError, match="has no measures"):
         measure_sweep(_job(tmp_path / "spec.yaml", tmp_path / "runs"))
 
 
@@ -292,7 +292,7 @@ def test_a_measure_is_taken_along_the_training_of_the_networks_of_these_epochs(a
     assert len({*sizes, found["size"]["values"]["0"]}) == 3, "three networks"
     assert list(step["measures"]["calibration"]["ece"]["along"]) == ["4"]
     page = render(report_sweep(spec, store), "html").decode()
-    assert "Along the training" in page
+    assert "During training" in page
     assert "mine:probe along the training of size" in page
 
 

@@ -96,7 +96,7 @@ def test_a_wrong_metric_is_refused_where_it_stands(tmp_path: Path) -> None:
     assert problems(tmp_path, "{also: [train/loss, val/ecce]}") == [
         "8:29: there is no metric 'val/ecce'; did you mean 'val/ece'?"
     ]
-    twice = "is there already; each metric is shown once"
+    twice = "is listed twice; each metric is shown once"
     assert problems(tmp_path, "{also: [val/acc1, val/ece, val/ece]}") == [
         f"8:17: val/acc1 {twice}",
         f"8:36: val/ece {twice}",
@@ -260,12 +260,12 @@ def test_figures_of_several_metrics_stand_beside_each(tmp_path: Path) -> None:
 def test_a_figure_of_a_metric_that_is_not_shown_is_refused_where_it_stands(tmp_path: Path) -> None:
     with pytest.raises(
         SpecError,
-        match=r"the report shows no train/loss, it shows val/acc1: add it to metric\.also",
+        match=r"the report does not show train/loss, only val/acc1: add it to metric\.also",
     ) as caught:
         spec_of(tmp_path, PUBLISHED.replace(", also: [train/loss]", ""))
     assert [(problem.line, problem.column) for problem in caught.value.problems] == [(13, 17)]
     with pytest.raises(
-        SpecError, match="a figure of val/acc1, the sweep's metric, is missing here"
+        SpecError, match="the value of val/acc1, the sweep's metric, is missing here"
     ):
         spec_of(tmp_path, PUBLISHED.replace("val/acc1: 74.5, ", ""))
 
@@ -278,7 +278,7 @@ def test_averages_over_a_design_leave_out_cells_that_lack_the_metric(tmp_path: P
     [section] = build_roadmap(
         snapshot_of(spec, trials_of(spec, digest), without("train/loss", (lacking,), ends))
     ).sections
-    assert list(section.left_out) == [f"{lacking}: no trial recorded it"]
+    assert list(section.left_out) == [f"{lacking}: no trial recorded the metric"]
     assert [line.delta is not None for line in section.lines if line.kind == "effect"] == [True] * 3
 
 
@@ -340,7 +340,7 @@ def test_a_search_that_goes_by_what_was_not_recorded_says_so(tmp_path: Path) -> 
     record = without("train/loss", ("baseline",), ENDS)(trial)
     with pytest.raises(
         UsageError,
-        match=r"baseline-seed0 has no train/loss, which its search goes by.*Remove /runs",
+        match=r"baseline-seed0 has no train/loss, which its search optimizes.*Delete /runs",
     ):
         _reached(KnownTrial(trial, record), "train/loss", MetricSchema(name="train/loss"))
 

@@ -161,7 +161,7 @@ def test_a_view_that_cannot_be_written_is_said_once_and_stops_nothing(
             background.ended(trial, Outcome.FINISHED)
     [line] = said.getvalue().splitlines()
     assert "cannot write to MLflow at nonsense://x" in line
-    assert "No trial is affected; `orchestrator sync` brings the view up to date." in line
+    assert "No trial is affected; `orchestrator sync` updates the view." in line
 
 
 def test_a_store_that_cannot_be_read_at_the_end_is_said_too(
@@ -222,6 +222,6 @@ def test_a_view_that_hangs_does_not_hold_up_the_end(
     with BackgroundMirror(mirror_to("nonsense://x"), ConsoleView(Console(file=said))) as background:
         pass
     assert time.monotonic() - started < 2
-    assert "MLflow did not take everything within" in said.getvalue()
+    assert "MLflow did not accept everything within" in said.getvalue()
     background._thread.join()
     assert written == [], "whoever mirrors next is the only writer"

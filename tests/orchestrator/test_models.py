@@ -79,7 +79,7 @@ def _registered_zoo(
             spec, store, f"sqlite:///{database}", "rmsnorm", "1", "zoo"
         )
     assert (address, chosen.trial.name) == ("models:/zoo/1", "rmsnorm-seed1")
-    assert chosen.why == "asked for by its seed"
+    assert chosen.why == "the seed that was asked for"
     return folder
 
 
@@ -153,7 +153,7 @@ def test_a_model_belongs_to_its_trial_and_registering_it_again_adds_nothing(
         metric.key: metric.value for metric in model.metrics
     }.items() <= run.data.metrics.items()
     assert model.params["seed"] == "1"
-    assert "asked for by its seed" in version.description
+    assert "the seed that was asked for" in version.description
     before = rows(registered)
     again = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1")
     assert (again.code, "models:/zoo/1 is rmsnorm-seed1" in again.err) == (0, True)
@@ -205,7 +205,7 @@ def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(
     arguments = ("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "1")
     refused = cli(*arguments)
     hint = (
-        "the run of rmsnorm-seed1 was deleted in MLflow, and its network belongs to it; "
+        "the run of rmsnorm-seed1, which the network belongs to, was deleted in MLflow; "
         "`orchestrator sync zoo` restores it"
     )
     assert (refused.code, hint in refused.err) == (2, True), refused.err
@@ -239,7 +239,7 @@ def test_each_mlflow_gets_the_network_of_its_own_run(
     ("seed", "chosen", "why"),
     [
         ("median", "worse", "the median of 2 seeds by val/acc1"),
-        ("best", "better", "on the very images that it was chosen by"),
+        ("best", "better", "on the same images that it was chosen on"),
     ],
 )
 def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why: str) -> None:
@@ -267,10 +267,10 @@ def test_the_seed_that_stands_for_a_step(zoo: Path, seed: str, chosen: str, why:
         (["--step", "rmsnrom"], "zoo has no step 'rmsnrom'; did you mean 'rmsnorm'?"),
         (
             ["--step", "rmsnorm", "--seed", "7"],
-            "no seed '7' of rmsnorm is trained to the end; allowed: median, best, 0, 1",
+            "no seed '7' of rmsnorm has finished; allowed: median, best, 0, 1",
         ),
-        ([], "no trial of broken is trained to the end"),
-        (["--step", "too_fast"], "no trial of too_fast is trained to the end"),
+        ([], "no trial of broken has finished"),
+        (["--step", "too_fast"], "no trial of too_fast has finished"),
     ],
 )
 def test_what_cannot_be_registered_is_told(

@@ -79,7 +79,7 @@ def test_a_setting_inside_of_a_section_is_searched(tmp_path: Path) -> None:
         (TRAIN, "change: {train.cfg: {optim: {lr: high}}}", "7:49", "train.cfg.optim.lr: "),
         (TRAIN, "change: {train.cfg.optim.lrr: 1}", "7:25", "did you mean 'train.cfg.optim.lr'?"),
         (TRAIN.replace("epochs", "epoch"), "change: {}", "5:44", "did you mean 'epochs'?"),
-        (LOOSE, "change: {train.a: {c: 2}}", "7:35", "'a.b' stands beside the section 'a'"),
+        (LOOSE, "change: {train.a: {c: 2}}", "7:35", "'a.b' is set outside of the section 'a'"),
     ],
 )
 def test_what_is_wrong_inside_of_a_section_is_told_at_its_place(

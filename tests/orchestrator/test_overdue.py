@@ -60,10 +60,10 @@ def test_the_slowest_of_its_own_variant_counts_and_else_of_the_sweep(
     pace.add(trials[2], 2 * MINUTE)
     assert pace.remark(baseline, 12 * MINUTE) == ""
     assert pace.remark(baseline, 13 * MINUTE) == (
-        "it has run for 13 min, and the slowest of its variant that finished, baseline-seed1,"
+        "it has run for 13 min; the slowest finished trial of its variant, baseline-seed1,"
         " took 4.0 min"
     )
-    assert "the slowest of the sweep that finished, baseline-seed1" in pace.remark(norm, 13 * 60)
+    assert "the slowest finished trial of the sweep, baseline-seed1" in pace.remark(norm, 13 * 60)
     pace.add(trials[4], 10 * MINUTE)
     assert pace.remark(norm, 13 * MINUTE) == ""
 
@@ -93,8 +93,10 @@ def test_a_run_names_it_once_and_learns_from_what_finishes(
     watch.look()
     watch.look()
     [message] = told
-    assert message.startswith("baseline-seed1 runs long: it has run for 20 min, and the slowest of")
-    assert message.endswith("baseline-seed2, took 4.0 min; nothing is stopped")
+    assert message.startswith(
+        "baseline-seed1 is taking long: it has run for 20 min; the slowest finished trial of"
+    )
+    assert message.endswith("baseline-seed2, took 4.0 min; it is not stopped")
 
 
 def test_it_looks_by_itself_while_it_is_open(
@@ -125,7 +127,7 @@ def test_status_names_it(
     found: dict[str, Any] = {
         trial["name"]: trial["overdue"] for trial in status.to_json()["trials"]
     }
-    assert "the slowest of its variant that finished, baseline-seed0" in found["baseline-seed1"]
+    assert "the slowest finished trial of its variant, baseline-seed0" in found["baseline-seed1"]
     assert found["norm-seed0"] is None
     console = Console(width=200, record=True)
     console.print(status_view(status))

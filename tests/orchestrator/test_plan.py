@@ -270,10 +270,10 @@ def test_side_steps_on_a_ground_of_their_own_are_told_by_how_much_they_are_large
     body = yaml.safe_dump({"steps": steps}, sort_keys=False)
     found = [w for w in warnings_of(spec_of(tmp_path, body, 9)) if w.code == "size-drift"]
     assert [re.sub(r"[+-][\d.]+%", "x", w.message) for w in found] == [
-        "beside baseline, side steps of another size: narrow x parameters and x FLOPs; "
-        "registers x FLOPs: size alone may explain what they do",
-        "beside norm, side steps of another size: deeper x parameters and x FLOPs: "
-        "size alone may explain what they do",
+        "side steps of baseline have a different size (narrow x parameters and x FLOPs; "
+        "registers x FLOPs): size alone may explain their effects",
+        "side steps of norm have a different size (deeper x parameters and x FLOPs): "
+        "size alone may explain their effects",
     ]
     assert "deeper +24.7% parameters and +25.0% FLOPs" in found[1].message
     assert "size-drift" not in codes(spec_of(tmp_path, "tolerance: 0.9\n" + body, 9))

@@ -54,9 +54,9 @@ def test_the_reason_is_told(tmp_path: Path) -> None:
     assert "there is no predictions.bin" in why_unusable(tmp_path)
     assert read_predictions(tmp_path) is None
     (tmp_path / FILE).write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert why_unusable(tmp_path) == "predictions.bin is some other file"
+    assert why_unusable(tmp_path) == "predictions.bin is a different kind of file"
     (tmp_path / FILE).write_bytes(b"orchestrator predictions 2\nwhatever")
-    assert why_unusable(tmp_path) == "predictions.bin has version 2, this is version 1"
+    assert why_unusable(tmp_path) == "predictions.bin has version 2, but this is version 1"
     write_predictions(tmp_path, marks(20))
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-1])
     assert why_unusable(tmp_path) == "predictions.bin is damaged: its checksum differs"

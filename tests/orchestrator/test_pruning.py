@@ -62,7 +62,7 @@ def test_with_a_table_the_verdict_on_a_curve_stays_the_same_as_it_grows() -> Non
         3,
         3,
     ]
-    assert pruning.cause(whole, 3) == "val/acc1 19 until epoch 3, where 20 is needed to go on"
+    assert pruning.cause(whole, 3) == "val/acc1 was 19 by epoch 3, where 20 is needed to continue"
     assert Pruning.from_json(json.loads(json.dumps(pruning.to_json()))) == pruning
 
 

@@ -231,7 +231,7 @@ def test_where_ray_itself_dies_the_command_says_so_and_every_trial_can_go_on(
     raylet.kill()
     _, err = driver.communicate(timeout=400)
     assert driver.returncode == 3, err
-    assert "error: Ray died on this machine; give the same command to go on" in err
+    assert "error: Ray died on this machine; run the same command to continue" in err
     assert "Traceback" not in err
     assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {
         "interrupted": 1

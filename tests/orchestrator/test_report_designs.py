@@ -152,13 +152,13 @@ def test_a_fraction_names_the_interaction_that_an_effect_may_be(tmp_path: Path) 
     roadmap = roadmap_of(spec, ends)
     [section] = roadmap.sections
     line = section.lines[0]
-    assert (line.label, line.note) == ("a", "together with b × c × d")
+    assert (line.label, line.note) == ("a", "aliased with b × c × d")
     assert line.delta is not None
     assert abs(line.delta.effect.mean) == pytest.approx(1.0)
     assert "This is 1/2 of all combinations of 4 steps, of resolution IV" in section.explanation
     for form in ("md", "latex", "html"):
         text = render(roadmap, form).decode().replace(r"$\times$", "×")
-        assert "together with b × c × d" in text
+        assert "aliased with b × c × d" in text
         assert "resolution IV" in text
 
 
@@ -195,7 +195,7 @@ def test_orders_say_how_balanced_they_are_and_what_the_interval_is_for(
     spec = spec_of(tmp_path, f"design: [roadmap, {{orders: {count}}}]" + FOUR_STEPS)
     [section] = roadmap_of(spec, {}).sections
     assert expected in section.explanation
-    assert "The intervals hold for these orders alone" in section.explanation
+    assert "The intervals hold for these orders only" in section.explanation
 
 
 def test_orders_that_are_not_balanced_say_where_the_steps_stand(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_orders_that_are_not_balanced_say_where_the_steps_stand(tmp_path: Path) 
     spec = spec_of(tmp_path, "design: [roadmap, {orders: 3}]" + steps)
     [section] = roadmap_of(spec, {}).sections
     assert "Not as balanced over the places as 4 orders can be: a at 1, " in section.explanation
-    assert "not every step comes before every other as often as behind it" in section.explanation
+    assert "not every step comes before every other as often as after it" in section.explanation
 
 
 def test_an_average_that_lacks_a_place_says_so(tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_a_failed_trial_is_told_of_by_all_effects_that_lack_its_seed(tmp_path: P
         "over 1 of 3 seeds so far"
     }
     assert section.left_out == [
-        "seed 1: failed in factorial.111, and left out of all averages over it",
-        "seed 2: pending in 2 cells, and left out of all averages over it",
+        "seed 1: failed in factorial.111, so it is left out of all averages over that",
+        "seed 2: pending in 2 cells, so it is left out of all averages over that",
     ]
 
 

@@ -528,7 +528,7 @@ def test_the_report_works_before_during_and_after_and_never_counts_the_search(
         ("rope", 0),
     ]
     text = " ".join(render(during, "table").decode().split())
-    assert "swiglu: its search has tried 3 of 7 combinations" in text
+    assert "swiglu: the search has tried 3 of 7 combinations" in text
     assert "Steps without results wait for a search" in text
     assert "(n=3)" in text
     runs.run_all(spec)
@@ -607,20 +607,18 @@ def test_a_step_that_is_tuned_against_one_that_is_not_is_warned_of(tmp_path: Pat
         }
 
     assert (
-        "looks for train.lr, train.weight_decay and 'baseline'"
+        "searches train.lr, train.weight_decay, but 'baseline'"
         in found(SEARCHED)["tuned-unequally"]
     )
     assert "confounded-step" not in found(SEARCHED)
     same = f"search: {{space: {{{LR}, train.weight_decay: [0.0, 0.05, 0.1]}}, trials: 7}}"
     assert "tuned-unequally" not in found(same + SEARCHED)
     shorter = found(same.replace("7", "4") + SEARCHED)["tuned-unequally"]
-    assert "tries 7 combinations and 'baseline', which it is held against, 4" in shorter
+    assert "tries 7 combinations but 'baseline', which it is compared with, 4" in shorter
     overwritten = found(
         same + SEARCHED + "    regimes: {}\n  - {name: slow, change: {train.lr: 1e-4}}"
     )
-    assert (
-        "step 'slow' sets train.lr, which 'swiglu' looks for" in overwritten["search-overwritten"]
-    )
+    assert "step 'slow' sets train.lr, which 'swiglu' searches" in overwritten["search-overwritten"]
     warning = next(
         it for it in warnings_of(spec_of(tmp_path, SEARCHED)) if it.code == "tuned-unequally"
     )
@@ -679,7 +677,7 @@ MISTAKES = [
         "13:15: there is no setting 'train.rl'; did you mean 'train.lr'?",
     ),
     ("low: 5e-4", "low: 5e-1", "13:25: low 0.5 is not below high 0.05"),
-    ("low: 5e-4", "low: 0", "13:25: log needs a low end above 0, found 0"),
+    ("low: 5e-4", "low: 0", "13:25: with log, low must be above 0, found 0"),
     (
         f"{LR}, train.weight_decay: [0.0, 0.05, 0.1]",
         "",
@@ -690,7 +688,11 @@ MISTAKES = [
         "trials: 0",
         "14:15: steps.0.search.trials: it should be greater than 0, found 0",
     ),
-    ("trials: 7", "sampler: tpe", "13:7: key 'trials' is missing: how many combinations are tried"),
+    (
+        "trials: 7",
+        "sampler: tpe",
+        "13:7: key 'trials' is missing: the number of combinations to try",
+    ),
     ("trials: 7", "trails: 7", "unknown key 'trails'"),
     (
         "trials: 7",
@@ -698,10 +700,10 @@ MISTAKES = [
         "a grid tries every combination: leave out 'trials'",
     ),
     ("trials: 7", "sampler: grid", "14:16: a grid must be countable"),
-    ("seeds: [1000]", "seeds: [7, 2]", "16:18: seed 2 is one of the report's"),
+    ("seeds: [1000]", "seeds: [7, 2]", "16:18: seed 2 is also a seed of the report"),
     ("seeds: [1000]", "seeds: [7, 7]", "16:18: seed 7 is given twice"),
     ("[0.0, 0.05, 0.1]", "[0.0, -0.05, 0.1]", "found -0.05"),
-    ("[0.0, 0.05, 0.1]", "[0.1]", "a search needs at least two choices, each once"),
+    ("[0.0, 0.05, 0.1]", "[0.1]", "a search needs at least two different choices"),
     ("[0.0, 0.05, 0.1]", "{low: -1, high: 1}", "found -1"),
     ("[0.0, 0.05, 0.1]", "{low: 0, high: 1, step: 2}", "step 2 leads beyond high 1"),
     ("[0.0, 0.05, 0.1]", "0.1", "it should be a mapping of keys to values"),
@@ -721,7 +723,7 @@ MISTAKES = [
     (
         "steps:",
         "design: one_factor\nsteps:",
-        "a step searches on the road, and this sweep has none",
+        "a step's search needs the roadmap, which this sweep does not have",
     ),
 ]
 
@@ -740,7 +742,7 @@ def test_a_mistake_is_told_once_with_its_place(
 
 def test_the_searchs_seeds_are_none_that_may_be_added_to_the_report(tmp_path: Path) -> None:
     head = HEAD.replace("[{seeds}]", "{{start: 3, max: 1200, until: decided}}")
-    assert "seed 1000 is one of the report's" in problems(tmp_path, SEARCHED, head)[0]
+    assert "seed 1000 is also a seed of the report" in problems(tmp_path, SEARCHED, head)[0]
 
 
 def test_a_number_is_rounded_to_what_can_be_read_and_stays_inside(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_plan_report_and_drawings_tell_where_it_is_looked_for(tmp_path: Path) ->
     [search] = runs.plan(spec).searches
     assert search.to_json()["space"]["train.momentum"]["when"] == {"train.optimizer": "sgd"}
     text = " ".join(render(runs.report(spec), "table").decode().split())
-    assert "train.momentum is looked for where train.optimizer is sgd" in text
+    assert "train.momentum is searched where train.optimizer is sgd" in text
     runs.run_all(spec)
     page = render(runs.report(spec), "html").decode()
     assert "train.momentum where train.optimizer is sgd" in page
@@ -158,13 +158,13 @@ MISTAKES: list[tuple[str, str, str]] = [
     (
         "train.optimizer: sgd",
         "train.optimiser: sgd",
-        "13:55: this search does not look for 'train.optimiser', so that nothing can depend on it; "
-        "it looks for train.optimizer, train.lr; did you mean 'train.optimizer'?",
+        "13:55: this search has no setting 'train.optimiser', so nothing can depend on it; "
+        "it searches train.optimizer, train.lr; did you mean 'train.optimizer'?",
     ),
     (
         "{train.optimizer: sgd}",
         "{train.optimizer: sdg}",
-        "13:72: found sdg, which train.optimizer never is: adamw, sgd; did you mean 'sgd'?",
+        "13:72: found sdg, which is not a choice of train.optimizer: adamw, sgd; did you mean 'sgd'?",
     ),
     ("{train.optimizer: sgd}", "{train.lr: 1e-3}", "train.lr has no list of choices"),
     ("{train.optimizer: sgd}", "{train.momentum: 1}", "train.momentum cannot depend on itself"),
@@ -184,7 +184,7 @@ MISTAKES: list[tuple[str, str, str]] = [
         "when: {train.optimizer: sgd}}",
         "when: {train.optimizer: sgd, train.nesterov: true}}\n"
         "        train.nesterov: {choices: [true, false], when: {train.optimizer: adamw}}",
-        "no combination has train.momentum: what it depends on asks for another train.optimizer",
+        "no combination has train.momentum: its conditions require different values of train.optimizer",
     ),
 ]
 

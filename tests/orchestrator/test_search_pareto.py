@@ -129,7 +129,7 @@ def test_every_report_has_the_pareto_set(tmp_path: Path) -> None:
 
 def test_another_metric_that_was_not_recorded_is_asked_for(tmp_path: Path) -> None:
     spec = searched(tmp_path, ("params]", "val/ece]"))
-    with pytest.raises(UsageError, match="has no val/ece, which its search goes by"):
+    with pytest.raises(UsageError, match="has no val/ece, which its search optimizes"):
         Sized().run_all(spec)
 
 
@@ -156,19 +156,23 @@ def test_the_front_is_what_nothing_beats() -> None:
 
 
 MISTAKES = [
-    ("[val/acc1, params]", "[params, val/acc1]", "16:16: found params, but what goes on"),
-    ("[val/acc1, params]", "[val/acc1, parms]", "which direction of parms is better is not known"),
+    ("[val/acc1, params]", "[params, val/acc1]", "16:16: found params, but later steps build on"),
+    ("[val/acc1, params]", "[val/acc1, parms]", "it is unknown which direction of parms is better"),
     (
         "[val/acc1, params]",
         "[val/acc1, {name: val/acc, mode: max}]",
         "16:26: there is no metric 'val/acc'",
     ),
     ("[val/acc1, params]", "[val/acc1]", "it should have at least 2 items"),
-    ("[val/acc1, params]", "[val/acc1, val/acc1]", "each metric stands once"),
-    ("[val/acc1, params]", "[val/acc1, test/loss]", "is for the report alone"),
+    ("[val/acc1, params]", "[val/acc1, val/acc1]", "each metric may be listed once"),
+    ("[val/acc1, params]", "[val/acc1, test/loss]", "is for the report only"),
     ("[val/acc1, params]", "[val/acc1, {name: params, mode: max}]", "would call a worse params"),
-    ("metric: [val/acc1, params]", "within: 1", "within says by how much the first of several"),
-    ("seeds: [1000]", "prune: {after: 2}", "prune stops by one metric"),
+    (
+        "metric: [val/acc1, params]",
+        "within: 1",
+        "'within' limits how much worse the first of several",
+    ),
+    ("seeds: [1000]", "prune: {after: 2}", "'prune' would stop by one metric"),
     ("seeds: [1000]", "sampler: cmaes", "leave out 'metric' and 'when'"),
 ]
 

@@ -363,7 +363,7 @@ def test_plan_and_report_say_how_many_were_stopped_and_the_estimate_learns_from_
     [
         (
             "{after: 6}",
-            "17:22: prune.after is 6 and training has 6 epochs: nothing is left to save",
+            "17:22: prune.after is 6, but training has 6 epochs: nothing would be pruned",
         ),
         ("{after: 0}", "after"),
         ("{}", "after"),
@@ -380,7 +380,7 @@ def test_a_rule_that_cannot_stop_anything_is_refused(
             "{low: 5e-4, high: 5e-2, log: true}", "[1e-3, 2e-3, 3e-3]"
         )
         message = (
-            "of 3 combinations, 3 at once, none has 3 before it to be held against; try "
+            "of 3 combinations, 3 at once, none has 3 earlier ones to be compared with; try "
             "more, lower 'at_once'"
         )
     with pytest.raises(SpecError) as caught:
@@ -402,7 +402,8 @@ def test_another_rule_for_one_side_is_told(tmp_path: Path) -> None:
         it for it in warnings_of(spec_of(tmp_path, f"{search}}}{SEARCHED}")) if "tuned" in it.code
     ]
     assert (
-        "step 'swiglu' stops combinations early by another rule than 'baseline'" in warning.message
+        "step 'swiglu' stops combinations early by a different rule than 'baseline'"
+        in warning.message
     )
 
 
@@ -435,7 +436,7 @@ def test_a_worker_stops_there_and_goes_on_to_the_same_bits_when_it_is_asked_for_
             ("start", None),
             ("end", "pruned"),
         ]
-        assert "until epoch 2, where 1e+09 is needed to go on" in events[-1]["cause"]
+        assert "by epoch 2, where 1e+09 is needed to continue" in events[-1]["cause"]
         assert not directory.result_path.exists(), "it is nobody else's result"
         record = sweep.store.record(replace(trial, pruning=TABLE))
         assert (record.state, record.outcome, record.epoch, record.iteration) == (

@@ -274,7 +274,7 @@ def test_what_is_wrong_in_the_head_of_a_spec_has_its_place_and_a_hint(
         ),
         (
             "- {name: a, change: {model.norm: rmsnorm}, side: {a: {train.lr: 1}}}",
-            "a step named 'a' is there already, on line 8",
+            "a step named 'a' already exists, on line 8",
         ),
         (
             "- {name: a, change: {model.norm: rmsnorm}, reference: {value: 1}}",
@@ -312,7 +312,7 @@ def test_two_steps_of_one_name_are_told_apart_by_line(problems: Problems) -> Non
         "- {name: a, change: {model.position: rope}}\n"
     )
     assert problems(HEAD + steps) == [
-        "9:10: a step named 'a' is there already, on line 8; names must be unique"
+        "9:10: a step named 'a' already exists, on line 8; names must be unique"
     ]
 
 

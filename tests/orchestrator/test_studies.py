@@ -72,7 +72,7 @@ def test_optuna_reads_the_storage_as_the_search_went(tmp_path: Path) -> None:
 
 def test_a_sweep_without_a_search_has_no_study(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "steps: []")
-    with pytest.raises(UsageError, match="invented searches for nothing"):
+    with pytest.raises(UsageError, match="invented has no searches"):
         list(studies_of(snapshot_of(spec, trials_of(spec, digest), Runs())))
 
 

@@ -114,12 +114,15 @@ def test_a_sampler_that_is_not_there_or_cannot_be_used_is_refused_with_what_ther
         [message] = problems(tmp_path, body)
         return message
 
-    assert "no sampler 'tpa': there are tpe, random, grid, gp, qmc, cmaes; did you mean 'tpe'?" in (
-        problem(LR, "tpa")
+    assert (
+        "there is no sampler 'tpa'; allowed: tpe, random, grid, gp, qmc, cmaes; did you mean 'tpe'?"
+        in (problem(LR, "tpa"))
     )
     monkeypatch.setattr(samplers, "find_spec", lambda name: None)
     assert "sampler cmaes needs a package that is not installed: pip install cmaes" in (
         problem(LR, "cmaes")
     )
     monkeypatch.setattr(samplers, "find_spec", lambda name: name)
-    assert "cmaes models settings with two ends only and needs 2, found 1" in problem(LR, "cmaes")
+    assert "cmaes models only settings with low and high and needs 2 of them, found 1" in problem(
+        LR, "cmaes"
+    )

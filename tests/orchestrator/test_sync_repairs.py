@@ -173,6 +173,6 @@ def test_one_record_that_mlflow_refuses_does_not_stop_the_others(
     monkeypatch.setattr(Sqlite, "write", write)
     found = cli("sync", spec, "--store", store_path, "--tracking-uri", uri)
     assert found.code == 3
-    assert "MLflow refuses wide-seed0 (Invalid value ␛[31m); all else is there" in found.err
+    assert "MLflow refuses wide-seed0 (Invalid value ␛[31m); everything else is there" in found.err
     rows, _ = content(store_path, "other.db")
     assert {"roadmap", "odd-seed1", "wide-seed1", "2 odd"} <= {name for name, *_ in rows["tags"]}

@@ -192,9 +192,7 @@ def test_a_sweep_does_not_wait_for_a_server_that_is_out_of_order(
     assert time.monotonic() - ends[0] < 30, "the patience, not the minutes of a server"
     assert not ending.has_failures
     assert not ending.plan.to_train(retry_failed=False)
-    assert (
-        "No trial is affected; `orchestrator sync` brings the view up to date." in said.getvalue()
-    )
+    assert "No trial is affected; `orchestrator sync` updates the view." in said.getvalue()
     server.well_again()
     MlflowMirror(server.uri, sweep.spec, sweep.trials, sweep.store).sync()
     assert {name for name in shown(database) if "seed" in name} == {

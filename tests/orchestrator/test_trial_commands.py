@@ -152,14 +152,14 @@ def test_a_name_that_is_not_there_or_not_the_only_one_is_one_clear_error(
     shutil.copytree(ran / "runs" / "lessons", tmp_path / "lessons")
     shutil.copytree(ran / "runs" / "lessons", tmp_path / "more")
     store = Store(tmp_path)
-    with pytest.raises(UsageError, match="say which: lessons/badly-seed0, more/badly-seed0"):
+    with pytest.raises(UsageError, match="name one of them: lessons/badly-seed0, more/badly-seed0"):
         trial_named(store, "badly-seed0")
     assert trial_named(store, "badly-seed0", "more").path.parent.parent.name == "more"
     with pytest.raises(UsageError, match=r"did you mean 'badly-seed[01]'"):
         trial_named(store, "badly-seed9")
     with pytest.raises(UsageError, match="it has badly-seed0"):
         trial_named(store, "x")
-    with pytest.raises(UsageError, match="no trial has begun"):
+    with pytest.raises(UsageError, match="no trial has started"):
         trial_named(Store(tmp_path / "nowhere"), "x")
 
 

@@ -170,7 +170,7 @@ def test_a_search_and_its_pruning_work_by_iterations(
             "another",
             1,
             "failed",
-            "own:ends returned other; the sweep compares err: change 'metric', which needs no new "
+            "own:ends returned other, but the sweep compares err: change 'metric', which needs no new "
             "training",
         ),
     ],
@@ -230,7 +230,7 @@ def test_every_way_to_end_is_an_outcome(
         (
             "metric: {name: err, mode: min}\n",
             "",
-            "key 'metric' is missing: which of the metrics that own:train returns",
+            "key 'metric' is missing: name the metric returned by own:train",
         ),
         (
             "depth: 3}",
@@ -245,7 +245,7 @@ def test_every_way_to_end_is_an_outcome(
         (
             "seeds:",
             "runtime: {processes: 2}\nseeds:",
-            "3:11: runtime.processes is about the built-in training",
+            "3:11: runtime.processes applies to the built-in training only",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def test_looks_of_adaptive_seeds_count_as_well(tmp_path: Path) -> None:
     head = HEAD.replace("[{seeds}]", "{{start: 3, max: 6}}")
     spec = spec_of(tmp_path, NORM, head=head)
     warning = one(spec, "few-seeds")
-    assert "over 1 comparison with 2 looks each it takes p < 0.025" in warning.message
+    assert "over 1 comparison with 2 looks each it would need p < 0.025" in warning.message
     assert warning.control == "seeds: {start: 3, max: 7}"
     assert codes(spec_of(tmp_path, NORM, head=head.replace("max: 6", "max: 8"))) == []
 
@@ -88,7 +88,7 @@ def test_a_baseline_that_is_tuned_and_steps_that_are_not(tmp_path: Path) -> None
         "  - {name: rope, change: {model.position: rope}}\n"
     )
     warning = one(sweep(tmp_path, body), "tuned-before")
-    assert "'baseline' looks for train.lr, and steps 'norm' and 'rope' inherit" in warning.message
+    assert "'baseline' searches train.lr, and steps 'norm' and 'rope' inherit" in warning.message
     assert warning.line == len(HEAD.splitlines()) + 3
     searched = body.replace("}}\n", f"}}, search: {{{LR}}}}}\n")
     assert "tuned-before" not in codes(sweep(tmp_path, searched))
@@ -101,7 +101,7 @@ def test_a_step_that_is_tuned_and_the_next_that_is_not(tmp_path: Path) -> None:
         "  - {name: rope, change: {model.position: rope}}\n"
     )
     warning = one(sweep(tmp_path, body), "tuned-before")
-    assert "'norm' looks for train.lr, and step 'rope' inherits" in warning.message
+    assert "'norm' searches train.lr, and step 'rope' inherits" in warning.message
 
 
 def test_a_step_that_sets_what_was_searched_inherits_nothing(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_an_average_that_is_another_on_each_side(tmp_path: Path) -> None:
 def test_regimes_of_the_same_data_that_hold_out_other_images(tmp_path: Path) -> None:
     regimes = "regimes: {half: {data.val_fraction: 0.5}, small: {model.depth: 2}}\n"
     warning = one(sweep(tmp_path, regimes + NORM), "regimes-other-images")
-    assert "half and small hold out other images of digits" in warning.message
+    assert "half and small hold out different images of digits" in warning.message
     other = "regimes: {half: {data.name: synthetic}, small: {model.depth: 2}}\n"
     assert "regimes-other-images" not in codes(sweep(tmp_path, other + NORM))
 
@@ -214,7 +214,7 @@ def test_a_step_alone_that_starts_from_a_file(tmp_path: Path) -> None:
         f"{{checkpoint: {file}}}}}"
     )
     warning = one(sweep(tmp_path, body), "pretrained-step")
-    assert "and 'baseline', which it is held against, from a draw" in warning.message
+    assert "and 'baseline', which it is compared with, from random weights" in warning.message
     assert "tuned_init_only: {on: baseline, change: {train.init: {" in warning.control
     assert codes(pasted(tmp_path, body, "tuned", warning.control)) == []
     assert "initial-leak" not in codes(sweep(tmp_path, body))
@@ -302,6 +302,9 @@ def test_data_that_a_measure_reads_and_that_are_not_here_are_warned_of(
     shipped = Path(__file__).parents[2] / "sweeps" / "paper" / "table10_ade20k.yaml"
     [found] = [w for w in warnings_of(load_spec(shipped)) if w.code == "measure-data-absent"]
     where = tmp_path / "ADEChallengeData2016" / "images" / "training"
-    assert f"measure ade20k will fail where its data are not: {where} is not there" in found.message
+    assert (
+        f"measure ade20k will fail on machines without its data: {where} is not there"
+        in found.message
+    )
     assert "ADEChallengeData2016.zip" in found.message
     assert found.line > 0

@@ -79,7 +79,7 @@ def test_the_band_names_a_trial_that_was_cut_off_its_reach_and_its_curve(
     row = band[band.index("rmsnorm-seed1") :]
     assert "<td>interrupted</td>" in row
     assert "<td>epoch 2/2</td>" in row
-    assert "goes on" in band
+    assert "continues" in band
     version = 'data-version="'
     assert before.split(version)[1][:16] != band.split(version)[1][:16]
 

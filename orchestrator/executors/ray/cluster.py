@@ -46,7 +46,7 @@ _DRAIN_LOOK_SECONDS = 2.0
 """A node that is being drained has 30 seconds by default."""
 _NODE_ID_LABEL = "ray.io/node-id"
 """Ray gives it to every node."""
-_HINT = "give --store a path that every node mounts, install the same version everywhere, or take the node out"
+_HINT = "give --store a path that every node mounts, install the same version everywhere, or remove the node"
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Cluster:
     def shortage(self, trials: Sequence[TrialSpec]) -> ClusterError | None:
         """Return what is wrong where a trial can never run; None where each can."""
         if self._is_own and not self.nodes and not self._left_out:
-            return ClusterError("Ray died on this machine; give the same command to go on")
+            return ClusterError("Ray died on this machine; run the same command to continue")
         if self._may_grow or not (
             problem := shortage(trials, [node.capacity for node in self.nodes], self._where)
         ):
@@ -128,7 +128,7 @@ class Cluster:
             return ClusterError(
                 f"{problem}; left out: {'; '.join(self._left_out.values())}. What to do: {_HINT}"
             )
-        hint = "add a node that has as much"
+        hint = "add a node that is large enough"
         if self._is_own:
             hint = "name a larger cluster with --address"
         return ClusterError(f"{problem}; lower 'resources' in the spec, or {hint}")
@@ -175,11 +175,11 @@ class Cluster:
                 heard = time.monotonic()
             except OSError as error:
                 if time.monotonic() - heard > _HEAD_SILENCE_SECONDS:
-                    hint = "give the same command to go on"
+                    hint = "run the same command to continue"
                     if not self._is_own:
                         hint = f"start it again, and {hint}"
                     raise ClusterError(
-                        f"the head of Ray on {self._where} does not answer any more; {hint}"
+                        f"the Ray head on {self._where} no longer answers; {hint}"
                     ) from error
         done.result()
 
@@ -196,7 +196,7 @@ class Cluster:
         try:
             problem: str | None = ray.get(answer, timeout=_NODE_ANSWER_SECONDS)
             if problem is None and not (root / f".node-{token}-{node.id}").exists():
-                problem = f"wrote to its own {root}, which is not the one here"
+                problem = f"has a different {root}, not the one here"
         except ray.exceptions.RayError as error:
             self._looked = -_LOOK_SECONDS
             gone = node.id not in {other.id for other in self.nodes}
@@ -253,9 +253,9 @@ def what_is_wrong_here(work: Path, session: str, numerics_version: int) -> str |
         sweep = _sweep_at_work(work)
         holder = read_lease(sweep) if sweep else None
     except (DamagedFile, NewerFile) as damage:
-        return f"does not see who is at work: {damage}"
+        return f"cannot read which driver is running: {damage}"
     if holder is None or (holder.session != session and not holder.is_alive):
-        return f"does not see the store: its {root} is not there, or is another one"
+        return f"does not see the store: {root} is missing there, or is a different folder"
     if not os.access(trial, os.W_OK):
         return f"cannot write the store at {root}"
     return None
@@ -274,7 +274,7 @@ def _sweep_at_work(work: Path) -> Path | None:
 def _other_version(numerics_version: int) -> str | None:
     if numerics_version == NUMERICS_VERSION:
         return None
-    return f"has another version of this package: numerics version {NUMERICS_VERSION} there, {numerics_version} here"
+    return f"has a different version of this package: numerics version {NUMERICS_VERSION} there, {numerics_version} here"
 
 
 def _has_autoscaler() -> bool:
@@ -359,7 +359,7 @@ def _advice(error: Exception, *, local: bool) -> str:
     """Advise what to do about an error, where that is known."""
     words = f"{error} {error.__context__}"
     if "token" in words and not local:
-        return "; it asks for a token: copy ~/.ray/auth_token of the node where it was started"
+        return "; it requires a token: copy ~/.ray/auth_token from the node where it was started"
     if "AF_UNIX" in words:
         return "; set RAY_TMPDIR to a short path, such as /tmp"
     if local:

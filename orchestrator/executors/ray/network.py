@@ -32,7 +32,7 @@ def check_this_machine() -> None:
             try:
                 listener.bind((_LOOPBACK, 0))
             except OSError as error:
-                found = f"{_LOOPBACK} has {count} free ports, and Ray takes some {_PORTS}"
+                found = f"{_LOOPBACK} has {count} free ports, but Ray needs about {_PORTS}"
                 raise OSError(f"{found}: {error.strerror}") from error
         listener.listen()
         try:
@@ -48,13 +48,13 @@ def check_address(address: str) -> None:
     """Raises `ClusterError` where it names no cluster that a sweep can run on."""
     if address.startswith("ray://"):
         raise ClusterError(
-            f"cannot use {address}: a sweep needs Ray itself; give the command on a node, or by `ray job submit`"
+            f"cannot use {address}, a Ray Client address: run the command on a node, or with `ray job submit`"
         )
     host, _, port = address.rpartition(":")
     is_port = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
     if address != "auto" and not (host and is_port and address == address.strip()):
-        found = f"found '{address}'" if address.strip() else "found nothing: is a variable not set?"
-        raise ClusterError(f"--address takes `auto`, or a host and a port as in head:6379; {found}")
+        found = f"found '{address}'" if address.strip() else "found nothing; is a variable not set?"
+        raise ClusterError(f"--address takes `auto`, or host:port such as head:6379; {found}")
 
 
 def knock(address: str | None) -> None:
@@ -72,11 +72,11 @@ def greet(address: str | None) -> None:
         connection.sendall(_HTTP2_GREETING)
         answer = connection.recv(9)
     if answer[3:4] != _HTTP2_SETTINGS:
-        raise ConnectionError("what listens there is not Ray")
+        raise ConnectionError("the server there is not Ray")
     host = f"[{place[0]}]" if ":" in place[0] else place[0]  # of IPv6
     if not internals.answers(f"{host}:{place[1]}", _ANSWER_SECONDS):
         raise ConnectionError(
-            f"what listens there has not answered as Ray does within {_ANSWER_SECONDS:.0f} s"
+            f"the server there did not answer as Ray does within {_ANSWER_SECONDS:.0f} s"
         )
 
 

@@ -61,7 +61,10 @@ class Orders(Design):
             return None
         first, last = len(found) + 1, self.count
         name = f"order{first}" if first == last else f"order{first} to order{last}"
-        return name, f"only {counted(len(found), 'other order')} could be found that the steps allow"
+        return (
+            name,
+            f"only {counted(len(found), 'other order')} could be found that the steps allow",
+        )
 
     def _orders(self, ground: Ground) -> list[Order]:
         if self.balanced:

@@ -15,9 +15,7 @@ def few_seeds(spec: SweepSpec) -> Found:
     """Seeds with which the exact test could decide nothing, whatever came out."""
     seeds, comparisons = spec.schema.most_seeds, _comparisons(spec)
     if seeds == 1:
-        message = (
-            "with 1 seed no effect can be distinguished from noise: there are no intervals and no p-values"
-        )
+        message = "with 1 seed no effect can be distinguished from noise: there are no intervals and no p-values"
     elif smallest_sign_flip_p(seeds) * _tests(spec.schema, seeds, comparisons) < LEVEL:
         return
     else:
@@ -31,7 +29,9 @@ def _too_few(schema: SweepSchema, seeds: int, comparisons: int) -> str:
     asked = ""
     if smallest < LEVEL:
         tests = _tests(schema, seeds, comparisons)
-        asked = f", and corrected {_what_is_corrected(schema, seeds, comparisons)} it would need p < "
+        asked = (
+            f", and corrected {_what_is_corrected(schema, seeds, comparisons)} it would need p < "
+        )
         asked += f"{LEVEL / tests:.2g}"
     return (
         f"with {seeds} seeds an exact sign-flip test cannot go below p = {smallest:.3g}{asked}, so "
