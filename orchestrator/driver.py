@@ -218,8 +218,9 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
     `SpecError` where what a search found does not go with a later step.
     """
     spec, store, view = job.spec, job.store, view or Silent()
-    with suppress(NotADirectoryError):  # `prepare` says it in words
-        survey(spec, store, job.choice)  # what is wrong is told before anything is written
+    # what is wrong is told before anything is written; of a folder, `prepare` says it in words
+    with suppress(NotADirectoryError), view.waiting("planning"):
+        survey(spec, store, job.choice)
     store.prepare(spec.name)
     interrupted, stopped = threading.Event(), None
     with ExitStack() as stack:
@@ -228,7 +229,8 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
             lease = stack.enter_context(Lease(store.sweep_path(spec.name)))
         store.submit(spec.name, spec.content, spec.code)
         history.submitted(spec, store)
-        plan = make_plan(survey(spec, store, job.choice, keeps_suggestions=True))
+        with view.waiting("planning"):
+            plan = make_plan(survey(spec, store, job.choice, keeps_suggestions=True))
         view.planned(plan)
         todo = [_at_home_anywhere(trial) for trial in plan.to_train(retry_failed=job.retry_failed)]
         mirror = _mirrored(job, view)

@@ -86,9 +86,7 @@ def first_of(names: Sequence[str], most: int) -> str:
 
 def tally(counts: Mapping[str, int]) -> str:
     """`48 finished, 6 out of memory`: names with their counts in the order given, without zeros."""
-    return ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count
-    )
+    return ", ".join(f"{count:,} {spaced(name)}" for name, count in counts.items() if count)
 
 
 def from_to(low: float, high: float) -> str:
@@ -96,6 +94,32 @@ def from_to(low: float, high: float) -> str:
     if low == high:
         return f"{low}"
     return f"{low} to {high}"
+
+
+def spaced(name: str) -> str:
+    """`out of memory` for `out_of_memory`: an outcome as people read it."""
+    return name.replace("_", " ")
+
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_TENTHS_BELOW = 10
+"""Seconds below which a tenth of one is worth telling."""
+
+
+def duration_text(seconds: float) -> str:
+    """`1.2 s`, `42 s`, `5:39 min`, `2:05:09 h`, `3 days 4 h`."""
+    whole = round(seconds)
+    if round(seconds, 1) < _TENTHS_BELOW:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}:{whole % _MINUTE:02} min"
+    if whole < _DAY:
+        return f"{whole // _HOUR}:{whole % _HOUR // _MINUTE:02}:{whole % _MINUTE:02} h"
+    days, hours = divmod(round(seconds / _HOUR), _DAY // _HOUR)
+    text = f"{days:,} {'day' if days == 1 else 'days'}"
+    return f"{text} {hours} h" if hours else text
 
 
 def cell(value: float | None, form: str = "g") -> str:

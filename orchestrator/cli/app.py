@@ -4,7 +4,6 @@
 store, the tracking server or the cluster cannot be reached; 130 interrupted, after saving.
 """
 
-import os
 import sys
 from enum import StrEnum
 from importlib.metadata import version
@@ -178,9 +177,7 @@ def report(
     with telling(err, "drawing" if FORMATS[form].is_binary else "writing"):
         content = found.render(form, layout)
     if output is None:
-        sys.stdout.buffer.write(
-            content
-        )  # as the file would have it, whatever the terminal's encoding
+        out.write(content)  # as the file would have it, whatever the terminal's encoding
         return
     write_output(output, content)
     err.print(f"wrote {escape(str(output))}")
@@ -216,7 +213,7 @@ def compare(
     if form is CompareFormat.JSON:
         print_json(compared.to_json())
     elif form is CompareFormat.MD:
-        sys.stdout.write(printable(sides.comparison_markdown(compared)))
+        out.write(printable(sides.comparison_markdown(compared)))
     else:
         out.print(sides.comparison_table(compared))
 
@@ -244,29 +241,36 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     with collected() as notes:
         try:
-            _answer()
+            code = _answer()
         finally:
             for line in notes.lines():
                 err.print(Text(line, style="yellow"), soft_wrap=True)
+    if out.lost:
+        _say_error(f"cannot write to standard output: {out.lost.strerror}")
+    sys.exit(code or (3 if out.lost else 0))
 
 
-def _answer() -> None:
-    """Run the command and end with its exit code."""
+def _answer() -> int:
+    """Run the command; returns its exit code."""
     try:
         app(prog_name="orchestrator")
+    except SystemExit as end:
+        return int(end.code or 0)
     except OrchestratorError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+        _say_error(str(error))
+        return error.exit_code
     except KeyboardInterrupt:
         err.print("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # our output has no reader any more, as in `orchestrator report ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 130
     except OSError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(3)
+        place = f"{error.filename}: " if error.filename else ""
+        _say_error(f"{place}{error.strerror or error}")
+        return 3
+    return 0
+
+
+def _say_error(message: str) -> None:
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
 
 
 def _known_format(form: str) -> str:

@@ -1,20 +1,15 @@
-"""Arguments that commands have in common, the two consoles, and how a store and a sweep are named."""
+"""Arguments that commands have in common, and how a store and a sweep are named."""
 
 import json
-import os
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 
+from orchestrator.cli.console import err as err
+from orchestrator.cli.console import out as out
 from orchestrator.errors import UsageError
 from orchestrator.metrics import Mode
-from orchestrator.report import WIDTH
-from orchestrator.text import printable, spelled
 
 if TYPE_CHECKING:
     from orchestrator.analysis.roadmap import Roadmap
@@ -71,41 +66,9 @@ SeedsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for use by programs.")]
 
 
-class _Output(Console):
-    """A console that is safe for any text: control characters never reach the terminal, and `:100:`
-    is printed as it is.
-
-    It falls silent when its reader goes away, as in `orchestrator run ... | head`, and the sweep
-    continues.
-    """
-
-    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, highlight=False, emoji=False)
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterable[Segment]:
-        """Rich's own, all text made printable."""
-        for segment in super().render(renderable, options):
-            is_text = not segment.control
-            yield segment._replace(text=self._shown(segment.text)) if is_text else segment
-
-    def _shown(self, text: str) -> str:
-        text = printable(text)
-        return text if self.encoding.startswith("utf") else spelled(text)
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-
-
-out = _Output(width=None if sys.stdout.isatty() else WIDTH)
-err = _Output(stderr=True)
-
-
 def print_json(value: Any) -> None:
     """Print JSON for programs, in ASCII whatever the terminal's encoding."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    out.write(json.dumps(value, indent=2) + "\n")
 
 
 def print_roadmap(roadmap: "Roadmap") -> None:

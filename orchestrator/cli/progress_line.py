@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from orchestrator.cli.console import can_redraw
 from orchestrator.waiting import heard_by
 
 _PATIENCE_SECONDS = 1.5
@@ -62,7 +63,7 @@ def telling(console: Console, what: str) -> Iterator[None]:
     """Show on `console`, if it is a terminal, the progress that the work inside reports. The line
     begins as `what`.
     """
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not can_redraw(console):
         yield
         return
     progress = Progress(

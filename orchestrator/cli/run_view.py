@@ -1,11 +1,13 @@
 """A run as a terminal shows it: the plan, the live view of its trials, and warnings."""
 
 from contextlib import AbstractContextManager
+from threading import Thread
 
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cli.options import err, out
+from orchestrator.cli.console import can_redraw, err, out
+from orchestrator.cli.progress_line import telling
 from orchestrator.errors import counted
 from orchestrator.planning.plan import Plan
 from orchestrator.report.overview import search_lines
@@ -24,8 +26,8 @@ class ConsoleView:
         self._progress: ProgressView | None = None
 
     def waiting(self, what: str) -> AbstractContextManager[object]:
-        """Show a spinner in a terminal, and nothing in a file."""
-        return self._console.status(what)
+        """Say so in a terminal where it takes long, and nothing in a file."""
+        return telling(self._console, what)
 
     def planned(self, plan: Plan) -> None:
         """Print how many trials there are, the warnings, and the progress of searches."""
@@ -34,7 +36,7 @@ class ConsoleView:
         console.print(f"{plan.sweep}: {trials}: {tally(plan.actions)}", soft_wrap=True)
         for warning in plan.warnings:
             text = Text(f"warning {warning.code}: {warning.message}", style="yellow")
-            console.print(text, soft_wrap=not console.is_terminal)
+            console.print(text, soft_wrap=not can_redraw(console))
         for line in search_lines(plan):
             console.print(line, soft_wrap=True)
 
@@ -42,9 +44,13 @@ class ConsoleView:
         self, plan: Plan, store: Store, session: str, *, retry_failed: bool
     ) -> AbstractContextManager[object]:
         """Show the trials, live in a terminal and line by line in a file."""
-        metric = plan.spec.schema.metric.name
         self._progress = ProgressView(
-            self._console, plan, store, session, metric, retry_failed=retry_failed
+            self._console,
+            plan,
+            store,
+            session,
+            redraws=can_redraw(self._console),
+            retry_failed=retry_failed,
         )
         return self._progress
 
@@ -56,16 +62,26 @@ class ConsoleView:
     def stopping(self, signal_name: str) -> None:
         """Say that checkpoints are being saved."""
         again = "Press Ctrl-C again" if signal_name == "SIGINT" else f"Send {signal_name} again"
-        message = f"\nInterrupted ({signal_name}): saving checkpoints. {again} to stop immediately."
-        self._console.print(message, style="yellow")
+        message = f"\nInterrupted ({signal_name}): saving checkpoints. {again} to stop at once."
+        if self._progress:
+            self._progress.stopping()
+        # a signal may come while this thread writes, and nobody writes twice at once
+        Thread(target=self.warn, args=(message,), name="stopping").start()
 
     def warn(self, message: str) -> None:
         """Print a sentence."""
-        self._console.print(Text(message, style="yellow"), soft_wrap=True)
+        text = Text(message, style="yellow")
+        if self._progress:
+            self._progress.say(text)
+        else:
+            self._console.print(text, soft_wrap=True)
 
     def overdue(self, message: str) -> None:
         """Print a sentence to standard error; in a terminal above the part that redraws."""
-        err.print(Text(message, style="yellow"), soft_wrap=True)
+        if can_redraw(self._console) and can_redraw(err):
+            self.warn(message)
+        else:
+            err.print(Text(message, style="yellow"), soft_wrap=True)
 
     def started(self, trial: TrialSpec) -> None:
         """Show the trial among the running ones."""
@@ -78,6 +94,6 @@ class ConsoleView:
             self._progress.ended(trial, outcome)
 
     def finished(self) -> None:
-        """Remove the live view."""
+        """Say that only the executor has something left to do."""
         if self._progress:
             self._progress.finished()

@@ -21,6 +21,7 @@ from orchestrator.cli.options import (
     out,
     print_roadmap,
 )
+from orchestrator.cli.progress_line import telling
 from orchestrator.cli.terminal import kept_terminal
 from orchestrator.errors import counted
 
@@ -48,10 +49,11 @@ def run(
     smoke: SmokeOption = False,
 ) -> None:
     """Train what is missing and print the roadmap. After an interruption, the same command continues."""
-    from orchestrator.api import Sweep
-    from orchestrator.spec.sweep_spec import load_spec
+    with telling(err, "reading the spec"):
+        from orchestrator.api import Sweep
+        from orchestrator.spec.sweep_spec import load_spec
 
-    loaded = load_spec(spec, overrides or [])
+        loaded = load_spec(spec, overrides or [])
     if smoke:
         _smoke(loaded, options)
         return
@@ -67,17 +69,20 @@ def resume(
     options: TrainingOptions,
 ) -> None:
     """Train as `run` does, but also retry failed trials."""
-    sweep = open_sweep(spec, options.store, overrides)
+    with telling(err, "reading the spec"):
+        sweep = open_sweep(spec, options.store, overrides)
     _train(sweep, sweep.resume, options)
 
 
 def _train(sweep: "Sweep", act: Callable[..., "Ending"], options: TrainingOptions) -> None:
     """Call `act` and print how it ended. Exit code 1 if trials failed, 130 if interrupted."""
-    from orchestrator.cli.run_view import ConsoleView
-    from orchestrator.errors import Interrupted
+    with telling(err, "starting"):
+        from orchestrator.cli.run_view import ConsoleView
+        from orchestrator.errors import Interrupted
 
+        terminal = _terminal_for(options.executor)
     try:
-        with _terminal_for(options.executor):
+        with terminal:
             ending = act(**options.keywords(), view=ConsoleView(out))
     except Interrupted:
         _leave_interrupted("Interrupted. All checkpoints are saved. Continue with:")

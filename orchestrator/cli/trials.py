@@ -1,6 +1,5 @@
 """The commands about one trial: `logs`, `show`, `debug`."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,7 +53,7 @@ def logs(
         return
     if not text:
         err.print(f"{escape(directory.path.name)} has printed nothing", soft_wrap=True)
-    sys.stdout.write(printable(_last(text, lines)))
+    out.write(printable(_last(text, lines)))
 
 
 def show(
@@ -192,13 +191,12 @@ def _follow(directory: Any, text: str, lines: int | None) -> None:
     """Print old and new output until the trial has ended or no driver is working on it."""
     from orchestrator.store.lease import live_session
 
-    sys.stdout.write(printable(_last(text, lines)))
+    out.write(printable(_last(text, lines)))
     while True:
-        sys.stdout.flush()
         session = live_session(directory.path.parent.parent)
         has_ended = session is None or not _may_print(directory, session)
         before, text = text, _output_text(directory)
-        sys.stdout.write(printable(news(before, text)))
+        out.write(printable(news(before, text)))
         if has_ended:
             return
         time.sleep(_LOOK_SECONDS)

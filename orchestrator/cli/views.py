@@ -64,7 +64,7 @@ def register(
 
     loaded, where = load_sweep(spec, store, overrides), open_store(store)
     uri = tracking_uri or default_tracking_uri(where)
-    with err.status("registering the network in MLflow"):
+    with telling(err, "registering the network in MLflow"):
         address, chosen = register_network(loaded, where, uri, step, seed, name or loaded.name)
     err.print(escape(f"{address} is {chosen.trial.name}: {chosen.why}"), soft_wrap=True)
     serve = f"mlflow models serve -m {shlex.quote(address)} --env-manager local"

@@ -14,6 +14,7 @@ from orchestrator.executors.base import Executor, ExecutorKind
 from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
 from orchestrator.trial import Outcome, Resources
+from orchestrator.waiting import begun
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -27,6 +28,7 @@ def run_locally(queue: TrialQueue) -> None:
             raise UsageError(
                 f"{needs}; use --executor ray with --address, or lower resources.nodes"
             )
+    begun("loading the training")
     while not queue.is_finished:
         trial = queue.next()
         if trial is None:  # others may be trained by another sweep of the store just now

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from orchestrator.text import duration_text
 from orchestrator.trial import KnownTrial, Outcome, TrialSpec
 
 TIMES = 3.0
@@ -48,6 +49,6 @@ class Pace:
             return ""
         whose = "of its variant" if own else "of the sweep"
         return (
-            f"it has run for {seconds / 60:.0f} min; the slowest finished trial {whose}, "
-            f"{usual[1]}, took {usual[0] / 60:.1f} min"
+            f"it has run for {duration_text(seconds)}; the slowest finished trial {whose}, "
+            f"{usual[1]}, took {duration_text(usual[0])}"
         )

@@ -14,7 +14,7 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE
 from orchestrator.errors import counted
 from orchestrator.report.words import direction_text, missing_text, number_text
-from orchestrator.text import first_of
+from orchestrator.text import duration_text, first_of
 from orchestrator.trial import Outcome, variant_label
 
 _MOST_NAMED = 6
@@ -225,10 +225,3 @@ def _cost(roadmap: Roadmap) -> str:
     if searched:
         text += f", and {duration_text(searched)} in searches"
     return text
-
-
-def duration_text(seconds: float) -> str:
-    """`339 s`, or `2.5 h` from an hour on."""
-    if seconds < 3600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 3600:.1f} h"

@@ -11,10 +11,9 @@ from orchestrator.errors import counted
 from orchestrator.metrics import decimals_of
 from orchestrator.planning.causes import CauseGroup
 from orchestrator.planning.status import SweepStatus
-from orchestrator.report.answer import duration_text
 from orchestrator.report.sparkline import sparkline
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.text import tally
+from orchestrator.text import duration_text, tally
 from orchestrator.trial import KnownTrial, State
 
 _MOST_RUNNING = 40

@@ -16,7 +16,7 @@ from orchestrator.planning.plan import Action, Plan, PlannedTrial, counts_by_act
 from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.words import Column, change_text, flops_text, search_text
-from orchestrator.text import first_of, tally
+from orchestrator.text import duration_text, first_of, tally
 from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
@@ -112,7 +112,7 @@ def status_view(status: SweepStatus) -> RenderableType:
             lines.append(Text(f"    for the same reason: {names_text(others)}", style="red"))
         lines += _remarks(status, trial)
     if status.seconds_left:
-        lines.append(Text(f"about {status.seconds_left:.0f} s of compute left in total"))
+        lines.append(Text(f"about {duration_text(status.seconds_left)} of compute left in total"))
     return Group(*lines, *_budget_lines(status))
 
 
@@ -131,9 +131,7 @@ def _steps_so_far(status: SweepStatus) -> FittedTable:
 
 def _so_far(name: str, trials: Sequence[KnownTrial], status: SweepStatus) -> list[str]:
     counts = Counter(known.record.standing for known in trials)
-    standing = ", ".join(
-        f"{n} {outcome}".replace("_", " ") for outcome, n in sorted(counts.items())
-    )
+    standing = tally(dict(sorted(counts.items())))
     values = [
         known.record.metrics[status.metric]
         for known in trials
@@ -172,14 +170,6 @@ def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
         text + (f": {in_a_list(record.cause)}" if record.cause else "") + raised,
         style=_WORTH_A_LINE[record.state],
     )
-
-
-def duration_text(seconds: float) -> str:
-    """`40 seconds`, `12 minutes`, `3 hours`: the largest unit that there are two of."""
-    for unit, size in (("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size:
-            return counted(int(seconds // size), unit)
-    return counted(int(seconds), "second")
 
 
 def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -253,12 +243,7 @@ def _cost_text(estimate: Estimate) -> str:
         return "nothing to train"
     if estimate.train_seconds is None:
         return f"{counted(estimate.trials, 'trial')} to train; {estimate.basis}"
-    seconds = estimate.train_seconds
-    known = (
-        f"about {seconds:,.0f} s of training"
-        if seconds < 36_000
-        else f"about {seconds / 3600:,.0f} hours of training"
-    )
+    known = f"about {duration_text(estimate.train_seconds)} of training"
     if estimate.gpu_hours is not None:
         known += f", {estimate.gpu_hours:,.0f} GPU-hours"
     if estimate.price is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.planning.causes import grouped_causes
-from orchestrator.report.answer import Answer, all_rows, answer_of, duration_text
+from orchestrator.report.answer import Answer, all_rows, answer_of
 from orchestrator.report.artifact_page import ArtifactsOfTrial, artifacts_of
 from orchestrator.report.curves import CurvesOfMetric, LearningCurves
 from orchestrator.report.figure import MEANINGS, SYMBOLS, RoadmapFigure, figures_of
@@ -50,6 +50,7 @@ from orchestrator.report.words import (
     when_text,
 )
 from orchestrator.spec.warnings import SpecWarning
+from orchestrator.text import duration_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment

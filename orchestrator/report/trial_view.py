@@ -19,7 +19,7 @@ from orchestrator.report.words import change_text
 from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.output_log import read_output
 from orchestrator.store.trial_directory import TrialDirectory, hosts_of
-from orchestrator.text import cell, without_middle
+from orchestrator.text import duration_text, without_middle
 from orchestrator.trial import TrialRecord, TrialSpec
 
 _LAST_LINES = 8
@@ -158,12 +158,12 @@ def _section(title: str, content: RenderableType | None) -> list[RenderableType]
 def _attempts_table(attempts: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for attempt in attempts:
-        seconds = cell(attempt.get("seconds"), ".1f")
+        seconds = duration_text(attempt["seconds"]) if "seconds" in attempt else ""
         cells = [
             f"  {attempt['attempt']}",
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt["began"])),
             f"on {attempt['host']}",
-            seconds and f"{seconds} s",
+            seconds,
             str(attempt.get("outcome") or "has not ended"),
             in_a_list(str(attempt.get("cause") or "")),
         ]

@@ -11,7 +11,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
-from orchestrator.text import cell, from_to, gist, tally
+from orchestrator.text import cell, duration_text, from_to, gist, tally
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
@@ -287,7 +287,7 @@ def search_text(search: Search, metric: str = "") -> str:
     text = f"{search.title}: {change_text(search.chosen.values)}, found by a search over {tried}"
     if not metric:
         return text
-    seconds = f"{search.seconds:.1f} s of training"
+    seconds = f"{duration_text(search.seconds)} of training"
     beyond = f"; no {' and no '.join(search.not_beyond)} was tried" if search.not_beyond else ""
     counted = f"; its trials ({seconds}) and seeds are not counted anywhere else."
     return f"{text}, {_reached_text(search, metric)}{beyond}{_front_text(search)}{counted}"

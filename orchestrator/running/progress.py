@@ -10,33 +10,37 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, counted
 from orchestrator.metrics import decimals_of
 from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.running.background import Background
+from orchestrator.running.live_part import LivePart, RunningTrial
 from orchestrator.store.store import Store
-from orchestrator.text import shortened, without_middle
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.text import duration_text, shortened, spaced, tally
+from orchestrator.trial import SAVED, Outcome, TrialSpec
+from orchestrator.waiting import heard_by
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 _LONGEST_CAUSE = 400
-_WIDE = 100
-"""Columns of a terminal from which running trials have a bar."""
-_BAR_WIDTH = 20
-_SHORTEST_NAME = 16
+_INDENT = 2
 _LOOK_SECONDS = 1.0
 """Seconds between looks at what runs where only ends are printed: there may be thousands."""
+_TRAINED = (Outcome.FINISHED, Outcome.COLLAPSED)
+"""Outcomes of trials that came to their end."""
+_UNEXPLAINED = (*_TRAINED, Outcome.PRUNED)
+"""Outcomes whose last value is a result, and which need no cause beside it."""
 _STYLES = {
     Outcome.FINISHED: "green",
     Outcome.COLLAPSED: "yellow",
@@ -69,28 +73,49 @@ class ProgressView(Background):
         plan: Plan,
         store: Store,
         session: str,
-        metric: str,
         *,
+        redraws: bool,
         retry_failed: bool = False,
     ) -> None:
+        """`redraws` tells whether the console can write over what it has written."""
         super().__init__("progress")
         self._console = console
-        self._redraws = console.is_terminal and not console.is_dumb_terminal
         self._causes: dict[str, str] = {}
         """First trial that failed of each."""
         self._store = store
         self._session = session
-        self._metric = metric
+        self._metric = plan.spec.schema.metric.name
+        todo = plan.to_train(retry_failed=retry_failed)
         self._total = len(plan.trials) + len(plan.later)
-        self._done = sum(p.action in (Action.DONE, Action.REUSE) for p in plan.trials)
-        self._outcomes: Counter[Outcome] = Counter()
-        self._epochs_left = _epochs([*plan.to_train(retry_failed=retry_failed), *plan.later])
+        self._done = len(plan.trials) - len(todo)
+        self._outcomes = _outcomes_before(plan, retry_failed=retry_failed)
+        self._epochs_left = _epochs([*todo, *plan.later])
         self._epochs_trained = 0.0
         self._attempts: dict[str, _Attempt] = {}
         self._lock = threading.RLock()
+        self._drawing = threading.RLock()
+        """Held while anything is written, and never while the other lock is waited for."""
         self._started = time.monotonic()
         self._looked = self._started
         self._training_since: float | None = None
+        self._doing = "starting"
+        """Work of the executor while no trial runs."""
+        self._is_closing = self._is_stopping = False
+        self._live = self._new_live() if redraws else None
+        self._heard = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._heard.enter_context(heard_by(self._hear))
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._heard.close()
+        super().__exit__(kind, error, trace)
 
     def grow(self, plan: Plan) -> None:
         """The sweep asks for more, which `plan` has; it was asked because nothing waits any more."""
@@ -102,8 +127,12 @@ class ProgressView(Background):
             ]
             running = [attempt.trial for attempt in self._attempts.values()]
             self._total = len(plan.trials) + len(plan.later)
-            self._done = len(plan.trials) - len(todo) - len(running)
+            done = len(plan.trials) - len(todo) - len(running)
+            untrained, self._done = done - self._done, done
             self._epochs_left = self._epochs_trained + _epochs([*todo, *running, *plan.later])
+        if untrained > 0:
+            trials = counted(untrained, "more trial")
+            self.say(Text(f"[{done}/{self._total}] {trials} without a training of their own"))
 
     def started(self, trial: TrialSpec) -> None:
         """Show the trial as soon as a worker is at it."""
@@ -132,73 +161,103 @@ class ProgressView(Background):
                 self._epochs_left -= (
                     trial.config.total
                 )  # whatever a failure left untrained is not left to do
-            cause = self._cause_text(trial) if outcome.is_failure and not smaller else ""
-            if not self._redraws and time.monotonic() - self._looked > _LOOK_SECONDS:
+            if not self._live and time.monotonic() - self._looked > _LOOK_SECONDS:
                 self._look_at_all()
-            self._say_ended(attempt, outcome, smaller, cause)
+            cause = self._cause(trial) if outcome not in _UNEXPLAINED else ""
+            is_saved = outcome is Outcome.LOST and cause.endswith(SAVED)
+            text = self._ended_text(
+                attempt, outcome, "stopped" if is_saved else spaced(outcome), smaller
+            )
+            told = self._told_once(trial, cause) if cause and not (is_saved or smaller) else ""
+        self.say(text, told)
+
+    def stopping(self) -> None:
+        """Nothing more is started: what runs saves its checkpoint."""
+        self._is_stopping = True
 
     def finished(self) -> None:
-        """End the display: there is nothing more to show."""
-        self._closing.set()
+        """Nothing runs and nothing more will: what is left is the executor's to clear up."""
+        self._doing, self._is_closing = "clearing up", True
+
+    def say(self, text: Text, cause: str = "") -> None:
+        """Print a line with its cause: in a terminal above the part that redraws, and the cause on
+        lines of its own where it does not fit beside.
+        """
+        part, below = self._part(), list[RenderableType]()
+        line = text.copy().append(f": {cause}") if cause else text.copy()
+        if self._live and cause and len(line) > self._console.width:
+            line, below = text.copy(), [Padding(Text(cause), (0, 0, 0, _INDENT))]
+        line.no_wrap, line.overflow = True, "ignore"  # the terminal wraps it, and copies it whole
+        with self._drawing, self._console:
+            if self._live and self._live.is_started:
+                self._live.update(part, refresh=True)
+            self._console.print(Group(line, *below), crop=False)
 
     def _work(self) -> None:
-        if not self._redraws:
+        if not self._live:
             while not self._closing.wait(_LINE_SECONDS):
-                self._console.print(self._summary_line(), highlight=False, soft_wrap=True)
+                with self._lock:
+                    self._look_at_all()
+                    part = self._part()
+                self.say(Text(f"{part.counts} | {part.times}"))
             return
+        with self._drawing:
+            self._live.start(refresh=True)
+        while not self._closing.wait(_REDRAW_SECONDS):
+            with self._lock:
+                self._look_at_all()
+                part = self._part()
+            with self._drawing:
+                self._live.update(part, refresh=True)
+        with self._drawing:
+            self._live.stop()
+
+    def _new_live(self) -> Live:
         # what trials print in this process goes to their files, and nobody's view
         shares_terminal = self._console.file is sys.stdout
-        with Live(
-            self._render(),
+        return Live(
+            self._part(),
             console=self._console,
-            refresh_per_second=4,
+            auto_refresh=False,
             transient=True,
             redirect_stdout=shares_terminal,
             redirect_stderr=shares_terminal,
-        ) as live:
-            while not self._closing.wait(_REDRAW_SECONDS):
-                live.update(self._render())
+        )
 
-    def _render(self) -> RenderableType:
-        table = Table.grid(padding=(0, 2))
+    def _hear(self, what: str, done: int, total: int) -> None:
+        """A `Listener`."""
+        self._doing = f"{what}, {done:,} of {total:,}" if total else what
+
+    def _part(self) -> LivePart:
         with self._lock:
-            summary = Text(self._summary_line(), style="bold")
-            for attempt in self._attempts.values():
-                if attempt.since is None:
-                    continue
-                table.add_row(*self._running_cells(attempt, time.time() - attempt.since))
-            return Group(summary, table)
+            at_work = [attempt for attempt in self._attempts.values() if attempt.since is not None]
+            return LivePart(
+                self._counts_text(len(at_work)),
+                self._times_text(),
+                [self._running(attempt) for attempt in at_work],
+            )
 
-    def _running_cells(self, attempt: _Attempt, seconds: float) -> list[RenderableType]:
-        """One line of the part that redraws; where it is narrow without the bar, and of the name
-        without its middle: the seed at its end tells trials apart.
-        """
-        texts = [
-            attempt.trial.reached_text(attempt.shown),
-            self._value_text(attempt),
-            f"{seconds:.0f} s",
-        ]
-        room = self._console.width - sum(len(text) + 2 for text in texts) - 4
-        cells: list[RenderableType] = [Text(text, no_wrap=True) for text in texts]
-        if self._console.width >= _WIDE:
-            room -= _BAR_WIDTH + 2
-            total, done = attempt.trial.config.total, attempt.epoch
-            cells.insert(0, ProgressBar(total=total, completed=done, width=_BAR_WIDTH))
-        name = without_middle(attempt.trial.name, max(_SHORTEST_NAME, room))
-        return [Text(name, no_wrap=True), *cells]
+    def _running(self, attempt: _Attempt) -> RunningTrial:
+        return RunningTrial(
+            name=attempt.trial.name,
+            reached=attempt.trial.reached_text(attempt.shown),
+            value=self._value_text(attempt),
+            duration=duration_text(round(time.time() - (attempt.since or 0.0))),
+            share=attempt.epoch / attempt.trial.config.total,
+        )
 
-    def _summary_line(self) -> str:
-        with self._lock:
-            self._look_at_all()
-            running = sum(attempt.since is not None for attempt in self._attempts.values())
-            doing = f"{running} running" if running or self._outcomes else "starting"
-            counts = [f"{self._done} of {self._total} trials done", doing]
-            counts += [
-                f"{n} {outcome}"
-                for outcome, n in self._outcomes.items()
-                if outcome is not Outcome.FINISHED
-            ]
-            return f"{', '.join(counts)} | {_clock(time.monotonic() - self._started)} elapsed, {self._time_left()}"
+    def _counts_text(self, running: int) -> str:
+        has_begun = bool(running) or self._training_since is not None
+        doing = f"{running} running" if has_begun and not self._is_closing else self._doing
+        others = {str(one): n for one, n in self._outcomes.items() if one is not Outcome.FINISHED}
+        counts = [f"{self._done} of {self._total} trials done", doing, tally(others)]
+        return ", ".join(filter(None, counts))
+
+    def _times_text(self) -> str:
+        elapsed = f"{duration_text(round(time.monotonic() - self._started))} elapsed"
+        if self._is_closing:
+            return elapsed
+        return f"{elapsed}, {'stopping' if self._is_stopping else self._time_left()}"
 
     def _time_left(self) -> str:
         trained = self._epochs_trained + sum(
@@ -207,43 +266,44 @@ class ProgressView(Background):
         if trained <= 0 or self._training_since is None:
             return "time left unknown"
         left = max(0.0, self._epochs_left - trained)
-        return f"about {_clock((time.monotonic() - self._training_since) * left / trained)} left"
+        seconds = (time.monotonic() - self._training_since) * left / trained
+        return f"about {duration_text(round(seconds))} left"
 
-    def _say_ended(
-        self, attempt: _Attempt, outcome: Outcome, smaller: TrialSpec | None, cause: str
-    ) -> None:
+    def _ended_text(
+        self, attempt: _Attempt, outcome: Outcome, word: str, smaller: TrialSpec | None
+    ) -> Text:
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
-        text.append(str(outcome), style=_STYLES.get(outcome, "red"))
+        text.append(word, style=_STYLES.get(outcome, "red"))
         parts = [", ".join(self._facts(attempt, outcome))]
         if smaller:
             micro_batch = smaller.runtime.micro_batch_size
             parts.append(f"will be retried with a micro-batch of {micro_batch}")
         if outcome is Outcome.LOST:
             parts.append("will continue from its checkpoint")
-        if not self._redraws:  # else the part that redraws tells it
+        if not self._live:  # else the part that redraws tells it
             parts.append(self._time_left())
         told = "; ".join(filter(None, parts))
-        text.append(f"{told and ' '}{told}")
-        if cause:
-            text.append(f": {cause}")
-        self._console.print(text, soft_wrap=not self._redraws)
+        return text.append(f"{told and ' '}{told}")
 
     def _facts(self, attempt: _Attempt, outcome: Outcome) -> Iterator[str]:
-        """Yield how far an attempt came, what it reached and how long it took, where known."""
-        if outcome is Outcome.PRUNED:
-            yield f"at epoch {attempt.epoch:.0f}"
-        if attempt.value is not None:
+        """Yield how far an attempt came, what it reached and how long it took, where known.
+
+        The last value of a trial that failed or diverged is no result.
+        """
+        if outcome not in _TRAINED and attempt.shown:
+            yield f"at {attempt.trial.reached_text(attempt.shown)}"
+        if outcome in _UNEXPLAINED and attempt.value is not None:
             yield self._value_text(attempt)
         if attempt.since:
-            yield f"{time.time() - attempt.since:.1f} s"
+            yield duration_text(time.time() - attempt.since)
 
-    def _cause_text(self, trial: TrialSpec) -> str:
-        """Say why a trial failed, each cause once: whoever looks may stop the rest of the hours."""
-        cause = ""
+    def _cause(self, trial: TrialSpec) -> str:
         with suppress(OSError, StoreError):
-            cause = shortened(self._store.record(trial).cause or "", _LONGEST_CAUSE)
-        if not cause:
-            return ""
+            return shortened(self._store.record(trial).cause or "", _LONGEST_CAUSE)
+        return ""
+
+    def _told_once(self, trial: TrialSpec, cause: str) -> str:
+        """The cause of a failure; where an earlier trial had the same, that trial's name."""
         first = self._causes.setdefault(cause_key(cause), trial.name)
         return cause if first == trial.name else f"same cause as {first}"
 
@@ -280,9 +340,8 @@ def _epochs(trials: Sequence[TrialSpec]) -> float:
     return float(sum(trial.config.total for trial in trials))
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes}:{seconds:02}"
-    return f"{hours}:{minutes:02}:{seconds:02}"
+def _outcomes_before(plan: Plan, *, retry_failed: bool) -> Counter[Outcome]:
+    """How the trials ended that this run leaves as they are."""
+    over = {Action.DONE, Action.REUSE} | (set() if retry_failed else {Action.RETRY})
+    records = [planned.record for planned in plan.trials if planned.action in over]
+    return Counter(record.outcome for record in records if record.outcome and record.has_ended)

@@ -34,6 +34,7 @@ from orchestrator.store.locks import locked
 from orchestrator.store.processes import machine, started
 from orchestrator.store.records import LeaseRecord, check
 from orchestrator.store.sessions import Session, add_session, successor
+from orchestrator.text import duration_text
 
 RENEW_SECONDS = 5.0
 EXPIRY_SECONDS = 30.0
@@ -280,10 +281,11 @@ def _is_doubtful(found: LeaseHolder | str | None) -> bool:
 def in_use(sweep: str, holder: LeaseHolder) -> str:
     """Say who is at work on the sweep, in a sentence."""
     now = time.time()
-    heard = f"last heard of {now - holder.renewed:.0f} s ago"
-    if holder.renewed - now > RENEW_SECONDS:
-        heard = f"by a clock that is {holder.renewed - now:.0f} s ahead of this one"
-    age = f"for {max(0.0, now - holder.acquired):.0f} s, {heard}"
+    silent, held = (round(now - then) for then in (holder.renewed, holder.acquired))
+    heard = f"last heard of {duration_text(max(0, silent))} ago"
+    if -silent > RENEW_SECONDS:
+        heard = f"by a clock that is {duration_text(-silent)} ahead of this one"
+    age = f"for {duration_text(max(0, held))}, {heard}"
     return (
         f"sweep '{sweep}' is being run by process {holder.pid} on {holder.host} ({age}); wait for it, stop it, or, if "
         f"that host is gone, try again in {EXPIRY_SECONDS:.0f} s, when its lease expires"

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from orchestrator.planning.causes import grouped_causes
-from orchestrator.report.overview import duration_text
 from orchestrator.running.failures import FailureWatch
 from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.trial_directory import TrialDirectory
@@ -191,11 +190,3 @@ def test_silence_is_worth_a_word_where_it_is_long_for_the_trial(tmp_path: Path) 
             file.write(line)
     assert not is_unusual(directory, 720), "its evaluations are five minutes apart"
     assert is_unusual(directory, 1000)
-
-
-def test_durations_in_words() -> None:
-    assert [duration_text(seconds) for seconds in (61, 721, 9000)] == [
-        "61 seconds",
-        "12 minutes",
-        "2 hours",
-    ]

@@ -82,7 +82,7 @@ def test_a_second_driver_is_refused_and_told_who_where_and_since_when(path: Path
     assert (
         f"sweep 'sweep' is being run by process {os.getpid()} on {socket.gethostname()}" in message
     )
-    assert "for 100 s, last heard of 3 s ago" in message
+    assert "for 1:40 min, last heard of 3 s ago" in message
     assert "wait for it, stop it" in message
     assert caught.value.exit_code == 3
     assert isinstance(caught.value, StoreError)

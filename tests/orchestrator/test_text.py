@@ -14,7 +14,7 @@ from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text
 from orchestrator.report.words import Column, change_text
-from orchestrator.text import encodable, printable, tally
+from orchestrator.text import duration_text, encodable, printable, tally
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 \x9b31m \u202egnp.exe\u2066 \r\x08 \x7f \udce9 \u2028"
 
@@ -108,3 +108,26 @@ def test_a_table_in_ascii_has_no_question_marks_and_its_columns_stay_in_line() -
 def test_a_tally_names_every_count_but_zeros_in_the_order_given() -> None:
     counts = {"finished": 1200, "failed": 0, "out_of_memory": 1}
     assert tally(counts) == "1,200 finished, 1 out of memory"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.04, "0 s"),
+        (1.25, "1.2 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1:00 min"),
+        (339, "5:39 min"),
+        (3599.7, "1:00:00 h"),
+        (7509, "2:05:09 h"),
+        (86_399.6, "1 day"),
+        (90_000, "1 day 1 h"),
+        (2 * 86_400 - 60, "2 days"),
+        (3 * 86_400 + 4 * 3600, "3 days 4 h"),
+    ],
+)
+def test_a_duration_reads_alike_wherever_it_stands(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

@@ -46,6 +46,7 @@ from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
 from orchestrator.store.files import write_whole
 from orchestrator.trial import Outcome, Resources, TrialSpec
+from orchestrator.waiting import begun
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -68,7 +69,9 @@ def run_on_ray(queue: TrialQueue, address: str | None = None) -> None:
     """Train whatever the queue hands out; see `Executor`. `address` names a running cluster;
     without one, this machine is used.
     """
+    begun("reaching the cluster" if address else "starting Ray")
     cluster = Cluster(address)
+    begun("starting workers")
     try:
         if error := cluster.shortage(queue.waiting):
             raise error
