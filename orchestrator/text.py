@@ -27,7 +27,7 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_sign, text)
 
 
-_SPELLED = {
+SPELLED = {
     "±": "+-",
     "Δ": "delta",
     "→": "->",
@@ -44,7 +44,8 @@ _SPELLED = {
     "†": "+",
     "\N{NO-BREAK SPACE}": " ",
 }
-_SPELLING = str.maketrans(_SPELLED)
+"""Our own signs as ASCII has them."""
+_SPELLING = str.maketrans(SPELLED)
 
 
 def spelled(text: str) -> str:

@@ -12,9 +12,10 @@ from types import TracebackType
 
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from orchestrator.report import WIDTH
-from orchestrator.text import printable, spelled
+from orchestrator.text import SPELLED, printable, spelled
 
 
 class Output(Console):
@@ -33,13 +34,17 @@ class Output(Console):
     def size(self) -> ConsoleDimensions:
         """Size of the terminal that it writes to, whatever the descriptors 0 to 2 lead to now."""
         known = super().size
-        if not self.file.isatty() or self.is_dumb_terminal:
+        if not self.file.isatty():
             return known
         terminal = os.get_terminal_size(self.file.fileno())
-        is_set = [os.environ.get(name, "").isdigit() for name in ("COLUMNS", "LINES")]
-        width = known.width if is_set[0] or self._width else terminal.columns
-        height = known.height if is_set[1] or self._height else terminal.lines
-        return ConsoleDimensions(width or known.width, height or known.height)
+        asked = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
+        width, height = (
+            int(text) if text.isdigit() else found
+            for text, found in zip(asked, terminal, strict=True)
+        )
+        return ConsoleDimensions(
+            self._width or width or known.width, self._height or height or known.height
+        )
 
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
@@ -48,7 +53,9 @@ class Output(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Rich's own, all text made printable."""
+        """Rich's own, all text made printable, and spelled before it is fitted to the width."""
+        if isinstance(renderable, Text) and not self._has_signs:
+            renderable = _spelled(renderable)
         for segment in super().render(renderable, options):
             is_text = not segment.control
             yield segment._replace(text=self._shown(segment.text)) if is_text else segment
@@ -89,7 +96,19 @@ class Output(Console):
 
     def _shown(self, text: str) -> str:
         text = printable(text)
-        return text if self.encoding.startswith("utf") else spelled(text)
+        return text if self._has_signs else spelled(text)
+
+    @property
+    def _has_signs(self) -> bool:
+        return self.encoding.startswith("utf")
+
+
+def _spelled(text: Text) -> Text:
+    """The text with each of our signs in ASCII, its styles kept."""
+    for sign, spelling in SPELLED.items():
+        if sign in text.plain:
+            text = text.blank_copy(spelling).join(text.split(sign, allow_blank=True))
+    return text
 
 
 def can_redraw(console: Console) -> bool:
