@@ -60,8 +60,8 @@ def test_the_slowest_of_its_own_variant_counts_and_else_of_the_sweep(
     pace.add(trials[2], 2 * MINUTE)
     assert pace.remark(baseline, 12 * MINUTE) == ""
     assert pace.remark(baseline, 13 * MINUTE) == (
-        "it has run for 13 min; the slowest finished trial of its variant, baseline-seed1,"
-        " took 4.0 min"
+        "it has run for 13:00 min; the slowest finished trial of its variant, baseline-seed1,"
+        " took 4:00 min"
     )
     assert "the slowest finished trial of the sweep, baseline-seed1" in pace.remark(norm, 13 * 60)
     pace.add(trials[4], 10 * MINUTE)
@@ -94,9 +94,9 @@ def test_a_run_names_it_once_and_learns_from_what_finishes(
     watch.look()
     [message] = told
     assert message.startswith(
-        "baseline-seed1 is taking long: it has run for 20 min; the slowest finished trial of"
+        "baseline-seed1 is taking long: it has run for 20:00 min; the slowest finished trial of"
     )
-    assert message.endswith("baseline-seed2, took 4.0 min; it is not stopped")
+    assert message.endswith("baseline-seed2, took 4:00 min; it is not stopped")
 
 
 def test_it_looks_by_itself_while_it_is_open(
@@ -131,4 +131,4 @@ def test_status_names_it(
     assert found["norm-seed0"] is None
     console = Console(width=200, record=True)
     console.print(status_view(status))
-    assert "it has run for 30 min" in console.export_text()
+    assert "it has run for 30:00 min" in console.export_text()
