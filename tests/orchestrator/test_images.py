@@ -163,7 +163,7 @@ def test_the_report_says_how_much_wider_intervals_would_be(tmp_path: Path) -> No
     [sentence] = [
         line for line in notes(roadmap) if line.startswith("Counting the sampling of images")
     ]
-    assert f"other images like these {IMAGES}, intervals would be" in sentence
+    assert f"images like these {IMAGES} as well, intervals would be" in sentence
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_nothing_is_said_of_an_effect_whose_images_are_not_known(
     }
     assert {name for name, interval in told.items() if interval} == left
     if not left:
-        assert not any("other images" in note for note in notes(roadmap))
+        assert not any("images like these" in note for note in notes(roadmap))
 
 
 def test_marks_are_those_of_accuracies_at_the_end(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_images_that_do_not_matter_are_said_not_to(tmp_path: Path) -> None:
         label: replace(chance, std_error=0.0) for label, chance in roadmap.image_chances.items()
     }
     sentence = images_sentence(roadmap.rows, none)
-    assert sentence.endswith(f"other images like these {IMAGES}, intervals would be no wider.")
+    assert sentence.endswith(f"images like these {IMAGES} as well, intervals would be no wider.")
 
 
 def test_without_intervals_nothing_is_said_of_them(tmp_path: Path) -> None:

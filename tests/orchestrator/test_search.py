@@ -538,8 +538,8 @@ def test_the_report_works_before_during_and_after_and_never_counts_the_search(
     assert whole.total_seconds == 9 * 2.0
     for form in ("table", "md", "latex", "html"):
         text = " ".join(render(whole, form).decode().split())
-        assert "found by a search of 7 combinations with seed 1000" in text
-        assert "counted nowhere else" in text
+        assert "found by a search over 7 combinations with seed 1000" in text
+        assert "not counted anywhere else" in text
     shown = json.loads(render(whole, "json"))
     swiglu = shown["steps"][1]
     assert swiglu["changes"]["train.lr"] == swiglu["search"]["chosen"]["train.lr"]

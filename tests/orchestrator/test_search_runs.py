@@ -200,7 +200,7 @@ def test_on_ray_generations_are_trained_by_warm_workers_and_are_in_mlflow_with_w
     by_name = {it.info.run_name: it for it in runs}
     parent = by_name["1 swiglu: search"]
     assert parent.info.status == "FINISHED"
-    assert "found by a search of 3 combinations" in parent.data.tags["mlflow.note.content"]
+    assert "found by a search over 3 combinations" in parent.data.tags["mlflow.note.content"]
     below = [it for it in runs if it.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert {it.info.run_name for it in below} == {
         f"swiglu@{number}-seed1000" for number in (1, 2, 3)
