@@ -124,7 +124,7 @@ class Search:
         it goes by one.
         """
         goals = self.schema.metric or []
-        known = [point for point in self.tried if point.means]
+        known = [point for point in self.tried if point.means] if goals else []
         gains = [[goal.gain(point.means[goal.name]) for goal in goals] for point in known]
         return [known[index] for index in on_the_front(gains)]
 

@@ -127,6 +127,14 @@ def test_every_report_has_the_pareto_set(tmp_path: Path) -> None:
     assert 'class="best"' in drawing
 
 
+@pytest.mark.parametrize("form", ["table", "json", "html", "md", "latex"])
+def test_a_search_by_one_metric_has_no_pareto_set(tmp_path: Path, form: str) -> None:
+    spec = searched(tmp_path, ("      metric: [val/acc1, params]\n", ""))
+    roadmap = _done(spec).report(spec)
+    assert roadmap.searches[0].front == []
+    assert b"pareto" not in render(roadmap, form).lower()
+
+
 def test_another_metric_that_was_not_recorded_is_asked_for(tmp_path: Path) -> None:
     spec = searched(tmp_path, ("params]", "val/ece]"))
     with pytest.raises(UsageError, match="has no val/ece, which its search optimizes"):
