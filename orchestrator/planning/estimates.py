@@ -6,6 +6,7 @@ from statistics import fmean, median
 from typing import Any
 
 from illama.cost import size_of
+from orchestrator.analysis.reading import figure_of
 from orchestrator.errors import counted
 from orchestrator.spec.designs import has_road
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -187,12 +188,13 @@ def _flops_left(spec: SweepSpec, known: KnownTrial) -> float:
 
 def _effects(spec: SweepSpec, trials: Sequence[KnownTrial]) -> list[Effect | None]:
     """Differences along the road, between steps that finished."""
-    name = spec.reported_metric.name
     values: dict[str, dict[int, float]] = {}
     for known in trials:
         trial, record = known.spec, known.record
-        if record.outcome is Outcome.FINISHED and name in record.metrics:
-            values.setdefault(trial.variant_label, {})[trial.seed] = record.metrics[name]
+        is_finished = record.outcome is Outcome.FINISHED
+        figure = figure_of(record, spec.reported_metric) if is_finished else None
+        if figure is not None:
+            values.setdefault(trial.variant_label, {})[trial.seed] = figure
     effects = []
     for variant in spec.variants:
         if variant.follows is not None and variant.design == "roadmap":

@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean
 
 from illama.cost import size_of
+from orchestrator.analysis.reading import figure_of
 from orchestrator.errors import DamagedFile, StoreError, UsageError
 from orchestrator.fingerprint import canonical_json
-from orchestrator.metrics import PEAK_MEMORY, value_of
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.suggest import suggested
 from orchestrator.pruning import Curve, Pruning, thresholds
@@ -28,7 +28,6 @@ from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.spec.search_space import Search, Tried, Values
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.store.best_epoch import metrics_at_best
 from orchestrator.store.damage import note
 from orchestrator.store.files import load_json, write_json
 from orchestrator.store.records import PointsRecord, check
@@ -237,9 +236,7 @@ def _recorded(known: KnownTrial, name: str, metric: MetricSchema) -> float | Non
     params, flops = size_of(known.spec.config)
     if name in SIZES and params is not None:
         return {"params": params, "flops": flops}[name]
-    if metric.epoch == "best" and name != PEAK_MEMORY:
-        return metrics_at_best(known.record, metric.name, metric.mode).get(name)
-    return value_of(known.record.result or {}, name)
+    return figure_of(known.record, metric, name)
 
 
 def _prunings(

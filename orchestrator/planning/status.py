@@ -12,6 +12,7 @@ from orchestrator.planning.budget import Budget, budget_of
 from orchestrator.planning.causes import CauseGroup, grouped_causes
 from orchestrator.planning.pace import Pace
 from orchestrator.planning.survey import survey
+from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
@@ -37,7 +38,7 @@ class SweepStatus:
     """Remarks on running trials that take far longer than those that finished, by name."""
     spec_path: str = ""
     """The spec's file, as it was named, or as the store has it."""
-    metric: str = ""
+    metric: MetricSchema = field(default_factory=MetricSchema)
     """The metric that the sweep reports."""
     budget: Budget | None = None
     """Budget of the spec and what was spent of it, where it has one."""
@@ -115,7 +116,7 @@ def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     trials = snapshot.trials
     late = _overdue(trials)
     path = shlex.quote(str(spec.path))
-    metric = spec.reported_metric.name
+    metric = spec.reported_metric
     found = SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, path, metric)
     return replace(found, budget=budget_of(spec, trials))
 

@@ -7,6 +7,7 @@ from statistics import fmean
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from orchestrator.analysis.reading import figure_of
 from orchestrator.errors import counted
 from orchestrator.metrics import decimals_of
 from orchestrator.planning.budget import budget_of
@@ -124,7 +125,7 @@ def _steps_so_far(status: SweepStatus) -> FittedTable:
     columns = [
         Column("step"),
         Column("trials", rank=1),
-        Column(f"{status.metric} so far", is_number=True, rank=2),
+        Column(f"{status.metric.name} so far", is_number=True, rank=2),
     ]
     return FittedTable("", columns, [_so_far(name, of, status) for name, of in groups.items()])
 
@@ -132,12 +133,10 @@ def _steps_so_far(status: SweepStatus) -> FittedTable:
 def _so_far(name: str, trials: Sequence[KnownTrial], status: SweepStatus) -> list[str]:
     counts = Counter(known.record.standing for known in trials)
     standing = tally(dict(sorted(counts.items())))
-    values = [
-        known.record.metrics[status.metric]
-        for known in trials
-        if known.record.outcome is Outcome.FINISHED and status.metric in known.record.metrics
-    ]
-    mean = f"{fmean(values):.{decimals_of(status.metric, values)}f}" if values else ""
+    finished = [known.record for known in trials if known.record.outcome is Outcome.FINISHED]
+    figures = [figure_of(record, status.metric) for record in finished]
+    values = [figure for figure in figures if figure is not None]
+    mean = f"{fmean(values):.{decimals_of(status.metric.name, values)}f}" if values else ""
     return [name, standing, mean]
 
 

@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from invented import digest, snapshot_of, spec_of, write_trials
+from rich.console import Console
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.planning.estimates import _effects
 from orchestrator.planning.plan import trials_of
 from orchestrator.planning.search import _reached
+from orchestrator.planning.status import SweepStatus
 from orchestrator.report.formats import render
+from orchestrator.report.overview import status_view
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.store import TrialDirectory
@@ -19,7 +24,7 @@ from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 CURVE = [(60.0, 1.5, 4.0), (75.0, 0.75, 3.0), (75.0, 1.25, 2.5), (70.0, 0.75, 1.0)]
 """val/acc1, val/loss and train/loss by epoch: accuracy and loss are best at others, and each
 twice."""
-ENDS = {"baseline": [70.0]}
+ENDS = {"baseline": [70.0], "a": [70.0]}
 
 
 @pytest.fixture
@@ -100,3 +105,24 @@ def test_a_search_goes_by_the_same_epoch(
     spec = spec_of(tmp_path, "metric: {name: val/loss, epoch: best}\nsteps: []", seeds=1)
     [trial] = trials_of(spec, digest)
     assert _reached(KnownTrial(trial, store(spec)(trial)), "val/loss", spec.schema.metric) == 0.75
+
+
+def test_status_and_plan_read_the_same_epoch_as_the_report(
+    tmp_path: Path, store: Callable[..., Callable[[TrialSpec], TrialRecord]]
+) -> None:
+    body = "metric: {name: val/loss, epoch: best}\nsteps: [{name: a, change: {model.depth: 3}}]"
+    spec = spec_of(tmp_path, body, seeds=1)
+    record_of = store(spec)
+    trials = [KnownTrial(trial, record_of(trial)) for trial in trials_of(spec, digest)]
+    [baseline, _] = trials
+    (Path(baseline.record.path) / "metrics.jsonl").write_text(
+        '{"iteration": 1, "time": 1.0, "metrics": {"epoch": 1.0, "val/loss": 0.5}}\n'
+    )
+    status = SweepStatus(spec.name, trials, None, {}, metric=spec.reported_metric)
+    text = Console(width=80, file=StringIO(), record=True)
+    text.print(status_view(status))
+    lines = [line.split() for line in text.export_text().splitlines()]
+    assert [line[-1] for line in lines if line[:1] in (["baseline"], ["a"])] == ["0.5000", "0.7500"]
+    [effect] = _effects(spec, trials)
+    assert effect
+    assert effect.mean == 0.25
