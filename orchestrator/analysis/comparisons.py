@@ -61,7 +61,7 @@ def effect_against(
         effect,
         versus.variant.name,
         caveat="; ".join(_caveats(here, there, effect, rates, to_come)),
-        decimals=decimals_of_effect(effect, row.usual_decimals),
+        decimals=decimals_of_effect(effect, min(row.usual_decimals, versus.usual_decimals)),
         p_value=p_value,
         rates=rates,
         to_come=to_come if is_tested else None,
@@ -175,6 +175,8 @@ def _caveats(
         survivors = ["only seeds that finished"] if effect else []
         return [*survivors, f"{rates.text}: p compares these counts, by Fisher's exact test"]
     assert effect is not None
+    if len(_sides(here, there)) == 1:
+        return ["the same trials on both sides"]
     luck = luck_text(here.variant, there.variant)
     caveats = [luck] if luck else []
     wanted = max(len(here.outcome_of), len(there.outcome_of))

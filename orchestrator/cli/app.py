@@ -209,7 +209,7 @@ def compare(
         with telling(err, f"reading {name}"):
             found = open_sweep(name, store).report(metric, mode, shown_by="")
         chosen.append(sides.select(found.roadmap, name, regime))
-    compared = sides.compare(*chosen)
+    compared = sides.compare(*sides.told_apart(chosen, (left, right)))
     if form is CompareFormat.JSON:
         print_json(compared.to_json())
     elif form is CompareFormat.MD:

@@ -5,6 +5,7 @@ Each sentence is a claim and says no more than the tables below it. The road's w
 described with its interval and not called decided: it is no member of the family that is tested.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Answer:
     """Findings of a sweep, as sentences under short headings."""
 
     roads: Sequence[str]
-    """The whole road's effect, a sentence for each regime."""
+    """The whole road's effect, or where a design begins: a sentence for each regime."""
     findings: Sequence[tuple[str, str]]
     """Headings (`Better`, `Not decided`, `Cost`) and what belongs to them."""
 
@@ -61,13 +62,19 @@ def _roads(roadmap: Roadmap) -> Iterator[str]:
     metric = f"{roadmap.metric} ({direction_text(roadmap.mode)})"
     for regime in dict.fromkeys(row.variant.regime for row in roadmap.rows):
         rows = [row for row in roadmap.rows if row.variant.regime == regime]
-        steps = [row for row in rows if _is_step(row)]
-        if steps:
-            where = ", ".join(filter(None, (metric, regime)))
-            if regime:
-                where += ","
-            yield f"{where} {_road(rows[0], steps[-1])}"
-            metric = ""
+        where = ", ".join(filter(None, (metric, regime)))
+        if regime:
+            where += ","
+        yield f"{where} {_of_regime(rows)}"
+        metric = ""
+
+
+def _of_regime(rows: Sequence[StepRow]) -> str:
+    """Say from where to where; of a design without a way through all steps where it begins."""
+    steps = [row for row in rows if _is_step(row)] or _with_all_steps(rows)
+    if steps:
+        return _road(rows[0], steps)
+    return f"at {rows[0].variant.name}: {_mean(rows[0])}{_of_seeds(rows[0])}."
 
 
 def _is_step(row: StepRow) -> bool:
@@ -80,15 +87,42 @@ def _is_step(row: StepRow) -> bool:
     )
 
 
-def _road(baseline: StepRow, end: StepRow) -> str:
-    """Say what the whole road did, from the baseline to the last step."""
+def _with_all_steps(rows: Sequence[StepRow]) -> list[StepRow]:
+    """The cell of a design that has every step there is; none where no cell has several."""
+    every = {step for row in rows for step in row.variant.cell.steps}
+    found = [row for row in rows if {*row.variant.cell.steps} == every]
+    return found[:1] if len(every) > 1 else []
+
+
+def _road(baseline: StepRow, steps: Sequence[StepRow]) -> str:
+    """Say what the whole road did, from the baseline to the last step, or as far as it is known."""
+    end = steps[-1]
     names = f"from {baseline.variant.name} to {end.variant.name}"
     without = [row for row in (baseline, end) if row.summary is None]
-    if without:
-        stands = " and ".join(f"{row.variant.name} ({_state(row)})" for row in without)
-        return f"{names}: unknown, because there is no value for {stands}."
+    if not without:
+        return f"{names}: {_change(baseline, end)}."
+    stands = " and ".join(f"{row.variant.name} ({_state(row)})" for row in without)
+    text = f"{names}: unknown, because there is no value for {stands}"
+    known = [row for row in steps if row.summary]
+    if baseline.summary and known:
+        text += f"; as far as {known[-1].variant.name}: {_change(baseline, known[-1])}"
+    return f"{text}."
+
+
+def _change(baseline: StepRow, end: StepRow) -> str:
+    """`83.87 → 92.89, +9.02 (95 % CI +2.97 to +15.07)`."""
     values = " → ".join(f"{_mean(row)}{_of_seeds(row)}" for row in (baseline, end))
-    return f"{names}: {values}{_difference(end.delta_baseline)}."
+    shared = baseline.compared_values.keys() & end.compared_values.keys()
+    return f"{values}{_difference(end.delta_baseline)}{_of_pairs(end, len(shared), baseline)}"
+
+
+def _of_pairs(end: StepRow, shared: int, baseline: StepRow) -> str:
+    """A word where the paired difference is not that of the two means beside it."""
+    delta = end.delta_baseline
+    if delta is None or delta.pairs != shared or delta.effect is None or delta.effect.test.between:
+        return ""
+    most = max(len(row.compared_values) for row in (baseline, end))
+    return f", over the {counted(shared, 'seed')} that both have" if shared < most else ""
 
 
 def _state(row: StepRow) -> str:
@@ -129,16 +163,17 @@ def _progress(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     if ended < wanted:
         yield "So far", f"{ended} of {counted(wanted, 'trial')} ended, so this may change"
     if waiting := [search.title for search in roadmap.searches if search.chosen is None]:
-        yield "Still searching", _listed(waiting)
-    bad = sum(_unexpected(row) for row in rows)
-    if bad:
-        yield "Unexpected outcome", f"{bad} of {counted(wanted, 'trial')}"
+        yield "Still searching", first_of(waiting, _MOST_NAMED)
+    if bad := sum(map(_unexpected, rows), Counter[str]()):
+        kinds = ", ".join(f"{count} {name}" for name, count in sorted(bad.items()))
+        yield "Unexpected outcome", f"{bad.total()} of {counted(wanted, 'trial')}: {kinds}"
 
 
-def _unexpected(row: StepRow) -> int:
-    """Count the trials that ended otherwise than the spec expects."""
+def _unexpected(row: StepRow) -> Counter[str]:
+    """Count the trials that ended otherwise than the spec expects, by how they ended."""
     expected = {Outcome.COLLAPSED} if row.variant.expects_collapse else {Outcome.FINISHED}
-    return sum(row.outcome_of[seed] not in expected for seed in row.ended)
+    ends = (row.outcome_of[seed] for seed in row.ended)
+    return Counter(end.replace("_", " ") for end in ends if end not in expected)
 
 
 def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
@@ -146,21 +181,21 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     on_road, in_designs = _compared(roadmap)
     of_road, of_designs = _tested(on_road), _tested(in_designs)
     tested = of_road or of_designs
-    for verdict, heading in _VERDICTS.items():
-        found = [(name, delta) for name, delta in tested if delta.verdict == verdict]
-        found.sort(key=_largest_first)
-        if found:
-            yield heading, _listed([_named(name, delta) for name, delta in found])
-    described = [(name, delta) for name, delta in on_road if _is_described(delta)]
-    if described:
-        yield "Described, not tested", _listed([_named(name, delta) for name, delta in described])
     if not tested:
         yield "Decided", "nothing, because nothing could be tested yet"
     elif all(delta.verdict == "open" for _, delta in tested):
         yield "Decided", "nothing"
+    for verdict, heading in _VERDICTS.items():
+        found = [(name, delta) for name, delta in tested if delta.verdict == verdict]
+        if found:
+            yield heading, _listed(found)
+    described = [(name, delta) for name, delta in on_road if _is_described(delta)]
+    if described:
+        yield "Not tested", _listed(described)
     if of_road and of_designs:
-        decided = sum(_is_difference(delta) for _, delta in of_designs)
-        yield "Other designs", f"{decided} of {counted(len(of_designs), 'tested effect')} decided"
+        decided = [(name, delta) for name, delta in of_designs if _is_difference(delta)]
+        count = f"{len(decided)} of {counted(len(of_designs), 'tested effect')} decided"
+        yield "Other designs", ": ".join(filter(None, (count, _listed(decided))))
 
 
 def _largest_first(named: Named) -> float:
@@ -212,7 +247,9 @@ def _named(name: str, delta: StepEffect) -> str:
     return f"{name} {number_text(delta.effect.mean, delta.decimals, '+')}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(found: Sequence[Named]) -> str:
+    """The largest changes by name, and how many others there are."""
+    names = [_named(name, delta) for name, delta in sorted(found, key=_largest_first)]
     return first_of(names, _MOST_NAMED)
 
 

@@ -97,6 +97,24 @@ def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
     return Selection(name, roadmap.metric, roadmap.epoch, rows, roadmap.looks)
 
 
+def told_apart(sides: Sequence[Selection], references: Sequence[str]) -> list[Selection]:
+    """The two sides by names that differ: two specs of one name go by what the reader called them.
+
+    Raises `UsageError` where both are the same trials.
+    """
+    left, right = sides
+    if left.name != right.name:
+        return [left, right]
+    if [dict(row.paths) for row in left.rows] == [dict(row.paths) for row in right.rows]:
+        raise UsageError(
+            f"'{references[0]}' and '{references[1]}' are the same trials, so every difference "
+            "would be 0; name another sweep, or another regime as sweep:regime"
+        )
+    return [
+        replace(side, name=reference) for side, reference in zip(sides, references, strict=True)
+    ]
+
+
 def compare(left: Selection, right: Selection) -> Comparison:
     """Match steps by name. Raises `UsageError` where the two report different metrics, or at
     different epochs.
@@ -144,7 +162,7 @@ def _of_effects(
     looks: Sequence[int],
 ) -> StepEffect | None:
     """Return what the step does more on the right; None where it is held against different steps,
-    or is still to come.
+    is still to come, or where both sides are the same trials.
 
     With seeds that were added, over the first look's seeds, which nothing selected.
     """
@@ -155,6 +173,8 @@ def _of_effects(
         one, other = _of_first_look(one, looks[0]), _of_first_look(other, looks[0])
     if any(row is None or row.is_waiting for row in (*one, *other)):
         return None
+    if _fingerprints(one) == _fingerprints(other):
+        return None  # a thing held against itself
     effect = difference_of_effects(one, other)
     if effect is None:
         return None
@@ -170,6 +190,10 @@ def _step(name: str, rows: Mapping[str, StepRow]) -> Step | None:
     if row is None or not row.versus:
         return None
     return row, rows.get(row.versus)
+
+
+def _fingerprints(step: Step) -> list[list[str]]:
+    return [sorted(row.fingerprints.values()) for row in step if row]
 
 
 def _of_first_look(step: Step, seeds: int) -> Step:
@@ -203,13 +227,13 @@ def columns(comparison: Comparison) -> list[Column]:
     return [
         Column("step"),
         Column(left, is_number=True),
-        Column("Δ", is_number=True, rank=5, name=f"Δ in {left}"),
+        Column(f"Δ in {left}", is_number=True, rank=5),
         Column(right, is_number=True, rank=3),
-        Column("Δ", is_number=True, rank=4, name=f"Δ in {right}"),
+        Column(f"Δ in {right}", is_number=True, rank=4),
         Column(f"{right} − {left} [95 % CI]", is_number=True, rank=1),
         Column("p (Holm)", is_number=True, rank=2),
         Column("Δ − Δ [95 % CI]", is_number=True, rank=6),
-        Column("p (Holm)", is_number=True, rank=7, name="p of Δ − Δ"),
+        Column("p of Δ − Δ (Holm)", is_number=True, rank=7),
     ]
 
 

@@ -62,7 +62,7 @@ def answer_lines(roadmap: Roadmap) -> list[Text]:
     return lines
 
 
-_TONES = {"Better": "green", "Worse": "red", "Did not train as they should": "yellow"}
+_TONES = {"Better": "green", "Worse": "red", "Unexpected outcome": "yellow"}
 
 
 def _section(section: Section) -> list[RenderableType]:

@@ -15,7 +15,8 @@ from orchestrator.text import cell, duration_text, from_to, gist, tally
 from orchestrator.trial import Outcome
 
 _MOST_DECIMALS = 6
-"""A number that needs more is written with a power of ten."""
+_SMALL = 1e-3
+"""A smaller number that needs more decimals than `_MOST_DECIMALS` has a power of ten."""
 _LONGEST_SETTING = 80
 """Characters of a value in a table; the JSON and the trial's `trial.json` have the whole."""
 
@@ -162,12 +163,12 @@ def _mean_text(row: StepRow) -> str:
 
 
 def number_text(value: float, decimals: int, sign: str = "") -> str:
-    """`93.67`, or `3.1e-10` where more decimals than anybody reads are needed; with `sign` "+" also
-    a plus is shown.
+    """`93.67`, or `3.1e-10` where zeros would stand before the digits that are needed; with
+    `sign` "+" also a plus is shown.
 
     Negative decimals round before the point, in a power of ten.
     """
-    if 0 <= decimals <= _MOST_DECIMALS:
+    if 0 <= decimals <= _MOST_DECIMALS or (decimals > 0 and abs(value) >= _SMALL):
         return f"{value:{sign}z.{decimals}f}"
     if value == 0:
         return "0"

@@ -24,6 +24,15 @@ WELL: Ends = {
 }
 
 
+TWO_STEPS = """
+steps:
+  - name: rmsnorm
+    change: {model.norm: rmsnorm}
+  - name: rope
+    change: {model.position: rope}
+"""
+
+
 def test_it_says_from_where_to_where_what_was_decided_and_what_it_cost(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL)
     [road] = found.roads
@@ -41,7 +50,9 @@ def test_while_it_runs_it_says_how_far_it_is(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [None, None, None], "causal": [80.1, None, None]})
     assert found.roads == [
         "val/acc1 (higher is better) from baseline to last: unknown, "
-        "because there is no value for last (3 pending)."
+        "because there is no value for last (3 pending); as far as causal: "
+        "71.00 → 80.10 (1 of 3 seeds: 2 pending), +10.10, without an interval, "
+        "over the 1 seed that both have."
     ]
     assert dict(found.findings)["So far"] == "10 of 15 trials ended, so this may change"
 
@@ -54,13 +65,22 @@ def test_before_anything_has_run_nothing_is_claimed(tmp_path: Path) -> None:
 
 def test_failed_trials_are_told_beside_the_mean_of_the_others(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [60.0, "failed", 61.9]})
-    assert "71.00 → 60.95 (2 of 3 seeds: 1 failed)" in found.roads[0]
-    assert dict(found.findings)["Unexpected outcome"] == "1 of 15 trials"
+    assert found.roads[0].endswith(
+        "71.00 → 60.95 (2 of 3 seeds: 1 failed), -10.05, without an interval, "
+        "over the 2 seeds that both have."
+    )
+    assert dict(found.findings)["Unexpected outcome"] == "1 of 15 trials: 1 failed"
 
 
 def test_a_road_that_ends_without_any_value_has_no_effect(tmp_path: Path) -> None:
-    [road] = answer(tmp_path, WELL | {"last": ["failed"] * 3}).roads
-    assert road.endswith("unknown, because there is no value for last (3 failed).")
+    ends: Ends = WELL | {"last": ["failed"] * 3}
+    [road] = answer(tmp_path, ends).roads
+    assert road.partition(": ")[2].startswith(
+        "unknown, because there is no value for last (3 failed); as far as causal: 71.00 → 81.00, "
+        "+10.00 (95 % CI "
+    )
+    [road] = answer(tmp_path, ends | {"baseline": ["failed"] * 3}).roads
+    assert road.endswith("no value for baseline (3 failed) and last (3 failed).")
 
 
 def test_one_seed_has_no_interval_and_decides_nothing(tmp_path: Path) -> None:
@@ -70,12 +90,29 @@ def test_one_seed_has_no_interval_and_decides_nothing(tmp_path: Path) -> None:
 
 
 def test_without_a_road_it_tells_the_design(tmp_path: Path) -> None:
-    body = "design: [one_factor]\nsteps:\n  - name: rmsnorm\n    change: {model.norm: rmsnorm}\n"
+    body = f"design: [one_factor]\n{TWO_STEPS}"
     names = {variant.name for variant in spec_of(tmp_path, body).variants}
     ends: Ends = {name: [80.0, 81.1, 81.9] for name in names} | {"baseline": [70.0, 71.0, 72.0]}
     found = answer(tmp_path, ends, body)
-    assert found.roads == []
-    assert dict(found.findings)["Better"] == "rmsnorm +10.00"
+    assert found.roads == ["val/acc1 (higher is better) at baseline: 71.00."]
+    assert dict(found.findings)["Better"] == "rmsnorm +10.00, rope +10.00"
+
+
+def test_a_design_with_all_steps_in_one_cell_has_their_whole_effect(tmp_path: Path) -> None:
+    for design in ("leave_one_out", "factorial"):
+        spec = spec_of(tmp_path, f"design: [{design}]\n{TWO_STEPS}")
+        ends: Ends = {variant.name: [80.0, 81.1, 81.9] for variant in spec.variants}
+        ends |= {"baseline": [70.0, 71.0, 72.0]}
+        [road] = answer_of(roadmap_of(spec, ends)).roads
+        whole = {"leave_one_out": "all_steps", "factorial": "factorial.11"}[design]
+        assert f"from baseline to {whole}: 71.00 → 81.00, +10.00 (95 % CI " in road
+
+
+def test_what_other_designs_decided_is_named(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, f"design: [roadmap, leave_one_out]\n{TWO_STEPS}")
+    ends: Ends = WELL | {"rope": [80.1, 81.0, 82.0], "without.rmsnorm": [60.0, 61.1, 61.8]}
+    told = dict(answer_of(roadmap_of(spec, ends)).findings)
+    assert told["Other designs"] == "1 of 1 tested effect decided: rmsnorm +20.07"
 
 
 def test_each_regime_has_its_sentence(tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def test_a_small_difference_of_large_numbers_is_not_rounded_away(tmp_path: Path)
     assert delta == "-0.394 [-0.426, -0.362]"
 
 
+def test_a_small_value_gives_no_more_digits_to_its_difference_from_a_large_one(
+    tmp_path: Path,
+) -> None:
+    value, delta = shown(
+        tmp_path, [3.201, 3.204, 3.198, 3.203, 3.199], [1e-4, 1.001e-4, 0.999e-4, 1e-4, 1.002e-4]
+    )
+    assert value == "1.0004e-04 ± 1.1e-07"
+    assert delta == "-3.2009 [-3.2041, -3.1977]"
+
+
 @pytest.mark.slow
 def test_an_accuracy_near_its_end_shows_its_spread(tmp_path: Path) -> None:
     value, delta = shown(
@@ -100,6 +110,12 @@ def test_no_number_has_a_minus_that_means_nothing() -> None:
     assert number_text(-0.001, 2, "+") == "+0.00"
     assert number_text(0.0, 9, "+") == "0"
     assert number_text(1.2345678e9, -6) == "1.235e+09"
+
+
+def test_only_what_is_small_is_written_with_a_power_of_ten() -> None:
+    assert number_text(-0.0311964, 7) == "-0.0311964"
+    assert number_text(0.0030026, 7) == "0.0030026"
+    assert number_text(0.000281, 7, "+") == "+2.810e-04"
 
 
 @pytest.mark.parametrize(

@@ -375,8 +375,10 @@ def test_the_command_reports_by_another_metric(cli: Callable[..., Any], zoo: Pat
         "val/acc1",
     )
     assert found.json["also"] == ["val/acc1", "val/ece"]
+    other = zoo / "other.yaml"
+    other.write_text((zoo / "zoo.yaml").read_text().replace("name: zoo", "name: other"))
     both = cli(
-        "compare", "zoo", "zoo", "--store", zoo / "runs", "--metric", "val/ece", "--format", "json"
+        "compare", "zoo", other, "--store", zoo / "runs", "--metric", "val/ece", "--format", "json"
     )
     assert (both.code, both.json["metric"]) == (0, "val/ece")
     assert cli("report", "zoo", "--store", zoo / "runs", "--metric", "val/nothing").code == 2

@@ -13,6 +13,7 @@ from orchestrator.report.comparison import (
     comparison_markdown,
     select,
     split_reference,
+    told_apart,
 )
 
 BODY = """
@@ -68,6 +69,21 @@ def test_regimes_must_be_named_and_must_be_there(tmp_path: Path) -> None:
         select(roadmap, "invented", "")
     with pytest.raises(UsageError, match="did you mean 'one'"):
         select(roadmap, "invented", "onee")
+
+
+def test_what_is_the_same_twice_is_refused_and_two_specs_of_a_name_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    body = "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
+    once = select(roadmap_of(spec_of(tmp_path, body, 2), {"norm": [1.0, 2.0]}), "a", "")
+    with pytest.raises(UsageError, match="'a' and 'b.yaml' are the same trials"):
+        told_apart([once, once], ("a", "b.yaml"))
+    edited = body.replace("model.norm: rmsnorm", "model.position: rope")
+    again = select(roadmap_of(spec_of(tmp_path, edited, 2), {"norm": [1.0, 3.0]}), "b", "")
+    found = compare(*told_apart([once, again], ("a", "b.yaml")))
+    head = comparison_markdown(found).splitlines()[2].strip("| ").split(" | ")
+    assert head[1:6] == ["a", "Δ in a", "b.yaml", "Δ in b.yaml", "b.yaml − a [95 % CI]"]
+    assert len({*head}) == len(head)
 
 
 def test_different_metrics_are_not_compared(tmp_path: Path) -> None:
@@ -140,3 +156,16 @@ def test_a_reference_is_split_at_its_colon_unless_it_is_a_file() -> None:
     assert split_reference("llamafy:tiny", lambda _: False) == ("llamafy", "tiny")
     assert split_reference("llamafy", lambda _: False) == ("llamafy", "")
     assert split_reference("odd:name.yaml", lambda _: True) == ("odd:name.yaml", "")
+
+
+def test_trials_held_against_themselves_are_called_so_and_tested_nowhere(tmp_path: Path) -> None:
+    body = "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
+    ends = {"baseline": [1.0, 2.0, 2.5], "norm": [3.0, 4.1, 5.0]}
+    one, other = (
+        select(roadmap_of(spec_of(tmp_path, body), ends), name, "")  # type: ignore[arg-type]
+        for name in ("a", "b")
+    )
+    found = compare(one, other)
+    assert found.family.size == 0
+    assert [pair.of_effects for pair in found.pairs] == [None, None]
+    assert "\\* norm: the same trials on both sides" in comparison_markdown(found)

@@ -540,6 +540,7 @@ def test_the_report_works_before_during_and_after_and_never_counts_the_search(
         text = " ".join(render(whole, form).decode().split())
         assert "found by a search over 7 combinations with seed 1000" in text
         assert "not counted anywhere else" in text
+        assert "Pareto" not in text  # it goes by one metric
     shown = json.loads(render(whole, "json"))
     swiglu = shown["steps"][1]
     assert swiglu["changes"]["train.lr"] == swiglu["search"]["chosen"]["train.lr"]
