@@ -76,7 +76,7 @@ def test_what_is_the_same_twice_is_refused_and_two_specs_of_a_name_are_told_apar
 ) -> None:
     body = "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
     once = select(roadmap_of(spec_of(tmp_path, body, 2), {"norm": [1.0, 2.0]}), "a", "")
-    with pytest.raises(UsageError, match="'a' and 'b.yaml' are the same trials"):
+    with pytest.raises(UsageError, match=r"'a' and 'b\.yaml' are the same trials"):
         told_apart([once, once], ("a", "b.yaml"))
     edited = body.replace("model.norm: rmsnorm", "model.position: rope")
     again = select(roadmap_of(spec_of(tmp_path, edited, 2), {"norm": [1.0, 3.0]}), "b", "")
