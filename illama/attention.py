@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from illama.masks import Mask
+from illama.masks import Mask, masked_weights
 
 ALL = slice(None)
 FUSED_FROM = 128
@@ -67,8 +67,7 @@ def attention_map(
     before = scores.softmax(dim=-1)
     if mask is None:
         return before, before
-    matrix = mask.matrix[rows]
-    return before, (scores + matrix).softmax(dim=-1) if mask.additive else before * matrix
+    return before, masked_weights(scores, mask.matrix[rows], mask.additive)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL) -> Tensor:
@@ -78,24 +77,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, rows: slice = ALL
     if _recorded is not None:
         _recorded.append(attention_map(q, k, mask, rows))
     few = q.device.type == "cpu" and q.shape[2] < FUSED_FROM
-    if mask is None and not few:
-        return F.scaled_dot_product_attention(q[:, :, rows], k, v)
-    if mask is not None and mask.additive and not few:
-        if rows == ALL and mask.open_rows == 0 and not mask.soft:
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return F.scaled_dot_product_attention(
-            q[:, :, rows], k, v, attn_mask=mask.matrix[rows].to(q.dtype)
-        )
-    without_matrix = mask is not None and not mask.additive and mask.open_rows is not None
-    if mask is not None and without_matrix and rows == ALL and _better_without_matrix(q):
+    if mask is None:
+        attention = dense_attention if few else F.scaled_dot_product_attention
+        return attention(q[:, :, rows], k, v)
+    if mask.additive and not few:
+        return _fused_attention(q, k, v, mask, rows)
+    if rows == ALL and mask.has_two_runs and _better_without_matrix(q):
         return multiplicative_attention(q, k, v, mask.rate, first_row_open=mask.open_rows == 1)
-    return dense_attention(
-        q[:, :, rows],
-        k,
-        v,
-        None if mask is None else mask.matrix[rows],
-        mask is not None and mask.additive,
-    )
+    return dense_attention(q[:, :, rows], k, v, mask.matrix[rows], mask.additive)
+
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, rows: slice) -> Tensor:
+    """Torch's own, the mask added to the scores; without its matrix where the mask is causal."""
+    if rows == ALL and mask.open_rows == 0 and not mask.soft:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    added = mask.matrix[rows].to(q.dtype)
+    return F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=added)
 
 
 def dense_attention(
@@ -110,9 +107,7 @@ def dense_attention(
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))  # (B, H, R, N)
     if matrix is None:
         return torch.matmul(scores.softmax(dim=-1), v)
-    if additive:
-        return torch.matmul((scores + matrix).softmax(dim=-1).to(v.dtype), v)
-    return torch.matmul((scores.softmax(dim=-1) * matrix).to(v.dtype), v)
+    return torch.matmul(masked_weights(scores, matrix, additive).to(v.dtype), v)
 
 
 def _better_without_matrix(q: Tensor) -> bool:
@@ -120,15 +115,11 @@ def _better_without_matrix(q: Tensor) -> bool:
     tokens, channels = q.shape[2:]
     if q.device.type == "cpu":
         return tokens >= LINEAR_FROM
-    runs = (
-        q.dtype in (torch.bfloat16, torch.float16) and channels % 8 == 0 and channels <= 256
-    )  # what flash attention takes
-    return (
-        tokens >= FUSED_FROM
-        and runs
-        and q.device.type == "cuda"
-        and torch.cuda.get_device_capability(q.device) >= (8, 0)
-    )
+    if q.device.type != "cuda" or tokens < FUSED_FROM:
+        return False
+    # what flash attention takes
+    is_taken = q.dtype in (torch.bfloat16, torch.float16) and channels % 8 == 0 and channels <= 256
+    return is_taken and torch.cuda.get_device_capability(q.device) >= (8, 0)
 
 
 def multiplicative_attention(
@@ -164,9 +155,8 @@ class _Multiplicative(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor) -> Tensor:
         out_full, lse_full, *unused = _flash(q, k, v, is_causal=False)  # (B, H, N, C), (B, H, N)
         out_causal, lse_causal, *_ = _flash(q, k, v, is_causal=True)
-        share = (1 - alpha) * (
-            lse_causal - lse_full
-        ).exp()  # what the visible keys hold of the softmax's mass
+        # what the visible keys hold of the softmax's mass
+        share = (1 - alpha) * (lse_causal - lse_full).exp()
         out = (alpha * out_full + share.unsqueeze(-1) * out_causal).to(q.dtype)
         ctx.save_for_backward(q, k, v, alpha, out, lse_full, *unused)
         return out

@@ -36,8 +36,10 @@ class Attention(nn.Module):
         head = width // config.num_heads
         self.qkv = linear(config, width, width + 2 * self.kv_heads * head, bias=bias)
         self.proj = linear(config, width, width, bias=bias)
-        self.q_norm = nn.RMSNorm(head, eps=NORM_EPS) if config.qk_norm else None
-        self.k_norm = nn.RMSNorm(head, eps=NORM_EPS) if config.qk_norm else None
+        self.q_norm = self.k_norm = None
+        if config.qk_norm:
+            self.q_norm = nn.RMSNorm(head, eps=NORM_EPS)
+            self.k_norm = nn.RMSNorm(head, eps=NORM_EPS)
 
     def forward(self, x: Tensor, where: Where) -> Tensor:
         """x: (B, N, D). Returns (B, R, D), the tokens in `where.rows`."""
@@ -119,23 +121,12 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int, seed: int | None) -> None:
         super().__init__()
-        path, place = f"blocks.{layer}", config.place(layer)
-        mixer = config.of_blocks("mixer")[layer]
-        feed_forward = config.of_blocks("feed_forward")[layer]
+        path = f"blocks.{layer}"
         self.norm1 = make_norm(config, layer, f"{path}.norm1", seed)
-        self.attn = (
-            seeded_part(mixer, place, f"{path}.attn", seed)
-            if isinstance(mixer, Part)
-            else Attention(config)
-        )
+        self.attn = make_mixer(config, layer, f"{path}.attn", seed)
         self.norm2 = make_norm(config, layer, f"{path}.norm2", seed)
-        if isinstance(feed_forward, Part):
-            self.mlp = seeded_part(feed_forward, place, f"{path}.mlp", seed)
-        else:
-            self.mlp = SwiGLU(config) if feed_forward == "swiglu" else GeluMlp(config)
-        scaled = config.layer_scale is not None
-        self.ls1 = LayerScale(config.embed_dim) if scaled else nn.Identity()
-        self.ls2 = LayerScale(config.embed_dim) if scaled else nn.Identity()
+        self.mlp = make_feed_forward(config, layer, f"{path}.mlp", seed)
+        self.ls1, self.ls2 = make_scale(config), make_scale(config)
         self.feeds_all = bool(getattr(self.mlp, "needs_all_tokens", False))
 
     def forward(self, x: Tensor, where: Where, drop: Tensor | None) -> Tensor:
@@ -146,10 +137,40 @@ class Block(nn.Module):
         if self.feeds_all:
             where = where._replace(rows=ALL)
         attended = self.ls1(self.attn(self.norm1(x), where))
-        x = x[:, where.rows] + (attended if drop is None else attended * drop[0, :, None, None])
+        x = x[:, where.rows] + _dropped(attended, drop, 0)
         fed = self.ls2(self.mlp(self.norm2(x), where))
-        x = x + (fed if drop is None else fed * drop[1, :, None, None])
+        x = x + _dropped(fed, drop, 1)
         return x[:, rows] if self.feeds_all else x
+
+
+def _dropped(branch: Tensor, drop: Tensor | None, index: int) -> Tensor:
+    """A branch's output times what `drop` says of each image. branch: (B, R, D)."""
+    if drop is None:
+        return branch
+    return branch * drop[index, :, None, None]
+
+
+def make_mixer(config: ModelConfig, layer: int, name: str, seed: int | None) -> nn.Module:
+    """The built-in attention, or a part."""
+    kind = config.of_blocks("mixer")[layer]
+    if isinstance(kind, Part):
+        return seeded_part(kind, config.place(layer), name, seed)
+    return Attention(config)
+
+
+def make_feed_forward(config: ModelConfig, layer: int, name: str, seed: int | None) -> nn.Module:
+    """ViT's, LLaMA's, or a part."""
+    kind = config.of_blocks("feed_forward")[layer]
+    if isinstance(kind, Part):
+        return seeded_part(kind, config.place(layer), name, seed)
+    return {"gelu": GeluMlp, "swiglu": SwiGLU}[kind](config)
+
+
+def make_scale(config: ModelConfig) -> nn.Module:
+    """LayerScale, or nothing."""
+    if config.layer_scale is None:
+        return nn.Identity()
+    return LayerScale(config.embed_dim)
 
 
 def make_norm(config: ModelConfig, layer: int, name: str, seed: int | None) -> nn.Module:

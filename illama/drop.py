@@ -27,6 +27,16 @@ class Drop(NamedTuple):
     what it is dropped from.
     """
 
+    def of_block(self, index: int) -> Tensor | None:
+        """Factors of a block's branches, (2, B); None where none is dropped."""
+        if self.paths is None:
+            return None
+        return self.paths[index]
+
+
+NO_DROP = Drop(None, None)
+"""Nothing is dropped."""
+
 
 def draw_drop(
     config: Config, iteration: int, iterations_per_epoch: int, device: torch.device
@@ -36,15 +46,13 @@ def draw_drop(
     path_rate = drop_rate(train, train.drop_path, iteration, iterations_per_epoch)
     input_rate = drop_rate(train, train.dropout, iteration, iterations_per_epoch)
     paths = inputs = None
+    if not path_rate and not input_rate:
+        return None
     if path_rate:
         assert isinstance(model, ModelConfig)  # nothing else has parts that we could drop
         generator = torch.Generator().manual_seed(derive(config.seed, "drop", iteration))
-        rates = torch.linspace(0, path_rate, model.depth)[
-            :, None, None
-        ]  # the first block is never dropped
-        paths = _keep(torch.rand(model.depth, 2, train.batch_size, generator=generator), rates).to(
-            device, non_blocking=True
-        )
+        draws = torch.rand(model.depth, 2, train.batch_size, generator=generator)
+        paths = _keep(draws, _rates(path_rate, model.depth)).to(device, non_blocking=True)
     if input_rate:
         random = shuffler(derive(config.seed, "dropout", iteration))
         keys = random.randint(-(2**63), 2**63 - 1, train.batch_size, dtype=np.int64) | 1
@@ -52,7 +60,7 @@ def draw_drop(
             torch.from_numpy(keys).to(device, non_blocking=True),
             torch.full((), input_rate, device=device),
         )
-    return Drop(paths, inputs) if path_rate or input_rate else None
+    return Drop(paths, inputs)
 
 
 def drop_paths(rate: float, depth: int, images: int, device: torch.device) -> Drop:
@@ -61,16 +69,26 @@ def drop_paths(rate: float, depth: int, images: int, device: torch.device) -> Dr
     For other people's training loops; `draw_drop` is that of the trainer. `rate` is of the last of
     `depth` blocks, the first is never dropped.
     """
-    rates = torch.linspace(0, rate, depth, device=device)[:, None, None]
-    return Drop(_keep(torch.rand(depth, 2, images, device=device), rates), None)
+    draws = torch.rand(depth, 2, images, device=device)
+    return Drop(_keep(draws, _rates(rate, depth, device)), None)
+
+
+def _rates(last: float, depth: int, device: torch.device | None = None) -> Tensor:
+    """Share of each block's branches that is dropped, (depth, 1, 1): of the first block none."""
+    return torch.linspace(0, last, depth, device=device)[:, None, None]
 
 
 def part(drop: Drop | None, rows: slice | npt.NDArray[np.int64]) -> Drop | None:
     """The share of the images in `rows`."""
     if drop is None:
         return None
-    paths = None if drop.paths is None else drop.paths[:, :, rows]
-    return Drop(paths, None if drop.inputs is None else (drop.inputs[0][rows], drop.inputs[1]))
+    paths, inputs = drop
+    if paths is not None:
+        paths = paths[:, :, rows]
+    if inputs is not None:
+        keys, rate = inputs
+        inputs = keys[rows], rate
+    return Drop(paths, inputs)
 
 
 def drop_elements(x: Tensor, keys: Tensor, rate: Tensor) -> Tensor:
@@ -93,14 +111,14 @@ def _uniform(keys: Tensor, count: int) -> Tensor:
     z = keys[:, None]
     y = torch.arange(count, device=keys.device) * z
     z = y + z
-    x = y.clone()  # in place from here on: where nothing is compiled, new tensors would cost more than the numbers in them
+    # in place from here on: where nothing is compiled, new tensors would cost more than the numbers
+    # in them
+    x = y.clone()
     for added in (y, z, y):
         x.mul_(x).add_(added)
         low = x << 32
-        x.bitwise_right_shift_(32).bitwise_and_(0xFFFFFFFF).bitwise_or_(
-            low
-        )  # the halves change places
-    bits = (
-        x.mul_(x).add_(z).bitwise_right_shift_(40).bitwise_and_(0xFFFFFF)
-    )  # as many as float32 holds exactly
+        # the halves change places
+        x.bitwise_right_shift_(32).bitwise_and_(0xFFFFFFFF).bitwise_or_(low)
+    # as many as float32 holds exactly
+    bits = x.mul_(x).add_(z).bitwise_right_shift_(40).bitwise_and_(0xFFFFFF)
     return bits * 2.0**-24

@@ -95,6 +95,18 @@ class Mask(nn.Module):
         """`additive` or `multiplicative`."""
         return "additive" if self.additive else "multiplicative"
 
+    @property
+    def seen(self) -> Tensor:
+        """S in either form: how much each token sees of every other, (tokens, tokens)."""
+        if self.additive:
+            return self.matrix.exp()
+        return self.matrix
+
+    @property
+    def has_two_runs(self) -> bool:
+        """True if `illama.attention.multiplicative_attention` can do it, without its matrix."""
+        return not self.additive and self.open_rows is not None
+
     def _compute(self, device: torch.device, dtype: torch.dtype) -> None:
         """Make the buffers afresh."""
         with torch.device("cpu"):
@@ -113,10 +125,11 @@ class Mask(nn.Module):
         """
         self.alpha, self.soft = alpha, alpha > 0
         self.rate.fill_(alpha)
-        soft = soften(
-            self.visible, alpha, self.matrix.dtype
-        )  # on the mask's device: with one from the CPU, a GPU would be waited for each time
-        self.matrix.copy_(soft.log() if self.additive else soft)
+        # on the mask's device: with one from the CPU, a GPU would be waited for each time
+        soft = soften(self.visible, alpha, self.matrix.dtype)
+        if self.additive:
+            soft = soft.log()
+        self.matrix.copy_(soft)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Follow a module to another device; of other types only to float64, for alpha must not be
@@ -125,6 +138,15 @@ class Mask(nn.Module):
         moved = fn(self.matrix)
         self._compute(moved.device, exact(moved.dtype))
         return self
+
+
+def masked_weights(scores: Tensor, matrix: Tensor, additive: bool) -> Tensor:
+    """Weights of the values under a mask: in front of the softmax, or behind it without another
+    normalisation. scores: (..., R, N); matrix: log S where it is added, else S.
+    """
+    if additive:
+        return (scores + matrix).softmax(dim=-1)
+    return scores.softmax(dim=-1) * matrix
 
 
 def exact(dtype: torch.dtype) -> torch.dtype:

@@ -18,13 +18,20 @@ from illama.config import ModelConfig, UserModel
 from illama.config.networks import build
 from illama.config.parts import Part
 from illama.cost import macs, tokens
-from illama.drop import Drop, drop_elements, drop_paths
+from illama.drop import NO_DROP, Drop, drop_elements, drop_paths
 from illama.first_values import init_weights
 from illama.masks import Mask, exact
 from illama.parts.place import Where
 from illama.patches import PatchEmbed
 from illama.rotary import rotations
 from illama.scans import order_of
+
+
+def _learned(count: int, width: int) -> nn.Parameter | None:
+    """So many vectors, (1, count, width), not yet drawn; None of none."""
+    if not count:
+        return None
+    return nn.Parameter(torch.empty(1, count, width))
 
 
 class VisionTransformer(nn.Module):
@@ -42,26 +49,13 @@ class VisionTransformer(nn.Module):
             seed = int(torch.randint(2**31, (), device="cpu"))
         count = tokens(config)
         self.patch_embed = PatchEmbed(config)
-        self.cls_token = (
-            nn.Parameter(torch.empty(1, 1, config.embed_dim))
-            if config.class_token != "none"
-            else None
-        )
-        self.pos_embed = (
-            nn.Parameter(torch.empty(1, count - config.registers, config.embed_dim))
-            if config.learns_positions
-            else None
-        )
-        self.registers = (
-            nn.Parameter(torch.empty(1, config.registers, config.embed_dim))
-            if config.registers
-            else None
-        )
-        self.position = (
-            seeded_part(config.position, config.place(0), "position", seed)
-            if isinstance(config.position, Part)
-            else None
-        )
+        self.cls_token = _learned(int(config.class_token != "none"), config.embed_dim)
+        positions = config.learns_positions * (count - config.registers)
+        self.pos_embed = _learned(positions, config.embed_dim)
+        self.registers = _learned(config.registers, config.embed_dim)
+        self.position: nn.Module | None = None
+        if isinstance(config.position, Part):
+            self.position = seeded_part(config.position, config.place(0), "position", seed)
         self.blocks = nn.ModuleList(Block(config, layer, seed) for layer in range(config.depth))
         self.norm = make_norm(config, config.depth, "norm", seed)
         self.head = make_head(config, seed)
@@ -188,13 +182,14 @@ class VisionTransformer(nn.Module):
 
     def block_masks(self) -> list[Mask | None]:
         """Mask of each block as it stands; None where every token sees every other."""
-        own = self.layer_masks
-        if own is None:
-            kinds = self.config.attentions
-            return [
-                None if kind == "bidirectional" else cast(Mask, self.masks[kind]) for kind in kinds
-            ]
-        return [mask if isinstance(mask, Mask) else None for mask in own]
+        if self.layer_masks is None:
+            return [self._shared_mask(kind) for kind in self.config.attentions]
+        return [mask if isinstance(mask, Mask) else None for mask in self.layer_masks]
+
+    def _shared_mask(self, kind: str) -> Mask | None:
+        if kind == "bidirectional":
+            return None
+        return cast(Mask, self.masks[kind])
 
     def attention_maps(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Attention maps of every block, before and after the mask, each (B, H, N, N).
@@ -256,26 +251,33 @@ class VisionTransformer(nn.Module):
             raise ValueError(f"output_fmt is {output_fmt!r}; allowed are NCHW and NLC")
         wanted = self._wanted_blocks(indices)
         states = list(self._states(images, None, ALL))
-        chosen = [self.norm(states[index]) if norm else states[index] for index in wanted]
+        chosen = [states[index] for index in wanted]
+        if norm:
+            chosen = [self.norm(state) for state in chosen]
         found: list[Any] = [self._by_place(state, output_fmt) for state in chosen]
         if return_prefix_tokens:
-            patches = self.config.place(0).patches
-            found = [
-                (by_place, torch.cat((state[:, : patches.start], state[:, patches.stop :]), dim=1))
-                for by_place, state in zip(found, chosen, strict=True)
-            ]
-        return found if intermediates_only else (self.norm(states[-1]), found)
+            prefixes = [self._beside_patches(state) for state in chosen]
+            found = list(zip(found, prefixes, strict=True))
+        if intermediates_only:
+            return found
+        return self.norm(states[-1]), found
+
+    def _beside_patches(self, state: Tensor) -> Tensor:
+        """Class token and registers, (B, N - P, D), of tokens (B, N, D)."""
+        patches = self.config.place(0).patches
+        return torch.cat((state[:, : patches.start], state[:, patches.stop :]), dim=1)
 
     def _wanted_blocks(self, indices: int | Sequence[int] | None) -> list[int]:
         """Numbers of blocks from 0."""
         depth = len(self.blocks)
         if indices is None:
             return list(range(depth))
-        numbers = range(-indices, 0) if isinstance(indices, int) else indices
-        for number in numbers:
+        if isinstance(indices, int):
+            indices = range(-indices, 0)
+        for number in indices:
             if not -depth <= number < depth:
                 raise ValueError(f"there is no block {number}; there are {depth}, from 0")
-        return [number % depth for number in numbers]
+        return [number % depth for number in indices]
 
     def _by_place(self, state: Tensor, output_fmt: str) -> Tensor:
         """Patches row by row: (B, D, rows, columns) or (B, P, D), of tokens (B, N, D)."""
@@ -300,8 +302,9 @@ class VisionTransformer(nn.Module):
 
     def _read(self, features: Tensor) -> Tensor:
         """Logits (B, classes) of normed tokens (B, R, D): all, or those that the readout looks at."""
-        is_part = isinstance(self.config.readout, Part)
-        logits: Tensor = self.head(features if is_part else self._pooled(features))
+        if not isinstance(self.config.readout, Part):
+            features = self._pooled(features)
+        logits: Tensor = self.head(features)
         return logits
 
     def _pooled(self, features: Tensor) -> Tensor:
@@ -331,11 +334,13 @@ class VisionTransformer(nn.Module):
         if drop is None and self.training and self.drop_path_rate:
             depth, count = len(self.blocks), images.shape[0]
             drop = drop_paths(self.drop_path_rate, depth, count, images.device)
+        if drop is None:
+            drop = NO_DROP
         x, rotation = self.embedded(images, drop)
-        for index, (block, mask) in enumerate(zip(self.blocks, self.block_masks(), strict=True)):
-            paths = None if drop is None or drop.paths is None else drop.paths[index]
-            asked = rows if index == len(self.blocks) - 1 else ALL
-            x = self._through(block, x, Where(asked, rotation, mask), paths)
+        asked = [ALL] * (len(self.blocks) - 1) + [rows]
+        stages = zip(self.blocks, self.block_masks(), asked, strict=True)
+        for index, (block, mask, wanted) in enumerate(stages):
+            x = self._through(block, x, Where(wanted, rotation, mask), drop.of_block(index))
             yield x
 
     def _through(self, block: nn.Module, x: Tensor, where: Where, paths: Tensor | None) -> Tensor:
@@ -346,23 +351,21 @@ class VisionTransformer(nn.Module):
         out: Tensor = block(x, where, paths)
         return out
 
-    def embedded(self, images: Tensor, drop: Drop | None = None) -> tuple[Tensor, Tensor | None]:
+    def embedded(self, images: Tensor, drop: Drop = NO_DROP) -> tuple[Tensor, Tensor | None]:
         """Return what enters the first block, (B, N, D), and the rotation."""
         x: Tensor = self.patch_embed(images)  # (B, P, D)
         if self.config.scan != "raster":
             x = x[:, self.order]
         x = x.type_as(next(self.parameters()))  # as fine as the weights, whatever autocast rounds
         if self.cls_token is not None:
-            token = self.cls_token.expand(
-                x.shape[0], -1, -1
-            )  # len(x) would fix the batch size of an exported network
-            x = torch.cat(
-                (token, x) if self.config.class_token == "first" else (x, token), dim=1
-            )  # (B, N, D)
+            # len(x) would fix the batch size of an exported network
+            token = self.cls_token.expand(x.shape[0], -1, -1)
+            parts = {"first": (token, x), "last": (x, token)}
+            x = torch.cat(parts[self.config.class_token], dim=1)  # (B, N, D)
         if self.pos_embed is not None:
             x = x + self.pos_embed
         x, rotation = self._positioned(x)
-        if drop is not None and drop.inputs is not None:
+        if drop.inputs is not None:
             x = drop_elements(x, *drop.inputs)
         return x, rotation
 
@@ -372,7 +375,7 @@ class VisionTransformer(nn.Module):
         if self.position is not None:
             x = self.position(x)
             turned = getattr(self.position, "rotation", None)
-            rotation = None if turned is None else turned()
+            rotation = turned() if turned else None
         if self.registers is None:
             return x, rotation
         registers = self.registers.expand(x.shape[0], -1, -1)

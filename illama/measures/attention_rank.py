@@ -97,7 +97,7 @@ def _random_control(
     import torch
 
     from illama.cost import tokens
-    from illama.masks import Mask
+    from illama.masks import Mask, masked_weights
     from illama.model import VisionTransformer
 
     if not isinstance(network, VisionTransformer):
@@ -111,8 +111,6 @@ def _random_control(
             weights = scores.softmax(dim=-1)
         else:
             mask = cast(Mask, network.masks[kind])
-            matrix = mask.matrix.cpu()
-            masked = scores.softmax(dim=-1) * matrix
-            weights = (scores + matrix).softmax(dim=-1) if mask.additive else masked
+            weights = masked_weights(scores, mask.matrix.cpu(), mask.additive)
         ranks.append(rank_index(weights.numpy(), threshold).mean())
     return {"random": float(np.mean(ranks))}

@@ -161,6 +161,7 @@ def _attended(
 ) -> "tuple[Tensor, Tensor]":
     """Output of the attention, (B, n, D), and the keys' mean over heads, (B, n, C)."""
     from illama.blocks import Attention
+    from illama.masks import masked_weights
     from illama.rotary import rotate
 
     attention = block.attn
@@ -176,9 +177,7 @@ def _attended(
         weights = scores.softmax(-1)
     else:
         matrix = mask.matrix[tokens.place[:, :, None], tokens.place[:, None, :]]
-        matrix = matrix.unsqueeze(1)
-        masked = (scores + matrix).softmax(-1)
-        weights = masked if mask.additive else scores.softmax(-1) * matrix
+        weights = masked_weights(scores, matrix.unsqueeze(1), mask.additive)
     out = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
     return block.ls1(attention.proj(out)), keys
 

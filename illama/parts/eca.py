@@ -42,8 +42,7 @@ class ChannelGate(nn.Module):
         assert where.rows == ALL, "a mean needs all tokens"
         if where.mask is None:
             return x.mean(1, keepdim=True)
-        matrix = where.mask.matrix
-        seen = matrix.exp() if where.mask.additive else matrix
+        seen = where.mask.seen
         seen = (seen / seen.sum(-1, keepdim=True)).to(x.dtype)  # (N, N)
         return torch.matmul(seen, x)
 

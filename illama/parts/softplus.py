@@ -35,8 +35,7 @@ class SoftplusAttention(Projections):
         q, k, v = self.projected(x, where)
         seen = torch.ones(x.shape[1], x.shape[1], device=x.device)
         if where.mask is not None:
-            matrix = where.mask.matrix
-            seen = matrix.exp() if where.mask.additive else matrix
+            seen = where.mask.seen
         seen = seen[where.rows]  # (R, N)
         scale = seen.sum(-1, keepdim=True).log() * q.shape[-1] ** -0.5  # (R, 1)
         scores = q[:, :, where.rows] @ k.transpose(-2, -1) * scale  # (B, H, R, N)
