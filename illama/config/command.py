@@ -144,9 +144,7 @@ class CommandTraining(Workload):
     def refusal_of(self, key: str, before: Workload) -> str | None:
         """Reason why a setting cannot be what it is here: it was of another type before."""
         old, new = before.setting(key), self.setting(key)
-        numbers = (int, float)
-        both_numbers = type(old) in numbers and type(new) in numbers
-        if old is None or new is None or both_numbers or type(old) is type(new):
+        if old is None or new is None or _are_alike(old, new):
             return None
         return f"{key}: it should be like {old!r}, which it was before, found {new!r}"
 
@@ -154,6 +152,12 @@ class CommandTraining(Workload):
         """The script, the modules beside it that it imports, and the further files."""
         found = command_files(self.train.command, self.train.files, folder)
         return {name: content for name, content in found.items() if not name.startswith("/")}
+
+
+def _are_alike(old: object, new: object) -> bool:
+    """Tell whether two values have one type, or are both numbers."""
+    kinds = {type(old), type(new)}
+    return len(kinds) == 1 or kinds == {int, float}
 
 
 def placeholders_of(command: Any) -> tuple[str, ...]:
@@ -206,25 +210,30 @@ def filled(line: CommandLine, given: Mapping[str, str]) -> list[str]:
 
 def _filled(template: str, line: CommandLine, given: Mapping[str, str]) -> list[str]:
     parts = list(_parsed(template))
-    only = parts[0][1] if len(parts) == 1 and not parts[0][0] else None
-    if only:
-        name, flag = only, parts[0][2]
-        value = given[name] if name in given else _value(line, name)
-        if flag:
-            return _flag(name, flag, value)
-        if isinstance(value, list):
-            return [_text(name, item) for item in value]
-        return [_text(name, value)]
+    if len(parts) == 1:
+        [(before, only, flag, _)] = parts
+        if only and not before:
+            return _whole_words(only, flag, _value(line, only, given))
     word = ""
-    for text, placeholder, _, _ in parts:
+    for text, name, _, _ in parts:
         word += text
-        if placeholder:
-            value = given[placeholder] if placeholder in given else _value(line, placeholder)
-            word += _text(placeholder, value)
+        if name:
+            word += _text(name, _value(line, name, given))
     return [word]
 
 
-def _value(line: CommandLine, name: str) -> Any:
+def _whole_words(name: str, flag: str, value: Any) -> list[str]:
+    """Words of a placeholder that stands alone."""
+    if flag:
+        return _flag(name, flag, value)
+    if isinstance(value, list):
+        return [_text(name, item) for item in value]
+    return [_text(name, value)]
+
+
+def _value(line: CommandLine, name: str, given: Mapping[str, str]) -> Any:
+    if name in given:
+        return given[name]
     value: Any = line.options
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -236,12 +245,14 @@ def _value(line: CommandLine, name: str) -> Any:
 def _flag(name: str, flag: str, value: Any) -> list[str]:
     if value is not None and not isinstance(value, bool):
         raise UserCodeError(f"{{{name}:{flag}}} is a word or none: {name} must be true or false")
-    return [flag] if value else []
+    if value:
+        return [flag]
+    return []
 
 
 def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
     kinds: dict[type, str] = {list: "a list", dict: "a mapping"}

@@ -43,6 +43,11 @@ NUMERICS_VERSION = 4
 `Config.numerics_version` says in which trainings."""
 
 
+_OF_MEMORY = ("random_crop",), "images in memory; a folder has train.random_resized_crop"
+_OF_FOLDERS = ("aa", "random_resized_crop", "transforms"), "image folders"
+"""Settings that only images of one kind know, and what these are called."""
+
+
 def _ours_or(user_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
     """One of two groups of settings, and the errors of that one alone."""
     told = {name for name, field in user_kind.model_fields.items() if field.is_required()}
@@ -50,8 +55,9 @@ def _ours_or(user_kind: type[Settings], ours: type[Settings]) -> WrapValidator:
     def validate(value: Any, both: ValidatorFunctionWrapHandler) -> Settings:
         if isinstance(value, user_kind | ours):
             return value
-        is_users = isinstance(value, Mapping) and told <= value.keys()
-        return (user_kind if is_users else ours).model_validate(value)
+        if isinstance(value, Mapping) and told <= value.keys():
+            return user_kind.model_validate(value)
+        return ours.model_validate(value)
 
     return WrapValidator(validate)
 
@@ -126,7 +132,9 @@ class Config(Workload):
             return 4
         if folder and _has_other_pictures(self.train):
             return 4
-        return 3 if self.train.dropout or folder else 2
+        if folder or self.train.dropout:
+            return 3
+        return 2
 
     @property
     def science(self) -> dict[str, Any]:
@@ -187,47 +195,48 @@ class Config(Workload):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.train.soft_mask and not self.model.masked:
-            if isinstance(self.model, UserModel):
-                raise ValueError(
-                    f"train.soft_mask needs a network with set_soft_mask_rate(alpha); {self.model.name} gives none"
-                )
-            raise ValueError(
-                "train.soft_mask softens a causal mask, but model.attention is bidirectional"
-            )
-        for name in (
-            ("drop_path", "dropout", "layer_decay") if isinstance(self.model, UserModel) else ()
-        ):
-            if getattr(self.train, name):
-                raise ValueError(
-                    f"train.{name} acts inside the built-in networks; give {self.model.name} an option of its own for it"
-                )
+        if isinstance(self.model, UserModel):
+            self._check_user_model(self.model)
+        else:
+            self._check_blocks(self.model)
         trained_count(self.model, self.train.trainable)
-        self._check_blocks()
+        if not self.model.exits and self.train.changes("exit_weight"):
+            raise ValueError("train.exit_weight is of early exits, and model.exits names none")
         folder = not self.data.in_memory
         _refuse_shape(self.model, folder)
-        useless = ("random_crop",) if folder else ("aa", "random_resized_crop", "transforms")
+        useless, where = _OF_MEMORY if folder else _OF_FOLDERS
         for name in useless:
-            if getattr(self.train, name) != TrainConfig.model_fields[name].default:
-                where = (
-                    "images in memory; a folder has train.random_resized_crop"
-                    if folder
-                    else "image folders"
-                )
+            if self.train.changes(name):
                 raise ValueError(f"train.{name} is for {where}, but data.name is {self.data.name}")
         return self
 
-    def _check_blocks(self) -> None:
+    def _check_user_model(self, model: UserModel) -> None:
+        """Raise `ValueError` for a setting that a user's network does not heed."""
+        if self.train.soft_mask and not model.masked:
+            raise ValueError(
+                "train.soft_mask needs a network with set_soft_mask_rate(alpha); "
+                f"{model.name} gives none"
+            )
+        for name in ("drop_path", "dropout", "layer_decay"):
+            if getattr(self.train, name):
+                raise ValueError(
+                    f"train.{name} acts inside the built-in networks; give {model.name} an option "
+                    "of its own for it"
+                )
+        self._check_layers("none that we know")
+
+    def _check_blocks(self, model: ModelConfig) -> None:
         """Raise `ValueError` for a setting of the blocks that the network has not."""
-        layers = self.train.soft_mask.layers if self.train.soft_mask else None
-        depth = self.model.depth if isinstance(self.model, ModelConfig) else None
+        if self.train.soft_mask and not model.masked:
+            raise ValueError(
+                "train.soft_mask softens a causal mask, but model.attention is bidirectional"
+            )
+        self._check_layers(model.depth)
+
+    def _check_layers(self, depth: int | str) -> None:
+        layers = self.train.soft_mask_layers
         if layers is not None and len(layers) != depth:
-            known = "none that we know" if depth is None else str(depth)
-            raise ValueError(f"train.soft_mask.layers are for {len(layers)} blocks; found {known}")
-        exits = self.model.exits if isinstance(self.model, ModelConfig) else ()
-        default = TrainConfig.model_fields["exit_weight"].default
-        if not exits and self.train.exit_weight != default:
-            raise ValueError("train.exit_weight is of early exits, and model.exits names none")
+            raise ValueError(f"train.soft_mask.layers are for {len(layers)} blocks; found {depth}")
 
 
 def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:
@@ -305,20 +314,18 @@ def _resolved(settings: Mapping[str, Any], data_dir: Path | None) -> Any:
             )
     if "model" in functions:
         with about("model"):
-            options, data = user.options_of(checked.model), parts["data"]
-            images = (
-                (data.shape, data.num_classes)
-                if isinstance(data, UserData)
-                else _shape_and_classes(data, options)
-            )
+            options = user.options_of(checked.model)
+            images = _shape_and_classes(parts["data"], options)
             parts["model"] = described_model(*functions["model"], options, *images)
     return {**parts, "train": checked.train, "seed": checked.seed}
 
 
 def _shape_and_classes(
-    data: DataConfig, options: Mapping[str, Any]
+    data: DataConfig | UserData, options: Mapping[str, Any]
 ) -> tuple[tuple[int, int, int], int | None]:
     """Shape of an image as a user's network gets it, and the classes where these are known."""
+    if isinstance(data, UserData):
+        return data.shape, data.num_classes
     shape, classes = user.image_shape(data.name, options)
     return data.shape_of(shape), classes
 

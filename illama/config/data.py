@@ -67,8 +67,7 @@ class DataConfig(Settings):
             )
         has_only_test = self.source.published == "test"
         splits_training = has_only_test and self.test == "official"
-        default = DataConfig.model_fields["val_fraction"].default
-        if self.val_fraction != default and not splits_training:
+        if self.changes("val_fraction") and not splits_training:
             hint = ", or add `test: official`" if has_only_test else ""
             raise ValueError(
                 f"data {self.name} has a validation part of its own: leave out val_fraction{hint}"
@@ -86,8 +85,10 @@ class DataConfig(Settings):
 
     def shape_of(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Channels, height and width of an image as a network gets it, of one that has `shape`."""
+        if self.resize is None:
+            return shape
         channels, *_ = shape
-        return shape if self.resize is None else (channels, self.resize, self.resize)
+        return channels, self.resize, self.resize
 
     @property
     def in_memory(self) -> bool:

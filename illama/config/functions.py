@@ -78,7 +78,7 @@ class _Named(Settings):
 
     def written(self, name: str) -> Any:
         """Option of that name, beside which a spec writes only the function's."""
-        return self.name if name == "name" else self.options.get(name)
+        return {**self.options, "name": self.name}.get(name)
 
 
 class UserModel(_Named):
@@ -109,6 +109,11 @@ class UserModel(_Named):
         """Height and width of its input: its option of that name."""
         return int(self.options["img_size"])
 
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """Empty: only built-in networks read out behind earlier blocks."""
+        return ()
+
 
 class UserData(_Named):
     """Images that a user's function loads."""
@@ -128,6 +133,11 @@ class UserData(_Named):
     def in_memory(self) -> bool:
         """True: a user's function returns all images."""
         return True
+
+    @property
+    def resize(self) -> None:
+        """None: the images are used as the function returns them."""
+        return None
 
 
 class TrainingFunction(_Named):
@@ -153,8 +163,12 @@ def length_in(options: Mapping[str, Any]) -> int | None:
         length = options.get(name)
         if type(length) is int and length > 0:
             return length
-    sections = (length_in(value) for value in options.values() if isinstance(value, Mapping))
-    return next((length for length in sections if length is not None), None)
+    sections = [value for value in options.values() if isinstance(value, Mapping)]
+    for section in sections:
+        length = length_in(section)
+        if length is not None:
+            return length
+    return None
 
 
 def function_behind(

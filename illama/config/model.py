@@ -184,8 +184,7 @@ class ModelConfig(Settings):
             if isinstance(listed, tuple) and len(listed) != self.depth:
                 raise ValueError(f"{name} lists {len(listed)} blocks, but depth is {self.depth}")
         for name in ("qk_norm", "kv_heads", "attention_bias"):
-            changed = getattr(self, name) != ModelConfig.model_fields[name].default
-            if changed and "attention" not in self.of_blocks("mixer"):
+            if self.changes(name) and "attention" not in self.of_blocks("mixer"):
                 raise ValueError(f"{name} is of mixer attention, which no block has")
 
     def _check_exits(self) -> None:

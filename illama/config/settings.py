@@ -42,6 +42,10 @@ class Settings(BaseModel):
         """Setting that a spec writes as `name`; None where there is none."""
         return getattr(self, name, None)
 
+    def changes(self, name: str) -> bool:
+        """Tell whether the setting is another than its default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
 
 @dataclass(frozen=True)
 class SectionOf:
@@ -57,8 +61,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
         return marks[0].schema
     kinds = (field.annotation, *get_args(field.annotation))
     models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    models = [kind for kind in models if getattr(kind, "is_written", True)]
-    return models[0] if models else None
+    return next((kind for kind in models if getattr(kind, "is_written", True)), None)
 
 
 def is_open(field: FieldInfo) -> bool:

@@ -223,14 +223,20 @@ class TrainConfig(Settings):
             )
         return self
 
+    @property
+    def soft_mask_layers(self) -> tuple[float, ...] | None:
+        """Factors of alpha by block; None where it is the same in all."""
+        if self.soft_mask is None:
+            return None
+        return self.soft_mask.layers
+
     def _check_optimizer(self) -> None:
         """Raise `ValueError` for a setting that the chosen optimizer would not heed."""
-        for name in ("momentum", "nesterov"):
-            if self.optimizer != "sgd" and getattr(self, name) != _default_of(name):
-                raise ValueError(f"{name} is SGD's, but optimizer is {self.optimizer}")
-        for name in ("betas", "eps"):
-            if self.optimizer == "sgd" and getattr(self, name) != _default_of(name):
-                raise ValueError(f"{name} is AdamW's, but optimizer is sgd")
+        is_sgd = self.optimizer == "sgd"
+        others, owner = (("betas", "eps"), "AdamW") if is_sgd else (("momentum", "nesterov"), "SGD")
+        for name in others:
+            if self.changes(name):
+                raise ValueError(f"{name} is {owner}'s, but optimizer is {self.optimizer}")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 
@@ -247,7 +253,7 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"the milestone {self.lr_milestones[-1]} is not before the end, {self.epochs} epochs"
             )
-        if self.lr_schedule != "step" and self.lr_gamma != _default_of("lr_gamma"):
+        if self.lr_schedule != "step" and self.changes("lr_gamma"):
             raise ValueError(f"lr_gamma is of lr_schedule step, but that is {self.lr_schedule}")
 
     @field_validator("aa")
@@ -256,10 +262,6 @@ class TrainConfig(Settings):
         if aa is not None:
             parse_rand_augment(aa)
         return aa
-
-
-def _default_of(name: str) -> object:
-    return TrainConfig.model_fields[name].default
 
 
 class RandAugment(NamedTuple):

@@ -30,11 +30,12 @@ def load(
     directory = data_directory(data_dir)
     if isinstance(data, UserData):
         dataset = load_images(data, directory)
+        shape = dataset.shape
     else:
         read = data.source.read
         assert read is not None
         dataset = _split(data, read(data, model, directory))
-    shape = data.shape_of(dataset.shape) if isinstance(data, DataConfig) else dataset.shape
+        shape = data.shape_of(dataset.shape)
     check_shape(data, model, shape, dataset.num_classes)
     return dataset
 

@@ -44,16 +44,12 @@ class Learner:
                 "batch normalisation measures whole batches, of which several processes have a part each: use one"
             )
         self._alpha = 0.0
-        is_own = isinstance(config.model, ModelConfig)
-        self.exits = config.model.exits if isinstance(config.model, ModelConfig) else ()
-        self.has_user_code = not (
-            isinstance(config.model, ModelConfig) and not config.model.has_parts
-        )
-        self.with_losses = [
-            module
-            for module in (self.model.modules() if is_own else ())
-            if hasattr(module, "auxiliary_loss")
-        ]
+        self.exits = config.model.exits
+        self.has_user_code, self.with_losses = True, []
+        if isinstance(config.model, ModelConfig):
+            self.has_user_code = config.model.has_parts
+            modules = self.model.modules()
+            self.with_losses = [module for module in modules if hasattr(module, "auxiliary_loss")]
         freeze(self.model, config.train)
         self.network: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
         self.optimizer = make_optimizer(self.model, config.train)
@@ -123,10 +119,13 @@ class Learner:
 
     def _logits(self, images: Tensor, drop: Drop | None) -> Tensor:
         """Logits (B, classes), or (exits + 1, B, classes) of a network with early exits."""
-        dropped = () if drop is None else (drop,)
-        kept: Tensor = self.network(
-            images, *dropped, **({"with_exits": True} if self.exits else {})
-        )
+        # a user's network takes images alone
+        given: dict[str, Any] = {}
+        if drop is not None:
+            given["drop"] = drop
+        if self.exits:
+            given["with_exits"] = True
+        kept: Tensor = self.network(images, **given)
         return kept
 
     def _loss(self, logits: Tensor, piece: Mixed) -> Tensor:
@@ -165,14 +164,16 @@ class Learner:
         """Set alpha of the model and its average; a network that has no soft mask is never asked
         for one.
         """
-        if alpha != self._alpha:
-            soft_mask = self.config.train.soft_mask
-            layers = None if soft_mask is None else soft_mask.layers
-            rate = alpha if layers is None else [alpha * factor for factor in layers]
-            for model in (self.model, self.average):
-                if model is not None:
-                    model.set_soft_mask_rate(rate)  # type: ignore[operator]
-            self._alpha = alpha
+        if alpha == self._alpha:
+            return
+        rate: float | list[float] = alpha
+        layers = self.config.train.soft_mask_layers
+        if layers is not None:
+            rate = [alpha * factor for factor in layers]
+        for model in (self.model, self.average):
+            if model is not None:
+                model.set_soft_mask_rate(rate)  # type: ignore[operator]
+        self._alpha = alpha
 
     def broken(self) -> tuple[str, float] | None:
         """The first parameter that is not finite, and its value."""

@@ -101,7 +101,7 @@ class MemoryLoader:
         self.mean, self.std = (
             self._place(values)[:, None, None] for values in (data.mean, data.std)
         )
-        self.side = config.data.resize if isinstance(config.data, DataConfig) else None
+        self.side = config.data.resize
         self.count = len(data.train_labels)
 
     def _place(self, array: npt.NDArray[Any]) -> Tensor:

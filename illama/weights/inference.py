@@ -87,8 +87,7 @@ def load_classifier(
             config, data_dir
         )
     data = load(config.data, config.model, data_dir)
-    side = config.data.resize if isinstance(config.data, DataConfig) else None
-    classifier = Classifier(network, 1, data.mean, data.std, side).eval()
+    classifier = Classifier(network, 1, data.mean, data.std, config.data.resize).eval()
     return classifier, data.val_images[:EXAMPLES].astype(np.float32)
 
 
