@@ -286,12 +286,7 @@ def _best(schema: SearchSchema, tried: Sequence[Tried], metric: MetricSchema) ->
     if not known:
         return tried[0]
     goals = goals_of(schema, metric)
-    gains = {id(point): _gains(point, goals) for point in known}
+    gains = {id(point): point.gains(goals) for point in known}
     best = max(gain[0] for gain in gains.values())
     alike = [point for point in known if gains[id(point)][0] >= best - (schema.within or 0.0)]
     return max(alike, key=lambda point: (*gains[id(point)][1:], gains[id(point)][0]))
-
-
-def _gains(point: Tried, goals: Sequence[Goal]) -> list[float]:
-    """Return what a combination reached in each metric; larger is better."""
-    return [goal.gain(point.means[goal.name]) for goal in goals]

@@ -13,6 +13,8 @@ from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
+from orchestrator.planning.suggest import distribution_of
+from orchestrator.spec.domains import Choices, Domain
 from orchestrator.spec.search_space import Search, Tried, Values
 
 FEWEST = 16
@@ -107,7 +109,7 @@ def frozen_trials(study: Study) -> list[Any]:
     import optuna
 
     ended = [point for point in study.search.tried if point.has_ended]
-    spaces = {key: _distribution(study.search, key) for key in study.search.schema.space}
+    spaces = {key: _distribution(domain) for key, domain in study.search.domains.items()}
     times = study.times or [(0.0, 0.0)] * len(ended)
     frozen = []
     for number, (point, (start, end)) in enumerate(zip(ended, times, strict=True)):
@@ -159,18 +161,16 @@ def _params(search: Search, values: Values) -> dict[str, Any]:
     return {key: _label(value) for key, value in values.items() if key in search.schema.space}
 
 
-def _distribution(search: Search, key: str) -> Any:
+def _distribution(domain: Domain) -> Any:
     from optuna import distributions as kinds
 
-    space = search.schema.space[key]
-    if space.choices is not None:
-        return kinds.CategoricalDistribution([_label(choice) for choice in space.choices])
-    low, high = search.ends(key)
-    if key in search.whole:
-        return kinds.IntDistribution(int(low), int(high), log=space.log, step=int(space.step or 1))
-    return kinds.FloatDistribution(low, high, log=space.log, step=space.step)
+    if isinstance(domain, Choices):
+        return kinds.CategoricalDistribution([_label(choice) for choice in domain.values])
+    return distribution_of(domain)
 
 
 def _label(value: Any) -> Any:
     """A choice as Optuna takes it: lists and mappings as JSON."""
-    return value if isinstance(value, _PLAIN) else json.dumps(value)
+    if isinstance(value, _PLAIN):
+        return value
+    return json.dumps(value)

@@ -13,9 +13,9 @@ from itertools import count, islice
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from orchestrator.spec.domains import Choices, Domain, Numbers
 from orchestrator.spec.goals import Goal
 from orchestrator.spec.samplers import SAMPLERS, Sampler
-from orchestrator.spec.search_schema import SpaceSchema
 from orchestrator.spec.search_space import Search, Tried, Values, point_key
 
 _DRAWS = 20
@@ -40,16 +40,29 @@ def suggested(
     wanted = search.schema.at_once
     if search.size is not None and search.size <= search.goal:
         return _unseen(search.points(), seen, wanted)
-    first = [search.as_it_is] if search.as_it_is and not tried else []
-    seen |= {point_key(point) for point in first}
-    stream = f"{sweep}/{search.repeat}" if search.repeat else sweep
+    points = _first(search, tried)
+    seen |= {point_key(point) for point in points}
+    stream = _stream(search, sweep)
     sampler = SAMPLERS[search.schema.sampler]
     told = _told(tried, goals)
-    points = list(first)
     if sampler.optuna and len(told) >= sampler.begins_with:
         points += _asked(search, sampler, told, seen, wanted - len(points), stream)
     points += _unseen(_drawn(search, stream, seen), seen, wanted - len(points))
     return points + _unseen(search.points(), seen, wanted - len(points))
+
+
+def _first(search: Search, tried: Sequence[Tried]) -> list[Values]:
+    """The settings without any search, which are tried before all others."""
+    if tried or not search.as_it_is:
+        return []
+    return [search.as_it_is]
+
+
+def _stream(search: Search, sweep: str) -> str:
+    """Name that random points are drawn by: each repeat has its own."""
+    if not search.repeat:
+        return sweep
+    return f"{sweep}/{search.repeat}"
 
 
 def _unseen(points: Iterable[Values], seen: set[str], wanted: int) -> list[Values]:
@@ -74,7 +87,7 @@ def _drawn(search: Search, stream: str, seen: set[str]) -> Iterator[Values]:
         point: dict[str, Any] = {}
         for key in search.conditions.order:
             if search.conditions.is_asked(key, point):
-                point[key] = _at(search, key, _share(f"{stream}/{key}/{number}"))
+                point[key] = search.domains[key].at(_share(f"{stream}/{key}/{number}"))
         yield point
 
 
@@ -83,36 +96,22 @@ def _share(name: str) -> float:
     return int.from_bytes(sha256(name.encode()).digest()[:6], "big") / 2**48
 
 
-def _at(search: Search, key: str, share: float) -> Any:
-    """The value that has so large a share of a setting's space below it."""
-    space = search.schema.space[key]
-    values = search.listed(key)
-    if values is not None and not space.log:
-        return values[int(share * len(values))]
-    low, high = search.ends(key)
-    if space.log:
-        return search.rounded(key, low * (high / low) ** share)
-    return search.rounded(key, low + share * (high - low))
-
-
 def _told(tried: Sequence[Tried], goals: Sequence[Goal]) -> list[Told]:
     """A point that did not train as it should (diverged, collapsed) is worse than every other, not
     left out: what lies around it is to be avoided. One that was pruned is told as such, with where
     it stood then.
     """
-    reached = [[goal.gain(point.means[goal.name]) for goal in goals] for point in _known(tried)]
+    reached = [point.gains(goals) for point in tried if point.means]
     bad = [_below([gains[index] for gains in reached]) for index in range(len(goals))]
-    told, known = [], iter(reached)
+    told = []
     for point in tried:
-        gains = next(known) if point.means else bad
+        gains = bad
+        if point.means:
+            gains = point.gains(goals)
         if point.pruned_at is not None:
             gains = [goals[0].gain(_when_pruned(point, point.pruned_at))]
         told.append(Told(point.values, gains, point.pruned_at))
     return told
-
-
-def _known(tried: Sequence[Tried]) -> list[Tried]:
-    return [point for point in tried if point.means]
 
 
 def _below(gains: Sequence[float]) -> float:
@@ -149,7 +148,8 @@ def _asked(
             point: dict[str, Any] = {}
             for key in search.conditions.order:
                 if search.conditions.is_asked(key, point):
-                    point[key] = _decoded(search, key, _asked_of(trial, key, spaces[key]))
+                    asked = _asked_of(trial, key, spaces[key])
+                    point[key] = search.domains[key].decoded(asked)
             if point_key(point) in seen:
                 failures += 1
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -169,7 +169,7 @@ def _study(
     goals = len(search.schema.metric or [""])
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of what may make it slower
-    spaces = {key: _distribution(optuna.distributions, search, key) for key in search.schema.space}
+    spaces = {key: _distribution(domain) for key, domain in search.domains.items()}
     shown = spaces
     if sampler.is_sequence:  # Optuna takes its dimensions from a trial that is done
         shown = {key: spaces[key] for key in search.conditions.unconditional}
@@ -180,9 +180,8 @@ def _study(
     if len(search.conditions.unconditional) < len(spaces):
         options |= sampler.options_by_choice
     if sampler.starts_from_results:
-        numbers = {
-            key: space for key, space in spaces.items() if search.schema.space[key].choices is None
-        }
+        ranges = [key for key, domain in search.domains.items() if isinstance(domain, Numbers)]
+        numbers = {key: spaces[key] for key in ranges}
         options["source_trials"] = [
             _frozen(optuna.trial, search, numbers, point._replace(pruned_at=None)) for point in told
         ]
@@ -212,7 +211,7 @@ def _frozen(kinds: Any, search: Search, spaces: Mapping[str, Any], point: Told) 
     `optuna.trial`.
     """
     asked = {key: space for key, space in spaces.items() if key in point.values}
-    params = {key: _encoded(search.schema.space[key], point.values[key]) for key in asked}
+    params = {key: search.domains[key].encoded(point.values[key]) for key in asked}
     how: dict[str, Any] = {"values": point.gains}
     if point.pruned_at is not None:
         how = {
@@ -222,23 +221,21 @@ def _frozen(kinds: Any, search: Search, spaces: Mapping[str, Any], point: Told) 
     return kinds.create_trial(params=params, distributions=asked, **how)
 
 
-def _distribution(kinds: Any, search: Search, key: str) -> Any:
-    """`kinds` is `optuna.distributions`. Choices go by their number: Optuna takes no lists or
-    mappings.
-    """
-    space = search.schema.space[key]
-    if space.choices is not None:
-        return kinds.CategoricalDistribution(range(len(space.choices)))
-    low, high = search.ends(key)
-    if key in search.whole:
-        return kinds.IntDistribution(int(low), int(high), log=space.log, step=int(space.step or 1))
-    return kinds.FloatDistribution(low, high, log=space.log, step=space.step)
+def _distribution(domain: Domain) -> Any:
+    """Optuna's distribution; choices go by their number, for Optuna takes no lists or mappings."""
+    from optuna import distributions as kinds
+
+    if isinstance(domain, Choices):
+        return kinds.CategoricalDistribution(range(domain.count))
+    return distribution_of(domain)
 
 
-def _encoded(space: SpaceSchema, value: Any) -> Any:
-    return value if space.choices is None else space.choices.index(value)
+def distribution_of(numbers: Numbers) -> Any:
+    """Optuna's distribution of numbers between two ends."""
+    from optuna import distributions as kinds
 
-
-def _decoded(search: Search, key: str, value: Any) -> Any:
-    choices = search.schema.space[key].choices
-    return search.rounded(key, value) if choices is None else choices[value]
+    (low, high), log = numbers.ends, numbers.log
+    if numbers.is_whole:
+        step = int(numbers.step or 1)
+        return kinds.IntDistribution(int(low), int(high), log=log, step=step)
+    return kinds.FloatDistribution(low, high, log=log, step=numbers.step)

@@ -112,8 +112,9 @@ class Conditions:
 
 def wanted_of(space: SpaceSchema, value: Any) -> Sequence[Any]:
     """Choices that a `when` names: one alone, or a list of several."""
-    is_choice = _is_one_of(value, space.choices or [])
-    return value if isinstance(value, list) and not is_choice else [value]
+    if isinstance(value, list) and not _is_one_of(value, space.choices or []):
+        return value
+    return [value]
 
 
 def check_conditions(

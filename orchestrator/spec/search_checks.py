@@ -10,12 +10,13 @@ from orchestrator.pruning import FEWEST
 from orchestrator.spec.changes import Changer
 from orchestrator.spec.conditions import check_conditions
 from orchestrator.spec.document import Document, Location
+from orchestrator.spec.domains import extremes_of
 from orchestrator.spec.goals import SIZES, known_mode
 from orchestrator.spec.limits import MOST_TRIALS
 from orchestrator.spec.samplers import SAMPLERS
 from orchestrator.spec.schema import SweepSchema
 from orchestrator.spec.search_schema import SearchSchema
-from orchestrator.spec.search_space import Search, whole_ends
+from orchestrator.spec.search_space import Search
 
 
 def check_search(
@@ -64,7 +65,7 @@ def _check_setting(
         )
         document.add_problem(here, message, at_key=True)
         return
-    for value in space.choices or whole_ends(space):
+    for value in extremes_of(space):
         changes = search.settled({**search.conditions.ground_of(key), key: value})
         if changer.changed(dict(search.settings), changes, place, None) is None:
             break

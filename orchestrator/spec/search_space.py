@@ -2,7 +2,6 @@
 what came of it. Pure.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,16 +13,13 @@ from orchestrator.fingerprint import canonical_json
 from orchestrator.pruning import Curve
 from orchestrator.spec.changes import GroupSettings, is_set, laid_over, left_out, tried
 from orchestrator.spec.conditions import Conditions
-from orchestrator.spec.goals import on_the_front
-from orchestrator.spec.search_schema import SearchSchema, SpaceSchema
+from orchestrator.spec.domains import Choices, Domain, domain_of, extremes_of
+from orchestrator.spec.goals import Goal, on_the_front
+from orchestrator.spec.search_schema import SearchSchema
 from orchestrator.trial import Outcome, TrialSpec, Variant
 
 SEARCH = "search"
 """The design that the trials of a search belong to."""
-_FINEST = 1000
-"""Numbers are rounded to about this part of what they range over: what is reported is what was
-trained, and can be read.
-"""
 
 Values = Mapping[str, Any]
 """One point of a space: a value for each setting."""
@@ -54,6 +50,10 @@ class Tried:
     """The metric by epoch, for each seed; only where the search prunes."""
     pruned_at: int | None = None
     """Epoch at which the first of its seeds was stopped early; only where all of them were."""
+
+    def gains(self, goals: Sequence[Goal]) -> list[float]:
+        """Return what it reached in each metric; larger is better. Only where `means` are known."""
+        return [goal.gain(self.means[goal.name]) for goal in goals]
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,16 @@ class Search:
     @property
     def suffix(self) -> str:
         """The end of its name, which says which of several searches of a step it is."""
-        return f": search {self.repeat + 1}" if self.repeat else ": search"
+        if not self.repeat:
+            return ": search"
+        return f": search {self.repeat + 1}"
 
     @property
     def title(self) -> str:
         """The label, and which search of several it is."""
-        which = f", search {self.repeat + 1}" if self.schema.repeats > 1 else ""
-        return f"{self.label}{which}"
+        if self.schema.repeats == 1:
+            return self.label
+        return f"{self.label}, search {self.repeat + 1}"
 
     @property
     def key(self) -> tuple[str, int]:
@@ -123,10 +126,11 @@ class Search:
         """The Pareto set: combinations that no other beats in all metrics of the search; none where
         it goes by one.
         """
-        goals = self.schema.metric or []
-        known = [point for point in self.tried if point.means] if goals else []
-        gains = [[goal.gain(point.means[goal.name]) for goal in goals] for point in known]
-        return [known[index] for index in on_the_front(gains)]
+        goals = self.schema.metric
+        if not goals:
+            return []
+        known = [point for point in self.tried if point.means]
+        return [known[index] for index in on_the_front([point.gains(goals) for point in known])]
 
     @property
     def seconds(self) -> float:
@@ -136,18 +140,25 @@ class Search:
     @property
     def goal(self) -> int:
         """Number of points that are tried in all."""
-        size = self.size
-        return min(size, self.schema.trials or size) if size else self.schema.trials or 0
+        limits = [limit for limit in (self.size, self.schema.trials) if limit]
+        return min(limits, default=0)
 
     @property
     def size(self) -> int | None:
         """Points of the space; none where they cannot be counted."""
-        counts = {
-            key: _count(space, is_whole=key in self.whole)
+        counts = {key: domain.count for key, domain in self.domains.items()}
+        known = {key: count for key, count in counts.items() if count}
+        if len(known) < len(counts):
+            return None
+        return self.conditions.count(known)
+
+    @cached_property
+    def domains(self) -> Mapping[str, Domain]:
+        """The values that each setting is looked for among."""
+        return {
+            key: domain_of(space, is_whole=key in self.whole)
             for key, space in self.schema.space.items()
         }
-        known = {key: count for key, count in counts.items() if count}
-        return self.conditions.count(known) if len(known) == len(counts) else None
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -157,20 +168,14 @@ class Search:
     @cached_property
     def whole(self) -> frozenset[str]:
         """The settings that are whole numbers: whether 2 is one or 2.0, the setting itself says."""
-        ranges = {
-            key: whole_ends(space)[0]
-            for key, space in self.schema.space.items()
-            if space.choices is None
-        }
-        configs = {
-            key: tried(self.settings, [{**self.conditions.ground_of(key), key: low}])
-            for key, low in ranges.items()
-        }
-        return frozenset(
-            key
-            for key, it in configs.items()
-            if not isinstance(it, str) and isinstance(it.setting(key), int)
-        )
+        ranges = {key for key, space in self.schema.space.items() if space.choices is None}
+        return frozenset(key for key in ranges if self._takes_whole_numbers(key))
+
+    def _takes_whole_numbers(self, key: str) -> bool:
+        """Tell whether the setting is a whole number where it is given the low end of its range."""
+        low, _ = extremes_of(self.schema.space[key])
+        config = tried(self.settings, [{**self.conditions.ground_of(key), key: low}])
+        return not isinstance(config, str) and isinstance(config.setting(key), int)
 
     @property
     def as_it_is(self) -> Values | None:
@@ -179,35 +184,38 @@ class Search:
         for key in self.conditions.order:
             if self.conditions.is_asked(key, values):
                 values[key] = self.variant.config.setting(key)
-        is_inside = all(_contains(self.schema.space[key], value) for key, value in values.items())
-        return values if is_inside else None
+        if all(self.domains[key].has(value) for key, value in values.items()):
+            return values
+        return None
 
     def is_needed_by(self, variant: Variant) -> bool:
         """Tell whether the variant has what is found here among its settings; cells of other
         designs wait for the whole road.
         """
         own = self.variant
-        builds_on = (
-            variant.design != own.design
-            or variant.cell.steps[: len(own.cell.steps)] == own.cell.steps
-        )
-        return variant.regime == own.regime and (
-            variant.name == own.name or (not own.side and builds_on)
-        )
+        if variant.regime != own.regime:
+            return False
+        if variant.name == own.name:
+            return True
+        before = variant.cell.steps[: len(own.cell.steps)]
+        return not own.side and (variant.design != own.design or before == own.cell.steps)
 
     @property
     def not_beyond(self) -> list[str]:
         """`larger train.lr`, where none was tried than the one that was chosen: better ones may lie
         beyond.
         """
+        if self.chosen is None:
+            return []
         found = []
-        for key in (
-            key for key, space in self.schema.space.items() if self.chosen and space.choices is None
-        ):
+        for key, domain in self.domains.items():
             values = [point.values[key] for point in self.tried if key in point.values]
-            chosen = self.chosen.values.get(key) if self.chosen else None
-            ends = {min(values): "smaller", max(values): "larger"} if len(set(values)) > 2 else {}
-            found += [f"{ends[chosen]} {key}"] if chosen in ends else []
+            if isinstance(domain, Choices) or len(set(values)) < 3:
+                continue
+            ends = {min(values): "smaller", max(values): "larger"}
+            end = ends.get(self.chosen.values.get(key))
+            if end:
+                found.append(f"{end} {key}")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -227,7 +235,7 @@ class Search:
             "goal": self.goal,
             "trials": [_tried_to_json(point) for point in self.tried],
             "prune": self.schema.prune and self.schema.prune.model_dump(),
-            "chosen": dict(self.chosen.values) if self.chosen else None,
+            "chosen": self.chosen and dict(self.chosen.values),
             "held_up_by": self.held_up_by,
             "train_seconds": self.seconds,
         }
@@ -242,40 +250,17 @@ class Search:
         goals = [goal.model_dump() for goal in self.schema.metric]
         return {"metrics": goals, "within": self.schema.within, "pareto": pareto}
 
-    def listed(self, key: str) -> list[Any] | None:
-        """Every value of a setting; none where they cannot be counted."""
-        space, is_whole = self.schema.space[key], key in self.whole
-        return _listed(space, is_whole=is_whole) if _count(space, is_whole=is_whole) else None
-
     def points(self) -> Iterator[Values]:
         """All of a space that can be counted, the last setting fastest; none of another."""
-        return self.conditions.points({key: self.listed(key) or [] for key in self.schema.space})
-
-    def ends(self, key: str) -> tuple[float, float]:
-        """The smallest and the largest number that is tried; `step` may not reach the spec's own
-        end.
-        """
-        space = self.schema.space[key]
-        low, high = _ends(space)
-        return low, _plain(low + _steps(space) * space.step) if space.step else high
-
-    def rounded(self, key: str, value: float) -> int | float:
-        """A number as it is trained and shown."""
-        space = self.schema.space[key]
-        low, high = _ends(space)
-        if key in self.whole:
-            return round(value)
-        if space.step is not None:
-            return _plain(value)
-        size = min(value, high - low) if space.log else high - low
-        return min(max(round(value, -math.floor(math.log10(size / _FINEST))), low), high)
+        return self.conditions.points({key: one.listed for key, one in self.domains.items()})
 
     def variant_name(self, number: int) -> str:
         """Name of point `number`: `swiglu@3`, and `swiglu@2.3` of the first repetition; `@` stands
         in no name of a spec.
         """
-        repeat = f"{self.repeat + 1}." if self.repeat else ""
-        return f"{self.variant.name}@{repeat}{number}"
+        if not self.repeat:
+            return f"{self.variant.name}@{number}"
+        return f"{self.variant.name}@{self.repeat + 1}.{number}"
 
     def settled(self, values: Values) -> Values:
         """The values of a point, and what it does not look for back at its default, where settings
@@ -286,7 +271,9 @@ class Search:
             for key, space in self.schema.space.items()
             if space.when and key not in values and is_set(self.settings, key)
         ]
-        config = tried(left_out(self.settings, left), [values]) if left else ""
+        if not left:
+            return values
+        config = tried(left_out(self.settings, left), [values])
         if isinstance(config, str):  # what is wrong is told where the values are checked
             return values
         return {**values, **{key: config.setting(key) for key in left}}
@@ -311,9 +298,9 @@ class Search:
 
     def is_healthy(self, outcome: Outcome | None) -> bool:
         """Tell whether a trial's metric counts as what its settings are worth."""
-        return outcome is Outcome.FINISHED or (
-            outcome is Outcome.COLLAPSED and self.variant.expects_collapse
-        )
+        if outcome is Outcome.COLLAPSED:
+            return self.variant.expects_collapse
+        return outcome is Outcome.FINISHED
 
 
 def searches_to_json(searches: Sequence[Search]) -> dict[str, Any]:
@@ -328,64 +315,18 @@ def searches_to_json(searches: Sequence[Search]) -> dict[str, Any]:
 
 
 def _tried_to_json(point: Tried) -> dict[str, Any]:
-    pruned = {} if point.pruned_at is None else {"pruned_at": point.pruned_at}
-    means = {"means": dict(point.means)} if len(point.means) > 1 else {}
-    return {
+    value: dict[str, Any] = {
         "values": dict(point.values),
         "mean": point.mean,
         "outcome": point.outcome,
-        **means,
-        **pruned,
     }
+    if len(point.means) > 1:
+        value["means"] = dict(point.means)
+    if point.pruned_at is not None:
+        value["pruned_at"] = point.pruned_at
+    return value
 
 
 def point_key(values: Values) -> str:
     """Equal for equal points."""
     return canonical_json(dict(values))
-
-
-def _ends(space: SpaceSchema) -> tuple[float, float]:
-    assert space.low is not None
-    assert space.high is not None
-    return space.low, space.high
-
-
-def whole_ends(space: SpaceSchema) -> list[int | float]:
-    """The ends, and as whole numbers where they are: `2.0` is not a number of layers."""
-    return [int(end) if end.is_integer() else end for end in _ends(space)]
-
-
-def _listed(space: SpaceSchema, *, is_whole: bool) -> list[Any]:
-    if space.choices is not None:
-        return list(space.choices)
-    low, _ = _ends(space)
-    step = space.step or 1
-    values = [low + index * step for index in range(_count(space, is_whole=is_whole) or 0)]
-    return [round(value) if is_whole else _plain(value) for value in values]
-
-
-def _plain(value: float) -> float:
-    """0.3 for 0.1 + 2 * 0.1."""
-    return float(f"{value:.10g}")
-
-
-def _count(space: SpaceSchema, *, is_whole: bool) -> int | None:
-    if space.choices is not None:
-        return len(space.choices)
-    return _steps(space) + 1 if space.step is not None or is_whole else None
-
-
-def _steps(space: SpaceSchema) -> int:
-    """The steps of a range, from one end to the other."""
-    low, high = _ends(space)
-    return math.floor((high - low) / (space.step or 1) + 1e-9)
-
-
-def _contains(space: SpaceSchema, value: Any) -> bool:
-    if space.choices is not None:
-        return canonical_json(value) in map(canonical_json, space.choices)
-    low, high = _ends(space)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-        return False
-    steps = (value - low) / space.step if space.step else 0.0
-    return math.isclose(steps, round(steps), abs_tol=1e-9)

@@ -20,7 +20,7 @@ from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, tr
 from orchestrator.planning.representative import representative
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.report.formats import render
-from orchestrator.spec.search_schema import SpaceSchema
+from orchestrator.spec.domains import Numbers
 from orchestrator.spec.search_space import Values, point_key
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import warnings_of
@@ -748,12 +748,9 @@ def test_the_searchs_seeds_are_none_that_may_be_added_to_the_report(tmp_path: Pa
 
 def test_a_number_is_rounded_to_what_can_be_read_and_stays_inside(tmp_path: Path) -> None:
     [search] = spec_of(tmp_path, SEARCHED).searches
-    assert search.rounded("train.lr", 0.00123456789) == 0.001235
-    assert search.rounded("train.lr", 5e-2 - 1e-12) == 5e-2
-    narrow = replace(
-        search,
-        schema=search.schema.model_copy(
-            update={"space": {"train.lr": SpaceSchema(low=1.0001, high=1.0009)}}
-        ),
-    )
-    assert narrow.rounded("train.lr", 1.00051234) == 1.0005123
+    wide = search.domains["train.lr"]
+    assert isinstance(wide, Numbers)
+    assert wide.rounded(0.00123456789) == 0.001235
+    assert wide.rounded(5e-2 - 1e-12) == 5e-2
+    narrow = Numbers(1.0001, 1.0009, log=False, step=None, is_whole=False)
+    assert narrow.rounded(1.00051234) == 1.0005123
