@@ -44,7 +44,7 @@ def test_the_script_becomes_a_latex_table(folder: Path) -> None:
     assert "momentum" in text
     assert "low" in text
     part = re.search(
-        r"^`(--columns \S+ --rows \S+)` takes part", PAGE.read_text("utf-8"), re.MULTILINE
+        r"^`(--columns \S+ --rows \S+)` selects part", PAGE.read_text("utf-8"), re.MULTILINE
     )
     assert part
     done = CliRunner().invoke(app, [*command[:4], "--store", "runs", *part[1].split()])
