@@ -156,24 +156,36 @@ def _difference(delta: StepEffect | None) -> str:
     return f", {mean} (95 % CI {low} to {high})"
 
 
+def trials_of(roadmap: Roadmap) -> list[tuple[StepRow, int]]:
+    """Row and seed of each trial of the report. One that stands in several cells is one, in a cell
+    that knows how it ended.
+    """
+    found: dict[str, tuple[StepRow, int]] = {}
+    for row in all_rows(roadmap):
+        for seed in row.outcome_of:
+            trial = row.fingerprints.get(seed, f"{row.variant.label} {seed}")
+            if trial not in found or seed in row.ended:
+                found[trial] = (row, seed)
+    return list(found.values())
+
+
 def _progress(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
-    rows = all_rows(roadmap)
-    wanted = sum(len(row.outcome_of) for row in rows)
-    ended = sum(len(row.ended) for row in rows)
-    if ended < wanted:
-        yield "So far", f"{ended} of {counted(wanted, 'trial')} ended, so this may change"
+    trials = trials_of(roadmap)
+    wanted = counted(len(trials), "trial")
+    ended = [(row, seed) for row, seed in trials if seed in row.ended]
+    if len(ended) < len(trials):
+        yield "So far", f"{len(ended)} of {wanted} ended, so this may change"
     if waiting := [search.title for search in roadmap.searches if search.chosen is None]:
         yield "Still searching", first_of(waiting, _MOST_NAMED)
-    if bad := sum(map(_unexpected, rows), Counter[str]()):
-        kinds = ", ".join(f"{count} {name}" for name, count in sorted(bad.items()))
-        yield "Unexpected outcome", f"{bad.total()} of {counted(wanted, 'trial')}: {kinds}"
+    bad = Counter(row.outcome_of[seed] for row, seed in ended if _is_unexpected(row, seed))
+    if bad:
+        kinds = ", ".join(f"{count} {end.replace('_', ' ')}" for end, count in sorted(bad.items()))
+        yield "Unexpected outcome", f"{bad.total()} of {wanted}: {kinds}"
 
 
-def _unexpected(row: StepRow) -> Counter[str]:
-    """Count the trials that ended otherwise than the spec expects, by how they ended."""
-    expected = {Outcome.COLLAPSED} if row.variant.expects_collapse else {Outcome.FINISHED}
-    ends = (row.outcome_of[seed] for seed in row.ended)
-    return Counter(end.replace("_", " ") for end in ends if end not in expected)
+def _is_unexpected(row: StepRow, seed: int) -> bool:
+    expected = Outcome.COLLAPSED if row.variant.expects_collapse else Outcome.FINISHED
+    return row.outcome_of[seed] != expected
 
 
 def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ class ForestLine:
     """The difference and its interval; empty without an effect."""
     claim: str
     """`p 0.012, not decided`."""
+    begins: bool = False
+    """True of the first regime of a step, where every step has several."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class _Labelled:
     note: str = ""
     is_collapse: bool = False
     """True if it collapsed: its effect would leave no room for the others."""
+    begins: bool = False
 
 
 def forest_of_road(roadmap: Roadmap) -> Forest | None:
@@ -83,13 +86,16 @@ def forest_of_road(roadmap: Roadmap) -> Forest | None:
     for place, row in enumerate(rows):
         order.setdefault(row.variant.name, place)
     rows.sort(key=lambda row: order[row.variant.name])  # stable: regimes keep their order
+    names = [row.variant.name for row in rows]
+    has_regimes = len({*names}) < len(names)
     lines = [
         _Labelled(
             f"{step_name(row)} vs {row.delta_previous.versus}",
             row.delta_previous,
             is_collapse=row.is_collapsed,
+            begins=has_regimes and row.variant.name != before,
         )
-        for row in rows
+        for before, row in zip(names[:1] + names, rows, strict=False)
         if row.delta_previous
     ]
     return _forest("What each step did", lines, roadmap.mode) if lines else None
@@ -184,6 +190,7 @@ def _line(line: _Labelled, mode: str, axis: Scale) -> ForestLine:
         interval=_visible(delta.ci95, axis),
         text=delta_text(delta).rstrip("*"),
         claim=", ".join(filter(None, (p, still_open))),
+        begins=line.begins,
     )
 
 

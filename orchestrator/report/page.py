@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
 from orchestrator.planning.causes import grouped_causes
-from orchestrator.report.answer import Answer, all_rows, answer_of
+from orchestrator.report.answer import Answer, all_rows, answer_of, trials_of
 from orchestrator.report.artifact_page import ArtifactsOfTrial, artifacts_of
 from orchestrator.report.curves import CurvesOfMetric, LearningCurves
 from orchestrator.report.figure import MEANINGS, SYMBOLS, RoadmapFigure, figures_of
@@ -50,7 +50,7 @@ from orchestrator.report.words import (
     when_text,
 )
 from orchestrator.spec.warnings import SpecWarning
-from orchestrator.text import duration_text
+from orchestrator.trial import Outcome
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,6 +59,9 @@ _DENSE_FROM = 40
 """Steps from which figures and tables scroll in a window of their own instead of making the page
 long.
 """
+
+
+_TO_THE_END = (Outcome.FINISHED, Outcome.COLLAPSED)
 
 
 @dataclass(frozen=True)
@@ -240,20 +243,15 @@ def _lead(roadmap: Roadmap) -> str:
 
 
 def _facts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
-    """Yield the facts that fit in one line each."""
-    rows = all_rows(roadmap)
-    done = sum(len(row.values) + row.unrecorded for row in rows)
-    wanted = sum(len(row.outcome_of) for row in rows)
+    """Yield the facts that the answer above them does not have, on a line."""
+    ends = [row.outcome_of[seed] for row, seed in trials_of(roadmap)]
+    done = sum(end in _TO_THE_END for end in ends)
     counts = seed_counts(roadmap)
     yield counts, seeds_text(roadmap).removeprefix(counts)
-    yield f"{done:,} of {wanted:,}", "trials trained to the end"
-    if reused := sum(row.reused for row in rows):
-        yield f"{reused}", "of them shared with another cell or sweep"
-    yield duration_text(roadmap.total_seconds), "of training in total"
-    if roadmap.total_gpu_seconds:
-        yield f"{roadmap.total_gpu_seconds / 3600:.1f}", "GPU-hours"
-    if roadmap.family.size:
-        yield f"{roadmap.family.size}", "comparisons tested and corrected together"
+    yield f"{done:,} of {len(ends):,}", "trials trained to the end"
+    if size := roadmap.family.size:
+        what = "comparison, tested alone" if size == 1 else "comparisons, corrected together"
+        yield f"{size:,}", what
 
 
 def _steps(roadmap: Roadmap) -> TableData:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from invented import NORM, End, roadmap_of, spec_of
 
-from orchestrator.report.answer import Answer, answer_of
+from orchestrator.report.answer import Answer, all_rows, answer_of, trials_of
+from orchestrator.report.formats import render
 
 Ends = Mapping[str, Sequence[End | None]]
 
@@ -137,3 +138,15 @@ def test_what_is_equivalent_is_decided(tmp_path: Path) -> None:
     unlike: Ends = {"baseline": [60.0, 71.0, 82.0, 71.5], "norm": [75.1, 60.9, 72.1, 66.4]}
     told = dict(answer(tmp_path, unlike, body, seeds=4).findings)
     assert told["Decided"] == "nothing"
+
+
+def test_a_trial_that_stands_in_several_cells_is_counted_once(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, f"design: [roadmap, factorial]\n{TWO_STEPS}")
+    labels = {variant.name for variant in spec.variants}
+    ends: Ends = {label: [80.0, "failed", 81.9] for label in labels}
+    roadmap = roadmap_of(spec, ends)
+    cells = sum(len(row.outcome_of) for row in all_rows(roadmap))
+    assert len(trials_of(roadmap)) == 4 * 3 < cells
+    told = dict(answer_of(roadmap).findings)
+    assert told["Unexpected outcome"] == "4 of 12 trials: 4 failed"
+    assert "<b>8 of 12</b> trials trained to the end" in render(roadmap, "html").decode()
