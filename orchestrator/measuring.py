@@ -110,4 +110,4 @@ def _at_home(asked: Asked) -> Asked:
 def _device(trial: TrialSpec, resources: Resources) -> str:
     if trial.runtime.device != "auto":
         return trial.runtime.device
-    return "cuda" if resources.gpus > 0 else "cpu"
+    return resources.device

@@ -5,7 +5,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from illama.config import RuntimeConfig, Workload, read_workload
 from orchestrator.metrics import value_of
@@ -96,6 +96,11 @@ class Resources:
     """Machines that it is spread over; all but the time limit is of each."""
 
     @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Kind of device that it computes on where nobody says another."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+    @property
     def gpus_in_all(self) -> float:
         """The GPUs on all nodes together."""
         return self.nodes * self.gpus
@@ -173,20 +178,35 @@ class Variant:
         return variant_label(self.regime, self.name)
 
     @property
+    def is_step(self) -> bool:
+        """True for steps of the road and side steps; false for baselines and cells of designs."""
+        return self.design == "roadmap" and self.follows is not None
+
+    @property
+    def is_on_road(self) -> bool:
+        """True for the baseline and the steps that the road goes on from."""
+        return self.design == "roadmap" and not self.side
+
+    @property
     def note(self) -> str:
         """Remark of the spec's author."""
-        return self.asked.note if self.asked else ""
+        if self.asked is None:
+            return ""
+        return self.asked.note
 
     @property
     def search_repeats(self) -> int | None:
         """Number of searches of its settings; None where no search had a part in them."""
-        return (len(self.repeated) or 1) if self.found_by or self.repeated else None
+        if not self.found_by and not self.repeated:
+            return None
+        return max(1, len(self.repeated))
 
     def of_seed(self, seed: int) -> "Variant":
         """The variant as it is trained with a seed: seed s with what repeat s modulo their number
         found.
         """
-        return self.repeated[seed % len(self.repeated)] if self.repeated else self
+        variants = self.repeated or (self,)
+        return variants[seed % len(variants)]
 
 
 @dataclass(frozen=True)
@@ -250,13 +270,14 @@ class TrialSpec:
         """Part of `config.total` that is done at `epoch`: none of it where nobody says how long a
         training is.
         """
-        length = self.config.length
-        return 0.0 if length is None else min(epoch, float(length))
+        return min(epoch, float(self.config.length or 0))
 
     def reached_text(self, epoch: float) -> str:
         """`epoch 3/20`; of a user training `iteration 100/300`."""
         reached = f"{self.config.unit} {epoch:.0f}"
-        return reached if self.config.length is None else f"{reached}/{self.config.length}"
+        if self.config.length is None:
+            return reached
+        return f"{reached}/{self.config.length}"
 
     def lacking(self, result: Mapping[str, Any]) -> str | None:
         """Reason why a user training that ended without the sweep's metric is no result; None where
@@ -279,7 +300,7 @@ class TrialSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Value that `trial.json` holds of it."""
-        return {
+        value = {
             "sweep": self.sweep,
             "name": self.name,
             "variant": self.variant,
@@ -292,8 +313,10 @@ class TrialSpec:
             "runtime": self.runtime.model_dump(mode="json"),
             "pruning": self.pruning and self.pruning.to_json(),
             "metric": self.metric,
-            **({"moment": self.moment} if self.moment is not None else {}),
         }
+        if self.moment is not None:
+            value["moment"] = self.moment
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -363,7 +386,9 @@ class TrialRecord:
     @property
     def standing(self) -> str:
         """The outcome of a trial that is over, and the state of one that is not."""
-        return str(self.outcome if self.has_ended else self.state)
+        if self.has_ended:
+            return str(self.outcome)
+        return str(self.state)
 
     def judged(self, trial: TrialSpec) -> Self:
         """Return the record for `trial`: failed where it lacks the metric that is compared."""

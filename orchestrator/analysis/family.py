@@ -240,21 +240,20 @@ def _rows_behind(
     """
     cells = [*section.rows]
     if section.design == "orders":
-        cells += [row for row in rows if row.variant.design == "roadmap" and not row.variant.side]
+        cells += [row for row in rows if row.variant.is_on_road]
     found = [row for row in cells if row.variant.regime == line.regime]
-    return [of_seeds(row, range(rules.looks[0])) for row in found] if rules.looks else found
+    if not rules.looks:
+        return found
+    return [of_seeds(row, range(rules.looks[0])) for row in found]
 
 
 def _rows_not_begun(rows: Sequence[StepRow], rules: Rules) -> int:
     """Comparisons of the road, and of cells without one, of which no trial has ended yet."""
     if not rules.counts_to_come or not any(row.is_waiting for row in rows):
         return 0
-    return sum(
-        row.delta_previous is None
-        and row.variant.follows is not None
-        and rules.tests(row.variant.design)
-        for row in rows
-    )
+    changed = [row for row in rows if row.variant.follows is not None]
+    tested = [row for row in changed if rules.tests(row.variant.design)]
+    return sum(row.delta_previous is None for row in tested)
 
 
 def _lines_not_begun(rows: Sequence[StepRow], sections: Sequence[Section], rules: Rules) -> int:
@@ -262,10 +261,17 @@ def _lines_not_begun(rows: Sequence[StepRow], sections: Sequence[Section], rules
     if not rules.counts_to_come:
         return 0
     return sum(
-        line.delta is None
-        and line.is_tested
-        and any(row.is_waiting for row in _rows_behind(section, line, rows, rules))
+        _is_not_begun(section, line, rows, rules)
         for section in sections
         if rules.tests(section.design)
         for line in section.lines
     )
+
+
+def _is_not_begun(
+    section: Section, line: EffectLine, rows: Sequence[StepRow], rules: Rules
+) -> bool:
+    """Tell whether a comparison will be tested once further trials are done."""
+    if line.delta is not None or not line.is_tested:
+        return False
+    return any(row.is_waiting for row in _rows_behind(section, line, rows, rules))

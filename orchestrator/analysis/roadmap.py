@@ -164,7 +164,7 @@ def build_roadmap(
     """
     spec = snapshot.spec
     own, metric = spec.reported_metric, metric or spec.reported_metric
-    looks = spec.schema.adaptive.looks if spec.schema.adaptive else ()
+    looks = spec.schema.looks
     rules = Rules(metric, looks, earlier_looks, spec.schema.family)
     road, sections, family = judged_steps(snapshot, rules)
     costs = {

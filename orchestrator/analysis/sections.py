@@ -14,7 +14,7 @@ from orchestrator.analysis.design_effects.lines import (
     RegimeRows,
 )
 from orchestrator.analysis.rows import StepRow, row_to_json
-from orchestrator.spec.designs import Design
+from orchestrator.spec.designs import Design, has_road
 from orchestrator.spec.sweep_spec import SweepSpec
 
 __all__ = [
@@ -51,15 +51,14 @@ def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
     averages over many cells still keep to the first seeds.
     """
     designs = [design for design in spec.schema.design if not design.is_road]
-    adaptive = spec.schema.adaptive
-    if adaptive is None:
+    looks = spec.schema.looks
+    if not looks:
         return [_section(design, rows, rows) for design in designs]
-    looks = adaptive.looks if len(designs) == len(spec.schema.design) else ()
     first = [_of_seeds(row, spec.schema.seeds) for row in rows]
-    return [
-        _section(design, rows, rows if looks and design.compares_two_cells else first, looks)
-        for design in designs
-    ]
+    if has_road(spec.schema.design):
+        return [_section(design, rows, first) for design in designs]
+    counted = {True: rows, False: first}
+    return [_section(design, rows, counted[design.compares_two_cells], looks) for design in designs]
 
 
 def _of_seeds(row: StepRow, seeds: Sequence[int]) -> StepRow:

@@ -1,7 +1,7 @@
 """Cost and power of a sweep before it is run. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -12,7 +12,7 @@ from orchestrator.spec.designs import has_road
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.inference import Effect
-from orchestrator.stats.power import detectable_difference, typical_spread
+from orchestrator.stats.power import Ranged, detectable_difference, typical_spread
 from orchestrator.stats.registry import TESTS
 from orchestrator.trial import KnownTrial, Outcome, State, TrialSpec, variant_label
 
@@ -51,6 +51,19 @@ class Estimate:
     detectable_in_stds: float | None = None
     """Detectable difference in units of the spread, which needs no trial; None for one seed."""
 
+    def with_spread(self, spread: Ranged) -> "Estimate":
+        """Return the estimate where some trials are done, whose steps spread so."""
+        in_stds = self.detectable_in_stds
+        if not in_stds:
+            return replace(self, spread=spread.value)
+        low, high = spread.range
+        return replace(
+            self,
+            spread=spread.value,
+            detectable_difference=in_stds * spread.value,
+            detectable_range=(in_stds * low, in_stds * high),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The form in `plan --json`."""
         return asdict(self)
@@ -67,30 +80,32 @@ def estimate_of(
     rate, basis = _seconds_per_flop(spec, trials)
     flops = _flops_left_of(spec, left, _share_of_judged(trials))
     gpu_hours = _gpu_hours(rate, left, flops)
-    spread = typical_spread([effect for effect in _effects(spec, trials) if effect])
     comparisons = max(1, comparisons_of(spec, [known.spec for known in trials]))
-    in_stds = _detectable_in_stds(spec, comparisons)
-    difference = bounds = None
-    if in_stds and spread:
-        difference = in_stds * spread.value
-        bounds = in_stds * spread.range[0], in_stds * spread.range[1]
-    return Estimate(
+    estimate = Estimate(
         trials=len(left),
-        train_seconds=None if rate is None else sum(rate * one for one in flops),
+        train_seconds=_train_seconds(rate, flops),
         basis=basis,
         gpu_hours=gpu_hours,
         price=_price(spec, gpu_hours),
-        spread=spread.value if spread else None,
-        detectable_difference=difference,
-        detectable_range=bounds,
         comparisons=comparisons,
-        detectable_in_stds=in_stds,
+        detectable_in_stds=_detectable_in_stds(spec, comparisons),
     )
+    spread = typical_spread([effect for effect in _effects(spec, trials) if effect])
+    if spread is None:
+        return estimate
+    return estimate.with_spread(spread)
 
 
 def _flops_left_of(spec: SweepSpec, left: Sequence[KnownTrial], share: float) -> list[float]:
     """FLOPs of each trial that is left; `share` of those that a search's rule may stop."""
-    return [_flops_left(spec, known) * (share if known.spec.pruning else 1.0) for known in left]
+    shares = {True: share, False: 1.0}
+    return [_flops_left(spec, known) * shares[known.spec.pruning is not None] for known in left]
+
+
+def _train_seconds(rate: float | None, flops: Sequence[float]) -> float | None:
+    if rate is None:
+        return None
+    return sum(rate * one for one in flops)
 
 
 def _gpu_hours(
@@ -104,37 +119,48 @@ def _gpu_hours(
 
 
 def _price(spec: SweepSpec, gpu_hours: float | None) -> float | None:
-    price = spec.schema.cost.price_per_gpu_hour if spec.schema.cost else None
-    if gpu_hours is None or price is None:
+    cost = spec.schema.cost
+    if gpu_hours is None or cost is None or cost.price_per_gpu_hour is None:
         return None
-    return gpu_hours * price
+    return gpu_hours * cost.price_per_gpu_hour
 
 
 def _detectable_in_stds(spec: SweepSpec, comparisons: int) -> float | None:
     """Detectable difference in standard deviations; None where sign flips test, or for one seed."""
     if TESTS[spec.schema.metric.test].judge:
         return None
-    looks = len(spec.schema.adaptive.looks) if spec.schema.adaptive else 1
+    looks = max(1, len(spec.schema.looks))
     return detectable_difference(1.0, spec.schema.most_seeds, comparisons * looks)
 
 
 def comparisons_of(spec: SweepSpec, trials: Sequence[TrialSpec]) -> int:
     """Size of the report's family: pairs of variants, each pair once, and averages over cells."""
-    fingerprints = {trial.variant_label: trial.fingerprint for trial in reversed(trials)}
     designs = [design for design in spec.schema.design if _is_tested(spec, design.name)]
-    on_road = has_road(spec.schema.design)
-    of_pairs = {
-        design.name for design in spec.schema.design if design.is_road or design.compares_two_cells
-    }
+    averages = sum(design.averages(len(spec.schema.steps)) for design in designs)
+    regimes = {variant.regime for variant in spec.road}
+    return len(_pairs(spec, trials)) + averages * len(regimes)
+
+
+def _pairs(spec: SweepSpec, trials: Sequence[TrialSpec]) -> set[frozenset[str]]:
+    """Both sides of each comparison of two variants; those that are one training are no pair."""
+    fingerprints = {trial.variant_label: trial.fingerprint for trial in reversed(trials)}
     pairs = set()
     for variant in spec.road:
-        is_pair = not on_road or variant.design in of_pairs
-        if variant.follows and is_pair and _is_tested(spec, variant.design):
+        if variant.follows and _is_pair(spec, variant.design):
             labels = variant.label, variant_label(variant.regime, variant.follows)
-            sides = frozenset(fingerprints.get(label, label) for label in labels)
-            pairs |= {sides} if len(sides) == 2 else set()
-    averages = sum(design.averages(len(spec.schema.steps)) for design in designs)
-    return len(pairs) + averages * len({variant.regime for variant in spec.road})
+            pairs.add(frozenset(fingerprints.get(label, label) for label in labels))
+    return {sides for sides in pairs if len(sides) == 2}
+
+
+def _is_pair(spec: SweepSpec, name: str) -> bool:
+    """Tell whether the variants of a design are tested one by one, each against another."""
+    if not _is_tested(spec, name):
+        return False
+    designs = spec.schema.design
+    if not has_road(designs):
+        return True
+    of_pairs = [design for design in designs if design.is_road or design.compares_two_cells]
+    return name in {design.name for design in of_pairs}
 
 
 def _is_tested(spec: SweepSpec, design: str) -> bool:
@@ -143,17 +169,19 @@ def _is_tested(spec: SweepSpec, design: str) -> bool:
 
 def _seconds_per_flop(spec: SweepSpec, trials: Sequence[KnownTrial]) -> tuple[float | None, str]:
     """Seconds for a FLOP, and where that is from: finished trials, or else the spec's hardware."""
-    rates = []
-    for known in trials:
-        seconds = known.record.seconds
-        if seconds and known.record.outcome is not Outcome.PRUNED:
-            flops = _flops(spec, known.spec)
-            rates += [seconds / flops] if flops else []
+    rates = [rate for known in trials for rate in _rates(spec, known)]
     if rates:
         return median(rates), f"{counted(len(rates), 'trial')} already done"
     if spec.schema.cost and all(known.spec.config.network for known in trials):
         return 1 / spec.schema.cost.flops_per_second, "the spec's cost.flops_per_second"
     return None, "a time estimate needs one finished trial"
+
+
+def _rates(spec: SweepSpec, known: KnownTrial) -> Iterator[float]:
+    """Seconds for a FLOP of a trial that is done; nothing of others."""
+    seconds, flops = known.record.seconds, _flops(spec, known.spec)
+    if seconds and flops and known.record.outcome is not Outcome.PRUNED:
+        yield seconds / flops
 
 
 def _share_of_judged(trials: Sequence[KnownTrial]) -> float:
@@ -165,7 +193,7 @@ def _share_of_judged(trials: Sequence[KnownTrial]) -> float:
         for known in trials
         if known.spec.pruning and known.record.state is State.DONE
     ]
-    return fmean(shares) if shares else 1.0
+    return fmean(shares or [1.0])
 
 
 def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
@@ -176,7 +204,9 @@ def _flops(spec: SweepSpec, trial: TrialSpec) -> float:
     _, flops = size_of(trial.config)
     if flops is None:
         return float(trial.config.total)
-    images = spec.schema.cost.images_per_epoch if spec.schema.cost else 1
+    images = 1
+    if spec.schema.cost:
+        images = spec.schema.cost.images_per_epoch
     return float(flops) * _TRAINING_PER_FORWARD * images * trial.config.total
 
 
@@ -197,7 +227,7 @@ def _effects(spec: SweepSpec, trials: Sequence[KnownTrial]) -> list[Effect | Non
             values.setdefault(trial.variant_label, {})[trial.seed] = figure
     effects = []
     for variant in spec.variants:
-        if variant.follows is not None and variant.design == "roadmap":
+        if variant.follows is not None and variant.is_step:
             here = values.get(variant.label, {})
             there = values.get(variant_label(variant.regime, variant.follows), {})
             effects.append(effect_between(here, there, spec.schema.metric.test))

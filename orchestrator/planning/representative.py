@@ -52,9 +52,8 @@ def refuse_without_networks(spec: SweepSpec) -> None:
 
 def last_step(spec: SweepSpec) -> Variant:
     """Last step of the road, in the last regime; it may wait for a search and not be known yet."""
-    return [variant for variant in spec.road if not variant.side and variant.design == "roadmap"][
-        -1
-    ]
+    *_, last = (variant for variant in spec.road if variant.is_on_road)
+    return last
 
 
 def representative(

@@ -33,10 +33,8 @@ class Choice:
 
     def check(self, spec: SweepSpec) -> None:
         """Raise `UsageError` where it names what the spec does not have."""
-        adaptive = spec.schema.adaptive
         _check_choice("step", self.only, [variant.name for variant in spec.road])
-        seeds = range(adaptive.max) if adaptive else spec.schema.seeds
-        _check_choice("seed", self.seeds, seeds)
+        _check_choice("seed", self.seeds, spec.schema.possible_seeds)
 
     def has(self, variant: Variant) -> bool:
         """True if the variant is asked for."""
@@ -109,8 +107,11 @@ def seed_trials(
     """Every variant that is known with the spec's first seeds, or with `seeds` by its label."""
     asked: dict[str, list[TrialSpec]] = {}
     for variant in spec.variants:
-        wanted = spec.schema.seeds if seeds is None else seeds.get(variant.label, ())
-        chosen = choice.seeds_of(wanted) if choice.has(variant) else []
+        if not choice.has(variant):
+            continue
+        chosen = choice.seeds_of(spec.schema.seeds)
+        if seeds is not None:
+            chosen = choice.seeds_of(seeds.get(variant.label, ()))
         if chosen:
             asked[variant.label] = _with_seeds(spec, variant, chosen, digest)
     return asked
@@ -208,8 +209,8 @@ def _keeping(
     asked = [request.every for request in measures if request.every]
     if not asked or not config.can.keeps_network:
         return runtime
-    kept = [runtime.keep_every] if runtime.keep_every else []
-    return runtime.model_copy(update={"keep_every": math.gcd(*asked, *kept)})
+    every = math.gcd(*asked, runtime.keep_every or 0)
+    return runtime.model_copy(update={"keep_every": every})
 
 
 def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> RuntimeConfig:
@@ -217,15 +218,10 @@ def _runtime(runtime: RuntimeConfig, resources: Resources, config: Workload) -> 
 
     A user training is one process, whatever it makes of its GPUs.
     """
-    on_gpus = (
-        runtime.device != "cpu"
-        and "processes" not in runtime.model_fields_set
-        and config.can.spans_processes
-    )
-    processes = max(1, int(resources.gpus)) if on_gpus else runtime.processes
-    threads = (
-        max(1, int(resources.cpus) // processes)
-        if "num_threads" not in runtime.model_fields_set
-        else runtime.num_threads
-    )
+    given, processes, threads = runtime.model_fields_set, runtime.processes, runtime.num_threads
+    on_gpus = runtime.device != "cpu" and config.can.spans_processes
+    if on_gpus and "processes" not in given:
+        processes = max(1, int(resources.gpus))
+    if "num_threads" not in given:
+        threads = max(1, int(resources.cpus) // processes)
     return runtime.model_copy(update={"processes": processes, "num_threads": threads})

@@ -290,7 +290,7 @@ def _runtime_of(trial: TrialSpec) -> RuntimeConfig:
     """The runtime settings, with the device that the resources say where the spec does not."""
     device = trial.runtime.device
     if device == "auto":
-        device = "cuda" if trial.resources.gpus > 0 else "cpu"
+        device = trial.resources.device
     update = {"device": device, "compared": trial.metric or None}
     return trial.runtime.model_copy(update=update)
 

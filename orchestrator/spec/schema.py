@@ -1,6 +1,6 @@
 """Keys of a sweep, their types and their meaning. `sweeps/README.md` shows each by example."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -54,8 +54,12 @@ class MetricSchema(Settings):
     @model_validator(mode="before")
     @classmethod
     def _known_mode(cls, value: Any) -> Any:
-        known = METRICS.get(str(value.get("name"))) if isinstance(value, Mapping) else None
-        return {"mode": known.mode, **value} if known else value
+        if not isinstance(value, Mapping):
+            return value
+        known = METRICS.get(str(value.get("name")))
+        if known is None:
+            return value
+        return {"mode": known.mode, **value}
 
     @model_validator(mode="after")
     def _direction(self) -> Self:
@@ -189,7 +193,21 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     @property
     def most_seeds(self) -> int:
         """The most seeds that any variant may have, where seeds are added as needed."""
-        return self.adaptive.max if self.adaptive else len(self.seeds)
+        return len(self.possible_seeds)
+
+    @property
+    def possible_seeds(self) -> Sequence[int]:
+        """Seeds that variants may have, where seeds are added as needed; else those of all."""
+        if self.adaptive is None:
+            return self.seeds
+        return range(self.adaptive.max)
+
+    @property
+    def looks(self) -> Sequence[int]:
+        """Numbers of seeds at which results are looked at; empty where all have the same seeds."""
+        if self.adaptive is None:
+            return ()
+        return self.adaptive.looks
 
     @field_validator("reference", mode="before")
     @classmethod
@@ -199,26 +217,35 @@ class SweepSchema(Settings):  # type: ignore[no-redef]  # `seeds` has two forms,
     @field_validator("seeds", mode="before")
     @classmethod
     def _first_seeds(cls, value: Any) -> Any:
-        start = value.get("start") if isinstance(value, Mapping) else None
-        if start is None:
-            return (
-                [0] if isinstance(value, Mapping) else value
-            )  # what is wrong with the mapping is told of `adaptive`
-        return list(range(start)) if isinstance(start, int) and 0 < start < 1000 else [0]
+        if not isinstance(value, Mapping):
+            return value
+        start = value.get("start")
+        if isinstance(start, int) and 0 < start < 1000:
+            return list(range(start))
+        return [0]  # what is wrong with the mapping is told of `adaptive`
 
     @field_validator("adaptive", mode="before")
     @classmethod
     def _only_the_long_form(cls, value: Any) -> Any:
-        return value if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            return value
+        return None
 
     @field_validator("family", mode="before")
     @classmethod
     def _all_or_some(cls, value: Any) -> Any:
         if value == "all":
             return None
-        return [value] if isinstance(value, str) else value
+        return _listed(value, str)
 
     @field_validator("design", mode="before")
     @classmethod
     def _one_design(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | Mapping) else value
+        return _listed(value, (str, Mapping))
+
+
+def _listed(value: Any, one: type | tuple[type, ...]) -> Any:
+    """A value in the long form: a list of one where it stands alone."""
+    if isinstance(value, one):
+        return [value]
+    return value

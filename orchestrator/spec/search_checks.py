@@ -126,8 +126,10 @@ def _check_seeds(
     schema: SearchSchema, sweep: SweepSchema, document: Document, place: Location
 ) -> None:
     """Refuse a search with a seed, in any repeat, that is one of the report's."""
-    taken = range(sweep.adaptive.max) if sweep.adaptive else sweep.seeds
-    location = (*place, "seeds") if document.has((*place, "seeds")) else place
+    taken = sweep.possible_seeds
+    location = (*place, "seeds")
+    if not document.has(location):
+        location = place
     for index, seed in enumerate(schema.seeds):
         if seed in schema.seeds[:index]:
             message = f"seed {seed} is given twice; each seed is one trial of every combination"

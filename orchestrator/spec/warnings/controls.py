@@ -14,8 +14,11 @@ _QUOTED_ON = "'on':"
 
 def side_step(name: str, changes: Mapping[str, Any], ground: str = "", regime: str = "") -> str:
     """A side step as YAML, to be pasted into the step that the warning is about."""
-    body: dict[str, Any] = {"on": ground} if ground else {}
-    body |= {"regimes": {regime: dict(changes)}} if regime else {"change": dict(changes)}
+    body: dict[str, Any] = {"change": dict(changes)}
+    if regime:
+        body = {"regimes": {regime: dict(changes)}}
+    if ground:
+        body = {"on": ground, **body}
     return f"side:\n  {name}: {on_one_line(body)}"
 
 

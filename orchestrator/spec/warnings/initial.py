@@ -76,8 +76,9 @@ def initial_leak(spec: SweepSpec) -> Found:
 
 
 def _file_of(variant: Variant) -> str | None:
-    init = variant.config.init
-    return init.checkpoint if init else None
+    if variant.config.init is None:
+        return None
+    return variant.config.init.checkpoint
 
 
 def _trained_on(spec: SweepSpec, variant: Variant) -> DataConfig | None:
@@ -92,8 +93,9 @@ def _trained_on(spec: SweepSpec, variant: Variant) -> DataConfig | None:
     known, own = _data_beside(path), config.images
     if known is None or not isinstance(own, DataConfig):
         return None
-    is_same = (known.name, known.folder) == (own.name, own.folder)
-    return known if is_same else None
+    if (known.name, known.folder) != (own.name, own.folder):
+        return None
+    return known
 
 
 def _data_beside(checkpoint: Path) -> DataConfig | None:

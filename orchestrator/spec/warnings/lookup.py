@@ -1,7 +1,7 @@
 """Questions that several warnings ask of a spec."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from orchestrator.spec.search_space import Search
@@ -17,7 +17,9 @@ def aspect_of(key: str) -> str:
     """Name what a setting is about: `architecture`, `recipe` or `data`."""
     if key.startswith(("model.", f"{_MASK_SCHEDULE}.")) or key == _MASK_SCHEDULE:
         return ARCHITECTURE
-    return DATA if key.startswith("data.") else RECIPE
+    if key.startswith("data."):
+        return DATA
+    return RECIPE
 
 
 def is_user_training(variant: Variant) -> bool:
@@ -32,10 +34,10 @@ def ground_of(variant: Variant) -> str:
 
 def variant_named(spec: SweepSpec, regime: str, name: str) -> Variant | None:
     """A variant of a regime by its name."""
-    return next(
-        (variant for variant in spec.variants if (variant.regime, variant.name) == (regime, name)),
-        None,
-    )
+    for variant in spec.variants:
+        if (variant.regime, variant.name) == (regime, name):
+            return variant
+    return None
 
 
 def search_of(spec: SweepSpec, regime: str, name: str) -> Search | None:
@@ -48,18 +50,27 @@ def search_of(spec: SweepSpec, regime: str, name: str) -> Search | None:
 
 def road_of(spec: SweepSpec, regime: str) -> list[Variant]:
     """The baseline and the steps of one regime in their order, without side steps."""
-    return [
-        variant
-        for variant in spec.variants
-        if variant.regime == regime and variant.design == "roadmap" and not variant.side
-    ]
+    return [variant for variant in spec.variants if variant.regime == regime and variant.is_on_road]
 
 
 def own_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
     """Return what the spec says that it changes, without what it finds by a search of its own."""
-    search = search_of(spec, variant.regime, variant.name)
-    found = search.schema.space if search else {}
+    found = searched_by(spec, variant)
     return {key: value for key, value in variant.changes.items() if key not in found}
+
+
+def searched_by(spec: SweepSpec, variant: Variant) -> Collection[str]:
+    """The settings that a search of its own finds."""
+    search = search_of(spec, variant.regime, variant.name)
+    if search is None:
+        return ()
+    return search.schema.space.keys()
+
+
+def sides_of(spec: SweepSpec, variant: Variant) -> list[Variant]:
+    """The side steps at the place of a step, on whatever ground."""
+    place = variant.regime, variant.step
+    return [side for side in spec.variants if side.side and (side.regime, side.step) == place]
 
 
 def new_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
@@ -80,19 +91,24 @@ def new_changes(spec: SweepSpec, variant: Variant) -> dict[str, Any]:
 
 def regime_of(spec: SweepSpec, variant: Variant, changes: Mapping[str, Any]) -> str:
     """The regime that the step makes these changes in, where not in all."""
-    step = next((step for step in spec.schema.steps if step.name == variant.name), None)
-    parts = [
-        part
-        for part in variant.regime.split(".")
-        if step and step.regimes.get(part, {}).keys() & changes.keys()
-    ]
-    return parts[0] if parts else ""
+    for step in spec.schema.steps:
+        if step.name == variant.name:
+            parts = variant.regime.split(".")
+            own = (part for part in parts if step.regimes.get(part, {}).keys() & changes.keys())
+            return next(own, "")
+    return ""
 
 
 def where(spec: SweepSpec, variant: Variant) -> str:
     """` in regime tiny`, where the step is another one in each."""
-    regime = regime_of(spec, variant, variant.changes)
-    return f" in regime {regime}" if regime else ""
+    return in_regime(regime_of(spec, variant, variant.changes))
+
+
+def in_regime(regime: str) -> str:
+    """` in regime tiny`; empty where the sweep has none."""
+    if not regime:
+        return ""
+    return f" in regime {regime}"
 
 
 def line_of(key: str, spec: SweepSpec) -> int:

@@ -1,11 +1,12 @@
 """Metrics that flatter, or that measure something else on the two sides of a step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from illama.config import Config, data_directory
 from illama.measures import missing_data
 from orchestrator.metrics import AVERAGED
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings.controls import on_one_line
 from orchestrator.spec.warnings.lookup import line_of, new_changes, steps_that
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
 from orchestrator.trial import Variant
@@ -29,8 +30,7 @@ def best_epoch(spec: SweepSpec) -> Found:
         f"{metric.name} is read at the epoch with the best validation result: a maximum over the "
         "same images that it reports on, which is optimistic for every step, most of all for noisy ones"
     )
-    also = f", also: [{', '.join(metric.also)}]" if metric.also else ""
-    control = f"metric: {{name: {metric.name}, mode: {metric.mode}, epoch: last{also}}}"
+    control = _metric([metric.name, *metric.also], {"mode": metric.mode, "epoch": "last"})
     yield SpecWarning("best-epoch", message, line_of("metric", spec), control)
 
 
@@ -82,14 +82,8 @@ def _shown(spec: SweepSpec) -> list[str]:
 
 def _changing(spec: SweepSpec, keys: Sequence[str]) -> list[Variant]:
     """Steps of our own training that change one of these settings."""
-    return [
-        variant
-        for variant in spec.variants
-        if isinstance(variant.config, Config)
-        and variant.design == "roadmap"
-        and variant.follows is not None
-        and new_changes(spec, variant).keys() & set(keys)
-    ]
+    ours = [step for step in spec.variants if step.is_step and isinstance(step.config, Config)]
+    return [step for step in ours if new_changes(spec, step).keys() & set(keys)]
 
 
 def _keys(spec: SweepSpec, steps: Sequence[Variant], keys: Sequence[str]) -> str:
@@ -99,17 +93,30 @@ def _keys(spec: SweepSpec, steps: Sequence[Variant], keys: Sequence[str]) -> str
 
 def _instead(spec: SweepSpec) -> str:
     """The metrics with the validation loss in the training loss's place."""
-    names = ["val/loss" if name == _TRAINING_LOSS else name for name in _shown(spec)]
-    return _metric(spec, list(dict.fromkeys(names)))
+    instead = {_TRAINING_LOSS: "val/loss"}
+    names = [instead.get(name, name) for name in _shown(spec)]
+    return _metric(list(dict.fromkeys(names)), _reading(spec))
 
 
 def _beside(spec: SweepSpec, name: str) -> str:
     """The metrics with one more; none where it is there already."""
-    return "" if name in _shown(spec) else _metric(spec, [*_shown(spec), name])
+    if name in _shown(spec):
+        return ""
+    return _metric([*_shown(spec), name], _reading(spec))
 
 
-def _metric(spec: SweepSpec, names: Sequence[str]) -> str:
+def _reading(spec: SweepSpec) -> dict[str, str]:
+    """Keys that say how the spec's metric is read, beside its name."""
     metric = spec.schema.metric
-    epoch = f", epoch: {metric.epoch}" if metric.epoch != "last" else ""
-    also = f", also: [{', '.join(names[1:])}]" if names[1:] else ""
-    return f"metric: {{name: {names[0]}, mode: {metric.mode}{epoch}{also}}}"
+    if metric.epoch == "last":
+        return {"mode": metric.mode}
+    return {"mode": metric.mode, "epoch": metric.epoch}
+
+
+def _metric(names: Sequence[str], reading: Mapping[str, str]) -> str:
+    """The key `metric` of a spec, with further metrics behind the first."""
+    name, *also = names
+    value: dict[str, object] = {"name": name, **reading}
+    if also:
+        value["also"] = also
+    return f"metric: {on_one_line(value)}"

@@ -17,7 +17,8 @@ from orchestrator.spec.warnings.lookup import (
     new_changes,
     own_changes,
     regime_of,
-    search_of,
+    searched_by,
+    sides_of,
     variant_named,
     where,
 )
@@ -44,7 +45,7 @@ def confounded_step(spec: SweepSpec, variant: Variant) -> Found:
         f"step '{variant.name}' changes {what} at once{where(spec, variant)}: its effect cannot be "
         "attributed to either one"
     )
-    chosen = RECIPE if RECIPE in parts else DATA
+    chosen = next(aspect for aspect in (RECIPE, DATA) if aspect in parts)
     regime = regime_of(spec, variant, parts[chosen])
     control = side_step(f"{variant.name}_{chosen}_only", parts[chosen], ground, regime)
     yield SpecWarning("confounded-step", message, variant.line, control)
@@ -77,14 +78,12 @@ def _recipe_changes(spec: SweepSpec, variant: Variant) -> Mapping[str, Any]:
 
 def _architecture_before(spec: SweepSpec, variant: Variant) -> list[str]:
     """The steps before that changed the architecture."""
-    before = set(variant.cell.steps[:-1])
-    return [
-        other.name
-        for other in spec.variants
-        if other.regime == variant.regime
-        and other.name in before
-        and any(aspect_of(key) == ARCHITECTURE for key in other.changes)
-    ]
+    before = [variant_named(spec, variant.regime, name) for name in variant.cell.steps[:-1]]
+    return [step.name for step in before if step and _changes_architecture(step)]
+
+
+def _changes_architecture(variant: Variant) -> bool:
+    return any(aspect_of(key) == ARCHITECTURE for key in variant.changes)
 
 
 @of_step
@@ -105,23 +104,24 @@ def batch_without_rate(spec: SweepSpec, variant: Variant) -> Found:
     )
     # For Adam the rate goes with the root of the batch; a user training's optimiser is not known.
     scaled = float(f"{rate * math.sqrt(after / before):.2g}")
-    is_ours = isinstance(variant.config, Config)
-    control = _with_rate(spec, variant, scaled) if is_ours and scaled != rate else ""
+    control = ""
+    if isinstance(variant.config, Config) and scaled != rate:
+        control = _with_rate(spec, variant, scaled)
     yield SpecWarning("batch-without-rate", message, variant.line, control)
 
 
 def _changes_batch_alone(spec: SweepSpec, variant: Variant) -> bool:
-    changes = new_changes(spec, variant)
-    search = search_of(spec, variant.regime, variant.name)
-    searched = search.schema.space if search else {}
-    return _BATCH in changes and _RATE not in {**changes, **searched}
+    changes = new_changes(spec, variant).keys()
+    return _BATCH in changes and _RATE not in {*changes, *searched_by(spec, variant)}
 
 
 def _with_rate(spec: SweepSpec, variant: Variant, rate: float) -> str:
     """A side step that is the same at another learning rate."""
-    changes = new_changes(spec, variant) if variant.side else {}
+    changes = {_RATE: rate}
+    if variant.side:
+        changes = {**new_changes(spec, variant), _RATE: rate}
     regime = regime_of(spec, variant, {_BATCH: None})
-    return side_step(f"{variant.name}_scaled_lr", {**changes, _RATE: rate}, regime=regime)
+    return side_step(f"{variant.name}_scaled_lr", changes, regime=regime)
 
 
 def _is_positive(value: object) -> bool:
@@ -131,11 +131,5 @@ def _is_positive(value: object) -> bool:
 def _has_rate_beside(spec: SweepSpec, variant: Variant) -> bool:
     """Tell whether the same batch stands beside it at another learning rate."""
     size = variant.config.setting(_BATCH)
-    return any(
-        side.side
-        and (side.regime, side.step) == (variant.regime, variant.step)
-        and side.on in (None, variant.follows)
-        and side.config.setting(_BATCH) == size
-        and _RATE in side.changes
-        for side in spec.variants
-    )
+    alike = [side for side in sides_of(spec, variant) if side.config.setting(_BATCH) == size]
+    return any(_RATE in side.changes and side.on in (None, variant.follows) for side in alike)

@@ -53,6 +53,6 @@ def found_in(spec: SweepSpec) -> list[SpecWarning]:
     """Return what all functions find; what they say alike of several regimes is there once."""
     found = [warning for look in _OF_SWEEP for warning in look(spec)]
     for variant in spec.variants:
-        if variant.design == "roadmap" and variant.follows is not None:
+        if variant.is_step:
             found += [warning for look in _OF_STEP for warning in look(spec, variant)]
     return list({(warning.code, warning.message): warning for warning in found}.values())

@@ -1,5 +1,7 @@
 """Settings that are searched for: on one side alone, with another effort, or in vain."""
 
+from itertools import takewhile
+
 from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.controls import on_one_line
@@ -10,6 +12,7 @@ from orchestrator.spec.warnings.lookup import (
     own_changes,
     road_of,
     search_of,
+    searched_by,
     steps_that,
 )
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_step, of_sweep
@@ -21,10 +24,12 @@ def tuned_unequally(spec: SweepSpec, variant: Variant) -> Found:
     """A step that is tuned against one that is not, or not with the same effort."""
     search = search_of(spec, variant.regime, variant.name)
     ground = ground_of(variant)
-    what = _more_effort(search, search_of(spec, variant.regime, ground), ground) if search else ""
-    if search is None or not what:
+    if search is None:
         return
-    place = "the top level" if ground == "baseline" else f"step '{ground}'"
+    what = _more_effort(search, search_of(spec, variant.regime, ground), ground)
+    if not what:
+        return
+    place = {"baseline": "the top level"}.get(ground, f"step '{ground}'")
     message = (
         f"step '{variant.name}' {what}: tuning only one side of a comparison favours that side; "
         f"give {place} the same search"
@@ -34,8 +39,9 @@ def tuned_unequally(spec: SweepSpec, variant: Variant) -> Found:
 
 def _more_effort(search: Search, other: Search | None, ground: str) -> str:
     """Say what a step does to find its settings and its ground does not; empty where both do it."""
-    space = other.schema.space if other else {}
-    alone = [key for key in search.schema.space if key not in space]
+    alone = list(search.schema.space)
+    if other is not None:
+        alone = [key for key in alone if key not in other.schema.space]
     against = f"'{ground}', which it is compared with"
     if alone:
         return f"searches {', '.join(alone)}, but {against}, does not"
@@ -50,11 +56,12 @@ def _more_effort(search: Search, other: Search | None, ground: str) -> str:
 @of_sweep
 def tuned_before(spec: SweepSpec) -> Found:
     """Steps that take over a recipe which was found for the step before them, or the baseline."""
-    for search in (search for search in spec.searches if search.repeat == 0):
-        if search.variant.side:
+    for search in spec.searches:
+        if search.repeat or search.variant.side:
             continue
-        for key in search.schema.space:
-            heirs = _heirs(spec, search, key) if aspect_of(key) == RECIPE else []
+        recipe = [key for key in search.schema.space if aspect_of(key) == RECIPE]
+        for key in recipe:
+            heirs = _heirs(spec, search, key)
             if not heirs:
                 continue
             verb = "takes" if len(heirs) == 1 else "take"
@@ -68,26 +75,29 @@ def tuned_before(spec: SweepSpec) -> Found:
 
 def _heirs(spec: SweepSpec, search: Search, key: str) -> list[Variant]:
     """The steps behind a search that have its setting without looking for it themselves."""
-    regime = search.variant.regime
-    road = road_of(spec, regime)
+    later = _steps_after(spec, search.variant)
+    return list(takewhile(lambda step: not _settles(spec, step, key), later))
+
+
+def _settles(spec: SweepSpec, step: Variant, key: str) -> bool:
+    """Tell whether a step says what a setting is, or looks for it itself."""
+    return key in step.changes or key in searched_by(spec, step)
+
+
+def _steps_after(spec: SweepSpec, variant: Variant) -> list[Variant]:
+    """The steps of the road behind one of them; none behind a side step."""
+    road = road_of(spec, variant.regime)
     names = [step.name for step in road]
-    heirs = []
-    for step in road[names.index(search.variant.name) + 1 :]:
-        own = search_of(spec, regime, step.name)
-        if key in own_changes(spec, step) or (own and key in own.schema.space):
-            break
-        heirs.append(step)
-    return heirs
+    if variant.name not in names:
+        return []
+    return road[names.index(variant.name) + 1 :]
 
 
 @of_sweep
 def search_overwritten(spec: SweepSpec) -> Found:
     """Setting that a search finds, and that a later step of the road sets to something else."""
     for search in spec.searches:
-        road = road_of(spec, search.variant.regime)
-        names = [step.name for step in road]
-        place = names.index(search.variant.name) if search.variant.name in names else len(road)
-        for step in road[place + 1 :]:
+        for step in _steps_after(spec, search.variant):
             for key in own_changes(spec, step).keys() & search.schema.space.keys():
                 message = (
                     f"step '{step.name}' sets {key}, which '{search.variant.name}' searches: the "

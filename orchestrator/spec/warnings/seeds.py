@@ -44,7 +44,9 @@ def _too_few(schema: SweepSchema, seeds: int, comparisons: int) -> str:
 def _what_is_corrected(schema: SweepSchema, seeds: int, comparisons: int) -> str:
     text = f"over {comparisons} comparison{'s' * (comparisons != 1)}"
     looks = _looks(schema, seeds)
-    return f"{text} with {looks} looks each" if looks > 1 else text
+    if looks == 1:
+        return text
+    return f"{text} with {looks} looks each"
 
 
 def _comparisons(spec: SweepSpec) -> int:

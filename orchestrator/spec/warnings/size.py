@@ -7,7 +7,7 @@ from illama.config import ModelConfig
 from illama.cost import macs, parameter_count
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings.controls import side_step
-from orchestrator.spec.warnings.lookup import variant_named
+from orchestrator.spec.warnings.lookup import in_regime, sides_of, variant_named
 from orchestrator.spec.warnings.registry import Found, SpecWarning, of_sweep
 from orchestrator.trial import Variant
 
@@ -79,12 +79,8 @@ def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
     step = variant_named(spec, variant.regime, variant.step)
     if variant.side and step is not None and not drifts(step, variant, tolerance):
         return False  # as large as the step that it stands beside, which is told
-    beside = [
-        side
-        for side in spec.variants
-        if side.side and (side.regime, side.step) == (variant.regime, variant.step)
-    ]
-    return not any(_resolves(side, variant, ground, tolerance) for side in beside)
+    sides = sides_of(spec, variant)
+    return not any(_resolves(side, variant, ground, tolerance) for side in sides)
 
 
 def _told(spec: SweepSpec, drifting: Sequence[Variant]) -> SpecWarning:
@@ -93,7 +89,7 @@ def _told(spec: SweepSpec, drifting: Sequence[Variant]) -> SpecWarning:
     for variant in drifting:
         ground = _ground(spec, variant)
         assert ground is not None
-        regime = f" in regime {variant.regime}" if variant.regime else ""
+        regime = in_regime(variant.regime)
         parts.append(f"{_sizes(spec, variant)} compared with {ground.name}{regime}")
     first = drifting[0]
     ground = _ground(spec, first)
@@ -133,14 +129,9 @@ def _control(variant: Variant, ground: Variant, tolerance: float) -> str:
     model, before = variant.config.network, ground.config.network
     if not isinstance(model, ModelConfig) or not isinstance(before, ModelConfig):
         return ""  # which setting of the user's network is its size, nobody says
-    wanted = parameter_count(before)
-    if model.feed_forward == "swiglu":
-        counts = {
-            unit: parameter_count(model.model_copy(update={"multiple_of": unit})) for unit in _UNITS
-        }
-        unit = min(counts, key=lambda unit: abs(counts[unit] - wanted))
-        if abs(counts[unit] / wanted - 1) <= tolerance:
-            return side_step(f"{variant.name}_same_size", {"model.multiple_of": unit})
+    unit = _unit_of_size(model, parameter_count(before), tolerance)
+    if unit is not None:
+        return side_step(f"{variant.name}_same_size", {"model.multiple_of": unit})
     if before.has_parts:  # measured at one width, and nobody knows what they have at another
         return ""
     width = _width_of_size(before, parameter_count(model), tolerance)
@@ -148,6 +139,20 @@ def _control(variant: Variant, ground: Variant, tolerance: float) -> str:
     if width is None or change == dict(variant.changes):
         return ""
     return side_step(f"{variant.name}_size_only", change, ground.name)
+
+
+def _unit_of_size(model: ModelConfig, params: int, tolerance: float) -> int | None:
+    """The unit of SwiGLU's hidden width at which the network has about so many parameters."""
+    if model.feed_forward != "swiglu":
+        return None
+
+    def distance(unit: int) -> float:
+        return abs(parameter_count(model.model_copy(update={"multiple_of": unit})) / params - 1)
+
+    unit = min(_UNITS, key=distance)
+    if distance(unit) > tolerance:
+        return None
+    return unit
 
 
 def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | None:
@@ -161,4 +166,6 @@ def _width_of_size(model: ModelConfig, params: int, tolerance: float) -> int | N
     place = min(bisect_left(widths, params, key=count), len(widths) - 1)  # they grow with the width
     counts = {width: count(width) for width in widths[max(0, place - 1) : place + 1]}
     width = min(counts, key=lambda width: abs(counts[width] - params))
-    return width if abs(counts[width] / params - 1) <= tolerance else None
+    if abs(counts[width] / params - 1) > tolerance:
+        return None
+    return width
