@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.analysis.copies import copies_text
 from orchestrator.analysis.decimals import decimals_of_effect
 from orchestrator.analysis.effects import Sides, StepEffect
 from orchestrator.analysis.rows import StepRow, of_seeds
@@ -23,7 +24,13 @@ from orchestrator.analysis.search_luck import (
 from orchestrator.metrics import sign_of
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.equivalence import equivalence_p_value, probability_of_improvement
-from orchestrator.stats.inference import CONFIDENCE, Effect, counting_looks, p_at_looks
+from orchestrator.stats.inference import (
+    CONFIDENCE,
+    Effect,
+    counting_looks,
+    p_at_looks,
+    without_spread,
+)
 from orchestrator.stats.rates import Rate, Rates
 from orchestrator.stats.registry import TESTS
 
@@ -46,7 +53,8 @@ def effect_against(
     if effect is None and rates is None:
         return None
     to_come = _to_come(here, there)
-    is_tested = not is_of_one_search(here.variant, there.variant)
+    copies = [] if rates else [side for side in (there, here) if side.are_copies]
+    is_tested = not copies and not is_of_one_search(here.variant, there.variant)
     p_value = equivalence = None
     may_be_tested = is_tested and not to_come
     if may_be_tested and looks:
@@ -55,12 +63,17 @@ def effect_against(
         p_value, equivalence = _p_values(here, effect, rates)
     if effect and rates:
         effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
+    elif effect and copies:
+        effect = without_spread(effect)
     elif effect:
         effect = replace(effect, p_value=p_value)
+    caveats = _caveats(here, there, effect, rates, to_come)
+    if copies:
+        caveats = [copies_text(side.variant.name for side in copies)]
     return StepEffect(
         effect,
         versus.variant.name,
-        caveat="; ".join(_caveats(here, there, effect, rates, to_come)),
+        caveat="; ".join(caveats),
         decimals=decimals_of_effect(effect, min(row.usual_decimals, versus.usual_decimals)),
         p_value=p_value,
         rates=rates,

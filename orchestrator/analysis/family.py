@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.analysis.copies import copies_text
 from orchestrator.analysis.decimals import decimals_of_effect
 from orchestrator.analysis.effects import Sides, StepEffect, Verdict, better_or_worse
 from orchestrator.analysis.rows import StepRow, of_seeds
@@ -22,7 +23,7 @@ from orchestrator.analysis.sections import EffectLine, Section
 from orchestrator.errors import counted
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.equivalence import equivalence_p_value
-from orchestrator.stats.inference import LEVEL, effect_of, holm
+from orchestrator.stats.inference import LEVEL, effect_of, holm, without_spread
 from orchestrator.stats.power import detectable, prospect, spread_of
 from orchestrator.stats.registry import TESTS
 
@@ -227,6 +228,9 @@ def _ready(line: EffectLine, behind: Sequence[StepRow], rules: Rules) -> StepEff
     if failed:
         why = f"not tested: trials of {', '.join(failed)} failed"
         return replace(delta, caveat="; ".join(filter(None, (delta.caveat, why))))
+    copies = [row.variant.name for row in behind if row.are_copies]
+    if copies:
+        return replace(delta, effect=without_spread(effect), caveat=copies_text(copies))
     equivalence = equivalence_p_value(effect, rules.metric.matters)
     return replace(delta, p_value=effect.p_value, equivalence=equivalence)
 

@@ -36,8 +36,8 @@ def differences_between_regimes(
 ) -> list[RegimeDifference]:
     """Each step's effect in every further regime against the first one.
 
-    Left out where a step is held against different steps in the two, or where trials did not all
-    train alike.
+    Left out where a step is held against different steps in the two, where trials did not all
+    train alike, and where seeds changed nothing.
     """
     by_place = {(row.variant.regime, row.variant.name): row for row in rows}
     first, *others = dict.fromkeys(row.variant.regime for row in rows) or [""]
@@ -66,7 +66,8 @@ def difference_of_effects(one: Step, other: Step, looks: Sequence[int] = ()) -> 
     (row, ground), (other_row, other_ground) = one, other
     if ground is None or other_ground is None or ground.variant.name != other_ground.variant.name:
         return None
-    if not all(part.is_uniform for part in (row, ground, other_row, other_ground)):
+    parts = (row, ground, other_row, other_ground)
+    if not all(part.is_uniform and not part.are_copies for part in parts):
         return None
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(looks))
     return effect_between(

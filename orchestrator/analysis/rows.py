@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from illama.cost import size_of, trained_to_json
+from orchestrator.analysis.copies import are_copies
 from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
 from orchestrator.analysis.search_luck import summary_over_repeats
@@ -67,6 +68,8 @@ class StepRow:
     """Metric of the row, and how it is tested."""
     fingerprints: Mapping[int, str] = field(default_factory=dict)
     """Fingerprints of the trials by seed: variants that share them are one and the same."""
+    are_copies: bool = False
+    """True if its seeds changed nothing, so that it has no spread that could be known."""
     before: str = ""
     """The step before on the road; of a side step, before the one that it stands beside."""
 
@@ -210,7 +213,9 @@ def make_row(variant: Variant, trials: Sequence[KnownTrial], metric: MetricSchem
     row, *others = (
         _row_by(schema, variant, by_seed, partial(best.values, schema.name)) for schema in schemas
     )
-    return replace(row, also=dict(zip(metric.also, others, strict=True)))
+    copies = are_copies(variant, list(to_the_end.values()))
+    others = [replace(other, are_copies=copies) for other in others]
+    return replace(row, are_copies=copies, also=dict(zip(metric.also, others, strict=True)))
 
 
 def _row_by(

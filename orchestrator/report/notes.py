@@ -119,7 +119,7 @@ def _looks(roadmap: Roadmap) -> Iterator[str]:
             "step's p-value is the smallest of its looks times their planned number, and its interval is wider."
         )
     count = roadmap.family.looks_before
-    if count:
+    if count and roadmap.family.size:
         highest = 100 * LEVEL * (2 - 0.5**count)
         yield (
             f"The seeds were changed after {counted(count, 'look')} at these results, so p-values are multiplied by {2**count}. "

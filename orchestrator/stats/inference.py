@@ -137,6 +137,11 @@ def effect_of(
     )
 
 
+def without_spread(effect: Effect) -> Effect:
+    """The difference alone, of whose variation nothing is known."""
+    return Effect(effect.mean, None, None, effect.pairs, test=effect.test)
+
+
 def paired_effect(
     values: Mapping[int, float],
     versus: Mapping[int, float],

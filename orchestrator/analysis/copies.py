@@ -1,0 +1,50 @@
+"""Seeds that change nothing: trials of a user training that sets its own seed, or uses none.
+
+They are one training several times over. Without variation between them any difference looks
+certain, however much of it is the luck of that one training.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.store.store import TrialDirectory
+from orchestrator.trial import TrialRecord, Variant
+
+_OF_THE_MACHINE = re.compile("^system/|time|second|memory|throughput|latency|speed", re.IGNORECASE)
+"""Names of metrics that differ between two runs of one training."""
+
+
+def are_copies(variant: Variant, records: Sequence[TrialRecord]) -> bool:
+    """Tell whether trials of several seeds recorded exactly the same figures from beginning to end.
+
+    Our own trainings draw by the seed, and a metric of theirs may well be the same for all.
+    """
+    if len(records) < 2 or variant.config.can.has_known_metrics:
+        return False
+    finals = [_figures((record.result or {}).get("metrics", {})) for record in records]
+    if not _are_equal(finals):
+        return False
+    return _are_equal([_curve(record) for record in records])
+
+
+def copies_text(names: Iterable[str]) -> str:
+    """Caveat where seeds change nothing on one side of a comparison."""
+    return (
+        f"not tested: every seed of {' and of '.join(names)} gave exactly the same figures, so the "
+        "seeds are copies and no replicates; does the training use its seed?"
+    )
+
+
+def _are_equal(found: Sequence[Any]) -> bool:
+    return all(one == found[0] for one in found)
+
+
+def _figures(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not _OF_THE_MACHINE.search(name)}
+
+
+def _curve(record: TrialRecord) -> list[tuple[int, dict[str, float]]]:
+    lines = TrialDirectory(Path(record.path)).metrics()
+    return [(line["iteration"], _figures(line["metrics"])) for line in lines]
