@@ -61,12 +61,10 @@ def effect_against(
         p_value, equivalence = _p_values_at_looks(here, there, looks)
     elif may_be_tested:
         p_value, equivalence = _p_values(here, effect, rates)
-    if effect and rates:
-        effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
-    elif effect and copies:
+    if effect and copies:
         effect = without_spread(effect)
     elif effect:
-        effect = replace(effect, p_value=p_value)
+        effect = _shown(effect, rates, p_value)
     caveats = _caveats(here, there, effect, rates, to_come)
     if copies:
         caveats = [copies_text(side.variant.name for side in copies)]
@@ -82,6 +80,13 @@ def effect_against(
         equivalence=equivalence,
         improvement=_improvement(here, there),
     )
+
+
+def _shown(effect: Effect, rates: Rates | None, p_value: float | None) -> Effect:
+    """The difference as it is shown: of survivors without an interval."""
+    if rates:
+        return Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
+    return replace(effect, p_value=p_value)
 
 
 def _effect(here: StepRow, there: StepRow, confidence: float = CONFIDENCE) -> Effect | None:
