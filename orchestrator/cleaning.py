@@ -16,6 +16,7 @@ from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.contents import size_of, trial_folders
 from orchestrator.store.lease import Lease, in_use, live_holder
 from orchestrator.store.store import Store
+from orchestrator.waiting import counted_off
 
 _DELETED = ".deleted-"
 """Begins the name of a folder that is being removed."""
@@ -91,7 +92,7 @@ def drop(store: Store, garbage: Sequence[Garbage]) -> int:
         needed = set().union(*(_needed_by(store, name) for name in sweeps)) if touched else set()
         unneeded = [one.path for one in garbage if one.path not in needed]
         aside = [_set_aside(path, store.root) for path in unneeded]
-    for path in aside:
+    for path in counted_off(aside, "deleting"):
         _remove(path)
     return len(aside)
 
@@ -100,6 +101,9 @@ def delete_sweep(store: Store, sweep: str) -> None:
     """Remove a sweep whole, while no driver can work on it. Raises `SweepInUse`, and `OSError`."""
     with Lease(store.sweep_path(sweep)):
         aside = _set_aside(store.sweep_path(sweep), store.root)
+    trials = [] if aside.is_symlink() else trial_folders(aside)
+    for folder in counted_off(trials, "deleting trials"):
+        _remove(folder)
     _remove(aside)
 
 
@@ -145,11 +149,9 @@ def _unasked(store: Store, sweep: str, needed: set[Path]) -> list[Garbage]:
     if live_holder(path):
         return []
     why = f"sweep {sweep} no longer asks for it"
-    return [
-        Garbage(folder, why, size_of(folder))
-        for folder in trial_folders(path)
-        if folder not in needed
-    ]
+    unneeded = [folder for folder in trial_folders(path) if folder not in needed]
+    measured = counted_off(unneeded, "measuring what can be deleted")
+    return [Garbage(folder, why, size_of(folder)) for folder in measured]
 
 
 def _leftovers(store: Store) -> list[tuple[Path, str]]:

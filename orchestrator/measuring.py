@@ -54,7 +54,8 @@ def measure_sweep(job: Job, view: RunView | None = None) -> Measured:
     interrupted = threading.Event()
     with Lease(store.sweep_path(spec.name)) as lease:
         store.submit(spec.name, spec.content, spec.code)
-        _, asked = measurements_of(spec, store, job)
+        with view.waiting("reading the store"):
+            _, asked = measurements_of(spec, store, job)
         due = [_at_home(one) for one in asked if one.is_due(retry_failed=job.retry_failed)]
         if due:
             queue = MeasureQueue(due, store, lease.session, (), spec.schema.max_concurrent)

@@ -25,11 +25,11 @@ def heard_by(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def begun(what: str) -> None:
-    """Say what is done next, where there is nothing to count."""
+def begun(what: str, done: int = 0, total: int = 0) -> None:
+    """Say what is done next or, where there is something to count, how far it is."""
     listener = _listener.get()
     if listener:
-        listener(what, 0, 0)
+        listener(what, done, total)
 
 
 def counted_off(items: Sequence[Item], what: str) -> Iterator[Item]:

@@ -290,10 +290,7 @@ def _schema_of(settings: Mapping[str, Any], *, show_parts: bool = True) -> type[
             kinds[group] = user.settings_of(group, function)
     title = " and ".join(function for _, function in functions.values()) or "Config"
     fields: Any = {group: (kind, ...) for group, kind in kinds.items()}
-    quick = {"use_attribute_docstrings": False}  # as in `with_parts`
-    schema: type[Settings] = create_model(
-        title, __base__=Settings, __cls_kwargs__=quick, **fields, seed=(int, 0)
-    )
+    schema: type[Settings] = create_model(title, __base__=Settings, **fields, seed=(int, 0))
     return schema
 
 

@@ -211,7 +211,6 @@ def _settings_of(group: str, target: str, function: Any) -> type[Settings]:
     class Options(Settings):
         model_config = ConfigDict(
             extra="allow" if open_ended else "forbid",
-            use_attribute_docstrings=False,
             ser_json_inf_nan="constants",
         )
 

@@ -169,9 +169,7 @@ def with_parts(model: type[Settings], settings: Mapping[str, Any]) -> type[Setti
                 continue
     if not found:
         return model
-    # made settings have no source to look for docstrings in, which takes long in a deep stack
-    quick = {"use_attribute_docstrings": False}
-    return create_model(model.__name__, __base__=model, __cls_kwargs__=quick, **found)
+    return create_model(model.__name__, __base__=model, **found)
 
 
 def make_part(part: Part, place: "Place") -> "nn.Module":

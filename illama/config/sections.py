@@ -94,9 +94,7 @@ def _schema_of(cls: type, default: _Default) -> type[Settings]:
             )
 
     class Section(Settings):
-        model_config = ConfigDict(
-            extra=_extra_of(cls), use_attribute_docstrings=False, arbitrary_types_allowed=True
-        )
+        model_config = ConfigDict(extra=_extra_of(cls), arbitrary_types_allowed=True)
 
     made: type[Settings] = create_model(cls.__name__, __base__=Section, **fields)
     return made

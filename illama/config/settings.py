@@ -22,9 +22,7 @@ from illama.spelling import did_you_mean
 class Settings(BaseModel):
     """A group of settings: unknown keys are refused, values never change after they were checked."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     is_written: ClassVar[bool] = True
     """True if a spec writes these settings as a section of their own."""

@@ -4,8 +4,8 @@ wherever it lies.
 Knows no torch, so that a plan can ask; `illama.weights.pretrained.start_from` reads the file.
 """
 
-from functools import cache
-from hashlib import file_digest
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from illama.config import Workload
@@ -36,25 +36,39 @@ def checked_path(init: InitConfig, data_dir: Path | None = None) -> Path:
     return path
 
 
-def identified(config: Workload, data_dir: Path | None = None) -> Workload:
+Told = Callable[[int, int], None]
+"""Hears how many bytes of a file have been read, and how many it has."""
+
+
+def identified(
+    config: Workload, data_dir: Path | None = None, told: Told = lambda done, size: None
+) -> Workload:
     """`config` with the digest of the file that it starts from, where there is one and the digest
-    is not given.
+    is not given; `told` hears how far the reading of a file is.
 
     Raises `FileNotFoundError`.
     """
     init = config.init
     if init is None or init.sha256 is not None:
         return config
-    known = init.model_copy(update={"sha256": _sha256(init_path(init, data_dir))})
+    known = init.model_copy(update={"sha256": _sha256(init_path(init, data_dir), told)})
     return config.with_init(known)
 
 
-def _sha256(path: Path) -> str:
+_CHUNK = 2**22
+_digests: dict[tuple[Path, int, int], str] = {}
+"""Digests of files by path, time of change, and size."""
+
+
+def _sha256(path: Path, told: Told = lambda done, size: None) -> str:
     status = path.stat()
-    return _sha256_of_version(path, status.st_mtime_ns, status.st_size)
-
-
-@cache
-def _sha256_of_version(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    version = (path, status.st_mtime_ns, status.st_size)
+    if version not in _digests:
+        digest, done = sha256(), 0
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                told(done, status.st_size)
+        _digests[version] = digest.hexdigest()
+    return _digests[version]

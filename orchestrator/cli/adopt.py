@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     out,
     seeds_in,
 )
+from orchestrator.cli.progress_line import telling
 from orchestrator.errors import UsageError, counted
 
 
@@ -33,7 +34,7 @@ def adopt(
 
     loaded, where = load_sweep(spec, store, overrides), open_store(store)
     where.prepare(loaded.name)
-    with Lease(where.sweep_path(loaded.name)):
+    with telling(err, "planning"), Lease(where.sweep_path(loaded.name)):
         plan = plan_sweep(loaded, where, only or [], seeds_in(seeds))
         adopted = adopt_results(plan, where)
     if not adopted:

@@ -18,7 +18,9 @@ from orchestrator.cli.options import (
     out,
     print_json,
 )
+from orchestrator.cli.progress_line import telling
 from orchestrator.errors import UsageError, counted
+from orchestrator.waiting import begun
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _MOST_SHOWN = 20
@@ -28,7 +30,8 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
     """List the sweeps in a store, with their trials, size and last activity."""
     from orchestrator.store.contents import bytes_text, contents_of
 
-    found = contents_of(open_store(store))
+    with telling(err, "reading the store"):
+        found = contents_of(open_store(store))
     if as_json:
         keys = ("name", "begun", "done", "bytes", "changed")
         sweeps = [{key: getattr(one, key) for key in keys} for one in found]
@@ -59,7 +62,8 @@ def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
     from orchestrator.store.contents import bytes_text
 
     where = open_store(store)
-    found = inspect(where)
+    with telling(err, "reading the store"):
+        found = inspect(where)
     for line in found.unread:
         err.print(Text(line, style="yellow"), soft_wrap=True)
     if not found.garbage:
@@ -72,7 +76,8 @@ def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
         out.print(f"and {len(found.garbage) - _MOST_SHOWN} more")
     total = bytes_text(sum(one.bytes for one in found.garbage))
     _ask(f"Delete {counted(len(found.garbage), 'item')}, {total}?", yes)
-    dropped = drop(where, found.garbage)
+    with telling(err, "deleting"):
+        dropped = drop(where, found.garbage)
     out.print(f"deleted {counted(dropped, 'item')}")
 
 
@@ -91,16 +96,19 @@ def delete(
     where = open_store(store)
     refuse_in_use(where, sweep)
     path = where.sweep_path(sweep)
-    for other, count in dependents(where, sweep).items():
+    with telling(err, "reading the store"):
+        others = dependents(where, sweep)
+        trials, size = counted(len(trial_folders(path)), "trial"), bytes_text(size_of(path))
+    for other, count in others.items():
         reused = f"sweep {other} reuses {counted(count, 'result')} from it and would have to train them again"
         err.print(Text(reused, style="yellow"), soft_wrap=True)
-    trials = counted(len(trial_folders(path)), "trial")
-    _ask(f"Delete sweep {sweep} with {trials}, {bytes_text(size_of(path))}?", yes)
-    delete_sweep(where, sweep)
-    shown = ""
-    if tracking_uri or (where.root / "mlflow.db").exists():
-        was_there = delete_experiment(tracking_uri or default_tracking_uri(where), sweep)
-        shown = " and its MLflow experiment" if was_there else ""
+    _ask(f"Delete sweep {sweep} with {trials}, {size}?", yes)
+    with telling(err, "deleting"):
+        delete_sweep(where, sweep)
+        begun("deleting the MLflow experiment")
+        is_shown = tracking_uri or (where.root / "mlflow.db").exists()
+        uri = tracking_uri or default_tracking_uri(where)
+        shown = " and its MLflow experiment" if is_shown and delete_experiment(uri, sweep) else ""
     out.print(escape(f"deleted sweep {sweep}{shown}"))
 
 

@@ -11,6 +11,7 @@ from orchestrator.cli.options import (
     out,
     print_roadmap,
 )
+from orchestrator.cli.progress_line import telling
 
 
 @with_options
@@ -24,7 +25,8 @@ def measure(
     from orchestrator.cli.run_view import ConsoleView
     from orchestrator.errors import Interrupted
 
-    sweep = open_sweep(spec, options.store, overrides)
+    with telling(err, "reading the spec"):
+        sweep = open_sweep(spec, options.store, overrides)
     try:
         ending = sweep.measure(**options.keywords(), view=ConsoleView(out))
     except Interrupted:

@@ -10,6 +10,7 @@ from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.store.store import TrialDirectory
 from orchestrator.tracking.shape import trial_params
 from orchestrator.trial import TrialSpec
+from orchestrator.waiting import counted_off
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def curves_of(snapshot: Snapshot) -> Iterator[Curve]:
     steps = {variant.label: variant.step for variant in spec.road}
     for search in spec.searches:
         steps |= {point.variant.label: search.variant.step for point in search.tried}
-    for known in snapshot.trials:
+    for known in counted_off(snapshot.trials, "exporting trials"):
         trial, record = known.spec, known.record
         lines = list(TrialDirectory(Path(record.path)).metrics())
         if lines:

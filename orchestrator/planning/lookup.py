@@ -15,6 +15,7 @@ from orchestrator.waiting import begun, counted_off
 
 _MANY = 500
 """Trials that take so long to read that it is told."""
+_MEGABYTE = 10**6
 
 
 class Records(Protocol):
@@ -86,10 +87,13 @@ def with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:
         repeated = tuple(with_known_weights(one, spec) for one in variant.repeated)
         return replace(repeated[0], changes=variant.changes, repeated=repeated)
     init = variant.config.init
-    if init and init.sha256 is None:
-        begun(f"hashing {init.checkpoint}")
+
+    def told(done: int, size: int) -> None:
+        begun(f"hashing {init and init.checkpoint} (MB)", done // _MEGABYTE, size // _MEGABYTE)
+
     try:
-        return replace(variant, config=identified(variant.config, spec.schema.runtime.data_dir))
+        known = identified(variant.config, spec.schema.runtime.data_dir, told)
+        return replace(variant, config=known)
     except OSError as error:
         where = f"{spec.path}:{variant.line}"
         message = f"{where}: '{variant.label}' cannot start from its file: {error}"

@@ -13,6 +13,7 @@ from orchestrator.store.adoption import Adoption, adopt
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.waiting import counted_off
 
 _SUFFIX = len("-12345678")
 """Letters behind the name of a trial's folder: the start of the fingerprint."""
@@ -180,7 +181,7 @@ def adopt_results(plan: Plan, store: Store) -> list[tuple[TrialSpec, Nearest]]:
     the sweep's lease.
     """
     found = list(adoptions(plan.trials, Results(store, plan.sweep)))
-    for trial, nearest in found:
+    for trial, nearest in counted_off(found, "adopting results"):
         source = nearest.directory.path.relative_to(store.root).as_posix()
         about = Adoption(source, nearest.trial.fingerprint, nearest.texts, time())
         adopt(store.directory(trial), trial, about)

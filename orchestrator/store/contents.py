@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.store.lease import LeaseHolder, live_holder
 from orchestrator.store.store import Store
+from orchestrator.waiting import counted_off
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class SweepContents:
 
 def contents_of(store: Store) -> list[SweepContents]:
     """Every sweep of the store, sorted by name."""
-    return [_of_sweep(store, name) for name in store.sweeps()]
+    return [_of_sweep(store, name) for name in counted_off(store.sweeps(), "reading sweeps")]
 
 
 def _of_sweep(store: Store, name: str) -> SweepContents:

@@ -157,8 +157,9 @@ def test_weight_selection_takes_the_blocks_of_a_larger_network(
 
 def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> None:
     path = source / "source" / "checkpoint.pt"
-    digest = sha256(path.read_bytes()).hexdigest()
-    config = identified(fine_tuning(small_config), source)
+    digest, heard = sha256(path.read_bytes()).hexdigest(), list[tuple[int, int]]()
+    config = identified(fine_tuning(small_config), source, lambda *told: heard.append(told))
+    assert heard[-1] == (path.stat().st_size, path.stat().st_size)
     assert config.train.init is not None
     assert config.train.init.sha256 == digest
     assert (

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.cleaning import drop, inspect
+from orchestrator.cleaning import delete_sweep, drop, inspect
 from orchestrator.cli.first_sweep import FILES
 from orchestrator.errors import SweepInUse
 from orchestrator.running.keeping import DroppedCheckpoints
@@ -23,6 +23,7 @@ from orchestrator.store.contents import bytes_text
 from orchestrator.store.lease import Lease, live_holder
 from orchestrator.store.output_log import read_output
 from orchestrator.trial import Outcome
+from orchestrator.waiting import heard_by
 
 Cli = Callable[..., Any]
 STEPS = [{"name": "rms", "change": {"model.norm": "rmsnorm"}}]
@@ -155,6 +156,25 @@ def test_delete_refuses_a_sweep_at_work_names_who_reuses_it_and_asks(
     assert done.code == 0
     assert not sweep.path.exists()
     assert "did you mean" in cli("delete", "secnd", "--yes", "--store", store_path).err
+
+
+def test_what_is_deleted_is_counted_off_for_whoever_waits(make_done: Callable[..., Any]) -> None:
+    sweep, heard = make_done("first", steps=STEPS), list[tuple[str, int, int]]()
+    with heard_by(lambda *told: heard.append(told)):
+        delete_sweep(sweep.store, "first")
+    assert heard == [("deleting trials", done, 2) for done in range(3)]
+    assert not sweep.path.exists()
+
+
+def test_a_sweep_that_is_a_link_is_deleted_without_what_it_leads_to(
+    make_done: Callable[..., Any], tmp_path: Path
+) -> None:
+    sweep = make_done("first")
+    sweep.path.rename(tmp_path / "elsewhere")
+    sweep.path.symlink_to(tmp_path / "elsewhere")
+    delete_sweep(sweep.store, "first")
+    assert not sweep.path.is_symlink()
+    assert len(list((tmp_path / "elsewhere" / "trials").iterdir())) == len(sweep.trials)
 
 
 def test_two_stores_are_merged_by_copying_trial_folders(
