@@ -5,7 +5,7 @@ certain, however much of it is the luck of that one training.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,19 @@ _OF_THE_MACHINE = re.compile("^system/|time|second|memory|throughput|latency|spe
 """Names of metrics that differ between two runs of one training."""
 
 
-def are_copies(variant: Variant, records: Sequence[TrialRecord]) -> bool:
+def are_copies(variant: Variant, records: Sequence[TrialRecord], reported: Collection[str]) -> bool:
     """Tell whether trials of several seeds recorded exactly the same figures from beginning to end.
 
     Our own trainings draw by the seed, and a metric of theirs may well be the same for all.
+    `reported` are the metrics that the sweep asks for: they count whatever they measure, for a
+    sweep may be about speed.
     """
     if len(records) < 2 or variant.config.can.has_known_metrics:
         return False
-    finals = [_figures((record.result or {}).get("metrics", {})) for record in records]
-    if not _are_equal(finals):
+    finals = [(record.result or {}).get("metrics", {}) for record in records]
+    if not _are_equal([_figures(metrics, reported) for metrics in finals]):
         return False
-    return _are_equal([_curve(record) for record in records])
+    return _are_equal([_curve(record, reported) for record in records])
 
 
 def copies_text(names: Iterable[str]) -> str:
@@ -41,10 +43,14 @@ def _are_equal(found: Sequence[Any]) -> bool:
     return all(one == found[0] for one in found)
 
 
-def _figures(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not _OF_THE_MACHINE.search(name)}
+def _figures(metrics: Mapping[str, float], reported: Collection[str]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name in reported or not _OF_THE_MACHINE.search(name)
+    }
 
 
-def _curve(record: TrialRecord) -> list[tuple[int, dict[str, float]]]:
+def _curve(record: TrialRecord, reported: Collection[str]) -> list[tuple[int, dict[str, float]]]:
     lines = TrialDirectory(Path(record.path)).metrics()
-    return [(line["iteration"], _figures(line["metrics"])) for line in lines]
+    return [(line["iteration"], _figures(line["metrics"], reported)) for line in lines]

@@ -213,7 +213,7 @@ def make_row(variant: Variant, trials: Sequence[KnownTrial], metric: MetricSchem
     row, *others = (
         _row_by(schema, variant, by_seed, partial(best.values, schema.name)) for schema in schemas
     )
-    copies = are_copies(variant, list(to_the_end.values()))
+    copies = are_copies(variant, list(to_the_end.values()), [schema.name for schema in schemas])
     others = [replace(other, are_copies=copies) for other in others]
     return replace(row, are_copies=copies, also=dict(zip(metric.also, others, strict=True)))
 

@@ -92,13 +92,16 @@ def with_curve(folder: Path, values: list[float]) -> TrialRecord:
 def test_what_differs_anywhere_is_no_copy_but_for_what_a_machine_decides(tmp_path: Path) -> None:
     [variant, *_] = load_spec(written(tmp_path)).variants
     same = {"acc": 1.0, "loss": 0.1}
-    assert are_copies(variant, [record(same), record(same)])
-    assert are_copies(variant, [record({**same, "fit_time": 1.0}), record({**same, "fit_time": 2})])
-    assert not are_copies(variant, [record(same), record({**same, "loss": 0.2})])
-    assert not are_copies(variant, [record(same)])
-    assert not are_copies(variant, [])
+    acc = ["acc"]
+    assert are_copies(variant, [record(same), record(same)], acc)
+    times = [record({**same, "fit_time": 1.0}), record({**same, "fit_time": 2.0})]
+    assert are_copies(variant, times, acc)
+    assert not are_copies(variant, times, ["fit_time"]), "the sweep is about time"
+    assert not are_copies(variant, [record(same), record({**same, "loss": 0.2})], acc)
+    assert not are_copies(variant, [record(same)], acc)
+    assert not are_copies(variant, [], acc)
     perfect = [with_curve(tmp_path / str(n), [0.9 + n / 100, 1.0]) for n in range(2)]
-    assert not are_copies(variant, perfect), "they came to the same by different ways"
+    assert not are_copies(variant, perfect, acc), "they came to the same by different ways"
 
 
 def test_our_own_trainings_use_their_seed(tmp_path: Path) -> None:
