@@ -3,15 +3,18 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import KnownTrial, Outcome, Resources
+from orchestrator.trial import KnownTrial, Outcome, Resources, TrialSpec
 
 SPENT = "budget-spent"
 """Code of the warning that trials are left out."""
+_NOTHING_YET = {"event": "start", "time": math.inf}
+"""Stands behind the last line of a trial's attempts."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +63,28 @@ def budget_of(spec: SweepSpec, trials: Iterable[KnownTrial]) -> Budget | None:
     if spec.schema.budget is None:
         return None
     budget = Budget(spec.schema.budget.model_dump(exclude_none=True), dict.fromkeys(_WORDS, 0.0))
-    seen = set()
+    trained: dict[Path, TrialSpec] = {}
     for known in trials:
-        path = Path(known.record.path or ".")
-        is_own = bool(known.record.path) and path.parent.parent.name == spec.name
-        if not is_own or path in seen:
+        if known.record.path:
+            trained.setdefault(Path(known.record.path), known.spec)
+    for path, trial in trained.items():
+        if path.parent.parent.name != spec.name:
             continue
-        seen.add(path)
         for seconds in _attempts(TrialDirectory(path)):
-            budget = budget.with_attempt(seconds, known.spec.resources)
+            budget = budget.with_attempt(seconds, trial.resources)
     return budget
 
 
 def _attempts(directory: TrialDirectory) -> Iterator[float]:
     """Seconds of each attempt; of one that vanished as far as it gave a sign."""
     events = directory.attempts()
-    for index, event in enumerate(events):
+    for event, following in pairwise([*events, _NOTHING_YET]):
         if event["event"] != "start":
             continue
-        following = events[index + 1] if index + 1 < len(events) else None
-        has_end = following is not None and following["event"] == "end"
-        if following is None or not has_end or following["outcome"] == Outcome.LOST:
-            until = math.inf if following is None else float(following["time"])
-            yield _last_sign(directory, event["time"], until) - event["time"]
-        else:
-            yield max(0.0, following["time"] - event["time"])
+        begun, until = event["time"], float(following["time"])
+        if following["event"] == "start" or following["outcome"] == Outcome.LOST:
+            until = _last_sign(directory, begun, until)
+        yield max(0.0, until - begun)
 
 
 def _last_sign(directory: TrialDirectory, start: float, until: float) -> float:
@@ -98,6 +98,8 @@ def budget_warnings(spec: SweepSpec, trials: Sequence[KnownTrial]) -> list[SpecW
     left = sum(not known.record.has_ended for known in trials)
     if budget is None or not budget.is_spent or not left:
         return []
-    what = "1 trial is" if left == 1 else f"{left} trials are"
+    what = "1 trial is"
+    if left > 1:
+        what = f"{left} trials are"
     message = f"{budget}; {what} left out; raise `budget` in the spec to continue"
     return [SpecWarning(SPENT, message, 0)]

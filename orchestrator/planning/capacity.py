@@ -35,15 +35,13 @@ def shortage(trials: Sequence[TrialSpec], nodes: Sequence[Node], where: str) -> 
     known: dict[Resources, bool] = {}
     for trial in trials:
         if not known.setdefault(trial.resources, fits(trial.resources, nodes)):
-            asked = _words(demand(trial.resources))
-            have = sorted({_words(node) for node in nodes}) or ["no node for trials"]
+            asked, have = _words(demand(trial.resources)), Counter(map(_words, nodes))
+            there = sorted(have)
             if trial.resources.nodes > 1:
                 asked = f"{trial.resources.nodes} nodes with {asked} each"
-                have = [
-                    f"{count}x {words}"
-                    for words, count in sorted(Counter(map(_words, nodes)).items())
-                ] or have
-            return f"trial {trial.name} needs {asked}, but {where} has {' and '.join(have)}"
+                there = [f"{count}x {words}" for words, count in sorted(have.items())]
+            found = " and ".join(there) or "no node for trials"
+            return f"trial {trial.name} needs {asked}, but {where} has {found}"
     return None
 
 
@@ -56,6 +54,8 @@ def this_machine() -> Node:
 def _words(amounts: Node) -> str:
     cpus, gpus, memory = (amounts.get(kind, 0) for kind in ("CPU", "GPU", "memory"))
     words = [f"{cpus:g} CPU{'s' * (cpus != 1)}"]
-    words += [f"{gpus:g} GPU{'s' * (gpus != 1)}"] if gpus else []
-    words += [f"{memory / 1e9:.3g} GB of memory"] if memory else []
+    if gpus:
+        words.append(f"{gpus:g} GPU{'s' * (gpus != 1)}")
+    if memory:
+        words.append(f"{memory / 1e9:.3g} GB of memory")
     return ", ".join(words)

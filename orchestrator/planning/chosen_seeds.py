@@ -17,7 +17,9 @@ def chosen_by_the_same_seeds(trials: Sequence[TrialSpec], store: Store) -> list[
     if not shared:
         return []
     name, searched = next(iter(shared.items()))
-    more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
+    more = ""
+    if len(shared) > 1:
+        more = f", and so are {len(shared) - 1} more"
     message = (
         f"trial {name} is also a trial of a search ({searched[0]}){more}: if its settings were "
         "chosen there, their result with the same seed is optimistic; use seeds in the report that "

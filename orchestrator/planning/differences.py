@@ -23,6 +23,7 @@ _DERIVED = {
 }
 """Keys of `trial.json` that follow from the others, or are told in another way."""
 _LONGEST_VALUE = 40
+_ABSENT = object()
 
 
 class Kind(StrEnum):
@@ -59,7 +60,7 @@ def differences(trial: TrialSpec, earlier: TrialSpec, digests: Any = None) -> li
     """
     found = [
         *_settings(trial.config, earlier.config),
-        *_code(trial.config, earlier.config, digests if isinstance(digests, Mapping) else {}),
+        *_code(trial.config, earlier.config, digests),
     ]
     if trial.seed != earlier.seed:
         found.append(Difference(Kind.SEED, f"seed {trial.seed}"))
@@ -80,53 +81,82 @@ def code_of(spec: SweepSpec) -> dict[str, dict[str, str]]:
 def _settings(config: Workload, earlier: Workload) -> Iterable[Difference]:
     now, before = _flat(config), _flat(earlier)
     defaults = _defaults(config)
+    new = now.keys() - before.keys()
+    at_default = {name for name in new & defaults.keys() if defaults[name] == now[name]}
     for name in sorted(now.keys() | before.keys()):
-        if name not in before and name in defaults and defaults[name] == now[name]:
+        if name in at_default:
             text = f"new parameter {name}, left at its default {_short(now[name])}"
             yield Difference(Kind.PARAMETER, text)
-        elif name == "data.content" and now.get(name) != before.get(name):
+        elif _is_alike(now.get(name, _ABSENT), before.get(name, _ABSENT)):
+            continue
+        elif name == "data.content":
             yield Difference(Kind.DATA, "the images that the data's function loads differ")
-        elif name not in before:
-            yield Difference(Kind.SETTING, f"{name}: {_short(now[name])}, was not set")
-        elif name not in now:
-            yield Difference(Kind.SETTING, f"{name}: was {_short(before[name])}, is no longer set")
-        elif (type(now[name]), now[name]) != (type(before[name]), before[name]):
-            text = f"{name}: {_short(before[name])} -> {_short(now[name])}"
-            yield Difference(Kind.SETTING, text)
+        else:
+            yield Difference(Kind.SETTING, _setting_text(name, now, before))
 
 
-def _code(config: Workload, earlier: Workload, digests: Mapping[str, Any]) -> Iterable[Difference]:
+def _is_alike(one: object, other: object) -> bool:
+    """Tell whether two values are the same: `true` is not 1."""
+    return (type(one), one) == (type(other), other)
+
+
+def _setting_text(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """Words for a setting that is another, was not set, or is no longer set."""
+    if name not in before:
+        return f"{name}: {_short(now[name])}, was not set"
+    if name not in now:
+        return f"{name}: was {_short(before[name])}, is no longer set"
+    return f"{name}: {_short(before[name])} -> {_short(now[name])}"
+
+
+def _code(config: Workload, earlier: Workload, digests: Any) -> Iterable[Difference]:
     before = dict(_functions(earlier))
     for function, code in _functions(config):
-        old = before.get(function)
-        if old is None or old == code:
-            continue
-        if "NUMERICS_VERSION" in code and "NUMERICS_VERSION" in old:
-            text = f"{old} -> {code.rpartition(' ')[2]} of {function}"
-            yield Difference(Kind.VERSION, text)
-        elif _package(old) != _package(code):
-            text = f"package {_package(old) or 'none'} -> {_package(code) or 'none'}"
-            yield Difference(Kind.PACKAGE, text)
-        else:
-            yield Difference(Kind.CODE, _changed_files(function, digests.get(function)))
+        old = before.get(function, code)
+        if old != code:
+            yield _difference_of_code(function, code, old, digests)
+
+
+def _difference_of_code(function: str, code: str, old: str, digests: Any) -> Difference:
+    if "NUMERICS_VERSION" in code and "NUMERICS_VERSION" in old:
+        text = f"{old} -> {code.rpartition(' ')[2]} of {function}"
+        return Difference(Kind.VERSION, text)
+    now, before = _package(code), _package(old)
+    if now != before:
+        return Difference(Kind.PACKAGE, f"package {before or 'none'} -> {now or 'none'}")
+    files = None
+    if isinstance(digests, Mapping):
+        files = digests.get(function)
+    return Difference(Kind.CODE, _changed_files(function, files))
 
 
 def _changed_files(function: str, before: Any) -> str:
     now = code_digests(function)
     if not isinstance(before, Mapping) or before == now:
         return f"the code of {function} changed"
-    words = {
-        "changed": [name for name in now if name in before and before[name] != now[name]],
+    words = []
+    for word, names in _changes(now, before).items():
+        if names:
+            words.append(f"{', '.join(map(str, names))} {word}")
+    return ", ".join(words)
+
+
+def _changes(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names of files by what became of them, in the order in which they are told."""
+    changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    return {
+        "changed": changed,
         "added": [name for name in now if name not in before],
-        "removed": [str(name) for name in before if name not in now],
+        "removed": [name for name in before if name not in now],
     }
-    return ", ".join(f"{', '.join(names)} {word}" for word, names in words.items() if names)
 
 
 def _package(code: str) -> str:
     """`PyYAML 6.0`, of the code of an installed package."""
     package, _, _ = code.rpartition("sha256:")
-    return "" if package.startswith("syntax") else package.strip()
+    if package.startswith("syntax"):
+        return ""
+    return package.strip()
 
 
 def _functions(config: Workload) -> Iterable[tuple[str, str]]:
@@ -172,4 +202,6 @@ def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[: _LONGEST_VALUE - 3]}..."

@@ -1,6 +1,6 @@
 """The store as it was at one moment, asked for trials: each record is read once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -43,7 +43,9 @@ class Lookup:
 
     def known(self, trials: Sequence[TrialSpec]) -> tuple[KnownTrial, ...]:
         """The trials with what became of them."""
-        told = counted_off(trials, "reading trials") if len(trials) > _MANY else trials
+        told: Iterable[TrialSpec] = trials
+        if len(trials) > _MANY:
+            told = counted_off(trials, "reading trials")
         return tuple(_as_recorded(trial, self._record_of(trial)) for trial in told)
 
     def with_seeds(
@@ -75,7 +77,9 @@ def _as_recorded(trial: TrialSpec, record: TrialRecord) -> KnownTrial:
     if trial.earlier is None:
         return KnownTrial(trial, record)
     earlier = replace(trial.earlier, pruning=trial.pruning)
-    return KnownTrial(trial if record.is_of_another(earlier) else earlier, record)
+    if record.is_of_another(earlier):
+        return KnownTrial(trial, record)
+    return KnownTrial(earlier, record)
 
 
 def with_known_weights(variant: Variant, spec: SweepSpec) -> Variant:

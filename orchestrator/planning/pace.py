@@ -3,6 +3,7 @@
 Nothing is stopped by it: `resources.time_limit` is for that.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
@@ -43,12 +44,15 @@ class Pace:
         Held against the slowest of its own variant, or of the whole sweep where none of its variant
         has finished.
         """
-        own = self.slowest.get(trial.variant_label)
-        usual = own or max(self.slowest.values(), default=None)
-        if usual is None or seconds <= max(LEAST_SECONDS, TIMES * usual[0]):
+        whose = "of its variant"
+        usual = self.slowest.get(trial.variant_label)
+        if usual is None:
+            whose = "of the sweep"
+            usual = max(self.slowest.values(), default=(math.inf, ""))
+        slowest, name = usual
+        if seconds <= max(LEAST_SECONDS, TIMES * slowest):
             return ""
-        whose = "of its variant" if own else "of the sweep"
         return (
             f"it has run for {duration_text(seconds)}; the slowest finished trial {whose}, "
-            f"{usual[1]}, took {duration_text(usual[0])}"
+            f"{name}, took {duration_text(slowest)}"
         )

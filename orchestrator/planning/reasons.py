@@ -53,7 +53,9 @@ class Nearest:
         """The first differences, and how many there are more."""
         more = len(self.texts) - _MOST_TOLD
         told = "; ".join(self.texts[:_MOST_TOLD])
-        return f"{told}; and {more} more" if more > 0 else told
+        if more <= 0:
+            return told
+        return f"{told}; and {more} more"
 
 
 class Results:

@@ -81,9 +81,9 @@ def representative(
     # from worst to best
     ranked = sorted(alike, key=lambda known: known.record.metrics[name], reverse=mode == "min")
     use_ema = name.startswith(AVERAGED)
-    which = (
-        f"; the moving average of its weights (EMA), on which {name} is measured" if use_ema else ""
-    )
+    which = ""
+    if use_ema:
+        which = f"; the moving average of its weights (EMA), on which {name} is measured"
     count = _count_text(spec, len(alike))
     if seed == MEDIAN:
         middle = ranked[(len(ranked) - 1) // 2]
@@ -113,7 +113,8 @@ def _count_text(spec: SweepSpec, seeds: int) -> str:
 
 
 def _variant(spec: SweepSpec, label: str | None) -> Variant:
-    label = last_step(spec).label if label is None else label
+    if label is None:
+        label = last_step(spec).label
     road = {variant.label: variant for variant in spec.road}
     if label not in road:
         raise UsageError(

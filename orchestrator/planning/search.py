@@ -114,16 +114,21 @@ def _advanced(search: Search, spec: SweepSpec, lookup: Lookup, suggestions: Sugg
     points = points or _known_before(search, spec, lookup, suggestions)
     metric = spec.schema.metric
     tried: list[Tried] = []
-    while len(tried) < search.goal and all(point.has_ended for point in tried):
+    while len(tried) < search.goal and _have_ended(tried):
         if len(points) <= len(tried):
             points += suggested(search, tried, goals_of(search.schema, metric), spec.name)
             suggestions.keep(search, identity, points)
         end = min(len(tried) + search.schema.at_once, search.goal)
         evaluator = _Evaluator(search, lookup, metric, tuple(tried))
         tried += [evaluator.point(number + 1, points[number]) for number in range(len(tried), end)]
-    is_over = len(tried) == search.goal and all(point.has_ended for point in tried)
-    chosen = _best(search.schema, tried, metric) if is_over else None
-    return replace(search, tried=tuple(tried), chosen=chosen)
+    search = replace(search, tried=tuple(tried), chosen=None)
+    if len(tried) < search.goal or not _have_ended(tried):
+        return search
+    return replace(search, chosen=_best(search.schema, tried, metric))
+
+
+def _have_ended(points: Sequence[Tried]) -> bool:
+    return all(point.has_ended for point in points)
 
 
 def _known_before(
@@ -161,7 +166,6 @@ class _Evaluator:
         variant = search.variant_of(number, values)
         found = self._trials(variant)
         records = [known.record for known in found]
-        is_pruned = all(_ending(search, record) == "pruned" for record in records)
         done = [record for record in records if record.state is State.DONE]
         means = self._means(found)
         return Tried(
@@ -175,8 +179,14 @@ class _Evaluator:
             failed=[known.spec.name for known in found if known.record.state is State.FAILED],
             seconds=sum(record.seconds or 0.0 for record in done),
             curves=self._curves(found),
-            pruned_at=min(int(record.epoch) for record in records) if is_pruned else None,
+            pruned_at=self._pruned_at(records),
         )
+
+    def _pruned_at(self, records: Sequence[TrialRecord]) -> int | None:
+        """Epoch at which the first seed was stopped early; None where not all of them were."""
+        if any(_ending(self.search, record) != "pruned" for record in records):
+            return None
+        return min(int(record.epoch) for record in records)
 
     def _trials(self, variant: Variant) -> tuple[KnownTrial, ...]:
         """The trials of a point, each held against what stops it early.
@@ -214,7 +224,9 @@ def _ending(search: Search, record: TrialRecord) -> str:
         return "open"
     if search.is_healthy(record.outcome):
         return "healthy"
-    return "pruned" if record.outcome is Outcome.PRUNED else "bad"
+    if record.outcome is Outcome.PRUNED:
+        return "pruned"
+    return "bad"
 
 
 def goals_of(schema: SearchSchema, metric: MetricSchema) -> Sequence[Goal]:
@@ -269,10 +281,9 @@ def _outcome(search: Search, records: Sequence[TrialRecord]) -> str:
     failed = [str(record.outcome) for record in records if record.state is State.FAILED]
     waiting = [str(record.state) for record in records if record.state is not State.DONE]
     bad = [str(record.outcome) for record in records if not search.is_healthy(record.outcome)]
-    bad.sort(
-        key=lambda outcome: outcome == Outcome.PRUNED
-    )  # to have diverged with one seed says more
-    return next(iter((*failed, *waiting, *bad)), "finished")
+    # to have diverged with one seed says more
+    bad.sort(key=lambda outcome: outcome == Outcome.PRUNED)
+    return [*failed, *waiting, *bad, "finished"][0]
 
 
 def _best(schema: SearchSchema, tried: Sequence[Tried], metric: MetricSchema) -> Tried:

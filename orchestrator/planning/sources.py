@@ -65,7 +65,9 @@ class Searches(TrialSource):
 
     def settled(self, spec: SweepSpec, lookup: Lookup) -> SweepSpec:
         """The spec with what searches have found."""
-        return with_searches(spec, lookup, self.suggestions) if spec.searches else spec
+        if not spec.searches:
+            return spec
+        return with_searches(spec, lookup, self.suggestions)
 
     def wanted(self, spec: SweepSpec, lookup: Lookup) -> Asked:
         """Points of every search that have been suggested."""

@@ -77,17 +77,19 @@ class SweepStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The form of `status --json`."""
-        return {
+        value: dict[str, Any] = {
             "sweep": self.sweep,
             "outcomes": dict(self.outcomes),
             "trials": [self._trial_to_json(known) for known in self.trials],
             "causes": [
                 {"cause": group.cause, "trials": list(group.trials)} for group in self.causes
             ],
-            "driver": {"host": self.holder.host, "pid": self.holder.pid} if self.holder else None,
+            "driver": self.holder and {"host": self.holder.host, "pid": self.holder.pid},
             "train_seconds_left": self.seconds_left,
-            **({"budget": self.budget.to_json()} if self.budget else {}),
         }
+        if self.budget:
+            value["budget"] = self.budget.to_json()
+        return value
 
     def _trial_to_json(self, known: KnownTrial) -> dict[str, Any]:
         trial, record = known.spec, known.record
@@ -110,7 +112,9 @@ class SweepStatus:
 def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
     """Status of every trial, and the driver that is at work."""
     holder = live_holder(store.sweep_path(spec.name))
-    session = holder.session if holder else None
+    session = None
+    if holder:
+        session = holder.session
     snapshot = survey(spec, store, live_session=session)
     run_ids = mlflow_run_ids(store, spec.name)
     trials = snapshot.trials

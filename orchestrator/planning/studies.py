@@ -85,7 +85,9 @@ def _importances(kept: _Kept) -> Mapping[str, float]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     shares = {key: float(share) for key, share in found.items()}
-    return shares if len(shares) > 1 else {}
+    if len(shares) < 2:
+        return {}
+    return shares
 
 
 def add_study(storage: Any, study: Study) -> None:
@@ -141,7 +143,9 @@ def _end(point: Tried) -> tuple[Any, dict[int, float]]:
     """Optuna's word for how a combination ended, and the mean curve over its seeds."""
     from optuna.trial import TrialState
 
-    state = TrialState.FAIL if point.pruned_at is None else TrialState.PRUNED
+    state = TrialState.FAIL
+    if point.pruned_at is not None:
+        state = TrialState.PRUNED
     if point.means:
         state = TrialState.COMPLETE
     return state, _mean_curve(point)
@@ -153,8 +157,9 @@ def _mean_curve(point: Tried) -> dict[int, float]:
     if not curves:
         return {}
     shared = sorted(set(curves[0]).intersection(*curves[1:]))
-    until = max(shared, default=0) if point.pruned_at is None else point.pruned_at
-    return {epoch: fmean(curve[epoch] for curve in curves) for epoch in shared if epoch <= until}
+    if point.pruned_at is not None:
+        shared = [epoch for epoch in shared if epoch <= point.pruned_at]
+    return {epoch: fmean(curve[epoch] for curve in curves) for epoch in shared}
 
 
 def _params(search: Search, values: Values) -> dict[str, Any]:

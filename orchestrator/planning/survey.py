@@ -35,10 +35,12 @@ def survey(
     """
     store.forget()
     absent: dict[str, None] = {}
-    digest = _digest(spec, absent if may_lack_images else None)
+    digest = _digest(spec, absent, may_lack_images)
     lookup = Lookup(spec, digest, store, live_session)
     suggestions = Suggestions(store.sweep_path(spec.name) / "searches", keeps=keeps_suggestions)
-    looks = looks_before(spec, store, spec.reported_metric.name) if spec.schema.adaptive else 0
+    looks = 0
+    if spec.schema.adaptive:
+        looks = looks_before(spec, store, spec.reported_metric.name)
     sources = sources_of(choice, suggestions, looks)
     for source in sources:
         spec = source.settled(spec, lookup)
@@ -50,7 +52,9 @@ def survey(
     return Snapshot(spec, lookup.known(trials), tuple(later), tuple(absent))
 
 
-def _digest(spec: SweepSpec, absent: dict[str, None] | None) -> Digest:
+def _digest(spec: SweepSpec, absent: dict[str, None], may_lack_images: bool) -> Digest:
+    """Digests of data; what is wrong with images that are not there is left in `absent`."""
+
     @cache
     def digest(data: DataConfig | UserData | None) -> str:
         try:
@@ -58,7 +62,7 @@ def _digest(spec: SweepSpec, absent: dict[str, None] | None) -> Digest:
         except (OSError, ValueError) as error:
             assert data is not None, "a training that names no data has nothing to be read here"
             message = f"cannot use the images of data '{data.name}': {error}"
-            if absent is None:
+            if not may_lack_images:
                 raise UsageError(message) from error
             absent[message] = None
             return "absent"

@@ -47,9 +47,9 @@ def adopted_record(directory: TrialDirectory) -> TrialRecord | None:
     path = directory.path / "trial.json"
     try:
         about = read_json(path, newest=TRIAL_FORMAT)
-        adoption = Adoption.from_json(about["adopted"]) if "adopted" in about else None
-        if adoption is None:
+        if "adopted" not in about:
             return None
+        adoption = Adoption.from_json(about["adopted"])
         done = TrialDirectory(_root_of(directory) / adoption.trial).record_of_done()
     except (FileNotFoundError, NotADirectoryError, NewerFile):
         return None

@@ -57,7 +57,9 @@ class Claims:
         if not found or found.get("session") == self.session:
             return None
         sweep, session = str(found.get("sweep")), found.get("session")
-        return sweep if session and live_session(self.root / sweep) == session else None
+        if not session or live_session(self.root / sweep) != session:
+            return None
+        return sweep
 
     def _read(self, path: Path) -> dict[str, object] | None:
         try:

@@ -64,7 +64,9 @@ class Declaration:
 
 def iso_time(time: float | None) -> str | None:
     """`2026-03-01T14:05:09+00:00`."""
-    return None if time is None else datetime.fromtimestamp(int(time), UTC).isoformat()
+    if time is None:
+        return None
+    return datetime.fromtimestamp(int(time), UTC).isoformat()
 
 
 def digest_of(content: bytes) -> str:
@@ -96,12 +98,14 @@ def declaration_of(
     digest, versions = digest_of(content), versions_of(sweep_path)
     first = min([*_result_times(sweep_path), *other_results], default=None)
     before = [version for version in versions if first is None or version.time < first]
-    known = next((version for version in versions if version.sha256 == digest), None)
-    last = dict(before[-1].parts) if before else {}
-    changed = [name for name in {**last, **parts} if before and last.get(name) != parts.get(name)]
+    times = [version.time for version in versions if version.sha256 == digest]
+    changed: list[str] = []
+    if before:
+        last = before[-1].parts
+        changed = [name for name in {**last, **parts} if last.get(name) != parts.get(name)]
     return Declaration(
         spec_sha256=digest,
-        at=known.time if known else None,
+        at=next(iter(times), None),
         first_result_at=first,
         before_first_result=any(dict(version.parts) == dict(parts) for version in before),
         versions=len(versions),
@@ -130,9 +134,9 @@ def _result_times(sweep_path: Path) -> Iterator[float]:
 def _version_of(line: Mapping[str, Any]) -> Version | None:
     """The version that a line describes; none where a part of it is missing."""
     digest, time, parts = (line.get(key) for key in ("spec_sha256", "time", "parts"))
-    if not isinstance(digest, str) or not _is_time(time):
+    if not isinstance(digest, str) or not isinstance(parts, dict) or not _is_time(time):
         return None
-    return Version(digest, float(time), parts) if isinstance(parts, dict) else None
+    return Version(digest, float(time), parts)
 
 
 def _is_time(value: Any) -> TypeGuard[float]:

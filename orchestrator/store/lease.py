@@ -73,22 +73,29 @@ class LeaseHolder:
     @property
     def life(self) -> Life:
         """Life as its process shows it where that can be seen; elsewhere by its last word's age."""
-        is_fresh = abs(time.time() - self.renewed) <= EXPIRY_SECONDS
-        if not self.is_here:
-            return Life.ALIVE if is_fresh else Life.UNKNOWN
-        began = started(self.pid)
-        if began is None:
-            return Life.DEAD
+        if self.is_here:
+            began = started(self.pid)
+            if began is None:
+                return Life.DEAD
+            if not self._began(began):
+                return Life.UNKNOWN
+        if abs(time.time() - self.renewed) > EXPIRY_SECONDS:
+            return Life.UNKNOWN
+        return Life.ALIVE
+
+    def _began(self, began: float) -> bool:
+        """Tell whether the process that runs now, since `began`, is the one that wrote it."""
         if not self.machine:  # an older version wrote the time that the wall clock showed
             with suppress(psutil.NoSuchProcess):
                 began = psutil.Process(self.pid).create_time()
-        is_it = abs(began - self.process_started) < 1.0
-        return Life.ALIVE if is_fresh and is_it else Life.UNKNOWN
+        return abs(began - self.process_started) < 1.0
 
     @property
     def is_here(self) -> bool:
         """True if its process is one of this machine."""
-        return self.machine == machine() if self.machine else self.host == socket.gethostname()
+        if not self.machine:
+            return self.host == socket.gethostname()
+        return self.machine == machine()
 
     @property
     def is_alive(self) -> bool:
@@ -115,13 +122,17 @@ def live_holder(sweep_path: Path) -> LeaseHolder | None:
     except DamagedFile as damage:
         note(damage)
         return None
-    return holder if holder and holder.is_alive else None
+    if holder is None or not holder.is_alive:
+        return None
+    return holder
 
 
 def live_session(sweep_path: Path) -> str | None:
     """The session of the driver at work on the sweep, if one is."""
     holder = live_holder(sweep_path)
-    return holder.session if holder else None
+    if holder is None:
+        return None
+    return holder.session
 
 
 def refuse_a_sweep_taken_over(sweep_path: Path, session: str) -> None:

@@ -76,7 +76,9 @@ def _path(sweep_path: Path) -> Path:
 
 def _key(seeds: Seeds) -> str:
     """Equal for equal declarations, in whatever order they list their seeds."""
-    return canonical_json(seeds if isinstance(seeds, dict) else sorted(seeds))
+    if isinstance(seeds, dict):
+        return canonical_json(seeds)
+    return canonical_json(sorted(seeds))
 
 
 def _look_of(line: Mapping[str, Any]) -> Look | None:

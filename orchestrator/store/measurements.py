@@ -78,7 +78,9 @@ class Measurement:
     def label(self) -> str:
         """Name of the measure, with the options that were given."""
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.request.given.items()))
-        return f"{self.request.name} ({options})" if options else self.request.name
+        if not options:
+            return self.request.name
+        return f"{self.request.name} ({options})"
 
     @property
     def file_name(self) -> str:
@@ -97,13 +99,16 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Content of its file."""
         found = {name: value for name, value in vars(self).items() if value is not None}
+        now: float | None = None
+        if self.state != "asked":
+            now = time.time()
         return {
             "format": FORMAT,
             **found,
             "fingerprint": self.fingerprint,
             "request": self.request.model_dump(mode="json"),
             "runtime": self.runtime.model_dump(mode="json"),
-            "time": time.time() if self.state != "asked" else None,
+            "time": now,
         }
 
     @classmethod
@@ -119,7 +124,9 @@ def epochs_along(request: Request, config: Workload) -> range:
     """Epochs after which a training's network is measured along it; the last one is not among
     them.
     """
-    return range(request.every, config.length or 0, request.every) if request.every else range(0)
+    if request.every is None:
+        return range(0)
+    return range(request.every, config.length or 0, request.every)
 
 
 def iteration_of(epoch: int, config: Workload, iterations: int | None) -> int | None:

@@ -27,8 +27,8 @@ class MetricsLog:
         self._path = directory.metrics_path
         self._key = directory.key
         self._directory = directory
-        last = directory.last_metrics()
-        self._iteration = last["iteration"] if last else -1
+        last = directory.last_metrics() or {}
+        self._iteration = last.get("iteration", -1)
 
     def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
         """Append the metrics of one iteration. Raises `StoreError` where the store cannot be
@@ -117,7 +117,10 @@ def epoch_of(metrics: Mapping[str, float], iteration: int) -> int:
 
 
 def _check(path: Path, line: dict[str, Any], is_sealed: bool) -> None:
-    check(SealedMetricsRecord if is_sealed else MetricsRecord, path, line, is_sealed)
+    if is_sealed:
+        check(SealedMetricsRecord, path, line, is_sealed)
+    else:
+        check(MetricsRecord, path, line, is_sealed)
 
 
 def last_lines(path: Path | str) -> list[bytes]:

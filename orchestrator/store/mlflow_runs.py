@@ -19,8 +19,8 @@ def run_key(trial: TrialSpec) -> str:
 
 def mlflow_run_ids(store: Store, sweep: str) -> Mapping[str, str]:
     """The MLflow run of each trial that has one, by `run_key`."""
-    content = read_runs(store.sweep_path(sweep) / "mlflow_runs.json")
-    runs: Mapping[str, str] = content["runs"] if content else {}
+    content = read_runs(store.sweep_path(sweep) / "mlflow_runs.json") or {}
+    runs: Mapping[str, str] = content.get("runs", {})
     return runs
 
 

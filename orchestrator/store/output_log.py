@@ -116,14 +116,13 @@ def read_output(path: Path) -> Sequence[AttemptOutput]:
     `DamagedFile` where it is no file.
     """
     content = read_file(path)
-    found = list(_HEADING.finditer(content))
-    ends = [match.start() for match in found[1:]]
-    ends += [len(content)] if found else []  # a file where nothing was printed is empty
+    found = list(_HEADING.finditer(content))  # none where nothing was printed
+    ends = [*(match.start() for match in found[1:]), len(content)]
     return [
         AttemptOutput(
             int(match[1]), match[0].decode().strip(), as_shown(content[match.end() : end])
         )
-        for match, end in zip(found, ends, strict=True)
+        for match, end in zip(found, ends, strict=False)
     ]
 
 
@@ -142,9 +141,10 @@ def last_states(content: bytes) -> bytes:
 
 
 def _whole_lines(content: bytes) -> bytes:
-    end = content.rfind(b"\n") + 1
-    whole = content[:end] if end else content + b"\n"
-    return last_states(whole)
+    whole, end, _ = content.rpartition(b"\n")
+    if not end:
+        return last_states(content + b"\n")
+    return last_states(whole + end)
 
 
 def _drop_oldest(path: Path) -> None:
@@ -157,4 +157,5 @@ def _drop_oldest(path: Path) -> None:
     content = read_file(path)
     starts = [match.start() for match in _HEADING.finditer(content)]
     fitting = [start for start in starts if len(content) - start <= _MOST_OF_OTHERS]
-    path.write_bytes(content[fitting[0] :] if fitting else b"")
+    first = min(fitting, default=len(content))
+    path.write_bytes(content[first:])

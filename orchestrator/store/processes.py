@@ -38,9 +38,16 @@ def started(pid: int) -> float | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return None if Path("/proc/self/stat").exists() else _started_by_the_wall_clock(pid)
-    is_dead = fields[0] in (b"Z", b"X")  # only its parent has not looked yet
-    return None if is_dead else int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return _started_without_proc(pid)
+    if fields[0] in (b"Z", b"X"):  # dead; only its parent has not looked yet
+        return None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _started_without_proc(pid: int) -> float | None:
+    if Path("/proc/self/stat").exists():
+        return None
+    return _started_by_the_wall_clock(pid)
 
 
 def _started_by_the_wall_clock(pid: int) -> float | None:

@@ -53,13 +53,14 @@ def provenance(
     sweep's folder, once for all trials, readable by its owner alone; `git_diff` names it. Files
     whose names sound like secrets are only named.
     """
-    return {
+    found: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-        **({"code": code} if code else {}),
-        **_state_of_code(folder, sweep_path),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
     }
+    if code:
+        found["code"] = code
+    return {**found, **_state_of_code(folder, sweep_path)}
 
 
 def _state_of_code(folder: Path, sweep_path: Path) -> Mapping[str, Any]:

@@ -53,7 +53,10 @@ def add_session(sweep_path: Path, session: str, host: str, pid: int) -> int:
 
 def successor(sweep_path: Path, session: str) -> Session | None:
     """The newest driver that held the sweep after `session`; none where none did."""
-    known = sessions(sweep_path)
-    mine = [index for index, one in enumerate(known) if one.session == session]
-    later = known[mine[-1] + 1 :] if mine else []
-    return later[-1] if later else None
+    later: list[Session] = []
+    known = list(sessions(sweep_path))
+    while known and known[-1].session != session:
+        later.append(known.pop())
+    if not known:
+        return None
+    return next(iter(later), None)

@@ -1,5 +1,6 @@
 """Silence of a running trial: how long it has logged nothing, printed nothing and saved nothing."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.ti
             times.append(os.stat(directory.path / name).st_mtime)
         except OSError:
             continue
-    return max(0.0, now() - max(times)) if times else 0.0
+    return max(0.0, now() - max(times, default=math.inf))
 
 
 def is_unusual(directory: TrialDirectory, seconds: float) -> bool:

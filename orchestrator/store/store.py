@@ -90,8 +90,9 @@ class Store:
         """
         path = self.sweep_path(sweep) / "sweep.yaml"
         if not os.path.lexists(path):
-            known = self.sweeps()
-            hint = did_you_mean_one_of(sweep, known) if known else "; the store is empty"
+            hint = "; the store is empty"
+            if known := self.sweeps():
+                hint = did_you_mean_one_of(sweep, known)
             raise UsageError(
                 f"'{sweep}' is neither a file nor a sweep in the store at {self.root}{hint}"
             )
@@ -107,8 +108,9 @@ class Store:
             return damage.why
         except FileNotFoundError:
             return "it is a broken link"
-        is_known = digest in self._submitted(sweep).get("sweep.yaml", [digest])
-        return "" if is_known else "it was changed after it was submitted"
+        if digest in self._submitted(sweep).get("sweep.yaml", [digest]):
+            return ""
+        return "it was changed after it was submitted"
 
     def submit(self, sweep: str, content: bytes, code: Mapping[str, bytes] | None = None) -> None:
         """Keep the spec as submitted, and beside it the modules that it names: workers on every
@@ -162,10 +164,9 @@ class Store:
         if earlier is None:
             return trial
         known = self._directories()
-        if trial.fingerprint[:8] in known:
+        if trial.fingerprint[:8] in known or earlier.fingerprint[:8] not in known:
             return trial
-        is_known = earlier.fingerprint[:8] in known
-        return replace(earlier, pruning=trial.pruning) if is_known else trial
+        return replace(earlier, pruning=trial.pruning)
 
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
         """Record of the trial: of its own files, or of the same training anywhere in the store."""
@@ -188,13 +189,9 @@ class Store:
         done = own.record_of_done(trial.pruning) or adopted_record(own)
         if done and _is_of(done, trial):
             return done
-        for path in self._directories().get(trial.fingerprint[:8], []):
-            if path == own.path:
-                continue
-            other = _done_elsewhere(path, trial)
-            if other:
-                return other
-        return None
+        paths = self._directories().get(trial.fingerprint[:8], [])
+        others = (_done_elsewhere(path, trial) for path in paths if path != own.path)
+        return next(filter(None, others), None)
 
     def same_training_as(self, trial: TrialSpec) -> list[Twin]:
         """The other trials of the store, in any sweep, that are the same training."""
@@ -210,7 +207,8 @@ class Store:
 
     def look_again(self) -> None:
         """Forget which trials the other sweeps of the store have, where they have more by now."""
-        self._listed = self._listed if self._looked_at == self._ages() else None
+        if self._looked_at != self._ages():
+            self.forget()
 
     def _ages(self) -> dict[str, int]:
         found = {}

@@ -272,9 +272,14 @@ class TrialDirectory:
 
     def newest_attempt(self, session: str) -> list[dict[str, Any]]:
         """The lines of the newest attempt: its start, and its end if it has one; none where another driver began it."""
-        events = self.attempts()
-        starts = [index for index, event in enumerate(events) if event["event"] == "start"]
-        return events[starts[-1] :] if starts and events[starts[-1]]["session"] == session else []
+        newest: list[dict[str, Any]] = []
+        for event in self.attempts():
+            if event["event"] == "start":
+                newest = []
+            newest.append(event)
+        if not newest or newest[0].get("session") != session:
+            return []
+        return newest
 
     def record(
         self, live_session: str | None = None, pruning: Pruning | None = None
@@ -295,13 +300,22 @@ class TrialDirectory:
             record = replace(record, hosts=hosts_of(starts[-1]))
         if not events:
             return record
-        final = events[-1]
-        is_open = final["event"] == "start"
-        if is_open and live_session is not None and final["session"] == live_session:
+        return self._with_last(record, events[-1], live_session)
+
+    def _with_last(
+        self, record: TrialRecord, last: Mapping[str, Any], live_session: str | None
+    ) -> TrialRecord:
+        """The record with how the last attempt stands, whose start or end is `last`."""
+        if last["event"] == "end":
+            outcome, cause = _outcome_of(last)
+        elif live_session is not None and last["session"] == live_session:
             return replace(record, state=State.RUNNING)
-        outcome, cause = self.vanished() if is_open else _outcome_of(final)
-        state = State.FAILED if outcome.is_failure else State.INTERRUPTED
-        trace = final.get("traceback") or ""
+        else:
+            outcome, cause = self.vanished()
+        state = State.INTERRUPTED
+        if outcome.is_failure:
+            state = State.FAILED
+        trace = last.get("traceback") or ""
         return replace(record, state=state, outcome=outcome, cause=cause, traceback=trace)
 
     def record_of_newer(self, newer: NewerFile) -> TrialRecord:

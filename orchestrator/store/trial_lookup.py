@@ -39,9 +39,10 @@ def trial_named(store: Store, reference: str, sweep: str | None = None) -> Trial
 def _found(store: Store, reference: str, sweep: str | None) -> list[Path]:
     if sweep is not None:
         return _in_sweep(store.sweep_path(sweep), reference)
-    found = [path for one in store.sweeps() for path in _in_sweep(store.sweep_path(one), reference)]
-    owner, slash, name = reference.partition("/")
-    if slash and owner in store.sweeps():
+    known = store.sweeps()
+    found = [path for one in known for path in _in_sweep(store.sweep_path(one), reference)]
+    owner, _, name = reference.partition("/")
+    if name and owner in known:
         found += _in_sweep(store.sweep_path(owner), name)
     return found
 
@@ -57,7 +58,9 @@ def name_of(folder: Path) -> str:
     slash.
     """
     match = _FOLDER.fullmatch(folder.name)
-    return match["name"] if match else folder.name
+    if match is None:
+        return folder.name
+    return match["name"]
 
 
 def _folders(sweep_path: Path) -> list[Path]:
@@ -78,10 +81,10 @@ def _begun(folder: Path) -> float:
 
 
 def _unknown(store: Store, reference: str, sweep: str | None) -> UsageError:
-    known = store.sweeps()
-    chosen = [sweep] if sweep is not None else known
+    chosen, where = store.sweeps(), f"the store at {store.root}"
+    if sweep is not None:
+        chosen, where = [sweep], f"sweep '{sweep}'"
     names = _unique(name_of(path) for one in chosen for path in _folders(store.sweep_path(one)))
-    where = f"sweep '{sweep}'" if sweep is not None else f"the store at {store.root}"
     if not names:
         return UsageError(f"{where} has no trial '{reference}'; no trial has started there")
     nearest = did_you_mean(reference.replace("/", "--"), names)
