@@ -58,6 +58,11 @@ class CodeFile:
         return self.path.relative_to(self.root).as_posix()
 
     @property
+    def top(self) -> str:
+        """Name of the package that it belongs to, or of the module itself."""
+        return self.name.partition("/")[0].partition(".")[0]
+
+    @property
     def package(self) -> str:
         """Package that its relative imports start from."""
         return ".".join(self.path.parent.relative_to(self.root).parts)
@@ -173,6 +178,16 @@ def edited_modules() -> set[str]:
     names = sys.modules.keys() - _settled
     _settled.update(name for name in names if _is_settled(name))
     return {name.partition(".")[0] for name in names - _settled if _is_edited(sys.modules[name])}
+
+
+def is_compiled(top: str) -> bool:
+    """Tell whether a package has modules in machine code, which cannot be imported twice."""
+    files = [
+        str(getattr(module, "__file__", ""))
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == top
+    ]
+    return any(file.endswith(tuple(EXTENSION_SUFFIXES)) for file in files)
 
 
 def _is_settled(name: str) -> bool:

@@ -30,6 +30,7 @@ from illama.config.code_files import (
     edited_modules,
     files_of,
     forget,
+    is_compiled,
     with_imports,
 )
 from illama.config.source import digests_of
@@ -56,6 +57,8 @@ class _Imported:
     """True if modules are taken from there."""
     is_on_path: bool = False
     """True if we put it there."""
+    projects: set[str] = set()
+    """Packages and modules that users' code imports from elsewhere, where they are edited."""
 
 
 class _Beside:
@@ -92,8 +95,10 @@ def _is_installed(entry: str) -> bool:
 
 
 def import_from(folder: Path, *, lazily: bool = False) -> None:
-    """Look for modules in `folder`, too, from now on, and forget those that were imported from
-    another before, and those of which the files may say something else by now.
+    """Look for modules in `folder`, too, from now on, and import all code of users again.
+
+    What the modules keep is new for each trial then, so that no number depends on which trials the
+    process has trained before, and an edit is not missed.
 
     `lazily` leaves Python alone until a function is asked for. Otherwise a process that is started
     before anything is imported inherits the path.
@@ -102,8 +107,9 @@ def import_from(folder: Path, *, lazily: bool = False) -> None:
         sys.path.remove(str(_Imported.folder))
     for beside in {_Imported.folder or folder, folder}:
         _forget_modules_of(beside)
-    for edited in edited_modules():
-        _forget_module(edited)
+    projects = {name for name in _Imported.projects if not is_compiled(name)}
+    for project in projects | edited_modules():
+        _forget_module(project)
     _Imported.folder = folder.resolve()
     _Imported.is_open = _Imported.is_on_path = False
     if not lazily:
@@ -283,13 +289,14 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
         found = with_imports(start, [root])
     for file in found:
         _refuse_taken_name(file, target)
+        if file.root != _Imported.folder and file.path.is_file():
+            _Imported.projects.add(file.top)
     folder = below.resolve() if below else None
     return {file.name: content for file, content in found.items() if folder in (None, file.root)}
 
 
 def _refuse_taken_name(file: CodeFile, target: str) -> None:
-    top = file.name.partition("/")[0].partition(".")[0]
-    if file.root == _Imported.folder and (owner := _owner(top)):
+    if file.root == _Imported.folder and (owner := _owner(file.top)):
         raise UserCodeError(
             f"{file.path.name} beside the spec has the name of {owner}, and {target} imports it; give it another name"
         )

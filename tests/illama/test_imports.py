@@ -94,6 +94,27 @@ def test_code_elsewhere_that_was_edited_is_imported_again(
     assert function_of("theirs:f")() == 20
 
 
+@pytest.mark.parametrize("target", ["theirs:f", "lab.net:f"])
+def test_what_a_module_keeps_is_new_each_time_wherever_it_lies(
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+) -> None:
+    """A generator of a module must not go on from one trial to the next."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "lab").mkdir()
+    monkeypatch.syspath_prepend(elsewhere)
+    counts = "from itertools import count\nCOUNT = count()\ndef f():\n    return next(COUNT)\n"
+    (elsewhere / "lab" / "net.py").write_text(counts)
+    write(folder, theirs="from lab.net import f\n")
+    identity_of(target)
+    for _ in range(3):
+        import_from(folder)
+        assert function_of(target)() == 0
+        identity_of(target)
+
+
 def test_a_folder_that_nothing_is_asked_of_is_not_on_the_path(tmp_path: Path) -> None:
     (tmp_path / "asked_for.py").write_text("def make():\n    return 1\n")
     import_from(tmp_path, lazily=True)
