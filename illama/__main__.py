@@ -60,26 +60,24 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="train|evaluate|describe")
 
     train = commands.add_parser(
-        "train", help="train a model, going on where an earlier call stopped"
+        "train", help="train a model, or continue where an earlier call stopped"
     )
     train.add_argument(
         "settings",
         nargs="*",
         metavar="RECIPE.yaml|KEY=VALUE",
-        help="a recipe, and settings laid over it",
+        help="a recipe, and settings that override it",
     )
     train.add_argument(
-        "--output", type=Path, help="directory of the checkpoint; without it nothing is kept"
+        "--output", type=Path, help="directory for the checkpoint; without it nothing is kept"
     )
     _add_runtime(train)
     train.set_defaults(command=_train)
 
     _add_evaluate(commands)
-    describe = commands.add_parser("describe", help="say what a model is and costs")
-    describe.add_argument(
-        "name", help=f"one of: {', '.join(PRESETS)}; or module:function of your own"
-    )
-    about = "settings laid over the model's; for a function of your own also data.KEY=VALUE, by default digits"
+    describe = commands.add_parser("describe", help="show a model's settings and cost")
+    describe.add_argument("name", help=f"one of: {', '.join(PRESETS)}; or your own module:function")
+    about = "settings that override the model's; for your own function also data.KEY=VALUE (default: digits)"
     describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help=about)
     describe.set_defaults(command=_describe)
     return parser
@@ -87,22 +85,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on its validation images")
+    evaluate.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint, or its directory")
     evaluate.add_argument(
-        "checkpoint", type=Path, nargs="?", help="a checkpoint, or the directory of one"
-    )
-    evaluate.add_argument(
-        "--checkpoint", type=Path, dest="named", metavar="PATH", help="the same, by name"
+        "--checkpoint", type=Path, dest="named", metavar="PATH", help="the same, as an option"
     )
     evaluate.add_argument(
         "--measure",
         action="append",
         default=[],
         metavar="NAME",
-        help=f"{', '.join(MEASURES)}; module:function of your own; or with options, as YAML: "
-        "'{name: calibration, bins: 10}'. Default: loss and accuracy. May be given several times",
+        help=f"{', '.join(MEASURES)}; your own module:function; or with options, as YAML: "
+        "'{name: calibration, bins: 10}'. Default: loss and accuracy. Repeat it for several measures",
     )
     evaluate.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="where to write a measure's pictures"
+        "--pictures", type=Path, metavar="FOLDER", help="folder for a measure's pictures"
     )
     evaluate.add_argument(
         "settings",
@@ -113,7 +109,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--use-ema",
         action="store_true",
-        help="measure the moving average of the weights, which train.ema keeps",
+        help="evaluate the moving average of the weights, which train.ema keeps",
     )
     _add_runtime(evaluate)
     evaluate.set_defaults(command=_evaluate)
@@ -128,7 +124,7 @@ def _train(options: argparse.Namespace) -> int:
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
     config = resolve(settings, runtime.data_dir)
-    # torch takes seconds; a wrong setting is answered before that
+    # torch takes seconds to import; wrong settings are reported before that
     from illama.training.trainer import Diverged, ProcessLost, Stopped, train
 
     def show(metrics: Mapping[str, float], iteration: int) -> None:
@@ -145,7 +141,7 @@ def _train(options: argparse.Namespace) -> int:
             )
     except Stopped as stopped:
         print(
-            f"{stopped}; {'the same command goes on there' if options.output else 'nothing is kept'}",
+            f"{stopped}; {'the same command continues there' if options.output else 'nothing is kept'}",
             file=sys.stderr,
         )
         return 130
@@ -193,12 +189,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     requests = labelled([read_request(yaml.safe_load(text)) for text in options.measure])
     if any(request.every for request in requests.values()):
         raise ValueError(
-            "every is for a sweep, which measures along a training; a file has one epoch"
+            "the option 'every' is for sweeps, which measure during training; a checkpoint has one epoch"
         )
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
     if settings:
-        raise ValueError(f"{min(settings)} is decided by the checkpoint; allowed: runtime.KEY")
+        raise ValueError(f"{min(settings)} is fixed by the checkpoint; allowed: runtime.KEY")
     path = given[0] / "checkpoint.pt" if given[0].is_dir() else given[0]
     if requests:
         print(json.dumps(_measured(requests, path, runtime, options), indent=2))
@@ -233,7 +229,7 @@ def _describe(options: argparse.Namespace) -> int:
     allowed = ["model", "data"] if is_foreign else ["model"]
     if strange := sorted(settings.keys() - set(allowed)):
         raise ValueError(
-            f"{strange[0]} says nothing about this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}"
+            f"{strange[0]} is not a setting of this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}"
             + (
                 f"; did you mean model.{strange[0]}?"
                 if strange[0] in ModelConfig.model_fields
@@ -272,9 +268,9 @@ def _network_of_a_function(settings: dict[str, Any]) -> UserModel | ModelConfig 
     except UserCodeError as error:
         if "data" in settings or not isinstance(error.__cause__, RuntimeError):
             raise
-        hint = "it was given the images of digits, 1 channel of 8 x 8: name yours"
+        hint = "it was given digits, images of 1 channel and 8 x 8 pixels: name other data"
         raise ValueError(
-            f"{error}; {hint}, as data.name=cifar10 or data.name=module:function"
+            f"{error}; {hint}, such as data.name=cifar10 or data.name=module:function"
         ) from error
 
 

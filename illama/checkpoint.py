@@ -109,14 +109,14 @@ def load_last(directory: Path, of: FinishedTraining | None = None) -> dict[str, 
     expected = of or FinishedTraining()
     state = load(directory)
     if state is None:
-        raise FileNotFoundError(f"there is no whole checkpoint in {directory}")
+        raise FileNotFoundError(f"there is no complete checkpoint in {directory}")
     if isinstance(expected.config, Config):
-        refuse_other_settings(state, expected.config, "remove that folder, and it is trained again")
+        refuse_other_settings(state, expected.config, "delete that folder to train it again")
     reached = state.get("progress", {}).get("iteration")
     if expected.iterations not in (None, reached):
         raise ValueError(
-            f"the newest whole checkpoint in {directory} is of iteration {reached}, and the training "
-            f"ended at {expected.iterations}: remove that folder, and it is trained again"
+            f"the newest complete checkpoint in {directory} is of iteration {reached}, but training "
+            f"ended at {expected.iterations}: delete that folder to train it again"
         )
     return state
 
@@ -127,10 +127,10 @@ def _state_in(path: Path, recorded: list[str]) -> dict[str, Any]:
     """
     content = read_regular(path, _most_bytes())
     if sha256(content).hexdigest() not in recorded:
-        raise ValueError(f"{path} is torn or was changed (its digest is not in {DIGESTS})")
+        raise ValueError(f"{path} is incomplete or was changed (its digest is not in {DIGESTS})")
     state = content_of(io.BytesIO(content), "a checkpoint", path)
     if not isinstance(state, dict):
-        raise ValueError(f"{path} is no checkpoint: it holds no settings")
+        raise ValueError(f"{path} is not a checkpoint: it has no settings")
     return state
 
 
@@ -140,7 +140,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     state = content_of(path, "a checkpoint")
     if not isinstance(state, dict) or "config" not in state:
-        raise ValueError(f"{path} is no checkpoint of this trainer: it holds no settings")
+        raise ValueError(f"{path} is not a checkpoint of this trainer: it has no settings")
     return state
 
 
@@ -156,7 +156,7 @@ def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False)
     average = next((content[name] for name in _AVERAGE if name in content), None)
     if average is None:
         raise ValueError(
-            f"{where} holds no moving average of the weights (EMA): it was trained without train.ema; "
+            f"{where} has no moving average of the weights (EMA): it was trained without train.ema; "
             "leave out use_ema"
         )
     return average
@@ -179,7 +179,7 @@ def content_of(source: Path | io.BytesIO, what: str, name: Path | None = None) -
         )  # it goes on to advise to run that
         reason = refused[0] if refused else (str(error) or "it ends too early").splitlines()[0]
         if "weights_only" in reason:  # advice to switch that off
-            reason = "it holds something else than tensors and plain values"
+            reason = "it contains something other than tensors and plain values"
         raise ValueError(f"{path} cannot be read as {what}: {reason}") from error
 
 
@@ -193,8 +193,8 @@ def refuse_other_settings(
     """
     if state["numerics_version"] != (version := config.numerics_version):
         raise OtherSettings(
-            f"the checkpoint was written by numerics version {state['numerics_version']}, this is version {version}: "
-            f"the two do not go together; {advice}"
+            f"the checkpoint was written by numerics version {state['numerics_version']}, which is incompatible with "
+            f"this version, {version}; {advice}"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
     changed = _flat(
@@ -213,7 +213,7 @@ def refuse_other_settings(
     ]
     if different:
         raise OtherSettings(
-            f"the checkpoint belongs to other settings: {'; '.join(different)}; {advice}"
+            f"the checkpoint belongs to different settings: {'; '.join(different)}; {advice}"
         )
 
 

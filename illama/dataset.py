@@ -63,7 +63,7 @@ class Dataset:
         """Images and labels of `train`, `val` or `test`. Raises `ValueError` where it has none."""
         images, labels = getattr(self, f"{name}_images"), getattr(self, f"{name}_labels")
         if images is None or labels is None:
-            raise ValueError(f"the data set has no {name} part")
+            raise ValueError(f"the dataset has no {name} part")
         return images, labels
 
     @property

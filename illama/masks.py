@@ -43,9 +43,7 @@ KINDS: Mapping[str, MaskKind] = {
 def kind_of(attention: str) -> MaskKind:
     """The kind of mask that `attention` names. Raises `ValueError` for another name."""
     if attention not in KINDS:
-        raise ValueError(
-            f"there is no attention mask {attention!r}; allowed are {', '.join(KINDS)}"
-        )
+        raise ValueError(f"there is no attention mask {attention!r}; allowed: {', '.join(KINDS)}")
     return KINDS[attention]
 
 

@@ -128,7 +128,7 @@ class VisionTransformer(nn.Module):
         unless `rate` is at least 0 and below 1.
         """
         if not 0 <= rate < 1:
-            raise ValueError(f"drop_path_rate is {rate}; it must be from 0 to below 1")
+            raise ValueError(f"drop_path_rate is {rate}; it must be at least 0 and below 1")
         self.drop_path_rate = rate
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -248,7 +248,7 @@ class VisionTransformer(nn.Module):
         wherever they stand. Raises `ValueError` for a block that is not there or another format.
         """
         if output_fmt not in ("NCHW", "NLC"):
-            raise ValueError(f"output_fmt is {output_fmt!r}; allowed are NCHW and NLC")
+            raise ValueError(f"output_fmt is {output_fmt!r}; allowed: NCHW, NLC")
         wanted = self._wanted_blocks(indices)
         states = list(self._states(images, None, ALL))
         chosen = [states[index] for index in wanted]
@@ -276,7 +276,7 @@ class VisionTransformer(nn.Module):
             indices = range(-indices, 0)
         for number in indices:
             if not -depth <= number < depth:
-                raise ValueError(f"there is no block {number}; there are {depth}, from 0")
+                raise ValueError(f"there is no block {number}; blocks are 0 to {depth - 1}")
         return [number % depth for number in indices]
 
     def _by_place(self, state: Tensor, output_fmt: str) -> Tensor:
@@ -297,7 +297,9 @@ class VisionTransformer(nn.Module):
         if not isinstance(self.config.readout, Part):
             return self._pooled(features) if pre_logits else self._read(features)
         if pre_logits:
-            raise ValueError(f"readout {self.config.readout.text} has nothing in front of a linear")
+            raise ValueError(
+                f"readout {self.config.readout.text} has no features before a linear layer"
+            )
         return self._read(features[:, self._read_rows()])
 
     def _read(self, features: Tensor) -> Tensor:

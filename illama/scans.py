@@ -29,9 +29,7 @@ def order_of(scan: str, rows: int, columns: int | None = None) -> list[int]:
             for number in (line[::-1] if index % 2 else line)
         ]
     if scan != "hilbert":
-        raise ValueError(
-            f"there is no scan {scan!r}; allowed are raster, reversed, zigzag, hilbert"
-        )
+        raise ValueError(f"there is no scan {scan!r}; allowed: raster, reversed, zigzag, hilbert")
     if rows != columns or rows < 1 or rows & (rows - 1):
         raise ValueError(
             f"Hilbert's curve needs a side that is a power of two, found {rows} x {columns}"

@@ -225,7 +225,7 @@ def test_images_of_ours_are_a_file_and_a_line(
     assert (len(loaded.train_labels), len(loaded.val_labels)) == (10, 20)
     assert (loaded.test_labels is not None, dataset_digest(data)) == (True, "bars of 40")
     assert image_shape("bars", {}) == ((1, 4, 4), 2)
-    with pytest.raises(ValidationError, match="bars comes in one piece"):
+    with pytest.raises(ValidationError, match="bars has no official test part"):
         DataConfig(name="bars", test="official")
 
 

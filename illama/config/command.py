@@ -146,7 +146,7 @@ class CommandTraining(Workload):
         old, new = before.setting(key), self.setting(key)
         if old is None or new is None or _are_alike(old, new):
             return None
-        return f"{key}: it should be like {old!r}, which it was before, found {new!r}"
+        return f"{key}: it should have the type of its previous value {old!r}, found {new!r}"
 
     def sources(self, folder: Path) -> Mapping[str, bytes]:
         """The script, the modules beside it that it imports, and the further files."""
@@ -169,8 +169,8 @@ def placeholders_of(command: Any) -> tuple[str, ...]:
     names = [name for word in words_of(command) for _, name, _, _ in _parsed(word) if name]
     if not {"seed", "settings_file"} & set(names):
         raise UserCodeError(
-            "the command has no {seed}: all seeds would train the same; add '--seed {seed}', "
-            "or whatever the script calls it"
+            "the command has no {seed}, so all seeds would train the same; add '--seed {seed}', "
+            "or the script's name for it"
         )
     return tuple(dict.fromkeys(names))
 
@@ -180,7 +180,7 @@ def words_of(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise UserCodeError(f"the command cannot be taken apart: {error}") from error
+        raise UserCodeError(f"the command cannot be split into words: {error}") from error
 
 
 def _parsed(word: str) -> Iterator[tuple[str, str | None, str, str | None]]:
@@ -237,14 +237,14 @@ def _value(line: CommandLine, name: str, given: Mapping[str, str]) -> Any:
     value: Any = line.options
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise UserCodeError(f"the command has {{{name}}}, and there is no setting of that name")
+            raise UserCodeError(f"the command has {{{name}}}, but there is no setting of that name")
         value = value[part]
     return value
 
 
 def _flag(name: str, flag: str, value: Any) -> list[str]:
     if value is not None and not isinstance(value, bool):
-        raise UserCodeError(f"{{{name}:{flag}}} is a word or none: {name} must be true or false")
+        raise UserCodeError(f"{{{name}:{flag}}} needs a flag: {name} must be true or false")
     if value:
         return [flag]
     return []
@@ -258,8 +258,8 @@ def _text(name: str, value: Any) -> str:
     kinds: dict[type, str] = {list: "a list", dict: "a mapping"}
     found = kinds.get(type(value), "null")
     raise UserCodeError(
-        f"setting '{name}' is {found}, which is no word of a command; a list may stand as a word of "
-        "its own, anything goes by {settings_file}"
+        f"setting '{name}' is {found}, which cannot be part of a word; a list may be a word by "
+        "itself, and {settings_file} can hold anything"
     )
 
 
@@ -280,7 +280,9 @@ def command_files(command: str, files: tuple[str, ...], folder: Path) -> dict[st
     for name in files:
         path = folder / name
         if not _is_beside(path, folder):
-            raise UserCodeError(f"'{name}' of train.files is no file beside the spec, in {folder}")
+            raise UserCodeError(
+                f"'{name}' in train.files is not a file next to the spec, in {folder}"
+            )
         found[name] = path.read_bytes()
     return found
 
@@ -311,7 +313,7 @@ def _file_words(command: str, folder: Path) -> Iterator[tuple[str, list[CodeFile
         if _is_beside(path, folder) or _is_script_elsewhere(word):
             yield word, [CodeFile(path.parent, path)]
         elif word.endswith(".py"):
-            where = "" if Path(word).is_absolute() else f" beside the spec, in {folder}"
+            where = "" if Path(word).is_absolute() else f" next to the spec, in {folder}"
             raise UserCodeError(f"there is no '{word}'{where}")
 
 

@@ -201,7 +201,7 @@ class Config(Workload):
             self._check_blocks(self.model)
         trained_count(self.model, self.train.trainable)
         if not self.model.exits and self.train.changes("exit_weight"):
-            raise ValueError("train.exit_weight is of early exits, and model.exits names none")
+            raise ValueError("train.exit_weight is for early exits, but model.exits names none")
         folder = not self.data.in_memory
         _refuse_shape(self.model, folder)
         useless, where = _OF_MEMORY if folder else _OF_FOLDERS
@@ -214,16 +214,16 @@ class Config(Workload):
         """Raise `ValueError` for a setting that a user's network does not heed."""
         if self.train.soft_mask and not model.masked:
             raise ValueError(
-                "train.soft_mask needs a network with set_soft_mask_rate(alpha); "
-                f"{model.name} gives none"
+                "train.soft_mask needs a network with a method set_soft_mask_rate(alpha); "
+                f"{model.name} has none"
             )
         for name in ("drop_path", "dropout", "layer_decay"):
             if getattr(self.train, name):
                 raise ValueError(
-                    f"train.{name} acts inside the built-in networks; give {model.name} an option "
-                    "of its own for it"
+                    f"train.{name} acts only inside the built-in networks; give {model.name} its "
+                    "own option for it"
                 )
-        self._check_layers("none that we know")
+        self._check_layers("an unknown number")
 
     def _check_blocks(self, model: ModelConfig) -> None:
         """Raise `ValueError` for a setting of the blocks that the network has not."""
@@ -247,7 +247,7 @@ def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:
         raise ValueError("model.num_classes is 0: without a head, a network cannot be trained")
     if folder and model.pixels[0] != model.pixels[1]:
         raise ValueError(
-            f"model.img_size is {list(model.pixels)}, but the images of a folder are cut to squares: "
+            f"model.img_size is {list(model.pixels)}, but images of a folder are cropped to squares: "
             "give one number"
         )
 

@@ -42,14 +42,13 @@ class DataConfig(Settings):
     def _fits_together(self) -> Self:
         if self.resize is not None and not self.in_memory:
             raise ValueError(
-                f"data {self.name} has pictures that are cut to model.img_size: leave out resize"
+                f"images of data {self.name} are cropped to model.img_size: leave out resize"
             )
         if self.source.published != "whole":
             self._refuse_fractions()
         elif self.test == "official":
             raise ValueError(
-                f"data {self.name} comes in one piece, without an official test part: hold one out "
-                "with test_fraction"
+                f"data {self.name} has no official test part: hold one out with test_fraction"
             )
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError(
@@ -62,7 +61,7 @@ class DataConfig(Settings):
         """Raises `ValueError` for a share of what the publisher has split already."""
         if self.test_fraction:
             raise ValueError(
-                f"data {self.name} can have a test part of its own: write `test: official` "
+                f"data {self.name} has an official test part: write `test: official` "
                 "instead of test_fraction"
             )
         has_only_test = self.source.published == "test"
@@ -70,7 +69,7 @@ class DataConfig(Settings):
         if self.changes("val_fraction") and not splits_training:
             hint = ", or add `test: official`" if has_only_test else ""
             raise ValueError(
-                f"data {self.name} has a validation part of its own: leave out val_fraction{hint}"
+                f"data {self.name} has an official validation part: leave out val_fraction{hint}"
             )
 
     @property

@@ -233,7 +233,7 @@ def _option(parameter: inspect.Parameter, group: str, target: str) -> tuple[Any,
             return field
     if parameter.default is parameter.empty and not is_given:
         raise UserCodeError(
-            f"{target} needs a parameter '{parameter.name}' that no setting can give; give it a default"
+            f"{target} needs a parameter '{parameter.name}' whose type no setting can have; give it a default"
         )
     return None
 
@@ -267,7 +267,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
     defaults = settings.model_dump(by_alias=True, exclude=settings.model_fields_set)
     for name in [name for name, value in options.items() if not is_finite(value)]:
         if name not in defaults:
-            raise UserCodeError(f"'{name}' has a part that is not finite by default: set it, too")
+            raise UserCodeError(f"part of the default of '{name}' is not finite: set it as well")
         del options[name]
     return options
 
@@ -339,8 +339,8 @@ def load_images(data: UserData, data_dir: Path | None) -> "Dataset":
     found = _loaded(data.function, data.options, data_dir)
     if found.digest != data.content:
         raise UserCodeError(
-            f"{data.function} gave other images or labels than when the sweep was planned; it must give the same ones each time: "
-            "draw from a generator with a fixed seed, and plan again where its files or code have changed"
+            f"{data.function} returned other images or labels than when the sweep was planned; it must return the same ones each "
+            "time: use a generator with a fixed seed, and plan again if its files or code have changed"
         )
     return found
 
@@ -385,7 +385,7 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
     is_folder = source.read is None
     if is_folder and isinstance(size := options.get("img_size"), int):
         return (3, size, size), None
-    needs = "an option img_size" if is_folder else "settings that only the built-in networks have"
+    needs = "an option img_size" if is_folder else "settings that only built-in networks have"
     raise UserCodeError(
         f"data {data} takes the size of its images from {needs}, which this function has not"
     )
@@ -396,7 +396,7 @@ def described_training(name: str, function: str, options: Mapping[str, Any]) -> 
     found = function_of(function)
     if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
         raise UserCodeError(
-            f"{function} is a generator or a coroutine; it must be a function that returns its final metrics"
+            f"{function} is a generator or a coroutine; it must be a plain function that returns its final metrics"
         )
     return TrainingFunction(
         name=name, function=function, code=identity_of(function), options=dict(options)

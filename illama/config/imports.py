@@ -85,7 +85,7 @@ def _owner(name: str) -> str | None:
     if top in sys.stdlib_module_names:
         return f"Python's own '{top}'"
     if top in OURS:
-        return f"this program's own '{top}'"
+        return f"this package's own '{top}'"
     spec = PathFinder.find_spec(top, [entry for entry in sys.path if _is_installed(entry)])
     return f"the installed '{top}'" if spec and spec.origin else None
 
@@ -186,7 +186,7 @@ def words_of(error: BaseException) -> str:
     except BaseException as second:
         if isinstance(second, KeyboardInterrupt):
             raise
-        message = "(its message cannot be had)"
+        message = "(its message cannot be read)"
     return f"{type(error).__name__}: {message}"
 
 
@@ -268,9 +268,7 @@ def refuse_other_code(target: str, code: str) -> None:
     found = identity_of(target)
     if code == found or code == identity_by_bytes(target):
         return
-    raise UserCodeError(
-        f"the code of {target} is another one ({found}) than when this was planned ({code})"
-    )
+    raise UserCodeError(f"the code of {target} ({found}) is not the code that was planned ({code})")
 
 
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
@@ -298,7 +296,7 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
 def _refuse_taken_name(file: CodeFile, target: str) -> None:
     if file.root == _Imported.folder and (owner := _owner(file.top)):
         raise UserCodeError(
-            f"{file.path.name} beside the spec has the name of {owner}, and {target} imports it; give it another name"
+            f"{file.path.name} next to the spec, which {target} imports, has the same name as {owner}; rename it"
         )
 
 
@@ -313,7 +311,7 @@ def _module(name: str) -> ModuleType:
             module = importlib.import_module(name)
         if folder and any(files_of(folder, name.partition(".")[0])) and _root(module) != folder:
             raise UserCodeError(
-                f"module '{name}' beside the spec is hidden by {_owner(name) or module.__file__}; give it another name"
+                f"module '{name}' next to the spec is hidden by {_owner(name) or module.__file__}; rename it"
             )
         return module
     except UserCodeError as error:
@@ -323,7 +321,7 @@ def _module(name: str) -> ModuleType:
         ):
             known = [path.stem for path in folder.glob("*.py")] if folder else []
             where = (
-                f"beside the spec, in {folder}, or among"
+                f"next to the spec, in {folder}, or among"
                 if folder
                 else "in the current folder or among"
             )
@@ -338,7 +336,7 @@ def _root(module: ModuleType) -> Path:
     """The folder that the module's whole name is found in."""
     if not getattr(module, "__file__", None):
         raise UserCodeError(
-            f"module '{module.__name__}' has no file, so nothing says whether it is the same tomorrow"
+            f"module '{module.__name__}' has no file, so a change to it could not be noticed"
         )
     file = Path(str(module.__file__)).resolve()
     return file.parents[module.__name__.count(".") + (file.name == "__init__.py")]

@@ -132,7 +132,7 @@ class ModelConfig(Settings):
             known = [*PRESETS, *NETWORKS]
             raise ValueError(
                 f"there is no model {name!r}{did_you_mean(name, known) or '.'} "
-                f"There are {', '.join(known)}, and module:function of your own"
+                f"Allowed: {', '.join(known)}, or your own module:function"
             )
         return name
 
@@ -144,7 +144,7 @@ class ModelConfig(Settings):
         self._check_exits()
         if "modified_causal" in self.attentions and self.class_token != "first":
             raise ValueError(
-                "attention modified_causal opens the first row for a class token that stands first; with class_token "
+                "attention modified_causal opens the first row for a class token in first position; with class_token "
                 f"{self.class_token} use attention causal"
             )
         if self.has_parts:
@@ -161,7 +161,7 @@ class ModelConfig(Settings):
                 )
         if not self.num_classes and isinstance(self.readout, Part):
             raise ValueError(
-                f"num_classes 0 leaves out the head, which readout {self.readout.text} is"
+                f"num_classes 0 leaves out the head, but readout {self.readout.text} is the head"
             )
         if self.embed_dim % self.num_heads:
             raise ValueError(
@@ -175,7 +175,7 @@ class ModelConfig(Settings):
         if self.scan == "hilbert" and (rows != columns or rows & (rows - 1)):
             found = rows if rows == columns else f"{rows} x {columns}"
             raise ValueError(
-                f"scan hilbert needs a power of two of patches in a row, and as many rows, found {found}"
+                f"scan hilbert needs a square grid whose side is a power of two, found {found}"
             )
 
     def _check_lists(self) -> None:
@@ -185,18 +185,18 @@ class ModelConfig(Settings):
                 raise ValueError(f"{name} lists {len(listed)} blocks, but depth is {self.depth}")
         for name in ("qk_norm", "kv_heads", "attention_bias"):
             if self.changes(name) and "attention" not in self.of_blocks("mixer"):
-                raise ValueError(f"{name} is of mixer attention, which no block has")
+                raise ValueError(f"{name} is for mixer attention, which no block has")
 
     def _check_exits(self) -> None:
         if list(self.exits) != sorted(set(self.exits)) or max(self.exits, default=0) >= self.depth:
             raise ValueError(
-                f"exits {list(self.exits)} must grow and stand before the last of {self.depth} blocks"
+                f"exits {list(self.exits)} must increase and come before the last of {self.depth} blocks"
             )
         has_part = isinstance(self.readout, Part) or isinstance(self.of_blocks("norm")[-1], Part)
         if self.exits and has_part:
-            raise ValueError("exits read out as readout token or mean does, behind a built-in norm")
+            raise ValueError("exits need readout token or mean, and a built-in norm")
         if self.exits and not self.num_classes:
-            raise ValueError("exits have the classes of the head, and num_classes 0 has none")
+            raise ValueError("exits need the head's classes, but num_classes is 0")
 
     def _check_position(self) -> None:
         head_dim = self.embed_dim // self.num_heads
@@ -210,7 +210,7 @@ class ModelConfig(Settings):
                 f"{self.position} rotates {pairs}: the head's width {head_dim} cannot be divided so"
             )
         if self.rope_anchor is not None and not self.rotates_by_place:
-            raise ValueError("rope_anchor scales the positions of rope2d, which is not on")
+            raise ValueError("rope_anchor scales the positions of rope2d, which is not used")
 
     @property
     def attentions(self) -> tuple[AttentionKind, ...]:

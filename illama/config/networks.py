@@ -98,7 +98,7 @@ def _tried(
     ):
         wanted = f"logits of shape ({_BATCH}, {num_classes or 'classes'})"
         raise UserCodeError(
-            f"{function} turns {_BATCH} images of {shape} into {found}; expected {wanted}"
+            f"{function} maps {_BATCH} images of {shape} to {found}; expected {wanted}"
         )
     return {
         "params": sum(parameter.numel() for parameter in network.parameters()),

@@ -109,14 +109,16 @@ def _resolved(kind: str, value: Any) -> "str | Part":
     own = {key: item for key, item in value.items() if key != "name"} if name != value else {}
     if name in BUILT_IN[kind]:
         if own:
-            raise UserCodeError(f"{name} has no settings of its own, found '{min(map(str, own))}'")
+            raise UserCodeError(f"{name} has no settings, found '{min(map(str, own))}'")
         return str(name)
     function = function_behind(kind, name)
     if function is None:
         raise _unknown(kind, name)
     settings = settings_of("part", function)
     if "place" not in inspect.signature(function_of(function)).parameters:
-        raise UserCodeError(f"{function} must have a parameter 'place': where the part stands")
+        raise UserCodeError(
+            f"{function} must have a parameter 'place', which says where the part is used"
+        )
     checked = settings.model_validate({"name": name, **own})
     return Part(
         name=name,
@@ -135,7 +137,7 @@ def _options(checked: Settings, *, is_ours: bool) -> dict[str, Any]:
 
 
 def _unknown(kind: str, name: Any) -> PydanticCustomError:
-    allowed = [*BUILT_IN[kind], *PARTS[kind], "module:function of your own"]
+    allowed = [*BUILT_IN[kind], *PARTS[kind], "your own module:function"]
     expected = ", ".join(f"'{known}'" for known in allowed)
     return PydanticCustomError(
         "literal_error", "Input should be one of {expected}", {"expected": expected}

@@ -116,7 +116,9 @@ def _explain_one(problem: Any, title: str) -> str:
     if problem["type"] == "extra_forbidden":
         *sections, key = problem["loc"]
         if owner := _owner_of(str(key), sections):
-            return f"{path} is not a setting here; {owner}.{key} is one of the section {owner}"
+            return (
+                f"{path} is not a setting here; {owner}.{key} is a setting of the section {owner}"
+            )
         known = [
             field.alias or name for name, field in _group(title, sections).model_fields.items()
         ]

@@ -205,17 +205,17 @@ class TrainConfig(Settings):
         self._check_schedule()
         if self.mix_group is not None and (self.mix_group % 2 or self.batch_size % self.mix_group):
             raise ValueError(
-                f"mix_group {self.mix_group} does not cut batch_size {self.batch_size} into groups of whole pairs"
+                f"mix_group {self.mix_group} does not divide batch_size {self.batch_size} into groups of whole pairs"
             )
         if self.transforms == "timm" and not self.random_resized_crop:
-            raise ValueError("transforms timm always cuts a random_resized_crop: set that as well")
+            raise ValueError("transforms timm always uses random_resized_crop: set that as well")
         if self.drop_path and self.dropout:
             raise ValueError(
-                "drop_path and dropout are both on; their schedule is one, so use only one of them"
+                "drop_path and dropout are both set, but they share one schedule: use only one of them"
             )
         if (self.drop_mode == "standard") != (self.cutoff_epoch == 0):
             raise ValueError(
-                f"drop_mode {self.drop_mode} with cutoff_epoch {self.cutoff_epoch}: early and late need a cutoff"
+                f"drop_mode is {self.drop_mode} and cutoff_epoch {self.cutoff_epoch}: early and late need a cutoff"
             )
         if self.drop_schedule == "linear" and self.drop_mode != "early":
             raise ValueError(
@@ -245,16 +245,16 @@ class TrainConfig(Settings):
         if (self.lr_schedule == "step") != bool(self.lr_milestones):
             raise ValueError(
                 f"lr_schedule is {self.lr_schedule} and lr_milestones {list(self.lr_milestones)}: "
-                "step falls at milestones, such as [10, 15], and the others have none"
+                "step needs milestones, such as [10, 15], and the others take none"
             )
         if list(self.lr_milestones) != sorted({*self.lr_milestones}):
-            raise ValueError(f"lr_milestones {list(self.lr_milestones)} do not grow")
+            raise ValueError(f"lr_milestones {list(self.lr_milestones)} must increase")
         if self.lr_milestones and self.lr_milestones[-1] >= self.epochs:
             raise ValueError(
                 f"the milestone {self.lr_milestones[-1]} is not before the end, {self.epochs} epochs"
             )
         if self.lr_schedule != "step" and self.changes("lr_gamma"):
-            raise ValueError(f"lr_gamma is of lr_schedule step, but that is {self.lr_schedule}")
+            raise ValueError(f"lr_gamma is for lr_schedule step, but that is {self.lr_schedule}")
 
     @field_validator("aa")
     @classmethod
@@ -305,7 +305,7 @@ def parse_rand_augment(policy: str) -> RandAugment:
     for part in parts:
         name = part.rstrip("0123456789.")
         if name not in _RAND_AUGMENT:
-            raise _not_rand_augment(policy, f"{part!r} is no part of it")
+            raise _not_rand_augment(policy, f"{part!r} is not allowed in it")
         if name in found:
             raise _not_rand_augment(policy, f"{name} is there twice")
         pattern, words = _RAND_AUGMENT[name]

@@ -91,6 +91,6 @@ def _function_of(settings: Mapping[str, Any]) -> str:
     function = function_behind("train", name, ())
     if function is None:
         raise UserCodeError(
-            f"there is no training '{name}': name a function of your own, module:function, or no training"
+            f"there is no training '{name}': name your own function, module:function, or leave out train.name"
         )
     return function

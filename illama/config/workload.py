@@ -136,7 +136,9 @@ class Workload(Settings, ABC):
 
     def with_init(self, init: "InitConfig") -> "Workload":
         """The same training from another file; only where `init` is not None."""
-        raise NotImplementedError(f"{self.title} starts from no file that we read")
+        raise NotImplementedError(
+            f"{self.title} does not start from a file that this package reads"
+        )
 
     @property
     def averages_weights(self) -> bool:

@@ -44,7 +44,7 @@ def _scenes(folder: Path, part: str) -> list[Scene]:
     pictures, annotations = folder / "images" / part, folder / "annotations" / part
     for needed in (pictures, annotations):
         if not needed.is_dir():
-            raise FileNotFoundError(f"{needed} is not there: {_WHERE}")
+            raise FileNotFoundError(f"{needed} is missing: {_WHERE}")
     found = [
         Scene(path, annotations / f"{path.stem}.png") for path in sorted(pictures.glob("*.jpg"))
     ]
@@ -52,7 +52,7 @@ def _scenes(folder: Path, part: str) -> list[Scene]:
         raise ValueError(f"{pictures} has no *.jpg: {_WHERE}")
     for scene in found:
         if not scene.annotation.is_file():
-            raise FileNotFoundError(f"{scene.annotation} is not there, and {scene.picture} is")
+            raise FileNotFoundError(f"{scene.annotation} is missing, but {scene.picture} exists")
     return found
 
 
@@ -70,7 +70,7 @@ def classes_of(annotation: Path) -> npt.NDArray[np.int64]:
         raise ValueError(f"{annotation} cannot be read: {error}") from error
     if found.ndim != 2 or found.dtype != np.uint8:
         raise ValueError(
-            f"{annotation} has {found.dtype} of shape {found.shape}; expected one byte a pixel"
+            f"{annotation} has {found.dtype} of shape {found.shape}; expected one byte per pixel"
         )
     if found.max() > CLASSES:
         raise ValueError(f"{annotation} has the class {found.max()}; there are 1 to {CLASSES}")

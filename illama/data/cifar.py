@@ -120,7 +120,7 @@ class _Unpickler(pickle.Unpickler):
         allowed = {"_reconstruct", "ndarray", "dtype", "encode"}
         if name in allowed and module.split(".")[0] in {"numpy", "_codecs"}:
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it wants {module}.{name}, which has no place in it")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not allowed")
 
 
 def _pool(data: "DataConfig", model: "ModelConfig | UserModel", directory: Path) -> Pool:

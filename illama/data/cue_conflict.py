@@ -39,7 +39,7 @@ def read(folder: Path) -> list[Picture]:
     for shape, category in enumerate(CATEGORIES):
         if not (folder / category).is_dir():
             raise FileNotFoundError(
-                f"{folder / category} is not there: cue-conflict images lie in a folder for each of "
+                f"{folder / category} is missing: cue-conflict images are in one folder for each of "
                 f"{', '.join(CATEGORIES)}, as <shape>/<shape>1-<texture>1.png; they are published in the repository "
                 "rgeirhos/texture-vs-shape, under stimuli/style-transfer-preprocessed-512"
             )
@@ -64,13 +64,13 @@ def imagenet_classes(path: Path) -> list[list[int]]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is not there: the 16 classes are read from human_categories.py, as published "
+            f"{path} is missing: the 16 classes are read from human_categories.py, as published "
             "with the cue-conflict images"
         )
     try:
         assigned = _assignments(ast.parse(path.read_text("utf-8")))
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no Python file: {error}") from error
+        raise ValueError(f"{path} is not a Python file: {error}") from error
     return [_classes_of(assigned, category, path) for category in CATEGORIES]
 
 
@@ -92,7 +92,7 @@ def _classes_of(assigned: Mapping[str, ast.expr], category: str, path: Path) -> 
     try:
         found = ast.literal_eval(assigned[name])
     except ValueError as error:
-        raise ValueError(f"{name} in {path} is no plain list of numbers") from error
+        raise ValueError(f"{name} in {path} is not a plain list of numbers") from error
     if not _are_classes(found):
         raise ValueError(
             f"{name} in {path} is {found!r}; expected a list of numbers from 0 to {_IMAGENET - 1}"

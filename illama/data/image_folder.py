@@ -28,7 +28,7 @@ def side_of(model: "ModelConfig | UserModel") -> int:
     """Height and width, in pixels, that images are cut to. Raises `ValueError` for a rectangle."""
     size = model.img_size
     if not isinstance(size, int):
-        raise ValueError(f"the images of a folder are cut to squares, not to {list(size)}")
+        raise ValueError(f"images of a folder are cropped to squares, not to {list(size)}")
     return size
 
 
@@ -115,7 +115,7 @@ def _classes(part: Path) -> set[str]:
         if part.name == "test":
             what += ", and with data.test: official also test/<class>/<image>"
         raise FileNotFoundError(
-            f"{part} is not there: an image folder has {what}; check data.folder and data_dir "
+            f"{part} is missing: an image folder has {what}; check data.folder and data_dir "
             "(ImageNet itself is published at https://image-net.org)"
         )
     classes = {

@@ -55,9 +55,7 @@ def _in_colours(image: Picture) -> Picture:
     if image.mode.startswith("I;16"):  # Pillow would make white of all above 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError(
-            f"its pixels are numbers of 32 bits (mode {image.mode}), and which of them is white it does not say"
-        )
+        raise ValueError(f"its pixels are 32-bit numbers (mode {image.mode}) of unknown range")
     if image.mode == "P":
         # by way of RGBA: a palette with transparent colours is warned of otherwise
         image = image.convert("RGBA")

@@ -42,7 +42,7 @@ def resized(
         drawn = {n: value for n, value in made.state_dict().items() if n.startswith(_HEAD)}
         weights = kept | drawn
     if problems := differences(made.state_dict(), weights):
-        raise ValueError(f"the network has no form for {side} pixels: {'; '.join(problems)}")
+        raise ValueError(f"the network cannot be adapted to {side} pixels: {'; '.join(problems)}")
     made.load_state_dict(weights)
     return same_grid(made.to(next(network.parameters()).device), network).eval()
 
@@ -61,7 +61,7 @@ def with_new_head(network: nn.Module, classes: int, seed: int) -> nn.Module:
     copied = copy.deepcopy(network)
     names = [name for name, layer in copied.named_modules() if isinstance(layer, nn.Linear)]
     if not names:
-        raise ValueError("the network has no linear layer, so that no head can be replaced")
+        raise ValueError("the network has no linear layer, so there is no head to replace")
     old = copied.get_submodule(names[-1])
     assert isinstance(old, nn.Linear)
     with torch.random.fork_rng(devices=[]):

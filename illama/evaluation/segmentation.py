@@ -40,7 +40,7 @@ def mean_iou(counts: Counts) -> float:
     right = np.diag(counts)
     union = counts.sum(axis=0) + counts.sum(axis=1) - right
     if not union.any():
-        raise ValueError("no pixel has a class, so that there is nothing to score")
+        raise ValueError("no pixel has a class, so there is nothing to score")
     return 100 * float((right[union > 0] / union[union > 0]).mean())
 
 

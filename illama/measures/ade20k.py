@@ -61,9 +61,11 @@ def ade20k(
     from illama.model import VisionTransformer
 
     if not isinstance(network, VisionTransformer):
-        raise ValueError("ade20k reads the blocks of this package's own networks alone")
+        raise ValueError("ade20k needs a built-in network, because it reads its blocks")
     if network.config.in_chans != 3:
-        raise ValueError(f"pictures have 3 channels, the network takes {network.config.in_chans}")
+        raise ValueError(
+            f"pictures have 3 channels, but the network takes {network.config.in_chans}"
+        )
     scenes = read(data.directory / folder)
     torch.manual_seed(seed)
     model = UperNet(resized(network, crop), CLASSES).to(device)

@@ -50,7 +50,7 @@ def early_exit(
     from illama.model import VisionTransformer
 
     if not isinstance(network, VisionTransformer) or not network.config.exits:
-        raise ValueError("early_exit reads the heads of model.exits, and this network has none")
+        raise ValueError("early_exit needs the heads of model.exits, but this network has none")
     logits, labels = outputs(
         lambda images: network(images, with_exits=True).transpose(0, 1), data.held_out()
     )  # (images, exits + 1, classes)

@@ -141,7 +141,7 @@ def labelled(requests: Sequence[Request]) -> dict[str, Request]:
             options = ", ".join(f"{key}={value}" for key, value in sorted(request.given.items()))
             label = f"{label} ({options})"
         if label in found:
-            raise ValueError(f"measure {label} is there already; each is asked for once")
+            raise ValueError(f"measure {label} is listed twice; list each one once")
         found[label] = request
     return found
 
@@ -172,7 +172,7 @@ def _checked(name: str, function: str, given: Mapping[str, Any]) -> dict[str, An
     allowed = [str(field.alias) for field in kind.model_fields.values() if field.alias != "name"]
     if "every" in allowed:
         raise ValueError(
-            f"measure {name} has an option 'every', which says when a sweep measures: give it another name"
+            f"measure {name} has an option 'every', which is reserved for when a sweep measures: rename it"
         )
     is_open = kind.model_config.get("extra") == "allow"
     for option in given:
@@ -196,6 +196,6 @@ def _told(kind: type[Settings], problem: Any) -> str:
 
 def _unknown(name: str) -> str:
     return (
-        f"there is no measure '{name}'; allowed: {', '.join(MEASURES)}, or a function of yours as "
+        f"there is no measure '{name}'; allowed: {', '.join(MEASURES)}, or your own function as "
         f"'module:function'{did_you_mean(name, MEASURES)}"
     )

@@ -84,7 +84,7 @@ def _checked(network: Network) -> "VisionTransformer":
     from illama.model import VisionTransformer
 
     if not isinstance(network, VisionTransformer):
-        raise ValueError("repq knows the blocks of our own networks alone")
+        raise ValueError("repq needs a built-in network, because it changes its blocks")
     config = network.config
     kinds = ("mixer", "feed_forward", "norm")
     chosen = [choice for kind in kinds for choice in config.of_blocks(kind)]

@@ -63,7 +63,7 @@ def measure_directory(
     try:
         state = checkpoint.load_last(directory, of)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}, and a measure needs the trained network") from error
+        raise FileNotFoundError(f"{error}, but a measure needs the trained network") from error
     return measure_state(request, state, str(directory), runtime, use_ema=use_ema, curve=curve)
 
 
@@ -83,7 +83,7 @@ def measure_state(
     returns something else than finite numbers; what the measure raises passes through.
     """
     if "config" not in state:
-        raise ValueError(f"{where} holds no settings of a network, so that it cannot be rebuilt")
+        raise ValueError(f"{where} has no settings of a network, so the network cannot be rebuilt")
     config = Config.model_validate_json(state["config"])
     refuse_other_code(request.function, request.code)
     with process_state(runtime, config.train.deterministic):
@@ -114,7 +114,7 @@ def checked(found: Any, name: str) -> Findings:
         try:
             values[str(key)] = float(value)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} returned {key}: {value!r}, which is no number") from error
+            raise ValueError(f"{name} returned {key}: {value!r}, which is not a number") from error
         if not math.isfinite(values[str(key)]):
             raise ValueError(f"{name} returned {key}: {values[str(key)]}, which is not finite")
     return Findings(values, {str(key): str(text) for key, text in findings.pictures.items()})

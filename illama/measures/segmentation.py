@@ -57,9 +57,9 @@ def segmentation(
     from illama.model import VisionTransformer
 
     if not isinstance(network, VisionTransformer):
-        raise ValueError("segmentation reads the blocks of this package's own networks alone")
+        raise ValueError("segmentation needs a built-in network, because it reads its blocks")
     if len(set(network.config.pixels)) > 1:
-        raise ValueError(f"boards are made of square images, found {network.config.img_size}")
+        raise ValueError(f"boards need square images, found {network.config.img_size}")
     made, tested, classes = _made(data, network.config.patch_size, places, seed)
     counted = (tested[1] < classes).cpu().numpy()
     torch.manual_seed(seed)

@@ -48,7 +48,7 @@ def shape_texture(
     """Share of shape decisions on images whose cues conflict."""
     if bool(load) == bool(folder):
         raise ValueError(
-            "shape_texture needs images whose cues conflict, from one place: name a function that "
+            "shape_texture needs images with conflicting cues, from one source: name a function that "
             "returns images, shape classes and texture classes, as in {name: shape_texture, load: "
             "'cue:conflict'}, or with 'folder' the published cue-conflict images"
         )
@@ -68,7 +68,7 @@ def _by_function(network: Network, data: Data, device: Device, load: str) -> "De
     example, _ = next(iter(data.held_out()))
     if pixels.shape[1:] != tuple(example.shape[1:]):
         raise ValueError(
-            f"{load} returned images of {pixels.shape[1:]}; the network takes {tuple(example.shape[1:])}"
+            f"{load} returned images of {pixels.shape[1:]}, but the network takes {tuple(example.shape[1:])}"
         )
     mean, std = data.normalisation()
     images = (torch.from_numpy(pixels.astype(np.float32)) - mean) / std
@@ -105,7 +105,7 @@ def decision(probabilities: "npt.NDArray[np.float64]", classes: "Sequence[Sequen
     """
     if probabilities.shape != (1000,):
         raise ValueError(
-            f"the 16 classes of cue-conflict images are made of ImageNet's 1000, and the network "
+            f"the 16 classes of cue-conflict images are groups of ImageNet's 1000, but the network "
             f"has {len(probabilities)}; use 'load' with images of its own classes"
         )
     means = [float(probabilities[list(numbers)].mean()) for numbers in classes]
@@ -119,7 +119,7 @@ def shape_share(predicted: object, shapes: object, textures: object) -> dict[str
     predicted, shapes, textures = (np.asarray(x) for x in (predicted, shapes, textures))
     conflict = shapes != textures
     if not conflict.any():
-        raise ValueError("the cues agree in every image, so that nothing can be told")
+        raise ValueError("the cues agree in every image, so there is nothing to measure")
     by_shape = float((predicted == shapes)[conflict].mean())
     by_texture = float((predicted == textures)[conflict].mean())
     either = by_shape + by_texture

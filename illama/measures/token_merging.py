@@ -76,12 +76,12 @@ def _checked(network: Network) -> "VisionTransformer":
     from illama.model import VisionTransformer
 
     if not isinstance(network, VisionTransformer):
-        raise ValueError("token_merging knows the blocks of our own networks alone")
+        raise ValueError("token_merging needs a built-in network, because it changes its blocks")
     mixers = {getattr(mixer, "name", mixer) for mixer in network.config.of_blocks("mixer")}
     if others := mixers - {"attention"}:
-        raise ValueError(f"token_merging merges behind mixer attention, found {min(others)}")
+        raise ValueError(f"token_merging merges after mixer attention, found {min(others)}")
     if any(getattr(block, "feeds_all", False) for block in network.blocks):
-        raise ValueError("token_merging has other tokens than a feed-forward that needs them all")
+        raise ValueError("token_merging removes tokens, but a feed-forward here needs all of them")
     return network
 
 

@@ -21,15 +21,15 @@ def converted(network: nn.Module, bits: int, scheme: Scheme, images: Tensor | No
     """
     if (bits, scheme) not in ((8, "dynamic"), (8, "static"), (8, "weights"), (4, "weights")):
         raise ValueError(
-            f"kernels torchao with {bits} bits and scheme {scheme}: there are 8 bits in every "
-            "scheme and 4 with scheme weights; kernels simulated takes any"
+            f"kernels torchao does not support {bits} bits with scheme {scheme}: it supports 8 bits in "
+            "every scheme, and 4 with scheme weights; kernels simulated supports any"
         )
     try:
         from torchao import quantization as torchao
     except ImportError as error:
         raise ModuleNotFoundError(
             "kernels torchao needs torchao: pip install 'ablation-orchestrator[measures]', "
-            f"or ask for kernels simulated ({error})"
+            f"or use kernels simulated ({error})"
         ) from error
     scales = {}
     if images is not None:

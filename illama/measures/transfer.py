@@ -60,7 +60,7 @@ def transfer(
     from illama.measures.passes import first_images
 
     if side and not epochs:
-        raise ValueError("side is of the images that a copy is fine-tuned on: give epochs as well")
+        raise ValueError("side is the size of the images for fine-tuning: give epochs as well")
     if load:
         train, test = _loaded(load, data, device)
     else:
@@ -101,7 +101,7 @@ def _fine_tuned(
     classes = 1 + int(max(labels.max(), wanted.max()))
     if not isinstance(network, VisionTransformer):
         if side:
-            raise ValueError("side is for this package's own networks: another one has its size")
+            raise ValueError("side works only with built-in networks: others have a fixed size")
         copies = {"fine_tuned": with_new_head(network, classes, seed)}
     else:
         size = side or network.config.pixels[0]
@@ -138,9 +138,7 @@ def features(network: Network, images: "Tensor") -> "npt.NDArray[np.float64]":
 
     heads = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     if not heads:
-        raise ValueError(
-            "the network has no linear layer, so that nothing says what its features are"
-        )
+        raise ValueError("the network has no linear layer, so its features cannot be identified")
     found: list[npt.NDArray[np.float64]] = []
 
     def keep(layer: Any, inputs: Any) -> None:
@@ -169,7 +167,7 @@ def _loaded(load: str, data: Data, device: Device) -> Any:
     channels, *size = example.shape[1:]
     if found.shape[0] not in (1, channels):
         raise ValueError(
-            f"{load} returned images of {found.shape[0]} channels, and the network takes {channels}"
+            f"{load} returned images of {found.shape[0]} channels, but the network takes {channels}"
         )
 
     def ready(name: str) -> "tuple[Tensor, Tensor]":

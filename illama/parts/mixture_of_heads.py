@@ -74,6 +74,6 @@ def mixture_of_heads(
     """
     if not 1 <= shared < place.heads or not 1 <= top_k <= place.heads - shared:
         raise UserCodeError(
-            f"shared {shared} and top_k {top_k} must be at least 1 and not more than the {place.heads} heads together"
+            f"shared {shared} and top_k {top_k} must each be at least 1, and together at most the {place.heads} heads"
         )
     return MixtureOfHeads(place, shared, top_k, balance)

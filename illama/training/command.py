@@ -71,7 +71,7 @@ def train_by_command(
     code = folder_of_spec()
     found = digest_of(command_files(config.train.command, config.train.files, code))
     if found != config.train.code:
-        raise UserCodeError(f"the files of {config.title} are others than when this was planned")
+        raise UserCodeError(f"the files of {config.title} have changed since this was planned")
     with folder_or_scratch(checkpoint_dir) as folder:
         device = pick_device(runtime)
         forget_peak_memory(device)

@@ -26,7 +26,7 @@ def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
         return torch.device("cpu")
     if runtime.processes > torch.cuda.device_count():
         raise ValueError(
-            f"runtime.processes is {runtime.processes}, but torch finds {torch.cuda.device_count()} GPUs: each needs its own"
+            f"runtime.processes is {runtime.processes}, but torch finds {torch.cuda.device_count()} GPUs: each process needs one"
         )
     return (
         torch.device("cuda", rank % runtime.processes)

@@ -41,7 +41,7 @@ class Learner:
             isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()
         ):
             raise ValueError(
-                "batch normalisation measures whole batches, of which several processes have a part each: use one"
+                "batch normalization needs whole batches, but several processes each have only a part: use one process"
             )
         self._alpha = 0.0
         self.exits = config.model.exits

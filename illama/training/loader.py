@@ -68,7 +68,7 @@ def make_loader(
     ranks, size = ranks or Ranks(), config.train.batch_size
     if size < 2 * ranks.size - 1:
         raise ValueError(
-            f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer of them"
+            f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer processes"
         )
     kind = MemoryLoader if config.data.in_memory else FolderLoader
     loader: Loader = kind(config, runtime, device, ranks)

@@ -235,7 +235,7 @@ class TrainingLog:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:  # only figures are lost
-            _log.warning("%s is damaged (%s); its figures begin anew", self._path, error)
+            _log.warning("%s is damaged (%s); it is started again", self._path, error)
             return {}
         if state["config"] != self._config.model_dump(mode="json"):
             raise OtherSettings(
@@ -265,7 +265,7 @@ def _state_in(path: Path) -> Any:
     kinds["metrics"] = dict
     for name, kind in kinds.items():
         if not isinstance(state, dict) or not isinstance(state.get(name), kind):
-            raise ValueError(f"'{name}' is missing or of another type")
+            raise ValueError(f"'{name}' is missing or has the wrong type")
     return state
 
 
@@ -273,13 +273,13 @@ def _checked(metrics: Any, who: str) -> dict[str, float]:
     """The metrics as numbers. Raises `ValueError` where it is no metrics at all."""
     if not isinstance(metrics, Mapping):
         raise ValueError(
-            f"{who} {type(metrics).__name__}; expected metrics: names and numbers, such as {{'val/loss': 0.5}}"
+            f"{who} {type(metrics).__name__}; expected metrics by name, such as {{'val/loss': 0.5}}"
         )
     found: dict[str, float] = {}
     for name, value in metrics.items():
         if not _is_name(name):
             raise ValueError(
-                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} letters"
+                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} characters"
             )
         try:
             found[name] = value.__float__()  # not of text, as float() would

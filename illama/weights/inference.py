@@ -79,7 +79,9 @@ def load_classifier(
         network.load_state_dict(checkpoint.weights_in(state, str(directory), use_ema=use_ema))
     except RuntimeError as error:  # of other shapes or names than its own settings say
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"the checkpoint in {directory} has other weights: {reason}") from error
+        raise ValueError(
+            f"the weights in the checkpoint in {directory} do not fit: {reason}"
+        ) from error
     if not config.data.in_memory:
         from illama.data.transforms import IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 

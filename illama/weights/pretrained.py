@@ -65,7 +65,7 @@ def build(
 ) -> VisionTransformer:
     """Build a network as `illama.create_model` does."""
     if use_ema and checkpoint_path is None:
-        raise ValueError("use_ema chooses among the weights of a file: give a checkpoint_path")
+        raise ValueError("use_ema selects weights in a file: give a checkpoint_path")
     try:
         config = ModelConfig.model_validate(with_preset({"name": name, **overrides}))
     except ValidationError as error:
@@ -77,8 +77,8 @@ def build(
         content = _content_of(path)
         if different := _other_settings(content, config):
             raise ValueError(
-                f"{path} was trained as another network: {'; '.join(different)}. Ask for those settings; "
-                "if its weights are really meant for this one, use load_state_dict"
+                f"{path} was trained as a different network: {'; '.join(different)}. Use those settings, or, "
+                "if its weights really are meant for this network, load_state_dict"
             )
         weights = _weights_of(content, path, use_ema=use_ema)
         _stretch_positions(model, weights, _settings_in(content))
@@ -91,7 +91,7 @@ def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
     content = _content_of(path)
     if not isinstance(content, Mapping) or "config" not in content:
         raise ValueError(
-            f"{path} holds no settings of a network: name it, as in "
+            f"{path} has no settings of a network: name the network, as in "
             "illama.create_model(NAME, checkpoint_path=...)"
         )
     settings = json.loads(content["config"])
@@ -191,7 +191,7 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
         select_weights(model, weights, init.source_heads)
     else:
         raise ValueError(
-            "weight selection (train.init.source_heads) knows the blocks of our own networks alone, "
+            "weight selection (train.init.source_heads) works only with built-in networks "
             "without parts, low_rank and exits"
         )
 
@@ -245,7 +245,7 @@ def _fill(
         head = {name: value for name, value in here.items() if name.startswith("head.")}
         if not head:
             raise ValueError(
-                "train.init.head new draws the last linear afresh, which must be called head; this network has none"
+                "train.init.head new needs a last linear layer named head; this network has none"
             )
         weights |= head
     name = type(model).__name__
@@ -254,7 +254,9 @@ def _fill(
         _stretch_positions(model, weights, None)
     if problems := differences(here, weights):
         problems += _other_classes(here, weights)
-        raise ValueError(f"{path} does not hold the weights of this {name}: {'; '.join(problems)}")
+        raise ValueError(
+            f"{path} does not contain the weights of this {name}: {'; '.join(problems)}"
+        )
     model.load_state_dict(weights)
 
 
@@ -275,8 +277,8 @@ def _other_classes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) 
     if wanted is None or there is None or len(wanted) == len(there):
         return []
     return [
-        f"the file knows {len(there)} classes: build the model with num_classes={len(there)} and give "
-        f"it another head (model.head = torch.nn.Linear({wanted.shape[1]}, {len(wanted)})), or train "
+        f"the file has {len(there)} classes: build the model with num_classes={len(there)} and replace "
+        f"its head (model.head = torch.nn.Linear({wanted.shape[1]}, {len(wanted)})), or train "
         "with train.init.head new"
     ]
 
@@ -303,7 +305,7 @@ def _weights_of(content: Any, path: Path, *, use_ema: bool) -> dict[str, Tensor]
         isinstance(value, Tensor) for value in weights.values()
     ):
         raise ValueError(
-            f"{path} holds no weights: expected tensors by name, alone or under the key model"
+            f"{path} has no weights: expected tensors by name, at the top or under the key model"
         )
     return dict(weights)
 

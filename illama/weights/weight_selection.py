@@ -96,7 +96,7 @@ def _chosen(name: str, axis: int, size: int, wanted: int, heads: tuple[int, int]
     """
     if wanted > size:
         raise ValueError(
-            f"{name} has {size} elements in dimension {axis} of the source, and the model needs {wanted}"
+            f"{name} has {size} elements in dimension {axis} of the source, but the model needs {wanted}"
         )
     if name.endswith(("attn.qkv.weight", "attn.qkv.bias")) and axis == 0:
         size, wanted = size // 3, wanted // 3
@@ -115,8 +115,8 @@ def _head_channels(size: int, wanted: int, heads: tuple[int, int], unit: int) ->
     width, wanted_width = size // heads[0], wanted // heads[1]
     if width < wanted_width or heads[0] < heads[1]:
         raise ValueError(
-            f"the source has {heads[0]} heads of {width} channels, and the model needs {heads[1]} of {wanted_width}: both would "
-            "have to be as many or fewer"
+            f"the source has {heads[0]} heads of {width} channels, but the model needs {heads[1]} of {wanted_width}: "
+            "both numbers must be at most the source's"
         )
     inside = (
         _even(width // unit, wanted_width // unit)[:, None] * unit + torch.arange(unit)
@@ -127,7 +127,7 @@ def _head_channels(size: int, wanted: int, heads: tuple[int, int], unit: int) ->
 def _check_heads(width: int, num_heads: int) -> None:
     if width % num_heads or width // num_heads % 2:
         raise ValueError(
-            f"source_heads is {num_heads}, but the source's width {width} has no so many heads of an even width"
+            f"source_heads is {num_heads}, but the source's width {width} cannot be split into that many heads of even width"
         )
 
 

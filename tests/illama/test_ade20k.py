@@ -75,7 +75,7 @@ def test_scenes_and_their_classes(folder: Path) -> None:
 
 def test_what_is_missing_or_wrong_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"gone/images/training is not there: .*\.zip in data"
+        FileNotFoundError, match=r"gone/images/training is missing: .*\.zip in data"
     ):
         read(tmp_path / "gone")
     annotation = folder / "annotations" / "validation" / "ADE_val_00000001.png"
@@ -83,13 +83,13 @@ def test_what_is_missing_or_wrong_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has the class 151; there are 1 to 150"):
         classes_of(annotation)
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(annotation)
-    with pytest.raises(ValueError, match="expected one byte a pixel"):
+    with pytest.raises(ValueError, match="expected one byte per pixel"):
         classes_of(annotation)
     annotation.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="cannot be read"):
         classes_of(annotation)
     annotation.unlink()
-    with pytest.raises(FileNotFoundError, match=r"ADE_val_00000001.png is not there, and"):
+    with pytest.raises(FileNotFoundError, match=r"ADE_val_00000001.png is missing, but"):
         read(folder)
     (folder / "images" / "validation" / "ADE_val_00000001.jpg").unlink()
     with pytest.raises(ValueError, match=r"has no \*.jpg"):
@@ -170,5 +170,5 @@ def test_a_network_learns_the_scenes_and_stays_as_it_was(folder: Path) -> None:
     assert found["miou_scales"] > untrained["miou_scales"]
     assert list(found) == ["miou", "accuracy", "miou_scales", "accuracy_scales", "params"]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    with pytest.raises(ValueError, match="pictures have 3 channels, the network takes 1"):
+    with pytest.raises(ValueError, match="pictures have 3 channels, but the network takes 1"):
         ade20k(illama.create_model("vit_digits"), data, CPU, 0)

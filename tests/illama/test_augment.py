@@ -130,7 +130,7 @@ def test_the_loss_of_groups_counts_each_image_with_its_share() -> None:
 
 @pytest.mark.parametrize("group", [3, 6, 16])
 def test_groups_that_do_not_cut_the_batch_into_pairs_are_refused(group: int) -> None:
-    with pytest.raises(ValueError, match="does not cut batch_size 8 into groups of whole pairs"):
+    with pytest.raises(ValueError, match="does not divide batch_size 8 into groups of whole pairs"):
         recipe(mix_group=group, mixup=0.1)
 
 

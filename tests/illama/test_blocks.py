@@ -99,7 +99,7 @@ def test_an_anchor_scales_rows_and_columns() -> None:
     ("settings", "words"),
     [
         ({"kv_heads": 4}, "num_heads 6 is not a multiple of kv_heads 4"),
-        ({"scan": "hilbert", "img_size": 6}, "needs a power of two"),
+        ({"scan": "hilbert", "img_size": 6}, "whose side is a power of two"),
         ({"rope_anchor": 2}, "rope_anchor scales the positions of rope2d"),
         ({"norm": ["layernorm"]}, "norm lists 1 blocks, but depth is 2"),
     ],

@@ -70,7 +70,7 @@ def test_a_damaged_newest_file_is_passed_over_with_a_warning(
         loaded = checkpoint.load(tmp_path)
     assert loaded is not None
     assert loaded["number"] == 1
-    assert "torn or was changed" in caplog.text
+    assert "incomplete or was changed" in caplog.text
 
 
 def test_when_both_are_damaged_training_begins_again(
@@ -206,7 +206,7 @@ def test_a_checkpoint_from_before_its_numbers_changed_is_refused_and_no_other(
     checkpoint.refuse_other_settings(
         {"numerics_version": 2, "config": plain.model_dump_json()}, plain
     )
-    with pytest.raises(ValueError, match="written by numerics version 2, this is version 3"):
+    with pytest.raises(ValueError, match="written by numerics version 2, which is incompatible"):
         checkpoint.refuse_other_settings(
             {"numerics_version": 2, "config": dropping.model_dump_json()}, dropping
         )

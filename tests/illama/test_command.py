@@ -106,11 +106,14 @@ def test_each_word_is_filled_in_by_itself(command: str, options: Any, words: lis
     ("train", "message"),
     [
         ({"command": "python script.py"}, r"the command has no \{seed\}"),
-        ({"command": "python gone.py {mode} {seed}"}, "there is no 'gone.py' beside the spec"),
-        ({"command": "python script.py '{seed}"}, "cannot be taken apart: No closing quotation"),
+        ({"command": "python gone.py {mode} {seed}"}, "there is no 'gone.py' next to the spec"),
+        (
+            {"command": "python script.py '{seed}"},
+            "cannot be split into words: No closing quotation",
+        ),
         ({"command": "python script.py {seed} {"}, "a brace itself is written twice"),
         ({"command": f"{COMMAND} --w={{w}}", "w": [1]}, "'w' is a list"),
-        ({"command": COMMAND, "files": ["../x"]}, "'../x' of train.files is no file"),
+        ({"command": COMMAND, "files": ["../x"]}, "'../x' in train.files is not a file"),
     ],
 )
 def test_a_command_that_cannot_run_is_refused_before(

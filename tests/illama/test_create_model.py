@@ -69,7 +69,7 @@ def test_a_checkpoint_of_the_trainer_can_be_used(small_config: Build, tmp_path: 
 
 def test_an_average_that_was_not_kept_cannot_be_had(small_config: Build, tmp_path: Path) -> None:
     create = trained(small_config({"train.epochs": 1}), tmp_path)
-    with pytest.raises(ValueError, match=r"holds no moving average of the weights \(EMA\)"):
+    with pytest.raises(ValueError, match=r"has no moving average of the weights \(EMA\)"):
         create(use_ema=True)
 
 
@@ -88,7 +88,7 @@ def test_weights_of_another_network_of_the_same_shapes_are_refused(
     small_config: Build, tmp_path: Path, asked: dict[str, object], named: str
 ) -> None:
     create = trained(small_config({"train.epochs": 1}), tmp_path)
-    with pytest.raises(ValueError, match=re.escape(f"as another network: {named}. Ask")):
+    with pytest.raises(ValueError, match=re.escape(f"as a different network: {named}. Use")):
         create(**asked)
 
 
@@ -101,7 +101,7 @@ def test_what_makes_no_difference_is_not_asked_for(small_config: Build, tmp_path
 
 def test_a_file_of_other_classes_says_what_to_do(tmp_path: Path) -> None:
     torch.save(illama.create_model("vit_digits", num_classes=100).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="the file knows 100 classes: build the model with num_cl"):
+    with pytest.raises(ValueError, match="the file has 100 classes: build the model with num_cl"):
         illama.create_model("vit_digits", checkpoint_path=tmp_path / "a.pt")
 
 

@@ -46,7 +46,7 @@ def test_a_file_of_another_name_is_refused(folder: Path, name: str) -> None:
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="airplane is not there: cue-conflict images lie"):
+    with pytest.raises(FileNotFoundError, match="airplane is missing: cue-conflict images are"):
         read(tmp_path)
 
 
@@ -58,10 +58,10 @@ def test_the_16_classes_are_read_and_nothing_is_run(folder: Path) -> None:
     ("source", "message"),
     [
         ("airplane_indices = [404]", "has no list bear_indices"),
-        ("airplane_indices = list(x)", "airplane_indices in .* is no plain list"),
+        ("airplane_indices = list(x)", "airplane_indices in .* is not a plain list"),
         ("airplane_indices = [1000]", "numbers from 0 to 999"),
         ("airplane_indices = []", "numbers from 0 to 999"),
-        ("airplane_indices = [", "is no Python file"),
+        ("airplane_indices = [", "is not a Python file"),
     ],
 )
 def test_lists_of_another_form_are_refused(tmp_path: Path, source: str, message: str) -> None:
@@ -99,5 +99,5 @@ def test_a_network_that_sees_shapes_decides_by_them(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"load": "mine:f", "folder": "there"}])
 def test_images_come_from_one_place(options: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="from one place: name a function that returns images"):
+    with pytest.raises(ValueError, match="from one source: name a function that returns images"):
         shape_texture(_network(), FewDigits(), torch.device("cpu"), 0, **options)

@@ -122,8 +122,8 @@ def test_the_measure_tells_accuracy_and_cost_at_each_exit() -> None:
 @pytest.mark.parametrize(
     ("model", "train", "message"),
     [
-        ({"exits": [3]}, {}, "must grow and stand before the last of 3 blocks"),
-        ({"exits": [2, 1]}, {}, "must grow"),
+        ({"exits": [3]}, {}, "must increase and come before the last of 3 blocks"),
+        ({"exits": [2, 1]}, {}, "must increase"),
         ({"exits": [1], "norm": "own:norm"}, {}, "own"),
         ({}, {"exit_weight": 0.5}, "model.exits names none"),
     ],

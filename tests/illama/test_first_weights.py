@@ -108,7 +108,9 @@ def test_another_resolution_takes_all_tensors_and_stretches_the_positions(
 def test_a_new_head_needs_a_network_that_has_one(tmp_path: Path) -> None:
     network = nn.Linear(2, 2)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match="which must be called head; this network has none"):
+    with pytest.raises(
+        ValueError, match="needs a last linear layer named head; this network has none"
+    ):
         load_weights(network, tmp_path / "weights.pt", new_head=True)
 
 
@@ -169,8 +171,8 @@ def test_the_file_is_known_by_its_content(small_config: Build, source: Path) -> 
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(
         ValueError,
-        match=r"is another file, or damaged: its SHA-256 is \w+, "
-        rf"and train\.init\.sha256 is {digest}",
+        match=r"is a different file, or damaged: its SHA-256 is \w+, "
+        rf"but train\.init\.sha256 is {digest}",
     ):
         run(config, source)
     again = identified(fine_tuning(small_config), source).train.init
@@ -200,7 +202,7 @@ def test_a_training_that_has_begun_needs_the_file_no_more(
 def test_a_missing_file_says_where_it_was_looked_for(small_config: Build, tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match=r"source.checkpoint\.pt is not there: train\.init\.checkpoint names a file in",
+        match=r"source.checkpoint\.pt is missing: train\.init\.checkpoint names a file in",
     ):
         run(fine_tuning(small_config), tmp_path)
 

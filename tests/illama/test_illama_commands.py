@@ -82,7 +82,9 @@ def test_a_training_that_is_interrupted_is_saved_and_the_same_command_goes_on(
     assert signal.getsignal(signal.SIGINT) is before
     first = capsys.readouterr()
     assert [json.loads(line)["epoch"] for line in first.out.splitlines()] == [1]
-    assert re.fullmatch(r"stopped after iteration \d+; the same command goes on there\n", first.err)
+    assert re.fullmatch(
+        r"stopped after iteration \d+; the same command continues there\n", first.err
+    )
     assert main([*command, str(tmp_path / "out")]) == 0
     second = json.loads(capsys.readouterr().out.splitlines()[0])
     assert main([*command, str(tmp_path / "whole")]) == 0
@@ -120,7 +122,7 @@ def test_evaluate_finds_the_images_where_it_is_told(
     assert main(["evaluate", str(tmp_path / "out"), directory, "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == trained["val/loss"]
     assert main(["evaluate", str(tmp_path / "out"), directory, "train.lr=1"]) == 2
-    assert "train is decided by the checkpoint; allowed: runtime.KEY" in capsys.readouterr().err
+    assert "train is fixed by the checkpoint; allowed: runtime.KEY" in capsys.readouterr().err
 
 
 def test_describe_counts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +151,7 @@ def test_describe_says_which_images_a_function_was_given(
     (tmp_path / "described_in_colour.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["describe", "described_in_colour:colours"]) != 0
-    assert "given the images of digits, 1 channel of 8 x 8" in capsys.readouterr().err
+    assert "given digits, images of 1 channel and 8 x 8 pixels" in capsys.readouterr().err
     assert main(["describe", "described_in_colour:colours", "data.name=digits"]) != 0
     assert "given the images" not in capsys.readouterr().err
 
@@ -160,11 +162,11 @@ def test_describe_says_which_images_a_function_was_given(
         (["describe", "illama_tin"], "did you mean 'illama_tiny'?"),
         (
             ["describe", "nothing_like_it"],
-            "there is no model 'nothing_like_it'. There are vit_digits, ",
+            "there is no model 'nothing_like_it'. Allowed: vit_digits, ",
         ),
         (
             ["describe", "illama_tiny", "train.lr=1"],
-            "train says nothing about this model; allowed: model.KEY",
+            "train is not a setting of this model; allowed: model.KEY",
         ),
         (["describe", "nowhere:network"], "there is no module 'nowhere'"),
         (
@@ -179,7 +181,7 @@ def test_describe_says_which_images_a_function_was_given(
         (["train", "{recipe}", "train.lr=fast"], "train.lr"),
         (
             ["train", "{recipe}", "train.init.checkpoint=nowhere.pt"],
-            "nowhere.pt is not there: train.init.checkpoint names",
+            "nowhere.pt is missing: train.init.checkpoint names",
         ),
         (
             ["train", "{recipe}", "runtime.proceses=2"],
@@ -190,7 +192,10 @@ def test_describe_says_which_images_a_function_was_given(
         (["train", "{recipe}", "model.num_classes=3"], "but the model takes"),
         (["train", "model.name=illama_digits", "data.name=digits"], "train is missing"),
         (["describe", "illama_tiny", "img_size=384"], "did you mean model.img_size?"),
-        (["train", "{recipe}", "lr=1"], "lr is not a setting here; train.lr is one of the section"),
+        (
+            ["train", "{recipe}", "lr=1"],
+            "lr is not a setting here; train.lr is a setting of the section",
+        ),
         (["evaluate", "{recipe}"], "cannot be read as a checkpoint"),
         (["evaluate", "nowhere"], "nowhere"),
     ],

@@ -240,7 +240,7 @@ def test_a_folder_for_the_report_is_used_where_it_is_asked_for(
             lambda root: (root / "val" / "green").mkdir(),
             r"val.green is a class that .*train does not have",
         ),
-        (lambda root: (root / "train").rename(root / "elsewhere"), r"train is not there"),
+        (lambda root: (root / "train").rename(root / "elsewhere"), r"train is missing"),
     ],
 )
 def test_a_wrong_layout_names_the_folder(

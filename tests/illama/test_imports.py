@@ -44,7 +44,7 @@ def test_a_module_beside_the_spec_is_imported_and_forgotten_with_it(
     assert function_of("theirs:make")() == 2
     import_from(tmp_path_factory.mktemp("other"))
     assert "theirs" not in sys.modules
-    with pytest.raises(UserCodeError, match="there is no module 'theirs' beside the spec"):
+    with pytest.raises(UserCodeError, match="there is no module 'theirs' next to the spec"):
         function_of("theirs:make")
 
 
@@ -139,7 +139,7 @@ def test_what_is_wrong_with_a_module_is_told_with_its_line(folder: Path) -> None
             r"importing 'needs' raised ModuleNotFoundError: No module named "
             r"'absent_package' \(needs.py, line 1\)"
         ),
-        "rises:f": r"there is no module 'rises' beside the spec, in .*; did you mean 'raises'\?",
+        "rises:f": r"there is no module 'rises' next to the spec, in .*; did you mean 'raises'\?",
     }.items():
         with pytest.raises(UserCodeError, match=expected):
             function_of(name)
@@ -160,7 +160,7 @@ def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -
     write(folder, pathlib="def f(): ...\n")
     with pytest.raises(
         UserCodeError,
-        match=r"module 'pathlib' beside the spec is hidden by Python's own 'pathlib'; give it "
+        match=r"module 'pathlib' next to the spec is hidden by Python's own 'pathlib'; give it "
         r"another",
     ):
         function_of("pathlib:f")
@@ -184,7 +184,7 @@ def test_code_that_means_such_a_module_is_told_to_rename_it(
 ) -> None:
     write(folder, theirs=f"import {name}\ndef f(): ...\n", **{name: "def g(): ...\n"})
     with pytest.raises(
-        UserCodeError, match=f"{name}.py beside the spec has the name of {owner} '{name}'.*another"
+        UserCodeError, match=f"{name}.py next to the spec has the name of {owner} '{name}'.*another"
     ):
         sources("theirs:f")
 

@@ -105,5 +105,5 @@ def test_a_network_is_segmented_and_stays_as_it_was(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_rectangle_is_refused() -> None:
-    with pytest.raises(ValueError, match="boards are made of square images"):
+    with pytest.raises(ValueError, match="boards need square images"):
         segmentation(_network(img_size=[8, 4]), FewDigits(), CPU, 0)

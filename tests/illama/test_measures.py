@@ -34,7 +34,7 @@ def test_what_is_wrong_with_a_request_is_told(value: object, message: str) -> No
 def test_a_measure_asked_for_twice_is_labelled_by_its_options() -> None:
     plain, fine = read_request("calibration"), read_request({"name": "calibration", "bins": 30})
     assert list(labelled([plain, fine])) == ["calibration", "calibration (bins=30)"]
-    with pytest.raises(ValueError, match="calibration is there already"):
+    with pytest.raises(ValueError, match="calibration is listed twice"):
         labelled([plain, plain])
 
 
@@ -51,7 +51,7 @@ def test_every_built_in_measure_can_be_asked_for_by_name_alone(name: str) -> Non
     ("found", "message"),
     [
         (3.0, "returned float; expected numbers by name"),
-        ({"a": "x"}, "returned a: 'x', which is no number"),
+        ({"a": "x"}, "returned a: 'x', which is not a number"),
         ({"a": float("nan")}, "returned a: nan, which is not finite"),
     ],
 )

@@ -58,9 +58,9 @@ def test_intermediates_stand_by_place_and_end_with_the_features() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"indices": [3]}, "there is no block 3; there are 3, from 0"),
+        ({"indices": [3]}, "there is no block 3; blocks are 0 to 2"),
         ({"indices": 4}, "there is no block -4"),
-        ({"output_fmt": "NHWC"}, "allowed are NCHW and NLC"),
+        ({"output_fmt": "NHWC"}, "allowed: NCHW, NLC"),
     ],
 )
 def test_intermediates_that_are_not_there_are_refused(asked: dict[str, Any], message: str) -> None:
@@ -114,13 +114,13 @@ def test_positions_of_a_square_are_stretched_to_a_rectangle(tmp_path: Path) -> N
     ids=str,
 )
 def test_rectangles_that_do_not_fit_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"multiple of patch_size|needs a power of two"):
+    with pytest.raises(ValueError, match=r"multiple of patch_size|whose side is a power of two"):
         build(**settings)
 
 
 def test_a_folder_of_images_is_not_cut_to_rectangles() -> None:
     model = {"name": "vit_tiny", "img_size": [224, 448]}
-    with pytest.raises(ValueError, match="cut to squares: give one number"):
+    with pytest.raises(ValueError, match="cropped to squares: give one number"):
         resolve({**RECIPE, "model": model, "data": {"name": "image_folder", "folder": "imagenet"}})
 
 
@@ -214,7 +214,7 @@ def test_somebodys_network_is_rebuilt_and_named_where_it_is_gone(
 
 def test_a_file_without_settings_is_told_to_be_named(tmp_path: Path) -> None:
     torch.save(build().state_dict(), tmp_path / "bare.pt")
-    with pytest.raises(ValueError, match="holds no settings of a network"):
+    with pytest.raises(ValueError, match="has no settings of a network"):
         illama.load_model(tmp_path / "bare.pt")
     with pytest.raises(FileNotFoundError):
         illama.load_model(tmp_path / "missing.pt")

@@ -106,11 +106,11 @@ def test_sgd_is_the_textbooks_with_momentum_and_decay() -> None:
         ({"momentum": 0.5}, "momentum is SGD's, but optimizer is adamw"),
         ({"optimizer": "sgd", "betas": (0.8, 0.9)}, "betas is AdamW's, but optimizer is sgd"),
         ({"optimizer": "sgd", "momentum": 0.0, "nesterov": True}, "nesterov needs a momentum"),
-        ({"lr_schedule": "step"}, "step falls at milestones, such as"),
-        ({"lr_milestones": [2]}, "and the others have none"),
-        ({"lr_schedule": "step", "lr_milestones": [3, 2]}, "do not grow"),
+        ({"lr_schedule": "step"}, "step needs milestones, such as"),
+        ({"lr_milestones": [2]}, "and the others take none"),
+        ({"lr_schedule": "step", "lr_milestones": [3, 2]}, "must increase"),
         ({"lr_schedule": "step", "lr_milestones": [5]}, "is not before the end, 5 epochs"),
-        ({"lr_gamma": 0.5}, "lr_gamma is of lr_schedule step"),
+        ({"lr_gamma": 0.5}, "lr_gamma is for lr_schedule step"),
     ],
 )
 def test_a_setting_that_nothing_would_heed_is_refused(

@@ -178,7 +178,7 @@ def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str
 def test_a_part_that_would_leave_the_class_token_blind_refuses_one() -> None:
     place, words = refusal(mixer="activator")
     assert place == ("mixer",)
-    assert "activator works with none alone, but model.class_token is first" in words
+    assert "activator works only with none, but model.class_token is first" in words
     found = config(mixer="activator", class_token="none", attention="causal")
     network = VisionTransformer(found, 0)
     assert parameter_count(found) == sum(p.numel() for p in network.parameters())
@@ -188,13 +188,13 @@ def test_a_part_that_sees_the_future_is_named() -> None:
     config(mixer="own_parts:leaky")
     place, words = refusal(mixer=["attention", "own_parts:leaky"], **CAUSAL)
     assert place == ("mixer", 1)
-    assert words.startswith("own_parts:leaky: its output at token 0 moves with token 16")
+    assert words.startswith("own_parts:leaky: its output at token 0 depends on token 16")
 
 
 def test_a_part_that_ignores_the_rows_is_named() -> None:
     place, words = refusal(mixer="own_parts:deaf")
     assert place == ("mixer",)
-    assert "asked for the last token alone" in words
+    assert "asked for only the last token" in words
 
 
 @pytest.mark.parametrize(
@@ -206,12 +206,12 @@ def test_a_part_that_ignores_the_rows_is_named() -> None:
         ({"mixer": "own_parts:lud"}, ("mixer",), "did you mean 'loud'?"),
         ({"mixer": "atention"}, ("mixer",), "'attention'"),
         ({"mixer": {"factor": 1}}, ("mixer",), "mixer needs a name"),
-        ({"mixer": {"name": "attention", "factor": 1}}, ("mixer",), "no settings of its own"),
+        ({"mixer": {"name": "attention", "factor": 1}}, ("mixer",), "has no settings"),
         ({"mixer": "own_parts:nothing"}, ("mixer",), "returned int; expected a torch.nn.Module"),
         ({"norm": "own_parts:loud"}, ("norm",), "raised TypeError"),
-        ({"mixer": "single_head", "position": "rope"}, ("mixer",), "would do nothing"),
+        ({"mixer": "single_head", "position": "rope"}, ("mixer",), "would have no effect"),
         ({"mixer": "agent", "scan": "zigzag"}, ("mixer",), "row by row, but scan is zigzag"),
-        ({"mixer": "agent", "qk_norm": True}, (), "qk_norm is of mixer attention"),
+        ({"mixer": "agent", "qk_norm": True}, (), "qk_norm is for mixer attention"),
         ({"mixer": ["agent"]}, (), "mixer lists 1 blocks, but depth is 2"),
         ({"readout": ["own_parts:pool"] * 2}, ("readout",), "one of"),
     ],

@@ -28,7 +28,7 @@ def test_the_part_of_the_page_is_one_file_that_works_under_its_masks(tmp_path: P
         config = ModelConfig.model_validate({**settings, "attention": attention})
         network = VisionTransformer(config, 0)
         assert network(torch.randn(2, 1, 8, 8)).shape == (2, 10)
-    with pytest.raises(ValueError, match="works with additive alone"):
+    with pytest.raises(ValueError, match="works only with additive"):
         ModelConfig.model_validate(
             {**settings, "attention": "causal", "mask_form": "multiplicative"}
         )

@@ -139,7 +139,7 @@ def test_torchao_s_weights_are_whole_numbers_of_the_same_layer() -> None:
 def test_what_torchao_has_no_layers_for_and_that_it_is_not_there_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(ValueError, match="8 bits in every scheme and 4 with scheme weights"):
+    with pytest.raises(ValueError, match="8 bits in every scheme, and 4 with scheme weights"):
         quantization(_network(), FewDigits(), CPU, 0, bits=5, kernels="torchao")
     real = builtins.__import__
 

@@ -174,5 +174,5 @@ def test_the_measure_tells_accuracy_tokens_and_operations() -> None:
     assert untouched["macs"] == untouched["macs_before"]
     with pytest.raises(ValueError, match="found softplus"):
         token_merging(network(**SMALL, mixer="softplus"), data, CPU, 0)
-    with pytest.raises(ValueError, match="needs them all"):
+    with pytest.raises(ValueError, match="needs all of them"):
         token_merging(network(**SMALL, feed_forward="eca"), data, CPU, 0)

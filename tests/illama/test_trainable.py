@@ -119,7 +119,7 @@ def test_an_adapter_starts_from_weights_that_know_nothing_of_it(saved: Saved) ->
 
 
 def test_an_adapter_does_not_start_from_a_network_with_other_parts(saved: Saved) -> None:
-    with pytest.raises(ValueError, match="does not hold the weights"):
+    with pytest.raises(ValueError, match="does not contain the weights"):
         adapted(saved(mixer="differential"))
     with pytest.raises(ValueError, match="feed_forward is another there and kan here"):
         adapted(saved(), feed_forward="kan")

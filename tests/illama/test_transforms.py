@@ -146,7 +146,7 @@ def test_the_parts_of_a_policy_come_in_any_order(
         ("strong", "'strong' is not rand"),
         ("rand-mstd0.5", "the magnitude is missing"),
         ("rand-m9-m8", "m is there twice"),
-        ("rand-m9-w0", "'w0' is no part of it"),
+        ("rand-m9-w0", "'w0' is not allowed in it"),
         ("rand-m9-inc0", "'inc0' is not inc1; timm takes any other number for 1 as well"),
         ("rand-m9-n0", "'n0' is not n and how many"),
         ("rand-m9-mstd", "'mstd' is not mstd and a deviation"),

@@ -172,12 +172,12 @@ def test_settings_are_checked_against_the_signature(model: dict[str, Any], expec
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("net:needs", "net:needs needs a parameter 'module' that no setting can give"),
+        ("net:needs", "net:needs needs a parameter 'module' whose type no setting can have"),
         ("net:odd", r"net:odd raised ValueError: width must be even \(net.py, line \d+\)"),
         ("net:wrong", "net:wrong returned int; expected a torch.nn.Module"),
         (
             "net:narrow",
-            r"net:narrow turns 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape "
+            r"net:narrow maps 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape "
             r"\(2, 10\)",
         ),
     ],
@@ -272,7 +272,7 @@ def test_a_soft_mask_needs_a_network_that_has_one() -> None:
 def test_data_that_take_their_shape_from_our_networks_are_refused() -> None:
     with pytest.raises(
         UserCodeError,
-        match="synthetic takes the size of its images from settings that only the built-in",
+        match="synthetic takes the size of its images from settings that only built-in",
     ):
         resolve(settings({"name": "net:create"}, {"name": "synthetic"}))
 
@@ -431,7 +431,7 @@ def test_data_are_known_by_their_images(folder: Path) -> None:
 def test_images_that_are_drawn_anew_each_time_are_refused() -> None:
     config = resolve(settings({"name": "net:create"}, {"name": "images:fresh"}))
     with pytest.raises(
-        UserCodeError, match="gave other images or labels than when the sweep was planned"
+        UserCodeError, match="returned other images or labels than when the sweep was planned"
     ):
         load(config.data, config.model)
 

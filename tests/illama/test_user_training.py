@@ -284,7 +284,7 @@ def test_another_trainings_folder_and_other_code_are_refused(tmp_path: Path, fol
         (
             {"train": {"name": "own:needs"}},
             "train",
-            "needs a parameter 'name' that no setting can give",
+            "needs a parameter 'name' whose type no setting can have",
         ),
         ({"train": {"name": "own:yields"}}, "train", "is a generator or a coroutine"),
         ({"train": {"name": "own:waits"}}, "train", "is a generator or a coroutine"),

@@ -117,14 +117,18 @@ def test_a_source_that_is_too_small_is_refused() -> None:
     ):
         select_weights(small(), small(depth=1).state_dict(), source_heads=2)
     with pytest.raises(
-        ValueError, match=r"has 16 elements in dimension 0 of the source, and the model needs 32"
+        ValueError, match=r"has 16 elements in dimension 0 of the source, but the model needs 32"
     ):
         select_weights(small(embed_dim=32), small().state_dict(), source_heads=2)
 
 
 @pytest.mark.parametrize(
     ("heads", "message"),
-    [(3, "no so many heads"), (32, "of an even width"), (1, "1 heads of 32 channels")],
+    [
+        (3, "cannot be split into that many heads"),
+        (32, "heads of even width"),
+        (1, "1 heads of 32 channels"),
+    ],
 )
 def test_heads_that_the_source_cannot_have_are_refused(heads: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

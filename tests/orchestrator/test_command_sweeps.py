@@ -37,7 +37,7 @@ def test_the_script_travels_with_the_sweep(tmp_path: Path) -> None:
         (TRAIN, "{train.lrr: 1}", "7:27", "did you mean 'train.lr'?"),
         (TRAIN.replace("lr: 0.5", "lrr: 1"), "{}", "5:52", "unknown key 'lrr'"),
         (TRAIN.replace(" {seed}", ""), "{}", "5:20", "the command has no {seed}"),
-        (TRAIN.replace("script", "gone"), "{}", "5:20", "there is no 'gone.py' beside the spec"),
+        (TRAIN.replace("script", "gone"), "{}", "5:20", "there is no 'gone.py' next to the spec"),
     ],
 )
 def test_what_is_wrong_is_told_at_its_place(

@@ -91,7 +91,7 @@ def test_a_step_names_a_part_and_the_next_changes_its_settings(tmp_path: Path) -
         ),
         (
             '{name: a, change: {model.mixer: "mean:mean", model.attention: causal}}',
-            "its output at token 0 moves with token 16, which attention causal hides",
+            "its output at token 0 depends on token 16, which attention causal hides",
         ),
         (
             "{name: a, change: {model.mixer: agent, model.scan: zigzag}}",

@@ -217,8 +217,8 @@ def test_what_is_wrong_in_the_head_of_a_spec_has_its_place_and_a_hint(
         ("- {name: a, change: {seed: 1}}", "8:22: there is no setting 'seed'"),
         (
             "- {name: a, change: {model.norm: rmsnrom}}",
-            "8:34: model.norm cannot be 'rmsnrom'; allowed: layernorm, rmsnorm, module:function "
-            "of your own; ",
+            "8:34: model.norm cannot be 'rmsnrom'; allowed: layernorm, rmsnorm, your own "
+            "module:function; ",
         ),
         ("- {name: a, change: {model.name: vit}}", "8:34: there is no model 'vit'"),
         (

@@ -156,7 +156,7 @@ def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> N
             "width: broad}",
             "4:38: model.width: it should be a valid integer, found 'broad'",
         ),
-        ("net:create", "nut:create", "4:17: there is no module 'nut' beside the spec"),
+        ("net:create", "nut:create", "4:17: there is no module 'nut' next to the spec"),
         (
             "net:create",
             "net:creat",

@@ -303,7 +303,7 @@ def test_data_that_a_measure_reads_and_that_are_not_here_are_warned_of(
     [found] = [w for w in warnings_of(load_spec(shipped)) if w.code == "measure-data-absent"]
     where = tmp_path / "ADEChallengeData2016" / "images" / "training"
     assert (
-        f"measure ade20k will fail on machines without its data: {where} is not there"
+        f"measure ade20k will fail on machines without its data: {where} is missing"
         in found.message
     )
     assert "ADEChallengeData2016.zip" in found.message
