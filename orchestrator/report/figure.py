@@ -8,7 +8,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.metrics import METRICS
-from orchestrator.report.scale import Scale, log_scale_around, scale_around, with_span
+from orchestrator.report.scale import Scale, alike, log_scale_around, scale_around
 from orchestrator.report.words import (
     change_text,
     delta_text,
@@ -32,8 +32,6 @@ MEANINGS = {
 _LOG_FROM = 50.0
 """Ratio of the largest to the smallest mean from which a linear axis would hide steps."""
 _LANES = (-1, 1, -2, 2)
-_SAME_WINDOW = 1.6
-"""Regimes share one axis where it is at most so many times as long as each would need."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,11 @@ class FigureRow:
     """A key of `SYMBOLS`; empty without an effect."""
 
     @property
+    def effect_text(self) -> str:
+        """The effect, and what it is held against where that is said here."""
+        return f"{self.effect} vs {self.versus}" if self.versus else self.effect
+
+    @property
     def label(self) -> str:
         """The name, indented where it is a side step."""
         return f"└ {self.name}" if self.kind == "side" else self.name
@@ -94,6 +97,10 @@ class RoadmapFigure:
     shows_references: bool
     seeds: str
     """`95 % intervals over 4 to 6 seeds`."""
+    versus: str = ""
+    """The step that every effect is held against; empty where that is the one before, or where
+    rows say it themselves.
+    """
 
     @property
     def has_results(self) -> bool:
@@ -119,10 +126,24 @@ class RoadmapFigure:
         return f"{where}{self.metric} ({self.direction}{scale})"
 
     @property
+    def differences(self) -> str:
+        """Sentence that tells what the effects are held against, without its end."""
+        if self.versus:
+            return f"Differences are from {self.versus}"
+        others = any(row.versus for row in self.rows)
+        return "Differences are from the previous step" + ", or from the one after vs" * others
+
+    @property
     def description(self) -> str:
         """The figure in words, for those who do not see it."""
-        rows = (f"{row.name} {row.value or row.word} {row.effect}".strip() for row in self.rows)
-        return f"{self.title}: {'; '.join(rows)}."
+        rows = [
+            " ".join(filter(None, (row.name, row.value or row.word, row.effect_text)))
+            for row in self.rows
+        ]
+        parts = [f"{self.title}: {'; '.join(rows)}."]
+        if self.tones:
+            parts.append(f"{self.differences}.")
+        return " ".join(parts)
 
     @property
     def tones(self) -> list[str]:
@@ -138,10 +159,19 @@ def figures_of(roadmap: Roadmap) -> list[RoadmapFigure]:
         regime: [row for row in roadmap.rows if row.variant.regime == regime] for regime in regimes
     }
     axes = _comparable([axis_of(rows, roadmap.metric) for rows in of_regime.values()], roadmap)
-    return [
+    figures = [
         _figure(roadmap, regime, rows, axis)
         for (regime, rows), axis in zip(of_regime.items(), axes, strict=True)
     ]
+    against = {row.versus for figure in figures for row in figure.rows if row.tone}
+    if len(against) != 1 or "" in against:
+        return figures
+    return [_with_versus(figure, *against) for figure in figures]
+
+
+def _with_versus(figure: RoadmapFigure, versus: str) -> RoadmapFigure:
+    """The figure that says once what every effect is held against."""
+    return replace(figure, versus=versus, rows=[replace(row, versus="") for row in figure.rows])
 
 
 def axis_of(rows: Sequence[StepRow], metric: str) -> Scale:
@@ -210,7 +240,7 @@ def _reach(values: Sequence[float]) -> float:
 
 
 def _comparable(axes: Sequence[Scale], roadmap: Roadmap) -> list[Scale]:
-    """Give all panels the same axis where that wastes little, and else axes of the same length."""
+    """Give panels the same axis where that wastes little, and else axes of the same length."""
     if len(axes) == 1:
         return list(axes)
     low, high = min(axis.low for axis in axes), max(axis.high for axis in axes)
@@ -218,11 +248,7 @@ def _comparable(axes: Sequence[Scale], roadmap: Roadmap) -> list[Scale]:
         if low <= 0:
             return list(axes)
         return [Scale(low, high, is_log=True)] * len(axes)
-    span = max(axis.high - axis.low for axis in axes)
-    if high - low <= _SAME_WINDOW * span:
-        return [Scale(low, high)] * len(axes)
-    limits = _limits([low], roadmap.metric)
-    return [with_span(axis, span, limits) for axis in axes]
+    return alike(axes, _limits([low], roadmap.metric)[1])
 
 
 def _figure(roadmap: Roadmap, regime: str, rows: Sequence[StepRow], axis: Scale) -> RoadmapFigure:

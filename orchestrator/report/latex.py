@@ -11,6 +11,7 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import Layout
+from orchestrator.report.latex_widths import LINE, pages, parted, pieces, points_of, shares
 from orchestrator.report.measures import HEADING, NOTE, measure_cells, measure_columns, remarks
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.selection import table_of
@@ -28,14 +29,12 @@ from orchestrator.report.words import Column, seeds_text
 _PREAMBLE = r"% needs \usepackage{booktabs,array}"
 _BREAKABLE = r"\def\_{\textunderscore\allowbreak}"
 """Lets a name end a line after any of its underscores."""
+_LAST_LATIN = "\u017f"
+"""Last letter that pdflatex has without more packages."""
 _COSTS = ("outcome", "params", "FLOPs", "train s")
 """Columns of the second table; the first has what decides."""
-_LINE = 100.0
-"""Characters of a table's letters on a line of an article."""
-_MOST_CHARACTERS = 26
-"""Characters from which a cell has several lines."""
-_SEPARATION = 0.0175
-"""Share of a line that the space between two columns takes, in a narrow column of a paper."""
+_MOST_BELOW = 12
+"""Remarks that stand in a float; more would make it longer than a page."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -54,7 +53,7 @@ _LATEX |= {
     "–": "--",
     "<": r"$<$",
 }
-_LATEX |= {"└": r"\quad", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
+_LATEX |= {"└": r"\quad{}", ">": r"$>$", "×": r"$\times$", "|": r"\textbar{}", "−": "$-$"}
 _LATEX |= {"→": r"$\to$", "…": r"\ldots{}", "≈": r"$\approx$"}
 _LATEX |= {"†": r"$^\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
@@ -66,8 +65,7 @@ def to_latex(roadmap: Roadmap, layout: Layout) -> str:
 
     Why trials failed stands in comments: what an error says is no text for a paper.
     """
-    parts = [_PREAMBLE]
-    parts += [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
+    parts = [f"% {' '.join(str(group).split())}" for group in grouped_causes(roadmap.causes)]
     parts += _road(roadmap, layout)
     for section in roadmap.sections:
         for title, lines in kinds_of(section):
@@ -82,8 +80,25 @@ def to_latex(roadmap: Roadmap, layout: Layout) -> str:
         parts += _table(heads, between, f"{REGIMES}. {REGIMES_NOTE}", label=label)
     parts += _measures(roadmap)
     parts += ["", r"\begin{flushleft}\footnotesize", _BREAKABLE]
-    parts += [f"{_text(' '.join(note.split()))}\\par" for note in notes(roadmap)]
-    return "\n".join([*parts, r"\end{flushleft}", ""])
+    parts += [f"{_text(_indented(note))}\\par" for note in notes(roadmap)]
+    text = "\n".join([*parts, r"\end{flushleft}", ""])
+    return _needs(text) + text
+
+
+def _needs(text: str) -> str:
+    """Comments on what a document needs for this text."""
+    body = "".join(line for line in text.splitlines() if not line.startswith("%"))
+    others = sorted({letter for letter in body if letter > _LAST_LATIN})
+    if not others:
+        return f"{_PREAMBLE}\n"
+    return (
+        f"{_PREAMBLE}\n% has {' '.join(others)}: needs xelatex or lualatex, and a font with them\n"
+    )
+
+
+def _indented(note: str) -> str:
+    """The note on one line, for a table where side steps are indented and have no corner."""
+    return " ".join(note.split()).replace("(└)", "(indented)").replace("└ ", "")
 
 
 def _road(roadmap: Roadmap, layout: Layout) -> list[str]:
@@ -92,7 +107,7 @@ def _road(roadmap: Roadmap, layout: Layout) -> list[str]:
     rows = [_with_daggers(row) for row in texts]
     shown = f"{roadmap.metric}, mean and standard deviation over {seeds_text(roadmap)}"
     caption = f"Roadmap of {roadmap.sweep}: {shown}. {' '.join(answer_of(roadmap).roads)}"
-    stars = _with_daggers(caveats(roadmap), at_start=True)
+    stars = _with_daggers(list(map(_indented, caveats(roadmap))), at_start=True)
     if layout.columns:
         return _table(heads, rows, caption, stars, roadmap.sweep)
     decides = [place for place, head in enumerate(heads) if head.heading not in _COSTS]
@@ -136,54 +151,65 @@ def _table(
     below: Sequence[str] = (),
     label: str = "",
 ) -> list[str]:
-    """A float as wide as the text; `below` stands under the table.
+    """Floats as wide as the text, of as many rows and columns as a page has room for; `below` stands
+    under the last, or behind it where it is long.
 
-    Its label is `tab:` and the letters and digits of `label`, with hyphens between words.
+    The label is `tab:` and the letters and digits of `label`, with hyphens between words; from the
+    second float on with its number.
     """
-    lines = [_row([head.heading for head in heads]), r"\midrule", *map(_row, rows)]
     named = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    floats: list[list[str]] = []
+    for places in parted(heads, rows):
+        some, cells = _chosen(heads, rows, places)
+        for page in pages(some, cells):
+            about = rf"\caption{{{_text(caption)}}}\label{{tab:{named}}}"
+            if floats:
+                first = rf"Continued from Table~\ref{{tab:{named}}}."
+                about = rf"\caption{{{first}}}\label{{tab:{named}-{len(floats) + 1}}}"
+            floats.append([*_tabular(about, some, page), r"\end{table*}"])
+    lines = [line for one in floats for line in one]
+    small = [_text(" ".join(note.split())) for note in below]
+    if len(small) <= _MOST_BELOW:
+        lines[-1:-1] = [rf"\par\raggedright {note}" for note in small]
+        return lines
+    small = [rf"{note}\par" for note in small]
+    return [*lines, r"\begin{flushleft}\footnotesize", _BREAKABLE, *small, r"\end{flushleft}"]
+
+
+def _tabular(about: str, heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns whose text breaks, wide enough for what does not."""
+    widths = shares(heads, rows)
+    columns = []
+    for head, share in zip(heads, widths, strict=True):
+        side = r"\raggedleft" if head.is_number else r"\raggedright"
+        columns.append(rf">{{{side}\arraybackslash\hspace{{0pt}}}}p{{{share:.4f}\linewidth}}")
     return [
         r"\begin{table*}[tbp]\centering\scriptsize\setlength{\tabcolsep}{2pt}",
         _BREAKABLE,
-        rf"\caption{{{_text(caption)}}}\label{{tab:{named}}}",
-        rf"\begin{{tabular}}{{{_alignment(heads, rows)}}}",
+        about,
+        rf"\begin{{tabular}}{{{''.join(columns)}}}",
         r"\toprule",
-        *lines,
+        _row([head.heading for head in heads], widths),
+        r"\midrule",
+        *(_row(row, widths) for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\par\raggedright {_text(' '.join(note.split()))}" for note in below),
-        r"\end{table*}",
     ]
 
 
-def _alignment(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
-    """Columns whose text breaks at spaces and underscores, wide in proportion to what they hold."""
-    texts = [[head.heading, *(row[place] for row in rows)] for place, head in enumerate(heads)]
-    words = [max(_longest_word(text) for text in column) + 1.5 for column in texts]
-    wanted = [
-        min(max(len(text) for text in column), _MOST_CHARACTERS) - word
-        for column, word in zip(texts, words, strict=True)
-    ]
-    demand = sum(max(0.0, more) for more in wanted)
-    spare = max(0.0, _LINE - sum(words))
-    part = min(1.0, spare / demand) if demand else 0.0
-    widths = [word + part * max(0.0, more) for word, more in zip(words, wanted, strict=True)]
-    scale = (1 - _SEPARATION * len(heads)) / max(_LINE, sum(widths))
-    columns = []
-    for head, characters in zip(heads, widths, strict=True):
-        side = r"\raggedleft" if head.is_number else r"\raggedright"
-        width = scale * characters
-        columns.append(rf">{{{side}\arraybackslash\hspace{{0pt}}}}p{{{width:.3f}\linewidth}}")
-    return "".join(columns)
+def _row(texts: Sequence[str], widths: Sequence[float]) -> str:
+    return " & ".join(map(_cell, texts, widths)) + r" \\"
 
 
-def _longest_word(text: str) -> int:
-    """Characters of the longest part that no line may break in."""
-    return max(map(len, re.split(r"[\s_]", text)))
-
-
-def _row(texts: Sequence[str]) -> str:
-    return " & ".join(map(_text, texts)) + r" \\"
+def _cell(text: str, share: float) -> str:
+    """The text, with places to break a line at where it needs them beside its spaces."""
+    if points_of(text) <= LINE * share:
+        return _text(text)
+    words = (
+        r"\allowbreak{}".join(_text(piece) for piece in pieces(word))
+        for word in text.replace("└ ", "└").split(" ")
+    )
+    return " ".join(words).replace(r"\_\allowbreak{}", r"\_")
 
 
 def _text(text: str) -> str:

@@ -1,20 +1,67 @@
 """Text of a figure by its measured width, so that columns fit and nothing lies on anything."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache, lru_cache
 
 _POINTS_PER_INCH = 72
+_FONT = "DejaVu Sans"
+"""Matplotlib's own font, which is wider than most that a viewer has."""
+_BOXES = "Last Resort"
+"""Beginning of the names of fonts that have a box for every letter."""
 
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Inches of a line in matplotlib's own font, which is wider than most that a viewer has."""
+    """Inches of a line in matplotlib's own font, and in others for what it lacks."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
-    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    families = [_FONT, *fonts_for(frozenset(text))[0]]
+    font = FontProperties(family=families, size=size, weight=weight)
     width: float = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
     return width / _POINTS_PER_INCH
+
+
+@lru_cache(maxsize=256)
+def fonts_for(letters: frozenset[str]) -> tuple[Sequence[str], Collection[str]]:
+    """Installed fonts that have letters which matplotlib's own one lacks, and the letters that none
+    has.
+    """
+    lacking = {letter for letter in letters if letter.isprintable()} - _letters_of_own_font()
+    names: list[str] = []
+    if lacking:
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # other fonts' weights
+        for name, has in _installed().items():
+            if lacking & has:
+                names.append(name)
+                lacking -= has
+    return names, lacking
+
+
+@cache
+def _letters_of_own_font() -> frozenset[str]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(map(chr, get_font(findfont(_FONT)).get_charmap()))
+
+
+@cache
+def _installed() -> dict[str, frozenset[str]]:
+    """Letters of each installed font that has outlines: matplotlib cannot draw coloured bitmaps."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    found: dict[str, frozenset[str]] = {}
+    for entry in sorted(fontManager.ttflist, key=lambda one: (one.style != "normal", one.name)):
+        if entry.name in found or entry.name.startswith(_BOXES):
+            continue
+        try:
+            font = get_font(entry.fname)
+        except (OSError, RuntimeError):
+            continue  # gone since matplotlib listed it, or of a kind that it does not read
+        if font.scalable:
+            found[entry.name] = frozenset(map(chr, font.get_charmap()))
+    return found
 
 
 def widest(texts: Iterable[str], size: float, weight: str = "normal") -> float:

@@ -301,8 +301,7 @@ def _caption(figure: RoadmapFigure) -> list[str]:
     parts = [
         f"Bars are means, lines {figure.seeds}, dots single seeds. {start}The dashed line is the "
         "baseline.",
-        "Differences are from the previous step, or from the step named after vs:"
-        * bool(figure.tones),
+        f"{figure.differences}:" * bool(figure.tones),
     ]
     if any(row.kind == "side" for row in figure.rows):
         parts.insert(1, "Pale bars (└) are side steps: later steps do not build on them.")

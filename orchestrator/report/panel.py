@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.report.figure import FigureRow, RoadmapFigure
 from orchestrator.report.lettering import fitted, text_width
-from orchestrator.report.sizes import GAP, Sizes, change_of, effect_of, reference_of
+from orchestrator.report.sizes import GAP, Sizes, change_of, effect_of, reference_of, versus_of
 
 BAR, SIDE, INK, SOFT, WARN, REFERENCE, GRID, DOT = (
     "#7d9dd6",
@@ -188,13 +188,27 @@ class Panel:
         if sizes.value:
             right += GAP + sizes.value
             self._text(right, place, row.value, INK, ha="right", fontweight="bold")
-        weight = "bold" if row.tone in _DECIDED else "normal"
         if row.tone:
-            color = TONES[row.tone]
-            self._text(right + GAP, place, effect_of(row), color, fontweight=weight)
+            self._draw_effect(right + GAP, place, row)
         right += GAP + sizes.effect if sizes.effect else 0.0
         if sizes.reference and row.reference is not None:
             self._text(right + GAP, place, reference_of(row), REFERENCE)
+
+    def _draw_effect(self, left: float, place: int, row: FigureRow) -> None:
+        """The effect, and what it is held against below it, or beside it where rows are low."""
+        sizes = self._sizes
+        weight = "bold" if row.tone in _DECIDED else "normal"
+        effect, versus = effect_of(row), versus_of(row)
+        is_below = sizes.shows_changes and bool(versus)
+        color = TONES[row.tone]
+        self._text(left, place - (0.21 if is_below else 0), effect, color, fontweight=weight)
+        if is_below:
+            text = fitted(versus, sizes.effect, sizes.small)
+            self._text(left, place + 0.23, text, SOFT, fontsize=sizes.small)
+        elif versus:
+            used = text_width(effect, sizes.size, weight) + 0.5 * GAP
+            text = fitted(versus, sizes.effect - used, sizes.small)
+            self._text(left + used, place, text, SOFT, fontsize=sizes.small)
 
     def _draw_label(self, place: int, row: FigureRow) -> None:
         """The name above its change, in two sizes, left of the axis."""

@@ -5,6 +5,7 @@ only files that import matplotlib.
 """
 
 import io
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ from xml.sax.saxutils import escape
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.figure import MEANINGS, SYMBOLS, RoadmapFigure, figures_of
 from orchestrator.report.formats import Layout
-from orchestrator.report.lettering import wrapped
+from orchestrator.report.lettering import fonts_for, wrapped
 from orchestrator.report.panel import SOFT, Panel
 from orchestrator.report.sizes import GAP, Sizes, measured
 
+_log = logging.getLogger("orchestrator.report")
 _DOTS_PER_INCH = 200
 _MOST_PIXELS = 6000
 """Height of a PNG; a longer one has fewer dots per inch."""
@@ -45,18 +47,24 @@ def to_pdf(roadmap: Roadmap, layout: Layout) -> bytes:
 def _saved(roadmap: Roadmap, form: str, layout: Layout) -> bytes:
     import matplotlib  # takes a second
 
+    figures, note = _shown(roadmap)
+    others, lacking = fonts_for(_letters(figures))
+    if lacking and form != "svg":  # which has them as text
+        _log.warning(
+            "no font that matplotlib knows has %s: drawn as boxes. Install a font that has them, "
+            "or write an SVG.",
+            " ".join(sorted(lacking)),
+        )
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": roadmap.sweep,
         "pdf.fonttype": 42,
-        "font.family": "sans-serif",
+        "font.family": ["sans-serif", *others],
         "text.parse_math": False,
         "hatch.linewidth": 0.8,
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # letters that matplotlib's font lacks are boxes in a PNG; SVG has them as text
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figures, note = _shown(roadmap)
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # said in our words
         figure = _drawn(figures, note, measured(figures, layout.width or _WIDTH))
         dots = min(_DOTS_PER_INCH, _MOST_PIXELS / figure.get_figheight())
         buffer = io.BytesIO()
@@ -64,6 +72,14 @@ def _saved(roadmap: Roadmap, form: str, layout: Layout) -> bytes:
         figure.savefig(buffer, format=form, dpi=dots, metadata=_metadata(roadmap, form), **quick)
     described = " ".join(one.description for one in figures)
     return _with_description(buffer.getvalue(), described) if form == "svg" else buffer.getvalue()
+
+
+def _letters(figures: Sequence[RoadmapFigure]) -> frozenset[str]:
+    """Letters of all that a spec has brought into the figures."""
+    texts = [text for figure in figures for text in (figure.regime, figure.metric)]
+    rows = [row for figure in figures for row in figure.rows]
+    texts += [text for row in rows for text in (row.name, row.change, row.remark, row.word)]
+    return frozenset("".join(texts))
 
 
 def _metadata(roadmap: Roadmap, form: str) -> dict[str, Any]:
@@ -126,7 +142,7 @@ def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
     rows = [row for figure in figures for row in figure.rows]
     tones = dict.fromkeys(tone for figure in figures for tone in figure.tones)
     seeds = list(dict.fromkeys(figure.seeds for figure in figures))
-    lows = dict.fromkeys(f.axis.label(f.axis.low) for f in figures if f.is_broken)
+    lows = dict.fromkeys(figure.axis.beginning for figure in figures if figure.is_broken)
     always = f"Bars: means; lines: {', '.join(seeds)}; dots: seeds; dashed: baseline."
     if not any(figure.has_results for figure in figures):
         always = "No results yet."
@@ -135,10 +151,15 @@ def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
         "└\N{NO-BREAK SPACE}Outlined: side steps.": any(row.kind == "side" for row in rows),
         "Hatched: collapsed.": any(row.is_hatched for row in rows),
         "◆\N{NO-BREAK SPACE}published.": any(row.reference is not None for row in rows),
-        "Difference to the step before:": bool(tones),
+        f"{_differences(figures)}:": bool(tones),
     }
     told = [always, *(text for text, occurs in where_it_occurs.items() if occurs)]
     words = " ".join(told).split(" ")
     # a symbol and its meaning stay together
     words += [f"{SYMBOLS[tone]} {MEANINGS[tone]}" for tone in tones]
     return [*words, *note.split()]
+
+
+def _differences(figures: Sequence[RoadmapFigure]) -> str:
+    """What the effects of all panels are held against; the longest says most."""
+    return max((figure.differences for figure in figures), key=len)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 _DECADES_ONLY = 3.0
 """A logarithmic axis of more decades than this has a tick at each power of ten, and no others."""
 _MOST_LOG_TICKS = 9
+_SAME_WINDOW = 1.6
+"""Axes become one where it is at most so many times as long as the longest of them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Scale:
             return f"{value:g}"
         step = _round_step((self.high - self.low) / wanted)
         return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+
+    @property
+    def beginning(self) -> str:
+        """The low end in full, where a tick's label has no more decimals than ticks need."""
+        digits = 3 - math.floor(math.log10(self.high - self.low))
+        return f"{round(self.low, digits):.12g}"
 
     def _position(self, value: float) -> float:
         return math.log10(value) if self.is_log else value
@@ -83,15 +91,44 @@ def log_scale_around(values: Sequence[float]) -> Scale:
     return Scale(10 ** (low - room), 10 ** (high + room), is_log=True)
 
 
-def with_span(scale: Scale, span: float, limits: tuple[float, float]) -> Scale:
-    """The axis made as long as `span`, in the metric's unit, about its own middle."""
-    missing = max(0.0, span - (scale.high - scale.low))
-    low, high = scale.low - missing / 2, scale.high + missing / 2
-    if low < limits[0]:
-        low, high = limits[0], limits[0] + max(span, scale.high - scale.low)
-    if high > limits[1]:
-        low, high = max(limits[0], limits[1] - max(span, scale.high - scale.low)), limits[1]
-    return Scale(low, high)
+def alike(scales: Sequence[Scale], most: float = math.inf) -> list[Scale]:
+    """Axes of one length, so that equal differences are equally long: axes that nearly coincide
+    become one, and the others are made as long as the longest, about their own middles, within 0
+    if they were above it, and `most`.
+    """
+    longest = max(scale.high - scale.low for scale in scales)
+    merged = _merged(scales, _SAME_WINDOW * longest)
+    step = _round_step(max(scale.high - scale.low for scale in merged.values()) / 20)
+    ends = {
+        scale: (math.floor(found.low / step + 1e-9), math.ceil(found.high / step - 1e-9))
+        for scale, found in merged.items()
+    }
+    span = max(high - low for low, high in ends.values())
+    found = []
+    for scale in scales:
+        low, high = ends[scale]
+        begin = low - (span - (high - low)) // 2
+        if most < math.inf:
+            begin = min(begin, math.floor(most / step + 1e-9) - span)
+        if low >= 0:
+            begin = max(begin, 0)
+        found.append(Scale(round(begin * step, 12), round((begin + span) * step, 12)))
+    return found
+
+
+def _merged(scales: Sequence[Scale], longest: float) -> dict[Scale, Scale]:
+    """For each axis the one that takes its place, which is no longer than `longest`."""
+    groups: list[list[Scale]] = []
+    for scale in sorted(scales, key=lambda one: (one.low, one.high)):
+        if groups and max(one.high for one in [*groups[-1], scale]) - groups[-1][0].low <= longest:
+            groups[-1].append(scale)
+        else:
+            groups.append([scale])
+    return {
+        scale: Scale(group[0].low, max(one.high for one in group))
+        for group in groups
+        for scale in group
+    }
 
 
 def _round_step(size: float) -> float:

@@ -15,6 +15,8 @@ _MOST_LABELS = 0.36
 """Share of the width that names may take before their middles are left out."""
 _NARROW_LABELS = 0.24
 """The share of the labels' column where there would be no room for an axis."""
+_MOST_VERSUS = 0.14
+"""Share that names behind vs may take before their middles are left out."""
 _LEAST_AXIS = 1.0
 """Inches that a panel's axis needs; below this the column of published values goes."""
 _DENSE_FROM = 40
@@ -76,12 +78,23 @@ def measured(figures: Sequence[RoadmapFigure], width: float) -> Sizes:
         row=_row_height(size, small, shows_changes),
         labels=min(max(names, changes), _MOST_LABELS * width),
         value=widest([row.value for row in rows], size, "bold"),
-        effect=widest([effect_of(row) for row in rows], size, "bold"),
+        effect=_effect_width(rows, size, small, _MOST_VERSUS * width, shows_changes),
         reference=widest([reference_of(row) for row in rows], size),
         panels=1,
         shows_changes=shows_changes,
     )
     return _with_panels(sizes, figures)
+
+
+def _effect_width(
+    rows: Sequence[FigureRow], size: float, small: float, most: float, is_below: bool
+) -> float:
+    """Room for the effects, and below or beside them for what they are held against."""
+    effects = widest([effect_of(row) for row in rows], size, "bold")
+    versus = min(widest([versus_of(row) for row in rows], small), most)
+    if is_below:
+        return max(effects, versus)
+    return effects + versus + (0.5 * GAP if versus else 0.0)
 
 
 def _row_height(size: float, small: float, shows_changes: bool) -> float:
@@ -98,6 +111,7 @@ def _with_panels(sizes: Sizes, figures: Sequence[RoadmapFigure]) -> Sizes:
         shows_changes=False,
         labels=min(names, sizes.labels),
         row=_row_height(sizes.size, sizes.small, False),
+        effect=_effect_width(rows, sizes.size, sizes.small, _MOST_VERSUS * sizes.width, False),
     )
     has_same_steps = len({tuple(row.name for row in figure.rows) for figure in figures}) == 1
     count = len(figures) if has_same_steps else 1
@@ -131,6 +145,11 @@ def change_of(row: FigureRow) -> str:
 def effect_of(row: FigureRow) -> str:
     """The effect behind the shape of what may be said of it."""
     return f"{SYMBOLS[row.tone]} {row.effect}" if row.tone else ""
+
+
+def versus_of(row: FigureRow) -> str:
+    """The step that the effect is held against, where the row says it."""
+    return f"vs {row.versus}" if row.versus else ""
 
 
 def reference_of(row: FigureRow) -> str:

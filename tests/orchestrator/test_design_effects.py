@@ -282,4 +282,4 @@ def _labelled(effects: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
 
 def _plain(label: str) -> str:
     """A label without what a format puts around its special letters."""
-    return label.replace(r"$\times$", "×").replace("\\", "").strip()
+    return label.replace(r"\allowbreak{}", "").replace(r"$\times$", "×").replace("\\", "").strip()

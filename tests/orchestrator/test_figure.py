@@ -3,20 +3,22 @@ another.
 """
 
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 from invented import ROAD, End, roadmap_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap
-from orchestrator.report import picture
+from orchestrator.report import lettering, picture
 from orchestrator.report.figure import figures_of
 from orchestrator.report.formats import Layout, render
 from orchestrator.report.lettering import fitted, text_width
-from orchestrator.report.scale import log_scale_around
+from orchestrator.report.scale import Scale, alike, log_scale_around
 
 ENDS: dict[str, list[End | None]] = {
     "baseline": [70.0, 71.0, 72.0],
@@ -41,6 +43,49 @@ def test_each_row_says_in_words_what_has_no_bar(roadmap: Roadmap) -> None:
     assert figure.seeds == "95 % intervals over 2 to 3 seeds"
     assert figure.is_broken
     assert (rows["rmsnorm"].tone, figure.direction) == ("better", "higher is better")
+
+
+def test_what_an_effect_is_held_against_is_said_in_every_picture(tmp_path: Path) -> None:
+    """`last` is held against the step before the one that diverged."""
+    found = roadmap_of(
+        spec_of(tmp_path, ROAD), ENDS | {"causal": ["failed"] * 3, "last": [82.0, 83.0, 84.0]}
+    )
+    [figure] = figures_of(found)
+    assert figure.rows[-1].versus == "rmsnorm"
+    assert figure.differences == "Differences are from the previous step, or from the one after vs"
+    assert ">vs rmsnorm<" in render(found, "svg").decode()
+    assert re.search(">vs r.*…?.*m<", render(found, "svg", Layout(3.3)).decode())
+    assert "vs rmsnorm</span>" in render(found, "html").decode().replace(
+        '<span class="unseen"> not decided</span>', ""
+    ).replace('<span class="unseen"> better</span>', "")
+
+
+def test_one_ground_of_all_effects_is_said_once(tmp_path: Path) -> None:
+    body = ROAD.replace("\nsteps", "\ndesign: [one_factor]\nsteps")
+    spec = spec_of(tmp_path, body)
+    found = roadmap_of(spec, {v.name: [70.0, 71.0, 72.5] for v in spec.variants})
+    [figure] = figures_of(found)
+    assert figure.differences == "Differences are from baseline"
+    assert {row.versus for row in figure.rows} == {""}
+    assert "vs baseline" not in render(found, "svg").decode()
+
+
+def test_the_beginning_of_a_cut_axis_is_told_as_it_is() -> None:
+    """Its ticks are whole numbers."""
+    axis = Scale(78.5, 85.5)
+    assert axis.label(axis.low) == "78"
+    assert axis.beginning == "78.5"
+    assert Scale(-0.03125, -0.03115).beginning == "-0.03125"
+    assert Scale(1234.0, 9000.0).beginning == "1234"
+
+
+def test_axes_of_regimes_that_nearly_coincide_are_one_and_all_are_of_one_length() -> None:
+    axes = alike([Scale(68.5, 76.5), Scale(68.0, 76.0), Scale(78.0, 84.0), Scale(96.0, 100.0)], 100)
+    assert axes[0] == axes[1] == Scale(68.0, 76.5)
+    assert {axis.high - axis.low for axis in axes} == {8.5}
+    assert axes[2].low <= 78.0 < 84.0 <= axes[2].high
+    assert axes[3] == Scale(91.5, 100.0)
+    assert alike([Scale(0.0, 1.0), Scale(3.0, 7.0)])[0].low == 0.0
 
 
 def test_metrics_over_decades_have_a_logarithmic_axis(tmp_path: Path) -> None:
@@ -115,14 +160,56 @@ def test_an_svg_has_a_title_and_the_figure_in_words(roadmap: Roadmap) -> None:
     assert svg.attrib["role"] == "img"
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("form", ["png", "svg"])
-def test_letters_that_the_font_lacks_are_no_warning(form: str, roadmap: Roadmap) -> None:
+def with_settings(roadmap: Roadmap, value: str) -> Roadmap:
     rows = [
-        replace(row, variant=replace(row.variant, changes={"train.how": "日本語"}))
+        replace(row, variant=replace(row.variant, changes={"train.how": value}))
         for row in roadmap.rows
     ]
-    assert render(replace(roadmap, rows=rows), form)
+    return replace(roadmap, rows=rows)
+
+
+RARE = "\N{CIRCLED LATIN CAPITAL LETTER A}"
+"""A letter that DejaVu Sans lacks and STIX has, which comes with matplotlib, too."""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_letters_that_no_font_has_are_told_once_where_they_are_boxes(
+    form: str,
+    roadmap: Roadmap,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lettering.fonts_for.cache_clear()
+    monkeypatch.setattr(lettering, "_installed", dict)
+    content = render(with_settings(roadmap, f"{RARE} and {RARE}"), form)
+    lettering.fonts_for.cache_clear()
+    told = [record.getMessage() for record in caplog.records]
+    if form == "svg":
+        assert f"how: {RARE} and {RARE}" in content.decode()
+        assert told == []
+    else:
+        [text] = told
+        assert text.startswith(f"no font that matplotlib knows has {RARE}: drawn as boxes")
+
+
+@pytest.mark.filterwarnings("error")
+def test_another_installed_font_lends_the_letters_that_matplotlibs_own_lacks(
+    roadmap: Roadmap, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fonts, lacking = lettering.fonts_for(frozenset(f"a {RARE}"))
+    assert fonts
+    assert not lacking
+    families: list[Any] = []
+    draw = picture._drawn
+    monkeypatch.setattr(
+        picture,
+        "_drawn",
+        lambda *of: families.append(matplotlib.rcParams["font.family"]) or draw(*of),
+    )
+    render(with_settings(roadmap, RARE), "png")
+    assert families == [["sans-serif", *fonts]]
+    assert not caplog.records
 
 
 @pytest.mark.slow
