@@ -236,7 +236,7 @@ class TrainConfig(Settings):
         others, owner = (("betas", "eps"), "AdamW") if is_sgd else (("momentum", "nesterov"), "SGD")
         for name in others:
             if self.changes(name):
-                raise ValueError(f"{name} is {owner}'s, but optimizer is {self.optimizer}")
+                raise ValueError(f"{name} is for {owner}, but optimizer is {self.optimizer}")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 

@@ -196,7 +196,7 @@ def test_its_code_is_what_it_is_made_of(folder: Path) -> None:
     assert set(first.sources(folder)) == {"script.py", "beside.py"}
     (folder / "beside.py").write_text("LOSS = 7.0\n")
     assert training().identity != first.identity
-    with pytest.raises(UserCodeError, match="are others than when this was planned"):
+    with pytest.raises(UserCodeError, match="have changed since this was planned"):
         train(first, log_metrics=lambda *_: None)
 
 

@@ -153,7 +153,7 @@ def test_describe_says_which_images_a_function_was_given(
     assert main(["describe", "described_in_colour:colours"]) != 0
     assert "given digits, images of 1 channel and 8 x 8 pixels" in capsys.readouterr().err
     assert main(["describe", "described_in_colour:colours", "data.name=digits"]) != 0
-    assert "given the images" not in capsys.readouterr().err
+    assert "given digits" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,8 @@ def test_a_module_that_another_one_hides_is_not_confused_with_it(folder: Path) -
     write(folder, pathlib="def f(): ...\n")
     with pytest.raises(
         UserCodeError,
-        match=r"module 'pathlib' next to the spec is hidden by Python's own 'pathlib'; give it "
-        r"another",
+        match=r"module 'pathlib' next to the spec is hidden by Python's own 'pathlib'; "
+        r"rename it",
     ):
         function_of("pathlib:f")
 
@@ -184,7 +184,8 @@ def test_code_that_means_such_a_module_is_told_to_rename_it(
 ) -> None:
     write(folder, theirs=f"import {name}\ndef f(): ...\n", **{name: "def g(): ...\n"})
     with pytest.raises(
-        UserCodeError, match=f"{name}.py next to the spec has the name of {owner} '{name}'.*another"
+        UserCodeError,
+        match=f"{name}.py next to the spec, which .* imports, has the same name as {owner} '{name}'; rename it",
     ):
         sources("theirs:f")
 
@@ -274,5 +275,7 @@ def test_a_trial_that_an_earlier_version_began_is_refused_only_where_a_byte_diff
     refuse_other_code("net:f", earlier)
     write(folder, net="def f(): ...  # only words\n")
     refuse_other_code("net:f", identity_of("net:f"))
-    with pytest.raises(UserCodeError, match="the code of net:f is another one"):
+    with pytest.raises(
+        UserCodeError, match=r"the code of net:f .* is not the code that was planned"
+    ):
         refuse_other_code("net:f", earlier)

@@ -103,8 +103,8 @@ def test_sgd_is_the_textbooks_with_momentum_and_decay() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"momentum": 0.5}, "momentum is SGD's, but optimizer is adamw"),
-        ({"optimizer": "sgd", "betas": (0.8, 0.9)}, "betas is AdamW's, but optimizer is sgd"),
+        ({"momentum": 0.5}, "momentum is for SGD, but optimizer is adamw"),
+        ({"optimizer": "sgd", "betas": (0.8, 0.9)}, "betas is for AdamW, but optimizer is sgd"),
         ({"optimizer": "sgd", "momentum": 0.0, "nesterov": True}, "nesterov needs a momentum"),
         ({"lr_schedule": "step"}, "step needs milestones, such as"),
         ({"lr_milestones": [2]}, "and the others take none"),

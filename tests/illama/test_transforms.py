@@ -59,7 +59,7 @@ def test_a_camera_s_note_how_to_turn_it_is_not_read(tmp_path: Path, picture: Any
         (lambda path: Image.new("1", (20_000, 20_000)).save(path), "exceeds limit"),
         (
             lambda path: Image.fromarray(np.zeros((4, 4), np.float32)).save(path, "TIFF"),
-            "pixels are numbers of 32 bits",
+            "pixels are 32-bit numbers",
         ),
         (lambda path: path.mkdir(), "Is a directory"),
         (lambda path: path.write_bytes(b""), "cannot identify image"),

@@ -110,7 +110,7 @@ def test_a_server_that_speaks_as_ray_does_and_is_not_ray_is_told_within_seconds(
 
         answer = threading.Thread(target=greet_and_say_nothing, daemon=True)
         answer.start()
-        with pytest.raises(ClusterError, match=r"has not answered as Ray does within 0 s"):
+        with pytest.raises(ClusterError, match=r"did not answer as Ray does within 0 s"):
             cluster.Cluster(f"127.0.0.1:{server.getsockname()[1]}")
         answer.join()
 

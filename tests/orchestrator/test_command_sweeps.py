@@ -33,7 +33,12 @@ def test_the_script_travels_with_the_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "change", "place", "message"),
     [
-        (TRAIN, "{train.lr: big}", "7:37", "train.lr: it should be like 0.5, which it was before"),
+        (
+            TRAIN,
+            "{train.lr: big}",
+            "7:37",
+            "train.lr: it should have the type of its previous value 0.5",
+        ),
         (TRAIN, "{train.lrr: 1}", "7:27", "did you mean 'train.lr'?"),
         (TRAIN.replace("lr: 0.5", "lrr: 1"), "{}", "5:52", "unknown key 'lrr'"),
         (TRAIN.replace(" {seed}", ""), "{}", "5:20", "the command has no {seed}"),

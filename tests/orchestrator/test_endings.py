@@ -19,7 +19,7 @@ WAYS = {
 }
 CAUSES = {
     "name": "ValueError: image caf\\udce9.png",
-    "message": "Unreadable: (its message cannot be had)",
+    "message": "Unreadable: (its message cannot be read)",
     "cancel": "CancelledError: ",
     "generator": "GeneratorExit: x",
     "keyboard": "KeyboardInterrupt: ",

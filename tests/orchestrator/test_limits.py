@@ -38,7 +38,7 @@ def test_over_its_memory_limit_a_trial_goes_again_with_half_the_images_at_once_a
     assert "will be retried with a micro-batch of 800" in finished.out
     first, over, second, end = events(store_path, "baseline-seed0")[:4]
     assert over["outcome"] == "out_of_memory"
-    assert "GB of memory, its limit is 1.05 GB" in over["cause"]
+    assert "GB of memory, more than its limit of 1.05 GB" in over["cause"]
     assert (first.get("micro_batch_size"), second["micro_batch_size"]) == (None, 800)
     assert end["outcome"] in ("finished", "out_of_memory")
     assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {"finished": 1}

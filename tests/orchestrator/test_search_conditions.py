@@ -171,7 +171,7 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("{train.optimizer: sgd}", "{train.optimizer: []}", "found an empty list"),
     ("{train.optimizer: sgd}", "{}", "it should have at least one item"),
     ("{train.optimizer: sgd}", "sgd", "it should be a mapping"),
-    (", when: {train.optimizer: sgd}", "", "momentum is SGD's, but optimizer is adamw"),
+    (", when: {train.optimizer: sgd}", "", "momentum is for SGD, but optimizer is adamw"),
     ("high: 0.99", "high: 1.5", "13:25: train.momentum: it should be less than 1"),
     ("trials: 10", "trials: 10\n      sampler: cmaes", "leave out 'metric' and 'when'"),
     (

@@ -189,7 +189,7 @@ def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> N
         (
             "lr: 0.01",
             "lr: 0.01, drop_path: 0.1",
-            "4:3: train.drop_path acts inside the built-in networks",
+            "4:3: train.drop_path acts only inside the built-in networks",
         ),
     ],
 )
