@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import entry_points
 from importlib.util import resolve_name
 from itertools import islice
 from os import sep
@@ -88,12 +89,19 @@ def files_of(root: Path, name: str) -> Iterator[CodeFile]:
         yield from (CodeFile(root, path) for path in names if path.is_file())
 
 
-def run_as_module(root: Path, name: str) -> Iterator[CodeFile]:
-    """The files of `python -m name`, its `__main__` among them."""
-    yield from files_of(root, name)
-    main = root.joinpath(*name.split("."), "__main__.py")
-    if main.is_file():
-        yield CodeFile(root, main)
+def run_as_module(root: Path, name: str) -> list[CodeFile]:
+    """The files of `python -m name`, its `__main__` among them: below `root`, or wherever it is
+    edited.
+    """
+    main = f"{name}.__main__"
+    found = [*files_of(root, name), *files_of(root, main)] or [*_elsewhere(name), *_elsewhere(main)]
+    return list(dict.fromkeys(found))
+
+
+def run_by_name(word: str) -> list[CodeFile]:
+    """The files of a script that a package offers as a command; none of an installed one."""
+    points = entry_points(group="console_scripts", name=word)
+    return [file for point in points for file in _elsewhere(point.module)]
 
 
 def with_imports(start: Iterable[CodeFile], roots: Sequence[Path]) -> dict[CodeFile, bytes]:

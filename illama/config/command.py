@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, create_model
 
-from illama.config.code_files import CodeFile, run_as_module, with_imports
+from illama.config.code_files import CodeFile, run_as_module, run_by_name, with_imports
 from illama.config.functions import length_in
 from illama.config.imports import UserCodeError, about, folder_of_spec
 from illama.config.settings import Settings
@@ -33,6 +33,7 @@ _OWN = ("command", "files", "metrics_from")
 MetricsFrom = Literal["mlflow", "tensorboard"] | None
 """Loggers whose files hold a command's metrics: `illama.training.metric_files` reads them."""
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_SCRIPT = re.compile(r"[\w./-]+\.py\b")
 
 
 class CommandLine(Settings):
@@ -308,17 +309,30 @@ def _file_words(command: str, folder: Path) -> Iterator[tuple[str, list[CodeFile
         if "{" in word:
             continue
         if before == "-m":
-            yield word, list(run_as_module(folder, word))
+            yield word, run_as_module(folder, word)
+        if not before:
+            yield word, run_by_name(word)
         path = folder / word
         if _is_beside(path, folder) or _is_script_elsewhere(word):
             yield word, [CodeFile(path.parent, path)]
+            yield from _scripts_in(path, folder)
         elif word.endswith(".py"):
             where = "" if Path(word).is_absolute() else f" next to the spec, in {folder}"
             raise UserCodeError(f"there is no '{word}'{where}")
 
 
+def _scripts_in(path: Path, folder: Path) -> Iterator[tuple[str, list[CodeFile]]]:
+    """Python files that a shell script names, where they are there."""
+    if path.suffix != ".sh":
+        return
+    for word in _SCRIPT.findall(path.read_text(errors="replace")):
+        for script in dict.fromkeys((path.parent / word, folder / word)):
+            if _is_beside(script, folder) or _is_script_elsewhere(word):
+                yield word, [CodeFile(script.parent, script)]
+
+
 def _is_script_elsewhere(word: str) -> bool:
-    return word.endswith(".py") and Path(word).is_absolute() and Path(word).is_file()
+    return word.endswith((".py", ".sh")) and Path(word).is_absolute() and Path(word).is_file()
 
 
 def _is_beside(path: Path, folder: Path) -> bool:

@@ -162,3 +162,37 @@ def test_a_command_is_made_of_what_its_script_imports(folder: Path, elsewhere: P
         "/other.py",
         "/editable.py",
     }
+
+
+def test_a_command_that_names_no_file_is_made_of_the_module_or_script_that_it_runs(
+    folder: Path, elsewhere: Path
+) -> None:
+    write(elsewhere, {"lab/__init__.py": "", "lab/__main__.py": "from lab import net\n"})
+    write(elsewhere, {"lab/net.py": "", "lab/fit.py": "import lab.net\n"})
+    metadata = {
+        "METADATA": "Metadata-Version: 2.1\nName: lab\nVersion: 1\n",
+        "entry_points.txt": "[console_scripts]\nlab-train = lab.fit:main\n",
+    }
+    write(elsewhere, {f"lab.egg-info/{name}": text for name, text in metadata.items()})
+    (elsewhere / "lab.egg-info" / "METADATA").rename(elsewhere / "lab.egg-info" / "PKG-INFO")
+    for command, names in {
+        "python -m lab --seed {seed}": ("__init__", "__main__", "net"),
+        "python -m lab.fit --seed {seed}": ("__init__", "fit", "net"),
+        "lab-train --seed {seed}": ("__init__", "fit", "net"),
+    }.items():
+        expected = {f"/lab/{name}.py" for name in names}
+        assert set(command_files(command, (), folder)) == expected
+
+
+def test_a_shell_script_counts_with_the_python_files_that_it_names(
+    folder: Path, elsewhere: Path
+) -> None:
+    write(elsewhere, {"other.py": "A = 1\n"})
+    script = f'cd "$(dirname "$0")"; python train.py "$@" && python {elsewhere}/other.py none.py\n'
+    write(folder, {"jobs/run.sh": script, "jobs/train.py": "import net\n", "net.py": ""})
+    assert set(command_files("sh jobs/run.sh {seed}", (), folder)) == {
+        "jobs/run.sh",
+        "jobs/train.py",
+        "net.py",
+        "/other.py",
+    }
