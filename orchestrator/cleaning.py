@@ -86,10 +86,12 @@ def drop(store: Store, garbage: Sequence[Garbage]) -> int:
     touched = [
         path for path in sweeps.values() if any(one.path.is_relative_to(path) for one in garbage)
     ]
+    needed: set[Path] = set()
     with ExitStack() as leases:
         for path in touched:
             leases.enter_context(Lease(path))
-        needed = set().union(*(_needed_by(store, name) for name in sweeps)) if touched else set()
+        if touched:
+            needed = needed.union(*(_needed_by(store, name) for name in sweeps))
         unneeded = [one.path for one in garbage if one.path not in needed]
         aside = [_set_aside(path, store.root) for path in unneeded]
     for path in counted_off(aside, "deleting"):
@@ -157,4 +159,6 @@ def _unasked(store: Store, sweep: str, needed: set[Path]) -> list[Garbage]:
 def _leftovers(store: Store) -> list[tuple[Path, str]]:
     found = [(path, "left by an interrupted deletion") for path in store.root.glob(f"{_DELETED}*")]
     smoke = store.root / SMOKE
-    return found + ([(smoke, "left by `run --smoke`")] if smoke.is_dir() else [])
+    if smoke.is_dir():
+        found.append((smoke, "left by `run --smoke`"))
+    return found

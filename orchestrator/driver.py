@@ -1,7 +1,7 @@
 """One invocation of `run` or `resume`: plan, lease, train, mirror, report."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,8 +89,19 @@ class Ending:
     """Reason why trials were left although nobody interrupted: failures, or a spent budget."""
 
     def __repr__(self) -> str:
-        failed = ", with failures" if self.has_failures else ""
-        return f"<ending of {self.plan.sweep}{failed}: {self.stopped or 'nothing stopped it'}>"
+        name = self.plan.sweep
+        if self.has_failures:
+            name = f"{name}, with failures"
+        return f"<ending of {name}: {self.stopped or 'nothing stopped it'}>"
+
+    @property
+    def outcome(self) -> str:
+        """`failed` where trials did, `stopped` where trials are left, else `finished`."""
+        if self.has_failures:
+            return "failed"
+        if self.stopped:
+            return "stopped"
+        return "finished"
 
     @property
     def has_failures(self) -> bool:
@@ -241,7 +252,7 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
                 view.training(plan, store, lease.session, retry_failed=job.retry_failed)
             )
             growth = _Growth(job, view, mirror)
-            observers: list[Observer] = [mirror, view] if mirror else [view]
+            observers = list[Observer](filter(None, [mirror, view]))
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
             observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]
@@ -268,10 +279,8 @@ def _call_command(command: str, job: Job, ending: Ending, view: RunView) -> None
     page = folder / "report.html"
     if mentions(command, "report"):
         write_whole(page, render(report_sweep(spec, store, shown_by="on_finish"), "html"))
-    outcome = "stopped" if ending.stopped else "finished"
-    outcome = "failed" if ending.has_failures else outcome
     values = {"sweep": spec.name, "store": str(store.root.resolve()), "report": str(page)}
-    words = filled_words(command, values | {"outcome": outcome})
+    words = filled_words(command, values | {"outcome": ending.outcome})
     if problem := ending_command.call(words, spec.path.resolve().parent):
         view.warn(problem)
 
@@ -279,7 +288,9 @@ def _call_command(command: str, job: Job, ending: Ending, view: RunView) -> None
 def _spending(spec: SweepSpec, plan: Plan, queue: TrialQueue) -> SpendingWatch | None:
     """Return what stops the queue once the budget is spent; None where there is none."""
     budget = budget_of(spec, [planned.known for planned in plan.trials])
-    return SpendingWatch(queue, budget) if budget else None
+    if budget is None:
+        return None
+    return SpendingWatch(queue, budget)
 
 
 def _is_kept(spec: SweepSpec, trial: TrialSpec) -> bool:
@@ -294,11 +305,16 @@ def _mirrored(job: Job, view: RunView) -> BackgroundMirror[Tracker] | None:
     if not job.tracking_uri:
         return None
     kind = tracker_kind(job.tracking_uri)
-    needs_models = job.trains_elsewhere and has_networks(job.spec)
-    prepare = kind.prepare if needs_models else (lambda: None)
+    prepare: Callable[[], None] = _nothing
+    if job.trains_elsewhere and has_networks(job.spec):
+        prepare = kind.prepare
     finish = partial(_keep_last_network, job.spec, job.store, kind)
     tracker = tracker_of(survey(job.spec, job.store), job.store, job.tracking_uri)
     return BackgroundMirror(tracker, view, prepare, finish, kind.title)
+
+
+def _nothing() -> None:
+    """Nothing is to be prepared."""
 
 
 def _queue_of(
@@ -309,7 +325,9 @@ def _queue_of(
     observers: Sequence[Observer],
 ) -> TrialQueue:
     spec, store = job.spec, job.store
-    more = growth if sources.grows(spec) else None
+    more = None
+    if sources.grows(spec):
+        more = growth
     origin = provenance(spec.path.parent, store.sweep_path(spec.name), code_of(spec))
     return TrialQueue(todo, store, session, origin, observers, spec.schema.max_concurrent, more)
 

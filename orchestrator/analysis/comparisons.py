@@ -8,7 +8,7 @@ should stands in its place. Figures that are still to come decide nothing.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.analysis.copies import copies_text
@@ -46,47 +46,53 @@ def effect_against(
     """
     if versus is None:
         return None
-    here, there = _paired_rows(row, versus) if looks else (row, versus)
-    confidence = 1 - (1 - CONFIDENCE) / len(looks) if looks else CONFIDENCE
-    effect = _effect(here, there, confidence)
+    here, there = row, versus
+    if looks:
+        here, there = _paired_rows(row, versus)
+    effect = _effect(here, there, 1 - (1 - CONFIDENCE) / max(1, len(looks)))
     rates = rates_of(here, there)
     if effect is None and rates is None:
         return None
     to_come = _to_come(here, there)
-    copies = [] if rates else [side for side in (there, here) if side.are_copies]
-    is_tested = not copies and not is_of_one_search(here.variant, there.variant)
-    p_value = equivalence = None
-    may_be_tested = is_tested and not to_come
-    if may_be_tested and looks:
-        p_value, equivalence = _p_values_at_looks(here, there, looks)
-    elif may_be_tested:
-        p_value, equivalence = _p_values(here, effect, rates)
-    if effect and copies:
-        effect = without_spread(effect)
-    elif effect:
-        effect = _shown(effect, rates, p_value)
-    caveats = _caveats(here, there, effect, rates, to_come)
-    if copies:
-        caveats = [copies_text(side.variant.name for side in copies)]
-    return StepEffect(
+    delta = StepEffect(
         effect,
         versus.variant.name,
-        caveat="; ".join(caveats),
-        decimals=decimals_of_effect(effect, min(row.usual_decimals, versus.usual_decimals)),
-        p_value=p_value,
+        caveat="; ".join(_caveats(here, there, effect, rates, to_come)),
         rates=rates,
-        to_come=to_come if is_tested else None,
         sides=_sides(here, there),
-        equivalence=equivalence,
         improvement=_improvement(here, there),
     )
+    copies = [side for side in (there, here) if side.are_copies and not rates]
+    if copies:
+        delta = _of_copies(delta, [side.variant.name for side in copies])
+    elif is_of_one_search(here.variant, there.variant):
+        delta = _with_p_values(delta, None, None)
+    elif to_come:
+        delta = replace(_with_p_values(delta, None, None), to_come=to_come)
+    elif looks:
+        delta = _with_p_values(delta, *_p_values_at_looks(here, there, looks))
+    else:
+        delta = _with_p_values(delta, *_p_values(here, effect, rates))
+    usual = min(row.usual_decimals, versus.usual_decimals)
+    return replace(delta, decimals=decimals_of_effect(delta.effect, usual))
 
 
-def _shown(effect: Effect, rates: Rates | None, p_value: float | None) -> Effect:
-    """The difference as it is shown: of survivors without an interval."""
-    if rates:
-        return Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
-    return replace(effect, p_value=p_value)
+def _of_copies(delta: StepEffect, names: Sequence[str]) -> StepEffect:
+    """The difference to a variant whose seeds change nothing: not tested, without an interval."""
+    effect = delta.effect and without_spread(delta.effect)
+    return replace(delta, effect=effect, caveat=copies_text(names))
+
+
+def _with_p_values(
+    delta: StepEffect, p_value: float | None, equivalence: float | None
+) -> StepEffect:
+    """The difference as it is tested, and as it is shown: of survivors without an interval."""
+    effect = delta.effect
+    if effect and delta.rates:
+        effect = Effect(effect.mean, None, None, effect.pairs, effect.std, test=effect.test)
+    elif effect:
+        effect = replace(effect, p_value=p_value)
+    return replace(delta, effect=effect, p_value=p_value, equivalence=equivalence)
 
 
 def _effect(here: StepRow, there: StepRow, confidence: float = CONFIDENCE) -> Effect | None:
@@ -156,27 +162,33 @@ def _to_come(here: StepRow, there: StepRow) -> tuple[int, int] | None:
     is_complete = asked <= through
     if TESTS[here.metric.test].between:  # every seed of either side counts
         is_complete = all(len(row.ended) == len(row.outcome_of) for row in (here, there))
-    return None if is_complete else (len(through), len(asked))
+    if is_complete:
+        return None
+    return len(through), len(asked)
 
 
 def _sides(here: StepRow, there: StepRow) -> Sides:
-    sides = frozenset(tuple(sorted(row.fingerprints.values())) for row in (here, there))
-    return frozenset() if () in sides else sides
+    if not here.fingerprints or not there.fingerprints:
+        return frozenset()
+    return frozenset(tuple(sorted(row.fingerprints.values())) for row in (here, there))
 
 
 def _improvement(here: StepRow, there: StepRow) -> float | None:
     """Chance of a better seed. A trial that did not train as it should is behind all that did, and
     ties with its like.
     """
-    sign = sign_of(here.metric.mode)
     if here.is_uniform and there.is_uniform:
-        scores = [[sign * value for value in row.values.values()] for row in (here, there)]
-    else:
-        scores = [
-            [sign * value for value in row.finished_values.values()] + [-math.inf] * len(row.bad)
-            for row in (here, there)
-        ]
+        return probability_of_improvement(*(_scores(row, row.values) for row in (here, there)))
+    scores = [
+        _scores(row, row.finished_values) + [-math.inf] * len(row.bad) for row in (here, there)
+    ]
     return probability_of_improvement(*scores)
+
+
+def _scores(row: StepRow, values: Mapping[int, float]) -> list[float]:
+    """The values, larger ones better."""
+    sign = sign_of(row.metric.mode)
+    return [sign * value for value in values.values()]
 
 
 def _caveats(
@@ -187,16 +199,23 @@ def _caveats(
     to_come: tuple[int, int] | None,
 ) -> list[str]:
     if to_come:
-        so_far = f"{to_come[0]} of {to_come[1]} seeds so far"
-        return [so_far, rates.text] if rates else [so_far]
+        caveats = [f"{to_come[0]} of {to_come[1]} seeds so far"]
+        if rates:
+            caveats.append(rates.text)
+        return caveats
     if rates:
-        survivors = ["only seeds that finished"] if effect else []
-        return [*survivors, f"{rates.text}: p compares these counts, by Fisher's exact test"]
+        caveats = [f"{rates.text}: p compares these counts, by Fisher's exact test"]
+        if effect:
+            caveats.insert(0, "only seeds that finished")
+        return caveats
     assert effect is not None
     if len(_sides(here, there)) == 1:
         return ["the same trials on both sides"]
-    luck = luck_text(here.variant, there.variant)
-    caveats = [luck] if luck else []
+    return _caveats_of_means(here, there, effect)
+
+
+def _caveats_of_means(here: StepRow, there: StepRow, effect: Effect) -> list[str]:
+    caveats = list(filter(None, [luck_text(here.variant, there.variant)]))
     wanted = max(len(here.outcome_of), len(there.outcome_of))
     if effect.pairs < wanted and repeats_that_differ(here.variant, there.variant) == 1:
         caveats.append(f"over {effect.pairs} of {wanted} seeds")

@@ -37,8 +37,9 @@ def decimals_of_effect(effect: Effect | None, usual: int) -> int:
     if effect is None:
         return usual
     if effect.ci95 is None:
-        is_lost = effect.mean != 0 and round(effect.mean, usual) == 0
-        return _two_digits(abs(effect.mean)) if is_lost else usual
+        if effect.mean != 0 and round(effect.mean, usual) == 0:
+            return _two_digits(abs(effect.mean))
+        return usual
     low, high = effect.ci95
     decimals = max(usual, _two_digits((high - low) / 2))
     for _ in range(_MOST):
@@ -49,7 +50,9 @@ def decimals_of_effect(effect: Effect | None, usual: int) -> int:
 
 
 def _two_digits(size: float) -> int:
-    return 1 - _exponent(size) if size > 0 else 0
+    if size <= 0:
+        return 0
+    return 1 - _exponent(size)
 
 
 def _exponent(size: float) -> int:

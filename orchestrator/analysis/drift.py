@@ -48,7 +48,9 @@ def _beside(row: StepRow, by_label: dict[str, StepRow], name: str) -> StepRow | 
 
 def _nearer(row: StepRow, step: StepRow, ground: StepRow, tolerance: float) -> StepRow:
     """The step where a side step is as large as that, which is told; else what it is held against."""
-    return ground if list(_sizes(row, step, tolerance)) else step
+    if any(_sizes(row, step, tolerance)):
+        return ground
+    return step
 
 
 def _sizes(row: StepRow, ground: StepRow, tolerance: float) -> Iterator[str]:

@@ -82,7 +82,9 @@ class StepEffect:
 
 def better_or_worse(difference: float, mode: str) -> Literal["better", "worse"]:
     """Direction of a difference: `mode` tells whether a metric is better high (`max`) or low."""
-    return "better" if (difference > 0) == (mode == "max") else "worse"
+    if (difference > 0) == (mode == "max"):
+        return "better"
+    return "worse"
 
 
 def effect_to_json(delta: StepEffect | None) -> dict[str, Any] | None:

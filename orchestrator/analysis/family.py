@@ -30,13 +30,16 @@ from orchestrator.stats.registry import TESTS
 Key = tuple[Sides, float] | int
 """Key that makes two comparisons one: the same trials and p-value; a number stands alone."""
 
+ALL_TABLES = "all tables"
+"""Scope of a correction that is over every table of the report."""
+
 
 @dataclass(frozen=True)
 class Family:
     """Comparisons that share one error of 5 %."""
 
     size: int = 0
-    scope: str = "all tables"
+    scope: str = ALL_TABLES
     """Tables that it is over, or designs."""
     looks_before: int = 0
     """Number of earlier looks at figures with other seeds."""
@@ -44,7 +47,9 @@ class Family:
     @property
     def text(self) -> str:
         """`23 comparisons: all tables of this report`."""
-        where = f"{self.scope} of this report" if self.scope == "all tables" else self.scope
+        where = self.scope
+        if where == ALL_TABLES:
+            where = f"{where} of this report"
         return f"{counted(self.size, 'comparison')}: {where}"
 
     def to_json(self) -> dict[str, Any]:
@@ -95,12 +100,16 @@ def with_family(
         )
         for section in sections
     ]
-    scope = "all tables" if rules.designs is None else ", ".join(rules.designs)
+    scope = ALL_TABLES
+    if rules.designs is not None:
+        scope = ", ".join(rules.designs)
     return result, judged_sections, Family(size, scope, rules.looks_before)
 
 
 def _tested(row: StepRow, rules: Rules) -> StepEffect | None:
-    return row.delta_previous if rules.tests(row.variant.design) else None
+    if not rules.tests(row.variant.design):
+        return None
+    return row.delta_previous
 
 
 def _tested_line(
@@ -175,9 +184,15 @@ def _corrected(
 ) -> dict[Key, float]:
     """Holm's correction; each look before doubles a p-value, and what has none yet counts with 1."""
     price = 2.0**rules.looks_before
-    p_values = [1.0 if (p := p_of(delta)) is None else p for delta in family.values()]
-    paid = [min(1.0, price * p) for p in p_values] + [1.0] * not_begun
+    p_values = [p_of(delta) for delta in family.values()]
+    paid = [_paid(p, price) for p in p_values] + [1.0] * not_begun
     return {key: float(p or 0.0) for key, p in zip(family, holm(paid), strict=False)}
+
+
+def _paid(p_value: float | None, price: float) -> float:
+    if p_value is None:
+        return 1.0
+    return min(1.0, price * p_value)
 
 
 def _with_power(delta: StepEffect, size: int, rules: Rules) -> StepEffect:

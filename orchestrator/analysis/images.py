@@ -84,7 +84,9 @@ def ci95_with_images(
 
 def interval_of(delta: StepEffect | None) -> Interval | None:
     """The interval of an effect over seeds; None where there is none."""
-    return delta.ci95 if delta else None
+    if delta is None:
+        return None
+    return delta.ci95
 
 
 def images_sentence(
@@ -96,7 +98,9 @@ def images_sentence(
     if not known:
         return ""
     counts = {chance.images for chance in chances.values()}
-    these = f"these {counts.pop()}" if len(counts) == 1 else "these"
+    these = "these"
+    if len(counts) == 1:
+        these = f"these {counts.pop()}"
     most = f"{_PERCENT * max(known):.0f} %"
     much = f"on average {_PERCENT * fmean(known):.0f} % wider (at most {most})"
     if most == "0 %":
@@ -115,8 +119,9 @@ def _widening(row: StepRow, chance: ImageChance | None, looks: int) -> float | N
 
 def _ground_of(row: StepRow, by_label: Mapping[str, StepRow]) -> StepRow | None:
     """The row that the effect is taken against."""
-    label = row.versus_label
-    return by_label.get(label) if label else None
+    if not row.versus_label:
+        return None
+    return by_label.get(row.versus_label)
 
 
 def _between(row: StepRow, versus: StepRow, part: str, read: Read) -> ImageChance | None:
@@ -133,7 +138,7 @@ def _marks_of(
     """The digest of the images, and which of them each seed got right; none unless all seeds have
     them and they add up to the accuracies of the row.
     """
-    found = [read(row.paths[seed]) if seed in row.paths else None for seed in seeds]
+    found = [read(row.paths[seed]) for seed in seeds if seed in row.paths]
     known = [one for one in found if one is not None and one.part == part]
     if len(known) < len(seeds) or len({one.images for one in known}) != 1:
         return None

@@ -124,8 +124,8 @@ def _along_to_json(quantity: MeasuredQuantity, label: str) -> dict[str, Any]:
     return {
         "along": {
             str(epoch): {
-                "mean": row.summary.mean if row.summary else None,
-                "ci95": row.summary.ci95 if row.summary else None,
+                "mean": row.mean,
+                "ci95": row.ci95,
                 "values": {str(seed): value for seed, value in row.values.items()},
             }
             for epoch, row in read.items()
@@ -229,7 +229,9 @@ def _quantity(
         if not read.values:
             continue
         ground = by_place.get((row.variant.regime, row.versus))
-        delta = effect_against(read, ground, looks) if ground and ground.values else None
+        delta = None
+        if ground and ground.values:
+            delta = effect_against(read, ground, looks)
         if delta and decimals is not None:
             delta = replace(delta, decimals=decimals_of_effect(delta.effect, decimals))
         steps[row.variant.label] = MeasuredStep(row.variant, replace(read, delta_previous=delta))

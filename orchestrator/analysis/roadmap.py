@@ -98,7 +98,9 @@ class Roadmap:
         """
         found = [row.delta_previous for row in self.rows if row.delta_previous and row.is_healthy]
         values = [delta.detectable.value for delta in found if delta.detectable]
-        return median(values) if values else None
+        if not values:
+            return None
+        return median(values)
 
     @cached_property
     def measured(self) -> Sequence[MeasureTable]:
@@ -220,17 +222,8 @@ def other_metric(
     Raises `UsageError` where nothing has recorded it, or where nobody says which direction is
     better.
     """
-    if name not in METRICS:  # every result is read
-        recorded = {metric for result in results for metric in result.get("metrics", {})}
-        if not recorded:
-            raise UsageError(
-                f"no trial of the current spec has a result yet, so none has '{name}'; "
-                "`orchestrator plan` lists what there is to train, and why"
-            )
-        if name not in recorded:
-            raise UsageError(
-                f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*recorded])}"
-            )
+    if name not in METRICS:
+        _refuse_unrecorded(name, results)
     known = mode
     if name in METRICS:
         known = METRICS[name].mode
@@ -243,11 +236,24 @@ def other_metric(
     if mode not in (None, known):
         raise UsageError(f"--mode {mode} would call a worse {name} an improvement")
     also = [other for other in dict.fromkeys((own.name, *own.also)) if other != name]
-    is_own = name == own.name  # what matters is in the unit of the sweep's own metric
-    matters = own.matters if is_own else None
+    matters = None
+    if name == own.name:  # what matters is in the unit of the sweep's own metric
+        matters = own.matters
     return MetricSchema(
         name=name, mode=known, epoch=own.epoch, also=also, test=own.test, matters=matters
     )
+
+
+def _refuse_unrecorded(name: str, results: Iterable[Mapping[str, Any]]) -> None:
+    """Raises `UsageError` where no result has the metric; reads all of them."""
+    recorded = {metric for result in results for metric in result.get("metrics", {})}
+    if not recorded:
+        raise UsageError(
+            f"no trial of the current spec has a result yet, so none has '{name}'; "
+            "`orchestrator plan` lists what there is to train, and why"
+        )
+    if name not in recorded:
+        raise UsageError(f"no trial has recorded '{name}'{did_you_mean_one_of(name, [*recorded])}")
 
 
 def _ended_badly(record: TrialRecord) -> bool:

@@ -91,7 +91,9 @@ class StepRow:
     @property
     def versus(self) -> str:
         """Name of the variant that the effect is taken against; empty without an effect."""
-        return self.delta_previous.versus if self.delta_previous else ""
+        if self.delta_previous is None:
+            return ""
+        return self.delta_previous.versus
 
     @property
     def versus_label(self) -> str | None:
@@ -150,7 +152,9 @@ class StepRow:
     @property
     def compared_values(self) -> Mapping[int, float]:
         """Values that effects are computed from: those that `summary` is of."""
-        return self.finished_values if self.is_mixed else self.values
+        if self.is_mixed:
+            return self.finished_values
+        return self.values
 
     @property
     def mixture(self) -> str:
@@ -353,14 +357,18 @@ def _artifacts_to_json(row: StepRow) -> dict[str, Any]:
     """Files that trainings left for people, by seed, as paths below the trial's `artifacts` folder."""
     found = {str(seed): artifacts_in(Path(path)) for seed, path in sorted(row.paths.items())}
     names = {seed: [one.name for one in of.shown] for seed, of in found.items() if of.shown}
-    return {"artifacts": names} if names else {}
+    if not names:
+        return {}
+    return {"artifacts": names}
 
 
 def _mean_of(row: StepRow) -> str | None:
     """Words for the trials that the mean is over; None where there is no mean."""
     if row.is_mixed:
         return "finished trials"
-    return "all trials" if row.summary else None
+    if row.summary is None:
+        return None
+    return "all trials"
 
 
 def _described(row: StepRow) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def by_repeat(values: Mapping[int, float], repeats: int) -> dict[int, float]:
 
 def repeats_that_differ(one: Variant, other: Variant) -> int:
     """Number of repeats that a comparison is the mean over; 1 where one search settled both sides."""
-    return repeats_of(one, other) if search_luck_differs(one, other) else 1
+    if not search_luck_differs(one, other):
+        return 1
+    return repeats_of(one, other)
 
 
 def is_of_one_search(one: Variant, other: Variant) -> bool:
@@ -69,7 +71,7 @@ def luck_text(one: Variant, other: Variant) -> str:
     if _repeats_differ(one, other):
         return _untested_text("searches with different numbers of repeats")
     if repeats == 1:
-        sides = "each side" if one.found_by and other.found_by else "one side"
+        sides = {2: "each side"}.get(bool(one.found_by) + bool(other.found_by), "one side")
         return _untested_text(f"one search on {sides}")
     return f"over {repeats} searches, each averaged over its seeds"
 

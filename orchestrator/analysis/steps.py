@@ -94,9 +94,14 @@ class _Road:
 
 def _published(spec: SweepSpec, variant: Variant) -> Mapping[str, float]:
     """Every published figure of a variant, by its metric."""
-    reference = variant.reference or {}
-    own = {spec.schema.metric.name: reference["value"]} if reference else {}
-    return {**own, **reference.get("also", {})}
+    if not variant.reference:
+        return {}
+    return _figures(spec, variant.reference)
+
+
+def _figures(spec: SweepSpec, reference: Mapping[str, Any]) -> dict[str, float]:
+    """Every figure of a reference, by its metric."""
+    return {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
 
 
 def _reference_by(
@@ -109,12 +114,14 @@ def _reference_by(
     is_own = metric.name == spec.schema.metric.name
     if reference is None or (is_own and not spec.has_test_part):
         return reference
-    figures = {spec.schema.metric.name: reference["value"], **reference.get("also", {})}
+    figures = _figures(spec, reference)
     shown = {metric.name, *metric.also}
-    for name in list(figures):
+    for name, value in list(figures.items()):
         tested = reported_name(name, has_test_part=spec.has_test_part)
         if tested in shown and tested not in figures:
-            figures[tested] = figures[name] if name in shown else figures.pop(name)
+            figures[tested] = value
+            if name not in shown:
+                del figures[name]
     if metric.name not in figures:
         return None
     return {"value": figures.pop(metric.name), "source": reference["source"], "also": figures}

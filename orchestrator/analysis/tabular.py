@@ -70,7 +70,7 @@ def _step_record(row: StepRow) -> dict[str, Any]:
         "train_seconds": row.train_seconds,
     }
     for name, other in row.also.items():
-        record[name] = other.summary.mean if other.summary else None
+        record[name] = other.mean
     return record
 
 

@@ -15,10 +15,12 @@ def call(words: Sequence[str], folder: Path) -> str | None:
     """Run a command in `folder`; what it prints goes to stderr. Returns what went wrong, in a
     sentence.
     """
-    words = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else list(words)
+    first, *others = words
+    if first in ("python", "python3"):
+        first = sys.executable
     try:
         done = subprocess.run(
-            words,
+            [first, *others],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=_STDERR,

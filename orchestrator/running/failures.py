@@ -68,7 +68,9 @@ class FailureWatch:
     def _enough(self) -> str | None:
         failures = counted(len(self._failed), "failure")
         if self._most is not None:
-            return f"stopped after {failures}" if 0 < self._most <= len(self._failed) else None
+            if not 0 < self._most <= len(self._failed):
+                return None
+            return f"stopped after {failures}"
         variants = {trial.variant_label for trial in self._failed}
         needed = min(_VARIANTS, len(self._variants))
         if not self._is_one_cause or needed < 2 or len(variants) < needed:

@@ -47,7 +47,9 @@ class MeasureQueue(TrialQueue):
         return self.work_path(trial).with_suffix(".memory_at_limit.txt")
 
     def _outcome_known_by_now(self, trial: TrialSpec) -> Outcome | None:
-        return Outcome.FINISHED if self._is_measured(trial) else None
+        if self._is_measured(trial):
+            return Outcome.FINISHED
+        return None
 
     def _handed_out(self, trial: TrialSpec) -> TrialSpec:
         write_measurement(self.work_path(trial), self.asked(trial).measurement)

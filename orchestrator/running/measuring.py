@@ -48,7 +48,9 @@ def run_measurement(path: Path) -> Outcome:
         write_measurement(path, found)
     except (OSError, DamagedFile) as error:
         raise StoreError(f"cannot use the measurement at {path}: {error}") from error
-    return Outcome.FINISHED if found.state == "measured" else Outcome.FAILED
+    if found.state != "measured":
+        return Outcome.FAILED
+    return Outcome.FINISHED
 
 
 def _measured(asked: Measurement, path: Path) -> Measurement:
@@ -92,6 +94,7 @@ def _measured(asked: Measurement, path: Path) -> Measurement:
 
 
 def _where(asked: Measurement) -> dict[str, str]:
-    on_gpu = asked.runtime.device == "cuda"
-    device = torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine()
+    device = platform.processor() or platform.machine()
+    if asked.runtime.device == "cuda":
+        device = torch.cuda.get_device_name()
     return {"host": socket.gethostname(), "device": device, "torch": torch.__version__}

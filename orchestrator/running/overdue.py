@@ -48,18 +48,18 @@ class OverdueWatch(Background):
         """Tell of every trial that is overdue by now and was not told of."""
         with self._lock:
             for trial in self._running.values():
-                seconds = self._seconds(trial)
-                remark = self._pace.remark(trial, seconds) if seconds is not None else ""
+                remark = self._pace.remark(trial, self._seconds(trial))
                 if remark and trial.fingerprint not in self._told:
                     self._told.add(trial.fingerprint)
                     self._tell(f"{trial.name} is taking long: {remark}; it is not stopped")
 
-    def _seconds(self, trial: TrialSpec) -> float | None:
-        """Seconds since the attempt of this driver began; None before it did."""
+    def _seconds(self, trial: TrialSpec) -> float:
+        """Seconds since the attempt of this driver began; 0 before it did."""
         with suppress(OSError, StoreError):  # a word too few ends no sweep
             lines = self._store.directory(trial).newest_attempt(self._session)
-            return time.time() - lines[0]["time"] if lines else None
-        return None
+            if lines:
+                return float(time.time() - lines[0]["time"])
+        return 0.0
 
     def _work(self) -> None:
         while not self._closing.wait(_LOOK_SECONDS):

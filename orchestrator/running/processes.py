@@ -156,8 +156,9 @@ def _deaths_are_expected() -> Iterator[None]:
     tell is over.
     """
     torch = sys.modules.get("torch")
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGCHLD) if is_main else None
+    handler = None
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGCHLD)
     if handler is not None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:

@@ -15,7 +15,7 @@ from orchestrator.store.claims import Claims
 from orchestrator.store.files import cannot_write
 from orchestrator.store.lease import refuse_a_sweep_taken_over
 from orchestrator.store.store import Store
-from orchestrator.trial import SAVED, Outcome, Resources, State, TrialSpec
+from orchestrator.trial import SAVED, Outcome, Resources, State, TrialRecord, TrialSpec
 
 _LOOK_SECONDS = 0.2
 """Seconds between looks for results of another driver, while there is nothing else to do."""
@@ -64,17 +64,15 @@ class TrialQueue:
         self._provenance = provenance
         self._observers = observers
         self._max_concurrent = max_concurrent
-        self._sweep = trials[0].sweep if trials else ""
+        self._sweep = next((trial.sweep for trial in trials), "")
         self._waiting = deque(trials)
         self._more = more
         self._has_news = False
         self._asked_for = {_request(trial) for trial in trials}
-        self._losses: dict[
-            str, tuple[int, int]
-        ] = {}  # fingerprint -> times lost in a row, iteration reached
-        self._settled: dict[
-            str, int
-        ] = {}  # fingerprint -> the attempt that is over, of trials that go again
+        # by fingerprint: times lost in a row, and the iteration reached
+        self._losses: dict[str, tuple[int, int]] = {}
+        # by fingerprint: the attempt that is over, of trials that go again
+        self._settled: dict[str, int] = {}
         self._stopping = threading.Event()
         self._claims = Claims(store.root, session)
         self._is_new = True
@@ -102,6 +100,12 @@ class TrialQueue:
     def waiting(self) -> Sequence[TrialSpec]:
         """Trials that are not handed out yet, next first."""
         return tuple(self._waiting)
+
+    def _ranked(self) -> Sequence[TrialSpec]:
+        """Trials that wait, in the order in which they are offered."""
+        if self.order is None:
+            return self.waiting
+        return sorted(self._waiting, key=self.order)
 
     def work_path(self, trial: TrialSpec) -> Path:
         """Return the path that a worker is given: the folder of the trial's files."""
@@ -131,7 +135,7 @@ class TrialQueue:
         if self._stopping.is_set() or len(self.running) == self._max_concurrent:
             return None
         self._refill()
-        for trial in sorted(self._waiting, key=self.order) if self.order else tuple(self._waiting):
+        for trial in self._ranked():
             if not fits(trial.resources):
                 continue
             try:
@@ -168,7 +172,9 @@ class TrialQueue:
             self.store.directory(trial).refuse_newer()
         except NewerFile:
             return Outcome.FAILED
-        return done.outcome if done else None
+        if done is None:
+            return None
+        return done.outcome
 
     def _handed_out(self, trial: TrialSpec) -> TrialSpec:
         self.store.directory(trial).write_trial(trial, self._provenance)
@@ -236,25 +242,42 @@ class TrialQueue:
         lines = directory.newest_attempt(self.session)
         if record.attempts == self._settled.get(trial.fingerprint):
             lines = []  # it died before it began
-        if len(lines) > 1 and (
-            lines[-1]["outcome"] != Outcome.LOST or str(lines[-1]["cause"]).endswith(SAVED)
-        ):
-            return Outcome(lines[-1]["outcome"])  # it died after its last word
-        outcome, cause = directory.vanished() if len(lines) == 1 else (Outcome.LOST, "")
+        if len(lines) > 1 and _is_last_word(lines[-1]):
+            return Outcome(lines[-1]["outcome"])
+        is_open = len(lines) == 1
+        outcome, cause = Outcome.LOST, ""
+        if is_open:
+            outcome, cause = directory.vanished()
         if outcome is Outcome.LOST:
-            times, iteration = self._losses.get(trial.fingerprint, (0, -1))
-            times = times + 1 if record.iteration == iteration else 1
-            self._losses[trial.fingerprint] = (times, record.iteration)
-            if times == LOST_LIMIT:
-                cause = (
-                    f"its process died {times} times in a row near iteration {record.iteration}, "
-                    "perhaps because it used too much memory"
-                )
-                outcome = Outcome.FAILED
-        if len(lines) == 1 or outcome is Outcome.FAILED:  # it began, or never will
-            number = lines[0]["attempt"] if lines else record.attempts
-            directory.end_attempt(number, outcome, cause)
+            outcome, cause = self._outcome_of_loss(trial, record, cause)
+        if is_open or outcome is Outcome.FAILED:  # it began, or never will
+            numbers = [line["attempt"] for line in lines[:1]]
+            directory.end_attempt(next(iter(numbers), record.attempts), outcome, cause)
         return outcome
+
+    def _outcome_of_loss(
+        self, trial: TrialSpec, record: TrialRecord, cause: str
+    ) -> tuple[Outcome, str]:
+        """One more loss, or a failure where it is one too many; with its cause."""
+        if not self._is_lost_too_often(trial, record):
+            return Outcome.LOST, cause
+        return Outcome.FAILED, (
+            f"its process died {LOST_LIMIT} times in a row near iteration {record.iteration}, "
+            "perhaps because it used too much memory"
+        )
+
+    def _is_lost_too_often(self, trial: TrialSpec, record: TrialRecord) -> bool:
+        """Count one more loss, and tell whether it is one too many without getting further."""
+        times, iteration = self._losses.get(trial.fingerprint, (0, -1))
+        if record.iteration != iteration:
+            times = 0
+        self._losses[trial.fingerprint] = (times + 1, record.iteration)
+        return times + 1 == LOST_LIMIT
+
+
+def _is_last_word(end: Mapping[str, Any]) -> bool:
+    """Tell whether an attempt ended by itself before its process died."""
+    return end["outcome"] != Outcome.LOST or str(end["cause"]).endswith(SAVED)
 
 
 def _request(trial: TrialSpec) -> tuple[str, bool]:

@@ -258,7 +258,9 @@ def _failed(
     print(trace, file=sys.stderr, end="")  # where its output is, people look for it
     if debug:
         debug(error)
-    outcome = Outcome.OUT_OF_MEMORY if _is_out_of_memory(error) else Outcome.FAILED
+    outcome = Outcome.FAILED
+    if _is_out_of_memory(error):
+        outcome = Outcome.OUT_OF_MEMORY
     return _end(fence, outcome, words_of(error), trace)
 
 
@@ -357,7 +359,9 @@ def _writable(value: Any) -> Any:
     """Text that any file can hold: names of files, which errors repeat, may have bytes in them that
     are no text.
     """
-    return encodable(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return encodable(value)
+    return value
 
 
 def _where(trial: TrialSpec, others: OtherNodes | None) -> dict[str, Any]:

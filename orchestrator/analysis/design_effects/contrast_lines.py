@@ -23,13 +23,14 @@ def contrast_line(
     regime: str, design: str, contrast: Contrast, rows: Sequence[StepRow]
 ) -> EffectLine:
     """The line of a contrast over the cells of `rows`."""
-    kind = MAIN if len(contrast.factors) == 1 else INTERACTION
+    kind = {1: MAIN}.get(len(contrast.factors), INTERACTION)
     if contrast.effect is None:
         return EffectLine(regime, kind, contrast.factors, None, _why_not(contrast))
     variants = [row.variant for row in rows]
     effect, luck = contrast_luck(contrast.effect, contrast.factors, variants)
-    repeats = repeats_of(*variants)
-    asked = len(seeds_asked(rows)) if repeats == 1 else repeats
+    asked = repeats_of(*variants)
+    if asked == 1:
+        asked = len(seeds_asked(rows))
     caveat = "; ".join(filter(None, (coverage(effect.pairs, asked), luck)))
     delta = StepEffect(effect, design, caveat=caveat, decimals=rows[0].decimals)
     note = f"aliased with {named(contrast.aliases)}" if contrast.aliases else ""

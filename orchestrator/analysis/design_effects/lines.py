@@ -39,7 +39,9 @@ class EffectLine:
     def label(self) -> str:
         """The step, `a × b`, or `a, step 2 of the road`."""
         label = " × ".join(self.steps)
-        return f"{label}, {place_text(self.place)}" if self.place else label
+        if self.place is None:
+            return label
+        return f"{label}, {place_text(self.place)}"
 
     def to_json(self) -> dict[str, Any]:
         """The form of an effect of a design in `report --format json`."""
@@ -48,7 +50,7 @@ class EffectLine:
             "kind": self.kind,
             "label": self.label,
             "steps": list(self.steps),
-            "place": vars(self.place) if self.place else None,
+            "place": self.place and vars(self.place),
             "tested": self.is_tested,
             "note": self.note,
             **(effect_to_json(self.delta) or {}),
@@ -81,7 +83,10 @@ class RegimeRows:
 
     def row(self, variant: str | None) -> StepRow | None:
         """The row of a variant by its name."""
-        return next((row for row in self.rows if row.variant.name == variant), None)
+        for row in self.rows:
+            if row.variant.name == variant:
+                return row
+        return None
 
 
 EffectsOf = Callable[[Design, RegimeRows], Effects]
@@ -90,7 +95,9 @@ EffectsOf = Callable[[Design, RegimeRows], Effects]
 
 def place_text(place: Place) -> str:
     """`step 2 of the road`, `step 1 of order 3`."""
-    order = f"order {place.order}" if place.order else "the road"
+    order = "the road"
+    if place.order:
+        order = f"order {place.order}"
     return f"step {place.position} of {order}"
 
 
@@ -103,17 +110,23 @@ def end_of(row: StepRow) -> str:
     """Outcomes of the trials where not all of them finished."""
     if row.is_mixed:
         return f"{row.mixture}, {len(row.finished_values)} finished"
-    return f"all {row.mixture}" if row.mixture else ""
+    if not row.mixture:
+        return ""
+    return f"all {row.mixture}"
 
 
 def rows_left_out(rows: Sequence[StepRow]) -> list[str]:
     """The rows that averages do not count, and why."""
-    found = []
-    for row in rows:
-        if not counts(row):
-            is_there = "no trial recorded the metric" if row.unrecorded else "no trial is done"
-            found.append(f"{row.variant.label}: {end_of(row) or is_there}")
-    return found
+    return [f"{row.variant.label}: {_why_not(row)}" for row in rows if not counts(row)]
+
+
+def _why_not(row: StepRow) -> str:
+    """Reason why averages do not count a row."""
+    if end := end_of(row):
+        return end
+    if row.unrecorded:
+        return "no trial recorded the metric"
+    return "no trial is done"
 
 
 def seeds_asked(rows: Sequence[StepRow]) -> set[int]:
@@ -129,8 +142,9 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
         lacking = [row for row in within if seed not in row.values]
         if not lacking:
             continue
-        first = lacking[0]
-        where = first.variant.label if len(lacking) == 1 else counted(len(lacking), "cell")
+        where = counted(len(lacking), "cell")
+        if len(lacking) == 1:
+            where = lacking[0].variant.label
         ends = sorted({end_of_trial(row, seed) for row in lacking})
         found.append(
             f"seed {seed}: {' or '.join(ends)} in {where}, so it is left out of all averages over that"
@@ -141,9 +155,13 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
 def end_of_trial(row: StepRow, seed: int) -> str:
     """Words for what became of a trial that has no value."""
     end = row.outcome_of.get(seed, "not planned")
-    return "not recorded" if end == "finished" else end
+    if end == "finished":
+        return "not recorded"
+    return end
 
 
 def coverage(pairs: int, asked: int) -> str:
     """`over 4 of 5 seeds`; empty where all are counted."""
-    return f"over {pairs} of {asked} seeds" if pairs < asked else ""
+    if pairs >= asked:
+        return ""
+    return f"over {pairs} of {asked} seeds"

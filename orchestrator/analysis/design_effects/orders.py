@@ -105,7 +105,9 @@ def _with_places(line: EffectLine, found: int, asked: int) -> EffectLine:
     """The line, with a note where the average lacks places."""
     if found == asked:
         return line
-    note = f"over {found} of {asked} places" if found else "none of its places is done"
+    note = "none of its places is done"
+    if found:
+        note = f"over {found} of {asked} places"
     return replace(line, note=note)
 
 
