@@ -26,17 +26,18 @@ def create_model(
     drop_path_rate: float = 0.0,
     **overrides: Any,
 ) -> "VisionTransformer":
-    """Build the preset `name`, with any of `illama.config.ModelConfig`'s settings overridden, and
-    load weights if asked to.
+    """Build the preset `name`, optionally overriding settings of `illama.config.ModelConfig` and
+    loading weights.
 
-    `checkpoint_path` names a checkpoint of this package's trainer, or a file that the paper's
-    authors released; learned positions of another resolution are interpolated. The weights of a
-    network trained with `train.quantize` are taken in full precision: `load_model` rebuilds it as
-    it was measured. With `use_ema` its moving average of the weights is taken, which `val_ema/...`
-    is measured on. `soft_mask_rate` is alpha: 0 is the mask, 1 none. `drop_path_rate` is that of
-    stochastic depth in training mode, in anybody's training loop. Raises `ValueError` for an
-    unknown name or setting, for weights that do not fit or were trained as another network,
-    `FileNotFoundError` for a missing file.
+    `checkpoint_path` names a checkpoint of this package's trainer, or a file released by the
+    paper's authors; learned positions for another resolution are interpolated. The weights of a
+    network trained with `train.quantize` are loaded in full precision; use `load_model` to rebuild
+    it as it was measured. `use_ema` selects the moving average of the weights, on which
+    `val_ema/...` is measured. `soft_mask_rate` is alpha: 0 is the full mask, 1 no mask.
+    `drop_path_rate` is the rate of stochastic depth in training mode, in any training loop.
+
+    Raises `ValueError` for an unknown name or setting and for weights that do not fit or belong to
+    a different network, and `FileNotFoundError` for a missing file.
     """
     from illama.weights.pretrained import build  # torch takes seconds to import
 
@@ -46,13 +47,15 @@ def create_model(
 
 
 def load_model(checkpoint_path: str | Path, *, use_ema: bool = False) -> "nn.Module":
-    """Rebuild the network that a checkpoint of this package's trainer holds, from that file alone.
+    """Rebuild the network in a checkpoint of this package's trainer; no other file is needed.
 
-    Its settings stand in the file. Functions of other people that build it, or parts of it, are
-    imported; `ValueError` names them where they are not found or are no longer those of the
-    training. A network trained with `train.quantize` computes on its grid. With `use_ema` the
-    weights are their moving average. Raises `ValueError` for a file
-    without settings or with other weights than they say, `FileNotFoundError` for a missing one.
+    The file contains the settings. Your own functions that build the network, or parts of it, are
+    imported; a `ValueError` names them if they are not found or have changed since training. A
+    network trained with `train.quantize` computes with quantized weights. `use_ema` selects the
+    moving average of the weights.
+
+    Raises `ValueError` for a file without settings or with weights that do not fit them, and
+    `FileNotFoundError` for a missing file.
     """
     from illama.weights.pretrained import rebuilt  # torch takes seconds to import
 

@@ -1,4 +1,4 @@
-"""Ablation sweeps whose roadmap can be trusted.
+"""Ablation sweeps that report what each step did.
 
     import orchestrator
 
@@ -6,8 +6,8 @@
     sweep.run(executor="local")
     sweep.report().to_frame()
 
-`docs/python.md` says more. Names are imported when they are first used, so that a worker or
-`--help` imports nothing on top.
+See `docs/python.md`. Names are imported when they are first used, so that workers and `--help` do
+not import more than they need.
 """
 
 from importlib import import_module

@@ -43,19 +43,19 @@ AnyEnding = TypeVar("AnyEnding", Ending, Measured)
 
 
 def load(path: str | Path, store: str | Path = "runs", overrides: Sequence[str] = ()) -> "Sweep":
-    """Sweep of a spec's file, or of the name of a sweep in the store, with the store it uses.
+    """Load a sweep from a spec's file, or by its name in the store.
 
-    `overrides` are settings laid over it, as the command line has them: `["train.epochs=2"]`.
+    `overrides` are settings that override the spec, as on the command line: `["train.epochs=2"]`.
 
-    Raises `SpecError` with everything that is wrong with the spec, each problem with its line, and
-    `UsageError` where there is neither a file nor a sweep of that name.
+    Raises `SpecError` with every problem in the spec, each with its line, and `UsageError` if there
+    is neither a file nor a sweep of that name.
     """
     opened = _store_at(store)
     return Sweep(load_spec(spec_path_of(str(path), opened), overrides), opened)
 
 
 def read(store: str | Path = "runs") -> "StoredSweeps":
-    """Every sweep of a store, by its name."""
+    """Open a store: its sweeps, by name."""
     return StoredSweeps(_store_at(store))
 
 
@@ -72,7 +72,7 @@ def spec_path_of(reference: str, store: Store) -> Path:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A spec and the store that its results are in."""
+    """A spec, and the store that holds its results."""
 
     spec: SweepSpec
     store: Store
@@ -88,8 +88,8 @@ class Sweep:
     def plan(self, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Plan:
         """List every trial and what `run` would do with it, without running anything.
 
-        `only` names steps and `seeds` some of the spec's seeds. Raises `UsageError` where the spec
-        does not have them.
+        `only` limits the plan to some steps, and `seeds` to some of the spec's seeds. Raises
+        `UsageError` if the spec does not have them.
         """
         import_again_from(self.spec.path.parent)
         return plan_sweep(self.spec, self.store, only, seeds)
@@ -105,18 +105,18 @@ class Sweep:
         max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
-        """Train what is missing, and say how it ended; the same call again goes on.
+        """Train what is missing and return how it ended. After an interruption, the same call
+        continues.
 
-        `executor` is the name of one (`ray`, on this machine or the cluster at `address`; `local`)
-        or one of yours.
-        `tracking` is an MLflow server's address, True for `MLFLOW_TRACKING_URI` or else a file in
-        the store, False for no view at all. `view` is called back while trials run, by default
-        nobody is. Trials that failed are no exception here: see `Ending.has_failures`. After
-        `max_failures` of them nothing more is started; by default, where the first trials of
-        several variants all fail of one cause; 0 goes on in any case: see `Ending.stopped`.
+        `executor` is a name (`ray`, on this machine or on the cluster at `address`; `local`) or an
+        executor of your own. `tracking` is an MLflow server's address, True for
+        `MLFLOW_TRACKING_URI` or else a file in the store, or False for no tracking. `view` is
+        called back while trials run. Failed trials raise nothing: see `Ending.has_failures`. After
+        `max_failures` failures no more trials start (0: never stop); by default, if the first trials
+        of several variants all fail for the same reason. See `Ending.stopped`.
 
-        Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM once every checkpoint is
-        saved; `SweepInUse` where another driver is at this sweep; `StoreError`; `ClusterError`.
+        Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM after all checkpoints are
+        saved; `SweepInUse` if another driver is running this sweep; `StoreError`; `ClusterError`.
         """
         job = self._job(executor, address, tracking, only, seeds)
         return _run(replace(job, max_failures=max_failures), view)
@@ -132,7 +132,7 @@ class Sweep:
         max_failures: int | None = None,
         view: RunView | None = None,
     ) -> Ending:
-        """Train what is missing, as `run` does, and train again what failed."""
+        """Train what is missing, as `run` does, and retry failed trials."""
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _run(replace(job, max_failures=max_failures), view)
 
@@ -146,33 +146,34 @@ class Sweep:
         seeds: Sequence[int] = (),
         view: RunView | None = None,
     ) -> Measured:
-        """Measure finished networks as the spec's `measure` asks, without training.
+        """Compute the spec's measures on trained networks, without training.
 
-        Takes what the store lacks, and tries again what failed. Raises what `run` does, and
-        `UsageError` where the spec asks for no measure.
+        Makes missing measurements and retries failed ones. Raises what `run` does, and
+        `UsageError` if the spec lists no measures.
         """
         job = self._job(executor, address, tracking, only, seeds, retry_failed=True)
         return _finished(measure_sweep(job, view))
 
     def look(self) -> Snapshot:
-        """Every trial with its settings and its record, as the store has it now.
+        """Every trial with its settings and its current record in the store.
 
-        Raises `UsageError` where images cannot be read that fingerprints depend on.
+        Raises `UsageError` if images that fingerprints depend on cannot be read.
         """
         return survey(self.spec, self.store)
 
     def status(self) -> SweepStatus:
-        """Status of every trial at this moment, and the driver that is at work."""
+        """Current status of every trial, and the driver that is running."""
         return status_of(self.spec, self.store)
 
     def report(
         self, metric: str | None = None, mode: Mode | None = None, *, shown_by: str = "python"
     ) -> "Report":
-        """The roadmap as the store has it now, by the sweep's metric or another recorded one.
+        """The roadmap from the store's current results, for the sweep's metric or another recorded
+        one.
 
-        `mode` says which direction is better of a metric that the package does not know. A report
-        with every trial of the spec is a look at its results, which the store remembers as taken by
-        `shown_by` and later reports with more seeds pay for. Raises `UsageError`.
+        `mode` is the better direction of a metric that this package does not know. A report that
+        covers every trial of the spec is a look at the results. The store remembers it, with
+        `shown_by`, and reports with seeds added later pay for it. Raises `UsageError`.
         """
         import_again_from(self.spec.path.parent)
         roadmap = report_sweep(self.spec, self.store, metric, mode, shown_by=shown_by)
@@ -181,7 +182,7 @@ class Sweep:
     def sync(self, tracking: str | bool = True, *, restore_deleted: bool = True) -> None:
         """Rebuild or repair the MLflow view from the store.
 
-        `restore_deleted` brings back what was deleted by hand. Raises `TrackingError`,
+        `restore_deleted` restores runs that were deleted by hand. Raises `TrackingError`,
         `SweepInUse`.
         """
         uri = self._tracking_uri(tracking)
@@ -224,7 +225,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """Report of a sweep: what each step did, how sure that is, and what it cost."""
+    """Report of a sweep: the effect of each step, how certain it is, and what it cost."""
 
     roadmap: Roadmap
 
@@ -233,10 +234,10 @@ class Report:
         return self.roadmap.to_json()
 
     def to_frame(self, by: Literal["step", "trial", "iteration"] = "step") -> "pd.DataFrame":
-        """A pandas data frame with a line for each step, for each trial, or for each evaluation
-        of each trial: its curve.
+        """A pandas data frame with one row per step, per trial, or per evaluation of each trial
+        (the learning curves).
 
-        Raises `UsageError` where pandas is not installed.
+        Raises `UsageError` if pandas is not installed.
         """
         try:
             import pandas as pd
@@ -262,9 +263,9 @@ class Report:
 
 
 class StoredSweeps(Mapping[str, Sweep]):
-    """The sweeps of a store, as they were last submitted, each read when it is asked for.
+    """The sweeps of a store as last submitted, each read when it is accessed.
 
-    A spec that cannot be read any more raises its `SpecError` there.
+    A spec that can no longer be read raises its `SpecError` then.
     """
 
     def __init__(self, store: Store) -> None:
@@ -290,7 +291,7 @@ def _store_at(path: str | Path) -> Store:
 
 
 def _run(job: Job, view: RunView | None) -> Ending:
-    """Train, and then measure the networks that are finished. Raises `Interrupted`."""
+    """Train, and then measure the trained networks. Raises `Interrupted`."""
     ending = _finished(run_sweep(job, view))
     if job.spec.schema.measure:
         _finished(measure_sweep(job, view))
@@ -298,7 +299,7 @@ def _run(job: Job, view: RunView | None) -> Ending:
 
 
 def _finished(ending: AnyEnding) -> AnyEnding:
-    """The ending of a run that nobody interrupted. Raises `Interrupted`."""
+    """Return the ending, or raise `Interrupted` if the run was interrupted."""
     if ending.interrupted:
         raise Interrupted("interrupted; all checkpoints are saved, and the same call continues")
     return ending
