@@ -109,7 +109,9 @@ def export(
 def ui(
     sweep: Annotated[
         str | None,
-        typer.Argument(metavar="[SPEC]", help="The sweep to open. Default: the newest one."),
+        typer.Argument(
+            metavar="[SPEC]", help="The sweep to open. Default: the one submitted last."
+        ),
     ] = None,
     store: StoreOption = Path("runs"),
     tracking_uri: TrackingOption = None,
