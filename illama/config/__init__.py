@@ -9,14 +9,14 @@ from illama.config.configuration import (
     user_function,
 )
 from illama.config.data import DataConfig
-from illama.config.functions import TrainingFunction, UserData, UserModel
+from illama.config.functions import UserData, UserModel
 from illama.config.imports import UserCodeError
 from illama.config.model import PRESETS, ModelConfig, with_preset
 from illama.config.parts import PART_KINDS, Part
 from illama.config.runtime import EPOCHS, RuntimeConfig, data_directory, epoch_folder
 from illama.config.settings import Settings, explain
 from illama.config.train import InitConfig, QuantizeConfig, SoftMaskConfig, TrainConfig
-from illama.config.user_training import UserTraining
+from illama.config.user_training import TrainingFunction, UserTraining
 from illama.config.workload import Capabilities, Workload
 from illama.config.workloads import kind_of, read_workload, resolve, schema_of
 

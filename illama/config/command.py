@@ -9,7 +9,6 @@ are filled in one by one, without a shell. The script reports its metrics in lin
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from string import Formatter
 from typing import Any, ClassVar, Literal, Self
@@ -18,7 +17,14 @@ from pydantic import ConfigDict, Field, JsonValue, create_model
 
 from illama.config.code_files import CodeFile, run_as_module, run_by_name, with_imports
 from illama.config.functions import length_in
-from illama.config.imports import UserCodeError, about, folder_of_spec
+from illama.config.imports import (
+    UserCodeError,
+    about,
+    digest_of,
+    files_beside,
+    folder_of_spec,
+    is_beside,
+)
 from illama.config.settings import Settings
 from illama.config.user_training import refuse_other_sections
 from illama.config.workload import Workload
@@ -278,14 +284,7 @@ def command_files(command: str, files: tuple[str, ...], folder: Path) -> dict[st
         made_of = _with_imports(start, [*roots, own] if own else roots)
         for file, content in made_of.items():
             found[_name_from(own, file)] = content
-    for name in files:
-        path = folder / name
-        if not _is_beside(path, folder):
-            raise UserCodeError(
-                f"'{name}' in train.files is not a file next to the spec, in {folder}"
-            )
-        found[name] = path.read_bytes()
-    return found
+    return found | files_beside(files, folder)
 
 
 def _with_imports(start: list[CodeFile], roots: list[Path]) -> dict[CodeFile, bytes]:
@@ -313,7 +312,7 @@ def _file_words(command: str, folder: Path) -> Iterator[tuple[str, list[CodeFile
         if not before:
             yield word, run_by_name(word)
         path = folder / word
-        if _is_beside(path, folder) or _is_script_elsewhere(word):
+        if is_beside(path, folder) or _is_script_elsewhere(word):
             yield word, [CodeFile(path.parent, path)]
             yield from _scripts_in(path, folder)
         elif word.endswith(".py"):
@@ -327,21 +326,12 @@ def _scripts_in(path: Path, folder: Path) -> Iterator[tuple[str, list[CodeFile]]
         return
     for word in _SCRIPT.findall(path.read_text(errors="replace")):
         for script in dict.fromkeys((path.parent / word, folder / word)):
-            if _is_beside(script, folder) or _is_script_elsewhere(word):
+            if is_beside(script, folder) or _is_script_elsewhere(word):
                 yield word, [CodeFile(script.parent, script)]
 
 
 def _is_script_elsewhere(word: str) -> bool:
     return word.endswith((".py", ".sh")) and Path(word).is_absolute() and Path(word).is_file()
-
-
-def _is_beside(path: Path, folder: Path) -> bool:
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
-
-
-def digest_of(files: Mapping[str, bytes]) -> str:
-    """Digest of files and of their names."""
-    return f"sha256:{sha256(repr(sorted(files.items())).encode()).hexdigest()}"
 
 
 def _kind_of(value: Any) -> Any:

@@ -64,7 +64,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 """Parameters that are given to a function where it asks for them; they are no settings."""
 
 
-class _Named(Settings):
+class Named(Settings):
     """A user's function and its settings."""
 
     name: str
@@ -81,7 +81,7 @@ class _Named(Settings):
         return {**self.options, "name": self.name}.get(name)
 
 
-class UserModel(_Named):
+class UserModel(Named):
     """A network that a user's function builds."""
 
     code: str
@@ -115,7 +115,7 @@ class UserModel(_Named):
         return ()
 
 
-class UserData(_Named):
+class UserData(Named):
     """Images that a user's function loads."""
 
     content: str
@@ -138,23 +138,6 @@ class UserData(_Named):
     def resize(self) -> None:
         """None: the images are used as the function returns them."""
         return None
-
-
-class TrainingFunction(_Named):
-    """A user's function that trains."""
-
-    code: str
-    """Identity of the code, as of a model."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Values that decide the numbers, beside the seed."""
-        return {"function": self.function, "code": self.code, "options": self.options}
-
-    @property
-    def length(self) -> int | None:
-        """Iterations that it will log at most, where an option `iterations` or `epochs` says so."""
-        return length_in(self.options)
 
 
 def length_in(options: Mapping[str, Any]) -> int | None:
@@ -388,16 +371,4 @@ def image_shape(data: str, options: Mapping[str, Any]) -> tuple[tuple[int, int, 
     needs = "an option img_size" if is_folder else "settings that only built-in networks have"
     raise UserCodeError(
         f"data {data} takes the size of its images from {needs}, which this function has not"
-    )
-
-
-def described_training(name: str, function: str, options: Mapping[str, Any]) -> TrainingFunction:
-    """Describe a training without running it. Raises `UserCodeError`."""
-    found = function_of(function)
-    if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
-        raise UserCodeError(
-            f"{function} is a generator or a coroutine; it must be a plain function that returns its final metrics"
-        )
-    return TrainingFunction(
-        name=name, function=function, code=identity_of(function), options=dict(options)
     )

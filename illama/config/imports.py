@@ -12,7 +12,7 @@ that names the line.
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from hashlib import sha256
@@ -340,6 +340,31 @@ def _root(module: ModuleType) -> Path:
         )
     file = Path(str(module.__file__)).resolve()
     return file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
+
+
+def files_beside(names: Iterable[str], folder: Path) -> dict[str, bytes]:
+    """Further files beside the spec that `train.files` names. Raises `UserCodeError` for one that
+    is not there.
+    """
+    found = {}
+    for name in names:
+        path = folder / name
+        if not is_beside(path, folder):
+            raise UserCodeError(
+                f"'{name}' in train.files is not a file next to the spec, in {folder}"
+            )
+        found[name] = path.read_bytes()
+    return found
+
+
+def is_beside(path: Path, folder: Path) -> bool:
+    """Tell whether there is such a file in a folder, or below it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """Digest of files and of their names."""
+    return f"sha256:{sha256(repr(sorted(files.items())).encode()).hexdigest()}"
 
 
 def folder_of_spec() -> Path:

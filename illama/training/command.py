@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from illama.config import RuntimeConfig, UserCodeError, data_directory
-from illama.config.command import CommandTraining, command_files, digest_of, filled
-from illama.config.imports import folder_of_spec
+from illama.config.command import CommandTraining, command_files, filled
+from illama.config.imports import digest_of, folder_of_spec
 from illama.training.device import forget_peak_memory, pick_device
 from illama.training.distributed import OtherNodes
 from illama.training.metric_files import MetricFiles, reader_of

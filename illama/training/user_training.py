@@ -29,6 +29,7 @@ from illama.config import RuntimeConfig, UserTraining, Workload, data_directory
 from illama.config.functions import GIVEN, arguments_of
 from illama.config.imports import function_of, refuse_other_code
 from illama.config.script_arguments import fill
+from illama.config.user_training import refuse_other_files
 from illama.randomness import derive, reseed
 from illama.sealed import is_whole, read_regular, seal
 from illama.training.device import forget_peak_memory, peak_memory_bytes, pick_device, process_state
@@ -67,6 +68,7 @@ def train_by_function(
     through. Where `runtime.compared` names a metric, such values of others are left out.
     """
     refuse_other_code(config.train.function, config.train.code)
+    refuse_other_files(config.train)
     function = function_of(config.train.function)
     parameters = inspect.signature(function).parameters
     with folder_or_scratch(checkpoint_dir) as folder, process_state(runtime):

@@ -91,6 +91,8 @@ def _settings(config: Workload, earlier: Workload) -> Iterable[Difference]:
             continue
         elif name == "data.content":
             yield Difference(Kind.DATA, "the images that the data's function loads differ")
+        elif name == "train.content":
+            yield Difference(Kind.DATA, "the files of train.files differ")
         else:
             yield Difference(Kind.SETTING, _setting_text(name, now, before))
 
