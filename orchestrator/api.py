@@ -287,7 +287,7 @@ class StoredSweeps(Mapping[str, Sweep]):
 
 
 def _store_at(path: str | Path) -> Store:
-    return Store(Path(path).expanduser().resolve())
+    return Store.at(Path(path))
 
 
 def _run(job: Job, view: RunView | None) -> Ending:

@@ -9,7 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import OrchestratorError, SweepInUse, UsageError
+from orchestrator.errors import (
+    OrchestratorError,
+    SweepInUse,
+    UsageError,
+    did_you_mean_one_of,
+)
 from orchestrator.planning.survey import survey
 from orchestrator.smoke import FOLDER as SMOKE
 from orchestrator.spec.sweep_spec import load_spec
@@ -131,8 +136,8 @@ def refuse_in_use(store: Store, sweep: str) -> None:
     on it.
     """
     if sweep not in store.sweeps():
-        store.spec_path(sweep)  # says what there is instead
-        raise UsageError(f"the store at {store.root} has no sweep '{sweep}'")
+        hint = did_you_mean_one_of(sweep, store.sweeps()) if store.sweeps() else "; it is empty"
+        raise UsageError(f"the store at {store.root} has no sweep '{sweep}'{hint}")
     if holder := live_holder(store.sweep_path(sweep)):
         raise SweepInUse(in_use(sweep, holder))
 

@@ -5,7 +5,6 @@ store, the tracking server or the cluster cannot be reached; 130 interrupted, af
 """
 
 import sys
-from enum import StrEnum
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,6 +26,7 @@ from orchestrator.cli.options import (
     SpecArgument,
     StoreOption,
     err,
+    one_of,
     open_store,
     open_sweep,
     out,
@@ -55,12 +55,8 @@ app = typer.Typer(
 )
 
 
-class CompareFormat(StrEnum):
-    """Formats that a comparison can be written in."""
-
-    TABLE = "table"
-    JSON = "json"
-    MD = "md"
+_COMPARED = ("table", "json", "md")
+"""Formats that a comparison can be written in."""
 
 
 def _say_version(wanted: bool) -> None:
@@ -195,8 +191,14 @@ def compare(
     right: Annotated[str, typer.Argument(metavar="B", help="What to compare it with.")],
     store: StoreOption = Path("runs"),
     form: Annotated[
-        CompareFormat, typer.Option("--format", help="Output format.")
-    ] = CompareFormat.TABLE,
+        str,
+        typer.Option(
+            "--format",
+            parser=one_of(_COMPARED),
+            metavar="|".join(_COMPARED),
+            help="Output format.",
+        ),
+    ] = "table",
     metric: MetricOption = None,
     mode: ModeOption = None,
 ) -> None:
@@ -210,9 +212,9 @@ def compare(
             found = open_sweep(name, store).report(metric, mode, shown_by="")
         chosen.append(sides.select(found.roadmap, name, regime))
     compared = sides.compare(*sides.told_apart(chosen, (left, right)))
-    if form is CompareFormat.JSON:
+    if form == "json":
         print_json(compared.to_json())
-    elif form is CompareFormat.MD:
+    elif form == "md":
         out.write(printable(sides.comparison_markdown(compared)))
     else:
         out.print(sides.comparison_table(compared))

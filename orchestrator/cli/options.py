@@ -1,8 +1,9 @@
 """Arguments that commands have in common, and how a store and a sweep are named."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -46,10 +47,26 @@ MetricOption = Annotated[
         "--metric", help="Report another metric that the trials recorded, such as train/loss."
     ),
 ]
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of these words, and says which there are where it is none of them."""
+
+    def read(word: str) -> str:
+        if word not in words:
+            raise typer.BadParameter(f"'{word}' is none of {', '.join(words)}")
+        return word
+
+    return read
+
+
 ModeOption = Annotated[
     Mode | None,
     typer.Option(
-        "--mode", help="max or min: which direction is better, if the metric is your own."
+        "--mode",
+        parser=one_of(get_args(Mode)),
+        metavar="max|min",
+        help="max or min: which direction is better, if the metric is your own.",
     ),
 ]
 
@@ -92,7 +109,7 @@ def open_store(path: Path) -> "Store":
     """The store at `path`."""
     from orchestrator.store.store import Store
 
-    return Store(path.expanduser().resolve())
+    return Store.at(path)
 
 
 def open_sweep(reference: str, store: Path, overrides: list[str] | None = None) -> "Sweep":

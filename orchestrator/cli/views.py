@@ -100,7 +100,8 @@ def export(
             content = exporter.takes(open_sweep(spec, store, overrides).look())
             count = exporter.write(content, output)
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from error
+        place = error.filename or output
+        raise UsageError(f"cannot write {place}: {error.strerror}") from error
     folder = shlex.quote(str(output))
     then = exporter.then.format(folder=folder)
     err.print(escape(f"wrote {counted(count, exporter.noun)}; {then}"), soft_wrap=True)

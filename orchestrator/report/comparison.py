@@ -85,10 +85,10 @@ def select(roadmap: Roadmap, reference: str, regime: str) -> Selection:
     """
     regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
     if regime and regime not in regimes:
-        hint = did_you_mean_one_of(
-            regime, [name for name in regimes if name] or ["none: leave ':' out"]
-        )
-        raise UsageError(f"'{roadmap.sweep}' has no regime '{regime}'{hint}")
+        named = [name for name in regimes if name]
+        hint = did_you_mean_one_of(regime, named) if named else f"; leave out ':{regime}'"
+        what = f"no regime '{regime}'" if named else "no regimes"
+        raise UsageError(f"'{roadmap.sweep}' has {what}{hint}")
     if not regime and len(regimes) > 1:
         choices = ", ".join(f"{reference}:{name}" for name in regimes)
         raise UsageError(f"'{roadmap.sweep}' has several regimes; name one of them: {choices}")

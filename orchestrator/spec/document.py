@@ -41,6 +41,8 @@ _LARGEST_INTEGER = 2**63 - 1
 """Largest integer that numpy, torch and a database can hold."""
 _MARK_OF_KEYS = "[key]"
 """Stands in pydantic's places where a key is wrong instead of a value."""
+_MOST_BYTES = 10**7
+"""A device may have no end at all."""
 _MOST_VALUES = 100_000
 """An alias counts wherever it is used: a few lines of aliases of aliases would fill the memory."""
 for _tag, _pattern in (
@@ -130,12 +132,17 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
 
 
 def _read(path: Path) -> bytes:
+    def wrong(message: str) -> SpecError:
+        return SpecError(str(path), [Problem(0, 0, message)])
+
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise SpecError(
-            str(path), [Problem(1, 1, f"cannot read the spec: {error.strerror}")]
-        ) from error
+        raise wrong(f"cannot read the spec: {error.strerror}") from error
+    if len(content) > _MOST_BYTES:
+        raise wrong(f"it has more than {_MOST_BYTES // 10**6} MB, which no spec needs")
+    return content
 
 
 def _composed(path: Path, content: bytes, name: str = "") -> yaml.Node:

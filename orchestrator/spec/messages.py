@@ -86,7 +86,8 @@ def _wrong_kind(part: Any, key: str) -> str:
     if kind == "string_pattern_mismatch":
         return f"'{found}' cannot be a name: letters, digits, '_', '.' and single '-' only"
     if kind in ("model_type", "dict_type"):
-        return f"{key or 'a spec'}: it should be a mapping of keys to values, found {_short(found)}"
+        what = f"{key}: it should be" if key else "a spec is"
+        return f"{what} a mapping of keys to values, found {_short(found)}"
     if kind == "too_short":
         fewest = part["ctx"]["min_length"]
         return f"{key}: it should have at least {'one item' if fewest == 1 else f'{fewest} items'}"

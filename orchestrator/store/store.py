@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from orchestrator.errors import (
     DamagedFile,
@@ -61,6 +61,21 @@ class Store:
         self._trials: dict[str, Path] = {}
         self._listed: dict[str, list[Path]] | None = None
         self._looked_at: dict[str, int] = {}
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The store at a path as people write it. Raises `StoreError` where none can be."""
+        elsewhere = "choose another folder with --store"
+        try:
+            root = path.expanduser().resolve()
+            nearest = next(place for place in (root, *root.parents) if place.exists())
+        except RuntimeError as error:  # links in a circle, or nobody's home
+            raise StoreError(f"the store cannot be at {path}: {error}; {elsewhere}") from error
+        if not nearest.is_dir():
+            raise StoreError(
+                f"the store cannot be at {root}: {nearest} is not a folder; {elsewhere}"
+            )
+        return cls(root)
 
     def prepare(self, sweep: str) -> None:
         """Make sure that the sweep's folder is there and can be written. Raises `StoreError`."""

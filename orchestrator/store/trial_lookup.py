@@ -87,6 +87,9 @@ def _unknown(store: Store, reference: str, sweep: str | None) -> UsageError:
     names = _unique(name_of(path) for one in chosen for path in _folders(store.sweep_path(one)))
     if not names:
         return UsageError(f"{where} has no trial '{reference}'; no trial has started there")
+    if reference in store.sweeps() and (own := _folders(store.sweep_path(reference))):
+        example = f"{reference}/{name_of(own[0])}"
+        return UsageError(f"'{reference}' is a sweep; name one of its trials, such as {example}")
     nearest = did_you_mean(reference.replace("/", "--"), names)
     hint = nearest or f"; it has {first_of(names, _MOST_SHOWN)}"
     return UsageError(f"{where} has no trial '{reference}'{hint}")

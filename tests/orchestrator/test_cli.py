@@ -388,7 +388,7 @@ def test_a_report_of_a_sweep_that_never_ran_is_an_empty_roadmap(
 
 
 WRONG: list[tuple[list[str], int, str]] = [
-    (["plan", "none.yaml"], 2, "none.yaml:1:1: cannot read the spec: No such file or directory"),
+    (["plan", "none.yaml"], 2, "none.yaml: cannot read the spec: No such file or directory"),
     (["plan", "EMPTY"], 2, "empty.yaml:1:1: the file is empty"),
     (["plan", "BAD"], 2, "bad.yaml:1:1: unknown key 'nmae'; did you mean 'name'?"),
     (["run", "BAD"], 2, "bad.yaml:1:1: key 'seeds' is missing"),
@@ -420,15 +420,20 @@ WRONG: list[tuple[list[str], int, str]] = [
         2,
         "cannot be written as '.docx'; name one of these with --format: table",
     ),
-    (["run", "SPEC", "--executor", "local", "--store", "FILE"], 3, "cannot write the store at"),
+    (["run", "SPEC", "--executor", "local", "--store", "FILE"], 3, "is not a folder"),
     (
         ["run", "SPEC", "--executor", "local", "--store", "/proc/nowhere"],
         3,
         "choose another with --store",
     ),
-    (["plan", "SPEC", "--store", "FILE"], 3, "Not a directory"),
-    (["status", "SPEC", "--store", "FILE"], 3, "Not a directory"),
-    (["report", "SPEC", "--store", "FILE"], 3, "Not a directory"),
+    (["plan", "SPEC", "--store", "FILE"], 3, "is not a folder"),
+    (["status", "SPEC", "--store", "FILE"], 3, "is not a folder"),
+    (["list", "--store", "FILE/below"], 3, "is not a folder; choose another folder with --store"),
+    (["report", "SPEC", "--mode", "up"], 2, "Invalid value for '--mode': 'up' is none of max, min"),
+    (["compare", "SPEC", "SPEC", "--format", "x"], 2, "'x' is none of table, json, md"),
+    (["delete", "nonsense", "--yes"], 2, "has no sweep 'nonsense'; it is empty"),
+    (["gc", "--store", "~nobody-is-called-so/runs"], 3, "the store cannot be at ~nobody"),
+    (["report", "SPEC", "--store", "FILE"], 3, "is not a folder"),
     (
         ["sync", "SPEC", "--tracking-uri", "nonsense://x"],
         3,

@@ -202,7 +202,13 @@ def test_a_missing_file_and_a_folder_are_problems_too(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(SpecError, match=words) as caught:
             read_document(path)
-        assert str(caught.value).startswith(f"{path}:1:1: ")
+        assert str(caught.value).startswith(f"{path}: cannot read the spec: ")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device without an end")
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"^/dev/zero: it has more than 10 MB"):
+        read_document(Path("/dev/zero"))
 
 
 @pytest.mark.timeout(20)

@@ -157,6 +157,8 @@ def test_a_name_that_is_not_there_or_not_the_only_one_is_one_clear_error(
     assert trial_named(store, "badly-seed0", "more").path.parent.parent.name == "more"
     with pytest.raises(UsageError, match=r"did you mean 'badly-seed[01]'"):
         trial_named(store, "badly-seed9")
+    with pytest.raises(UsageError, match=r"'more' is a sweep; .* such as more/badly-seed0"):
+        trial_named(store, "more")
     with pytest.raises(UsageError, match="it has badly-seed0"):
         trial_named(store, "x")
     with pytest.raises(UsageError, match="no trial has started"):
