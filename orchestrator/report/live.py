@@ -93,7 +93,7 @@ def _running(known: KnownTrial, metric: str, status: SweepStatus) -> RunningTria
     trial, record = known.spec, known.record
     values = list(TrialDirectory(Path(record.path)).curve(metric).values())
     silent = status.silent.get(trial.name)
-    silence = f", no sign of life for {duration_text(silent)}" if silent else ""
+    silence = f", no output or progress for {duration_text(silent)}" if silent else ""
     return RunningTrial(
         name=trial.name,
         state=f"{record.state}{silence}",

@@ -177,7 +177,7 @@ def test_settings_are_checked_against_the_signature(model: dict[str, Any], expec
         ("net:wrong", "net:wrong returned int; expected a torch.nn.Module"),
         (
             "net:narrow",
-            r"net:narrow maps 2 images of \(1, 8, 8\) into \(2, 5\); expected logits of shape "
+            r"net:narrow maps 2 images of \(1, 8, 8\) to \(2, 5\); expected logits of shape "
             r"\(2, 10\)",
         ),
     ],
@@ -262,7 +262,7 @@ def test_what_acts_inside_our_own_networks_is_refused(key: str) -> None:
 
 def test_a_soft_mask_needs_a_network_that_has_one() -> None:
     soft = {"schedule": "constant", "epochs": 1}
-    with pytest.raises(ValidationError, match="needs a network with set_soft_mask_rate"):
+    with pytest.raises(ValidationError, match="needs a network with a method set_soft_mask_rate"):
         resolve(settings({"name": "net:create"}, soft_mask=soft))
     assert (
         run(resolve(settings({"name": "net:soft"}, soft_mask=soft)))["train/soft_mask_rate"] == 0.0

@@ -218,9 +218,9 @@ CALIBRATED = SPEC.replace('[{name: "mine:probe", scale: 2.0}, "mine:broken"]', "
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        ("of another", "the checkpoint belongs to other settings: seed is 1 there and 0 here"),
+        ("of another", "the checkpoint belongs to different settings: seed is 1 there and 0 here"),
         ("cut", "is of iteration"),
-        ("gone", "there is no whole checkpoint in"),
+        ("gone", "there is no complete checkpoint in"),
     ],
 )
 def test_a_network_that_is_not_the_one_the_trial_ended_with_is_not_measured(
