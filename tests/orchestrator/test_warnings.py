@@ -69,6 +69,17 @@ def test_the_seeds_that_are_there_are_kept_and_those_of_searches_left_alone(tmp_
     assert control == "seeds: [4, 7, 8, 10, 11, 12]"
 
 
+def test_a_line_is_one_of_the_file_that_was_given(tmp_path: Path) -> None:
+    base = sweep(tmp_path, NORM, seeds=3)
+    lines = base.content.decode().splitlines()
+    assert lines[one(base, "few-seeds").line - 1].startswith("seeds:")
+    child = tmp_path / "child.yaml"
+    child.write_text(f"# seeds: a remark\nextends: {Path(base.path).name}\nname: child\n")
+    assert one(load_spec(child), "few-seeds").line == 0
+    child.write_text(f"{child.read_text()}\nseeds: [0, 1]\n")
+    assert one(load_spec(child), "few-seeds").line == 5
+
+
 def test_looks_of_adaptive_seeds_count_as_well(tmp_path: Path) -> None:
     head = HEAD.replace("[{seeds}]", "{{start: 3, max: 6}}")
     spec = spec_of(tmp_path, NORM, head=head)

@@ -1,6 +1,5 @@
 """Questions that several warnings ask of a spec."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -112,12 +111,8 @@ def in_regime(regime: str) -> str:
 
 
 def line_of(key: str, spec: SweepSpec) -> int:
-    """The line of a key of the whole spec; 0 where it does not stand there."""
-    lines = spec.content.decode("utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if re.match(rf"{key}\s*:", line):
-            return number
-    return 0
+    """The line of a key of the whole spec; 0 if it is not in the spec's own file."""
+    return spec.document.line((key,)) if spec.document else 0
 
 
 def steps_that(steps: Iterable[Variant], verb: str) -> str:
