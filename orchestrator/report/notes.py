@@ -7,6 +7,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
+from orchestrator.analysis.versions import version_sentences
 from orchestrator.errors import counted
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS
 from orchestrator.planning.budget import SPENT
@@ -224,6 +225,7 @@ def _limits(roadmap: Roadmap) -> Iterator[str]:
     yield (
         f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the variation between seeds only."
     )
+    yield from version_sentences(roadmap.rows)
     if sentence := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
         yield sentence
     counts = [len(row.ended) for row in roadmap.rows if row.ended]

@@ -10,16 +10,15 @@ from typing import Any
 
 from orchestrator.store.files import cannot_write, make_way, write_whole
 
+WITHOUT_NUMBERS = ("ablation-orchestrator", "ray", "mlflow", "pydantic")
+"""Packages that decide no trial's numbers; ours has a version of its numbers in each identity."""
 _PACKAGES = (
-    "ablation-orchestrator",
-    "torch",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-    "ray",
-    "mlflow",
-    "pydantic",
+    *WITHOUT_NUMBERS,
+    *("torch", "numpy", "scikit-learn", "scipy", "torchvision", "timm"),
+    *("transformers", "lightning", "jax", "flax", "tensorflow", "keras"),
+    *("xgboost", "lightgbm", "catboost", "pandas"),
 )
+"""Packages whose versions are recorded where they are installed."""
 
 
 NOT_KNOWN = "not known"
