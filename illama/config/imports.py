@@ -287,7 +287,7 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
         found = with_imports(start, [root])
     for file in found:
         _refuse_taken_name(file, target)
-        if file.root != _Imported.folder and file.path.is_file():
+        if file.top not in OURS and file.root != _Imported.folder and file.path.is_file():
             _Imported.projects.add(file.top)
     folder = below.resolve() if below else None
     return {file.name: content for file, content in found.items() if folder in (None, file.root)}

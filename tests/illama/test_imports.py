@@ -279,3 +279,12 @@ def test_a_trial_that_an_earlier_version_began_is_refused_only_where_a_byte_diff
         UserCodeError, match=r"the code of net:f .* is not the code that was planned"
     ):
         refuse_other_code("net:f", earlier)
+
+
+def test_a_network_of_ours_does_not_make_this_package_code_that_is_imported_anew(
+    folder: Path,
+) -> None:
+    ours = sys.modules["illama.config.imports"]
+    sources("illama.networks.crossvit:crossvit")
+    import_from(folder)
+    assert sys.modules["illama.config.imports"] is ours
