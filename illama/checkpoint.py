@@ -70,7 +70,10 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
         held = _digest(previous)
     (directory / f"{CURRENT}.tmp").replace(current)
     _flush_directory(directory)
-    _write_digests(directory, [(newest, CURRENT), *([(held, PREVIOUS)] if held in older else [])])
+    kept = [(newest, CURRENT)]
+    if held in older:
+        kept.append((held, PREVIOUS))
+    _write_digests(directory, kept)
 
 
 def load(directory: Path) -> dict[str, Any] | None:
@@ -78,14 +81,14 @@ def load(directory: Path) -> dict[str, Any] | None:
     passed over with a warning.
     """
     recorded = _recorded(directory)
-    for name in (CURRENT, PREVIOUS):
+    fallbacks = {CURRENT: "trying the one before", PREVIOUS: "starting from the beginning"}
+    for name, fallback in fallbacks.items():
         path = directory / name
         if not os.path.lexists(path):
             continue
         try:
             return _state_in(path, recorded)
         except (OSError, ValueError) as error:
-            fallback = "trying the one before" if name == CURRENT else "starting from the beginning"
             _log.warning("%s; %s", error, fallback)
     return None
 
@@ -197,13 +200,11 @@ def refuse_other_settings(
             f"this version, {version}; {advice}"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
-    changed = _flat(
-        json.loads(config.model_dump_json(exclude_defaults=True))
-    ).keys()  # others may be younger than the file
+    # others may be younger than the file
+    changed = _flat(json.loads(config.model_dump_json(exclude_defaults=True))).keys()
     labels = ["model.name", *_MEASURED]  # what the preset stands for is compared in full
-    labels += (
-        ["train.init.checkpoint"] if here.get("train.init.sha256") else []
-    )  # a path: the content is compared
+    if here.get("train.init.sha256"):  # a path: the content is compared
+        labels.append("train.init.checkpoint")
     for label in labels:
         there.pop(label, None), here.pop(label, None)
     different = [
@@ -276,9 +277,8 @@ def _flush_directory(directory: Path) -> None:
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
     return flat

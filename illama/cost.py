@@ -39,9 +39,9 @@ def parameter_count(model: ModelConfig | UserModel) -> int:
         return model.params
     width = model.embed_dim
     patch = model.in_chans * model.patch_size**2
-    positions = tokens(model) - model.registers if model.learns_positions else 0
+    positions = model.learns_positions * (tokens(model) - model.registers)
     embeddings = (patch + 1 + positions + (model.class_token != "none") + model.registers) * width
-    scales = 0 if model.layer_scale is None else 2 * model.depth * width
+    scales = (model.layer_scale is not None) * 2 * model.depth * width
     exits = len(model.exits) * (_last_norm_params(model) + (width + 1) * model.num_classes)
     return (
         embeddings
@@ -64,18 +64,18 @@ def _of_parts(
     """
     choices = model.choices(kind)
     blocks = model.depth // len(choices)
-    return sum(
-        blocks * built_in(choice) if isinstance(choice, str) else getattr(choice, size) or 0
-        for choice in choices
-    )
+    ours = [blocks * built_in(choice) for choice in choices if isinstance(choice, str)]
+    return sum(ours) + sum(_of_one(choice, 0, size) for choice in choices)
 
 
 def _of_one(choice: str | Part, built_in: int, size: Literal["params", "macs"]) -> int:
-    return built_in if isinstance(choice, str) else getattr(choice, size) or 0
+    if isinstance(choice, str):
+        return built_in
+    return getattr(choice, size) or 0
 
 
 def _norm_params(model: ModelConfig, norm: str) -> int:
-    return model.embed_dim if norm == "rmsnorm" else 2 * model.embed_dim
+    return {"rmsnorm": 1, "layernorm": 2}[norm] * model.embed_dim
 
 
 def _last_norm_params(model: ModelConfig) -> int:
@@ -83,7 +83,9 @@ def _last_norm_params(model: ModelConfig) -> int:
     the blocks.
     """
     last = model.of_blocks("norm")[-1]
-    return _norm_params(model, last) if isinstance(last, str) else 0
+    if isinstance(last, Part):
+        return 0
+    return _norm_params(model, last)
 
 
 def _key_width(model: ModelConfig) -> int:
@@ -94,11 +96,10 @@ def _key_width(model: ModelConfig) -> int:
 def _attention_params(model: ModelConfig) -> int:
     width = model.embed_dim
     outputs = width + 2 * _key_width(model)
-    biases = (outputs + width) if model.attention_bias else 0
-    norms = 2 * (width // model.num_heads) if model.qk_norm else 0
-    return (
-        linear_weights(model, width, outputs) + linear_weights(model, width, width) + biases + norms
-    )
+    biases = model.attention_bias * (outputs + width)
+    norms = model.qk_norm * 2 * (width // model.num_heads)
+    weights = linear_weights(model, width, outputs) + linear_weights(model, width, width)
+    return weights + biases + norms
 
 
 def rank_of(model: ModelConfig, inputs: int, outputs: int) -> int:
@@ -119,7 +120,9 @@ def linear_weights(model: ModelConfig, inputs: int, outputs: int) -> int:
 def _feed_forward_params(model: ModelConfig, kind: str) -> int:
     width, hidden = model.embed_dim, hidden_width(model, kind)
     one = linear_weights(model, width, hidden)  # as many back
-    return 3 * one if kind == "swiglu" else 2 * one + hidden + width
+    if kind == "swiglu":
+        return 3 * one
+    return 2 * one + hidden + width
 
 
 def macs(model: ModelConfig | UserModel) -> int:
@@ -160,14 +163,16 @@ def attention_macs(model: ModelConfig, count: int) -> int:
 
 def feed_forward_macs(model: ModelConfig, kind: str, count: int) -> int:
     """Multiply-accumulates of a built-in feed-forward of one block for `count` tokens."""
-    linears = 3 if kind == "swiglu" else 2
+    linears = {"swiglu": 3, "gelu": 2}[kind]
     return linears * count * linear_weights(model, model.embed_dim, hidden_width(model, kind))
 
 
 def trained_to_json(config: Workload) -> dict[str, int]:
     """Return the number of trained parameters as `trained_params`; empty where none are frozen."""
     trained = config.trained_params
-    return {} if trained is None else {"trained_params": trained}
+    if trained is None:
+        return {}
+    return {"trained_params": trained}
 
 
 def params_text(params: int | None, config: Workload) -> str:
@@ -177,7 +182,9 @@ def params_text(params: int | None, config: Workload) -> str:
     if params is None:
         return ""
     trained = config.trained_params
-    return f"{params:,}" if trained is None else f"{trained:,} / {params:,}"
+    if trained is None:
+        return f"{params:,}"
+    return f"{trained:,} / {params:,}"
 
 
 def size_of(config: Workload) -> tuple[int, int] | tuple[None, None]:

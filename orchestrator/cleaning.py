@@ -108,7 +108,9 @@ def delete_sweep(store: Store, sweep: str) -> None:
     """Remove a sweep whole, while no driver can work on it. Raises `SweepInUse`, and `OSError`."""
     with Lease(store.sweep_path(sweep)):
         aside = _set_aside(store.sweep_path(sweep), store.root)
-    trials = [] if aside.is_symlink() else trial_folders(aside)
+    trials: Sequence[Path] = ()
+    if not aside.is_symlink():
+        trials = trial_folders(aside)
     for folder in counted_off(trials, "deleting trials"):
         _remove(folder)
     _remove(aside)

@@ -84,7 +84,9 @@ def thresholds(
 
     epochs = sorted({epoch for curve in curves for epoch in curve if first <= epoch <= last})
     at = {epoch: [curve[epoch] for curve in curves if epoch in curve] for epoch in epochs}
-    share = 100 - percentile if mode == "max" else percentile
+    share = percentile
+    if mode == "max":
+        share = 100 - percentile
     return {
         epoch: float(np.percentile(values, share))
         for epoch, values in at.items()

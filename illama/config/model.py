@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from illama.config.parts import BUILT_IN, Part, part_setting
+from illama.config.parts import BUILT_IN, Part, identity_in, part_setting
 from illama.config.settings import Settings
 from illama.networks import NETWORKS
 from illama.parts.place import Place
@@ -200,12 +200,10 @@ class ModelConfig(Settings):
 
     def _check_position(self) -> None:
         head_dim = self.embed_dim // self.num_heads
-        if self.rotates and head_dim % (4 if self.rotates_by_place else 2):
-            pairs = (
-                "pairs of channels for rows and as many for columns"
-                if self.rotates_by_place
-                else "pairs of channels"
-            )
+        divisor, pairs = 2, "pairs of channels"
+        if self.rotates_by_place:
+            divisor, pairs = 4, "pairs of channels for rows and as many for columns"
+        if self.rotates and head_dim % divisor:
             raise ValueError(
                 f"{self.position} rotates {pairs}: the head's width {head_dim} cannot be divided so"
             )
@@ -215,9 +213,7 @@ class ModelConfig(Settings):
     @property
     def attentions(self) -> tuple[AttentionKind, ...]:
         """The attention of every block, from the first to the last."""
-        return (
-            self.attention if isinstance(self.attention, tuple) else (self.attention,) * self.depth
-        )
+        return self.of_blocks("attention")
 
     @property
     def masked(self) -> bool:
@@ -227,8 +223,9 @@ class ModelConfig(Settings):
     @property
     def pixels(self) -> tuple[int, int]:
         """Height and width of the input."""
-        size = self.img_size
-        return size if isinstance(size, tuple) else (size, size)
+        if isinstance(self.img_size, tuple):
+            return self.img_size
+        return self.img_size, self.img_size
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -278,12 +275,16 @@ class ModelConfig(Settings):
     def choices(self, kind: str) -> tuple[Any, ...]:
         """Return what is written under `kind`: one for all places, or one for each block."""
         choice = getattr(self, kind)
-        return choice if isinstance(choice, tuple) else (choice,)
+        if isinstance(choice, tuple):
+            return choice
+        return (choice,)
 
     def of_blocks(self, kind: str) -> tuple[Any, ...]:
-        """`mixer`, `feed_forward` or `norm` of every block, from the first to the last."""
-        choices = self.choices(kind)
-        return choices if isinstance(getattr(self, kind), tuple) else choices * self.depth
+        """`attention`, `mixer`, `feed_forward` or `norm` of every block, from the first to the last."""
+        choice = getattr(self, kind)
+        if isinstance(choice, tuple):
+            return choice
+        return (choice,) * self.depth
 
     def place(self, layer: int) -> Place:
         """Place of the parts of block `layer`; the last norm and the readout have that of `depth`."""
@@ -308,13 +309,10 @@ class ModelConfig(Settings):
         del science["name"]
         for kind in science.keys() & BUILT_IN.keys():
             value = getattr(self, kind)
-            several = [_identity(part) for part in self.choices(kind)]
-            science[kind] = several if isinstance(value, tuple) else several[0]
+            science[kind] = identity_in(self.choices(kind)[0])
+            if isinstance(value, tuple):
+                science[kind] = [identity_in(part) for part in value]
         return science
-
-
-def _identity(part: str | Part) -> Any:
-    return dict(part.identity) if isinstance(part, Part) else part
 
 
 _DIGITS: dict[str, Any] = {"img_size": 8, "patch_size": 2, "in_chans": 1, "num_classes": 10}

@@ -75,12 +75,28 @@ class Part(Settings):
     def text(self) -> str:
         """Name and options, for people."""
         options = ", ".join(f"{key} {value}" for key, value in self.options.items())
-        return f"{self.name} ({options})" if options else self.name
+        if not options:
+            return self.name
+        return f"{self.name} ({options})"
 
     @property
     def is_ours(self) -> bool:
         """True if it comes with this package."""
         return self.function.startswith("illama.")
+
+
+def identity_in(choice: str | Part) -> Any:
+    """All of a choice that decides the numbers: a built-in part is its name."""
+    if isinstance(choice, str):
+        return choice
+    return dict(choice.identity)
+
+
+def text_of(choice: str | Part) -> str:
+    """Name of a built-in part, or name and options of another."""
+    if isinstance(choice, str):
+        return choice
+    return choice.text
 
 
 def part_setting(kind: str) -> BeforeValidator:

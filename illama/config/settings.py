@@ -124,8 +124,9 @@ def _explain_one(problem: Any, title: str) -> str:
         ]
         return f"{path} is not a setting{did_you_mean(str(key), known)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
-    return (f"{path}: " if path else "") + message + found
+    if problem["type"] != "value_error":
+        message += f", found {problem['input']!r}"
+    return ": ".join(filter(None, [path, message]))
 
 
 _SECTIONS = {

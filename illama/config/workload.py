@@ -157,11 +157,17 @@ class Workload(Settings, ABC):
         """Value of a dotted setting, as a spec writes it; None where there is none."""
         value: Any = self
         for part in key.split("."):
-            if isinstance(value, Settings):
-                value = value.written(part)
-            else:
-                value = value.get(part) if isinstance(value, Mapping) else None
+            value = _part_of(value, part)
         return _dumped(value)
+
+
+def _part_of(value: Any, name: str) -> Any:
+    """Setting of a group, or value of a mapping; None of anything else."""
+    if isinstance(value, Settings):
+        return value.written(name)
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return None
 
 
 def _dumped(value: Any) -> Any:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from illama.checkpoint import content_of, weights_in
 from illama.config import ModelConfig, Part, UserModel, explain, with_preset
-from illama.config.parts import BUILT_IN
+from illama.config.parts import BUILT_IN, identity_in, text_of
 from illama.config.train import InitConfig, QuantizeConfig
 from illama.low_rank import factored
 from illama.model import VisionTransformer, make_network
@@ -98,8 +98,8 @@ def rebuilt(path: Path, *, use_ema: bool = False) -> nn.Module:
     saved = settings.get("model") or {}
     grid = (settings.get("train") or {}).get("quantize")
     try:
-        kind = UserModel if "function" in saved else ModelConfig
-        model = make_network(kind.model_validate(saved), seed=0)
+        kinds: dict[bool, type[UserModel | ModelConfig]] = {True: UserModel, False: ModelConfig}
+        model = make_network(kinds["function" in saved].model_validate(saved), seed=0)
         model = quantise(model, grid and QuantizeConfig.model_validate(grid))
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error)}") from error
@@ -148,26 +148,25 @@ def _other_parts(there: ModelConfig | None, config: ModelConfig) -> list[str]:
     """Parts by name that differ; `there` is None for a file that says nothing of its network."""
     different = []
     for kind in BUILT_IN:
-        was = None if there is None else _identities(there, kind)
-        now = _identities(config, kind)
-        if was == now or all(isinstance(part, str) for part in (*(was or ()), *now)):
-            continue
-        before = "another" if there is None else _names(there, kind)
-        different.append(f"{kind} is {before} there and {_names(config, kind)} here")
+        before, was, now = "another", [], _identities(config, kind)
+        if there is not None:
+            before, was = _names(there, kind), _identities(there, kind)
+        if was != now and not all(isinstance(part, str) for part in (*was, *now)):
+            different.append(f"{kind} is {before} there and {_names(config, kind)} here")
     return different
 
 
 def _identities(config: ModelConfig, kind: str) -> list[Any]:
     """All that decides the numbers of `mixer`, or another part, in every place."""
     choices = config.choices(kind)
-    choices = choices if len(choices) > 1 else choices * config.depth
-    return [choice if isinstance(choice, str) else dict(choice.identity) for choice in choices]
+    if len(choices) == 1:
+        choices *= config.depth
+    return [identity_in(choice) for choice in choices]
 
 
 def _names(config: ModelConfig, kind: str) -> str:
     choices = config.choices(kind)
-    names = [choice if isinstance(choice, str) else choice.text for choice in choices]
-    return ", ".join(dict.fromkeys(names))
+    return ", ".join(dict.fromkeys(map(text_of, choices)))
 
 
 def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> None:
@@ -187,7 +186,8 @@ def start_from(model: nn.Module, init: InitConfig, data_dir: Path | None) -> Non
     elif _has_plain_blocks(model):
         assert isinstance(model, VisionTransformer)
         weights = read_weights(path)
-        weights = from_llama(weights, init.source_heads) if is_llama(weights) else weights
+        if is_llama(weights):
+            weights = from_llama(weights, init.source_heads)
         select_weights(model, weights, init.source_heads)
     else:
         raise ValueError(
@@ -212,9 +212,10 @@ def _adds(model: VisionTransformer) -> list[tuple[str, ...]]:
 def _without_additions(model: VisionTransformer) -> ModelConfig:
     """Settings as they are without the parts that only add to a built-in one."""
     mixers = model.config.of_blocks("mixer")
-    plain = [
-        "attention" if added else mixer for mixer, added in zip(mixers, _adds(model), strict=True)
-    ]
+    plain = list(mixers)
+    for index, added in enumerate(_adds(model)):
+        if added:
+            plain[index] = "attention"
     return model.config.model_copy(update={"mixer": tuple(plain)})
 
 

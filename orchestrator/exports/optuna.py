@@ -5,13 +5,15 @@ The file is written whole, from the store; nothing that is done to it comes back
 """
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import UsageError
 from orchestrator.exports.base import Exporter
+from orchestrator.planning.search import goals_of
 from orchestrator.planning.studies import Study, add_study
+from orchestrator.spec.search_space import Tried
 
 _FILE = "optuna.db"
 
@@ -27,17 +29,18 @@ def studies_of(snapshot: Snapshot) -> Iterator[Study]:
         if known.record.result and "time" in known.record.result
     }
     for search in spec.searches:
-        spans = []
-        for point in search.tried:
-            if point.has_ended:
-                ends = [times[trial.name] for trial in point.trials if trial.name in times]
-                starts = [end - seconds for end, seconds in ends]
-                spans.append((min(starts, default=0.0), max((e for e, _ in ends), default=0.0)))
+        spans = [_span(point, times) for point in search.tried if point.has_ended]
         if spans:
-            own = spec.schema.metric
-            several = {goal.name: str(goal.mode) for goal in search.schema.metric or []}
-            named = several or {own.name: str(own.mode)}
+            goals = goals_of(search.schema, spec.schema.metric)
+            named = {goal.name: str(goal.mode) for goal in goals}
             yield Study(f"{spec.name}: {search.title}", named, search, spans)
+
+
+def _span(point: Tried, times: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
+    """Start and end of a combination; `times` are the end and the seconds of each trial."""
+    known = [times[trial.name] for trial in point.trials if trial.name in times]
+    start = min((end - seconds for end, seconds in known), default=0.0)
+    return start, max((end for end, _ in known), default=0.0)
 
 
 def write_studies(studies: Iterable[Study], output: Path) -> int:

@@ -124,7 +124,7 @@ def planned_cells(
     planned: list[PlannedCell] = []
     lacking: list[SkippedCell] = []
     if not ground.has_road and any(design.needs_all_steps for design in designs):
-        last = ground.steps[-1] if ground.steps else BASELINE
+        last = [BASELINE, *ground.steps][-1]
         planned.append(PlannedCell(ALL_STEPS, ALL_STEPS, Cell(ground.steps), BASELINE, last))
     for index, design in enumerate(designs):
         try:

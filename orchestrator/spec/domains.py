@@ -142,8 +142,13 @@ def extremes_of(space: SpaceSchema) -> list[Any]:
     """
     if space.choices is not None:
         return space.choices
-    ends = [end for end in (space.low, space.high) if end is not None]
-    return [int(end) if end.is_integer() else end for end in ends]
+    return [_as_written(end) for end in (space.low, space.high) if end is not None]
+
+
+def _as_written(end: float) -> int | float:
+    if end.is_integer():
+        return int(end)
+    return end
 
 
 def _plain(value: float) -> float:

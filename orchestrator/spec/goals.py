@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from illama.config import Settings
-from orchestrator.metrics import METRICS, Mode
+from orchestrator.metrics import METRICS, Mode, sign_of
 
 SIZES: Mapping[str, Mode] = {"params": "min", "flops": "min"}
 """Sizes of a network, which are known before it is trained, and their better direction."""
@@ -25,12 +25,15 @@ class Goal(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        value = {"name": value} if isinstance(value, str) else value
-        name = str(value.get("name")) if isinstance(value, Mapping) else ""
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or "name" not in value:
+            return value
+        name = str(value["name"])
         mode = known_mode(name)
         if mode:
             return {"mode": mode, **value}
-        if isinstance(value, Mapping) and "name" in value and "mode" not in value:
+        if "mode" not in value:
             raise ValueError(
                 f"it is unknown which direction of {name} is better: write {{name: {name}, mode: min}}"
                 " or mode: max"
@@ -45,7 +48,7 @@ class Goal(Settings):
 
     def gain(self, value: float) -> float:
         """The value, or its negative: larger is better."""
-        return value if self.mode == "max" else -value
+        return sign_of(self.mode) * value
 
 
 def known_mode(name: str) -> Mode | None:

@@ -19,10 +19,13 @@ def williams_square(first: Order) -> list[Order]:
     The first `len(first)` rows are a Latin square, and all rows together are balanced for order.
     """
     size = len(first)
-    zigzag = [(place + 1) // 2 if place % 2 else -(place // 2) % size for place in range(size)]
+    signs = (-1, 1)  # 0, 1, -1, 2, -2, ...
+    zigzag = [signs[place % 2] * ((place + 1) // 2) % size for place in range(size)]
     step_of = {symbol % size: step for symbol, step in zip(zigzag, first, strict=True)}
     rows = [tuple(step_of[(symbol + shift) % size] for symbol in zigzag) for shift in range(size)]
-    return rows if size % 2 == 0 else rows + [row[::-1] for row in rows]
+    if size % 2 == 0:
+        return rows
+    return rows + [row[::-1] for row in rows]
 
 
 def squares(road: Order, generator: Random) -> Iterator[list[Order]]:

@@ -30,7 +30,9 @@ def reason_against(cell: Sequence[str], steps: Mapping[str, StepSchema]) -> str 
     taken: set[str] = set()
     for name in cell:
         if lacking := [other for other in steps[name].requires if other not in taken]:
-            where = "comes after it" if lacking[0] in cell else "is absent"
+            where = "is absent"
+            if lacking[0] in cell:
+                where = "comes after it"
             return f"{name} requires {lacking[0]}, which {where}"
         taken.add(name)
     for name in cell:
@@ -97,22 +99,16 @@ def _check_relations(schema: SweepSchema, document: Document) -> None:
     names = [step.name for step in schema.steps]
     on_road = has_road(schema.design)
     for index, step in enumerate(schema.steps):
+        others = [name for name in names if name != step.name]
+        before = names[:index]
         for key in ("requires", "conflicts"):
             for place, other in enumerate(getattr(step, key)):
                 location: Location = ("steps", index, key, place)
-                if other not in names or other == step.name:
-                    hint = did_you_mean_one_of(other, [name for name in names if name != step.name])
+                if other not in others:
+                    hint = did_you_mean_one_of(other, others)
                     document.add_problem(location, f"there is no other step '{other}'{hint}")
-                elif on_road and key == "requires" and other not in names[:index]:
-                    document.add_problem(
-                        location,
-                        f"step '{step.name}' requires '{other}', which comes later on the road",
-                    )
-                elif on_road and key == "conflicts" and other in names[:index]:
-                    document.add_problem(
-                        location,
-                        f"step '{step.name}' conflicts with '{other}', which comes before it on the road",
-                    )
+                elif on_road and (clash := _clash_on_road(key, other, before)):
+                    document.add_problem(location, f"step '{step.name}' {clash}")
 
 
 def _check_designs(schema: SweepSchema, document: Document) -> None:
@@ -122,3 +118,12 @@ def _check_designs(schema: SweepSchema, document: Document) -> None:
         if name in names[:index]:
             message = f"design {name} is listed twice; its cells would have the same names"
             document.add_problem(("design", index), message)
+
+
+def _clash_on_road(key: str, other: str, before: Sequence[str]) -> str:
+    """Say how the road's order contradicts a relation to another step; empty where it does not."""
+    if key == "requires" and other not in before:
+        return f"requires '{other}', which comes later on the road"
+    if key == "conflicts" and other in before:
+        return f"conflicts with '{other}', which comes before it on the road"
+    return ""

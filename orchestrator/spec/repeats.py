@@ -55,11 +55,9 @@ def merged(roads: Sequence[Variants]) -> Variants:
         alike = [labels[variant.label] for labels in by_label if variant.label in labels]
         if len(alike) == len(roads):
             variants.append(_together(alike))
-    searches = [
-        _of_repeat(search, repeat)
-        for same in zip(*(road.searches for road in roads), strict=True)
-        for repeat, search in enumerate(same)
-    ]
+    searches = []
+    for same in zip(*(road.searches for road in roads), strict=True):
+        searches += [_of_repeat(search, repeat) for repeat, search in enumerate(same)]
     return Variants(variants, list(skipped.values()), searches)
 
 

@@ -33,7 +33,9 @@ class SpaceSchema(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        return {"choices": value} if isinstance(value, list) else value
+        if isinstance(value, list):
+            return {"choices": value}
+        return value
 
     @model_validator(mode="after")
     def _is_a_space(self) -> Self:

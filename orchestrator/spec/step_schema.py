@@ -95,12 +95,16 @@ class ReferenceSchema(Settings):
         if not isinstance(value, Mapping):
             return value
         named = {key: item for key, item in value.items() if _is_figure(key, item)}
+        if not named:
+            return value
         rest = {key: item for key, item in value.items() if key not in named}
-        if named and "value" not in value:
-            first = next(iter(named))
+        if "value" not in value:
+            first, *_ = named
             rest |= {"value": named.pop(first), "of": first}
             rest.setdefault("source", "")
-        return {**rest, "also": {**rest.get("also", {}), **named}} if named else rest
+        if not named:
+            return rest
+        return {**rest, "also": {**rest.get("also", {}), **named}}
 
     def by_metric(self, own: str) -> dict[str, float]:
         """All figures; `own` is the sweep's metric."""

@@ -69,7 +69,9 @@ class Effect:
     @cached_property
     def sign_flip_p(self) -> float | None:
         """p-value of the exact sign-flip test; none with a single pair or independent samples."""
-        return sign_flip_p_value(self.differences) if len(self.differences) > 1 else None
+        if len(self.differences) < 2:
+            return None
+        return sign_flip_p_value(self.differences)
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
@@ -209,7 +211,9 @@ def p_at_looks(
 ) -> float | None:
     """The smallest p-value of the looks taken, times the number of looks planned (Bonferroni)."""
     found = [p for look in taken if (p := p_of(look)) is not None]
-    return min(1.0, len(planned) * min(found)) if found else None
+    if not found:
+        return None
+    return min(1.0, len(planned) * min(found))
 
 
 def paired_p_values(differences: Floats, magnitude: float = 1.0) -> Floats:

@@ -55,7 +55,9 @@ def welch_effect(
 
 def _variance(sample: Sequence[float], magnitude: float) -> float:
     std = stdev(sample)
-    return 0.0 if is_flat(std, magnitude) else std**2
+    if is_flat(std, magnitude):
+        return 0.0
+    return std**2
 
 
 WELCH = EffectTest(

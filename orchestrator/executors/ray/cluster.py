@@ -120,9 +120,10 @@ class Cluster:
         """Return what is wrong where a trial can never run; None where each can."""
         if self._is_own and not self.nodes and not self._left_out:
             return ClusterError("Ray died on this machine; run the same command to continue")
-        if self._may_grow or not (
-            problem := shortage(trials, [node.capacity for node in self.nodes], self._where)
-        ):
+        if self._may_grow:
+            return None
+        problem = shortage(trials, [node.capacity for node in self.nodes], self._where)
+        if problem is None:
             return None
         if self._left_out:
             return ClusterError(

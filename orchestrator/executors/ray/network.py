@@ -83,11 +83,16 @@ def greet(address: str | None) -> None:
 def place_of(address: str | None) -> tuple[str, int] | None:
     """Host and port of a cluster; none where nobody says them."""
     if address == "auto":
-        last_started = Path(
-            gettempdir(), "ray", "ray_current_cluster"
-        )  # where `ray start` leaves the address for `auto` to find
-        address = os.environ.get("RAY_ADDRESS") or (
-            last_started.read_text() if last_started.exists() else None
-        )
+        address = os.environ.get("RAY_ADDRESS") or _last_started()
     host, _, port = (address or "").strip().rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
+    if not host or not port.isdigit():
+        return None
+    return host.strip("[]"), int(port)
+
+
+def _last_started() -> str:
+    """Address that `ray start` leaves for `auto` to find; empty where it left none."""
+    path = Path(gettempdir(), "ray", "ray_current_cluster")
+    if not path.exists():
+        return ""
+    return path.read_text()

@@ -124,11 +124,12 @@ class _WarmWorker(tune.Trainable):
         finally:
             self._is_training = False
         if worker.leave.is_set() or (others and outcome in (None, Outcome.LOST)):
-            # places on several nodes go all at once
-            os._exit(
-                0
-            )  # the trial's last word is in the store; this process, on its way out, must not be given another
-        return {"outcome": str(outcome), "done": True} if outcome else {"done": True}
+            # Places on several nodes go all at once. The trial's last word is in the store; this
+            # process, on its way out, must not be given another.
+            os._exit(0)
+        if outcome is None:
+            return {"done": True}
+        return {"outcome": str(outcome), "done": True}
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         from orchestrator.running import worker
@@ -307,10 +308,11 @@ class _QueueSearch(SearchAlgorithm):
         if self._queue.running or self._queue.is_finished:
             return
         self._stuck_since = self._stuck_since or time.monotonic()
-        patience = _PATIENCE_SECONDS if self._cluster.may_recover else 0.0
-        if time.monotonic() - self._stuck_since >= patience and (
-            error := self._cluster.shortage(self._queue.waiting)
-        ):
+        waited = time.monotonic() - self._stuck_since
+        if self._cluster.may_recover and waited < _PATIENCE_SECONDS:
+            return
+        error = self._cluster.shortage(self._queue.waiting)
+        if error:
             self._give_up(error)
 
     def _give_up(self, error: OrchestratorError) -> None:

@@ -56,7 +56,9 @@ class PlannedCell:
     @property
     def added(self) -> tuple[str, ...]:
         """The steps whose changes it makes to the variant that it follows."""
-        return self.cell.steps[-1:] if self.adds_one else self.cell.steps
+        if self.adds_one:
+            return self.cell.steps[-1:]
+        return self.cell.steps
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Ground:
     @property
     def full(self) -> str:
         """The variant with every step."""
-        return self.steps[-1] if self.has_road and self.steps else ALL_STEPS
+        if not self.has_road or not self.steps:
+            return ALL_STEPS
+        return self.steps[-1]
 
 
 class Design(Settings):

@@ -49,7 +49,7 @@ class Factorial(Design):
             levels = dict(zip(factors, combination, strict=True))
             taken = tuple(step for step, is_there in levels.items() if is_there)
             name = "factorial." + "".join("01"[is_there] for is_there in combination)
-            about = taken[-1] if taken else BASELINE
+            about = [BASELINE, *taken][-1]
             cells.append(PlannedCell(self.name, name, Cell(taken, levels), BASELINE, about))
         return cells
 

@@ -80,7 +80,9 @@ class Orders(Design):
         if len(ground.steps) < 2:
             return []
         road = ground.steps
-        chosen = [road] if ground.has_road or _makes_sense(road, ground) else []
+        chosen: list[Order] = []
+        if ground.has_road or _makes_sense(road, ground):
+            chosen.append(road)
         wanted = self.count + ground.has_road
         for block in _blocks(ground, Random(self.seed), max(_POOL, self.count)):
             rest = [order for order in block if order not in chosen]
