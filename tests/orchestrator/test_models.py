@@ -306,7 +306,8 @@ def test_a_checkpoint_of_another_trial_is_not_registered(
     finished = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "0")
     assert finished.code == 2
     assert (
-        "rmsnorm-seed0 cannot be rebuilt: the checkpoint belongs to other settings" in finished.err
+        "rmsnorm-seed0 cannot be rebuilt: the checkpoint belongs to different settings"
+        in finished.err
     )
     assert rows(uri)["model_versions"] == 0
 
