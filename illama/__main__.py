@@ -258,7 +258,7 @@ def _built_in_network(settings: dict[str, Any]) -> ModelConfig:
 
 
 def _network_of_a_function(settings: dict[str, Any]) -> UserModel | ModelConfig | None:
-    """Return somebody's network, built for the images of `data`: those of digits where none are
+    """Return a user's network, built for the images of `data`: those of digits where none are
     named, which is said where it does not take them.
     """
     data = {"name": "digits", **settings.get("data", {})}

@@ -92,7 +92,7 @@ class Dataset:
 
 
 def checked(found: Any) -> Dataset:
-    """Make a `Dataset` of what somebody's function returned: one already, or its arrays.
+    """Make a `Dataset` of what a user's function returned: one already, or its arrays.
 
     These are train_images, train_labels, val_images and val_labels, and behind them, where there is
     a test part, test_images and test_labels. Raises `ValueError` where it is neither, or where the

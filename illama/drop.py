@@ -66,7 +66,7 @@ def draw_drop(
 def drop_paths(rate: float, depth: int, images: int, device: torch.device) -> Drop:
     """Stochastic depth of `images` images, drawn from torch's global generator.
 
-    For other people's training loops; `draw_drop` is that of the trainer. `rate` is of the last of
+    For users' training loops; `draw_drop` is that of the trainer. `rate` is of the last of
     `depth` blocks, the first is never dropped.
     """
     draws = torch.rand(depth, 2, images, device=device)

@@ -389,5 +389,5 @@ class VisionTransformer(nn.Module):
 
 
 def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
-    """Ours, or what somebody else's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
+    """Ours, or what a user's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
     return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)

@@ -1,4 +1,4 @@
-"""The nouns: what a trial is asked to do (`TrialSpec`) and what became of it (`TrialRecord`,
+"""The nouns: what a trial is asked to do (`TrialSpec`) and its record (`TrialRecord`,
 `Outcome`).
 """
 
@@ -408,7 +408,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class KnownTrial:
-    """A trial, and what became of it."""
+    """A trial, and its record."""
 
     spec: TrialSpec
     record: TrialRecord

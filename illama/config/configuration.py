@@ -263,7 +263,7 @@ def user_function(group: str, name: object) -> str | None:
     """The `module:function` behind a name in the group `model`, `data` or `train`; None for a name
     of ours, or nothing known.
 
-    A name without a colon is looked for among what installed packages offer (entry points
+    A name without a colon is looked up among what installed packages offer (entry points
     `illama.models`, `illama.datasets`, `illama.trainings`); `illama.networks` has names of its own.
     """
     if group == "model" and isinstance(name, str) and name in NETWORKS:

@@ -1,4 +1,4 @@
-"""Networks that a function of somebody else builds: once to see what they are, and for each
+"""Networks that a user's function builds: once to see what they are, and for each
 training.
 
 Imports torch only where a network is built.

@@ -61,7 +61,7 @@ def dataset_digest(data: DataConfig | UserData | None, data_dir: Path | None = N
 
     The SHA-256 of the files they are read from; of an image folder, which may be large, that of the
     names and sizes of its files; of synthetic images the recipe they are made by; of images that
-    somebody else loads, those themselves; of somebody's own training nothing, for nobody knows what
+    somebody else loads, those themselves; of a user training nothing, for nobody knows what
     it reads. Raises `FileNotFoundError` when the files are not in `data_dir`.
     """
     if data is None:
@@ -85,7 +85,7 @@ def check_shape(
     """Raises `ValueError` unless `model` takes images of `shape`, (channels, height, width), in
     `num_classes` classes.
 
-    Other people's networks were tried with such images when the sweep was planned.
+    Users' networks were tried with such images when the sweep was planned.
     """
     if isinstance(model, UserModel):
         return

@@ -54,7 +54,7 @@ def same_grid(made: AnyNetwork, like: nn.Module) -> AnyNetwork:
 
 
 def with_new_head(network: nn.Module, classes: int, seed: int) -> nn.Module:
-    """Copy of anybody's network whose last linear layer is an untrained one for `classes`.
+    """Copy of any network whose last linear layer is an untrained one for `classes`.
 
     Raises `ValueError` where it has no linear layer.
     """

@@ -72,7 +72,7 @@ class Data(Protocol):
         """Mean and standard deviation that images are normalised with, (channels, 1, 1)."""
 
     def curve(self) -> Sequence[Mapping[str, float]]:
-        """Metrics of each epoch of the training, in order; none where nobody kept them."""
+        """Metrics of each epoch of the training, in order; none if they were not kept."""
 
 
 OWN_BLOCKS = "own blocks"

@@ -2,7 +2,7 @@
 saves (ToMe, arXiv 2210.09461, section 3).
 
 Behind the attention of each block, patches are dealt out in turn to two sets A and B. Each of A is
-held against all of B by the cosine of their keys, meaned over heads; the `r` closest pairs are
+compared with all of B by the cosine of their keys, meaned over heads; the `r` closest pairs are
 merged into means weighted by how many patches each token stands for, s. Attention counts a token
 that many times:
 

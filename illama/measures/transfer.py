@@ -91,7 +91,7 @@ def _fine_tuned(
     seed: int,
 ) -> dict[str, float]:
     """Accuracy of a fine-tuned copy, and of a network of the same form that knew nothing before;
-    of other people's networks, which have no first values here, of the copy alone.
+    of users' networks, which have no first values here, of the copy alone.
     """
     from illama.data.augment import resized as wide
     from illama.evaluation.adapted import resized, same_grid, with_new_head

@@ -66,19 +66,19 @@ class TrainResult:
 
     iterations: int
     epochs: int
-    """0 of somebody's own training, which may have none."""
+    """0 of a user training, which may have none."""
     final: dict[str, float]
     """Metrics of the last evaluation."""
     best: dict[str, float]
-    """Metrics of the epoch with the highest val/acc1, the first of equals; nothing of somebody's
-    own training.
+    """Metrics of the epoch with the highest val/acc1, the first of equals; nothing of a
+    user training.
     """
     best_epoch: int
-    """Number of the best epoch, from 1; 0 of somebody's own training."""
+    """Number of the best epoch, from 1; 0 of a user training."""
     collapsed: bool
     """The output does not depend on the image (`illama.evaluation.accuracy.COLLAPSE_STD`)."""
     params: int | None
-    """The number of parameters; None where nobody says."""
+    """The number of parameters; None if that is unknown."""
     seconds: float
     """Seconds spent in training and evaluation, over all attempts."""
     peak_memory_bytes: int
@@ -86,11 +86,11 @@ class TrainResult:
     took; of several processes, in the first.
     """
     flops: int | None = None
-    """Operations that somebody's own training says it took; those of our networks are known before
+    """Operations that a user training says it took; those of our networks are known before
     (`illama.cost`).
     """
     predictions: Predictions | None = None
-    """The predictions of the final network; none of somebody's own training."""
+    """The predictions of the final network; none of a user training."""
 
 
 @dataclass

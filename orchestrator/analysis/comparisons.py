@@ -1,4 +1,4 @@
-"""One variant held against another: their means where all trials trained alike, and else how many
+"""One variant compared with another: their means where all trials trained alike, and else how many
 trained at all.
 
 A trial that failed or diverged is not missing at random: which trials survive is itself an effect.

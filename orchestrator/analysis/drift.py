@@ -38,7 +38,7 @@ def _is_told(warning: SpecWarning, row: StepRow, known: Sequence[SpecWarning]) -
 
 
 def _names(row: StepRow) -> tuple[str, str]:
-    """Names of the variant that a row is held against, and of the step that it stands beside."""
+    """Names of the variant that a row is compared with, and of the step that it belongs to."""
     return row.variant.follows or "", row.variant.step
 
 
@@ -47,7 +47,7 @@ def _beside(row: StepRow, by_label: dict[str, StepRow], name: str) -> StepRow | 
 
 
 def _nearer(row: StepRow, step: StepRow, ground: StepRow, tolerance: float) -> StepRow:
-    """The step where a side step is as large as that, which is told; else what it is held against."""
+    """The step that a side step belongs to, if it is as large; otherwise what it is compared with."""
     if any(_sizes(row, step, tolerance)):
         return ground
     return step

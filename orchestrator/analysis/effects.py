@@ -18,7 +18,7 @@ what matters, by two one-sided tests that are corrected over the family on their
 even where a difference is found. `open`: neither can be said.
 """
 Sides = frozenset[tuple[str, ...]]
-"""Fingerprints of the trials on each side of a comparison; one alone where a thing is held against
+"""Fingerprints of the trials on each side of a comparison; one alone where a thing is compared with
 itself.
 """
 

@@ -6,8 +6,8 @@ would bar the other designs if they had to wait for it, and a reader looks at an
 the one finding that is there, whichever question it answers. So the promise is about the report: of
 sweeps without any effect, at most one in 20 shows one in any table.
 
-The same trials held against the same in two tables are one comparison, with one p-value; a thing
-held against itself is none. Comparisons whose trials are still to come are counted already, so that
+The same trials compared with the same in two tables are one comparison, with one p-value; a thing
+compared with itself is none. Comparisons whose trials are still to come are counted already, so that
 what is decided does not depend on which come first.
 """
 

@@ -30,7 +30,7 @@ class MeasuredStep:
 
     @property
     def delta(self) -> StepEffect | None:
-        """Paired difference to the step that the sweep's metric is held against, too."""
+        """Paired difference to the step that the sweep's metric is compared with, too."""
         return self.row.delta_previous
 
     def to_json(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def differences_between_regimes(
 ) -> list[RegimeDifference]:
     """Each step's effect in every further regime against the first one.
 
-    Left out where a step is held against different steps in the two, where trials did not all
+    Left out where a step is compared with different steps in the two, where trials did not all
     train alike, and where seeds changed nothing.
     """
     by_place = {(row.variant.regime, row.variant.name): row for row in rows}
@@ -58,7 +58,7 @@ def differences_between_regimes(
 
 
 Step = tuple[StepRow, StepRow | None]
-"""A row and what it is held against."""
+"""A row and what it is compared with."""
 
 
 def difference_of_effects(one: Step, other: Step, looks: Sequence[int] = ()) -> Effect | None:

@@ -71,7 +71,7 @@ class StepRow:
     are_copies: bool = False
     """True if its seeds changed nothing, so that it has no spread that could be known."""
     before: str = ""
-    """The step before on the road; of a side step, before the one that it stands beside."""
+    """The step before on the road; of a side step, before the one that it belongs to."""
 
     @property
     def mean(self) -> float | None:
@@ -137,7 +137,7 @@ class StepRow:
 
     @property
     def is_healthy(self) -> bool:
-        """True if later steps can be held against this one: every trial that is done learned
+        """True if later steps can be compared with this one: every trial that is done learned
         something.
         """
         return self._has_finished and not self._ended_otherwise

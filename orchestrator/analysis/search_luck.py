@@ -1,8 +1,8 @@
-"""Luck of searches in an effect: where two variants' settings were found by different searches, and
-what replicates that luck.
+"""Variation of searches in an effect: where two variants' settings were found by different searches, and
+how repeats include it.
 
 Whatever a search finds in one try is the same for all seeds of the report, so no number of seeds
-puts its luck into an interval. Where a search is repeated, the unit that varies is the repeat: an
+puts its variation into an interval. Where a search is repeated, the unit that varies is the repeat: an
 effect is the mean over repeats, each averaged over its seeds. `benchmarks/calibration_searches.py`
 measures what would happen otherwise.
 """
@@ -64,7 +64,7 @@ def is_of_one_search(one: Variant, other: Variant) -> bool:
 
 
 def luck_text(one: Variant, other: Variant) -> str:
-    """Caveat on the luck of searches in a comparison; empty where there is none."""
+    """Caveat on the variation of searches in a comparison; empty where there is none."""
     if not search_luck_differs(one, other):
         return ""
     repeats = repeats_of(one, other)

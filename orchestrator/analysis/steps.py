@@ -48,7 +48,7 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
     """Each row against the last healthy step before it, side steps like the step they stand beside,
     and against the baseline.
 
-    A control, whose change is made to another step, is held against that step.
+    A control, whose change is made to another step, is compared with that step.
     """
     result: list[StepRow] = []
     for row in rows:
@@ -62,7 +62,7 @@ def with_effects(rows: Sequence[StepRow], looks: Sequence[int] = ()) -> list[Ste
 
 
 class _Road:
-    """The rows of a regime so far, and what the next one is held against."""
+    """The rows of a regime so far, and what the next one is compared with."""
 
     def __init__(self, baseline: StepRow) -> None:
         self.rows: dict[str, StepRow] = {}
@@ -130,7 +130,7 @@ def _reference_by(
 def _against(
     row: StepRow, ground: StepRow | None, baseline: StepRow | None, looks: Sequence[int]
 ) -> StepRow:
-    """Row with its effects; those by further metrics are held against the same rows."""
+    """Row with its effects; those by further metrics are compared with the same rows."""
     also = {
         name: _against(other, ground and ground.also[name], baseline and baseline.also[name], looks)
         for name, other in row.also.items()

@@ -144,7 +144,7 @@ def _changed_files(function: str, before: Any) -> str:
 
 
 def _changes(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, list[str]]:
-    """Names of files by what became of them, in the order in which they are told."""
+    """Names of files by what happened to them, in the order in which they are told."""
     changed = [name for name in now if before.get(name, now[name]) != now[name]]
     return {
         "changed": changed,

@@ -42,7 +42,7 @@ class Lookup:
         self._records: dict[str, TrialRecord] = {}
 
     def known(self, trials: Sequence[TrialSpec]) -> tuple[KnownTrial, ...]:
-        """The trials with what became of them."""
+        """The trials with their records."""
         told: Iterable[TrialSpec] = trials
         if len(trials) > _MANY:
             told = counted_off(trials, "reading trials")
@@ -62,7 +62,7 @@ class Lookup:
         return self.known(trials)
 
     def _record_of(self, trial: TrialSpec) -> TrialRecord:
-        if trial.pruning:  # what it came to depends on what it is held against
+        if trial.pruning:  # what it came to depends on what it is compared with
             return self._record(trial)
         key = trial.directory_name
         if key not in self._records:

@@ -1,4 +1,4 @@
-"""Measurements that a spec asks for, held against what the store has of them."""
+"""Measurements that a spec asks for, compared with what the store has of them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -18,9 +18,9 @@ from orchestrator.waiting import counted_off
 _SUFFIX = len("-12345678")
 """Letters behind the name of a trial's folder: the start of the fingerprint."""
 _MOST_CANDIDATES = 30
-"""Results that a trial is held against; the newest."""
+"""Results that a trial is compared with; the newest."""
 _MOST_VARIANTS = 300
-"""Variants that are held against results; for more, a plan would take long."""
+"""Variants that are compared with results; for more, a plan would take long."""
 _MOST_TOLD = 3
 """Differences that a reason names."""
 

@@ -4,7 +4,7 @@ The store is the truth, so a search is worked out from its records each time. Po
 in generations: a generation depends on the results of those before it and on a seed that follows
 from the sweep, the repeat and the generation's number. So neither the order in which trials end,
 nor the number of slots, nor a crash changes what is tried. Nor what is stopped early: a trial is
-held against those of earlier generations alone, each seed against itself, and goes on after all
+compared with those of earlier generations alone, each seed against itself, and goes on after all
 where another seed of its point is good enough. What was suggested is also kept beside the trials
 (`Suggestions`), so that another version of Optuna does not turn a half-done search into another
 one.
@@ -189,7 +189,7 @@ class _Evaluator:
         return min(int(record.epoch) for record in records)
 
     def _trials(self, variant: Variant) -> tuple[KnownTrial, ...]:
-        """The trials of a point, each held against what stops it early.
+        """The trials of a point, each compared with what stops it early.
 
         Where one seed is good enough, the others go on after all.
         """
@@ -212,7 +212,7 @@ class _Evaluator:
         }
 
     def _curves(self, found: Sequence[KnownTrial]) -> dict[int, Curve]:
-        """Curves by seed, which later generations are held against; empty where nothing is pruned."""
+        """Curves by seed, which later generations are compared with; empty where nothing is pruned."""
         if not self.search.schema.prune:
             return {}
         return {known.spec.seed: curve_of(known.record, self.metric.name) for known in found}
@@ -230,7 +230,7 @@ def _ending(search: Search, record: TrialRecord) -> str:
 
 
 def goals_of(schema: SearchSchema, metric: MetricSchema) -> Sequence[Goal]:
-    """The metrics that a search goes by, the sweep's first."""
+    """The metrics that a search optimizes, the sweep's first."""
     return schema.metric or [Goal(name=metric.name, mode=metric.mode)]
 
 
@@ -254,7 +254,7 @@ def _recorded(known: KnownTrial, name: str, metric: MetricSchema) -> float | Non
 def _prunings(
     search: Search, variant: Variant, metric: MetricSchema, finished: Sequence[Tried]
 ) -> dict[int, Pruning]:
-    """Return what each seed's trial is held against: the same seed of the combinations that
+    """Return what each seed's trial is compared with: the same seed of the combinations that
     finished. Not at their own last epoch, where nothing is left to save.
     """
     rule, last = search.schema.prune, variant.config.total - 1

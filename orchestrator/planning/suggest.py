@@ -1,7 +1,7 @@
 """Points that a search tries next: drawn at random first, then suggested by Optuna.
 
 Points at random are a function of the sweep and of each setting's space, not of the step: a step
-and what it is held against try the same first points, also where one of them looks for a setting
+and what it is compared with try the same first points, also where one of them looks for a setting
 more. So the luck of the first points is on both sides, and what decides between them is what the
 points came to.
 """

@@ -1,4 +1,4 @@
-"""Survey of a sweep: its spec held against the store as it is now."""
+"""Survey of a sweep: its spec compared with the store as it is now."""
 
 from dataclasses import replace
 from functools import cache
@@ -27,7 +27,7 @@ def survey(
     may_lack_images: bool = False,
     live_session: str | None = None,
 ) -> Snapshot:
-    """Every trial that the spec and its results ask for, and what became of each.
+    """Every trial that the spec and its results ask for, and the record of each.
 
     `keeps_suggestions` is for the holder of the sweep's lease, who alone writes what searches try.
     Raises `UsageError` where `choice` names what is not there, and where images cannot be read;

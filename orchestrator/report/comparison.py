@@ -161,7 +161,7 @@ def _of_effects(
     versus: str,
     looks: Sequence[int],
 ) -> StepEffect | None:
-    """Return what the step does more on the right; None where it is held against different steps,
+    """Return what the step does more on the right; None where it is compared with different steps,
     is still to come, or where both sides are the same trials.
 
     With seeds that were added, over the first look's seeds, which nothing selected.
@@ -174,7 +174,7 @@ def _of_effects(
     if any(row is None or row.is_waiting for row in (*one, *other)):
         return None
     if _fingerprints(one) == _fingerprints(other):
-        return None  # a thing held against itself
+        return None  # a thing compared with itself
     effect = difference_of_effects(one, other)
     if effect is None:
         return None

@@ -68,14 +68,14 @@ class FigureRow:
     interval_title: str = ""
     effect: str = ""
     versus: str = ""
-    """The step that the effect is held against, where that is not the one before."""
+    """The step that the effect is compared with, where that is not the one before."""
     effect_title: str = ""
     tone: str = ""
     """A key of `SYMBOLS`; empty without an effect."""
 
     @property
     def effect_text(self) -> str:
-        """The effect, and what it is held against where that is said here."""
+        """The effect, and what it is compared with where that is said here."""
         return f"{self.effect} vs {self.versus}" if self.versus else self.effect
 
     @property
@@ -98,7 +98,7 @@ class RoadmapFigure:
     seeds: str
     """`95 % intervals over 4 to 6 seeds`."""
     versus: str = ""
-    """The step that every effect is held against; empty where that is the one before, or where
+    """The step that every effect is compared with; empty where that is the one before, or where
     rows say it themselves.
     """
 
@@ -127,7 +127,7 @@ class RoadmapFigure:
 
     @property
     def differences(self) -> str:
-        """Sentence that tells what the effects are held against, without its end."""
+        """Sentence that tells what the effects are compared with, without its end."""
         if self.versus:
             return f"Differences are from {self.versus}"
         others = any(row.versus for row in self.rows)
@@ -170,7 +170,7 @@ def figures_of(roadmap: Roadmap) -> list[RoadmapFigure]:
 
 
 def _with_versus(figure: RoadmapFigure, versus: str) -> RoadmapFigure:
-    """The figure that says once what every effect is held against."""
+    """The figure that says once what every effect is compared with."""
     return replace(figure, versus=versus, rows=[replace(row, versus="") for row in figure.rows])
 
 

@@ -195,7 +195,7 @@ class Panel:
             self._text(right + GAP, place, reference_of(row), REFERENCE)
 
     def _draw_effect(self, left: float, place: int, row: FigureRow) -> None:
-        """The effect, and what it is held against below it, or beside it where rows are low."""
+        """The effect, and what it is compared with below it, or beside it where rows are low."""
         sizes = self._sizes
         weight = "bold" if row.tone in _DECIDED else "normal"
         effect, versus = effect_of(row), versus_of(row)

@@ -89,7 +89,7 @@ def measured(figures: Sequence[RoadmapFigure], width: float) -> Sizes:
 def _effect_width(
     rows: Sequence[FigureRow], size: float, small: float, most: float, is_below: bool
 ) -> float:
-    """Room for the effects, and below or beside them for what they are held against."""
+    """Room for the effects, and below or beside them for what they are compared with."""
     effects = widest([effect_of(row) for row in rows], size, "bold")
     versus = min(widest([versus_of(row) for row in rows], small), most)
     if is_below:
@@ -148,7 +148,7 @@ def effect_of(row: FigureRow) -> str:
 
 
 def versus_of(row: FigureRow) -> str:
-    """The step that the effect is held against, where the row says it."""
+    """The step that the effect is compared with, where the row says it."""
     return f"vs {row.versus}" if row.versus else ""
 
 

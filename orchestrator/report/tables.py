@@ -62,7 +62,7 @@ def line_cells(line: EffectLine) -> list[str]:
 
 
 def _difference(line: EffectLine) -> str:
-    """The difference with what it is held against, unless it is an average."""
+    """The difference with what it is compared with, unless it is an average."""
     is_pair = line.delta is not None and bool(line.delta.sides)
     return delta_text(line.delta, "" if is_pair else None).rstrip("*")
 

@@ -1,4 +1,4 @@
-"""Measures that a spec asks for, held against the networks that it trains."""
+"""Measures that a spec asks for, compared with the networks that it trains."""
 
 from collections.abc import Sequence
 

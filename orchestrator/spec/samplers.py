@@ -43,7 +43,7 @@ class Sampler:
     is_plain: bool = False
     """True if it models one metric over one fixed set of settings: neither `metric` nor `when`."""
     options_by_choice: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments where settings are looked for by others' choices."""
+    """Further arguments where settings are searched depending on others' choices."""
 
 
 SAMPLERS: dict[str, Sampler] = {

@@ -41,7 +41,7 @@ class Tried:
     mean: float | None = None
     """The mean of the metric over the search's seeds; only where all of them finished."""
     means: Mapping[str, float] = field(default_factory=dict)
-    """The mean of each metric that the search goes by; empty where `mean` is None."""
+    """The mean of each metric that the search optimizes; empty where `mean` is None."""
     failed: Sequence[str] = ()
     """Trials that failed: nothing goes on without them."""
     seconds: float = 0.0
@@ -154,7 +154,7 @@ class Search:
 
     @cached_property
     def domains(self) -> Mapping[str, Domain]:
-        """The values that each setting is looked for among."""
+        """The values that each setting is searched among."""
         return {
             key: domain_of(space, is_whole=key in self.whole)
             for key, space in self.schema.space.items()

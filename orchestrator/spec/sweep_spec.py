@@ -29,7 +29,7 @@ from orchestrator.spec.variants import Variants, variants_of
 from orchestrator.trial import Variant
 
 _MOST_VARIANTS = 2_000
-"""Variants that a road may have in all regimes and recipes: each is resolved and held against
+"""Variants that a road may have in all regimes and recipes: each is resolved and compared with
 others.
 """
 

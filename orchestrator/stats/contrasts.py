@@ -39,7 +39,7 @@ class Contrast:
     effect: Effect | None
     """The effect; None where the cells cannot tell it from another one, or share no seed."""
     aliases: tuple[Factors, ...] = ()
-    """Effects that it cannot be told from, those with the largest part first.
+    """Effects that it is aliased with, those with the largest part first.
 
     Where there is an effect, it is the sum of its own and of parts of these.
     """

@@ -42,7 +42,7 @@ class BestEpochs:
         }
 
     def values(self, name: str) -> Mapping[int, float]:
-        """The metric `name` at the epoch that is best by the one that all trials are held against,
+        """The metric `name` at the epoch that is best by the one that all trials are compared with,
         of those that recorded it.
         """
         if name == PEAK_MEMORY:  # of the whole training

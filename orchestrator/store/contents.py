@@ -25,7 +25,7 @@ class SweepContents:
     changed: float
     """The time at which a trial began or ended last, in seconds since 1970."""
     holder: LeaseHolder | None
-    """The driver at work, if one is."""
+    """The driver that is running, if any."""
 
 
 def contents_of(store: Store) -> list[SweepContents]:

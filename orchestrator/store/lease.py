@@ -116,7 +116,7 @@ def read_lease(sweep_path: Path) -> LeaseHolder | None:
 
 
 def live_holder(sweep_path: Path) -> LeaseHolder | None:
-    """The driver at work on the sweep, if one is; a damaged lease is noted and counts as nobody's."""
+    """The driver that is running the sweep, if any; a damaged lease is noted and counts as nobody's."""
     try:
         holder = read_lease(sweep_path)
     except DamagedFile as damage:
@@ -128,7 +128,7 @@ def live_holder(sweep_path: Path) -> LeaseHolder | None:
 
 
 def live_session(sweep_path: Path) -> str | None:
-    """The session of the driver at work on the sweep, if one is."""
+    """The session of the driver that is running the sweep, if any."""
     holder = live_holder(sweep_path)
     if holder is None:
         return None
@@ -153,7 +153,7 @@ def refuse_a_sweep_taken_over(sweep_path: Path, session: str) -> None:
 class Lease:
     """Held while a driver works: `with Lease(path) as lease: ...`.
 
-    Raises `SweepInUse` where another driver is at work, and at the end where another took the sweep
+    Raises `SweepInUse` where another driver is running, and at the end where another took the sweep
     over.
     """
 
@@ -290,7 +290,7 @@ def _is_doubtful(found: LeaseHolder | str | None) -> bool:
 
 
 def in_use(sweep: str, holder: LeaseHolder) -> str:
-    """Say who is at work on the sweep, in a sentence."""
+    """Say who is running the sweep, in a sentence."""
     now = time.time()
     silent, held = (round(now - then) for then in (holder.renewed, holder.acquired))
     heard = f"last heard of {duration_text(max(0, silent))} ago"

@@ -22,7 +22,7 @@ def refuse_wrong_result(
     beside it.
 
     `key` is the start of the trial's fingerprint. A checksum vouches for the numbers of a result;
-    one without is held against the last line of the curve.
+    one without is compared with the last line of the curve.
     """
     path, found = f"{folder}/result.json", result["outcome"]
     if found not in _OUTCOMES:

@@ -19,7 +19,7 @@ _TIMES = 3.0
 
 
 def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.time) -> float:
-    """Seconds since the trial last gave a sign of life, by the clocks of the store's files."""
+    """Seconds since the trial last showed output or progress, by the clocks of the store's files."""
     times = []
     for name in _SIGNS:
         try:

@@ -60,7 +60,7 @@ class TrackerKind:
     """Name in messages, such as `MLflow`."""
     create: Callable[[str, Snapshot, Store, bool], Tracker]
     """Makes one for an address, the sweep as it is known now, and its store. The last argument is
-    True to bring back what somebody deleted in the view. Raises `UsageError`."""
+    True to bring back what was deleted in the view. Raises `UsageError`."""
     prepare: Callable[[], None] = _nothing_to_prepare
     """Called before a run whose trials train in other processes: slow imports, for instance."""
     keep_network: Callable[[Any, Representative], None] = _keeps_no_network

@@ -24,7 +24,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI show runs and curves first, instead of traces of language models."""
 _REPLACED = "sweep.replaced"
-"""Marks a run that we deleted, to tell it from those that somebody deleted by hand."""
+"""Marks a run that we deleted, to tell it from those that were deleted by hand."""
 PARENT = "mlflow.parentRunId"
 """The tag that names the run that a run is shown below."""
 _NOTE_LENGTH = 5000

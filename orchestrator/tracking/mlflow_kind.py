@@ -11,7 +11,7 @@ from orchestrator.tracking.models import import_in_advance, log_model
 def create(
     address: str, snapshot: Snapshot, store: Store, restore_deleted: bool = False
 ) -> MlflowMirror:
-    """The sweep in MLflow; `restore_deleted` brings back what somebody deleted there."""
+    """The sweep in MLflow; `restore_deleted` brings back what was deleted there."""
     return MlflowMirror(
         address, snapshot.spec, snapshot.specs, store, restore_deleted=restore_deleted
     )

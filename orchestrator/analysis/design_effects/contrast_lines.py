@@ -1,4 +1,4 @@
-"""Contrasts as lines of a table: over how many seeds, and what they cannot be told from."""
+"""Contrasts as lines of a table: over how many seeds, and what they are aliased with."""
 
 from collections.abc import Sequence
 

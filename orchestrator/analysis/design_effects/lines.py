@@ -130,7 +130,7 @@ def _why_not(row: StepRow) -> str:
 
 
 def seeds_asked(rows: Sequence[StepRow]) -> set[int]:
-    """The seeds that any of the rows has trials of, whatever became of them."""
+    """The seeds that any of the rows has trials of, whatever their outcomes."""
     return {seed for row in rows for seed in row.outcome_of}
 
 
@@ -153,7 +153,7 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
 
 
 def end_of_trial(row: StepRow, seed: int) -> str:
-    """Words for what became of a trial that has no value."""
+    """Outcome of a trial without a value, in words."""
     end = row.outcome_of.get(seed, "not planned")
     if end == "finished":
         return "not recorded"

@@ -136,7 +136,7 @@ def span_of(path: Path, session: str, numerics_version: int, nodes: int) -> Span
 
 
 def _answer(reference: Any) -> Exception | None:
-    """Return a deputy's answer, or what became of it, as `illama` and the worker know it."""
+    """Return a deputy's answer, or how it ended, as `illama` and the worker know it."""
     from orchestrator.running.worker import NodeLost
 
     try:

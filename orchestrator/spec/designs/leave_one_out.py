@@ -7,7 +7,7 @@ from orchestrator.trial import Cell
 
 
 class LeaveOneOut(Design):
-    """All steps but one, held against the variant with every step."""
+    """All steps but one, compared with the variant with every step."""
 
     title: ClassVar[str] = "The final model without each step"
     explanation: ClassVar[str] = (

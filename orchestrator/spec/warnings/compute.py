@@ -26,7 +26,7 @@ _LENGTH = re.compile(
 
 @of_step
 def compute_drift(spec: SweepSpec, variant: Variant) -> Found:
-    """A step that trains longer than what it is held against, or less long."""
+    """A step that trains longer than what it is compared with, or less long."""
     ground = variant_named(spec, variant.regime, ground_of(variant))
     # A control's length is its author's choice.
     changes = {} if variant.on else new_changes(spec, variant)
@@ -71,7 +71,7 @@ def _is_told_or_resolved(spec: SweepSpec, variant: Variant, length: dict[str, An
 def _control(
     spec: SweepSpec, variant: Variant, changes: dict[str, Any], length: dict[str, Any]
 ) -> str:
-    """The length alone: for what the step is held against, or, where it is all, for the baseline."""
+    """The length alone: for what the step is compared with, or, where it is all, for the baseline."""
     ground = ground_of(variant)
     regime = regime_of(spec, variant, length)
     if len(changes) > 1:

@@ -19,7 +19,7 @@ _INIT = "train.init"
 
 @of_step
 def pretrained_step(spec: SweepSpec, variant: Variant) -> Found:
-    """A step that starts from a file, held against one that does not, or from another file."""
+    """A step that starts from a file, compared with one that does not, or from another file."""
     changes = {
         key: value
         for key, value in new_changes(spec, variant).items()

@@ -48,7 +48,7 @@ def _beside_others(spec: SweepSpec) -> Found:
 
 
 def _is_control(spec: SweepSpec, variant: Variant) -> bool:
-    """Tell whether a side step has the size of the step that it stands beside, on the ground before
+    """Tell whether a side step has the size of the step that it belongs to, on the ground before
     that step: what size alone does.
     """
     step = variant_named(spec, variant.regime, variant.step)
@@ -78,7 +78,7 @@ def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
         return False
     step = variant_named(spec, variant.regime, variant.step)
     if variant.side and step is not None and not drifts(step, variant, tolerance):
-        return False  # as large as the step that it stands beside, which is told
+        return False  # as large as the step that it belongs to, which is told
     sides = sides_of(spec, variant)
     return not any(_resolves(side, variant, ground, tolerance) for side in sides)
 
