@@ -10,7 +10,7 @@ from illama.data.datasets import data_directory
 from illama.weights.initial import init_path
 from orchestrator.analysis import history
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap, other_metric
-from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.analysis.snapshot import ABSENT, Snapshot
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
@@ -118,7 +118,7 @@ def plan_sweep(
     snapshot = survey(spec, store, Choice(only, seeds), may_lack_images=True)
     plan = make_plan(snapshot)
     why = "so it is unknown which trials are already done"
-    warnings = [SpecWarning("data-absent", f"{message}; {why}", 0) for message in snapshot.absent]
+    warnings = [SpecWarning(ABSENT, f"{message}; {why}", 0) for message in snapshot.absent]
     if problem := shortage(plan.to_train(retry_failed=True), [this_machine()], "this machine"):
         hint = "name a larger cluster with --address"
         warnings.append(SpecWarning("resources-here", f"{problem}; {hint}", 0))
@@ -138,12 +138,16 @@ def report_sweep(
     """The roadmap as the store has it now, by the sweep's own metric or another that its trials
     recorded.
 
+    Images that are not here bring a warning where the store has no trial of the sweep, so that what
+    is asked for and published can be seen; else they are needed, for results are known by them.
+
     `shown_by` is the command that shows it to somebody: that is a look, which the store remembers.
     Raises `UsageError` where no trial recorded the metric, or where `mode` has to say which
     direction is better.
     """
     at_work = live_session(store.sweep_path(spec.name))
-    snapshot = survey(spec, store, live_session=at_work)
+    may_lack = not store.has_trials(spec.name)
+    snapshot = survey(spec, store, may_lack_images=may_lack, live_session=at_work)
     chosen = snapshot.spec.reported_metric
     if metric is not None:
         records = (known.record for known in snapshot.trials)
@@ -153,7 +157,9 @@ def report_sweep(
         raise UsageError("--mode gives the direction of --metric: name --metric as well")
     looks = history.looks_before(snapshot.spec, store, chosen.name)
     roadmap = build_roadmap(snapshot, chosen, looks)
-    warnings = [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
+    why = "so this is the spec alone, and results of other sweeps that it shares are not looked for"
+    warnings = [SpecWarning(ABSENT, f"{message}; {why}", 0) for message in snapshot.absent]
+    warnings += [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
     warnings += budget_warnings(spec, snapshot.trials)
     roadmap = history.with_declaration(replace(roadmap, warnings=warnings), snapshot, store)
     if shown_by:

@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing that is wrong in a spec; lines and columns count from 1, and are 0 outside of
-    files.
+    files and of a file that cannot be read.
     """
 
     line: int

@@ -7,6 +7,9 @@ from functools import cached_property
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import KnownTrial, TrialSpec, Variant
 
+ABSENT = "data-absent"
+"""Code of the warning that images cannot be read here."""
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -116,7 +116,14 @@ def pipe_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[s
         _pipe_row([head.heading for head in heads]),
         _pipe_row(["--:" if head.is_number else "---" for head in heads]),
     ]
-    return lines + [_pipe_row(list(map(markdown_text, row))) for row in rows]
+    return lines + [_pipe_row([_held(markdown_text(cell)) for cell in row]) for row in rows]
+
+
+def _held(cell: str) -> str:
+    """The cell with no line break inside a spread or an interval."""
+    space = "\N{NO-BREAK SPACE}"
+    cell = re.sub(r"(?<=\d) ± (?=\d)", f"{space}±{space}", cell)
+    return re.sub(r"(?<=\d)( \[|, )(?=[+-]\d)", lambda found: found[0].replace(" ", space), cell)
 
 
 def markdown_text(text: str) -> str:

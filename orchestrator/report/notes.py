@@ -7,6 +7,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.images import images_sentence
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
+from orchestrator.analysis.snapshot import ABSENT
 from orchestrator.analysis.versions import version_sentences
 from orchestrator.errors import counted
 from orchestrator.metrics import AVERAGED, FOR_REPORT, METRICS
@@ -144,7 +145,7 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
             "found nothing."
         )
     for warning in roadmap.warnings:
-        if warning.code == SPENT:
+        if warning.code in (SPENT, ABSENT):
             yield warning.message[:1].upper() + warning.message[1:] + "."
 
 

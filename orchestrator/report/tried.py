@@ -212,7 +212,7 @@ def reached_text(point: Tried) -> str:
     reached = cell(point.mean, ".4g") or point.outcome
     if point.outcome != Outcome.PRUNED:
         return reached
-    return f"{reached} at epoch {point.pruned_at}"
+    return f"{reached} at {point.variant.config.unit} {point.pruned_at}"
 
 
 def _end(point: Tried, is_chosen: bool) -> str:

@@ -93,6 +93,10 @@ class Store:
         """The folder of one sweep."""
         return self.root / sweep
 
+    def has_trials(self, sweep: str) -> bool:
+        """True if any trial of the sweep has a folder."""
+        return any((self.sweep_path(sweep) / "trials").glob("*/trial.json"))
+
     def sweeps(self) -> list[str]:
         """Names of all sweeps that were submitted to the store, sorted."""
         return sorted(spec.parent.name for spec in self.root.glob("*/sweep.yaml"))

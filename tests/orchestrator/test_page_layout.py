@@ -1,6 +1,7 @@
 """The page in a real browser: nothing leaves the window of a phone, and paper gets all of it."""
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -8,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from invented import ROAD, End, roadmap_of, spec_of
+from invented import ROAD, End, digest, roadmap_of, snapshot_of, spec_of, write_trials
 
-from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.planning.plan import trials_of
 from orchestrator.report.formats import render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -63,6 +65,65 @@ def test_nothing_is_wider_than_the_window(roadmap: Roadmap, tmp_path: Path, widt
     found = re.search(r"as wide as (\d+)</title>", shown)
     assert found
     assert int(found[1]) <= width
+
+
+SCRIPTED = """
+const wait = () => new Promise(done => setTimeout(done, 50));
+const rows = () => [...document.querySelectorAll("#figures tbody tr")];
+const names = () => rows().map(row => row.cells[0].textContent.trim());
+const told = {};
+addEventListener("load", async () => {
+  const head = [...document.querySelectorAll("#figures thead th")].find(th => th.textContent.startsWith("val/acc1"));
+  const button = head.querySelector("button");
+  told.road = names();
+  button.click(); told.up = names(); told.sort = head.getAttribute("aria-sort");
+  button.click(); told.down = names();
+  button.click(); told.again = names();
+  const filter = document.getElementById("filter");
+  filter.value = "caus"; filter.dispatchEvent(new Event("input"));
+  told.filtered = rows().filter(row => !row.hidden).map(row => row.cells[0].textContent.trim());
+  told.bars = [...document.querySelectorAll("#road .row[data-name]")].filter(row => !row.hidden).length;
+  told.shown = document.getElementById("shown").textContent;
+  filter.value = ""; filter.dispatchEvent(new Event("input"));
+  const overlay = document.querySelector("#overlay svg");
+  told.lines = overlay.querySelectorAll("polyline.mean").length;
+  overlay.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+  await wait();
+  told.readout = document.querySelector("#overlay > output").textContent;
+  document.title = "told " + JSON.stringify(told) + " end";
+});
+"""
+"""Clicks and keys of a reader; what came of them stands in the title."""
+
+
+def test_a_reader_sorts_filters_and_lays_curves_over_each_other(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, ROAD)
+    ends: dict[str, list[End | None]] = {
+        "baseline": [70.0, 71.0, 72.0],
+        "rmsnorm": [60.0, 61.0, 62.5],
+        "causal": [80.0, 81.0, 82.0],
+        "additive": [("collapsed", 10.0)] * 3,
+        "last": ["failed"] * 3,
+    }
+    record_of = write_trials(spec, ends, tmp_path / "runs")
+    roadmap = build_roadmap(snapshot_of(spec, trials_of(spec, digest), record_of))
+    page = render(roadmap, "html").decode()
+    (tmp_path / "page.html").write_text(
+        page.replace("</body>", f"<script>{SCRIPTED}</script></body>")
+    )
+    shown = browser(tmp_path, "--dump-dom", f"file://{tmp_path / 'page.html'}")
+    found = re.search(r"<title>told (.*) end</title>", shown)
+    assert found
+    told = json.loads(html.unescape(found[1]))
+    road = ["baseline", "rmsnorm", "causal", "└ additive", "last"]
+    assert told["road"] == told["again"] == road
+    assert told["up"] == ["└ additive", "rmsnorm", "baseline", "causal", "last"]  # no value is last
+    assert told["down"] == ["causal", "baseline", "rmsnorm", "└ additive", "last"]
+    assert told["sort"] == "ascending"
+    assert told["filtered"] == ["causal", "└ additive"]  # by its change, too
+    assert (told["bars"], told["shown"]) == (2, "2 of 5")
+    assert told["lines"] == 2
+    assert told["readout"].startswith("At 1: baseline 10 (10 to 10); last 10 (10 to 10)")
 
 
 @pytest.mark.skipif(PDFTOTEXT is None, reason="needs pdftotext")

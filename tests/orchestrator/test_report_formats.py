@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from invented import digest, roadmap_of, snapshot_of, spec_of, write_trials
+from invented import ROAD, digest, roadmap_of, snapshot_of, spec_of, write_trials
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -118,6 +118,36 @@ def test_the_html_file_tells_what_a_reader_needs(roadmap: Roadmap) -> None:
     assert roadmap.spec_text in text  # to run it again
     assert "prefers-color-scheme: dark" in text
     assert "max-width: 46rem" in text
+
+
+def test_tables_and_figures_can_be_heard_and_reached_by_keys(roadmap: Roadmap) -> None:
+    tags = parsed(roadmap).seen
+    heads = [attributes for tag, attributes in tags if tag == "th"]
+    assert heads
+    assert {attributes.get("scope") for attributes in heads} == {"col", "row"}
+    tables = [tag for tag, _ in tags].count("table")
+    assert [tag for tag, _ in tags].count("caption") == tables
+    scrolled = [a for tag, a in tags if tag == "div" and "wide" in (a.get("class") or "").split()]
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolled)
+    drawings = [
+        a for tag, a in tags if tag in ("figure", "svg") and "small" not in (a.get("class") or "")
+    ]
+    assert drawings
+    assert all(a.get("aria-label") for a in drawings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "direction"), [("max", "higher is better"), ("min", "lower is better")]
+)
+def test_the_better_direction_stands_beside_the_metric(
+    tmp_path: Path, mode: str, direction: str
+) -> None:
+    metric = {"max": "val/acc1", "min": "val/loss"}[mode]
+    body = f"metric: {{name: {metric}, mode: {mode}}}\n{ROAD}"
+    ends = {"baseline": [70.0, 71.0, 72.0], "rmsnorm": [80.0, 81.1, 81.9]}
+    found = roadmap_of(spec_of(tmp_path, body), ends)  # type: ignore[arg-type]
+    for form in ("table", "md", "latex", "html", "svg"):
+        assert f"{metric} ({direction}" in render(found, form).decode().replace("\\_", "_")
 
 
 def test_learning_curves_have_a_line_for_each_seed(roadmap: Roadmap) -> None:

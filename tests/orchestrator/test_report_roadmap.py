@@ -10,7 +10,10 @@ from invented import HEAD, ROAD, End, digest, records, roadmap_of, snapshot_of, 
 
 from orchestrator.analysis.roadmap import Roadmap, StepRow, build_roadmap
 from orchestrator.driver import report_sweep
+from orchestrator.errors import UsageError
 from orchestrator.planning.plan import trials_of
+from orchestrator.report.figure import figures_of
+from orchestrator.report.formats import render
 from orchestrator.report.notes import caveats, notes
 from orchestrator.report.words import (
     cells,
@@ -21,6 +24,7 @@ from orchestrator.report.words import (
 )
 from orchestrator.stats.power import detectable, spread_of
 from orchestrator.store.lease import Lease
+from orchestrator.store.store import Store
 
 HEALTHY: dict[str, Sequence[End | None]] = {
     "baseline": [70.0, 71.0, 72.0],
@@ -277,3 +281,25 @@ def test_a_trial_of_a_driver_that_is_alive_runs_and_is_not_called_interrupted(
         directory.start_attempt(lease.session, {})
         assert outcomes() == {"running": 1}
     assert outcomes() == {"interrupted": 1}
+
+
+def test_without_its_images_a_sweep_that_never_ran_is_shown_and_one_that_ran_is_refused(
+    tmp_path: Path,
+) -> None:
+    head = HEAD.replace("name: digits", "name: image_folder, folder: nowhere")
+    head = head.replace("vit_digits", "vit_tiny")
+    body = "steps: [{name: rms, change: {model.norm: rmsnorm}, reference: {value: 74, source: x}}]"
+    spec = spec_of(tmp_path, body, head=head)
+    store = Store(tmp_path / "runs")
+    roadmap = report_sweep(spec, store)
+    [warning] = [one for one in roadmap.warnings if one.code == "data-absent"]
+    assert "cannot use the images of data 'image_folder'" in warning.message
+    assert "Cannot use the images of data" in render(roadmap, "table").decode()
+    [figure] = figures_of(roadmap)
+    assert figure.has_axis  # what was published is drawn
+    assert not store.sweep_path("invented").exists()
+    trial = store.sweep_path("invented") / "trials" / "rms-seed0-12345678" / "trial.json"
+    trial.parent.mkdir(parents=True)
+    trial.write_text("{}")
+    with pytest.raises(UsageError, match="cannot use the images of data 'image_folder'"):
+        report_sweep(spec, Store(tmp_path / "runs"))
