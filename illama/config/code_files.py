@@ -139,7 +139,7 @@ def _elsewhere(name: str) -> list[CodeFile]:
     root = _root_elsewhere(top)
     if root is None:
         return []
-    if _is_library(root / top):
+    if is_library(root / top):
         return [CodeFile(root, root / top)]
     return list(files_of(root, name))
 
@@ -168,7 +168,8 @@ def _is_installed(root: Path) -> bool:
 
 
 @cache
-def _is_library(package: Path) -> bool:
+def is_library(package: Path) -> bool:
+    """Tell whether a package is larger than what somebody writes for a sweep."""
     files = islice(package.rglob("*.py"), _FILES_OF_A_PROJECT + 1)
     return sum(1 for _ in files) > _FILES_OF_A_PROJECT
 
@@ -215,7 +216,7 @@ def _is_edited(module: ModuleType) -> bool:
 def forget() -> None:
     """Look again where modules are."""
     _root_elsewhere.cache_clear()
-    _is_library.cache_clear()
+    is_library.cache_clear()
 
 
 def _imports(source: bytes, package: str, name: str) -> Iterator[str]:

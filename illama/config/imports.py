@@ -31,6 +31,7 @@ from illama.config.code_files import (
     files_of,
     forget,
     is_compiled,
+    is_library,
     with_imports,
 )
 from illama.config.source import digests_of
@@ -125,9 +126,9 @@ def _forget_modules_of(folder: Path) -> None:
     """Forget modules of all names that there are in a folder, whoever imported them from wherever:
     a notebook that has imported the training before must not keep what an edit has changed.
     """
-    names = {entry.name.partition(".")[0] for entry in folder.iterdir()} if folder.is_dir() else ()
-    for name in names:
-        if name in sys.modules and name != "__main__" and not _owner(name):
+    found = folder.iterdir() if folder.is_dir() else ()
+    for name in {entry.name.partition(".")[0] for entry in found} & sys.modules.keys():
+        if name != "__main__" and not _owner(name) and not is_library(folder / name):
             _forget_module(name)
 
 

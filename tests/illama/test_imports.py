@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from illama.config import code_files
 from illama.config.imports import (
     UserCodeError,
     function_of,
@@ -113,6 +114,19 @@ def test_what_a_module_keeps_is_new_each_time_wherever_it_lies(
         import_from(folder)
         assert function_of(target)() == 0
         identity_of(target)
+
+
+def test_a_library_that_lies_beside_the_spec_is_not_imported_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spec in the folder of a library's own source, whose machine code cannot be loaded twice."""
+    monkeypatch.setattr(code_files, "_FILES_OF_A_PROJECT", 1)
+    (folder / "large").mkdir()
+    write(folder / "large", __init__="", other="")
+    write(folder, theirs="import large\ndef f():\n    return large\n")
+    before = function_of("theirs:f")()
+    write(folder)
+    assert function_of("theirs:f")() is before
 
 
 def test_a_folder_that_nothing_is_asked_of_is_not_on_the_path(tmp_path: Path) -> None:
