@@ -128,13 +128,16 @@ def _forget_modules_of(folder: Path) -> None:
     """
     found = folder.iterdir() if folder.is_dir() else ()
     for name in {entry.name.partition(".")[0] for entry in found} & sys.modules.keys():
-        if name != "__main__" and not _owner(name) and not is_library(folder / name):
+        if name != "__main__" and not _owner(name):
             _forget_module(name)
 
 
 def _forget_module(top: str) -> None:
-    for name in [known for known in sys.modules if known.partition(".")[0] == top]:
-        del sys.modules[name]
+    """Forget a package, but for a large library: its machine code cannot be loaded twice."""
+    places = getattr(sys.modules.get(top), "__path__", ())
+    if not any(is_library(Path(place)) for place in places):
+        for name in [known for known in sys.modules if known.partition(".")[0] == top]:
+            del sys.modules[name]
 
 
 def import_again_from(folder: Path) -> None:
