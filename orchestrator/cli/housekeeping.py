@@ -128,7 +128,8 @@ def init(
         for name, content in FILES.items():
             (folder / name).write_text(content, "utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+        where = error.filename or folder
+        raise UsageError(f"cannot write {where}: {error.strerror}") from error
     place = "" if folder == Path(".") else f"cd {folder} && "
     out.print(escape(f"wrote {' and '.join(FILES)}. To train: {place}orchestrator run sweep.yaml"))
 

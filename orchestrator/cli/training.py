@@ -95,8 +95,9 @@ def _train(sweep: "Sweep", act: Callable[..., "Ending"], options: TrainingOption
     _print_stop(ending)
     if ending.has_failures:
         again = _arguments(sweep.spec, options.store)
-        hint = f"To see why: `orchestrator status {again}`. To retry: `orchestrator resume {again}`"
-        err.print(f"[red]Some trials failed.[/] {hint}", soft_wrap=True)
+        err.print("[red]Some trials failed.[/]")
+        for purpose, verb in (("To see why:", "status"), ("To retry:  ", "resume")):
+            err.print(f"  {purpose} orchestrator {verb} {again}", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -274,28 +274,29 @@ class ProgressView(Background):
     ) -> Text:
         text = Text(f"[{self._done}/{self._total}] {attempt.trial.name} ")
         text.append(word, style=_STYLES.get(outcome, "red"))
-        parts = [", ".join(self._facts(attempt, outcome))]
+        text.append(self._facts(attempt, outcome))
         if smaller:
             micro_batch = smaller.runtime.micro_batch_size
-            parts.append(f"will be retried with a micro-batch of {micro_batch}")
+            text.append(f"; will be retried with a micro-batch of {micro_batch}")
         if outcome is Outcome.LOST:
-            parts.append("will continue from its checkpoint")
-        if not self._live:  # else the part that redraws tells it
-            parts.append(self._time_left())
-        told = "; ".join(filter(None, parts))
-        return text.append(f"{told and ' '}{told}")
+            text.append("; will continue from its checkpoint")
+        if not self._live and not self._is_stopping:  # else the part that redraws tells it
+            text.append(f"; {self._time_left()}")
+        return text
 
-    def _facts(self, attempt: _Attempt, outcome: Outcome) -> Iterator[str]:
-        """Yield how far an attempt came, what it reached and how long it took, where known.
+    def _facts(self, attempt: _Attempt, outcome: Outcome) -> str:
+        """Where an attempt ended, how long it took and what it reached, where known.
 
         The last value of a trial that failed or diverged is no result.
         """
+        facts = ""
         if outcome not in _TRAINED and attempt.shown:
-            yield f"at {attempt.trial.reached_text(attempt.shown)}"
-        if outcome in _UNEXPLAINED and attempt.value is not None:
-            yield self._value_text(attempt)
+            facts += f" at {attempt.trial.reached_text(attempt.shown)}"
         if attempt.since:
-            yield duration_text(time.time() - attempt.since)
+            facts += f" after {duration_text(time.time() - attempt.since)}"
+        if outcome in _UNEXPLAINED and attempt.value is not None:
+            facts += f", {self._value_text(attempt)}"
+        return facts
 
     def _cause(self, trial: TrialSpec) -> str:
         with suppress(OSError, StoreError):

@@ -118,7 +118,7 @@ def test_in_a_file_each_trial_is_one_plain_line(sweep: Any, clock: Clock) -> Non
             stage.view.ended(trial, outcome)
     lines = stage.text.splitlines()
     assert lines[0].startswith(
-        "[1/4] baseline-seed0 finished val/acc1 100.00, 5 s; about 15 s left"
+        "[1/4] baseline-seed0 finished after 5 s, val/acc1 100.00; about 15 s left"
     )
     assert [line.split()[:3] for line in lines] == [
         ["[1/4]", "baseline-seed0", "finished"],
@@ -302,15 +302,15 @@ def test_in_a_terminal_each_failure_is_printed_with_its_cause_and_each_cause_onc
         stage.fail(sweep.trials[1], Outcome.FAILED, CAUSE.replace("17", "9"))
         stage.fail(sweep.trials[2], Outcome.DIVERGED, "train/loss is nan")
     text = plain(stage.text)
-    assert "[1/4] baseline-seed0 failed 0 s\n  RuntimeError: CUDNN_STATUS" in text
-    assert "[2/4] baseline-seed1 failed 0 s: same cause as baseline-seed0\n" in text
-    assert "[3/4] baseline-seed2 diverged 0 s: train/loss is nan\n" in text
+    assert "[1/4] baseline-seed0 failed after 0 s\n  RuntimeError: CUDNN_STATUS" in text
+    assert "[2/4] baseline-seed1 failed after 0 s: same cause as baseline-seed0\n" in text
+    assert "[3/4] baseline-seed2 diverged after 0 s: train/loss is nan\n" in text
 
 
 def test_in_a_file_a_failure_and_its_cause_are_one_line(sweep: Any, clock: Clock) -> None:
     stage = Stage(sweep, width=80)
     stage.fail(sweep.trials[0], Outcome.FAILED, CAUSE)
-    assert stage.text == f"[1/4] baseline-seed0 failed 0 s; time left unknown: {CAUSE}\n"
+    assert stage.text == f"[1/4] baseline-seed0 failed after 0 s; time left unknown: {CAUSE}\n"
 
 
 def test_what_a_diverged_trial_logged_last_is_no_result(sweep: Any, clock: Clock) -> None:
@@ -318,7 +318,7 @@ def test_what_a_diverged_trial_logged_last_is_no_result(sweep: Any, clock: Clock
     stage.start(trial)
     stage.epoch(trial, 5)
     stage.view.ended(trial, Outcome.DIVERGED)
-    assert "baseline-seed0 diverged at epoch 5/10, 0 s" in stage.text
+    assert "baseline-seed0 diverged at epoch 5/10 after 0 s" in stage.text
     assert "val/acc1" not in stage.text
 
 
@@ -326,7 +326,7 @@ def test_a_trial_that_was_stopped_and_saved_is_not_called_lost(sweep: Any, clock
     stage = Stage(sweep)
     stage.view.stopping()
     stage.fail(sweep.trials[0], Outcome.LOST, f"stopped at epoch 0, {SAVED}")
-    assert "baseline-seed0 stopped 0 s; will continue from its checkpoint" in stage.text
+    assert "baseline-seed0 stopped after 0 s; will continue from its checkpoint" in stage.text
     assert stage.view._part().times == "0 s elapsed, stopping"
 
 
