@@ -3,6 +3,7 @@ passwords and tokens.
 """
 
 import re
+from socket import gaierror
 
 from orchestrator.errors import UsageError
 from orchestrator.store.store import Store
@@ -37,6 +38,18 @@ def without_secrets(text: str, uri: str) -> str:
         if len(part) > _SHORTEST:  # else it is no secret, and in every word
             text = text.replace(part, _HIDDEN)
     return text
+
+
+def reason(error: BaseException) -> str:
+    """The reason in an error of MLflow's: that of the connection where one is at the bottom of it;
+    of a database without the statement.
+    """
+    below = error
+    while cause := below.__cause__ or below.__context__:
+        below = cause
+    if isinstance(below, ConnectionError | TimeoutError | gaierror) and below.strerror:
+        return below.strerror
+    return str(error).partition("[SQL:")[0]
 
 
 def default_tracking_uri(store: Store) -> str:

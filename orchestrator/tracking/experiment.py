@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import TrackingError
+from orchestrator.tracking.addresses import reason
 from orchestrator.tracking.api import Point, Run, Totals, totals_of
 from orchestrator.tracking.database import prepare_database, take_home
 from orchestrator.tracking.sqlite import connect
@@ -47,7 +48,9 @@ def delete_experiment(tracking_uri: str, name: str) -> bool:
             return False
         client.delete_experiment(found.experiment_id)
     except MlflowException as error:
-        raise TrackingError(f"cannot delete the experiment {name} in MLflow: {error}") from error
+        raise TrackingError(
+            f"cannot delete the experiment {name} in MLflow: {reason(error)}"
+        ) from error
     return True
 
 

@@ -25,7 +25,7 @@ from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import Store
 from orchestrator.text import shortened
 from orchestrator.tracking import shape
-from orchestrator.tracking.addresses import without_password, without_secrets
+from orchestrator.tracking.addresses import reason, without_password, without_secrets
 from orchestrator.tracking.api import Point, Run, is_refusal
 from orchestrator.tracking.database import ARTIFACTS
 from orchestrator.tracking.experiment import PARENT, Experiment
@@ -133,7 +133,7 @@ class MlflowMirror:
             ) from error
         except Exception as error:
             self._experiment = None
-            message = " ".join(without_secrets(str(error), self.tracking_uri).split())[:300]
+            message = " ".join(without_secrets(reason(error), self.tracking_uri).split())[:300]
             raise TrackingError(
                 f"cannot write to MLflow at {without_password(self.tracking_uri)}: {message}"
             ) from error
@@ -252,7 +252,7 @@ class MlflowMirror:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            message = " ".join(without_secrets(str(error), self.tracking_uri).split())
+            message = " ".join(without_secrets(reason(error), self.tracking_uri).split())
             self._refused[name] = shortened(message, 200)
 
     def _sync_trial(
