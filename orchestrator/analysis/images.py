@@ -105,7 +105,7 @@ def images_sentence(
     much = f"on average {_PERCENT * fmean(known):.0f} % wider (at most {most})"
     if most == "0 %":
         much = "no wider"
-    return f"Counting the sampling of images like {these} as well, intervals would be {much}."
+    return f"Including the sampling of images like {these}, intervals would be {much}."
 
 
 def _widening(row: StepRow, chance: ImageChance | None, looks: int) -> float | None:

@@ -13,15 +13,15 @@ def declaration_text(declaration: Declaration | None) -> str:
         return ""
     first = f"the first of its results ({_time_text(declaration.first_result_at)})"
     if declaration.at is None:
-        submitted = "The spec as reported was never submitted by `run`"
+        submitted = "This exact spec was never submitted by `run`"
     else:
-        submitted = f"The spec as reported was submitted at {_time_text(declaration.at)}"
+        submitted = f"This exact spec was submitted at {_time_text(declaration.at)}"
         if declaration.at < declaration.first_result_at:
             return f"{submitted}, before {first}."
     if declaration.before_first_result:
-        return f"{submitted}; one that tests the same was submitted before {first}."
+        return f"{submitted}; one with the same tests was submitted before {first}."
     if not declaration.is_known_before:
-        return f"{submitted}, after {first}; what was decided before that is not known."
+        return f"{submitted}, after {first}; it is unknown what was decided before that."
     changed = ", ".join(declaration.changed)
     return f"{submitted}; it was changed after {first}: {changed}."
 

@@ -29,4 +29,4 @@ class EffectTest:
     """Takes two independent samples and a confidence; None for a test of differences by seed."""
 
 
-PAIRED = EffectTest("paired", "paired t-tests (differences by seed, taken to be about normal)")
+PAIRED = EffectTest("paired", "paired t-tests (seed-paired differences, assumed roughly normal)")

@@ -98,7 +98,7 @@ def _judge(differences: Sequence[float], confidence: float) -> tuple[float, Inte
 
 SIGN_FLIP = EffectTest(
     "sign_flip",
-    "exact sign-flip tests of the differences by seed",
+    "exact sign-flip tests of the seed-paired differences",
     kind="sign-flip tests",
     judge=_judge,
     p_of_greater=sign_flip_p_of_greater,

@@ -62,6 +62,6 @@ def _variance(sample: Sequence[float], magnitude: float) -> float:
 
 WELCH = EffectTest(
     "welch",
-    "Welch's t-tests (the seeds of two steps as independent samples, each about normal)",
+    "Welch's t-tests (seeds of the two steps as independent samples, assumed roughly normal)",
     between=welch_effect,
 )

@@ -42,7 +42,7 @@ def test_what_was_submitted_before_the_first_result_is_said_to_be(tmp_path: Path
     assert found.before_first_result
     text = declaration_text(found)
     assert text == (
-        "The spec as reported was submitted at 1970-01-01 00:01:40 UTC, before the first of its "
+        "This exact spec was submitted at 1970-01-01 00:01:40 UTC, before the first of its "
         "results (1970-01-01 00:03:20 UTC)."
     )
     assert found.to_json()["at"] == "1970-01-01T00:01:40+00:00"
@@ -66,14 +66,14 @@ def test_a_comment_that_is_added_later_changes_nothing_about_what_is_tested(tmp_
     declare(tmp_path, b"one # why", PARTS, 300.0)
     found = known(tmp_path, b"one # why")
     assert (found.before_first_result, found.versions) == (True, 2)
-    assert "one that tests the same was submitted before" in declaration_text(found)
+    assert "one with the same tests was submitted before" in declaration_text(found)
 
 
 def test_a_spec_that_nobody_submitted_and_one_that_came_after_old_results(tmp_path: Path) -> None:
     result(tmp_path, 200.0)
     assert declaration_text(known(tmp_path)) == "", "an older version took no notes"
     declare(tmp_path, b"one", PARTS, 300.0)
-    assert "what was decided before that is not known" in declaration_text(known(tmp_path))
+    assert "it is unknown what was decided before that" in declaration_text(known(tmp_path))
     assert "was never submitted by `run`" in declaration_text(known(tmp_path, b"edited"))
 
 

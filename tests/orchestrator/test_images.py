@@ -161,9 +161,9 @@ def test_the_report_says_how_much_wider_intervals_would_be(tmp_path: Path) -> No
     assert delta["images"] == IMAGES
     assert 0 < delta["disagreement_between_seeds"] < delta["disagreement"] < 1
     [sentence] = [
-        line for line in notes(roadmap) if line.startswith("Counting the sampling of images")
+        line for line in notes(roadmap) if line.startswith("Including the sampling of images")
     ]
-    assert f"images like these {IMAGES} as well, intervals would be" in sentence
+    assert f"images like these {IMAGES}, intervals would be" in sentence
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_images_that_do_not_matter_are_said_not_to(tmp_path: Path) -> None:
         label: replace(chance, std_error=0.0) for label, chance in roadmap.image_chances.items()
     }
     sentence = images_sentence(roadmap.rows, none)
-    assert sentence.endswith(f"images like these {IMAGES} as well, intervals would be no wider.")
+    assert sentence.endswith(f"images like these {IMAGES}, intervals would be no wider.")
 
 
 def test_without_intervals_nothing_is_said_of_them(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_stars_are_explained_in_markdown_too(tmp_path: Path) -> None:
     text = comparison_markdown(two_regimes(tmp_path))
     assert "| +10.00\\* |" in text
     assert "\n\\* baseline: the same difference for every seed" in text
-    assert "paired t-tests (differences by seed" in text
+    assert "paired t-tests (seed-paired differences" in text
 
 
 def test_sides_that_validate_on_other_images_are_told(tmp_path: Path) -> None:
