@@ -98,7 +98,7 @@ def forest_of_road(roadmap: Roadmap) -> Forest | None:
         for before, row in zip(names[:1] + names, rows, strict=False)
         if row.delta_previous
     ]
-    return _forest("What each step did", lines, roadmap.mode) if lines else None
+    return _forest("Effect of each step", lines, roadmap.mode) if lines else None
 
 
 def forest_of_lines(title: str, lines: Sequence[EffectLine], mode: str) -> Forest:

@@ -185,8 +185,8 @@ def page_of(roadmap: Roadmap) -> Page:
         is_dense=len(roadmap.rows) > _DENSE_FROM,
         figures=figures_of(roadmap),
         effects=forest_of_road(roadmap),
-        effects_lead="Differences with 95 % intervals, each for itself; filled where they are "
-        f"decided, {family_text(roadmap)}.",
+        effects_lead="Differences with uncorrected 95 % intervals. Filled points are decided by "
+        f"p-values {family_text(roadmap)}.",
         steps=_steps(roadmap),
         notes=[*caveats(roadmap), *notes(roadmap)],
         sections=[_section(roadmap, section) for section in roadmap.sections],

@@ -34,8 +34,8 @@
         return;
       }
     } catch (error) {
-      const gone = error instanceof TypeError ? "the server has ended" : error.message;
-      document.getElementById("live-state").textContent = `Not renewed: ${gone}.`;
+      const gone = error instanceof TypeError ? "the server has stopped" : error.message;
+      document.getElementById("live-state").textContent = `Not updated: ${gone}.`;
     }
     setTimeout(renew, EVERY);
   };
