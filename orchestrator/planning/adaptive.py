@@ -2,8 +2,8 @@
 get more. Pure.
 
 A step is looked at with the first seeds of the spec, then with twice as many, and so on. An
-undecided one asks for the next look's seeds, for its own variant and for the one that it is compared
-with. What a look showed is never taken back, and each look is paid for
+undecided one asks for the next look's seeds, for its own variant and for the one that it is
+compared with. What a look showed is never taken back, and each look is paid for
 (`orchestrator.stats.inference.sequential_effect`), so stopping keeps the error rate;
 `benchmarks/calibration.py` measures it.
 """

@@ -41,8 +41,8 @@ class Pace:
     def remark(self, trial: TrialSpec, seconds: float) -> str:
         """A sentence on an attempt that has taken so long; empty where that is nothing unusual.
 
-        Compared with the slowest of its own variant, or of the whole sweep where none of its variant
-        has finished.
+        Compared with the slowest of its own variant, or of the whole sweep where none of its
+        variant has finished.
         """
         whose = "of its variant"
         usual = self.slowest.get(trial.variant_label)
