@@ -77,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     describe = commands.add_parser("describe", help="show a model's settings and cost")
     describe.add_argument("name", help=f"one of: {', '.join(PRESETS)}; or your own module:function")
-    about = "settings that override the model's; for your own function also data.KEY=VALUE (default: digits)"
+    about = (
+        "settings that override the model's; for your own function also data.KEY=VALUE "
+        "(default: digits)"
+    )
     describe.add_argument("settings", nargs="*", metavar="model.KEY=VALUE", help=about)
     describe.set_defaults(command=_describe)
     return parser
@@ -95,7 +98,8 @@ def _add_evaluate(commands: Any) -> None:
         default=[],
         metavar="NAME",
         help=f"{', '.join(MEASURES)}; your own module:function; or with options, as YAML: "
-        "'{name: calibration, bins: 10}'. Default: loss and accuracy. Repeat it for several measures",
+        "'{name: calibration, bins: 10}'. Default: loss and accuracy. Repeat it for several "
+        "measures",
     )
     evaluate.add_argument(
         "--pictures", type=Path, metavar="FOLDER", help="folder for a measure's pictures"
@@ -141,7 +145,8 @@ def _train(options: argparse.Namespace) -> int:
             )
     except Stopped as stopped:
         print(
-            f"{stopped}; {'the same command continues there' if options.output else 'nothing is kept'}",
+            f"{stopped}; "
+            f"{'the same command continues there' if options.output else 'nothing is kept'}",
             file=sys.stderr,
         )
         return 130
@@ -155,7 +160,8 @@ def _train(options: argparse.Namespace) -> int:
         print(", ".join(f"{name} {value:g}" for name, value in result.final.items()))
         return 0
     print(
-        f"{result.final['val/acc1']:.2f} % in the last epoch, {result.best['val/acc1']:.2f} % in the best ({result.best_epoch})"
+        f"{result.final['val/acc1']:.2f} % in the last epoch, {result.best['val/acc1']:.2f} % in "
+        f"the best ({result.best_epoch})"
     )
     if result.collapsed:
         print("collapsed: the output does not depend on the image")
@@ -189,7 +195,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     requests = labelled([read_request(yaml.safe_load(text)) for text in options.measure])
     if any(request.every for request in requests.values()):
         raise ValueError(
-            "the option 'every' is for sweeps, which measure during training; a checkpoint has one epoch"
+            "the option 'every' is for sweeps, which measure during training; a checkpoint has "
+            "one epoch"
         )
     settings = _settings(options.settings)
     runtime = _runtime(options, settings.pop("runtime", {}))
@@ -229,7 +236,8 @@ def _describe(options: argparse.Namespace) -> int:
     allowed = ["model", "data"] if is_foreign else ["model"]
     if strange := sorted(settings.keys() - set(allowed)):
         raise ValueError(
-            f"{strange[0]} is not a setting of this model; allowed: {', '.join(f'{name}.KEY' for name in allowed)}"
+            f"{strange[0]} is not a setting of this model; allowed: "
+            f"{', '.join(f'{name}.KEY' for name in allowed)}"
             + (
                 f"; did you mean model.{strange[0]}?"
                 if strange[0] in ModelConfig.model_fields

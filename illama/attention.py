@@ -1,8 +1,9 @@
 """Attention under a mask, in the two forms that the paper does not tell apart.
 
-- `multiplicative`: O = (softmax(A) * S) V. The softmax runs over all keys, the mask S comes after it, rows are not renormalised.
-  This is the released code and equation 2 of the paper.
-- `additive`: O = softmax(A + log S) V. This is LLaMA's own causal attention and equation 1 of the paper.
+- `multiplicative`: O = (softmax(A) * S) V. The softmax runs over all keys, the mask S comes after
+  it, rows are not renormalised. This is the released code and equation 2 of the paper.
+- `additive`: O = softmax(A + log S) V. This is LLaMA's own causal attention and equation 1 of the
+  paper.
 
 A = Q K^T / sqrt(C). Shapes: B images, H heads, N tokens, R queries (all tokens, or the one that is
 read), C channels of a head.
@@ -15,11 +16,11 @@ read), C channels of a head.
 | device | fused | without a matrix for the multiplicative form |
 |---|---|---|
 | CPU | from `FUSED_FROM` tokens on | from `LINEAR_FROM` tokens on |
-| CUDA | always | in bfloat16 and float16 from `FUSED_FROM` tokens on, where the GPU has flash attention (Ampere and newer) |
+| CUDA | always | from `FUSED_FROM` tokens on, where the GPU has flash attention |
 
-The CPU's bounds were measured. CUDA's were counted: a dense training step reads or writes about
-eleven N x N matrices for each head, the two runs none. `benchmarks/attention_candidates.py`
-measures it beside others.
+Flash attention takes bfloat16 and float16, on Ampere and newer. The CPU's bounds were measured.
+CUDA's were counted: a dense training step reads or writes about eleven N x N matrices for each
+head, the two runs none. `benchmarks/attention_candidates.py` measures it beside others.
 """
 
 from collections.abc import Iterator

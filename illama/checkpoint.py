@@ -43,7 +43,9 @@ _log = logging.getLogger(__name__)
 
 
 class OtherSettings(ValueError):
-    """A checkpoint was written by a training with other settings: two must never be mixed in one."""
+    """A checkpoint was written by a training with other settings: two must never be mixed in
+    one.
+    """
 
 
 def save(directory: Path, state: Mapping[str, Any]) -> None:
@@ -118,8 +120,8 @@ def load_last(directory: Path, of: FinishedTraining | None = None) -> dict[str, 
     reached = state.get("progress", {}).get("iteration")
     if expected.iterations not in (None, reached):
         raise ValueError(
-            f"the newest complete checkpoint in {directory} is of iteration {reached}, but training "
-            f"ended at {expected.iterations}: delete that folder to train it again"
+            f"the newest complete checkpoint in {directory} is of iteration {reached}, but "
+            f"training ended at {expected.iterations}: delete that folder to train it again"
         )
     return state
 
@@ -159,8 +161,8 @@ def weights_in(content: Mapping[str, Any], where: str, *, use_ema: bool = False)
     average = next((content[name] for name in _AVERAGE if name in content), None)
     if average is None:
         raise ValueError(
-            f"{where} has no moving average of the weights (EMA): it was trained without train.ema; "
-            "leave out use_ema"
+            f"{where} has no moving average of the weights (EMA): it was trained without "
+            "train.ema; leave out use_ema"
         )
     return average
 
@@ -196,8 +198,8 @@ def refuse_other_settings(
     """
     if state["numerics_version"] != (version := config.numerics_version):
         raise OtherSettings(
-            f"the checkpoint was written by numerics version {state['numerics_version']}, which is incompatible with "
-            f"this version, {version}; {advice}"
+            f"the checkpoint was written by numerics version {state['numerics_version']}, which "
+            f"is incompatible with this version, {version}; {advice}"
         )
     there, here = _flat(json.loads(state["config"])), _flat(json.loads(config.model_dump_json()))
     # others may be younger than the file

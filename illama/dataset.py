@@ -146,7 +146,8 @@ def _images(array: npt.NDArray[Any], part: str) -> Images:
     if array.ndim != 4 or not len(array) or array.dtype.kind not in "uif":
         found = f"{array.dtype} of shape {array.shape}"
         raise ValueError(
-            f"returned {part}_images that are {found}; expected numbers of shape (n, channels, height, width)"
+            f"returned {part}_images that are {found}; expected numbers of shape (n, channels, "
+            "height, width)"
         )
     return array if array.dtype == np.uint8 else array.astype(np.float32)
 

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from illama.model import VisionTransformer
 
 INIT_STD = 0.02
-"""Standard deviation of the truncated normal that weights start from (released code; paper: 0.2)."""
+"""Standard deviation of the truncated normal that weights start from (released code; paper:
+0.2).
+"""
 
 _OF_ATTENTION = ("attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias")
 _OF_FEED_FORWARD = tuple(
     f"mlp.fc{number}.{kind}" for number in (1, 2, 3) for kind in ("weight", "bias")
 )
 _PAIRED = frozenset({*_OF_ATTENTION, *_OF_FEED_FORWARD, "head.weight", "head.bias"})
-"""Tensors that a part may share with the built-in one by its name: they start with the same values."""
+"""Tensors that a part may share with the built-in one by its name: they start with the same
+values.
+"""
 
 
 def _is_parts_own(model: "VisionTransformer", name: str) -> bool:
@@ -45,10 +49,11 @@ def init_weights(model: "VisionTransformer", seed: int, below: str = "") -> None
     """Give every parameter whose name begins with `below` its first values: the only place where
     that happens, but for those that parts draw themselves.
 
-    Norms start as the identity and biases at 0; the patch projection as torch's convolution does, uniform within
-    1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal. Each tensor draws from a generator of its
-    own name, so variants of a model that share a tensor and a seed also share its first values, and a comparison between them
-    is not one of luck at the start. Layers of low rank start from what the whole layer would start from.
+    Norms start as the identity and biases at 0; the patch projection as torch's convolution does,
+    uniform within 1 / sqrt(inputs); LayerScale at `layer_scale`; all else from a truncated normal.
+    Each tensor draws from a generator of its own name, so variants of a model that share a tensor
+    and a seed also share its first values, and a comparison between them is not one of luck at the
+    start. Layers of low rank start from what the whole layer would start from.
     """
     for name, parameter in model.named_parameters():
         has_own = parameter.is_meta or _is_parts_own(model, name)  # no values, or its part's

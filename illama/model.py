@@ -1,8 +1,9 @@
-"""The network, top to bottom: a ViT whose parts can be exchanged one by one for those of LLaMA (arXiv 2404.06773).
+"""The network, top to bottom: a ViT whose parts can be exchanged one by one for those of LLaMA
+(arXiv 2404.06773).
 
-Parameter names are those of the authors' released iLLaMA models, and for the plain ViT those of timm.
-Shapes: B images, P patches, N tokens (patches and class token), R tokens that are asked for, D channels, H heads, C channels of
-a head.
+Parameter names are those of the authors' released iLLaMA models, and for the plain ViT those of
+timm. Shapes: B images, P patches, N tokens (patches and class token), R tokens that are asked for,
+D channels, H heads, C channels of a head.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,9 @@ def _learned(count: int, width: int) -> nn.Parameter | None:
 
 
 class VisionTransformer(nn.Module):
-    """A network from images to class logits. `soft_mask_rate` is alpha of equation 2: 0 for inference."""
+    """A network from images to class logits. `soft_mask_rate` is alpha of equation 2: 0 for
+    inference.
+    """
 
     rotation: Tensor | None
     order: Tensor
@@ -90,7 +93,9 @@ class VisionTransformer(nn.Module):
         return macs(self.config)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of own parameters that weight decay leaves alone beside those that it leaves alone in every network."""
+        """Names of own parameters that weight decay leaves alone beside those that it leaves
+        alone in every network.
+        """
         return {"registers"}
 
     @property
@@ -138,10 +143,11 @@ class VisionTransformer(nn.Module):
         self.grad_checkpointing = enable
 
     def set_soft_mask_rate(self, alpha: float | Sequence[float]) -> None:
-        """Blend the masks with full attention: alpha 1 is bidirectional, 0 the masks of `config.attention`.
+        """Blend the masks with full attention: alpha 1 is bidirectional, 0 the masks of
+        `config.attention`.
 
-        One number is of every block, a sequence has one for each. Raises `ValueError` when alpha is outside 0 to 1, or above 0
-        in a model without a mask.
+        One number is of every block, a sequence has one for each. Raises `ValueError` when alpha is
+        outside 0 to 1, or above 0 in a model without a mask.
         """
         rates = self._checked_rates(alpha)
         self.soft_mask_rate = float(alpha) if isinstance(alpha, int | float) else rates
@@ -165,7 +171,8 @@ class VisionTransformer(nn.Module):
         for rate in rates:
             if not 0 <= rate <= 1:
                 raise ValueError(
-                    f"soft_mask_rate is {rate:g}; it must be between 0 (the mask as it is) and 1 (bidirectional)"
+                    f"soft_mask_rate is {rate:g}; it must be between 0 (the mask as it is) and 1 "
+                    "(bidirectional)"
                 )
         if not self.config.masked and max(rates) > 0:
             raise ValueError(
@@ -206,8 +213,8 @@ class VisionTransformer(nn.Module):
     def forward(
         self, images: Tensor, drop: Drop | None = None, *, with_exits: bool = False
     ) -> Tensor:
-        """images: (B, channels, height, width), normalised; returns logits (B, classes), or with those of each early exit in
-        front of them (exits + 1, B, classes).
+        """images: (B, channels, height, width), normalised; returns logits (B, classes), or with
+        those of each early exit in front of them (exits + 1, B, classes).
 
         Where a class token is read out, the last block computes no other token.
         """
@@ -303,7 +310,9 @@ class VisionTransformer(nn.Module):
         return self._read(features[:, self._read_rows()])
 
     def _read(self, features: Tensor) -> Tensor:
-        """Logits (B, classes) of normed tokens (B, R, D): all, or those that the readout looks at."""
+        """Logits (B, classes) of normed tokens (B, R, D): all, or those that the readout looks
+        at.
+        """
         if not isinstance(self.config.readout, Part):
             features = self._pooled(features)
         logits: Tensor = self.head(features)
@@ -327,7 +336,9 @@ class VisionTransformer(nn.Module):
         return {"first": slice(0, 1), "last": slice(-1, None), "none": ALL}[self.config.class_token]
 
     def encode(self, images: Tensor, drop: Drop | None = None, rows: slice = ALL) -> Tensor:
-        """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the last block leaves them."""
+        """images: (B, channels, height, width); returns (B, R, D), the tokens in `rows` as the
+        last block leaves them.
+        """
         *_, x = self._states(images, drop, rows)
         return x
 
@@ -372,7 +383,9 @@ class VisionTransformer(nn.Module):
         return x, rotation
 
     def _positioned(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens with the position of a part and with registers, and the rotation. x: (B, N - registers, D)."""
+        """Tokens with the position of a part and with registers, and the rotation. x: (B, N -
+        registers, D).
+        """
         rotation = self.rotation
         if self.position is not None:
             x = self.position(x)
@@ -389,5 +402,7 @@ class VisionTransformer(nn.Module):
 
 
 def make_network(config: ModelConfig | UserModel, seed: int) -> nn.Module:
-    """Ours, or what a user's function builds; both from images (B, channels, height, width) to logits (B, classes)."""
+    """Ours, or what a user's function builds; both from images (B, channels, height, width) to
+    logits (B, classes).
+    """
     return build(config, seed) if isinstance(config, UserModel) else VisionTransformer(config, seed)

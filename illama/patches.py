@@ -45,7 +45,8 @@ class PatchEmbed(nn.Module):
         """
         if images.shape[1:] != self.takes:
             raise ValueError(
-                f"the model takes images of {self.takes} (channels, height, width), not {tuple(images.shape[1:])}"
+                f"the model takes images of {self.takes} (channels, height, width), not "
+                f"{tuple(images.shape[1:])}"
             )
         projected: Tensor = self.proj(images)  # (B, D, rows, columns)
         return projected.flatten(2).transpose(1, 2)

@@ -13,7 +13,9 @@ import sys
 
 def main() -> None:
     """Import the command line, which takes a moment, and run it."""
-    code: int = 1  # where something gets past all that is caught: its traceback is printed before exit functions are called
+    # where something gets past all that is caught: its traceback is printed before exit functions
+    # are called
+    code: int = 1
 
     def leave() -> None:
         for stream in (sys.stdout, sys.stderr):

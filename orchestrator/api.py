@@ -112,8 +112,8 @@ class Sweep:
         executor of your own. `tracking` is an MLflow server's address, True for
         `MLFLOW_TRACKING_URI` or else a file in the store, or False for no tracking. `view` is
         called back while trials run. Failed trials raise nothing: see `Ending.has_failures`. After
-        `max_failures` failures no more trials start (0: never stop); by default, if the first trials
-        of several variants all fail for the same reason. See `Ending.stopped`.
+        `max_failures` failures no more trials start (0: never stop); by default, if the first
+        trials of several variants all fail for the same reason. See `Ending.stopped`.
 
         Raises `Interrupted`, a `KeyboardInterrupt`, on Ctrl-C or SIGTERM after all checkpoints are
         saved; `SweepInUse` if another driver is running this sweep; `StoreError`; `ClusterError`.

@@ -206,7 +206,10 @@ def register_network(
         mirror.sync([chosen.trial])
         run_id = mirror.run_id_of(chosen.trial)
         if run_id is None:
-            message = f"the run of {chosen.trial.name}, which the network belongs to, was deleted in MLflow"
+            message = (
+                f"the run of {chosen.trial.name}, which the network belongs to, was deleted "
+                "in MLflow"
+            )
             raise UsageError(f"{message}; `orchestrator sync {spec.name}` restores it")
         model_id = log_model(tracking_uri, run_id, chosen)
         version = register_model(tracking_uri, model_id, run_id, name, chosen)

@@ -131,5 +131,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def did_you_mean_one_of(word: str, allowed: Sequence[str]) -> str:
-    """Suggest the nearest name as `did_you_mean` does, and all that is allowed where none is near."""
+    """Suggest the nearest name as `did_you_mean` does, and all that is allowed where none is
+    near.
+    """
     return did_you_mean(word, allowed) or f"; allowed: {', '.join(sorted(allowed))}"

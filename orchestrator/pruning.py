@@ -42,7 +42,10 @@ class Pruning:
     def cause(self, curve: Curve, epoch: int) -> str:
         """Say why a trial was stopped at `epoch`."""
         best = best_by(self.mode)(value for at, value in curve.items() if at <= epoch)
-        return f"{self.metric} was {best:.4g} by epoch {epoch}, where {self.thresholds[epoch]:.4g} is needed to continue"
+        return (
+            f"{self.metric} was {best:.4g} by epoch {epoch}, where "
+            f"{self.thresholds[epoch]:.4g} is needed to continue"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what `trial.json` holds of it."""

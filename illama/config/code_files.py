@@ -146,7 +146,9 @@ def _elsewhere(name: str) -> list[CodeFile]:
 
 @cache
 def _root_elsewhere(top: str) -> Path | None:
-    """Folder that holds what Python would import by that name; None of what is installed or ours."""
+    """Folder that holds what Python would import by that name; None of what is installed or
+    ours.
+    """
     if top in sys.stdlib_module_names or top in OURS:
         return None
     try:
@@ -183,7 +185,9 @@ def _library(package: Path) -> bytes:
 
 
 def edited_modules() -> set[str]:
-    """Packages, and modules outside of any, that are not installed and of which a file is newer than this process."""
+    """Packages, and modules outside of any, that are not installed and of which a file is newer
+    than this process.
+    """
     names = sys.modules.keys() - _settled
     _settled.update(name for name in names if _is_settled(name))
     return {name.partition(".")[0] for name in names - _settled if _is_edited(sys.modules[name])}

@@ -247,8 +247,8 @@ def _refuse_shape(model: ModelConfig | UserModel, folder: bool) -> None:
         raise ValueError("model.num_classes is 0: without a head, a network cannot be trained")
     if folder and model.pixels[0] != model.pixels[1]:
         raise ValueError(
-            f"model.img_size is {list(model.pixels)}, but images of a folder are cropped to squares: "
-            "give one number"
+            f"model.img_size is {list(model.pixels)}, but images of a folder are cropped to "
+            "squares: give one number"
         )
 
 

@@ -52,8 +52,8 @@ class DataConfig(Settings):
             )
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError(
-                f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g} leave "
-                "nothing to train on: their sum should be below 1"
+                f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g} "
+                "leave nothing to train on: their sum should be below 1"
             )
         return self
 

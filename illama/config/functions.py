@@ -1,9 +1,11 @@
 """Models, data and trainings by users' functions: a function named `module:function`, its keyword
 parameters as settings.
 
-    model: {name: "mixer:create_mixer", depth: 4}      returns a network from images (B, channels, height, width) to logits
-    data: {name: "shapes:load", size: 12}              returns train_images, train_labels, val_images, val_labels
-    train: {name: "charlm:train", depth: 2}            trains whatever it likes and returns the final metrics
+    model: {name: "mixer:create_mixer", depth: 4}   a network from images to logits
+    data: {name: "shapes:load", size: 12}           images and labels to train on and to validate on
+    train: {name: "charlm:train", depth: 2}         trains whatever it likes; its final metrics
+
+Images are (B, channels, height, width).
 
 What a sweep must know of them before it runs (sizes, images, whether the code is the same) is found
 out when the spec is read, and kept in `UserModel`, `UserData` and `TrainingFunction`.
@@ -216,7 +218,8 @@ def _option(parameter: inspect.Parameter, group: str, target: str) -> tuple[Any,
             return field
     if parameter.default is parameter.empty and not is_given:
         raise UserCodeError(
-            f"{target} needs a parameter '{parameter.name}' whose type no setting can have; give it a default"
+            f"{target} needs a parameter '{parameter.name}' whose type no setting can have; give "
+            "it a default"
         )
     return None
 
@@ -322,8 +325,9 @@ def load_images(data: UserData, data_dir: Path | None) -> "Dataset":
     found = _loaded(data.function, data.options, data_dir)
     if found.digest != data.content:
         raise UserCodeError(
-            f"{data.function} returned other images or labels than when the sweep was planned; it must return the same ones each "
-            "time: use a generator with a fixed seed, and plan again if its files or code have changed"
+            f"{data.function} returned other images or labels than when the sweep was planned; it "
+            "must return the same ones each time: use a generator with a fixed seed, and plan "
+            "again if its files or code have changed"
         )
     return found
 

@@ -226,8 +226,8 @@ def identity_of(target: str) -> str:
 
     The module's own `NUMERICS_VERSION`, if it has one: its author then says when numbers change.
     Else a digest of the normal form (`illama.config.source`) of the module and of all that it
-    imports (`illama.config.code_files`): comments, docstrings and formatting do not count. Of an installed
-    package its version and the bytes of the module's file.
+    imports (`illama.config.code_files`): comments, docstrings and formatting do not count. Of an
+    installed package its version and the bytes of the module's file.
     """
     module = _module(target.partition(":")[0])
     declared = getattr(module, "NUMERICS_VERSION", None)
@@ -300,7 +300,8 @@ def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
 def _refuse_taken_name(file: CodeFile, target: str) -> None:
     if file.root == _Imported.folder and (owner := _owner(file.top)):
         raise UserCodeError(
-            f"{file.path.name} next to the spec, which {target} imports, has the same name as {owner}; rename it"
+            f"{file.path.name} next to the spec, which {target} imports, has the same name as "
+            f"{owner}; rename it"
         )
 
 
@@ -315,7 +316,8 @@ def _module(name: str) -> ModuleType:
             module = importlib.import_module(name)
         if folder and any(files_of(folder, name.partition(".")[0])) and _root(module) != folder:
             raise UserCodeError(
-                f"module '{name}' next to the spec is hidden by {_owner(name) or module.__file__}; rename it"
+                f"module '{name}' next to the spec is hidden by "
+                f"{_owner(name) or module.__file__}; rename it"
             )
         return module
     except UserCodeError as error:
@@ -329,7 +331,10 @@ def _module(name: str) -> ModuleType:
                 if folder
                 else "in the current folder or among"
             )
-            message = f"there is no module '{name}' {where} the installed packages{did_you_mean(name, known)}"
+            message = (
+                f"there is no module '{name}' {where} the installed "
+                f"packages{did_you_mean(name, known)}"
+            )
             raise UserCodeError(message) from None
         raise
     finally:

@@ -144,8 +144,8 @@ class ModelConfig(Settings):
         self._check_exits()
         if "modified_causal" in self.attentions and self.class_token != "first":
             raise ValueError(
-                "attention modified_causal opens the first row for a class token in first position; with class_token "
-                f"{self.class_token} use attention causal"
+                "attention modified_causal opens the first row for a class token in first "
+                f"position; with class_token {self.class_token} use attention causal"
             )
         if self.has_parts:
             from illama.config.part_placement import check_parts  # imports torch
@@ -190,7 +190,8 @@ class ModelConfig(Settings):
     def _check_exits(self) -> None:
         if list(self.exits) != sorted(set(self.exits)) or max(self.exits, default=0) >= self.depth:
             raise ValueError(
-                f"exits {list(self.exits)} must increase and come before the last of {self.depth} blocks"
+                f"exits {list(self.exits)} must increase and come before the last of {self.depth} "
+                "blocks"
             )
         has_part = isinstance(self.readout, Part) or isinstance(self.of_blocks("norm")[-1], Part)
         if self.exits and has_part:
@@ -280,14 +281,18 @@ class ModelConfig(Settings):
         return (choice,)
 
     def of_blocks(self, kind: str) -> tuple[Any, ...]:
-        """`attention`, `mixer`, `feed_forward` or `norm` of every block, from the first to the last."""
+        """`attention`, `mixer`, `feed_forward` or `norm` of every block, from the first to the
+        last.
+        """
         choice = getattr(self, kind)
         if isinstance(choice, tuple):
             return choice
         return (choice,) * self.depth
 
     def place(self, layer: int) -> Place:
-        """Place of the parts of block `layer`; the last norm and the readout have that of `depth`."""
+        """Place of the parts of block `layer`; the last norm and the readout have that of
+        `depth`.
+        """
         return Place(
             dim=self.embed_dim,
             heads=self.num_heads,

@@ -162,7 +162,10 @@ def _leak(kind: str, described: str, place: Place) -> str | None:
         if kind == "mixer" and place.tokens > 1:
             last = _answer(kind, module, place, x, slice(-1, None))
             if not torch.allclose(last, whole[:, -1:], rtol=_SAME, atol=_SAME):
-                return "asked for only the last token (where.rows), it gives a different answer than for all"
+                return (
+                    "asked for only the last token (where.rows), it gives a different answer "
+                    "than for all"
+                )
         if place.attention == "bidirectional":
             return None
         return _moved(kind, module, place, x, whole)
@@ -183,7 +186,10 @@ def _moved(
         moved = (change[first:later] > _SAME * whole.abs().max()).nonzero()
         if len(moved):
             token = int(moved[0]) + first
-            return f"its output at token {token} depends on token {later}, which attention {place.attention} hides from it"
+            return (
+                f"its output at token {token} depends on token {later}, which attention "
+                f"{place.attention} hides from it"
+            )
     return None
 
 

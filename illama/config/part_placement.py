@@ -93,13 +93,14 @@ def _check_abilities(
         raise UserCodeError(f"{part.name} needs its patches row by row, but scan is {config.scan}")
     if kind == "mixer" and not found.rotates and config.rotates:
         raise UserCodeError(
-            f"{part.name} does not rotate queries and keys, so position {config.position} would have no effect: use "
-            "learned or none"
+            f"{part.name} does not rotate queries and keys, so position {config.position} would "
+            "have no effect: use learned or none"
         )
 
 
 def _refusal(part: Part, ability: str, allowed: Any, found: str) -> UserCodeError:
     words = ", ".join(allowed) or "nothing"
     return UserCodeError(
-        f"{part.name} works only with {words}, but model.{found} (its module declares this in `{ability}`)"
+        f"{part.name} works only with {words}, but model.{found} (its module declares this in "
+        f"`{ability}`)"
     )

@@ -49,7 +49,9 @@ def as_section(kind: Any, default: Any) -> Any:
 
 
 def _class_in(kind: Any) -> type | None:
-    """The one dataclass or pydantic model that `kind` is, beside None; None where there is no one."""
+    """The one dataclass or pydantic model that `kind` is, beside None; None where there is no
+    one.
+    """
     found = [one for one in (kind, *get_args(kind)) if _is_model(one) or _is_dataclass(one)]
     return found[0] if len(found) == 1 and not get_args(found[0]) else None
 

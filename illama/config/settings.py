@@ -20,7 +20,9 @@ from illama.spelling import did_you_mean
 
 
 class Settings(BaseModel):
-    """A group of settings: unknown keys are refused, values never change after they were checked."""
+    """A group of settings: unknown keys are refused, values never change after they were
+    checked.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -66,7 +66,9 @@ def _form(value: Any) -> str:
 
 
 def _does_nothing(item: Any) -> bool:
-    """Tell whether it is a statement that runs to no effect: a string that stands alone, or `pass`."""
+    """Tell whether it is a statement that runs to no effect: a string that stands alone, or
+    `pass`.
+    """
     match item:
         case ast.Expr(value=ast.Constant(value=str())) | ast.Pass():
             return True

@@ -195,31 +195,37 @@ class TrainConfig(Settings):
     def _fits_together(self) -> Self:
         if self.warmup_epochs > self.epochs:
             raise ValueError(
-                f"warmup_epochs {self.warmup_epochs} is longer than the training, {self.epochs} epochs"
+                f"warmup_epochs {self.warmup_epochs} is longer than the training, {self.epochs} "
+                "epochs"
             )
         if self.soft_mask and self.soft_mask.epochs > self.epochs:
             raise ValueError(
-                f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, {self.epochs} epochs"
+                f"soft_mask.epochs {self.soft_mask.epochs} is longer than the training, "
+                f"{self.epochs} epochs"
             )
         self._check_optimizer()
         self._check_schedule()
         if self.mix_group is not None and (self.mix_group % 2 or self.batch_size % self.mix_group):
             raise ValueError(
-                f"mix_group {self.mix_group} does not divide batch_size {self.batch_size} into groups of whole pairs"
+                f"mix_group {self.mix_group} does not divide batch_size {self.batch_size} into "
+                "groups of whole pairs"
             )
         if self.transforms == "timm" and not self.random_resized_crop:
             raise ValueError("transforms timm always uses random_resized_crop: set that as well")
         if self.drop_path and self.dropout:
             raise ValueError(
-                "drop_path and dropout are both set, but they share one schedule: use only one of them"
+                "drop_path and dropout are both set, but they share one schedule: use only one of "
+                "them"
             )
         if (self.drop_mode == "standard") != (self.cutoff_epoch == 0):
             raise ValueError(
-                f"drop_mode is {self.drop_mode} and cutoff_epoch {self.cutoff_epoch}: early and late need a cutoff"
+                f"drop_mode is {self.drop_mode} and cutoff_epoch {self.cutoff_epoch}: early and "
+                "late need a cutoff"
             )
         if self.drop_schedule == "linear" and self.drop_mode != "early":
             raise ValueError(
-                f"drop_schedule linear falls to 0 at the cutoff of drop_mode early, but drop_mode is {self.drop_mode}"
+                "drop_schedule linear falls to 0 at the cutoff of drop_mode early, but drop_mode "
+                f"is {self.drop_mode}"
             )
         return self
 
@@ -251,7 +257,8 @@ class TrainConfig(Settings):
             raise ValueError(f"lr_milestones {list(self.lr_milestones)} must increase")
         if self.lr_milestones and self.lr_milestones[-1] >= self.epochs:
             raise ValueError(
-                f"the milestone {self.lr_milestones[-1]} is not before the end, {self.epochs} epochs"
+                f"the milestone {self.lr_milestones[-1]} is not before the end, {self.epochs} "
+                "epochs"
             )
         if self.lr_schedule != "step" and self.changes("lr_gamma"):
             raise ValueError(f"lr_gamma is for lr_schedule step, but that is {self.lr_schedule}")

@@ -39,8 +39,8 @@ def trained_count(network: ModelConfig | UserModel, patterns: Patterns) -> int |
 def _unknown(pattern: str, names: list[str]) -> str:
     nearest = get_close_matches(pattern.strip("*."), names, 1, cutoff=0.4) or names[-1:]
     return (
-        f"train.trainable: no tensor of the network has a name like {pattern!r}; there is {nearest[0]}, "
-        "for instance, and * stands for anything"
+        f"train.trainable: no tensor of the network has a name like {pattern!r}; there is "
+        f"{nearest[0]}, for instance, and * stands for anything"
     )
 
 

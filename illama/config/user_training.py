@@ -1,4 +1,6 @@
-"""A training that a user's function does, `train: {name: "module:function", ...}`, as a workload."""
+"""A training that a user's function does, `train: {name: "module:function", ...}`, as a
+workload.
+"""
 
 import inspect
 from collections.abc import Mapping
@@ -149,7 +151,8 @@ def _described(
     found = function_of(function)
     if inspect.isgeneratorfunction(found) or inspect.iscoroutinefunction(found):
         raise UserCodeError(
-            f"{function} is a generator or a coroutine; it must be a plain function that returns its final metrics"
+            f"{function} is a generator or a coroutine; it must be a plain function that returns "
+            "its final metrics"
         )
     with about("train", _FILES):
         content = digest_of(files_beside(files, folder_of_spec())) if files else ""
@@ -175,6 +178,7 @@ def _function_of(settings: Mapping[str, Any]) -> str:
     function = function_behind("train", name, ())
     if function is None:
         raise UserCodeError(
-            f"there is no training '{name}': name your own function, module:function, or leave out train.name"
+            f"there is no training '{name}': name your own function, module:function, or leave "
+            "out train.name"
         )
     return function

@@ -39,14 +39,17 @@ def files(name: str, directory: Path) -> list[Path]:
     if members[0].parent.is_dir():
         if missing := [str(path) for path in members if not path.is_file()]:
             raise FileNotFoundError(
-                f"{name} is incomplete: {', '.join(missing)} missing; unpack {_ARCHIVES[name]} again"
+                f"{name} is incomplete: {', '.join(missing)} missing; unpack {_ARCHIVES[name]} "
+                "again"
             )
         return members
     archive = directory / _ARCHIVES[name]
     if not archive.is_file():
         raise FileNotFoundError(
-            f"{name} is not in {directory}: expected {archive.name} or the folder {_FOLDERS[name]}; download the python version "
-            "from https://www.cs.toronto.edu/~kriz/cifar.html, or point data_dir (or ILLAMA_DATA) at the directory that has it"
+            f"{name} is not in {directory}: expected {archive.name} or the folder "
+            f"{_FOLDERS[name]}; download the python version from "
+            "https://www.cs.toronto.edu/~kriz/cifar.html, or point data_dir (or ILLAMA_DATA) "
+            "at the directory that has it"
         )
     return [archive]
 
@@ -106,7 +109,8 @@ def _parse(source: str, content: bytes, name: str) -> tuple[Pixels, Labels]:
         raise ValueError(f"{source} has {len(pixels)} images but {len(labels)} labels")
     if strange := sorted(set(labels.tolist()) - set(range(NUM_CLASSES[name]))):
         raise ValueError(
-            f"{source} has an image of class {strange[0]}; the classes of {name} are 0 to {NUM_CLASSES[name] - 1}"
+            f"{source} has an image of class {strange[0]}; the classes of {name} are 0 to "
+            f"{NUM_CLASSES[name] - 1}"
         )
     return pixels, labels
 

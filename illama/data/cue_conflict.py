@@ -39,16 +39,17 @@ def read(folder: Path) -> list[Picture]:
     for shape, category in enumerate(CATEGORIES):
         if not (folder / category).is_dir():
             raise FileNotFoundError(
-                f"{folder / category} is missing: cue-conflict images are in one folder for each of "
-                f"{', '.join(CATEGORIES)}, as <shape>/<shape>1-<texture>1.png; they are published in the repository "
+                f"{folder / category} is missing: cue-conflict images are in one folder for each "
+                f"of {', '.join(CATEGORIES)}, as <shape>/<shape>1-<texture>1.png; they are "
+                "published in the repository "
                 "rgeirhos/texture-vs-shape, under stimuli/style-transfer-preprocessed-512"
             )
         for path in sorted((folder / category).glob("*.png")):
             named = _NAME.fullmatch(path.name)
             if named is None or named[1] != category or named[2] not in CATEGORIES:
                 raise ValueError(
-                    f"{path} should be called {category}<number>-<texture><number>.png, the texture "
-                    f"one of {', '.join(CATEGORIES)}"
+                    f"{path} should be called {category}<number>-<texture><number>.png, the "
+                    f"texture one of {', '.join(CATEGORIES)}"
                 )
             found.append(Picture(path, shape, CATEGORIES.index(named[2])))
     if not found:

@@ -92,8 +92,10 @@ def check_shape(
     expected = (model.in_chans, *model.pixels)
     if shape != expected or num_classes != model.num_classes:
         raise ValueError(
-            f"data {data.name} has images of {' x '.join(map(str, shape))} (channels x height x width) in {num_classes} classes, "
-            f"but the model takes {' x '.join(map(str, expected))} in {model.num_classes}; set model.in_chans, model.img_size "
+            f"data {data.name} has images of {' x '.join(map(str, shape))} (channels x height x "
+            f"width) in {num_classes} classes, but the model takes "
+            f"{' x '.join(map(str, expected))} in {model.num_classes}; set model.in_chans, "
+            "model.img_size "
             "and model.num_classes"
         )
 

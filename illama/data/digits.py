@@ -1,4 +1,6 @@
-"""Handwritten digits: 1,797 images of 8 x 8 pixels in 10 classes, which ship inside scikit-learn."""
+"""Handwritten digits: 1,797 images of 8 x 8 pixels in 10 classes, which ship inside
+scikit-learn.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path

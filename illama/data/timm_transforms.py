@@ -21,7 +21,8 @@ except (
         f"train.transforms timm needs timm and torchvision: pip install timm torchvision ({error})"
     ) from error
 
-# Its own calls Pillow, which since version 13 refuses to keep no bit: one picture in 650 would end the paper's training.
+# Its own calls Pillow, which since version 13 refuses to keep no bit: one picture in 650 would end
+# the paper's training.
 for _name in ("Posterize", "PosterizeIncreasing"):
     auto_augment.NAME_TO_OP[_name] = lambda image, bits_to_keep, **_: posterize(image, bits_to_keep)
 

@@ -1,4 +1,6 @@
-"""Loss, accuracy and calibration on held-out images, and whether the output depends on the image."""
+"""Loss, accuracy and calibration on held-out images, and whether the output depends on the
+image.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
-"""Copies of a trained network for other images and other classes, and how layers are fitted to them.
+"""Copies of a trained network for other images and other classes, and how layers are fitted to
+them.
 
 A head is replaced, learned positions are interpolated; all other weights are those of the network.
 """

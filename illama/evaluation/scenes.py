@@ -1,8 +1,9 @@
-"""Scenes as a network of one size sees them: crops for training, and windows that slide for scoring.
+"""Scenes as a network of one size sees them: crops for training, and windows that slide for
+scoring.
 
-As is usual on ADE20K: the shorter side is brought to the crop's, in training times a factor from 1/2
-to 2; windows overlap by a third, and their logits are averaged; with several scales and mirrored
-pictures the probabilities are.
+As is usual on ADE20K: the shorter side is brought to the crop's, in training times a factor from
+1/2 to 2; windows overlap by a third, and their logits are averaged; with several scales and
+mirrored pictures the probabilities are.
 """
 
 from collections.abc import Callable, Iterator, Sequence

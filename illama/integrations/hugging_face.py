@@ -18,7 +18,9 @@ _PARTS = {"eval_": "val/", "test_": "test/"}
 
 
 class SweepCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Reports each step that is logged and stops; `result()` is what the training function returns."""
+    """Reports each step that is logged and stops; `result()` is what the training function
+    returns.
+    """
 
     def __init__(
         self,

@@ -2,9 +2,10 @@
 
 The network is fine-tuned with the head (`illama.evaluation.upernet`) on crops of `crop` pixels, its
 positions interpolated to them: AdamW at `lr`, weight decay 0.01, a warmup of 1,500 iterations at
-most, then a line to 0; cross-entropy, with 0.4 of the auxiliary head's. Iterations and batch are not
-in the paper; here they are what is usual for UPerNet. Colours are not distorted. Scores are of all
-validation images together, of windows that slide, at one scale and at six with mirrored pictures.
+most, then a line to 0; cross-entropy, with 0.4 of the auxiliary head's. Iterations and batch are
+not in the paper; here they are what is usual for UPerNet. Colours are not distorted. Scores are of
+all validation images together, of windows that slide, at one scale and at six with mirrored
+pictures.
 """
 
 from collections.abc import Mapping, Sequence

@@ -82,8 +82,9 @@ AnyMeasure = TypeVar("AnyMeasure", bound=Callable[..., Any])
 
 
 Look = Callable[["Path", Mapping[str, Any]], object]
-"""Takes the folder of all data and a measure's options; raises `OSError` or `ValueError` where files
-that it reads are not there."""
+"""Takes the folder of all data and a measure's options; raises `OSError` or `ValueError` where
+files that it reads are not there.
+"""
 
 
 def quantities(

@@ -2,13 +2,13 @@
 
 Errors go by the probability p of the predicted class. With the images of bin b, n_b in number,
 
-    ECE = sum over bins of n_b / n * |accuracy_b - mean p_b|     (Naeini et al. 2015, Guo et al. 2017)
+    ECE = sum over bins of n_b / n * |accuracy_b - mean p_b|
     MCE = the largest of these differences
 
-in `bins` bins of equal width, 15 as in the paper, or of equal counts for the adaptive error (Nguyen
-and O'Connor 2015). NLL is the mean of -log of the right class's probability, in nats. The Brier
-score is the mean over images of the squared distance between probabilities and the one-hot label,
-summed over classes: 0 to 2.
+(Naeini et al. 2015, Guo et al. 2017) in `bins` bins of equal width, 15 as in the paper, or of equal
+counts for the adaptive error (Nguyen and O'Connor 2015). NLL is the mean of -log of the right
+class's probability, in nats. The Brier score is the mean over images of the squared distance
+between probabilities and the one-hot label, summed over classes: 0 to 2.
 
 A temperature T divides the logits. It minimises the NLL on one half of the images, drawn by the
 seed, and everything is measured on the other half with it (`..._scaled`) and without

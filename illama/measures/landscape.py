@@ -35,7 +35,9 @@ def landscape(
     points: PositiveInt = 9,
     half_width: PositiveFloat = 0.5,
 ) -> Findings:
-    """Loss on `points` x `points` places, up to `half_width` times the weights in each direction."""
+    """Loss on `points` x `points` places, up to `half_width` times the weights in each
+    direction.
+    """
     import torch
     import torch.nn.functional as F
 

@@ -2,14 +2,14 @@
 
 Of the linear layers inside the blocks, which is what the paper quantises (section 4.4, W8A8,
 trained for it after Q-ViT). `weights` leaves activations as they are; `dynamic` gives them a scale
-for each token, `static` one for the layer, from 256 training images. A network that was trained with
-`train.quantize` computes on its own grid before and after.
+for each token, `static` one for the layer, from 256 training images. A network that was trained
+with `train.quantize` computes on its own grid before and after.
 
 `kernels: simulated` rounds floating-point numbers: symmetric uniform steps, of weights with a scale
 for each output channel, the largest absolute value over 2^(bits - 1) - 1. Accumulation is exact, as
-in int32. Times are not simulated. `kernels: torchao` converts the layers with torchao, whole numbers
-in memory and eight-bit matrix products, and takes the time as well: eight bits in each scheme, four
-with `weights`. It needs `pip install 'ablation-orchestrator[measures]'`.
+in int32. Times are not simulated. `kernels: torchao` converts the layers with torchao, whole
+numbers in memory and eight-bit matrix products, and takes the time as well: eight bits in each
+scheme, four with `weights`. It needs `pip install 'ablation-orchestrator[measures]'`.
 """
 
 from collections.abc import Callable

@@ -172,7 +172,8 @@ def _checked(name: str, function: str, given: Mapping[str, Any]) -> dict[str, An
     allowed = [str(field.alias) for field in kind.model_fields.values() if field.alias != "name"]
     if "every" in allowed:
         raise ValueError(
-            f"measure {name} has an option 'every', which is reserved for when a sweep measures: rename it"
+            f"measure {name} has an option 'every', which is reserved for when a sweep measures: "
+            "rename it"
         )
     is_open = kind.model_config.get("extra") == "allow"
     for option in given:

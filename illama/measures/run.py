@@ -1,4 +1,6 @@
-"""One measure on one checkpoint: the network rebuilt from its settings, at alpha 0, and measured."""
+"""One measure on one checkpoint: the network rebuilt from its settings, at alpha 0, and
+measured.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

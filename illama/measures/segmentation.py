@@ -84,7 +84,9 @@ def segmentation(
 
 
 def _made(data: Data, patch_size: int, places: int, seed: int) -> Any:
-    """Boards and labels of their patches, for training and for testing, and the number of classes."""
+    """Boards and labels of their patches, for training and for testing, and the number of
+    classes.
+    """
     from illama.measures.passes import first_images
 
     parts = [first_images(part, _MOST_IMAGES) for part in (data.training(), data.held_out())]

@@ -3,10 +3,10 @@
 `load` names a function `module:function` that returns images (n, channels, height, width), their
 shape's class and their texture's class, both (n,), in the pixels' own range; in training the cues
 must have agreed. For a network of ImageNet's 1,000 classes, `folder` names, in the folder of all
-data, the 1,280 published images instead, and must also hold `human_categories.py`; the class is then
-the one of 16 whose ImageNet classes have the highest mean probability. As in Geirhos et al. (ICLR 2019), images whose
-cues agree are left out, and the share is that of shape decisions among those that are right by
-either cue.
+data, the 1,280 published images instead, and must also hold `human_categories.py`; the class is
+then the one of 16 whose ImageNet classes have the highest mean probability. As in Geirhos et al.
+(ICLR 2019), images whose cues agree are left out, and the share is that of shape decisions among
+those that are right by either cue.
 """
 
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -48,8 +48,9 @@ def shape_texture(
     """Share of shape decisions on images whose cues conflict."""
     if bool(load) == bool(folder):
         raise ValueError(
-            "shape_texture needs images with conflicting cues, from one source: name a function that "
-            "returns images, shape classes and texture classes, as in {name: shape_texture, load: "
+            "shape_texture needs images with conflicting cues, from one source: name a function "
+            "that returns images, shape classes and texture classes, as in {name: "
+            "shape_texture, load: "
             "'cue:conflict'}, or with 'folder' the published cue-conflict images"
         )
     decide = _by_function if load else _by_folder
@@ -68,7 +69,8 @@ def _by_function(network: Network, data: Data, device: Device, load: str) -> "De
     example, _ = next(iter(data.held_out()))
     if pixels.shape[1:] != tuple(example.shape[1:]):
         raise ValueError(
-            f"{load} returned images of {pixels.shape[1:]}, but the network takes {tuple(example.shape[1:])}"
+            f"{load} returned images of {pixels.shape[1:]}, but the network takes "
+            f"{tuple(example.shape[1:])}"
         )
     mean, std = data.normalisation()
     images = (torch.from_numpy(pixels.astype(np.float32)) - mean) / std

@@ -21,8 +21,8 @@ def converted(network: nn.Module, bits: int, scheme: Scheme, images: Tensor | No
     """
     if (bits, scheme) not in ((8, "dynamic"), (8, "static"), (8, "weights"), (4, "weights")):
         raise ValueError(
-            f"kernels torchao does not support {bits} bits with scheme {scheme}: it supports 8 bits in "
-            "every scheme, and 4 with scheme weights; kernels simulated supports any"
+            f"kernels torchao does not support {bits} bits with scheme {scheme}: it supports 8 "
+            "bits in every scheme, and 4 with scheme weights; kernels simulated supports any"
         )
     try:
         from torchao import quantization as torchao

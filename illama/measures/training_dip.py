@@ -16,7 +16,8 @@ QUANTITIES = {
         "min",
         "%",
         2,
-        "accuracy at the last soft epoch minus that of the next epoch at alpha 0; negative where it rises",
+        "accuracy at the last soft epoch minus that of the next epoch at alpha 0; negative where "
+        "it rises",
     ),
     "gap": Quantity(
         "min", "%", 2, "at the last soft epoch, accuracy at its alpha minus at alpha 0"

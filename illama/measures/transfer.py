@@ -8,9 +8,10 @@ function `module:function` that returns train_images, train_labels, val_images a
 resized to the network's images.
 
 With `epochs` a copy of the network is fine-tuned as well, as the paper does (section 4.3, Tables 9
-and 16): its head replaced by an untrained one for the classes that are there, for images of `side` x
-`side` pixels where that is given, its positions interpolated; AdamW, a warmup and a cosine, batches
-of 64, no augmentation. The control is the same network from its first values, trained as long.
+and 16): its head replaced by an untrained one for the classes that are there, for images of `side`
+x `side` pixels where that is given, its positions interpolated; AdamW, a warmup and a cosine,
+batches of 64, no augmentation. The control is the same network from its first values, trained as
+long.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any

@@ -4,14 +4,14 @@ tokens in turn (arXiv 2108.00154, section 3).
 A cross-scale embedding has a convolution for each kernel size, all of one stride; of D channels the
 smallest kernel gives D / 2, the next D / 4, and so on, the last as much as the one before it. One
 stands in front of every stage. Within a stage, blocks alternate: attention in groups of `group` x
-`group` neighbours (SDA), and in groups of as many tokens that stand S / `group` apart in a grid of S
-x S (LDA). To the scores comes a learned function of the distance of two tokens in their group
-(dynamic position bias): three linears, each behind a norm and ReLU, on rows and columns, D / 4 wide.
-Where a grid is no larger than a group, all tokens are one group. Logits are a linear on the mean of
-the normed tokens.
+`group` neighbours (SDA), and in groups of as many tokens that stand S / `group` apart in a grid of
+S x S (LDA). To the scores comes a learned function of the distance of two tokens in their group
+(dynamic position bias): three linears, each behind a norm and ReLU, on rows and columns, D / 4
+wide. Where a grid is no larger than a group, all tokens are one group. Logits are a linear on the
+mean of the normed tokens.
 
-The norm in front of each further embedding is that of the authors' code (cheerss/CrossFormer); their
-bias is D / 16 wide, ours as the paper says.
+The norm in front of each further embedding is that of the authors' code (cheerss/CrossFormer);
+their bias is D / 16 wide, ours as the paper says.
 """
 
 import torch

@@ -107,7 +107,7 @@ def bi_level_routing(place: Place, *, regions: int = 2, top_k: int = 2) -> nn.Mo
     """
     if any(side % regions for side in place.grid) or not 1 <= top_k <= regions**2:
         raise UserCodeError(
-            f"a grid of {place.grid[0]} x {place.grid[1]} patches cannot be cut into {regions} x {regions} regions with "
-            f"top_k {top_k}"
+            f"a grid of {place.grid[0]} x {place.grid[1]} patches cannot be cut into {regions} x "
+            f"{regions} regions with top_k {top_k}"
         )
     return BiLevelRouting(place, regions, top_k)

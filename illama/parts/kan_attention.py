@@ -1,7 +1,8 @@
 """Kolmogorov-Arnold attention: a learned function of a row of scores instead of the softmax (KArAt,
 arXiv 2503.10632).
 
-    O_i = W f(A_i) V,    f(A_i)_r = sum_j sum_m a_rjm cos(m A_ij) + b_rjm sin(m A_ij),  A = Q K^T / sqrt(C)
+    O_i = W f(A_i) V,    f(A_i)_r = sum_j sum_m a_rjm cos(m A_ij) + b_rjm sin(m A_ij),
+    A = Q K^T / sqrt(C)
 
 Row i of the scores, N numbers, becomes `rank` numbers by functions of one variable in a Fourier
 basis of `waves` waves, and N numbers again by W (N, rank): the paper's low-rank form, with blocks

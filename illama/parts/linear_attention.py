@@ -5,13 +5,14 @@ all queries.
 
 (arXiv 2006.16236, equations 5 and 9.) S is the mask, soft or not, and M is all ones in its
 multiplicative form and S in its additive one. No N x N matrix is needed: for S = alpha + (1 -
-alpha) C with C causal, each sum is alpha * (over all) + (1 - alpha) * (up to i), exactly. What comes
-from earlier blocks of 64 tokens is one matrix for each head, that of the same block a dense product.
+alpha) C with C causal, each sum is alpha * (over all) + (1 - alpha) * (up to i), exactly. What
+comes from earlier blocks of 64 tokens is one matrix for each head, that of the same block a dense
+product.
 
 phi is elu + 1 (Katharopoulos and others) or relu. CARE (arXiv 2411.16170) gives a part of the
 channels to such an attention and the others to convolutions, and lets both interact with a memory
-that goes through the layers. Of CARE this is the attention alone, on all channels; which phi it has,
-no description that we found says.
+that goes through the layers. Of CARE this is the attention alone, on all channels; which phi it
+has, no description that we found says.
 """
 
 from typing import Literal

@@ -6,8 +6,8 @@
 P are `prompts` learned vectors of the block, which go through its own key and value linears, and g
 is a number for each head, 0 at first: the network then computes what it did without them. The two
 softmaxes are apart, so no token loses weight to a prompt. Prompts are no tokens of the image: every
-token sees them under any mask, and no rotary position turns them. The inner attention obeys its mask
-as it does without them.
+token sees them under any mask, and no rotary position turns them. The inner attention obeys its
+mask as it does without them.
 
 Meant for a trained network whose other tensors are frozen: `train.init` fills them, and
 `train.trainable` names what is trained, such as ["*.prompts", "*.gate", "norm.*", "head.*"]. The

@@ -74,6 +74,7 @@ def mixture_of_heads(
     """
     if not 1 <= shared < place.heads or not 1 <= top_k <= place.heads - shared:
         raise UserCodeError(
-            f"shared {shared} and top_k {top_k} must each be at least 1, and together at most the {place.heads} heads"
+            f"shared {shared} and top_k {top_k} must each be at least 1, and together at most the "
+            f"{place.heads} heads"
         )
     return MixtureOfHeads(place, shared, top_k, balance)

@@ -1,12 +1,13 @@
 """A training by a user's command: started without a shell, followed by what it prints, ended with
 its trial.
 
-    metric train/loss=0.31 val/acc=0.93 epoch=3        a point of the curves; `iteration` or `step` will do as well
+    metric train/loss=0.31 val/acc=0.93 epoch=3        a point of the curves
     metric test/acc=0.91 params=81000                  a final figure, of no epoch
 
-Lines of this form on stdout are its metrics. With `{metrics_file}` in the command it may append
-JSON objects to that file instead, one a line: `{"epoch": 3, "val/acc": 0.93}`. A point is complete
-when the next one begins, or when the command ends. The last value of each name is its final one.
+A point is of an `epoch`, an `iteration` or a `step`. Lines of this form on stdout are its metrics.
+With `{metrics_file}` in the command it may append JSON objects to that file instead, one a line:
+`{"epoch": 3, "val/acc": 0.93}`. A point is complete when the next one begins, or when the command
+ends. The last value of each name is its final one.
 
 The command runs in the trial's own folder, which is there again after an interruption: what it
 saved under a relative name it finds there. It is asked to stop by SIGTERM.

@@ -26,7 +26,8 @@ def pick_device(runtime: RuntimeConfig, rank: int = 0) -> torch.device:
         return torch.device("cpu")
     if runtime.processes > torch.cuda.device_count():
         raise ValueError(
-            f"runtime.processes is {runtime.processes}, but torch finds {torch.cuda.device_count()} GPUs: each process needs one"
+            f"runtime.processes is {runtime.processes}, but torch finds "
+            f"{torch.cuda.device_count()} GPUs: each process needs one"
         )
     return (
         torch.device("cuda", rank % runtime.processes)
@@ -95,7 +96,8 @@ def process_state(runtime: RuntimeConfig, deterministic: bool = False) -> Iterat
     kept = [(look, put, look()) for look, put in _KEPT]
     strict = torch.are_deterministic_algorithms_enabled()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    # Torch looks at it once, at the first matrix product on a GPU, which may be in a training before the one that needs it.
+    # Torch looks at it once, at the first matrix product on a GPU, which may be in a training
+    # before the one that needs it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with generators_kept(), torch.random.fork_rng(devices):
         torch.set_num_threads(runtime.num_threads)

@@ -1,15 +1,16 @@
 """One training in several processes, each with its share of every batch (data parallelism).
 
-The process that was asked to train leads: it alone reports, saves and decides when to stop. The others repeat its iterations,
-kept in step by the sum over all gradients, and hold the other end of a pipe: once it is closed, for whatever reason, they are
-gone. So nothing needs to be told to them, and nothing outlives a leader that was killed. What befalls one of them is raised in
-the leader.
+The process that was asked to train leads: it alone reports, saves and decides when to stop. The
+others repeat its iterations, kept in step by the sum over all gradients, and hold the other end of
+a pipe: once it is closed, for whatever reason, they are gone. So nothing needs to be told to them,
+and nothing outlives a leader that was killed. What befalls one of them is raised in the leader.
 
-Processes on other nodes are led from afar: `OtherNodes`, whoever implements it, has `Followers` started on each, with a process
-there to hold the pipes.
+Processes on other nodes are led from afar: `OtherNodes`, whoever implements it, has `Followers`
+started on each, with a process there to hold the pipes.
 
-Gradients are added up in one flat sum after the backward pass, not by `DistributedDataParallel`: its mean over processes is wrong
-for shares of unequal size, and the compiled network stays the one of a single process.
+Gradients are added up in one flat sum after the backward pass, not by `DistributedDataParallel`:
+its mean over processes is wrong for shares of unequal size, and the compiled network stays the one
+of a single process.
 """
 
 import ctypes
@@ -109,7 +110,9 @@ class Ranks:
         return values
 
     def check(self) -> None:
-        """Raise what befell another process: on a GPU a sum that it broke off may have gone unnoticed, with whatever result."""
+        """Raise what befell another process: on a GPU a sum that it broke off may have gone
+        unnoticed, with whatever result.
+        """
         if self._followers is not None and self._followers.failure is not None:
             raise self._followers.failure
 
@@ -132,7 +135,9 @@ class OtherNodes(Protocol):
     """The address by which they reach the leader."""
 
     def start(self, meeting_point: MeetingPoint, follow: Callable[[Ranks], None]) -> None:
-        """Have each start its `Followers`, and return when all are there. Raises what keeps one from it."""
+        """Have each start its `Followers`, and return when all are there. Raises what keeps one
+        from it.
+        """
 
     def failure(self) -> Exception | None:
         """Return what has befallen one of the nodes; None while nothing has."""
@@ -145,9 +150,11 @@ class OtherNodes(Protocol):
 def leading(
     runtime: RuntimeConfig, follow: Callable[[Ranks], None], others: OtherNodes | None = None
 ) -> Iterator[Ranks]:
-    """Start the other processes, `runtime.processes` on each node, which call `follow`; inside the context this one leads them.
+    """Start the other processes, `runtime.processes` on each node, which call `follow`; inside the
+    context this one leads them.
 
-    `follow` is pickled. What it raises, and `ProcessLost` where a process died, is raised here at the next exchange with it.
+    `follow` is pickled. What it raises, and `ProcessLost` where a process died, is raised here at
+    the next exchange with it.
     """
     nodes = 1 + len(others.names) if others else 1
     size = runtime.processes * nodes
@@ -174,7 +181,9 @@ def leading(
 
 @contextmanager
 def _meeting(others: OtherNodes | None, size: int) -> Iterator[MeetingPoint]:
-    """Within one node the processes meet in a file and no port is opened; otherwise at a port of the leader."""
+    """Within one node the processes meet in a file and no port is opened; otherwise at a port of
+    the leader.
+    """
     if others is None:
         with TemporaryDirectory(prefix="illama-") as folder, network_of(None):
             yield Path(folder, "meeting_point")
@@ -185,7 +194,9 @@ def _meeting(others: OtherNodes | None, size: int) -> Iterator[MeetingPoint]:
 
 
 class Followers:
-    """The other processes of one node, as the one that started them sees them: the leader, or on another node its deputy."""
+    """The other processes of one node, as the one that started them sees them: the leader, or on
+    another node its deputy.
+    """
 
     def __init__(
         self,
@@ -231,7 +242,9 @@ class Followers:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look after them all the while: should one fail, break off the exchange that this process may be waiting in."""
+        """Look after them all the while: should one fail, break off the exchange that this
+        process may be waiting in.
+        """
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done,), daemon=True)
         watcher.start()
@@ -244,7 +257,8 @@ class Followers:
     def _watch(self, done: threading.Event) -> None:
         while not done.wait(LOOK_SECONDS):
             if failure := self.look():
-                self.failure = failure  # first, so that nobody takes what a broken exchange left for its result
+                # first, so that nobody takes what a broken exchange left for its result
+                self.failure = failure
                 self.failed.set()
                 _abort()
                 return
@@ -369,8 +383,8 @@ def _abort() -> None:
 
 @contextmanager
 def network_of(leader: str | None) -> Iterator[None]:
-    """Let the processes speak over the interface by which this node reaches the leader; by default, within one node, the
-    loopback. What this machine is called does not matter then.
+    """Let the processes speak over the interface by which this node reaches the leader; by default,
+    within one node, the loopback. What this machine is called does not matter then.
     """
     if leader is None:
         name = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))

@@ -41,7 +41,8 @@ class Learner:
             isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in self.model.modules()
         ):
             raise ValueError(
-                "batch normalization needs whole batches, but several processes each have only a part: use one process"
+                "batch normalization needs whole batches, but several processes each have only a "
+                "part: use one process"
             )
         self._alpha = 0.0
         self.exits = config.model.exits
@@ -129,7 +130,9 @@ class Learner:
         return kept
 
     def _loss(self, logits: Tensor, piece: Mixed) -> Tensor:
-        """Mean loss of the images; of a network with early exits the weighted sum over its heads."""
+        """Mean loss of the images; of a network with early exits the weighted sum over its
+        heads.
+        """
         smoothing = self.config.train.label_smoothing
         if not self.exits:
             return loss(logits.float(), piece, smoothing)

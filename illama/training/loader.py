@@ -68,7 +68,8 @@ def make_loader(
     ranks, size = ranks or Ranks(), config.train.batch_size
     if size < 2 * ranks.size - 1:
         raise ValueError(
-            f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: use fewer processes"
+            f"train.batch_size {size} has no pair of images for each of {ranks.size} processes: "
+            "use fewer processes"
         )
     kind = MemoryLoader if config.data.in_memory else FolderLoader
     loader: Loader = kind(config, runtime, device, ranks)
@@ -193,7 +194,8 @@ class FolderLoader:
             batch_size=None,  # each of the chunks is one already
             sampler=chunks,
             num_workers=self.runtime.data_workers,
-            generator=torch.Generator(),  # of its own: a loader otherwise draws from the process's random state
+            # of its own: a loader otherwise draws from the process's random state
+            generator=torch.Generator(),
             pin_memory=self.device.type == "cuda",
         )
         for chunk in loaded:

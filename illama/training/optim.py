@@ -62,6 +62,8 @@ def freeze(model: nn.Module, train: TrainConfig) -> None:
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Use `lr` from the next iteration on, scaled per group where blocks learn at different speeds."""
+    """Use `lr` from the next iteration on, scaled per group where blocks learn at different
+    speeds.
+    """
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]

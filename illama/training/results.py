@@ -20,7 +20,9 @@ class Diverged(RuntimeError):
 
 
 class Stopped(Exception):
-    """A stop that is no error: `should_stop` said so. What was trained so far is in the checkpoint."""
+    """A stop that is no error: `should_stop` said so. What was trained so far is in the
+    checkpoint.
+    """
 
     def __init__(self, iteration: int) -> None:
         super().__init__(f"stopped after iteration {iteration}")

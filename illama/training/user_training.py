@@ -1,6 +1,8 @@
 """A training by a user's function: what it is given, and what is made of what it gives back.
 
-    def train(*, depth: int = 2, lr: float = 3e-3, seed, log_metrics, checkpoint_dir, should_stop, device) -> Mapping[str, float]
+    def train(
+        *, depth: int = 2, lr: float = 3e-3, seed, log_metrics, checkpoint_dir, should_stop, device
+    ) -> Mapping[str, float]
 
 Its other parameters are settings (`illama.config.functions`). It saves what it needs in
 `checkpoint_dir`, finds it there after an interruption, and goes on; how, is its own business.
@@ -241,8 +243,8 @@ class TrainingLog:
             return {}
         if state["config"] != self._config.model_dump(mode="json"):
             raise OtherSettings(
-                f"{self._path.parent} belongs to a training with other settings, code or seed (see {self._path.name}); "
-                "train in an empty directory"
+                f"{self._path.parent} belongs to a training with other settings, code or seed "
+                f"(see {self._path.name}); train in an empty directory"
             )
         return state
 
@@ -281,7 +283,8 @@ def _checked(metrics: Any, who: str) -> dict[str, float]:
     for name, value in metrics.items():
         if not _is_name(name):
             raise ValueError(
-                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} characters"
+                f"{who} a metric named {name!r}; a name is a word of at most {_LONGEST_NAME} "
+                "characters"
             )
         try:
             found[name] = value.__float__()  # not of text, as float() would

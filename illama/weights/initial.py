@@ -18,8 +18,8 @@ def init_path(init: InitConfig, data_dir: Path | None = None) -> Path:
     path = data_directory(data_dir) / init.checkpoint
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: train.init.checkpoint names a file in data_dir (runtime.data_dir, ILLAMA_DATA or data), or a "
-            "full path"
+            f"{path} is missing: train.init.checkpoint names a file in data_dir "
+            "(runtime.data_dir, ILLAMA_DATA or data), or a full path"
         )
     return path
 
@@ -31,7 +31,8 @@ def checked_path(init: InitConfig, data_dir: Path | None = None) -> Path:
     path = init_path(init, data_dir)
     if init.sha256 is not None and (found := _sha256(path)) != init.sha256:
         raise ValueError(
-            f"{path} is a different file, or damaged: its SHA-256 is {found}, but train.init.sha256 is {init.sha256}"
+            f"{path} is a different file, or damaged: its SHA-256 is {found}, but "
+            f"train.init.sha256 is {init.sha256}"
         )
     return path
 

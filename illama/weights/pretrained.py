@@ -77,8 +77,9 @@ def build(
         content = _content_of(path)
         if different := _other_settings(content, config):
             raise ValueError(
-                f"{path} was trained as a different network: {'; '.join(different)}. Use those settings, or, "
-                "if its weights really are meant for this network, load_state_dict"
+                f"{path} was trained as a different network: {'; '.join(different)}. Use those "
+                "settings, or, if its weights really are meant for this network, "
+                "load_state_dict"
             )
         weights = _weights_of(content, path, use_ema=use_ema)
         _stretch_positions(model, weights, _settings_in(content))
@@ -278,8 +279,9 @@ def _other_classes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) 
     if wanted is None or there is None or len(wanted) == len(there):
         return []
     return [
-        f"the file has {len(there)} classes: build the model with num_classes={len(there)} and replace "
-        f"its head (model.head = torch.nn.Linear({wanted.shape[1]}, {len(wanted)})), or train "
+        f"the file has {len(there)} classes: build the model with num_classes={len(there)} "
+        f"and replace its head (model.head = torch.nn.Linear({wanted.shape[1]}, "
+        f"{len(wanted)})), or train "
         "with train.init.head new"
     ]
 

@@ -55,7 +55,8 @@ def from_llama(weights: Mapping[str, Tensor], num_heads: int) -> dict[str, Tenso
         q, k, v = (weights[there + theirs] for theirs in _LLAMA_QKV)
         if k.shape != q.shape:
             raise ValueError(
-                f"block {block} has k of {tuple(k.shape)} and q of {tuple(q.shape)}: grouped queries are not supported"
+                f"block {block} has k of {tuple(k.shape)} and q of {tuple(q.shape)}: grouped "
+                "queries are not supported"
             )
         _check_heads(len(q), num_heads)
         ours[here + "attn.qkv.weight"] = torch.cat(
@@ -80,7 +81,8 @@ def select_weights(
             continue
         if name not in source:
             raise ValueError(
-                f"the source has no {name}: it needs at least {model.config.depth} blocks with RMSNorm and SwiGLU"
+                f"the source has no {name}: it needs at least {model.config.depth} blocks with "
+                "RMSNorm and SwiGLU"
             )
         value = source[name]
         for axis, wanted in enumerate(target.shape):
@@ -96,7 +98,8 @@ def _chosen(name: str, axis: int, size: int, wanted: int, heads: tuple[int, int]
     """
     if wanted > size:
         raise ValueError(
-            f"{name} has {size} elements in dimension {axis} of the source, but the model needs {wanted}"
+            f"{name} has {size} elements in dimension {axis} of the source, but the model needs "
+            f"{wanted}"
         )
     if name.endswith(("attn.qkv.weight", "attn.qkv.bias")) and axis == 0:
         size, wanted = size // 3, wanted // 3
@@ -115,8 +118,8 @@ def _head_channels(size: int, wanted: int, heads: tuple[int, int], unit: int) ->
     width, wanted_width = size // heads[0], wanted // heads[1]
     if width < wanted_width or heads[0] < heads[1]:
         raise ValueError(
-            f"the source has {heads[0]} heads of {width} channels, but the model needs {heads[1]} of {wanted_width}: "
-            "both numbers must be at most the source's"
+            f"the source has {heads[0]} heads of {width} channels, but the model needs {heads[1]} "
+            f"of {wanted_width}: both numbers must be at most the source's"
         )
     inside = (
         _even(width // unit, wanted_width // unit)[:, None] * unit + torch.arange(unit)
@@ -127,7 +130,8 @@ def _head_channels(size: int, wanted: int, heads: tuple[int, int], unit: int) ->
 def _check_heads(width: int, num_heads: int) -> None:
     if width % num_heads or width // num_heads % 2:
         raise ValueError(
-            f"source_heads is {num_heads}, but the source's width {width} cannot be split into that many heads of even width"
+            f"source_heads is {num_heads}, but the source's width {width} cannot be split into "
+            "that many heads of even width"
         )
 
 

@@ -136,7 +136,9 @@ def _p_values(
 def _p_values_at_looks(
     here: StepRow, there: StepRow, looks: Sequence[int]
 ) -> tuple[float | None, float | None]:
-    """The two p-values where figures are looked at more than once; each look goes by what it saw."""
+    """The two p-values where figures are looked at more than once; each look goes by what it
+    saw.
+    """
     found = {}
     taken = counting_looks((), looks, _ended_on_both(here, there))
     for look in taken:

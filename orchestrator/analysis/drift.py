@@ -47,7 +47,9 @@ def _beside(row: StepRow, by_label: dict[str, StepRow], name: str) -> StepRow | 
 
 
 def _nearer(row: StepRow, step: StepRow, ground: StepRow, tolerance: float) -> StepRow:
-    """The step that a side step belongs to, if it is as large; otherwise what it is compared with."""
+    """The step that a side step belongs to, if it is as large; otherwise what it is compared
+    with.
+    """
     if any(_sizes(row, step, tolerance)):
         return ground
     return step

@@ -7,8 +7,8 @@ the one finding that is there, whichever question it answers. So the promise is 
 sweeps without any effect, at most one in 20 shows one in any table.
 
 The same trials compared with the same in two tables are one comparison, with one p-value; a thing
-compared with itself is none. Comparisons whose trials are still to come are counted already, so that
-what is decided does not depend on which come first.
+compared with itself is none. Comparisons whose trials are still to come are counted already, so
+that what is decided does not depend on which come first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -182,7 +182,9 @@ def _corrected(
     not_begun: int,
     rules: Rules,
 ) -> dict[Key, float]:
-    """Holm's correction; each look before doubles a p-value, and what has none yet counts with 1."""
+    """Holm's correction; each look before doubles a p-value, and what has none yet counts with
+    1.
+    """
     price = 2.0**rules.looks_before
     p_values = [p_of(delta) for delta in family.values()]
     paid = [_paid(p, price) for p in p_values] + [1.0] * not_begun

@@ -1,4 +1,6 @@
-"""Does a step do the same in every regime? The difference of its effects, described and not tested."""
+"""Does a step do the same in every regime? The difference of its effects, described and not
+tested.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

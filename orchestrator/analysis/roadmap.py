@@ -231,7 +231,8 @@ def other_metric(
         known = own.mode
     if known is None:
         raise UsageError(
-            f"it is unknown whether a larger or a smaller '{name}' is better: add --mode max or --mode min"
+            f"it is unknown whether a larger or a smaller '{name}' is better: add --mode max or "
+            "--mode min"
         )
     if mode not in (None, known):
         raise UsageError(f"--mode {mode} would call a worse {name} an improvement")

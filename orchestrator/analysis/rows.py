@@ -85,7 +85,9 @@ class StepRow:
 
     @property
     def ci95(self) -> tuple[float, float] | None:
-        """Interval of the mean; None with fewer than two seeds, or where all values are the same."""
+        """Interval of the mean; None with fewer than two seeds, or where all values are the
+        same.
+        """
         return self.summary.ci95 if self.summary else None
 
     @property
@@ -354,7 +356,9 @@ def row_to_json(row: StepRow) -> dict[str, Any]:
 
 
 def _artifacts_to_json(row: StepRow) -> dict[str, Any]:
-    """Files that trainings left for people, by seed, as paths below the trial's `artifacts` folder."""
+    """Files that trainings left for people, by seed, as paths below the trial's `artifacts`
+    folder.
+    """
     found = {str(seed): artifacts_in(Path(path)) for seed, path in sorted(row.paths.items())}
     names = {seed: [one.name for one in of.shown] for seed, of in found.items() if of.shown}
     if not names:

@@ -1,10 +1,10 @@
-"""Variation of searches in an effect: where two variants' settings were found by different searches, and
-how repeats include it.
+"""Variation of searches in an effect: where two variants' settings were found by different
+searches, and how repeats include it.
 
 Whatever a search finds in one try is the same for all seeds of the report, so no number of seeds
-puts its variation into an interval. Where a search is repeated, the unit that varies is the repeat: an
-effect is the mean over repeats, each averaged over its seeds. `benchmarks/calibration_searches.py`
-measures what would happen otherwise.
+puts its variation into an interval. Where a search is repeated, the unit that varies is the repeat:
+an effect is the mean over repeats, each averaged over its seeds.
+`benchmarks/calibration_searches.py` measures what would happen otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,9 @@ def by_repeat(values: Mapping[int, float], repeats: int) -> dict[int, float]:
 
 
 def repeats_that_differ(one: Variant, other: Variant) -> int:
-    """Number of repeats that a comparison is the mean over; 1 where one search settled both sides."""
+    """Number of repeats that a comparison is the mean over; 1 where one search settled both
+    sides.
+    """
     if not search_luck_differs(one, other):
         return 1
     return repeats_of(one, other)
@@ -96,7 +98,10 @@ def contrast_luck(
 
 def _untested_text(what: str) -> str:
     """Caveat where the luck of one search cannot be told from what the step does."""
-    caveat = f"conditional on {what}: the interval leaves out the search's own variation, so nothing is decided"
+    caveat = (
+        f"conditional on {what}: the interval leaves out the search's own variation, so "
+        "nothing is decided"
+    )
     return f"{caveat}; `repeats: 5` in the search includes it"
 
 

@@ -39,8 +39,8 @@ def adopt(
         adopted = adopt_results(plan, where)
     if not adopted:
         raise UsageError(
-            "there is nothing to adopt: no new trial differs from a finished trial of the same name in its code alone; "
-            f"`orchestrator plan {spec}` says how each of them differs"
+            "there is nothing to adopt: no new trial differs from a finished trial of the same "
+            f"name in its code alone; `orchestrator plan {spec}` says how each of them differs"
         )
     for trial, nearest in adopted:
         text = f"{trial.name} <- {nearest.directory.path.name}: {nearest.told}"

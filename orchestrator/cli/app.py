@@ -47,11 +47,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run ablation sweeps and report what each step did.\n\n"
-    "One YAML file (the spec) describes a baseline and a list of steps that change it. `run` trains every step with every seed "
-    "and prints the effect of each step. After an interruption, the same command continues.\n\n"
+    "One YAML file (the spec) describes a baseline and a list of steps that change it. `run` "
+    "trains every step with every seed and prints the effect of each step. After an "
+    "interruption, the same command continues.\n\n"
     "Start with: `orchestrator run sweeps/llamafy.yaml`",
     epilog="Exit codes: 0 success; 1 some trials failed; 2 the spec or the command line is wrong; "
-    "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, with everything saved.",
+    "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, with "
+    "everything saved.",
 )
 
 

@@ -61,7 +61,9 @@ class Output(Console):
             yield segment._replace(text=self._shown(segment.text)) if is_text else segment
 
     def write(self, content: str | bytes) -> None:
-        """Write what is meant for a file or a program: as it is, and bytes whatever the encoding."""
+        """Write what is meant for a file or a program: as it is, and bytes whatever the
+        encoding.
+        """
         with self._as_far_as_it_goes():
             if isinstance(content, str):
                 self.file.write(content)

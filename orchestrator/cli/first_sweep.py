@@ -2,7 +2,9 @@
 its settings.
 """
 
-_TRAIN = '''"""An example training function: replace it with yours. Steps change its keyword parameters."""
+_TRAIN = '''"""An example training function: replace it with yours. Steps change its keyword
+parameters.
+"""
 
 import torch
 from sklearn.datasets import load_digits
@@ -21,7 +23,7 @@ def train(
     checkpoint_dir,
     should_stop,
 ):
-    """Train a small network on scikit-learn's digits; continue from a checkpoint if there is one."""
+    """Train a small network on scikit-learn's digits; go on from a checkpoint if there is one."""
     images, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
     train_x, train_y, val_x, val_y = x[:1000], y[:1000], x[1000:], y[1000:]
@@ -60,7 +62,8 @@ def train(
     return {"val/acc": accuracy}
 '''
 
-_SPEC = """# The effect of width and dropout on a small network. Train it with `orchestrator run sweep.yaml`.
+_SPEC = """# The effect of width and dropout on a small network. Train it with
+# `orchestrator run sweep.yaml`.
 name: first
 metric: {name: val/acc, mode: max}
 seeds: [0, 1, 2, 3]

@@ -57,7 +57,9 @@ def list_sweeps(store: StoreOption = Path("runs"), as_json: JsonOption = False) 
 
 
 def gc(store: StoreOption = Path("runs"), yes: YesOption = False) -> None:
-    """Delete trials that no spec in the store asks for, and leftover files. Lists them and asks first."""
+    """Delete trials that no spec in the store asks for, and leftover files. Lists them and asks
+    first.
+    """
     from orchestrator.cleaning import drop, inspect
     from orchestrator.store.contents import bytes_text
 
@@ -100,7 +102,10 @@ def delete(
         others = dependents(where, sweep)
         trials, size = counted(len(trial_folders(path)), "trial"), bytes_text(size_of(path))
     for other, count in others.items():
-        reused = f"sweep {other} reuses {counted(count, 'result')} from it and would have to train them again"
+        reused = (
+            f"sweep {other} reuses {counted(count, 'result')} from it and would have to "
+            "train them again"
+        )
         err.print(Text(reused, style="yellow"), soft_wrap=True)
     _ask(f"Delete sweep {sweep} with {trials}, {size}?", yes)
     with telling(err, "deleting"):

@@ -92,7 +92,9 @@ class TrainingOptions(JobOptions):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command in the form that Typer needs: each field of its parameter `options` is an option."""
+    """The command in the form that Typer needs: each field of its parameter `options` is an
+    option.
+    """
     signature = inspect.signature(command, eval_str=True)
     kind = signature.parameters["options"].annotation
     own = set(signature.parameters) - {"options"}

@@ -113,7 +113,9 @@ def open_store(path: Path) -> "Store":
 
 
 def open_sweep(reference: str, store: Path, overrides: list[str] | None = None) -> "Sweep":
-    """The sweep of a spec's file, or of that name in the store. Raises `SpecError`, `UsageError`."""
+    """The sweep of a spec's file, or of that name in the store. Raises `SpecError`,
+    `UsageError`.
+    """
     from orchestrator import api
 
     return api.load(reference, store, overrides or [])

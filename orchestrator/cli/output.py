@@ -21,7 +21,9 @@ _MOST_LINKS = 40
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, making missing folders. Raises `UsageError` if that is not possible."""
+    """Write `content` to `path`, making missing folders. Raises `UsageError` if that is not
+    possible.
+    """
     try:
         target = _followed(path.expanduser())
         descriptor = _descriptor_of(target)

@@ -27,7 +27,9 @@ def serve_report(
     ports: tuple[int | None, int | None],
     browser: bool,
 ) -> None:
-    """Serve the report and, where there is one, MLflow on `ports` (MLflow, report) until interrupted."""
+    """Serve the report and, where there is one, MLflow on `ports` (MLflow, report) until
+    interrupted.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pages, path = _pages_of(store, sweep)
     with serving(pages, ports[1]) as address:
@@ -122,7 +124,9 @@ def _pages_of(store: Store, sweep: str | None) -> tuple[Pages, str]:
 
 
 def _known(name: str, store: Store) -> str:
-    """The name, if the store has a sweep of it: a request must not name a file. Raises `UsageError`."""
+    """The name, if the store has a sweep of it: a request must not name a file. Raises
+    `UsageError`.
+    """
     if name not in store.sweeps():
         raise UsageError(f"the store has no sweep '{name}'")
     return name

@@ -48,7 +48,9 @@ def run(
     options: TrainingOptions,
     smoke: SmokeOption = False,
 ) -> None:
-    """Train what is missing and print the roadmap. After an interruption, the same command continues."""
+    """Train what is missing and print the roadmap. After an interruption, the same command
+    continues.
+    """
     with telling(err, "reading the spec"):
         from orchestrator.api import Sweep
         from orchestrator.spec.sweep_spec import load_spec
@@ -123,7 +125,10 @@ def _print_stop(ending: "Ending") -> None:
         return
     text = ending.stopped
     if ending.has_failures:
-        text += "\nTo continue, run the same command; add --max-failures 0 to continue despite failures."
+        text += (
+            "\nTo continue, run the same command; add --max-failures 0 to continue despite "
+            "failures."
+        )
     err.print(Text(text, style="yellow"), soft_wrap=True)
 
 
@@ -155,7 +160,8 @@ def _smoke(spec: "SweepSpec", options: TrainingOptions) -> None:
         raise typer.Exit(130)
     good = len(found.trials) - len(found.causes)
     out.print(
-        f"{good} of {counted(len(found.trials), 'variant')} trained without an error; nothing is kept"
+        f"{good} of {counted(len(found.trials), 'variant')} trained without an error; nothing is "
+        "kept"
     )
     if found.causes:
         again = escape(shlex.join(["--store", str(found.store.root)]))

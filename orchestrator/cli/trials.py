@@ -146,7 +146,9 @@ def _is_file(sweep: str) -> bool:
 
 
 def _is_in(store: Any, sweep: str, name: str) -> bool:
-    """Tell whether the trial is the sweep's own; otherwise it may be one of another sweep that it reuses."""
+    """Tell whether the trial is the sweep's own; otherwise it may be one of another sweep that
+    it reuses.
+    """
     from orchestrator.store.trial_lookup import trial_named
 
     try:

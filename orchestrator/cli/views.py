@@ -79,7 +79,8 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="`tensorboard`, `wandb`, `optuna` (searches), or a format from an installed package.",
+            help="`tensorboard`, `wandb`, `optuna` (searches), or a format from an installed "
+            "package.",
         ),
     ],
     output: Annotated[
@@ -136,7 +137,9 @@ def ui(
     ] = False,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve the report, updated while the sweep runs, and MLflow's UI on 127.0.0.1 until interrupted."""
+    """Serve the report, updated while the sweep runs, and MLflow's UI on 127.0.0.1 until
+    interrupted.
+    """
     from orchestrator.cli.serving import serve_mlflow, serve_report
 
     where = open_store(store)

@@ -11,7 +11,8 @@ from orchestrator.executors.base import EXECUTORS, Executor, ExecutorKind
 
 __all__ = ["EXECUTORS", "Executor", "ExecutorKind", "has_token"]
 
-# Ray reads these when it is imported. Tune's own logs, its chdir and its handler of Ctrl-C would all come on top of ours.
+# Ray reads these when it is imported. Tune's own logs, its chdir and its handler of Ctrl-C would
+# all come on top of ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")

@@ -66,7 +66,9 @@ JOBS = ExecutorKind(_create)
 
 
 def _queue_and_options(address: str | None) -> tuple[str | None, Mapping[str, int | str]]:
-    """Kind of queue, None for the one that submitit finds, and options of it. Raises `UsageError`."""
+    """Kind of queue, None for the one that submitit finds, and options of it. Raises
+    `UsageError`.
+    """
     name, _, query = (address or "").partition("?")
     if name not in ("", "slurm", "local"):
         raise UsageError(

@@ -24,7 +24,10 @@ def run_locally(queue: TrialQueue) -> None:
     """Train whatever the queue hands out; see `Executor`."""
     for wide in queue.waiting:
         if wide.resources.nodes > 1:
-            needs = f"trial {wide.name} needs {wide.resources.nodes} nodes, but --executor local has one"
+            needs = (
+                f"trial {wide.name} needs {wide.resources.nodes} nodes, but --executor local "
+                "has one"
+            )
             raise UsageError(
                 f"{needs}; use --executor ray with --address, or lower resources.nodes"
             )

@@ -1,5 +1,5 @@
-"""Curves and searches for people who look at them elsewhere than in MLflow: written from the store, as often
-as asked, never read back.
+"""Curves and searches for people who look at them elsewhere than in MLflow: written from the store,
+as often as asked, never read back.
 """
 
 from orchestrator.exports.base import EXPORTERS, Exporter

@@ -1,5 +1,5 @@
-"""The searches of a sweep as a storage of Optuna's: a study for each search, in one SQLite file that
-optuna-dashboard opens.
+"""The searches of a sweep as a storage of Optuna's: a study for each search, in one SQLite file
+that optuna-dashboard opens.
 
 The file is written whole, from the store; nothing that is done to it comes back.
 """

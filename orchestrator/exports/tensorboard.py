@@ -26,7 +26,10 @@ def write_tensorboard(curves: Iterable[Curve], output: Path) -> int:
     try:
         from tensorboardX import RecordWriter
     except ImportError as error:
-        message = f"TensorBoard's files need tensorboardX ({error}): pip install 'ablation-orchestrator[tensorboard]'"
+        message = (
+            f"TensorBoard's files need tensorboardX ({error}): pip install "
+            "'ablation-orchestrator[tensorboard]'"
+        )
         raise UsageError(message) from error
     count = 0
     for curve in curves:

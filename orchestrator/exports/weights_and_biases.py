@@ -30,7 +30,10 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
     try:
         import wandb
     except ImportError as error:
-        message = f"Weights & Biases is not installed ({error}): pip install 'ablation-orchestrator[wandb]'"
+        message = (
+            f"Weights & Biases is not installed ({error}): pip install "
+            "'ablation-orchestrator[wandb]'"
+        )
         raise UsageError(message) from error
     output.mkdir(parents=True, exist_ok=True)
     count, written = 0, {}
@@ -46,7 +49,8 @@ def write_wandb(curves: Iterable[Curve], output: Path) -> int:
         for folder in earlier:
             rmtree(folder)
         written[_write(wandb, curve, run_id, output)] = curve.digest
-    wandb.teardown()  # another process writes the files, and a run that is finished may still be on its way
+    # another process writes the files, and a run that is finished may still be on its way
+    wandb.teardown()
     for folder, digest in written.items():
         (folder / _DIGEST).write_text(digest)
     return count
@@ -58,14 +62,28 @@ WANDB = Exporter(write_wandb, "to upload: wandb sync {folder}/wandb/offline-run-
 def _write(wandb: Any, curve: Curve, run_id: str, output: Path) -> Path:
     """Hand a trial to W&B; returns the folder that it will be in."""
     settings = wandb.Settings(
-        mode="offline", console="off", silent=True, disable_git=True, disable_code=True, disable_job_creation=True,
-        x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, host="",
-    )  # fmt: skip
+        mode="offline",
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        host="",
+    )
     trial = curve.trial
     run = wandb.init(
-        project=trial.sweep, id=run_id, name=trial.name, group=trial.name.removesuffix(f"-seed{trial.seed}"),
-        config=dict(curve.params), dir=str(output), settings=settings, reinit="finish_previous",
-    )  # fmt: skip
+        project=trial.sweep,
+        id=run_id,
+        name=trial.name,
+        group=trial.variant_label,
+        config=dict(curve.params),
+        dir=str(output),
+        settings=settings,
+        reinit="finish_previous",
+    )
     for line in curve.lines:
         run.log({**line["metrics"], "_timestamp": line["time"]}, step=line["iteration"])
     run.summary["outcome"] = curve.outcome

@@ -1,1 +1,3 @@
-"""The spec compared with the store: what is to be done next, what it will take, and how far it is."""
+"""The spec compared with the store: what is to be done next, what it will take, and how far it
+is.
+"""

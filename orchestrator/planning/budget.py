@@ -59,7 +59,9 @@ def _hours(seconds: float, resources: Resources) -> dict[str, float]:
 
 
 def budget_of(spec: SweepSpec, trials: Iterable[KnownTrial]) -> Budget | None:
-    """The spec's budget, and what its own trials have taken; results of other sweeps cost nothing."""
+    """The spec's budget, and what its own trials have taken; results of other sweeps cost
+    nothing.
+    """
     if spec.schema.budget is None:
         return None
     budget = Budget(spec.schema.budget.model_dump(exclude_none=True), dict.fromkeys(_WORDS, 0.0))

@@ -137,7 +137,9 @@ class Results:
 
 
 def with_reasons(plan: Plan, store: Store) -> Plan:
-    """The plan with the reason of every trial that is new, and how many results could be adopted."""
+    """The plan with the reason of every trial that is new, and how many results could be
+    adopted.
+    """
     results = Results(store, plan.sweep)
     trained = {
         one.trial.variant_label for one in plan.trials if one.action in (Action.DONE, Action.REUSE)

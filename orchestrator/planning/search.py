@@ -212,14 +212,18 @@ class _Evaluator:
         }
 
     def _curves(self, found: Sequence[KnownTrial]) -> dict[int, Curve]:
-        """Curves by seed, which later generations are compared with; empty where nothing is pruned."""
+        """Curves by seed, which later generations are compared with; empty where nothing is
+        pruned.
+        """
         if not self.search.schema.prune:
             return {}
         return {known.spec.seed: curve_of(known.record, self.metric.name) for known in found}
 
 
 def _ending(search: Search, record: TrialRecord) -> str:
-    """Verdict of a trial on its settings: `healthy`, `pruned`, `bad`, or `open` before it is done."""
+    """Verdict of a trial on its settings: `healthy`, `pruned`, `bad`, or `open` before it is
+    done.
+    """
     if record.state is not State.DONE:
         return "open"
     if search.is_healthy(record.outcome):

@@ -33,7 +33,9 @@ class SweepStatus:
     """The driver at work; None where none is alive."""
     run_ids: Mapping[str, str]
     silent: Mapping[str, float] = field(default_factory=dict)
-    """Seconds without output or progress, of running trials by name, where that is long for them."""
+    """Seconds without output or progress, of running trials by name, where that is long for
+    them.
+    """
     overdue: Mapping[str, str] = field(default_factory=dict)
     """Remarks on running trials that take far longer than those that finished, by name."""
     spec_path: str = ""
@@ -137,7 +139,9 @@ def _overdue(trials: Sequence[KnownTrial]) -> dict[str, str]:
 
 
 def _silent(trials: Sequence[KnownTrial]) -> dict[str, float]:
-    """Seconds without output or progress, of running trials by name, where that is long for them."""
+    """Seconds without output or progress, of running trials by name, where that is long for
+    them.
+    """
     silent = {}
     for known in trials:
         if known.record.state is State.RUNNING:

@@ -34,7 +34,9 @@ class Study:
 
     name: str
     goals: Mapping[str, str]
-    """The metrics that the search goes by, and which direction of each is better: `max` or `min`."""
+    """The metrics that the search goes by, and which direction of each is better: `max` or
+    `min`.
+    """
     search: Search
     times: Sequence[tuple[float, float]] = ()
     """Start and end of each combination that has ended, in seconds since 1970."""

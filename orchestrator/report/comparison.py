@@ -270,7 +270,9 @@ def _declared(metric: MetricSchema) -> str:
 
 
 def _other_images(comparison: Comparison) -> list[str]:
-    """A word where the two sides validate on other images; what a user training reads is not known."""
+    """A word where the two sides validate on other images; what a user training reads is not
+    known.
+    """
     steps = [
         pair.step
         for pair in comparison.pairs
@@ -282,8 +284,9 @@ def _other_images(comparison: Comparison) -> list[str]:
         return []
     sides = f"{comparison.left.name} and {comparison.right.name}"
     return [
-        f"{sides} use different data at {', '.join(steps)}. Unless the validation images are the same, the difference there "
-        "compares two test sets; the effects within each side remain valid."
+        f"{sides} use different data at {', '.join(steps)}. Unless the validation images are "
+        "the same, the difference there compares two test sets; the effects within each side "
+        "remain valid."
     ]
 
 
@@ -292,8 +295,9 @@ def _note(comparison: Comparison) -> str:
     rows = comparison.right.rows
     test = TESTS[rows[0].metric.test if rows else "paired"].title
     return (
-        f"Δ is the step's effect within its own road. {difference} is the step's value on the right minus its value on the "
-        f"left, and Δ − Δ is its effect on the right minus its effect on the left. p: {test}, corrected (Holm) over "
+        f"Δ is the step's effect within its own road. {difference} is the step's value on the "
+        "right minus its value on the left, and Δ − Δ is its effect on the right minus its "
+        f"effect on the left. p: {test}, corrected (Holm) over "
         f"{comparison.family.text}. Held fixed: these data, these splits, these recipes."
     )
 

@@ -1,4 +1,6 @@
-"""The roadmap figure as data: what stands in each row, and where. The page and the picture draw it."""
+"""The roadmap figure as data: what stands in each row, and where. The page and the picture draw
+it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -153,7 +155,9 @@ class RoadmapFigure:
 
 
 def figures_of(roadmap: Roadmap) -> list[RoadmapFigure]:
-    """A figure for each regime, all with axes of the same scale, so that effects can be compared."""
+    """A figure for each regime, all with axes of the same scale, so that effects can be
+    compared.
+    """
     regimes = list(dict.fromkeys(row.variant.regime for row in roadmap.rows))
     of_regime = {
         regime: [row for row in roadmap.rows if row.variant.regime == regime] for regime in regimes

@@ -1,4 +1,6 @@
-"""Tables that fit the terminal: what has no room in a line stands below it, and nothing is cut off."""
+"""Tables that fit the terminal: what has no room in a line stands below it, and nothing is cut
+off.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -176,7 +178,9 @@ class FittedTable:
         return kept
 
     def _most(self, kept: Sequence[int], width: int) -> Sequence[int]:
-        """As many of these columns as fit into `width`; what stays by its rank stays the longest."""
+        """As many of these columns as fit into `width`; what stays by its rank stays the
+        longest.
+        """
         for count in range(len(kept), 0, -1):
             fitting = [some for some in combinations(kept, count) if self._used(some) <= width]
             if fitting:

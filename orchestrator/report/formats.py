@@ -59,7 +59,9 @@ FORMATS: dict[str, ReportFormat] = {
 
 
 def format_of_ending(ending: str) -> str | None:
-    """The format that a file's name with this ending (`.tex`) means; None where no format has it."""
+    """The format that a file's name with this ending (`.tex`) means; None where no format has
+    it.
+    """
     found = (name for name, form in FORMATS.items() if ending.lower() in form.endings)
     return next(found, None)
 

@@ -151,8 +151,8 @@ def _table(
     below: Sequence[str] = (),
     label: str = "",
 ) -> list[str]:
-    """Floats as wide as the text, of as many rows and columns as a page has room for; `below` stands
-    under the last, or behind it where it is long.
+    """Floats as wide as the text, of as many rows and columns as a page has room for; `below`
+    stands under the last, or behind it where it is long.
 
     The label is `tab:` and the letters and digits of `label`, with hyphens between words; from the
     second float on with its number.

@@ -76,8 +76,8 @@ def parted(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[lis
 
 
 def shares(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[float]:
-    """Parts of a line for each column: what it cannot do without; of the rest numbers have what they
-    want, and then texts, which are easier to read in several lines.
+    """Parts of a line for each column: what it cannot do without; of the rest numbers have what
+    they want, and then texts, which are easier to read in several lines.
     """
     widths = _least(columns, rows)
     full = [min(max(map(points_of, texts)) + _SLACK, _MOST) for texts in _texts(columns, rows)]

@@ -59,7 +59,8 @@ def band_of(status: SweepStatus, metric: str) -> Band:
     rest = f"; about {duration_text(left)} of compute left in total" if left else ""
     return Band(
         version=_version(status.trials),
-        summary=f"{len(ended):,} of {counted(len(status.trials), 'trial')} done: {tally(status.outcomes)}{rest}",
+        summary=f"{len(ended):,} of {counted(len(status.trials), 'trial')} done: "
+        f"{tally(status.outcomes)}{rest}",
         driver=_driver_text(status),
         done=len(ended),
         total=len(status.trials),

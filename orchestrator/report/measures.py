@@ -63,8 +63,8 @@ def remarks(table: MeasureTable) -> list[str]:
     ]
     if table.missing_along:
         found.append(
-            f"{table.missing_along} networks were not measured during training, because their trials "
-            "ran before `every` was set and kept no weights"
+            f"{table.missing_along} networks were not measured during training, because their "
+            "trials ran before `every` was set and kept no weights"
         )
     if table.missing:
         found.append(

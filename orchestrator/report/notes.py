@@ -18,7 +18,10 @@ from orchestrator.stats.inference import LEVEL
 from orchestrator.stats.power import SEEDS_LIMIT
 from orchestrator.stats.registry import TESTS
 
-_IN_OLDER_VERSIONS = " (older versions did not). To get it, delete their folders or name another --store, and run again"
+_IN_OLDER_VERSIONS = (
+    " (older versions did not). To get it, delete their folders or name another "
+    "--store, and run again"
+)
 
 
 def caveats(roadmap: Roadmap) -> list[str]:
@@ -104,28 +107,36 @@ def _tests(roadmap: Roadmap) -> Iterator[str]:
     if family.size == 0:
         yield "Nothing is tested here: all numbers are descriptive."
         return
-    sentence = f"p: {TESTS[roadmap.test].title}, {family_text(roadmap)}. Below {LEVEL:g} a difference is decided"
+    sentence = (
+        f"p: {TESTS[roadmap.test].title}, {family_text(roadmap)}. Below {LEVEL:g} a "
+        "difference is decided"
+    )
     promise = "if no step had any effect, at most about 1 report in 20 would decide one"
     yield f"{sentence}." if family.looks_before else f"{sentence}: {promise}."
     if family.scope != "all tables":
         yield f"Comparisons of designs other than {family.scope} are described, not tested."
     if TESTS[roadmap.test].between and any(section.lines for section in roadmap.sections):
-        yield "Averages over the cells of a design have one value for each seed and are tested as such, not by Welch's test."
+        yield (
+            "Averages over the cells of a design have one value for each seed and are tested as "
+            "such, not by Welch's test."
+        )
 
 
 def _looks(roadmap: Roadmap) -> Iterator[str]:
     if roadmap.looks:
         looks = ", ".join(map(str, roadmap.looks))
         yield (
-            f"Seeds were added until each step was settled, with looks at {looks} seeds. To pay for the looks, a "
-            "step's p-value is the smallest of its looks times their planned number, and its interval is wider."
+            f"Seeds were added until each step was settled, with looks at {looks} seeds. To pay "
+            "for the looks, a step's p-value is the smallest of its looks times their planned "
+            "number, and its interval is wider."
         )
     count = roadmap.family.looks_before
     if count and roadmap.family.size:
         highest = 100 * LEVEL * (2 - 0.5**count)
         yield (
-            f"The seeds were changed after {counted(count, 'look')} at these results, so p-values are multiplied by {2**count}. "
-            f"The first look used the full level: if no step had any effect, up to {highest:.3g} % of sweeps would still "
+            f"The seeds were changed after {counted(count, 'look')} at these results, so p-values "
+            f"are multiplied by {2**count}. The first look used the full level: if no step had "
+            f"any effect, up to {highest:.3g} % of sweeps would still "
             f"report one."
         )
 
@@ -134,15 +145,16 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
     deltas = [row.delta_previous for row in roadmap.rows if row.delta_previous]
     if any(delta.rates for delta in deltas):
         yield (
-            "Failed, diverged, collapsed or pruned trials are not missing at random. For a comparison with such "
-            "trials, p is from Fisher's exact test of how many finished on each side; the difference between those "
+            "Failed, diverged, collapsed or pruned trials are not missing at random. For a "
+            "comparison with such trials, p is from Fisher's exact test of how many finished "
+            "on each side; the difference between those "
             "that finished is shown, not tested."
         )
     cells = [row for section in roadmap.sections for row in section.rows]
     if any(row.is_waiting for row in (*roadmap.rows, *cells)):
         yield (
-            "Some trials are still missing. Their comparisons have no p yet; in the correction they count as if they had "
-            "found nothing."
+            "Some trials are still missing. Their comparisons have no p yet; in the correction "
+            "they count as if they had found nothing."
         )
     for warning in roadmap.warnings:
         if warning.code in (SPENT, ABSENT):
@@ -154,14 +166,18 @@ def _matters(roadmap: Roadmap) -> Iterator[str]:
         return
     tests = TESTS[roadmap.test].kind
     yield (
-        f"The spec says that differences below {roadmap.matters:g} do not matter. better, worse: a difference of any size is "
-        f"decided. equivalent: the difference is smaller than {roadmap.matters:g} (two one-sided {tests} at {LEVEL:g}, with a "
-        "Holm correction of their own over the same family). open: neither is shown. P(better): how often a seed of the step "
-        "beats a seed of the other."
+        f"The spec says that differences below {roadmap.matters:g} do not matter. better, worse: "
+        "a difference of any size is decided. equivalent: the difference is smaller than "
+        f"{roadmap.matters:g} (two one-sided {tests} at {LEVEL:g}, with a "
+        "Holm correction of their own over the same family). open: neither is shown. P(better): "
+        "how often a seed of the step beats a seed of the other."
     )
     still_open = [_prospect(row, delta) for row, delta in deltas_of(roadmap)]
     if any(still_open):
-        yield f"Power for a true difference of {roadmap.matters:g}: {'; '.join(filter(None, still_open))}."
+        yield (
+            f"Power for a true difference of {roadmap.matters:g}: "
+            f"{'; '.join(filter(None, still_open))}."
+        )
 
 
 def _prospect(row: StepRow, delta: StepEffect) -> str:
@@ -199,8 +215,9 @@ def _power(roadmap: Roadmap) -> Iterator[str]:
             f"{number_text(value, delta.decimals)} at {row.variant.label} ({low} to {high})"
         )
     yield (
-        f"With {seeds_text(roadmap)}, this sweep has 80 % power to detect a difference of {', of '.join(texts)}. The range in "
-        "brackets is the uncertainty of a spread estimated from so few seeds."
+        f"With {seeds_text(roadmap)}, this sweep has 80 % power to detect a difference of "
+        f"{', of '.join(texts)}. The range in brackets is the uncertainty of a spread "
+        "estimated from so few seeds."
         + " The JSON has the value of every step (detectable)."
         * (len(texts) > 1)
     )
@@ -214,8 +231,9 @@ def _pairing(roadmap: Roadmap) -> Iterator[str]:
     correlation = median(effect.correlation for effect in known if effect.correlation is not None)
     lost = sum(effect.correlation is not None and effect.correlation < 0 for effect in known)
     yield (
-        f"Pairing: the median correlation over seeds between compared steps is {correlation:+.2f}. In {lost} of "
-        f"{counted(len(known), 'comparison')} the seed-paired differences vary more than unpaired ones would."
+        "Pairing: the median correlation over seeds between compared steps is "
+        f"{correlation:+.2f}. In {lost} of {counted(len(known), 'comparison')} the seed-paired "
+        "differences vary more than unpaired ones would."
     )
 
 
@@ -224,7 +242,8 @@ def _limits(roadmap: Roadmap) -> Iterator[str]:
     is_searched_once = any(search.schema.repeats == 1 for search in roadmap.searches)
     searched = ", the settings that one search found" if is_searched_once else ""
     yield (
-        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the variation between seeds only."
+        f"Held fixed: these data, this split, this recipe{searched}. Intervals and p cover the "
+        "variation between seeds only."
     )
     yield from version_sentences(roadmap.rows)
     if sentence := images_sentence(roadmap.rows, roadmap.image_chances, len(roadmap.looks)):
@@ -234,8 +253,8 @@ def _limits(roadmap: Roadmap) -> Iterator[str]:
         fewest = min(counts)
         share = 100 * (1 - 0.05 ** (1 / fewest))
         yield (
-            f"{counted(fewest, 'seed')}: a behaviour that occurs in fewer than {share:.0f} % of seeds may be absent from these "
-            "(95 %), and then no number here reflects it."
+            f"{counted(fewest, 'seed')}: a behaviour that occurs in fewer than {share:.0f} % of "
+            "seeds may be absent from these (95 %), and then no number here reflects it."
         )
 
 
@@ -243,18 +262,18 @@ def _metrics(roadmap: Roadmap) -> Iterator[str]:
     """Say what goes by which metric, and what does not."""
     if roadmap.metric != roadmap.own_metric:
         yield (
-            f"The sweep's own metric is {roadmap.own_metric}, but this report uses another one. Looking at several metrics and "
-            "picking one finds effects that are not there."
+            f"The sweep's own metric is {roadmap.own_metric}, but this report uses another one. "
+            "Looking at several metrics and picking one finds effects that are not there."
         )
     elif roadmap.metric != roadmap.chosen_by:
         yield (
-            f"Searches, best epochs and added seeds were chosen by {roadmap.chosen_by}; no choice used the images of "
-            f"{roadmap.metric}."
+            f"Searches, best epochs and added seeds were chosen by {roadmap.chosen_by}; no choice "
+            f"used the images of {roadmap.metric}."
         )
     if roadmap.also:
         yield (
-            f"p and decisions concern {roadmap.metric} only. {', '.join(roadmap.also)}: described, not tested, with uncorrected "
-            "intervals."
+            f"p and decisions concern {roadmap.metric} only. {', '.join(roadmap.also)}: "
+            "described, not tested, with uncorrected intervals."
         )
     for metric in (roadmap.metric, *roadmap.also):
         rows = [row if metric == roadmap.metric else row.also[metric] for row in roadmap.rows]
@@ -271,13 +290,15 @@ def _searches(roadmap: Roadmap) -> Iterator[str]:
     repeats = max((search.schema.repeats for search in roadmap.searches), default=0)
     if repeats == 1:
         yield (
-            "Settings were searched once, so results are conditional on that search. A difference between steps whose settings "
-            "come from different searches is shown but not tested, because seeds cannot show how much a search varies."
+            "Settings were searched once, so results are conditional on that search. A difference "
+            "between steps whose settings come from different searches is shown but not "
+            "tested, because seeds cannot show how much a search varies."
         )
     elif repeats:
         yield (
-            f"Settings were searched {repeats} times, and each seed is trained with the settings of one of the "
-            "searches, in turn. A difference between steps whose settings come from different searches is the mean "
+            f"Settings were searched {repeats} times, and each seed is trained with the settings "
+            "of one of the searches, in turn. A difference between steps whose settings come "
+            "from different searches is the mean "
             f"over {repeats} searches, and its interval covers the variation between searches."
         )
     yield from (search_text(search, roadmap.chosen_by) for search in roadmap.searches)

@@ -161,7 +161,10 @@ _WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAI
 
 def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
     on = f" on {', '.join(record.hosts)}" if record.hosts else ""
-    text = f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, {trial.reached_text(record.epoch)}"
+    text = (
+        f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, "
+        f"{trial.reached_text(record.epoch)}"
+    )
     frames = [line.strip() for line in record.traceback.splitlines() if line.startswith('  File "')]
     where = f"\n    traceback: orchestrator show {trial.sweep}/{trial.name}"
     raised = f"\n    {frames[-1]}{where}" if frames else ""
@@ -199,7 +202,8 @@ def _estimate_text(plan: Plan) -> str:
     lines = []
     if plan.saved:
         lines.append(
-            f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training needed"
+            f"{counted(plan.saved, 'trial')} shared with identical ones elsewhere: no training "
+            "needed"
         )
     lines.append(_cost_text(plan.estimate) + _retry_text(plan))
     lines += _measures_lines(plan)
@@ -210,7 +214,10 @@ def _estimate_text(plan: Plan) -> str:
         found = f"{estimate.detectable_in_stds:.2g} SDs of the differences between seeds"
         if estimate.detectable_difference is not None and estimate.detectable_range is not None:
             low, high = estimate.detectable_range
-            found = f"{estimate.detectable_difference:.2g} ({low:.2g} to {high:.2g}, depending on the step and on chance)"
+            found = (
+                f"{estimate.detectable_difference:.2g} ({low:.2g} to {high:.2g}, depending on "
+                "the step and on chance)"
+            )
         lines.append(
             f"80 % power for a difference of about {found}, corrected over "
             f"{counted(estimate.comparisons, 'comparison')}"

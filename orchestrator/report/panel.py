@@ -1,4 +1,6 @@
-"""One regime of the roadmap's picture: an axis with its bars, intervals, dots and columns of text."""
+"""One regime of the roadmap's picture: an axis with its bars, intervals, dots and columns of
+text.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,6 @@
-"""A search at once: an axis for each setting and one for the metric, a line for each combination."""
+"""A search at once: an axis for each setting and one for the metric, a line for each
+combination.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,7 +92,9 @@ def _line(
 
 
 def _ticks(place: Places, search: Search, key: str) -> list[Tick]:
-    """The values below each other, and a place for combinations that did not look for the setting."""
+    """The values below each other, and a place for combinations that did not look for the
+    setting.
+    """
     ticks = [Tick(_y(place.share(one)), setting_text(one)) for one in place.labelled]
     return [*ticks, Tick(_y(_NOT_ASKED), "–")] if search.schema.space[key].when else ticks
 

@@ -66,7 +66,9 @@ _TONES = {"Better": "green", "Worse": "red", "Unexpected outcome": "yellow"}
 
 
 def _section(section: Section) -> list[RenderableType]:
-    """Main effects and interactions; the places that they are averages of are in the other formats."""
+    """Main effects and interactions; the places that they are averages of are in the other
+    formats.
+    """
     table = FittedTable(
         section.title, HEADINGS, [line_cells(line) for line in section.lines if line.kind != PLACE]
     )

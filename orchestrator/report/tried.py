@@ -86,14 +86,17 @@ def _plots(search: Search, values: Scale, roadmap: Roadmap) -> Iterator[Plot]:
 def _explanation(searches: Sequence[Search], metric: str) -> str:
     """Words below the drawings: what the dots are, and what their colours mean."""
     text = (
-        f"{metric} of each combination, mean over the search's seeds. Green: the chosen one, which looks better here than "
-        "it is because it was selected. Hollow: did not train"
+        f"{metric} of each combination, mean over the search's seeds. Green: the chosen one, "
+        "which looks better here than it is because it was selected. Hollow: did not train"
     )
     if any(search.pruned for search in searches):
         text += ". Grey: pruned"
     text += "."
     if any(search.front for search in searches):
-        text += " The stepped line is the Pareto set: combinations that no other one beats in all metrics of the search."
+        text += (
+            " The stepped line is the Pareto set: combinations that no other one beats in all "
+            "metrics of the search."
+        )
     return text
 
 

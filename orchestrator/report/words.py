@@ -145,7 +145,9 @@ def _of_all(row: StepRow, count: int) -> str:
 
 
 def _claim(roadmap: Roadmap, delta: StepEffect | None) -> list[str]:
-    """`yes` or `no`; where the spec says what matters, the verdict and the chance of a better seed."""
+    """`yes` or `no`; where the spec says what matters, the verdict and the chance of a better
+    seed.
+    """
     if roadmap.matters is None:
         return [decided_text(delta)]
     if delta is None or delta.verdict is None:
@@ -215,7 +217,9 @@ def p_text(delta: StepEffect | None) -> str:
 
 
 def _beside_level(p: float) -> str:
-    """Three decimals, and more where rounding would put a p-value on the other side of the level."""
+    """Three decimals, and more where rounding would put a p-value on the other side of the
+    level.
+    """
     decimals = 3
     while (round(p, decimals) < LEVEL) != (p < LEVEL):
         decimals += 1
@@ -254,7 +258,9 @@ def outcome_text(row: StepRow) -> str:
 
 
 def missing_text(row: StepRow) -> str:
-    """`2 diverged, 1 failed`: how trials ended or stand that did not finish; empty where all did."""
+    """`2 diverged, 1 failed`: how trials ended or stand that did not finish; empty where all
+    did.
+    """
     others = {
         name: count for name, count in sorted(row.outcomes.items()) if name != Outcome.FINISHED
     }
@@ -279,7 +285,10 @@ def search_text(search: Search, metric: str = "") -> str:
     if search.chosen is None:
         text = f"{search.title}: the search has tried {search_state(search)}"
         if search.held_up_by:
-            return f"{text} and is blocked by {', '.join(search.held_up_by)}, which failed; `orchestrator resume` retries"
+            return (
+                f"{text} and is blocked by {', '.join(search.held_up_by)}, which failed; "
+                "`orchestrator resume` retries"
+            )
         text += "" if search.variant.is_known else ": it waits for an earlier search"
         return "; ".join([text, *_conditions(search)])
     tried = f"{search.goal} combinations with {'seeds' if len(search.schema.seeds) > 1 else 'seed'}"
@@ -303,7 +312,10 @@ def _reached_text(search: Search, metric: str) -> str:
     flattered = "on the seeds that chose it, so optimistic"
     if schema.metric and schema.within:
         others = f"{schema.metric[1].name} {chosen.means[schema.metric[1].name]:.4g}"
-        return f"{reached} and {others}, the best of those within {schema.within:g} of the best {metric}, {flattered}"
+        return (
+            f"{reached} and {others}, the best of those within {schema.within:g} of the best "
+            f"{metric}, {flattered}"
+        )
     return f"{reached}, the best of {search.goal}, {flattered}"
 
 

@@ -77,7 +77,10 @@ class FailureWatch:
             return None
         [cause] = self._causes.values()
         shown = shortened(cause, _LONGEST_CAUSE)
-        return f"stopped: all trials so far failed, in {len(variants)} variants, for the same reason: {shown}"
+        return (
+            f"stopped: all trials so far failed, in {len(variants)} variants, for the same "
+            f"reason: {shown}"
+        )
 
     def _rank(self, trial: TrialSpec) -> int:
         """Variants that were not tried yet come first while everything fails alike."""

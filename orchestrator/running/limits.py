@@ -90,7 +90,8 @@ def _watch_memory(limit: float, directory: TrialDirectory, done: threading.Event
         used = me.memory_info().rss + sum(map(_resident_bytes, children))
         if used > limit:
             _end_process(
-                f"it used {used / 1e9:.2f} GB of memory, more than its limit of {limit / 1e9:.2f} GB",
+                f"it used {used / 1e9:.2f} GB of memory, more than its limit of {limit / 1e9:.2f} "
+                "GB",
                 directory,
                 children,
             )

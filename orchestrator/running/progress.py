@@ -118,7 +118,9 @@ class ProgressView(Background):
         super().__exit__(kind, error, trace)
 
     def grow(self, plan: Plan) -> None:
-        """The sweep asks for more, which `plan` has; it was asked because nothing waits any more."""
+        """The sweep asks for more, which `plan` has; it was asked because nothing waits any
+        more.
+        """
         with self._lock:
             todo = [
                 trial

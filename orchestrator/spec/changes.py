@@ -1,4 +1,6 @@
-"""A step's changes laid over settings, and what is wrong with them noted at its place in the file."""
+"""A step's changes laid over settings, and what is wrong with them noted at its place in the
+file.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -137,7 +139,9 @@ class Changer:
             self._meet({"model": parts})
 
     def _meet(self, settings: Mapping[str, Any]) -> None:
-        """Learn what settings there are, those of the users' functions among them that these name."""
+        """Learn what settings there are, those of the users' functions among them that these
+        name.
+        """
         try:
             schema = schema_of(settings)
         except UserCodeError:  # told where the settings are resolved
@@ -308,7 +312,9 @@ def _two_spellings(settings: Mapping[str, Any]) -> tuple[Location, str] | None:
 
 
 def _make_room(model: dict[str, Any], kind: str, changes: Mapping[str, Any]) -> None:
-    """Write a part that is named alone as a mapping, where a change is about one of its settings."""
+    """Write a part that is named alone as a mapping, where a change is about one of its
+    settings.
+    """
     is_changed = any(key.startswith(f"model.{kind}.") for key in changes)
     if is_changed and isinstance(model.get(kind), str):
         model[kind] = {"name": model[kind]}

@@ -29,7 +29,9 @@ _OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[\w.-]+)(?:(?P<is>=)(?P<valu
 
 
 def extended(root: yaml.Node, path: Path, compose: Compose, complain: Complain) -> yaml.Node:
-    """Lay a spec over the one that its `extends` names: mappings are merged, all else is replaced."""
+    """Lay a spec over the one that its `extends` names: mappings are merged, all else is
+    replaced.
+    """
     for _ in range(_MOST_BASES):
         base_node = _taken(root, "extends")
         if base_node is None:
@@ -89,7 +91,10 @@ def _write_sides(step: yaml.MappingNode, grid: yaml.Node, complain: Complain) ->
     name = _value_of(step, "name")
     axes = grid.value if isinstance(grid, yaml.MappingNode) else []
     if not axes or not all(isinstance(values, yaml.SequenceNode) for _, values in axes):
-        message = "grid: it should have a list of values for each setting, such as {train.lr: [1e-3, 3e-3]}"
+        message = (
+            "grid: it should have a list of values for each setting, such as {train.lr: "
+            "[1e-3, 3e-3]}"
+        )
         complain(grid.start_mark, message)
         return
     cells = list(product(*(values.value for _, values in axes)))

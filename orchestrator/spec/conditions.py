@@ -1,4 +1,6 @@
-"""Settings of a search that are looked for only where another one of it has a certain choice. Pure."""
+"""Settings of a search that are looked for only where another one of it has a certain choice.
+Pure.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -15,7 +15,9 @@ _BESIDE = ("reference", "resources")
 
 
 def declared_parts(schema: SweepSchema) -> dict[str, str]:
-    """Digests of what the sweep tests and how, by name; what is at its default counts as left out."""
+    """Digests of what the sweep tests and how, by name; what is at its default counts as left
+    out.
+    """
     whole = schema.model_dump(mode="json", exclude_defaults=True)
     metric = schema.metric.model_dump(mode="json", exclude_defaults=True)
     parts: dict[str, Any] = {

@@ -99,7 +99,9 @@ class Document:
         return value
 
     def line(self, location: Location) -> int:
-        """The line that the value at `location` begins on, from 1; 0 where there is no such value."""
+        """The line that the value at `location` begins on, from 1; 0 where there is no such
+        value.
+        """
         mark = self._keys.get(location) or self._values.get(location)
         return mark.line + 1 if mark and mark.name.startswith("<") else 0
 
@@ -248,7 +250,10 @@ def _convert_mapping(
             document.problems.append(_problem(key_node.start_mark, f"a key cannot be '{key}'"))
             continue
         if key == "<<" and key_node.style is None:  # in quotes it is a name like any other
-            message = "YAML 1.2 has no merge keys ('<<'); write the settings out, or give the whole mapping by its alias"
+            message = (
+                "YAML 1.2 has no merge keys ('<<'); write the settings out, or give the "
+                "whole mapping by its alias"
+            )
             document.problems.append(_problem(key_node.start_mark, message))
             continue
         if key in result:

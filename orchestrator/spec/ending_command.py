@@ -30,7 +30,9 @@ def checked_command(command: str) -> str:
 
 
 def filled_words(command: str, values: Mapping[str, str]) -> list[str]:
-    """Words of the command with `values` in them; a value stays within its word, whatever it holds."""
+    """Words of the command with `values` in them; a value stays within its word, whatever it
+    holds.
+    """
     return [Formatter().vformat(word, (), values) for word in shlex.split(command)]
 
 

@@ -35,8 +35,8 @@ class Goal(Settings):
             return {"mode": mode, **value}
         if "mode" not in value:
             raise ValueError(
-                f"it is unknown which direction of {name} is better: write {{name: {name}, mode: min}}"
-                " or mode: max"
+                f"it is unknown which direction of {name} is better: write {{name: {name}, mode: "
+                f"min}} or mode: max"
             )
         return value
 

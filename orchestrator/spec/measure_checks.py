@@ -54,6 +54,6 @@ def _why_not_ours(needs: Sequence[str], model: ModelConfig, variant: Variant) ->
         return ""
     mixers = [getattr(mixer, "text", mixer) for mixer in model.choices("mixer")]
     return (
-        f"needs attention maps in every block, which the mixer {', '.join(dict.fromkeys(mixers))} of "
-        f"'{variant.label}' does not have: leave the measure out, or measure another sweep"
+        f"needs attention maps in every block, which the mixer {', '.join(dict.fromkeys(mixers))} "
+        f"of '{variant.label}' does not have: leave the measure out, or measure another sweep"
     )

@@ -51,7 +51,8 @@ def _check_names(schema: SweepSchema, document: Document, baseline: str) -> None
             if name == baseline:
                 document.add_problem(
                     location,
-                    f"'{baseline}' is the name of the configuration before any step; choose another",
+                    f"'{baseline}' is the name of the configuration before any step; choose "
+                    "another",
                 )
             elif _RESERVED.match(name) or name == ALL_STEPS:
                 document.add_problem(

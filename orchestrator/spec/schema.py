@@ -118,7 +118,8 @@ class AdaptiveSchema(Settings):
     def _grows(self) -> Self:
         if self.max <= self.start:
             raise ValueError(
-                f"max {self.max} must be larger than start {self.start}; for a fixed number of seeds write a list"
+                f"max {self.max} must be larger than start {self.start}; for a fixed number of "
+                "seeds write a list"
             )
         return self
 

@@ -1,4 +1,6 @@
-"""Checks of a search inside a step: its space, its seeds, its sampler and its rule to stop early."""
+"""Checks of a search inside a step: its space, its seeds, its sampler and its rule to stop
+early.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -203,14 +205,23 @@ def _check_prune(search: Search, metric: str, document: Document, place: Locatio
         )
         document.add_problem(place, message, at_key=True)
     elif schema.prune and schema.prune.after >= config.total and "train.epochs" not in schema.space:
-        message = f"prune.after is {schema.prune.after}, but training has {config.total} epochs: nothing would be pruned"
+        message = (
+            f"prune.after is {schema.prune.after}, but training has {config.total} epochs: "
+            "nothing would be pruned"
+        )
         document.add_problem((*place, "after"), message)
     if metric in METRICS and METRICS[metric].is_of_machine:
-        message = f"{metric} depends on the machine, so pruning would not be reproducible; leave out 'prune'"
+        message = (
+            f"{metric} depends on the machine, so pruning would not be reproducible; leave "
+            "out 'prune'"
+        )
         document.add_problem(place, message, at_key=True)
     before = (search.goal - 1) // schema.at_once * schema.at_once
     if before < FEWEST:
-        message = f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} earlier ones to be compared with"
+        message = (
+            f"of {search.goal} combinations, {schema.at_once} at once, none has {FEWEST} "
+            "earlier ones to be compared with"
+        )
         document.add_problem(
             place, f"{message}; try more, lower 'at_once', or leave out 'prune'", at_key=True
         )

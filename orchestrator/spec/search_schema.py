@@ -142,7 +142,8 @@ class SearchSchema(Settings):
             )
         if self.metric is not None and self.prune is not None:
             raise ValueError(
-                "'prune' would stop by one metric what may be good by another: leave out 'prune' or 'metric'"
+                "'prune' would stop by one metric what may be good by another: leave out 'prune' "
+                "or 'metric'"
             )
         names = [goal.name for goal in self.metric or []]
         if len(set(names)) < len(names):

@@ -70,7 +70,8 @@ class ResourcesSchema(Settings):
     def _whole_or_a_share_of_one(cls, value: float) -> float:
         if value > 1 and not value.is_integer():
             raise ValueError(
-                "gpus above 1 should be a whole number: a trial shares one GPU or has several whole ones"
+                "gpus above 1 should be a whole number: a trial shares one GPU or has several "
+                "whole ones"
             )
         return value
 

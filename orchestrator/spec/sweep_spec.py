@@ -235,7 +235,9 @@ def _check_metrics(schema: SweepSchema, document: Document, variants: Sequence[V
 
 
 def _check_family(schema: SweepSchema, document: Document) -> None:
-    """Note designs of the family that the sweep does not have: a typo would leave nothing to test."""
+    """Note designs of the family that the sweep does not have: a typo would leave nothing to
+    test.
+    """
     designs = [design.name for design in schema.design]
     for index, name in enumerate(schema.family or ()):
         if name not in designs:
@@ -259,7 +261,10 @@ def _check_references(schema: SweepSchema, document: Document) -> None:
         for regime, reference in references.items():
             figures, here = reference.by_metric(own), (*place, regime) if regime else place
             for name in figures.keys() - {own, *schema.metric.also}:
-                message = f"the report does not show {name}, only {', '.join((own, *schema.metric.also))}: add it to metric.also"
+                message = (
+                    f"the report does not show {name}, only "
+                    f"{', '.join((own, *schema.metric.also))}: add it to metric.also"
+                )
                 document.add_problem((*here, name), message, at_key=True)
             if own not in figures:
                 document.add_problem(

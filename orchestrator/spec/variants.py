@@ -114,7 +114,10 @@ class _Regime:
         """Cells take what was found on the road."""
         for index, step in enumerate(self.schema.steps):
             if step.search:
-                message = "a step's search needs the roadmap, which this sweep does not have: add 'roadmap' to the design"
+                message = (
+                    "a step's search needs the roadmap, which this sweep does not have: add "
+                    "'roadmap' to the design"
+                )
                 self.document.add_problem(("steps", index, "search"), message, at_key=True)
 
     def _changes(self, step: SideSchema, location: Location) -> Mapping[str, Any]:

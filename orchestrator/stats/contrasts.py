@@ -114,7 +114,9 @@ class _Aliases:
         self._free: dict[int, Floats] = {}
 
     def beyond(self, index: int, size: int) -> list[Columns]:
-        """Effects of more than `size` factors with a part in an estimate by a model without them."""
+        """Effects of more than `size` factors with a part in an estimate by a model without
+        them.
+        """
         inside = self._count_up_to(size)
         if size not in self._parts:
             model, others = self.columns[:, :inside], self.columns[:, inside:]

@@ -102,7 +102,9 @@ def with_images(ci: Interval, std_error: float, confidence: float = CONFIDENCE) 
 
 
 def disagreement(first: Marks, second: Marks, *, paired: bool = True) -> float:
-    """Share of the images on which exactly one of two networks is right, mean over pairs of seeds."""
+    """Share of the images on which exactly one of two networks is right, mean over pairs of
+    seeds.
+    """
     if paired:
         return float((first != second).mean())
     ours, theirs = first.mean(axis=0), second.mean(axis=0)  # (images,): share of the seeds

@@ -15,9 +15,14 @@ _SHOWN = 5
 """Paths that are named of those with the same fault."""
 _CONSEQUENCES = {
     "result.json": "these trials count as not done, and `run` trains them again",
-    "metrics.jsonl": "these points are missing from curves; to train a trial again, delete its folder",
+    "metrics.jsonl": (
+        "these points are missing from curves; to train a trial again, delete its folder"
+    ),
     "attempts.jsonl": "these attempts are left out",
-    "trial.json": "the code that these trials ran with is unknown; `run` writes the file again when it trains them",
+    "trial.json": (
+        "the code that these trials ran with is unknown; `run` writes the file again "
+        "when it trains them"
+    ),
     "lease.json": "it is ignored, unless a driver renews it",
     "mlflow_runs.json": "`sync` writes it again",
 }

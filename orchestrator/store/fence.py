@@ -21,7 +21,9 @@ class Superseded(Exception):
 
 
 class Fence:
-    """Around the writes of one attempt: its number and its driver's session have to be the newest."""
+    """Around the writes of one attempt: its number and its driver's session have to be the
+    newest.
+    """
 
     def __init__(self, directory: TrialDirectory, number: int, session: str) -> None:
         self.directory = directory

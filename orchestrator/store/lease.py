@@ -116,7 +116,9 @@ def read_lease(sweep_path: Path) -> LeaseHolder | None:
 
 
 def live_holder(sweep_path: Path) -> LeaseHolder | None:
-    """The driver that is running the sweep, if any; a damaged lease is noted and counts as nobody's."""
+    """The driver that is running the sweep, if any; a damaged lease is noted and counts as
+    nobody's.
+    """
     try:
         holder = read_lease(sweep_path)
     except DamagedFile as damage:
@@ -189,7 +191,8 @@ class Lease:
                 self._write()
         except OSError as error:
             raise cannot_write(error, self._path) from error
-        # on a share without locks: of two that found the same dead lease, the first to write sees that it lost
+        # on a share without locks: of two that found the same dead lease, the first to write sees
+        # that it lost
         time.sleep(0.05)
         self._refuse_a_second_driver()
         for folder in (
@@ -298,15 +301,17 @@ def in_use(sweep: str, holder: LeaseHolder) -> str:
         heard = f"by a clock that is {duration_text(-silent)} ahead of this one"
     age = f"for {duration_text(max(0, held))}, {heard}"
     return (
-        f"sweep '{sweep}' is being run by process {holder.pid} on {holder.host} ({age}); wait for it, stop it, or, if "
-        f"that host is gone, try again in {EXPIRY_SECONDS:.0f} s, when its lease expires"
+        f"sweep '{sweep}' is being run by process {holder.pid} on {holder.host} ({age}); wait for "
+        f"it, stop it, or, if that host is gone, try again in {EXPIRY_SECONDS:.0f} s, when its "
+        "lease expires"
     )
 
 
 def _taken_over(sweep: str, later: Session) -> str:
     when = time.strftime("%X", time.localtime(later.time))
     return (
-        f"sweep '{sweep}' was taken over at {when} by process {later.pid} on {later.host} while this process was silent "
-        "(stopped, suspended, or cut off from the store). What this process had finished is kept; the other one does the "
+        f"sweep '{sweep}' was taken over at {when} by process {later.pid} on {later.host} while "
+        "this process was silent (stopped, suspended, or cut off from the store). What this "
+        "process had finished is kept; the other one does the "
         "rest, and `orchestrator status` shows its progress"
     )

@@ -2,7 +2,7 @@
 
     orchestrator predictions 1                              what it is, and the version
     {"part": "test", "count": 360, "images": "sha256:..."}  which images, one JSON object
-    45 bytes                                                a bit for each image, the first one highest
+    45 bytes                                                a bit for each image, first one highest
     32 bytes                                                SHA-256 of all of the above
 
 Written whole, after training and before `result.json`. The networks of this project's training loop

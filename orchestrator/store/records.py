@@ -50,7 +50,9 @@ class MetricsRecord(_Record):
 
 
 class SealedMetricsRecord(_Record):
-    """A record of metrics with a checksum: what a training logged that is not finite is no damage."""
+    """A record of metrics with a checksum: what a training logged that is not finite is no
+    damage.
+    """
 
     iteration: Whole
     time: float

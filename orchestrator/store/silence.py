@@ -19,7 +19,9 @@ _TIMES = 3.0
 
 
 def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.time) -> float:
-    """Seconds since the trial last showed output or progress, by the clocks of the store's files."""
+    """Seconds since the trial last showed output or progress, by the clocks of the store's
+    files.
+    """
     times = []
     for name in _SIGNS:
         try:
@@ -30,7 +32,9 @@ def silent_seconds(directory: TrialDirectory, now: Callable[[], float] = time.ti
 
 
 def is_unusual(directory: TrialDirectory, seconds: float) -> bool:
-    """Tell whether the trial is silent for longer than it has been between its evaluations so far."""
+    """Tell whether the trial is silent for longer than it has been between its evaluations so
+    far.
+    """
     if seconds < _LEAST_SECONDS:
         return False
     times = [line["time"] for line in directory.metrics()]

@@ -2,12 +2,12 @@
 
     <root>/<sweep>/sweep.yaml                 the spec as last submitted, byte for byte
     <root>/<sweep>/submitted.json             digests of it and of the modules that it names
-    <root>/<sweep>/lease.json                 who is at work on the sweep (`orchestrator.store.lease`)
+    <root>/<sweep>/lease.json                 who is at work on the sweep (`store.lease`)
     <root>/<sweep>/sessions.jsonl             who was, in order
-    <root>/<sweep>/declarations.jsonl         each version of the spec, and when it was submitted first
-    <root>/<sweep>/looks.jsonl                seeds whose results were shown in full, each declaration once
-    <root>/<sweep>/trials/<trial>-<8 hex>/    a trial (`orchestrator.store.trial_directory`)
-    <root>/.claims/<fingerprint>.json         which sweep trains it at this moment (`orchestrator.store.claims`)
+    <root>/<sweep>/declarations.jsonl         each version of the spec, and its first submission
+    <root>/<sweep>/looks.jsonl                seeds whose results were shown in full, each once
+    <root>/<sweep>/trials/<trial>-<8 hex>/    a trial (`store.trial_directory`)
+    <root>/.claims/<fingerprint>.json         which sweep trains it at this moment (`store.claims`)
 
 A trial's state is derived from these files and kept nowhere else.
 """
@@ -86,7 +86,10 @@ class Store:
             os.close(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             token.unlink()
         except OSError as error:
-            message = f"cannot write the store at {self.root}: {error.strerror}; choose another with --store"
+            message = (
+                f"cannot write the store at {self.root}: {error.strerror}; choose another "
+                "with --store"
+            )
             raise StoreError(message) from error
 
     def sweep_path(self, sweep: str) -> Path:

@@ -6,12 +6,13 @@ metrics.jsonl     append-only, keyed by iteration
 epochs/           weights that were kept along the training, a folder for each epoch
 checkpoint.pt     written by `illama.checkpoint`; a user training has a folder `checkpoint` instead
 output.log        what it printed, attempt by attempt; bounded in size
-artifacts/        files that a user training leaves for people (`orchestrator.store.artifacts`)
-mlflow/           what a user training logs by MLflow's own functions (`orchestrator.store.own_mlflow`)
-predictions.bin   which held-out images the final network got right (`orchestrator.store.predictions`)
+artifacts/        files that a user training leaves for people (`store.artifacts`)
+mlflow/           what a user training logs by MLflow's own functions (`store.own_mlflow`)
+predictions.bin   which held-out images the final network got right (`store.predictions`)
 result.json       written once, last, whole
 
-Each line and each file has a checksum. What is not whole is passed over with a note and counts as not there.
+Each line and each file has a checksum. What is not whole is passed over with a note and counts as
+not there.
 """
 
 import os
@@ -112,7 +113,9 @@ class TrialDirectory:
         provenance: Mapping[str, Any],
         adopted: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say what is to be done, before a worker begins, or whose result counts as done (`orchestrator.store.adoption`)."""
+        """Say what is to be done, before a worker begins, or whose result counts as done
+        (`orchestrator.store.adoption`).
+        """
         is_in_the_way = os.path.lexists(self.path) and not self.path.is_dir()
         if is_in_the_way or self._holds_another_trial():
             set_aside(self.path)
@@ -123,7 +126,9 @@ class TrialDirectory:
         write_json(self.path / "trial.json", about)
 
     def _holds_another_trial(self) -> bool:
-        """True if the files were copied here from another trial's folder: none of them may be taken for this trial's."""
+        """True if the files were copied here from another trial's folder: none of them may be
+        taken for this trial's.
+        """
         try:
             value = read_json(self.path / "trial.json", newest=TRIAL_FORMAT)
         except (FileNotFoundError, NewerFile, DamagedFile):
@@ -156,7 +161,9 @@ class TrialDirectory:
         return dict(found)
 
     def refuse_newer(self) -> None:
-        """Raise `NewerFile` where a newer version was at work here: nothing of it is written over."""
+        """Raise `NewerFile` where a newer version was at work here: nothing of it is written
+        over.
+        """
         for path, newest in (
             (self.path / "trial.json", TRIAL_FORMAT),
             (self.result_path, RESULT_FORMAT),
@@ -169,9 +176,11 @@ class TrialDirectory:
     def start_attempt(
         self, session: str, where: Mapping[str, Any], check: Callable[[], None] = lambda: None
     ) -> int:
-        """Begin the next attempt and return its number, from 1; an attempt that vanished is closed first.
+        """Begin the next attempt and return its number, from 1; an attempt that vanished is closed
+        first.
 
-        What `check` raises keeps it from beginning; nobody else begins or ends an attempt meanwhile.
+        What `check` raises keeps it from beginning; nobody else begins or ends an attempt
+        meanwhile.
         """
         self._make_ready()
         with locked(self.attempts_path):
@@ -201,7 +210,9 @@ class TrialDirectory:
             set_aside(folder)
 
     def set_aside_checkpoints(self) -> None:
-        """Give the checkpoints of another training another name: the next one begins at the beginning."""
+        """Give the checkpoints of another training another name: the next one begins at the
+        beginning.
+        """
         for name in (*_FILES, "checkpoint", EPOCHS, "artifacts", "mlflow"):
             path = self.path / name
             if os.path.lexists(path):
@@ -233,12 +244,15 @@ class TrialDirectory:
         line |= {"cause": cause, "time": time.time()}
         if traceback:
             line["traceback"] = traceback
-        # a result is in result.json, or follows from the curve of one that was pruned: on disk, both
+        # a result is in result.json, or follows from the curve of one that was pruned: on disk,
+        # both
         force = not outcome.is_result
         append_json_line(self.attempts_path, line, key=self.key, force=force)
 
     def vanished(self) -> tuple[Outcome, str]:
-        """Outcome and cause of an attempt that left no line: at a limit there is no time for last words."""
+        """Outcome and cause of an attempt that left no line: at a limit there is no time for
+        last words.
+        """
         with suppress(FileNotFoundError, DamagedFile):
             note_left = read_file(self.memory_path).decode(errors="replace")
             return Outcome.OUT_OF_MEMORY, note_left
@@ -254,7 +268,9 @@ class TrialDirectory:
         write_json(self.result_path, result)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """`{"iteration", "time", "metrics"}` of every evaluation so far, in order, each iteration once."""
+        """`{"iteration", "time", "metrics"}` of every evaluation so far, in order, each
+        iteration once.
+        """
         return metrics_in(self.metrics_path, self.key)
 
     def last_metrics(self) -> dict[str, Any] | None:
@@ -271,7 +287,9 @@ class TrialDirectory:
         }
 
     def newest_attempt(self, session: str) -> list[dict[str, Any]]:
-        """The lines of the newest attempt: its start, and its end if it has one; none where another driver began it."""
+        """The lines of the newest attempt: its start, and its end if it has one; none where
+        another driver began it.
+        """
         newest: list[dict[str, Any]] = []
         for event in self.attempts():
             if event["event"] == "start":
@@ -324,9 +342,11 @@ class TrialDirectory:
         return TrialRecord(State.FAILED, Outcome.FAILED, cause, attempts=1, path=path)
 
     def record_of_done(self, pruning: Pruning | None = None) -> TrialRecord | None:
-        """Record made of one file alone, opened once: a sweep may have thousands of them. None where the trial is not done.
+        """Record made of one file alone, opened once: a sweep may have thousands of them. None
+        where the trial is not done.
 
-        What `pruning` stops early is done there, whether it has stopped or has gone on for somebody else. Raises `NewerFile`.
+        What `pruning` stops early is done there, whether it has stopped or has gone on for somebody
+        else. Raises `NewerFile`.
         """
         if pruning and (pruned := self.record_of_pruned(pruning)):
             return pruned
@@ -351,7 +371,9 @@ class TrialDirectory:
         )
 
     def _result(self) -> dict[str, Any]:
-        """Content of `result.json`. Raises `FileNotFoundError`, `NewerFile`, and `DamagedFile` where it is not this trial's."""
+        """Content of `result.json`. Raises `FileNotFoundError`, `NewerFile`, and `DamagedFile`
+        where it is not this trial's.
+        """
         path = f"{self.path}/result.json"
         result, is_sealed = load_json(path, newest=RESULT_FORMAT)
         check(ResultRecord, path, result, is_sealed)
@@ -392,7 +414,9 @@ class TrialDirectory:
 
 
 def hosts_of(start: Mapping[str, Any]) -> Sequence[str]:
-    """Hosts of an attempt, from the line of `attempts.jsonl` that it began with: the leader first."""
+    """Hosts of an attempt, from the line of `attempts.jsonl` that it began with: the leader
+    first.
+    """
     return tuple(dict.fromkeys(filter(None, [start.get("host"), *start.get("other_hosts", [])])))
 
 
@@ -401,7 +425,9 @@ def _is_known(event: Mapping[str, Any]) -> bool:
 
 
 def _outcome_of(end: Mapping[str, Any]) -> tuple[Outcome, str | None]:
-    """Outcome of the attempt; an outcome that only a newer version knows is a failure that says so."""
+    """Outcome of the attempt; an outcome that only a newer version knows is a failure that says
+    so.
+    """
     try:
         return Outcome(end["outcome"]), end.get("cause")
     except ValueError:

@@ -53,8 +53,13 @@ def reason(error: BaseException) -> str:
 
 
 def default_tracking_uri(store: Store) -> str:
-    """A SQLite file in the store. Raises `UsageError` where its path cannot be written as an address."""
+    """A SQLite file in the store. Raises `UsageError` where its path cannot be written as an
+    address.
+    """
     if "?" in str(store.root):
-        message = f"MLflow's database cannot be addressed below {store.root}: its path has a '?'; choose another --store"
+        message = (
+            f"MLflow's database cannot be addressed below {store.root}: its path has a '?'; "
+            "choose another --store"
+        )
         raise UsageError(f"{message}, name a server with --tracking-uri, or add --no-tracking")
     return f"sqlite:///{store.root / 'mlflow.db'}"

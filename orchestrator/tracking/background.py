@@ -37,7 +37,9 @@ Mirror = TypeVar("Mirror", bound=Tracker)
 
 
 class BackgroundMirror(Generic[Mirror]):
-    """Watches a sweep as an `Observer` and mirrors what changed; a context manager around the run."""
+    """Watches a sweep as an `Observer` and mirrors what changed; a context manager around the
+    run.
+    """
 
     def __init__(
         self,
@@ -47,8 +49,8 @@ class BackgroundMirror(Generic[Mirror]):
         finish: Callable[[Mirror], None] = lambda mirror: None,
         title: str = "MLflow",
     ) -> None:
-        """`prepare` is called first, once a trial has ended or some seconds have passed, and `finish`
-        when all is shown.
+        """`prepare` is called first, once a trial has ended or some seconds have passed, and
+        `finish` when all is shown.
 
         Messages call the view `title`.
         """

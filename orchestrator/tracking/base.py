@@ -19,9 +19,12 @@ from orchestrator.trial import TrialSpec
 class Tracker(Protocol):
     """Shows a sweep somewhere else, as the store has it; MLflow's is `MlflowMirror`.
 
-    - It reads the store and nothing else: whatever it shows can be made again from there, and writing twice adds nothing.
-    - It is called from one thread, which is not the one that trains. What is down, slow or refuses raises, and is tried again.
-    - Another process may have written before: what is there is looked at first, and left where it is right.
+    - It reads the store and nothing else: whatever it shows can be made again from there, and
+      writing twice adds nothing.
+    - It is called from one thread, which is not the one that trains. What is down, slow or refuses
+      raises, and is tried again.
+    - Another process may have written before: what is there is looked at first, and left where it
+      is right.
     """
 
     @property

@@ -16,7 +16,8 @@ from orchestrator.tracking.api import Point, Run, Totals, totals_of
 from orchestrator.tracking.database import prepare_database, take_home
 from orchestrator.tracking.sqlite import connect
 
-# Read by mlflow when it is imported. A server that is down must not hold up a sweep for the minutes of its default retries.
+# Read by mlflow when it is imported. A server that is down must not hold up a sweep for the minutes
+# of its default retries.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a line for each run
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -230,8 +231,8 @@ class Experiment:
         self._go_on()
         if known := self._named(name):
             return known
-        # a server knows where its artifacts go; for a database opened directly they go into the store, not below the current
-        # folder
+        # a server knows where its artifacts go; for a database opened directly they go into the
+        # store, not below the current folder
         location = None if self.is_server else artifacts.as_uri()
         try:
             return str(

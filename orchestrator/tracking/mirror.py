@@ -1,9 +1,10 @@
 """The store mirrored into MLflow.
 
-MLflow is a view: everything in it comes from the store, with the times that the store says, so that writing twice adds
-nothing and a lost database is rebuilt by `orchestrator sync`. One experiment for a sweep, one parent run for a variant, one
-child run for a trial, whatever its attempts, and one run for the report. There is one writer: the driver that holds the sweep's
-lease, or `sync`. MLflow can neither change a param nor take a metric back: a run that says what is no longer so is deleted and
+MLflow is a view: everything in it comes from the store, with the times that the store says, so that
+writing twice adds nothing and a lost database is rebuilt by `orchestrator sync`. One experiment for
+a sweep, one parent run for a variant, one child run for a trial, whatever its attempts, and one run
+for the report. There is one writer: the driver that holds the sweep's lease, or `sync`. MLflow can
+neither change a param nor take a metric back: a run that says what is no longer so is deleted and
 made again.
 """
 
@@ -41,7 +42,9 @@ from orchestrator.trial import KnownTrial, State, TrialRecord, TrialSpec, Varian
 from orchestrator.waiting import counted_off
 
 _MOST_UNLISTED = 0.02
-"""The share of new runs among all that the list of runs may lack while a sweep runs: it is written whole each time."""
+"""The share of new runs among all that the list of runs may lack while a sweep runs: it is
+written whole each time.
+"""
 
 
 class MlflowMirror:
@@ -56,7 +59,9 @@ class MlflowMirror:
         *,
         restore_deleted: bool = True,
     ) -> None:
-        """`restore_deleted`: whether runs that somebody deleted by hand come back, or are left alone."""
+        """`restore_deleted`: whether runs that somebody deleted by hand come back, or are left
+        alone.
+        """
         self.tracking_uri = tracking_uri
         self.trials = trials
         self._spec = spec
@@ -105,8 +110,8 @@ class MlflowMirror:
             raise RecordRefused(f"MLflow refuses {what} ({why}); everything else is there")
 
     def sync_effects(self) -> None:
-        """Mirror, while the sweep runs, what each step did that nothing can change any more. Looks at
-        every trial: p-values, corrected for all, wait for the last. Raises `TrackingError`.
+        """Mirror, while the sweep runs, what each step did that nothing can change any more. Looks
+        at every trial: p-values, corrected for all, wait for the last. Raises `TrackingError`.
         """
         with self._connected() as experiment:
             snapshot, roadmap = self._roadmap()
@@ -144,7 +149,9 @@ class MlflowMirror:
         return run.run_id if run else None
 
     def stop(self) -> None:
-        """Let a `sync` in another thread write nothing more once the call that it is in has returned."""
+        """Let a `sync` in another thread write nothing more once the call that it is in has
+        returned.
+        """
         self._stopped.set()
 
     def _connect(self) -> Experiment:
@@ -258,7 +265,9 @@ class MlflowMirror:
     def _sync_trial(
         self, experiment: Experiment, trial: TrialSpec, record: TrialRecord, *, verify: bool = False
     ) -> bool:
-        """Tell whether there was anything to write; `verify` looks at what was written earlier, too."""
+        """Tell whether there was anything to write; `verify` looks at what was written earlier,
+        too.
+        """
         if record.state is State.PENDING or run_key(trial) in experiment.hidden:
             return False
         variant = self._variant_of(trial)
@@ -302,7 +311,9 @@ class MlflowMirror:
         *,
         is_whole: bool,
     ) -> None:
-        """Write what the trials of a variant came to; `is_whole` where `row` says all that there is to say."""
+        """Write what the trials of a variant came to; `is_whole` where `row` says all that there
+        is to say.
+        """
         summary = shape.summary_of(self._spec, row, is_whole=is_whole)
         run = self._parent(experiment, row.variant)
         if run is None:
@@ -334,7 +345,9 @@ class MlflowMirror:
     def _put_away(
         self, experiment: Experiment, trials: Collection[str], parents: Collection[str]
     ) -> None:
-        """Trials that the spec does not ask for any more keep their runs, below one of their own; their variants' go."""
+        """Trials that the spec does not ask for any more keep their runs, below one of their
+        own; their variants' go.
+        """
         for key, run in list(experiment.runs.items()):
             kind = run.tags.get("sweep.kind")
             if "sweep.trial" in run.tags and key not in trials:
@@ -369,7 +382,8 @@ class MlflowMirror:
         return run or experiment.create(key, name, self._start(place), tags)
 
     def _start(self, place: int) -> int:
-        """The UI shows the latest first: a millisecond less for each place puts the runs in the order of the road.
+        """The UI shows the latest first: a millisecond less for each place puts the runs in the
+        order of the road.
 
         All of them start with the first trial of the sweep.
         """

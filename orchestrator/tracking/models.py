@@ -110,7 +110,9 @@ def register_model(
 
 
 def _settings_trained(chosen: Representative) -> Workload:
-    """The settings that the network was trained with: a result that was adopted has its own code."""
+    """The settings that the network was trained with: a result that was adopted has its own
+    code.
+    """
     if chosen.record.adopted:
         return TrialDirectory(Path(chosen.record.path)).read_trial().config
     return chosen.trial.config
@@ -160,7 +162,8 @@ def _save(folder: Path, run_id: str, chosen: Representative) -> Any:
         one = load_model(str(folder))(torch.from_numpy(examples[:1]))  # type: ignore[no-untyped-call]
     if not torch.allclose(one, logits[:1], rtol=1e-3, atol=1e-4):
         raise TrackingError(
-            f"the exported network of {chosen.trial.name} gives other outputs than the trained one; it was not logged"
+            f"the exported network of {chosen.trial.name} gives other outputs than the trained "
+            "one; it was not logged"
         )
     return description
 

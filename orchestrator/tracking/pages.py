@@ -25,7 +25,8 @@ def address_of(experiment_id: str, page: str = "roadmap") -> str:
     opens on traces.
     """
     mode = "&compareRunsMode=CHART" if page == "curves" else ""
-    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={page}{mode}"
+    query = f"workflowType=machine_learning&viewStateShareKey={page}{mode}"
+    return f"#/experiments/{experiment_id}/runs?{query}"
 
 
 def page_tags(spec: SweepSpec) -> Mapping[str, str]:

@@ -57,7 +57,10 @@ def _note(experiment: Experiment, run: Run, roadmap: Roadmap) -> str:
     page.
     """
     place = f"#/experiments/{experiment.experiment_id}/runs/{run.run_id}/artifacts"
-    where = f"The effect of each step. The page, the tables and the spec are artifacts of the run [{run.name}]({place})."
+    where = (
+        "The effect of each step. The page, the tables and the spec are artifacts of the run "
+        f"[{run.name}]({place})."
+    )
     pages = {"the steps as a table": "roadmap", "their curves": "curves"}
     links = ", ".join(
         f"[{text}]({address_of(experiment.experiment_id, page)})" for text, page in pages.items()

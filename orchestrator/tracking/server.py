@@ -110,7 +110,8 @@ def wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path)
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise TrackingError(
-                f"MLflow's server did not start (exit code {server.returncode}); its output is in {log}"
+                f"MLflow's server did not start (exit code {server.returncode}); its output is in "
+                f"{log}"
             )
         if _is_healthy(port):
             return

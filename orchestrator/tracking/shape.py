@@ -138,7 +138,9 @@ def trial_tags(trial: TrialSpec, provenance: Mapping[str, Any], source: str) -> 
 
 
 def kind_of(is_of_search: bool, what: str = "trial") -> str:
-    """The tag by which trials of the report are told from those of searches, and variants likewise."""
+    """The tag by which trials of the report are told from those of searches, and variants
+    likewise.
+    """
     return "search" if is_of_search else what
 
 

@@ -32,13 +32,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _COLUMNS = {
-    "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time source_version "
-    "lifecycle_stage artifact_uri experiment_id deleted_time",
+    "runs": (
+        "run_uuid name source_type source_name entry_point_name user_id status start_time "
+        "end_time source_version lifecycle_stage artifact_uri experiment_id deleted_time"
+    ),
     "tags": "key value run_uuid",
     "params": "key value run_uuid",
     "metrics": "key value timestamp run_uuid step is_nan",
     "latest_metrics": "key value timestamp step is_nan run_uuid",
-    "datasets": "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_schema dataset_profile",
+    "datasets": (
+        "dataset_uuid experiment_id name digest dataset_source_type dataset_source "
+        "dataset_schema dataset_profile"
+    ),
     "inputs": "input_uuid source_type source_id destination_type destination_id step",
     "input_tags": "input_uuid name value",
 }
@@ -59,18 +64,24 @@ _RUN_ROW = (
 _TAG_ROW = """INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)
     ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"""
 _PARAM_ROW = "INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)"
-_POINT_ROW = """INSERT INTO metrics (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)
+_POINT_ROW = """INSERT INTO metrics (run_uuid, key, step, timestamp, value, is_nan)
+    VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"""
 _AGE = itemgetter(2, 3, 4)
 """MLflow's newest point of a metric is the one where these are greatest: step, timestamp, value."""
-_LATEST_ROW = """INSERT INTO latest_metrics (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)
+_LATEST_ROW = """INSERT INTO latest_metrics (run_uuid, key, step, timestamp, value, is_nan)
+    VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (key, run_uuid) DO UPDATE
-    SET step = excluded.step, timestamp = excluded.timestamp, value = excluded.value, is_nan = excluded.is_nan
+    SET step = excluded.step, timestamp = excluded.timestamp, value = excluded.value,
+        is_nan = excluded.is_nan
     WHERE (excluded.step, excluded.timestamp, excluded.value) > (step, timestamp, value)"""
-_DATASET_ROW = """INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source)
+_DATASET_ROW = """INSERT INTO datasets
+    (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source)
     VALUES (?, ?, ?, ?, 'illama', ?) ON CONFLICT (experiment_id, name, digest) DO NOTHING"""
-_INPUT_ROW = """INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id)
-    SELECT ?, 'DATASET', dataset_uuid, 'RUN', ? FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?
+_INPUT_ROW = """INSERT INTO inputs
+    (input_uuid, source_type, source_id, destination_type, destination_id)
+    SELECT ?, 'DATASET', dataset_uuid, 'RUN', ? FROM datasets
+    WHERE experiment_id = ? AND name = ? AND digest = ?
     ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING"""
 
 
@@ -138,7 +149,10 @@ class Sqlite(Api):
     def runs(self, experiment_id: str) -> Iterable[Run]:
         """All of an experiment, deleted ones too, the latest first."""
         with self._transaction("DEFERRED") as rows:
-            about = "SELECT run_uuid, name, start_time, status, lifecycle_stage, artifact_uri FROM runs WHERE experiment_id = ?"
+            about = (
+                "SELECT run_uuid, name, start_time, status, lifecycle_stage, artifact_uri "
+                "FROM runs WHERE experiment_id = ?"
+            )
             ordered = rows.execute(f"{about} ORDER BY start_time DESC, run_uuid", [experiment_id])
             found = {
                 row[0]: Run(row[0], row[1], row[2], row[3], row[4] != "active", {}, {}, {}, row[5])
@@ -183,7 +197,10 @@ class Sqlite(Api):
         run_id = new_run_id()
         try:
             with self._transaction() as rows:
-                active = "SELECT artifact_location FROM experiments WHERE experiment_id = ? AND lifecycle_stage = 'active'"
+                active = (
+                    "SELECT artifact_location FROM experiments WHERE experiment_id = ? AND "
+                    "lifecycle_stage = 'active'"
+                )
                 folder = _one(rows.execute(active, [experiment_id]))
                 _expect(
                     _PLAIN_FOLDER.fullmatch(folder)
@@ -251,7 +268,10 @@ class Sqlite(Api):
         """Say in MLflow's words how a run ended, and when in milliseconds since 1970."""
         try:
             with self._transaction() as rows:
-                update = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+                update = (
+                    "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ? AND "
+                    "lifecycle_stage = 'active'"
+                )
                 _expect(rows.execute(update, (status, end, run_id)).rowcount)
         except _OutOfTheOrdinary:
             super().end(run_id, status, end)
@@ -282,7 +302,10 @@ class Sqlite(Api):
                     and len(digest) <= 36
                     and len(source) <= _LONGEST_SOURCE
                 )
-                active = "SELECT experiment_id FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+                active = (
+                    "SELECT experiment_id FROM runs WHERE run_uuid = ? AND lifecycle_stage = "
+                    "'active'"
+                )
                 which = _one(rows.execute(active, [run_id])), name, digest
                 rows.execute(_DATASET_ROW, (uuid4().hex, *which, source))
                 if rows.execute(_INPUT_ROW, (used := uuid4().hex, run_id, *which)).rowcount:
@@ -308,7 +331,9 @@ class Sqlite(Api):
 
     @contextmanager
     def _part_of_batch(self) -> Iterator[None]:
-        """One call of a batch, all of it or nothing. Others may write after half a second at most."""
+        """One call of a batch, all of it or nothing. Others may write after half a second at
+        most.
+        """
         if not self._database.in_transaction:
             self._database.execute("BEGIN IMMEDIATE")
             self._began = time.monotonic()

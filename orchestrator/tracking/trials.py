@@ -198,7 +198,8 @@ def add_dataset(
     try:
         digest = _digest(data, data_dir)
     except (OSError, ValueError):
-        return  # `sync` also runs where nobody trains; the fingerprint still says which images they were
+        # `sync` also runs where nobody trains; the fingerprint still says which images they were
+        return
     kind, _, value = digest.partition(":")
     short = value if kind == "sha256" else sha256(digest.encode()).hexdigest()
     source = {"digest": digest, "settings": data.model_dump(mode="json")}

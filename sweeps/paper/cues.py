@@ -9,7 +9,9 @@ import numpy as np
 
 _SHAPES = (0, 1)
 _PLACES = ((230, 400, 0, 300), (120, 320, 200, 480))
-"""Rows and columns of a photograph that hold one texture: roofs of china.jpg, petals of flower.jpg."""
+"""Rows and columns of a photograph that hold one texture: roofs of china.jpg, petals of
+flower.jpg.
+"""
 _SIDE = 24
 
 

@@ -1,4 +1,6 @@
-"""Identity of user code: every file that it imports counts, wherever it lies, but for what is installed."""
+"""Identity of user code: every file that it imports counts, wherever it lies, but for what is
+installed.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -199,7 +199,8 @@ def test_code_that_means_such_a_module_is_told_to_rename_it(
     write(folder, theirs=f"import {name}\ndef f(): ...\n", **{name: "def g(): ...\n"})
     with pytest.raises(
         UserCodeError,
-        match=f"{name}.py next to the spec, which .* imports, has the same name as {owner} '{name}'; rename it",
+        match=f"{name}.py next to the spec, which .* imports, has the same name as {owner} "
+        f"'{name}'; rename it",
     ):
         sources("theirs:f")
 

@@ -1,4 +1,6 @@
-"""The part of a terminal that redraws itself is never larger than the terminal, and tells trials apart."""
+"""The part of a terminal that redraws itself is never larger than the terminal, and tells trials
+apart.
+"""
 
 import io
 

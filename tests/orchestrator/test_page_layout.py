@@ -73,7 +73,8 @@ const rows = () => [...document.querySelectorAll("#figures tbody tr")];
 const names = () => rows().map(row => row.cells[0].textContent.trim());
 const told = {};
 addEventListener("load", async () => {
-  const head = [...document.querySelectorAll("#figures thead th")].find(th => th.textContent.startsWith("val/acc1"));
+  const heads = [...document.querySelectorAll("#figures thead th")];
+  const head = heads.find(th => th.textContent.startsWith("val/acc1"));
   const button = head.querySelector("button");
   told.road = names();
   button.click(); told.up = names(); told.sort = head.getAttribute("aria-sort");
@@ -82,7 +83,8 @@ addEventListener("load", async () => {
   const filter = document.getElementById("filter");
   filter.value = "caus"; filter.dispatchEvent(new Event("input"));
   told.filtered = rows().filter(row => !row.hidden).map(row => row.cells[0].textContent.trim());
-  told.bars = [...document.querySelectorAll("#road .row[data-name]")].filter(row => !row.hidden).length;
+  const bars = [...document.querySelectorAll("#road .row[data-name]")];
+  told.bars = bars.filter(row => !row.hidden).length;
   told.shown = document.getElementById("shown").textContent;
   filter.value = ""; filter.dispatchEvent(new Event("input"));
   const overlay = document.querySelector("#overlay svg");

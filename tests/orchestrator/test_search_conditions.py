@@ -164,7 +164,8 @@ MISTAKES: list[tuple[str, str, str]] = [
     (
         "{train.optimizer: sgd}",
         "{train.optimizer: sdg}",
-        "13:72: found sdg, which is not a choice of train.optimizer: adamw, sgd; did you mean 'sgd'?",
+        "13:72: found sdg, which is not a choice of train.optimizer: adamw, sgd; did you mean "
+        "'sgd'?",
     ),
     ("{train.optimizer: sgd}", "{train.lr: 1e-3}", "train.lr has no list of choices"),
     ("{train.optimizer: sgd}", "{train.momentum: 1}", "train.momentum cannot depend on itself"),
@@ -184,7 +185,8 @@ MISTAKES: list[tuple[str, str, str]] = [
         "when: {train.optimizer: sgd}}",
         "when: {train.optimizer: sgd, train.nesterov: true}}\n"
         "        train.nesterov: {choices: [true, false], when: {train.optimizer: adamw}}",
-        "no combination has train.momentum: its conditions require different values of train.optimizer",
+        "no combination has train.momentum: its conditions require different values of "
+        "train.optimizer",
     ),
 ]
 

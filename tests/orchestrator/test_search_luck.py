@@ -78,8 +78,8 @@ def test_what_differs_by_one_search_is_shown_and_not_tested(tmp_path: Path) -> N
         p_value, caveat = found[name]
         assert p_value is None
         assert (
-            f"conditional on one search on {sides}: the interval leaves out the search's own variation"
-            in caveat
+            f"conditional on one search on {sides}: the interval leaves out the search's own "
+            "variation" in caveat
         )
     for name in ("same", "rope"):  # both have what the same search found
         p_value, caveat = found[name]

@@ -170,8 +170,8 @@ def test_a_search_and_its_pruning_work_by_iterations(
             "another",
             1,
             "failed",
-            "own:ends returned other, but the sweep compares err: change 'metric', which needs no new "
-            "training",
+            "own:ends returned other, but the sweep compares err: change 'metric', which needs no "
+            "new training",
         ),
     ],
 )

@@ -17,12 +17,15 @@ from orchestrator.stats.contrasts import factorial_contrasts
 _ROMAN = {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII", 9: "IX"}
 _RESOLUTIONS = {
     3: "main effects are aliased with two-step interactions",
-    4: "main effects are not aliased with two-step interactions, but these are aliased with each other",
+    4: (
+        "main effects are not aliased with two-step interactions, but these are aliased with each "
+        "other"
+    ),
     5: "neither main effects nor two-step interactions are aliased with each other",
 }
 _TOGETHER = (
-    "An effect aliased with others is the sum of its own effect and parts of theirs. It can be read "
-    "as its own only if the others are zero."
+    "An effect aliased with others is the sum of its own effect and parts of theirs. It can be "
+    "read as its own only if the others are zero."
 )
 
 

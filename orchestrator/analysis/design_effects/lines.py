@@ -147,7 +147,8 @@ def seeds_left_out(rows: Sequence[StepRow]) -> list[str]:
             where = lacking[0].variant.label
         ends = sorted({end_of_trial(row, seed) for row in lacking})
         found.append(
-            f"seed {seed}: {' or '.join(ends)} in {where}, so it is left out of all averages over that"
+            f"seed {seed}: {' or '.join(ends)} in {where}, so it is left out of all averages over "
+            "that"
         )
     return found
 

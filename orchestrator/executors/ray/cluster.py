@@ -1,4 +1,6 @@
-"""The cluster that trials run on: reached, known node by node, and held to a store that every node sees."""
+"""The cluster that trials run on: reached, known node by node, and held to a store that every
+node sees.
+"""
 
 import atexit
 import logging
@@ -46,7 +48,10 @@ _DRAIN_LOOK_SECONDS = 2.0
 """A node that is being drained has 30 seconds by default."""
 _NODE_ID_LABEL = "ray.io/node-id"
 """Ray gives it to every node."""
-_HINT = "give --store a path that every node mounts, install the same version everywhere, or remove the node"
+_HINT = (
+    "give --store a path that every node mounts, install the same version everywhere, or "
+    "remove the node"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +69,9 @@ class Cluster:
     """A running Ray that this process is connected to."""
 
     def __init__(self, address: str | None = None) -> None:
-        """`address` names a running cluster; without one, this machine becomes one. Raises `ClusterError`."""
+        """`address` names a running cluster; without one, this machine becomes one. Raises
+        `ClusterError`.
+        """
         self._where = f"the cluster at {address}" if address else "this machine"
         self._is_own = address is None
         self._looked = -_LOOK_SECONDS
@@ -108,7 +115,9 @@ class Cluster:
         return {_NODE_ID_LABEL: f"!in({','.join(self._left_out)})"}
 
     def can_hold(self, resources: Resources) -> bool:
-        """Tell whether such a trial may ever run without anybody adding a node: an autoscaler does."""
+        """Tell whether such a trial may ever run without anybody adding a node: an autoscaler
+        does.
+        """
         return self._may_grow or fits(resources, [node.capacity for node in self.nodes])
 
     @property
@@ -135,7 +144,9 @@ class Cluster:
         return ClusterError(f"{problem}; lower 'resources' in the spec, or {hint}")
 
     def check_store(self, root: Path) -> None:
-        """Have each node write to the store and read what was written here. Raises `ClusterError`, naming those that cannot."""
+        """Have each node write to the store and read what was written here. Raises
+        `ClusterError`, naming those that cannot.
+        """
         if self._is_own:
             return
         token = uuid.uuid4().hex
@@ -157,8 +168,8 @@ class Cluster:
             )
 
     def wait_for(self, work: Callable[[], object]) -> None:
-        """Do `work` in a thread and wait for it. Raises `ClusterError` when the head is gone: calls to it hang then, until Ray
-        ends the process with a dump.
+        """Do `work` in a thread and wait for it. Raises `ClusterError` when the head is gone: calls
+        to it hang then, until Ray ends the process with a dump.
         """
         done: Future[object] = Future()
 
@@ -185,7 +196,9 @@ class Cluster:
         done.result()
 
     def disconnect(self) -> None:
-        """Leave the cluster; where its head is gone, saying goodbye would hang until Ray ends the process with a dump."""
+        """Leave the cluster; where its head is gone, saying goodbye would hang until Ray ends
+        the process with a dump.
+        """
         try:
             knock(self._head)
         except OSError:
@@ -275,7 +288,10 @@ def _sweep_at_work(work: Path) -> Path | None:
 def _other_version(numerics_version: int) -> str | None:
     if numerics_version == NUMERICS_VERSION:
         return None
-    return f"has a different version of this package: numerics version {NUMERICS_VERSION} there, {numerics_version} here"
+    return (
+        f"has a different version of this package: numerics version {NUMERICS_VERSION} there, "
+        f"{numerics_version} here"
+    )
 
 
 def _has_autoscaler() -> bool:
@@ -332,7 +348,9 @@ def _children_outlive_the_terminal() -> Iterator[None]:
 
 
 def _settings_of_our_own() -> dict[str, Any]:
-    """Settings of `ray.init` for a cluster of this machine alone: it listens to nobody else and writes nothing into a home."""
+    """Settings of `ray.init` for a cluster of this machine alone: it listens to nobody else and
+    writes nothing into a home.
+    """
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     settings: dict[str, Any] = {
@@ -345,9 +363,11 @@ def _settings_of_our_own() -> dict[str, Any]:
 
 
 def _listen_to_this_machine_alone(wanted: bool) -> None:
-    """Have Ray's processes do on Linux what they do on other systems: listen on the loopback interface.
+    """Have Ray's processes do on Linux what they do on other systems: listen on the loopback
+    interface.
 
-    Ray takes 127.0.0.1 as the address of a node for a mistake, and puts the one of the network in its place.
+    Ray takes 127.0.0.1 as the address of a node for a mistake, and puts the one of the network in
+    its place.
     """
     if wanted:
         os.environ[_SEVERAL_MACHINES] = "0"  # of the processes that it starts

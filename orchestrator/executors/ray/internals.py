@@ -24,7 +24,9 @@ PRIVATE: Mapping[str, str] = {
     "ray._private.state.actors": "a node where no worker can start gets no more trials",
     "ray._private.worker.global_worker": "an autoscaler of version 1 is recognised",
     "ray._private.worker._worker_logs_enabled": "a worker that dies prints no page of its own",
-    "ray._private.ray_constants.ENABLE_RAY_CLUSTER": "a Ray of our own listens to this machine alone",
+    "ray._private.ray_constants.ENABLE_RAY_CLUSTER": (
+        "a Ray of our own listens to this machine alone"
+    ),
     "ray._raylet.GcsClient": "a server that is not Ray's is noticed before Ray waits for it",
     "ray.air._internal.usage.tag_callbacks": "Tune imports no MLflow before the first trial",
     "ray.air.execution._internal.RayActorManager._actor_start_failed": "Tune survives every error",
@@ -120,8 +122,8 @@ def listen_to_this_machine_alone(wanted: bool) -> None:
 
 
 def count_no_callbacks() -> None:
-    """Keep Tune from counting whose callbacks it was given: to tell, it imports MLflow and Weights &
-    Biases, which takes seconds before the first trial, and ours are neither's.
+    """Keep Tune from counting whose callbacks it was given: to tell, it imports MLflow and Weights
+    & Biases, which takes seconds before the first trial, and ours are neither's.
     """
     from ray.air._internal import usage
 

@@ -48,7 +48,8 @@ def check_address(address: str) -> None:
     """Raises `ClusterError` where it names no cluster that a sweep can run on."""
     if address.startswith("ray://"):
         raise ClusterError(
-            f"cannot use {address}, a Ray Client address: run the command on a node, or with `ray job submit`"
+            f"cannot use {address}, a Ray Client address: run the command on a node, or with `ray "
+            "job submit`"
         )
     host, _, port = address.rpartition(":")
     is_port = port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536
@@ -58,13 +59,17 @@ def check_address(address: str) -> None:
 
 
 def knock(address: str | None) -> None:
-    """Raise `OSError` at once where nobody listens any more: Ray itself would try for minutes, and then end the process."""
+    """Raise `OSError` at once where nobody listens any more: Ray itself would try for minutes,
+    and then end the process.
+    """
     if place := place_of(address):
         socket.create_connection(place, timeout=_KNOCK_SECONDS).close()
 
 
 def greet(address: str | None) -> None:
-    """Raise `OSError` where something listens that is not Ray, or that does not answer: Ray would wait for it for minutes."""
+    """Raise `OSError` where something listens that is not Ray, or that does not answer: Ray
+    would wait for it for minutes.
+    """
     place = place_of(address)
     if place is None or os.environ.get("RAY_USE_TLS") == "1":
         return

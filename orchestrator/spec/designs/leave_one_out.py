@@ -11,7 +11,8 @@ class LeaveOneOut(Design):
 
     title: ClassVar[str] = "The final model without each step"
     explanation: ClassVar[str] = (
-        "The step's contribution to the final model: the final model minus the same model without it."
+        "The step's contribution to the final model: the final model minus the same model without "
+        "it."
     )
     names: ClassVar[str | None] = r"without\."
     needs_all_steps: ClassVar[bool] = True

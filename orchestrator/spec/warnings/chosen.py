@@ -25,8 +25,9 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
     if not chosen:
         return
     message = (
-        f"{spec.schema.metric.name} selects {' and '.join(chosen.values())} on the same images that "
-        "the report evaluates, which makes the result optimistic: hold out a test part, and the "
+        f"{spec.schema.metric.name} selects {' and '.join(chosen.values())} on the same images "
+        "that the report evaluates, which makes the result optimistic: hold out a test part, "
+        "and the "
         "report uses that instead"
     )
     without = next(part for part in data if part is not None and not part.has_test)

@@ -71,7 +71,9 @@ def _is_told_or_resolved(spec: SweepSpec, variant: Variant, length: dict[str, An
 def _control(
     spec: SweepSpec, variant: Variant, changes: dict[str, Any], length: dict[str, Any]
 ) -> str:
-    """The length alone: for what the step is compared with, or, where it is all, for the baseline."""
+    """The length alone: for what the step is compared with, or, where it is all, for the
+    baseline.
+    """
     ground = ground_of(variant)
     regime = regime_of(spec, variant, length)
     if len(changes) > 1:

@@ -17,7 +17,8 @@ def other_images(spec: SweepSpec, variant: Variant) -> Found:
     if keys:
         message = (
             f"step '{variant.name}' changes {', '.join(keys)}{where(spec, variant)}: unless the "
-            "validation images stay the same, its effect compares results on two different test sets"
+            "validation images stay the same, its effect compares results on two different test "
+            "sets"
         )
         yield SpecWarning("other-images", message, variant.line)
 

@@ -70,7 +70,8 @@ def initial_leak(spec: SweepSpec) -> Found:
             f"'{variant.name}' starts from {file}, which was trained on {data.name} with "
             f"val_fraction {found.val_fraction:g}: {seen / data.val_fraction:.0%} of the images "
             "that this sweep validates on were among its training images, which makes its result "
-            f"optimistic; start from a file that was trained with val_fraction {data.val_fraction:g}"
+            "optimistic; start from a file that was trained with val_fraction "
+            f"{data.val_fraction:g}"
         )
         yield SpecWarning("initial-leak", message, variant.line)
 

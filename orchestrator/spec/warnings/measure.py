@@ -28,7 +28,8 @@ def best_epoch(spec: SweepSpec) -> Found:
         return
     message = (
         f"{metric.name} is read at the epoch with the best validation result: a maximum over the "
-        "same images that it reports on, which is optimistic for every step, most of all for noisy ones"
+        "same images that it reports on, which is optimistic for every step, most of all for "
+        "noisy ones"
     )
     control = _metric([metric.name, *metric.also], {"mode": metric.mode, "epoch": "last"})
     yield SpecWarning("best-epoch", message, line_of("metric", spec), control)

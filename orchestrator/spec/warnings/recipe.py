@@ -63,8 +63,8 @@ def one_sided_recipe(spec: SweepSpec, variant: Variant) -> Found:
     keys = ", ".join(recipe)
     message = (
         f"step '{variant.name}' retunes the recipe ({keys}) after the architecture has changed "
-        f"({', '.join(changed)}){where(spec, variant)}: the baseline never gets that recipe, so the "
-        "gain of the whole road mixes the two"
+        f"({', '.join(changed)}){where(spec, variant)}: the baseline never gets that recipe, so "
+        "the gain of the whole road mixes the two"
     )
     regime = regime_of(spec, variant, recipe)
     control = side_step(f"{variant.name}_on_baseline", recipe, "baseline", regime)

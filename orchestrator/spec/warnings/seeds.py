@@ -15,7 +15,10 @@ def few_seeds(spec: SweepSpec) -> Found:
     """Seeds with which the exact test could decide nothing, whatever came out."""
     seeds, comparisons = spec.schema.most_seeds, _comparisons(spec)
     if seeds == 1:
-        message = "with 1 seed no effect can be distinguished from noise: there are no intervals and no p-values"
+        message = (
+            "with 1 seed no effect can be distinguished from noise: there are no intervals "
+            "and no p-values"
+        )
     elif smallest_sign_flip_p(seeds) * _tests(spec.schema, seeds, comparisons) < LEVEL:
         return
     else:

@@ -69,7 +69,9 @@ def _sizes(spec: SweepSpec, variant: Variant) -> str:
 
 
 def _drifts_for_itself(spec: SweepSpec, variant: Variant) -> bool:
-    """Tell whether its size differs from that of the step before, and no other step is the cause."""
+    """Tell whether its size differs from that of the step before, and no other step is the
+    cause.
+    """
     tolerance = spec.schema.tolerance
     ground = _ground(spec, variant)
     if variant.design != "roadmap" or ground is None or variant.on:
