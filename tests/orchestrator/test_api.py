@@ -103,11 +103,12 @@ def test_a_run_prints_nothing_and_tells_its_view(
     assert not ending.has_failures
     assert capfd.readouterr() == ("", "")
     trials = [f"{name}-seed{seed} finished" for name in ("baseline", "two") for seed in (0, 1)]
-    start = ["checking that no other driver works on this sweep", "4 trials", "trains"]
+    alone = "checking that no other driver works on this sweep"
+    start = ["planning", alone, "planning", "4 trials", "trains"]
     assert heard.said == [*start, *trials, "is over"]
     again = Heard()
     sweep.run("local", tracking=False, view=again)
-    assert again.said == start[:2], "nothing is left to train"
+    assert again.said == start[:-1], "nothing is left to train"
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_trials_that_return_another_size_are_warned_of_in_the_report(tmp_path: P
     found = drifts(tmp_path, steps, says)
     size = [warning for warning in found if warning.code == "size-drift"]
     assert [it.message.split(",")[0] for it in size] == [
-        "step 'deeper' has +200.0% parameters against baseline"
+        "step 'deeper' has +200.0% parameters compared with baseline"
     ]
     [length] = [it for it in found if it.code == "compute-drift" and "'deeper'" in it.message]
     assert "trained 3 times as many iterations as baseline" in length.message

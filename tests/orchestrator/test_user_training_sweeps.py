@@ -235,7 +235,7 @@ def test_every_way_to_end_is_an_outcome(
         (
             "depth: 3}",
             "depth: 3}\n    expect: collapse",
-            "9:13: whether the output of own:train depends on its input",
+            "9:13: it is not measured whether the output of own:train depends on its input",
         ),
         (
             "seeds:",
