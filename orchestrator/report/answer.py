@@ -112,17 +112,17 @@ def _road(baseline: StepRow, steps: Sequence[StepRow]) -> str:
 def _change(baseline: StepRow, end: StepRow) -> str:
     """`83.87 → 92.89, +9.02 (95 % CI +2.97 to +15.07)`."""
     values = " → ".join(f"{_mean(row)}{_of_seeds(row)}" for row in (baseline, end))
-    shared = baseline.compared_values.keys() & end.compared_values.keys()
-    return f"{values}{_difference(end.delta_baseline)}{_of_pairs(end, len(shared), baseline)}"
+    return f"{values}{_difference(end.delta_baseline, _of_pairs(baseline, end))}"
 
 
-def _of_pairs(end: StepRow, shared: int, baseline: StepRow) -> str:
+def _of_pairs(baseline: StepRow, end: StepRow) -> str:
     """A word where the paired difference is not that of the two means beside it."""
-    delta = end.delta_baseline
-    if delta is None or delta.pairs != shared or delta.effect is None or delta.effect.test.between:
-        return ""
+    shared = len(baseline.compared_values.keys() & end.compared_values.keys())
     most = max(len(row.compared_values) for row in (baseline, end))
-    return f", over the {counted(shared, 'seed')} that both have" if shared < most else ""
+    effect = end.delta_baseline and end.delta_baseline.effect
+    if not effect or effect.test.between or effect.pairs != shared or shared == most:
+        return ""
+    return f" over the {counted(shared, 'seed')} that both have"
 
 
 def _state(row: StepRow) -> str:
@@ -145,15 +145,15 @@ def _of_seeds(row: StepRow) -> str:
     )
 
 
-def _difference(delta: StepEffect | None) -> str:
+def _difference(delta: StepEffect | None, of_pairs: str) -> str:
     if delta is None or delta.effect is None:
         return ""
     effect = delta.effect
     mean = number_text(effect.mean, delta.decimals, "+")
     if effect.ci95 is None:
-        return f", {mean}, no interval"
+        return f", {mean}{of_pairs}, no interval"
     low, high = (number_text(end, delta.decimals, "+") for end in effect.ci95)
-    return f", {mean} (95 % CI {low} to {high})"
+    return f", {mean}{of_pairs} (95 % CI {low} to {high})"
 
 
 def trials_of(roadmap: Roadmap) -> list[tuple[StepRow, int]]:

@@ -52,8 +52,8 @@ def test_while_it_runs_it_says_how_far_it_is(tmp_path: Path) -> None:
     assert found.roads == [
         "val/acc1 (higher is better) from baseline to last: unknown, "
         "because there is no value for last (3 pending); as far as causal: "
-        "71.00 → 80.10 (1 of 3 seeds: 2 pending), +10.10, no interval, "
-        "over the 1 seed that both have."
+        "71.00 → 80.10 (1 of 3 seeds: 2 pending), +10.10 "
+        "over the 1 seed that both have, no interval."
     ]
     assert dict(found.findings)["So far"] == "10 of 15 trials ended, so this may change"
 
@@ -67,8 +67,8 @@ def test_before_anything_has_run_nothing_is_claimed(tmp_path: Path) -> None:
 def test_failed_trials_are_told_beside_the_mean_of_the_others(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [60.0, "failed", 61.9]})
     assert found.roads[0].endswith(
-        "71.00 → 60.95 (2 of 3 seeds: 1 failed), -10.05, no interval, "
-        "over the 2 seeds that both have."
+        "71.00 → 60.95 (2 of 3 seeds: 1 failed), -10.05 "
+        "over the 2 seeds that both have, no interval."
     )
     assert dict(found.findings)["Unexpected outcome"] == "1 of 15 trials: 1 failed"
 
