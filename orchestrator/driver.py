@@ -157,7 +157,7 @@ def report_sweep(
         raise UsageError("--mode gives the direction of --metric: name --metric as well")
     looks = history.looks_before(snapshot.spec, store, chosen.name)
     roadmap = build_roadmap(snapshot, chosen, looks)
-    why = "so this is the spec alone, and results of other sweeps that it shares are not looked for"
+    why = "so only the spec is shown, without results that it shares with other sweeps"
     warnings = [SpecWarning(ABSENT, f"{message}; {why}", 0) for message in snapshot.absent]
     warnings += [*chosen_by_the_same_seeds(snapshot.specs, store), *roadmap.warnings]
     warnings += budget_warnings(spec, snapshot.trials)

@@ -170,7 +170,7 @@ class SideSchema(Settings):
 
 
 class StepSchema(SideSchema):
-    """A rung of the roadmap."""
+    """A step of the roadmap."""
 
     name: Name
     """Unique within the sweep."""
