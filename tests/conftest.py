@@ -312,6 +312,24 @@ def bits_of() -> Callable[[Path], dict[str, Any]]:
     return bits
 
 
+@pytest.fixture
+def undisturbed(
+    cli: CommandLine, weird_path: Path, bits_of: Callable[[Path], dict[str, Any]]
+) -> Callable[[Path], dict[str, Any]]:
+    """`undisturbed(spec)` trains a sweep by the local executor, in a store of its own below
+    `weird_path`, and returns its bits.
+    """
+
+    def run(spec: Path) -> dict[str, Any]:
+        store = weird_path / "undisturbed"
+        local = ("--store", store, "--executor", "local", "--no-tracking")
+        assert cli("run", spec, *local).code == 0
+        [sweep] = store.glob("*/sweep.yaml")
+        return bits_of(sweep.parent)
+
+    return run
+
+
 def _timeless(metrics: dict[str, float]) -> dict[str, float]:
     return {
         name: value for name, value in metrics.items() if not name.startswith(("time/", "system/"))

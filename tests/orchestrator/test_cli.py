@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 import pytest
 import typer.main
+from test_plan import TRIAL_KEYS
+from test_report_roadmap import STEP_KEYS
 
 from orchestrator.cli.app import app
 from orchestrator.store.lease import Lease
@@ -195,17 +197,7 @@ def test_plan_json_has_its_keys_and_every_trial(
         for seed in (3, 5)
     ]
     for trial in plan["trials"]:
-        assert trial.keys() >= {
-            "name",
-            "variant",
-            "regime",
-            "seed",
-            "fingerprint",
-            "changes",
-            "params",
-            "flops",
-            "action",
-        }
+        assert trial.keys() >= TRIAL_KEYS
         assert trial["action"] == "new"
         assert re.fullmatch(r"[0-9a-f]{64}", trial["fingerprint"])
         assert isinstance(trial["params"], int)
@@ -317,22 +309,8 @@ def test_report_json_has_its_keys_in_roadmap_order(cli: Cli, zoo: Path) -> None:
         "too_fast",
         "broken",
     ]
-    keys = {
-        "name",
-        "regime",
-        "side",
-        "changes",
-        "seeds",
-        "mean",
-        "std",
-        "ci95",
-        "values",
-        "delta_previous",
-        "delta_baseline",
-    }
-    keys |= {"outcomes", "params", "flops", "train_seconds", "reference"}
     for step in report["steps"]:
-        assert step.keys() >= keys
+        assert step.keys() >= STEP_KEYS
     baseline, rmsnorm, causal, too_fast, broken = report["steps"]
     assert baseline["delta_previous"] is baseline["delta_baseline"] is None
     assert rmsnorm["delta_previous"].keys() >= {"mean", "ci95", "p_value", "versus"}

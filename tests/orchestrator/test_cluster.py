@@ -81,17 +81,14 @@ def events(path: Path) -> list[dict[str, Any]]:
 def test_a_node_is_lost_and_its_trial_goes_on_at_another_with_the_same_bits(
     start_cluster: Callable[[], Nodes],
     process: Process,
-    cli: Cli,
     write_spec: WriteSpec,
     store_path: Path,
-    weird_path: Path,
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
+    undisturbed: Callable[[Path], dict[str, Any]],
 ) -> None:
     spec = write_spec(**{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2})
-    undisturbed = weird_path / "undisturbed"
-    local = ("run", spec, "--store", undisturbed, "--executor", "local", "--no-tracking")
-    assert cli(*local).code == 0
+    expected = undisturbed(spec)
     nodes = start_cluster()
     nodes.do("add 1")
     driver = process(
@@ -108,7 +105,7 @@ def test_a_node_is_lost_and_its_trial_goes_on_at_another_with_the_same_bits(
     ends = [event for event in events(attempts) if event["event"] == "end"]
     assert [event["outcome"] for event in ends] == ["lost", "finished"]
     assert ends[0]["cause"] == "its process or node died"
-    assert bits_of(store_path / "tiny") == bits_of(undisturbed / "tiny")
+    assert bits_of(store_path / "tiny") == expected
 
 
 @pytest.mark.thorough
@@ -121,22 +118,12 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     weird_path: Path,
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
+    undisturbed: Callable[[Path], dict[str, Any]],
 ) -> None:
     spec = write_spec(
         seeds=[0, 1], **{"baseline.train.epochs": 150, "runtime.checkpoint_seconds": 0.2}
     )
-    assert (
-        cli(
-            "run",
-            spec,
-            "--store",
-            weird_path / "undisturbed",
-            "--executor",
-            "local",
-            "--no-tracking",
-        ).code
-        == 0
-    )
+    expected = undisturbed(spec)
 
     def ends() -> list[str]:
         lines = [
@@ -206,7 +193,7 @@ def test_a_node_leaves_one_is_preempted_the_head_dies_and_the_same_command_ends_
     driver = process(*arguments, nodes.address)
     _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
-    assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
+    assert bits_of(store_path / "tiny") == expected
     reports = [
         cli("report", spec, "--store", store, "--format", "json")
         for store in (store_path, weird_path / "undisturbed")
@@ -224,9 +211,9 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
     cli: Cli,
     write_spec: WriteSpec,
     store_path: Path,
-    weird_path: Path,
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
+    undisturbed: Callable[[Path], dict[str, Any]],
 ) -> None:
     long = {
         "baseline.train.epochs": 60,
@@ -236,18 +223,7 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
     together = write_spec(
         resources={"cpus": 2}, **{"runtime.processes": 2, "runtime.num_threads": 1}, **long
     )
-    assert (
-        cli(
-            "run",
-            together,
-            "--store",
-            weird_path / "undisturbed",
-            "--executor",
-            "local",
-            "--no-tracking",
-        ).code
-        == 0
-    )
+    expected = undisturbed(together)
     spec = write_spec(resources={"nodes": 2, "cpus": 1}, **long)
     refused = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
     assert refused.code == 2
@@ -306,7 +282,7 @@ def test_a_trial_over_two_nodes_that_is_told_to_leave_one_and_loses_one_ends_wit
     assert [event["other_hosts"] for event in attempts() if event["event"] == "start"] == [
         [socket.gethostname()]
     ] * 3
-    assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
+    assert bits_of(store_path / "tiny") == expected
 
 
 def test_a_node_says_what_keeps_it_from_the_store(tmp_path: Path) -> None:

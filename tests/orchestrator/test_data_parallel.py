@@ -90,13 +90,12 @@ def test_a_trial_whose_processes_keep_dying_without_getting_further_has_failed(
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
-    cli: Cli,
     process: Process,
     write_spec: WriteSpec,
     store_path: Path,
-    weird_path: Path,
     bits_of: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
+    undisturbed: Callable[[Path], dict[str, Any]],
 ) -> None:
     changes: dict[str, Any] = {
         "runtime.processes": 2,
@@ -105,18 +104,7 @@ def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
     }
     changes |= {"baseline.train.mixup": 0.8}
     spec = write_spec(**changes)
-    assert (
-        cli(
-            "run",
-            spec,
-            "--store",
-            weird_path / "undisturbed",
-            "--executor",
-            "local",
-            "--no-tracking",
-        ).code
-        == 0
-    )
+    expected = undisturbed(spec)
     driver = process("run", spec, "--store", store_path, "--no-tracking")
     wait_until(
         lambda: list(store_path.glob("tiny/trials/*/metrics.jsonl")), "an epoch is done", driver
@@ -138,4 +126,4 @@ def test_a_process_that_is_killed_on_ray_costs_nothing_but_time(
     ]
     assert [event["outcome"] for event in ends] == ["lost", "finished"]
     assert ends[0]["cause"] == "process 2 of 2 was killed by SIGKILL"
-    assert bits_of(store_path / "tiny") == bits_of(weird_path / "undisturbed" / "tiny")
+    assert bits_of(store_path / "tiny") == expected

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from invented import ROAD, End, roadmap_of, spec_of
+from invented import ROAD, roadmap_of, spec_of
+from test_figure import ENDS
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.report.formats import render
@@ -24,13 +25,6 @@ from orchestrator.report.words import Column
 
 LONG = "a_really_long_step_name_that_someone_will_write_because_they_can"
 UNBROKEN = "averylongnamewithoutanyplacetobreakitatwhichisalsofound"
-ENDS: dict[str, list[End | None]] = {
-    "baseline": [70.0, 71.0, 72.0],
-    "rmsnorm": [80.0, 81.1, 81.9],
-    "causal": ["diverged", 80.9, 82.0],
-    "additive": [("collapsed", 10.0)] * 3,
-    "last": ["out_of_memory"] * 3,
-}
 BODY = f"metric: {{name: val/acc1, mode: max, also: [val/loss, train/loss]}}\n{ROAD}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from invented import ROAD, End, digest, roadmap_of, snapshot_of, spec_of, write_trials
+from test_figure import ENDS
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
@@ -18,13 +19,6 @@ from orchestrator.report.formats import render
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PDFTOTEXT = shutil.which("pdftotext")
 LONG = "a_really_long_step_name_that_someone_will_write_because_they_can"
-ENDS: dict[str, list[End | None]] = {
-    "baseline": [70.0, 71.0, 72.0],
-    "rmsnorm": [80.0, 81.1, 81.9],
-    "causal": ["diverged", 80.9, 82.0],
-    "additive": [("collapsed", 10.0)] * 3,
-    "last": ["out_of_memory"] * 3,
-}
 
 pytestmark = [
     pytest.mark.slow,

@@ -26,31 +26,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 STEPS: list[dict[str, Any]] = [{"name": "rms", "change": {"model.norm": "rmsnorm"}}]
 
 
-@pytest.fixture
-def undisturbed(
-    cli: Cli, write_spec: WriteSpec, weird_path: Path, bits_of: BitsOf
-) -> Callable[..., dict[str, Any]]:
-    """What the local executor makes of a sweep."""
-
-    def run(**changes: Any) -> dict[str, Any]:
-        spec = write_spec(**changes)
-        assert (
-            cli(
-                "run",
-                spec,
-                "--store",
-                weird_path / "undisturbed",
-                "--executor",
-                "local",
-                "--no-tracking",
-            ).code
-            == 0
-        )
-        return bits_of(weird_path / "undisturbed" / "tiny")
-
-    return run
-
-
 def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -60,7 +35,7 @@ def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
     write_spec: WriteSpec,
     store_path: Path,
     bits_of: BitsOf,
-    undisturbed: Callable[..., dict[str, Any]],
+    undisturbed: Callable[[Path], dict[str, Any]],
     new_mlflow: Callable[..., str],
 ) -> None:
     uri = new_mlflow()
@@ -74,7 +49,7 @@ def test_a_sweep_on_ray_has_the_bits_of_the_local_executor_and_is_in_mlflow(
     assert "Roadmap of tiny" in out
     assert "[6/6]" in out
     assert "broken-seed0 failed" in out
-    assert bits_of(store_path / "tiny") == undisturbed(seeds=[0, 1], steps=STEPS)
+    assert bits_of(store_path / "tiny") == undisturbed(write_spec(seeds=[0, 1], steps=STEPS))
     workers = {
         event["pid"]
         for path in store_path.glob("tiny/trials/*/attempts.jsonl")
@@ -112,10 +87,10 @@ def test_kill_nine_of_the_driver_costs_nothing_but_time_and_leaves_no_worker(
     write_spec: WriteSpec,
     store_path: Path,
     bits_of: BitsOf,
-    undisturbed: Callable[..., dict[str, Any]],
+    undisturbed: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
 ) -> None:
-    expected = undisturbed(steps=STEPS, **LONG)
+    expected = undisturbed(write_spec(steps=STEPS, **LONG))
     arguments = ("run", write_spec(steps=STEPS, **LONG), "--store", store_path, "--no-tracking")
     driver = process(*arguments)
     trials = store_path / "tiny" / "trials"
@@ -154,12 +129,12 @@ def test_kill_nine_of_a_worker_then_a_notice_cost_nothing_but_time(
     write_spec: WriteSpec,
     store_path: Path,
     bits_of: BitsOf,
-    undisturbed: Callable[..., dict[str, Any]],
+    undisturbed: Callable[[Path], dict[str, Any]],
     wait_until: WaitUntil,
     kill: Callable[[int, int], None],
     number: int,
 ) -> None:
-    expected = undisturbed(steps=STEPS, **LONG)
+    expected = undisturbed(write_spec(steps=STEPS, **LONG))
     spec = write_spec(steps=STEPS, **LONG)
     driver = process("run", spec, "--store", store_path, "--no-tracking")
     trials = store_path / "tiny" / "trials"

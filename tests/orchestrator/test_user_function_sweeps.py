@@ -76,6 +76,13 @@ def write(folder: Path) -> Callable[..., Path]:
     return write
 
 
+def problems_in(path: Path) -> list[str]:
+    """What is wrong with a spec, each with its line and column."""
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    return [f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems]
+
+
 def fingerprints(spec: SweepSpec) -> dict[str, str]:
     return {trial.name: trial.fingerprint for trial in trials_of(spec, lambda data: data.content)}  # type: ignore[union-attr]
 
@@ -196,11 +203,8 @@ def test_every_setting_counts_even_at_its_default(write: Any, folder: Path) -> N
 def test_a_mistake_is_told_at_its_place(
     write: Any, found: str, replaced: str, expected: str
 ) -> None:
-    with pytest.raises(SpecError) as caught:
-        load_spec(write((HEAD + STEPS).replace(found, replaced, 1)))
-    assert any(expected in f"{p.line}:{p.column}: {p.message}" for p in caught.value.problems), (
-        caught.value
-    )
+    problems = problems_in(write((HEAD + STEPS).replace(found, replaced, 1)))
+    assert any(expected in problem for problem in problems), problems
 
 
 def test_the_command_line_answers_a_mistake_without_a_traceback(
