@@ -49,6 +49,9 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 250
 _SIZES = ("params", "flops")
+_COUNTER = "epoch"
+"""Number that many trainings log beside their metrics. It is no metric, and a user training is
+counted by its iterations, by which it is stopped early."""
 """No metrics: the report has columns of these names."""
 
 
@@ -216,6 +219,8 @@ class TrainingLog:
         """The metrics that are finite. Raises `Diverged` for one that is not and that decides."""
         found = {}
         for name, value in metrics.items():
+            if name == _COUNTER and name != self._compared:
+                continue
             if math.isfinite(value):
                 found[name] = value
             elif self._compared in (None, name):

@@ -16,7 +16,7 @@ from illama.config import RuntimeConfig, UserCodeError, UserTraining, resolve
 from illama.config.imports import import_from
 from illama.cost import size_of
 from illama.training.trainer import Diverged, Stopped, TrainResult, train
-from illama.training.user_training import CHECKPOINT_FOLDER, STATE
+from illama.training.user_training import CHECKPOINT_FOLDER, STATE, train_by_function
 
 OWN = """
 import os, random, sys
@@ -310,3 +310,25 @@ def test_on_a_gpu_it_is_given_the_gpu(folder: Path) -> None:
         config("where"), runtime=RuntimeConfig(device="cuda"), log_metrics=lambda m, i: None
     )
     assert result.final == {"is_cuda": 1.0}
+
+
+def test_an_epoch_beside_the_metrics_is_no_metric(tmp_path: Path) -> None:
+    """A trial would be stopped early by it, where its iterations count."""
+    (tmp_path / "counts_epochs.py").write_text(
+        "def train(*, iterations: int = 4, seed, log_metrics):\n"
+        "    for iteration in range(1, iterations + 1):\n"
+        "        log_metrics({'loss': 1.0 / iteration, 'epoch': iteration / 10}, iteration)\n"
+        "    return {'loss': 1.0 / iteration, 'epoch': 0.4}\n"
+    )
+    import_from(tmp_path)
+    config = UserTraining.resolved({"train": {"name": "counts_epochs:train"}}, None)
+    logged: list[tuple[int, dict[str, float]]] = []
+    result = train_by_function(
+        config,
+        RuntimeConfig(device="cpu"),
+        log_metrics=lambda metrics, iteration: logged.append((iteration, dict(metrics))),
+        checkpoint_dir=None,
+        should_stop=lambda: False,
+    )
+    assert logged == [(iteration, {"loss": 1.0 / iteration}) for iteration in range(1, 5)]
+    assert result.final == {"loss": 0.25}
