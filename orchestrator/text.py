@@ -97,6 +97,11 @@ def from_to(low: float, high: float) -> str:
     return f"{low} to {high}"
 
 
+def two_digits(value: float) -> str:
+    """`0.031`, `2.4`, `120`: two significant digits, and no exponent from a hundred on."""
+    return f"{float(f'{value:.2g}'):,g}"
+
+
 def spaced(name: str) -> str:
     """`out of memory` for `out_of_memory`: an outcome as people read it."""
     return name.replace("_", " ")

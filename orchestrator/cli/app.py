@@ -120,7 +120,7 @@ def status(
     if as_json:
         print_json(found.to_json())
     else:
-        out.print(status_view(found))
+        out.print(status_view(found), crop=False)
 
 
 @app.command()

@@ -9,11 +9,10 @@ from rich.text import Text
 from orchestrator.cli.console import can_redraw, err, out
 from orchestrator.cli.progress_line import telling
 from orchestrator.errors import counted
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, actions_text
 from orchestrator.report.overview import search_lines
 from orchestrator.running.progress import ProgressView
 from orchestrator.store.store import Store
-from orchestrator.text import tally
 from orchestrator.trial import Outcome, TrialSpec
 
 
@@ -33,7 +32,7 @@ class ConsoleView:
         """Print how many trials there are, the warnings, and the progress of searches."""
         console = self._console
         trials = counted(len(plan.trials), "trial")
-        console.print(f"{plan.sweep}: {trials}: {tally(plan.actions)}", soft_wrap=True)
+        console.print(f"{plan.sweep}: {trials}: {actions_text(plan.actions)}", soft_wrap=True)
         for warning in plan.warnings:
             text = Text(f"warning {warning.code}: {warning.message}", style="yellow")
             console.print(text, soft_wrap=not can_redraw(console))

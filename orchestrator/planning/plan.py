@@ -66,6 +66,20 @@ class PlannedTrial:
         return KnownTrial(self.trial, self.record)
 
 
+_WORDS = {
+    Action.NEW: "new",
+    Action.CONTINUE: "to continue",
+    Action.RETRY: "failed",
+    Action.REUSE: "reused",
+    Action.DONE: "done",
+}
+
+
+def actions_text(counts: Mapping[str, int]) -> str:
+    """`3 to continue, 2 failed`: the counts by action as people read them."""
+    return tally({_WORDS[Action(action)]: count for action, count in counts.items()})
+
+
 def counts_by_action(trials: Iterable[PlannedTrial]) -> Mapping[str, int]:
     """Number of trials for each action, in the order of the actions; an action of none has 0."""
     counts = Counter(planned.action for planned in trials)
@@ -90,7 +104,7 @@ class Plan:
     """Measures that the spec asks for, and how many networks are measured."""
 
     def __repr__(self) -> str:
-        return f"<plan of {self.sweep}: {tally(self.actions)}>"
+        return f"<plan of {self.sweep}: {actions_text(self.actions)}>"
 
     @property
     def sweep(self) -> str:

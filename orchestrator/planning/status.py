@@ -42,6 +42,10 @@ class SweepStatus:
     """The spec's file, as it was named, or as the store has it."""
     metric: MetricSchema = field(default_factory=MetricSchema)
     """The metric that the sweep reports."""
+    store_option: str = ""
+    """How a command names the store: ` --store PATH`, or nothing where it is the default."""
+    absent: Sequence[str] = ()
+    """What is wrong with images that are not here, of a sweep that has not begun."""
     budget: Budget | None = None
     """Budget of the spec and what was spent of it, where it has one."""
 
@@ -88,6 +92,7 @@ class SweepStatus:
             ],
             "driver": self.holder and {"host": self.holder.host, "pid": self.holder.pid},
             "train_seconds_left": self.seconds_left,
+            **({"absent": list(self.absent)} if self.absent else {}),
         }
         if self.budget:
             value["budget"] = self.budget.to_json()
@@ -112,19 +117,36 @@ class SweepStatus:
 
 
 def status_of(spec: SweepSpec, store: Store) -> SweepStatus:
-    """Status of every trial, and the driver that is at work."""
+    """Status of every trial, and the driver that is at work.
+
+    Raises `UsageError` where images are not here by which trials that have begun are known.
+    """
     holder = live_holder(store.sweep_path(spec.name))
     session = None
     if holder:
         session = holder.session
-    snapshot = survey(spec, store, live_session=session)
+    may_lack = not store.has_trials(spec.name)
+    snapshot = survey(spec, store, may_lack_images=may_lack, live_session=session)
     run_ids = mlflow_run_ids(store, spec.name)
     trials = snapshot.trials
     late = _overdue(trials)
     path = shlex.quote(str(spec.path))
     metric = spec.reported_metric
     found = SweepStatus(spec.name, trials, holder, run_ids, _silent(trials), late, path, metric)
-    return replace(found, budget=budget_of(spec, trials))
+    return replace(
+        found,
+        budget=budget_of(spec, trials),
+        store_option=_store_option(store),
+        absent=snapshot.absent,
+    )
+
+
+def _store_option(store: Store) -> str:
+    if store.root == Path("runs").resolve():
+        return ""
+    here = Path.cwd()
+    path = store.root.relative_to(here) if store.root.is_relative_to(here) else store.root
+    return f" --store {shlex.quote(str(path))}"
 
 
 def _overdue(trials: Sequence[KnownTrial]) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
 from orchestrator.analysis.reading import figure_of
@@ -13,11 +14,11 @@ from orchestrator.metrics import decimals_of
 from orchestrator.planning.budget import budget_of
 from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.planning.estimates import Estimate
-from orchestrator.planning.plan import Action, Plan, PlannedTrial, counts_by_action
+from orchestrator.planning.plan import Action, Plan, PlannedTrial, actions_text, counts_by_action
 from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.words import Column, change_text, flops_text, search_text
-from orchestrator.text import duration_text, first_of, tally
+from orchestrator.text import duration_text, first_of, tally, two_digits
 from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
@@ -97,6 +98,8 @@ def status_view(status: SweepStatus) -> RenderableType:
     lines: list[RenderableType] = [
         Text(f"{status.sweep}: {counted(len(status.trials), 'trial')}: {counts}", style="bold")
     ]
+    unknown = "so results of other sweeps that it shares are not looked for"
+    lines += [Text(f"{problem}; {unknown}", style="yellow") for problem in status.absent]
     if status.holder:
         lines.append(
             Text(f"driver: process {status.holder.pid} on {status.holder.host}", style="green")
@@ -108,9 +111,9 @@ def status_view(status: SweepStatus) -> RenderableType:
         if record.state is State.FAILED and trial.name not in alike:
             continue  # named beside the first that failed of the same cause
         if record.state in _WORTH_A_LINE:
-            lines.append(_trial_text(trial, record))
+            lines += _trial_lines(status, trial, record)
         if others := alike.get(trial.name):
-            lines.append(Text(f"    for the same reason: {names_text(others)}", style="red"))
+            lines.append(_Indented(f"for the same reason: {names_text(others)}", 4, "red"))
         lines += _remarks(status, trial)
     if status.seconds_left:
         lines.append(Text(f"about {duration_text(status.seconds_left)} of compute left in total"))
@@ -140,14 +143,14 @@ def _so_far(name: str, trials: Sequence[KnownTrial], status: SweepStatus) -> lis
     return [name, standing, mean]
 
 
-def _remarks(status: SweepStatus, trial: TrialSpec) -> list[Text]:
+def _remarks(status: SweepStatus, trial: TrialSpec) -> list[RenderableType]:
     """Say what is unusual about a trial that runs."""
     silent, remarks = status.silent.get(trial.name), []
     if silent:
         remarks.append(f"no output or progress for {duration_text(silent)}")
     if trial.name in status.overdue:
         remarks.append(status.overdue[trial.name])
-    return [Text(f"    {remark}", style="bold yellow") for remark in remarks]
+    return [_Indented(remark, 4, "bold yellow") for remark in remarks]
 
 
 def _budget_lines(status: SweepStatus) -> list[Text]:
@@ -159,19 +162,38 @@ def _budget_lines(status: SweepStatus) -> list[Text]:
 _WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAILED: "red"}
 
 
-def _trial_text(trial: TrialSpec, record: TrialRecord) -> Text:
+def _trial_lines(
+    status: SweepStatus, trial: TrialSpec, record: TrialRecord
+) -> list[RenderableType]:
+    """How an unfinished trial stands and, where it raised, the line of code and the command that
+    shows the rest.
+    """
+    style = _WORTH_A_LINE[record.state]
     on = f" on {', '.join(record.hosts)}" if record.hosts else ""
-    text = (
-        f"  {record.state}: {trial.name}, attempt {record.attempts}{on}, "
-        f"{trial.reached_text(record.epoch)}"
-    )
+    reached = trial.reached_text(record.epoch)
+    cause = f": {in_a_list(record.cause)}" if record.cause else ""
+    text = f"{record.state}: {trial.name}, attempt {record.attempts}{on}, {reached}{cause}"
+    lines: list[RenderableType] = [_Indented(text, 2, style)]
     frames = [line.strip() for line in record.traceback.splitlines() if line.startswith('  File "')]
-    where = f"\n    traceback: orchestrator show {trial.sweep}/{trial.name}"
-    raised = f"\n    {frames[-1]}{where}" if frames else ""
-    return Text(
-        text + (f": {in_a_list(record.cause)}" if record.cause else "") + raised,
-        style=_WORTH_A_LINE[record.state],
-    )
+    if frames:
+        show = f"orchestrator show {trial.sweep}/{trial.name}{status.store_option}"
+        lines.append(_Indented(frames[-1], 4, style))
+        lines.append(Text(f"    traceback: {show}", style, no_wrap=True, overflow="ignore"))
+    return lines
+
+
+@dataclass(frozen=True)
+class _Indented:
+    """A paragraph whose every line is indented."""
+
+    text: str
+    columns: int
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in Text(self.text).wrap(console, options.max_width - self.columns):
+            line.rstrip()
+            yield Text(" " * self.columns + line.plain, self.style)
 
 
 def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
@@ -182,7 +204,7 @@ def _by_variant(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
 
 
 def _actions_text(group: Sequence[PlannedTrial]) -> str:
-    return tally(counts_by_action(group))
+    return actions_text(counts_by_action(group))
 
 
 def _warning_text(plan: Plan, index: int) -> Text:
@@ -211,13 +233,12 @@ def _estimate_text(plan: Plan) -> str:
         lines.append(str(budget))
     estimate = plan.estimate
     if estimate.detectable_in_stds is not None:
-        found = f"{estimate.detectable_in_stds:.2g} SDs of the differences between seeds"
+        found = f"{two_digits(estimate.detectable_in_stds)} SDs of the differences between seeds"
         if estimate.detectable_difference is not None and estimate.detectable_range is not None:
             low, high = estimate.detectable_range
-            found = (
-                f"{estimate.detectable_difference:.2g} ({low:.2g} to {high:.2g}, depending on "
-                "the step and on chance)"
-            )
+            bounds = f"{two_digits(low)} to {two_digits(high)}"
+            size = two_digits(estimate.detectable_difference)
+            found = f"{size} ({bounds}, depending on the step and on chance)"
         lines.append(
             f"80 % power for a difference of about {found}, corrected over "
             f"{counted(estimate.comparisons, 'comparison')}"

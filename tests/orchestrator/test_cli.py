@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -222,6 +223,9 @@ def test_plan_tells_what_is_done_to_retry_to_continue_and_to_reuse(cli: Cli, zoo
         actions["baseline-seed0"] == actions["too_fast-seed0"] == actions["causal-seed1"] == "done"
     )
     assert actions["broken-seed0"] == "retry"
+    told = cli("plan", zoo / "zoo.yaml", "--store", zoo / "runs").out
+    assert "1 to continue" in told
+    assert "2 failed" in told
     assert actions["rmsnorm-seed0"] == "new"
     assert actions["rmsnorm-seed1"] == "continue"
     other = zoo / "other.yaml"
@@ -291,9 +295,31 @@ def test_status_for_people_and_by_name_in_the_store(cli: Cli, zoo: Path) -> None
             "data" in finished.out
         )
         assert re.search(
-            r'\n    File ".*\.py", line \d+, in \w+\n    traceback: orchestrator show ',
+            r'\n    File ".*\.py", line \d+, in \w+\n    traceback: orchestrator show '
+            rf"zoo/broken-seed0 --store {re.escape(shlex.quote(str(zoo / 'runs')))}\n",
             finished.out,
         )
+
+
+def test_status_without_the_images_says_what_it_cannot_know(
+    cli: Cli, write_spec: WriteSpec, store_path: Path
+) -> None:
+    spec = write_spec(
+        **{
+            "baseline.data": {"name": "image_folder", "folder": "nowhere"},
+            "baseline.model.name": "vit_tiny",
+        }
+    )
+    status = cli("status", spec, "--store", store_path)
+    assert status.code == 0, status.err
+    assert "nowhere/train is missing" in status.out
+    assert "results of other sweeps that it shares are not looked for" in status.out
+    assert cli("status", spec, "--store", store_path, "--json").json["absent"]
+    begun = store_path / "tiny" / "trials" / "baseline-seed0-12345678" / "trial.json"
+    begun.parent.mkdir(parents=True)
+    begun.write_text("{}")
+    refused = cli("status", spec, "--store", store_path)
+    assert (refused.code, "nowhere/train is missing" in refused.err) == (2, True)
 
 
 def test_report_json_has_its_keys_in_roadmap_order(cli: Cli, zoo: Path) -> None:

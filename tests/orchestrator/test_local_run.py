@@ -316,7 +316,7 @@ def test_the_same_training_in_another_sweep_is_reused(
     ]
     finished = cli("run", write_spec("second", steps=renamed), "--store", store_path, *LOCAL)
     assert finished.code == 0
-    assert "second: 3 trials: 1 new, 2 reuse" in finished.out
+    assert "second: 3 trials: 1 new, 2 reused" in finished.out
     assert results("second").keys() == {"new-seed0"}
     first, second = (
         {

@@ -510,7 +510,7 @@ def test_a_run_with_pruned_trials_succeeds_and_again_does_nothing_until_the_rule
         steps=[{"name": "rms", "change": {"model.norm": "rmsnorm"}, "search": in_full}],
         **{"baseline.train.epochs": 4},
     )
-    assert "2 continue" in cli("run", spec, "--store", store_path, "--executor", "local").out
+    assert "2 to continue" in cli("run", spec, "--store", store_path, "--executor", "local").out
     assert cli("status", spec, "--store", store_path, "--json").json["outcomes"] == {"finished": 7}
 
 

@@ -14,7 +14,7 @@ from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.markup import markdown_text
 from orchestrator.report.words import Column, change_text
-from orchestrator.text import duration_text, encodable, printable, tally
+from orchestrator.text import duration_text, encodable, printable, tally, two_digits
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 \x9b31m \u202egnp.exe\u2066 \r\x08 \x7f \udce9 \u2028"
 
@@ -131,3 +131,8 @@ def test_a_tally_names_every_count_but_zeros_in_the_order_given() -> None:
 )
 def test_a_duration_reads_alike_wherever_it_stands(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_two_digits_are_written_out() -> None:
+    values = (0.0314, 2.44, 99.6, 123.4, 65_432.0)
+    assert [two_digits(value) for value in values] == ["0.031", "2.4", "100", "120", "65,000"]
