@@ -87,7 +87,8 @@ def _driver_text(status: SweepStatus) -> str:
         return f"running: process {status.holder.pid} on {status.holder.host}"
     if all(known.record.has_ended for known in status.trials):
         return "all trials have ended"
-    return f"no driver is running; `orchestrator run {status.spec_path}{status.store_option}` continues"
+    command = f"orchestrator run {status.spec_path}{status.store_option}"
+    return f"no driver is running; `{command}` continues"
 
 
 def _running(known: KnownTrial, metric: str, status: SweepStatus) -> RunningTrial:
