@@ -492,7 +492,7 @@ def test_a_run_with_pruned_trials_succeeds_and_again_does_nothing_until_the_rule
     )
     finished = cli("run", spec, "--store", store_path, "--executor", "local")
     assert finished.code == 0, finished.err
-    assert "rms@4-seed1000 pruned at epoch 2, val/acc1" in finished.out
+    assert "rms@4-seed1000 pruned at epoch 2/4 after " in finished.out
     status = cli("status", spec, "--store", store_path, "--json").json
     assert status["outcomes"] == {"finished": 5, "pruned": 2}
     files = {path: path.stat().st_mtime_ns for path in store_path.glob("tiny/trials/*/*")}
