@@ -90,7 +90,7 @@ def _train(sweep: "Sweep", act: Callable[..., "Ending"], options: TrainingOption
         _leave_interrupted("Interrupted. All checkpoints are saved. Continue with:")
     except KeyboardInterrupt:
         _leave_interrupted(
-            "Stopped immediately. Running trials will continue from their last checkpoints. "
+            "Stopped immediately. Running trials will continue from their last checkpoints.\n"
             "Continue with:"
         )
     print_roadmap(sweep.report(shown_by="run").roadmap)

@@ -152,7 +152,6 @@ class ProgressView(Background):
             self._look_at(attempt)
             if outcome is Outcome.FINISHED:  # a user training may not say how far it is
                 attempt.epoch = float(trial.config.total)
-            self._outcomes[outcome] += 1
             self._epochs_trained += attempt.epoch - attempt.first_epoch
             self._epochs_left += (
                 attempt.epoch
@@ -167,6 +166,8 @@ class ProgressView(Background):
                 self._look_at_all()
             cause = self._cause(trial) if outcome not in _UNEXPLAINED else ""
             is_saved = outcome is Outcome.LOST and cause.endswith(SAVED)
+            if not is_saved:
+                self._outcomes[outcome] += 1
             text = self._ended_text(
                 attempt, outcome, "stopped" if is_saved else spaced(outcome), smaller
             )

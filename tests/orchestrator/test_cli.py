@@ -606,7 +606,7 @@ def test_a_run_that_was_stopped_at_once_says_how_to_go_on(
     monkeypatch.setattr("orchestrator.api.run_sweep", stopped)
     done = cli("run", write_spec(), "--store", store_path, "--executor", "local")
     assert done.code == 130
-    assert "will continue from their last checkpoints. Continue with:\n  orchestrator " in done.err
+    assert "will continue from their last checkpoints.\nContinue with:\n  orchestrator " in done.err
 
 
 def test_an_interrupt_before_there_is_a_command_is_no_traceback(

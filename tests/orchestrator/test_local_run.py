@@ -275,7 +275,7 @@ def test_a_failing_trial_is_exit_code_one_left_alone_by_run_and_retried_by_resum
         broken.setattr("orchestrator.running.worker.train", _fails_with_rmsnorm())
         finished = cli("run", spec, "--store", store_path, *LOCAL)
     assert finished.code == 1
-    status, resume = re.findall(r"`orchestrator (.*?)`", finished.err)
+    status, resume = re.findall(r"^  To \w+.*: +orchestrator (.*)$", finished.err, re.MULTILINE)
     assert words_of(status) == ["status", str(spec), "--store", str(store_path)]
     assert words_of(resume) == ["resume", str(spec), "--store", str(store_path)]
     told = " ".join(finished.out.split())

@@ -328,6 +328,7 @@ def test_a_trial_that_was_stopped_and_saved_is_not_called_lost(sweep: Any, clock
     stage.fail(sweep.trials[0], Outcome.LOST, f"stopped at epoch 0, {SAVED}")
     assert "baseline-seed0 stopped after 0 s; will continue from its checkpoint" in stage.text
     assert stage.view._part().times == "0 s elapsed, stopping"
+    assert "lost" not in stage.counts
 
 
 def test_a_line_that_is_printed_and_the_part_below_it_agree(sweep: Any, clock: Clock) -> None:
