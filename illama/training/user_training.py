@@ -173,7 +173,8 @@ class TrainingLog:
         self._log_metrics(checked, iteration)
         if iteration >= self._iteration:
             # else it goes on from a checkpoint, and logs what is known
-            self._iteration, self._metrics = iteration, checked
+            before = self._metrics if iteration == self._iteration else {}
+            self._iteration, self._metrics = iteration, {**before, **checked}
             self._keep()
         if not self._stops_itself and self._ask():
             raise Stopped(iteration)

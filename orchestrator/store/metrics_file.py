@@ -15,13 +15,17 @@ from orchestrator.store.records import MetricsRecord, SealedMetricsRecord, check
 if TYPE_CHECKING:
     from orchestrator.store.trial_directory import TrialDirectory
 
+_SYSTEM = "system/"
 _TAIL_BYTES = 16_384
 """Bytes of a file's end; more than one line of metrics mostly needs."""
 _LONGEST_BYTES = 1 << 26
 
 
 class MetricsLog:
-    """Appends a trial's metrics; replaying an iteration adds nothing."""
+    """Appends a trial's metrics; replaying an iteration adds nothing.
+
+    A training may log an iteration in several calls, each with other metrics.
+    """
 
     def __init__(self, directory: "TrialDirectory") -> None:
         self._path = directory.metrics_path
@@ -29,15 +33,27 @@ class MetricsLog:
         self._directory = directory
         last = directory.last_metrics() or {}
         self._iteration = last.get("iteration", -1)
+        self._metrics: Mapping[str, float] = last.get("metrics", {})
 
     def __call__(self, metrics: Mapping[str, float], iteration: int) -> None:
         """Append the metrics of one iteration. Raises `StoreError` where the store cannot be
         written.
         """
-        if iteration <= self._iteration:
+        if iteration < self._iteration:
+            return
+        if iteration == self._iteration:
+            self._complete(metrics)
             return
         self._append({"iteration": iteration, "time": time.time(), "metrics": dict(metrics)})
-        self._iteration = iteration
+        self._iteration, self._metrics = iteration, dict(metrics)
+
+    def _complete(self, metrics: Mapping[str, float]) -> None:
+        """Append what the last iteration lacks; how busy the machine is does not count."""
+        new = {name: value for name, value in metrics.items() if name not in self._metrics}
+        if all(name.startswith(_SYSTEM) for name in new):
+            return
+        self._metrics = {**self._metrics, **new}
+        self._append_further(self._metrics, self._iteration)
 
     def add(self, metrics: Mapping[str, float], iteration: int) -> None:
         """Append what the last iteration has beside what was logged of it; nothing where it has it
@@ -50,8 +66,10 @@ class MetricsLog:
             or metrics.items() <= last["metrics"].items()
         ):
             return
-        whole = {**last["metrics"], **metrics}
-        line = {"iteration": iteration, "time": time.time(), "metrics": whole, "final": True}
+        self._append_further({**last["metrics"], **metrics}, iteration)
+
+    def _append_further(self, whole: Mapping[str, float], iteration: int) -> None:
+        line = {"iteration": iteration, "time": time.time(), "metrics": dict(whole), "final": True}
         self._append(line)
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -64,8 +82,8 @@ class MetricsLog:
 def metrics_in(path: Path, key: str) -> Iterator[dict[str, Any]]:
     """The whole lines in order, each iteration once; `key` is part of their checksums.
 
-    A last line that is `final` has further metrics of the iteration before it: they are in the line
-    of that iteration, and once more by themselves as `added` at the time `added_at`.
+    A line that is `final` has further metrics of the iteration before it: they are in the line of
+    that iteration, and once more by themselves as `added` at the time `added_at`.
     """
     held: dict[str, Any] | None = None
     for line, is_sealed in read_json_lines(path, key):
@@ -86,7 +104,8 @@ def metrics_in(path: Path, key: str) -> Iterator[dict[str, Any]]:
 
 def _with_final(line: dict[str, Any], final: dict[str, Any]) -> dict[str, Any]:
     known = line["metrics"]
-    added = {name: value for name, value in final["metrics"].items() if known.get(name) != value}
+    new = {name: value for name, value in final["metrics"].items() if known.get(name) != value}
+    added = {**line.get("added", {}), **new}
     return {**line, "metrics": {**known, **added}, "added": added, "added_at": final["time"]}
 
 

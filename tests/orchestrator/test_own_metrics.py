@@ -101,3 +101,27 @@ def test_a_reference_is_of_any_metric_that_the_sweep_shows(folder: Path) -> None
     baseline, more = load_spec(folder / "own.yaml").road
     assert baseline.reference == {"value": 3.5, "source": "", "also": {"extra": 1.0}}
     assert more.reference == {"value": 96.0, "source": "a paper", "also": {"extra": 2.0}}
+
+
+def test_an_iteration_may_be_logged_in_several_calls(tmp_path: Path) -> None:
+    directory = TrialDirectory(tmp_path / "trial-00000000")
+    directory.path.mkdir()
+    log = MetricsLog(directory)
+    for iteration in (1, 2):
+        log({"train/loss": 2.0 / iteration}, iteration)
+        log({"val/loss": 1.0 / iteration}, iteration)
+        log({"val/acc": 90.0 + iteration, "system/cpu": 1.0}, iteration)
+    whole = [line["metrics"] for line in directory.metrics()]
+    assert [
+        {name: line[name] for name in ("train/loss", "val/loss", "val/acc")} for line in whole
+    ] == [
+        {"train/loss": 2.0, "val/loss": 1.0, "val/acc": 91.0},
+        {"train/loss": 1.0, "val/loss": 0.5, "val/acc": 92.0},
+    ]
+    assert directory.curve("val/acc") == {1: 91.0, 2: 92.0}
+    written = directory.metrics_path.read_bytes()
+    again = MetricsLog(directory)  # after a crash, with another machine's load
+    for iteration in (1, 2):
+        again({"train/loss": 3.0, "system/memory": 2.0}, iteration)
+        again({"val/loss": 3.0}, iteration)
+    assert directory.metrics_path.read_bytes() == written, "replaying adds nothing"
