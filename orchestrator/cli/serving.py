@@ -12,6 +12,7 @@ from orchestrator.cli.options import err, open_sweep, out
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.store.store import Store
 from orchestrator.tracking import default_tracking_uri, without_password
+from orchestrator.tracking.database import take_home
 from orchestrator.tracking.server import page_of, serve_ui
 from orchestrator.web.pages import Pages, address_of
 from orchestrator.web.server import serving
@@ -70,6 +71,7 @@ def serve_mlflow(
             "`orchestrator run` creates it, or `orchestrator sync` after a run with --no-tracking"
         )
         raise UsageError(f"there is no {store.root / 'mlflow.db'} to show yet: {means}")
+    take_home(uri, store.root)
     page = page_of(store, _name_of(sweep, store), uri)
     if uri.startswith(("http:", "https:")):
         address = without_password(uri).rstrip("/")

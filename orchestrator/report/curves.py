@@ -49,7 +49,7 @@ def read_curves(row: StepRow, metrics: Sequence[str]) -> dict[str, dict[int, Cur
     """The curves of every trial of the row that has begun, by metric and seed."""
     curves: dict[str, dict[int, Curve]] = {metric: {} for metric in metrics}
     for seed, path in sorted(row.paths.items()):
-        lines = TrialDirectory(Path(path)).metrics()
+        lines = list(TrialDirectory(Path(path)).metrics())
         for metric in metrics:
             points = [
                 (float(line["metrics"].get("epoch", line["iteration"])), value)

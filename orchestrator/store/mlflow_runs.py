@@ -11,6 +11,9 @@ from orchestrator.store.records import RunsRecord, check
 from orchestrator.store.store import Store
 from orchestrator.trial import TrialSpec
 
+RUNS = "mlflow_runs.json"
+"""Name of the note in a sweep's folder."""
+
 
 def run_key(trial: TrialSpec) -> str:
     """Return the key that ties a trial to its one run; an edited step is another trial."""
@@ -19,7 +22,7 @@ def run_key(trial: TrialSpec) -> str:
 
 def mlflow_run_ids(store: Store, sweep: str) -> Mapping[str, str]:
     """The MLflow run of each trial that has one, by `run_key`."""
-    content = read_runs(store.sweep_path(sweep) / "mlflow_runs.json") or {}
+    content = read_runs(store.sweep_path(sweep) / RUNS) or {}
     runs: Mapping[str, str] = content.get("runs", {})
     return runs
 

@@ -13,6 +13,10 @@ from contextlib import closing, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from orchestrator.store.files import write_json
+from orchestrator.store.mlflow_runs import RUNS, read_runs
 
 ARTIFACTS = "mlartifacts"
 """Folder beside the database in a store, with one for each experiment by its name."""
@@ -42,8 +46,8 @@ def prepare_database(tracking_uri: str) -> None:
 
 
 def take_home(tracking_uri: str, store: Path) -> None:
-    """Let the database of a store that was copied or moved show the artifacts beside it: MLflow
-    keeps their whole paths.
+    """Let the database of a store that was copied or moved show the artifacts beside it, and the
+    store's notes name this database: both are whole paths.
     """
     path = path_of(tracking_uri)
     if path is None or not path.exists() or path.resolve().parent != store.resolve():
@@ -56,6 +60,8 @@ def take_home(tracking_uri: str, store: Path) -> None:
             elsewhere = str(location or "").startswith("file://") and location != home
             if elsewhere and location.endswith(f"/{ARTIFACTS}/{name}"):
                 _move(connection, experiment_id, location, home)
+                there = Path(unquote(urlsplit(location).path)).parents[1] / path.name
+                _rename_in_note(store / name / RUNS, f"{_PREFIX}{there}", tracking_uri)
 
 
 def _move(connection: sqlite3.Connection, experiment_id: int, old: str, new: str) -> None:
@@ -68,6 +74,17 @@ def _move(connection: sqlite3.Connection, experiment_id: int, old: str, new: str
             f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {begins_so}",
             (new, len(old) + 1, experiment_id, len(old) + 1, f"{old}/"),
         )
+
+
+def _rename_in_note(note: Path, old: str, new: str) -> None:
+    """Let the note of a sweep's runs name this database, where it names that of the original; its
+    age says when the sweep was shown last.
+    """
+    content = read_runs(note)
+    if content and content["tracking_uri"] == old:
+        written = note.stat()
+        write_json(note, {**content, "tracking_uri": new})
+        os.utime(note, ns=(written.st_atime_ns, written.st_mtime_ns))
 
 
 def path_of(tracking_uri: str) -> Path | None:

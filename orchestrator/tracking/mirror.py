@@ -22,7 +22,7 @@ from orchestrator.spec.search_space import SEARCH
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.files import write_json
 from orchestrator.store.lease import live_session
-from orchestrator.store.mlflow_runs import run_key
+from orchestrator.store.mlflow_runs import RUNS, run_key
 from orchestrator.store.store import Store
 from orchestrator.text import shortened
 from orchestrator.tracking import shape
@@ -30,7 +30,7 @@ from orchestrator.tracking.addresses import reason, without_password, without_se
 from orchestrator.tracking.api import Point, Run, is_refusal
 from orchestrator.tracking.database import ARTIFACTS
 from orchestrator.tracking.experiment import PARENT, Experiment
-from orchestrator.tracking.report import rows_of, write_report
+from orchestrator.tracking.report import RUN, rows_of, write_report
 from orchestrator.tracking.trials import (
     add_dataset,
     first_start,
@@ -211,7 +211,7 @@ class MlflowMirror:
                 parents.add(_summary_key(row.variant))
         parents |= self._sync_searches(experiment, records)
         self._put_away(experiment, begun.keys(), parents)
-        if report := self._plain_run(experiment, "report", "roadmap", place=-1):
+        if report := self._plain_run(experiment, "report", RUN, place=-1):
             write_report(
                 experiment,
                 report,
@@ -334,13 +334,12 @@ class MlflowMirror:
         new = {key: value for key, value in summary.metrics.items() if key not in run.metrics}
         if _have_ended(records):
             experiment.set_status(run, summary.status, last)
-        # where the curves end: a chart of them stays as it is
-        step = max(record.iteration for record in records)
-        experiment.write(
-            run,
-            points=[Point(key, value, step, last) for key, value in new.items()],
-            tags=summary.tags,
-        )
+        end = max(record.iteration for record in records)
+        points = [
+            Point(key, value, end if key in summary.curves else 0, last)
+            for key, value in new.items()
+        ]
+        experiment.write(run, points=points, tags=summary.tags)
 
     def _put_away(
         self, experiment: Experiment, trials: Collection[str], parents: Collection[str]
@@ -397,7 +396,7 @@ class MlflowMirror:
             for key, run in sorted(experiment.runs.items())
             if "sweep.trial" in run.tags
         }
-        path = self._store.sweep_path(self._spec.name) / "mlflow_runs.json"
+        path = self._store.sweep_path(self._spec.name) / RUNS
         uri = without_password(self.tracking_uri)
         write_json(
             path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs}

@@ -11,10 +11,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from orchestrator.errors import TrackingError, UsageError
-from orchestrator.store.mlflow_runs import read_runs
+from orchestrator.store.mlflow_runs import RUNS, read_runs
 from orchestrator.store.store import Store
 from orchestrator.tracking import without_password
-from orchestrator.tracking.database import take_home
 from orchestrator.tracking.pages import address_of
 
 _PREFERRED_PORT = 5000
@@ -28,7 +27,7 @@ def page_of(store: Store, sweep: str | None, tracking_uri: str) -> str:
     Raises `UsageError` where `sweep` was never mirrored to `tracking_uri`.
     """
     mirrored = sorted(
-        store.root.glob("*/mlflow_runs.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        store.root.glob(f"*/{RUNS}"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     for path in mirrored:
         known = read_runs(path)
@@ -56,7 +55,6 @@ def serve_ui(tracking_uri: str, log: Path, port: int | None, say: Callable[[str]
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # either way the server must not outlive us
-    take_home(tracking_uri, log.parent)
     server = start_server(tracking_uri, port, log)
     try:
         wait_until_it_answers(server, port, log)

@@ -3,8 +3,9 @@ them.
 """
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.report.words import change_text
 from orchestrator.spec.search_space import SEARCH, Search
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.stats.inference import LEVEL
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import hosts_of
 from orchestrator.text import cut, printable
@@ -25,7 +27,9 @@ _PARAM_LENGTH = 250
 TAG_LENGTH = 4000
 """The oldest limit of a server is 5000 bytes."""
 _LEAST_P = 1e-4
-"""The least p-value that is shown at a glance; the exact one stands beside it."""
+"""The least p-value that is shown; the exact one is in the report's JSON."""
+_P_DIGITS = 3
+_SECONDS_DECIMALS = 1
 _COPY = "sweep.yaml"
 """Name of a spec in the store."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -39,6 +43,10 @@ class Summary:
     metrics: Mapping[str, float]
     status: str
     """The status in MLflow's words, once every trial has ended."""
+    curves: Collection[str]
+    """Metrics that the trials have curves of; MLflow's UI draws the others as bars where they have
+    no step.
+    """
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,7 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
         metrics |= _spread(metric, row)
         metrics |= {
             "variant/seeds": float(len(row.compared_values)),
-            "variant/train_seconds": row.train_seconds,
+            "variant/train_seconds": round(row.train_seconds, _SECONDS_DECIMALS),
         }
     for name, other in row.also.items():
         metrics |= _spread(name, other)
@@ -203,7 +211,7 @@ def summary_of(spec: SweepSpec, row: StepRow, *, is_whole: bool) -> Summary:
     has_result = any(row.outcomes.get(outcome) for outcome in Outcome if outcome.is_result)
     found = {mlflow_name(key): float(value) for key, value in metrics.items() if value is not None}
     status = "FINISHED" if has_result else "FAILED"
-    return Summary(tags, found, status)
+    return Summary(tags, found, status, {mlflow_name(name) for name in (metric, *row.also)})
 
 
 def status_of(record: TrialRecord) -> str:
@@ -217,13 +225,13 @@ def _spread(metric: str, row: StepRow) -> dict[str, float | None]:
     if row.summary is None:
         return {}
     low, high = row.summary.ci95 or (None, None)
-    mean, std = row.summary.mean, row.summary.std
-    return {
-        metric: mean,
-        f"{metric}_std": std,
+    found = {
+        metric: row.summary.mean,
+        f"{metric}_std": row.summary.std,
         f"{metric}_ci95_low": low,
         f"{metric}_ci95_high": high,
     }
+    return _rounded(found, row.decimals)
 
 
 def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
@@ -231,25 +239,42 @@ def _effect(name: str, delta: StepEffect | None, *, is_whole: bool) -> dict[str,
         return {}
     low, high = delta.ci95 or (None, None)
     found = {f"{name}/mean": delta.mean, f"{name}/ci95_low": low, f"{name}/ci95_high": high}
+    found = _rounded(found, delta.decimals)
     if not is_whole:
         return found
-    if delta.rates:  # how many failed is another question
-        return found | {f"{name}/rate_p_value": delta.adjusted_p_value}
-    return found | {f"{name}/p_value": delta.adjusted_p_value}
+    # how many failed is another question
+    kind = "rate_p_value" if delta.rates else "p_value"
+    return found | {f"{name}/{kind}": rounded_p(delta.adjusted_p_value)}
 
 
 def _at_a_glance(delta: StepEffect | None, *, is_whole: bool) -> dict[str, float | None]:
-    """Effect and p-value under names and with digits that the table of MLflow's UI has room for: it
-    cuts both after some ten characters, and of 7.8e-10 shows 7.8.
+    """Effect and p-value under names that the table of MLflow's UI has room for: it cuts them
+    after some ten characters.
     """
-    if delta is None:
+    if delta is None or delta.mean is None:
         return {}
-    found: dict[str, float | None] = {}
-    if delta.mean is not None:
-        found["effect/delta"] = round(delta.mean, delta.decimals)
-    if is_whole and not delta.rates and delta.adjusted_p_value is not None:
-        found["effect/p"] = max(_LEAST_P, round(delta.adjusted_p_value, 4))
+    found: dict[str, float | None] = {"effect/delta": round(delta.mean, delta.decimals)}
+    if is_whole and not delta.rates:
+        found["effect/p"] = rounded_p(delta.adjusted_p_value)
     return found
+
+
+def _rounded(values: Mapping[str, float | None], decimals: int) -> dict[str, float | None]:
+    """The values with the digits that the report shows: MLflow's UI shows all that it is given."""
+    return {key: None if value is None else round(value, decimals) for key, value in values.items()}
+
+
+def rounded_p(p: float | None) -> float | None:
+    """Three significant digits, and more where those would be on the other side of the level;
+    never so small that the UI writes it with an exponent, whose end it cuts off.
+    """
+    if p is None:
+        return None
+    p = max(p, _LEAST_P)
+    decimals = _P_DIGITS - 1 - math.floor(math.log10(p))
+    while (round(p, decimals) < LEVEL) != (p < LEVEL):
+        decimals += 1
+    return round(p, decimals)
 
 
 def _counts(outcomes: Mapping[str, int]) -> str:

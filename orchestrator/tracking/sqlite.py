@@ -8,7 +8,6 @@ not: another version's tables, a run that is deleted, a name or value that it wo
 """
 
 import math
-import os
 import re
 import sqlite3
 import sys
@@ -25,6 +24,7 @@ from uuid import uuid4
 
 from illama.sealed import read_regular
 from orchestrator.tracking.api import Api, Point, Run, Totals
+from orchestrator.tracking.artifact_files import make_folder, put_file
 from orchestrator.tracking.database import path_of
 from orchestrator.tracking.names import new_run_id
 
@@ -67,6 +67,7 @@ _PARAM_ROW = "INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)"
 _POINT_ROW = """INSERT INTO metrics (run_uuid, key, step, timestamp, value, is_nan)
     VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"""
+_PointRow = tuple[str, str, int, int, float, bool]
 _AGE = itemgetter(2, 3, 4)
 """MLflow's newest point of a metric is the one where these are greatest: step, timestamp, value."""
 _LATEST_ROW = """INSERT INTO latest_metrics (run_uuid, key, step, timestamp, value, is_nan)
@@ -118,7 +119,7 @@ class Sqlite(Api):
         self._is_batch = False
         self._began = 0.0
         """Time at which the open transaction of a batch began."""
-        self._folders: dict[str, Path] = {}
+        self._folders: dict[str, str] = {}
         """Folders of artifacts that are there, by the ids of their runs."""
 
     @property
@@ -257,9 +258,7 @@ class Sqlite(Api):
                 )
                 rows.executemany(_PARAM_ROW, [(run_id, *param) for param in params.items()])
                 rows.executemany(_POINT_ROW, found)
-                rows.executemany(
-                    _LATEST_ROW, {row[1]: row for row in sorted(found, key=_AGE)}.values()
-                )
+                rows.executemany(_LATEST_ROW, _newest(found))
                 rows.executemany(_TAG_ROW, [(run_id, *tag) for tag in tags.items()])
         except _OutOfTheOrdinary:
             super().write(run_id, points, params, tags)
@@ -355,40 +354,33 @@ class Sqlite(Api):
         if len(content) > _MOST_HELD_BACK:
             self._write_batch()  # nobody waits while a large file is written
         folder = self._folders.get(run_id) or self._folder_of(run_id)
-        aside = f"{folder}/.artifact.uploading.{name}"  # as MLflow's, which it does not show
         try:
-            _write(aside, content)
+            put_file(folder, name, content)
         except FileNotFoundError:  # somebody removed it
-            _make(folder)
-            _write(aside, content)
-        os.replace(aside, f"{folder}/{name}")
+            make_folder(folder)
+            put_file(folder, name, content)
 
-    def _folder_of(self, run_id: str) -> Path:
+    def _folder_of(self, run_id: str) -> str:
         """The folder of a run's artifacts, made where it is missing."""
         place = _one(
             self._database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id])
         )
         _expect(_PLAIN_FOLDER.fullmatch(place))
-        folder = self._folders[run_id] = Path(unquote(urlsplit(place).path))
-        _make(folder)
+        folder = self._folders[run_id] = unquote(urlsplit(place).path)
+        make_folder(folder)
         return folder
 
 
-def _make(folder: Path) -> None:
-    """Make a run's folder of artifacts, which is the only one in the run's own."""
-    for path in (folder.parent, folder):
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            continue
-        except FileNotFoundError:  # the experiment's is missing, too
-            path.mkdir(parents=True, exist_ok=True)
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(path, "wb", buffering=0) as file:
-        while content:  # a full disk raises, a signal cuts it short
-            content = content[file.write(content) :]
+def _newest(points: Iterable[_PointRow]) -> Iterable[_PointRow]:
+    """The newest point of each metric, in the order in which the metrics were given: MLflow's page
+    for comparing runs opens on the first one.
+    """
+    newest: dict[str, _PointRow] = {}
+    for row in points:
+        known = newest.setdefault(row[1], row)
+        if _AGE(row) > _AGE(known):
+            newest[row[1]] = row
+    return newest.values()
 
 
 def _one(rows: sqlite3.Cursor) -> str:

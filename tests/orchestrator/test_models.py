@@ -193,6 +193,26 @@ def test_what_was_cut_off_on_its_way_is_made_again(
 
 
 @pytest.mark.slow
+def test_a_copied_store_registers_its_own_networks_and_serves_them(
+    registered: str,
+    zoo: Path,
+    cli: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(zoo / "runs", copy)
+    shutil.rmtree(zoo / "runs")  # nothing of the original is needed, and nothing comes back there
+    done = cli("register", "zoo", "--store", copy, "--step", "rmsnorm", "--seed", "0")
+    assert "models:/zoo/2 is rmsnorm-seed0" in done.err, done.err
+    assert not (zoo / "runs").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy / 'mlflow.db'}")
+    batch = torch.zeros(2, 1, 8, 8)
+    logits = [mlflow.pytorch.load_model(f"models:/zoo/{n}")(batch) for n in (1, 2)]
+    assert not torch.equal(*logits)
+
+
+@pytest.mark.slow
 def test_what_was_deleted_by_hand_stays_deleted_until_somebody_asks_for_it(
     registered: str, zoo: Path, cli: CommandLine
 ) -> None:

@@ -8,15 +8,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from invented import ROAD, digest, roadmap_of, snapshot_of, spec_of, write_trials
+from invented import NORM, ROAD, digest, roadmap_of, snapshot_of, spec_of, write_trials
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.planning.plan import trials_of
 from orchestrator.report import picture
+from orchestrator.report.curves import LearningCurves
 from orchestrator.report.figure import axis_of
 from orchestrator.report.formats import render
 from orchestrator.report.scale import Scale, scale_around
 from orchestrator.store.damage import collected
+from orchestrator.store.store import MetricsLog, Store
 
 BODY = """
 design: [roadmap, leave_one_out]
@@ -285,3 +287,18 @@ def test_a_figure_of_more_steps_than_anybody_looks_through_says_what_it_leaves_o
         False,
     )
     assert "The first" not in whole
+
+
+def test_every_metric_of_the_report_has_its_curves(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "metric: {also: [val/loss]}\n" + NORM, seeds=1)
+    trials = trials_of(spec, digest)
+    for trial in trials:
+        directory = Store(tmp_path).directory(trial)
+        directory.path.mkdir(parents=True)
+        directory.start_attempt("here", {"host": "here", "pid": 1})
+        log = MetricsLog(directory)
+        for epoch in (1, 2):
+            log({"val/acc1": 10.0 * epoch, "val/loss": 1.0 / epoch}, epoch)
+    found = snapshot_of(spec, trials, Store(tmp_path).record)
+    drawn = LearningCurves(build_roadmap(found)).drawings()
+    assert [one.metric for one in drawn] == ["val/acc1", "val/loss"]

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator.api import load
+from orchestrator.errors import UsageError
+from orchestrator.store.store import Store
 from orchestrator.tracking import report
+from orchestrator.tracking.database import take_home
+from orchestrator.tracking.server import page_of
 
 TRAINING = """
 def train(*, width: int = 1, seed, log_metrics, **more):
@@ -120,22 +124,58 @@ def test_what_is_not_as_it_was_written_is_written_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "sync"])
 def test_a_copied_store_shows_and_writes_its_own_files(
-    cli: Any, done: Callable[[], Path], store_path: Path
+    cli: Any, done: Callable[[], Path], store_path: Path, command: str
 ) -> None:
-    spec, copy = done(), store_path.with_name("copy")
-    shutil.copytree(store_path, copy)
-    before = {path: path.stat().st_mtime_ns for path in store_path.rglob("*") if path.is_file()}
-    spec.write_text(SPEC.replace("[0, 1]", "[0, 1, 2]"))
-    assert cli("run", spec, "--store", copy, "--executor", "local").code == 0
-    after = {path: path.stat().st_mtime_ns for path in store_path.rglob("*") if path.is_file()}
-    assert after == before
+    spec = done()
+    assert cli("sync", spec, "--store", store_path).code == 0
+    copy = copied(store_path)
+    before = ages(store_path)
+    if command == "run":
+        spec.write_text(SPEC.replace("[0, 1]", "[0, 1, 2]"))
+        assert cli("run", spec, "--store", copy, "--executor", "local").code == 0
+    else:
+        shutil.rmtree(copy / "mlartifacts")
+        assert cli("sync", spec, "--store", copy).code == 0
+        assert {path.relative_to(store_path) for path in store_path.rglob("mlartifacts/**/*")} == {
+            path.relative_to(copy) for path in copy.rglob("mlartifacts/**/*")
+        }
+    assert ages(store_path) == before
     with closing(sqlite3.connect(copy / "mlflow.db")) as database:
         places = database.execute(
             "SELECT artifact_uri FROM runs UNION "
             "SELECT artifact_location FROM experiments WHERE name = 'tiny'"
         )
         assert all(place.startswith(copy.as_uri()) for (place,) in places)
+
+
+def copied(store: Path) -> Path:
+    """A copy of the store beside it, as `cp -a` makes one."""
+    return Path(shutil.copytree(store, store.with_name("copy")))
+
+
+def ages(folder: Path) -> dict[Path, int]:
+    """When each file was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_the_ui_of_a_copied_store_opens_on_the_sweep(
+    cli: Any, done: Callable[[], Path], store_path: Path
+) -> None:
+    spec = done()
+    assert cli("sync", spec, "--store", store_path).code == 0
+    uri = f"sqlite:///{store_path}/mlflow.db"
+    page = page_of(Store(store_path), "tiny", uri)
+    copy = copied(store_path)
+    before = ages(store_path)
+    its_own = uri.replace(str(store_path), str(copy))
+    with pytest.raises(UsageError, match="has no 'tiny' yet"):
+        page_of(Store(copy), "tiny", its_own)
+    take_home(its_own, copy)
+    assert page_of(Store(copy), "tiny", its_own) == page
+    assert ages(store_path) == before
 
 
 def test_names_that_mlflow_does_not_take_are_written_otherwise_there(

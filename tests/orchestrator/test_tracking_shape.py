@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
-from orchestrator.tracking.shape import params_of, road_names, source_of, state_of, state_tags
+from orchestrator.tracking.shape import (
+    params_of,
+    road_names,
+    rounded_p,
+    source_of,
+    state_of,
+    state_tags,
+)
 from orchestrator.trial import Outcome, State, TrialRecord
 
 MakeSpec = Callable[..., SweepSpec]
@@ -115,3 +122,27 @@ def test_the_source_is_the_file_that_was_given_and_not_the_stores_copy(
     assert source_of(replace(spec, path=tmp_path / "sweep.yaml")) == "sweep.yaml"
     copy = tmp_path / spec.name / "sweep.yaml"
     assert source_of(replace(spec, path=copy)) == f"{spec.name}.yaml"
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (1.0, "1.0"),
+        (0.0272642, "0.0273"),
+        (0.00123456, "0.00123"),
+        (0.000123456, "0.000123"),
+        (7.76e-10, "0.0001"),
+        (0.0, "0.0001"),
+        (0.04997, "0.04997"),
+        (0.0499999, "0.0499999"),
+        (0.05, "0.05"),
+    ],
+)
+def test_a_p_value_has_three_digits_no_exponent_and_its_side_of_the_level(
+    p: float, shown: str
+) -> None:
+    assert str(rounded_p(p)) == shown
+
+
+def test_no_p_value_stays_none() -> None:
+    assert rounded_p(None) is None
