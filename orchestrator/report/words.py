@@ -14,6 +14,8 @@ from orchestrator.stats.inference import LEVEL
 from orchestrator.text import cell, duration_text, from_to, gist, tally
 from orchestrator.trial import Outcome
 
+_LEAST_P = 1e-4
+"""The least p-value in others' tables; our own say "<0.001"."""
 _MOST_DECIMALS = 6
 _SMALL = 1e-3
 """A smaller number that needs more decimals than `_MOST_DECIMALS` has a power of ten."""
@@ -217,13 +219,25 @@ def p_text(delta: StepEffect | None) -> str:
 
 
 def _beside_level(p: float) -> str:
-    """Three decimals, and more where rounding would put a p-value on the other side of the
-    level.
+    """Three decimals, and more beside the level."""
+    return f"{p:.{_decimals_beside_level(p, 3)}f}"
+
+
+def rounded_p(p: float | None) -> float | None:
+    """A p-value for others' tables: three significant digits, and more beside the level; never so
+    small that they would write it with an exponent, which is easily overlooked.
     """
-    decimals = 3
+    if p is None:
+        return None
+    p = max(p, _LEAST_P)
+    return round(p, _decimals_beside_level(p, 2 - math.floor(math.log10(p))))
+
+
+def _decimals_beside_level(p: float, decimals: int) -> int:
+    """So many decimals, and more where rounding would put `p` on the other side of the level."""
     while (round(p, decimals) < LEVEL) != (p < LEVEL):
         decimals += 1
-    return f"{p:.{decimals}f}"
+    return decimals
 
 
 def decided_text(delta: StepEffect | None) -> str:

@@ -1,5 +1,5 @@
-"""Pages of MLflow's UI as a sweep is read: the road as a table, the curves of each variant, and what
-each search tried.
+"""Pages of MLflow's UI as a sweep is read: the road as a table, the curves of each variant, and
+what each search tried.
 
 They are MLflow's shared views: a tag of the experiment holds what somebody would have set by hand,
 and a page's address names it.

@@ -3,7 +3,6 @@ them.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,9 @@ from typing import Any
 from illama.config import Workload
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
-from orchestrator.report.words import change_text
+from orchestrator.report.words import change_text, rounded_p
 from orchestrator.spec.search_space import SEARCH, Search
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.stats.inference import LEVEL
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.store.store import hosts_of
 from orchestrator.text import cut, printable
@@ -26,9 +24,6 @@ _PARAM_LENGTH = 250
 """Longer values help nobody to compare, and servers before MLflow 2.8 refuse them at 500."""
 TAG_LENGTH = 4000
 """The oldest limit of a server is 5000 bytes."""
-_LEAST_P = 1e-4
-"""The least p-value that is shown; the exact one is in the report's JSON."""
-_P_DIGITS = 3
 _SECONDS_DECIMALS = 1
 _COPY = "sweep.yaml"
 """Name of a spec in the store."""
@@ -262,19 +257,6 @@ def _at_a_glance(delta: StepEffect | None, *, is_whole: bool) -> dict[str, float
 def _rounded(values: Mapping[str, float | None], decimals: int) -> dict[str, float | None]:
     """The values with the digits that the report shows: MLflow's UI shows all that it is given."""
     return {key: None if value is None else round(value, decimals) for key, value in values.items()}
-
-
-def rounded_p(p: float | None) -> float | None:
-    """Three significant digits, and more where those would be on the other side of the level;
-    never so small that the UI writes it with an exponent, whose end it cuts off.
-    """
-    if p is None:
-        return None
-    p = max(p, _LEAST_P)
-    decimals = _P_DIGITS - 1 - math.floor(math.log10(p))
-    while (round(p, decimals) < LEVEL) != (p < LEVEL):
-        decimals += 1
-    return round(p, decimals)
 
 
 def _counts(outcomes: Mapping[str, int]) -> str:

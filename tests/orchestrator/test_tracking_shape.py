@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.report.words import rounded_p
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.tracking.shape import (
     params_of,
     road_names,
-    rounded_p,
     source_of,
     state_of,
     state_tags,
