@@ -68,7 +68,7 @@ def test_a_missing_file_is_told_before_anything_runs(
         finished = cli(*command, "--store", store_path)
         assert finished.code == 2
         assert "'tuned' cannot start from its file: " in finished.err
-        assert "weights.pt is not there" in finished.err
+        assert "weights.pt is missing" in finished.err
     known = spec(sha256="0" * 64)  # enough for a plan, on a machine without the file
     assert [action for action, _ in actions(cli, known, store_path).values()] == ["new", "new"]
     finished = cli("run", known, "--store", store_path, *LOCAL)

@@ -176,7 +176,7 @@ def test_every_format_has_the_columns_and_json_a_key_for_each_step(tmp_path: Pat
     text = cells(roadmap, row(roadmap, "rmsnorm"))[heads.index("train/loss")]
     assert text == "1.2683 ± 0.0104"
     for form in ("table", "html", "md"):
-        assert text in render(roadmap, form).decode()
+        assert text in render(roadmap, form).decode().replace("\N{NO-BREAK SPACE}", " ")
     assert text.replace("±", r"$\pm$") in render(roadmap, "latex").decode()
     content = json.loads(render(roadmap, "json"))
     assert (content["metric"], content["also"]) == ("val/acc1", ["train/loss"])

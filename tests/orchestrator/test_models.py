@@ -309,7 +309,7 @@ def test_a_checkpoint_that_is_gone_is_told(
     finished = cli("register", "zoo", "--store", zoo / "runs", "--step", "rmsnorm", "--seed", "0")
     assert (
         finished.code,
-        "the network of rmsnorm-seed0 cannot be rebuilt: there is no whole" in finished.err,
+        "the network of rmsnorm-seed0 cannot be rebuilt: there is no complete" in finished.err,
     ) == (2, True)
 
 

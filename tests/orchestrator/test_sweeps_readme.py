@@ -10,6 +10,7 @@ import yaml
 
 from illama.config import TrainConfig
 from illama.cost import parameter_count
+from orchestrator.analysis.snapshot import ABSENT
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import later_trials, trials_of
 from orchestrator.spec.designs import DESIGNS
@@ -90,7 +91,7 @@ def test_every_key_and_design_is_in_the_text() -> None:
 
 def test_every_warning_is_in_the_text() -> None:
     sources = [path.read_text() for path in (SWEEPS.parent / "orchestrator").rglob("*.py")]
-    codes = set(re.findall(r'SpecWarning\(\s*"([a-z-]+)"', "\n".join(sources)))
+    codes = {ABSENT, *re.findall(r'SpecWarning\(\s*"([a-z-]+)"', "\n".join(sources))}
     assert {"few-seeds", "size-drift", "data-absent"} <= codes
     for code in codes - {"resources-here"}:
         assert f"| `{code}` |" in TEXT, code

@@ -186,7 +186,7 @@ def test_a_search_on_the_images_that_the_report_counts_is_warned_of(
     spec = spec_of(tmp_path, SEARCH + "steps: []\n", head=head, seeds=6)
     [warning] = [w for w in warnings_of(spec) if w.code == "chosen-on-report-images"]
     assert warning.line == spec.content.decode().splitlines().index(SEARCH.strip()) + 1
-    assert "val/acc1 chooses the settings that a search finds" in warning.message
+    assert "val/acc1 selects the settings found by a search" in warning.message
     assert warning.control == f"baseline:\n  data: {control}"
     healed = head.replace(f"{{{{{data}}}}}", control.replace("{", "{{").replace("}", "}}"))
     spec = spec_of(tmp_path, SEARCH + "steps: []\n", head=healed, seeds=6)
