@@ -2,7 +2,10 @@
 other tools.
 """
 
+import gc
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +25,8 @@ from orchestrator.cli.options import (
 from orchestrator.cli.progress_line import telling
 from orchestrator.errors import UsageError, counted
 
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
 
 def sync(
     spec: ReferenceArgument,
@@ -37,9 +42,22 @@ def sync(
     from orchestrator.tracking.base import tracker_kind
 
     sweep, title = open_sweep(spec, store, overrides), tracker_kind(tracking_uri or "").title
-    with telling(err, f"writing {sweep.name} to {title}"):
+    with telling(err, f"writing {sweep.name} to {title}"), _collecting_rarely():
         sweep.sync(tracking_uri or True, restore_deleted=not keep_deleted)
     err.print(f"{title} is up to date for {sweep.name}")
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Let Python look less often for cycles of objects that nobody uses: thousands of trials leave
+    none, and looking takes a sixth of the time that `sync` does.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def register(
