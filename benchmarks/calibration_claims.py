@@ -17,11 +17,12 @@ import numpy as np
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.stats.inference import LEVEL, Floats, effect_of, holm_adjusted, paired_p_values
 from orchestrator.stats.power import detectable, detectable_difference, prospect, spread_of
-from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 STEPS = 4
 SEEDS = 5

@@ -27,12 +27,13 @@ import numpy as np
 
 from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.plan import trials_of
 from orchestrator.planning.search import Suggestions, with_searches
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.stats.inference import LEVEL, paired_effect, paired_p_values
-from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 SWEEPS = 200
 BEST_RATE = 3e-3

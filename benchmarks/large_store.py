@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.store import MetricsLog, Store
-from orchestrator.trial import Outcome
 
 COMMANDS = ("plan", "status", "report", "sync")
 RESULTS = Path(__file__).parent / "results" / "large_store.md"

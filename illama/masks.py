@@ -8,7 +8,7 @@ A kind of mask is one line of `KINDS`, and its name in `illama.config.model.Atte
 which settings are checked against without torch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -55,6 +55,31 @@ def visible(attention: str, tokens: int) -> Tensor:
     """
     numbers = torch.arange(tokens)
     return kind_of(attention).visible(numbers[:, None], numbers[None, :])
+
+
+def rates_of_blocks(
+    alpha: float | Sequence[float], depth: int, *, masked: bool
+) -> tuple[float, ...]:
+    """alpha of each of `depth` blocks, from one number for all or one for each.
+
+    Raises `ValueError` for another count of numbers, for one outside 0 to 1, and for one above 0
+    where no block is `masked`.
+    """
+    rates = (alpha,) * depth if isinstance(alpha, int | float) else tuple(alpha)
+    rates = tuple(map(float, rates))
+    if len(rates) != depth:
+        raise ValueError(f"{len(rates)} soft_mask_rates, and {depth} blocks")
+    for rate in rates:
+        if not 0 <= rate <= 1:
+            raise ValueError(
+                f"soft_mask_rate is {rate:g}; it must be between 0 (the mask as it is) and 1 "
+                "(bidirectional)"
+            )
+    if not masked and max(rates) > 0:
+        raise ValueError(
+            "soft_mask_rate softens a mask, but attention is bidirectional; leave it at 0"
+        )
+    return rates
 
 
 def soften(visible: Tensor, alpha: float, dtype: torch.dtype = torch.float32) -> Tensor:

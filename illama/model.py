@@ -21,7 +21,7 @@ from illama.config.parts import Part
 from illama.cost import macs, tokens
 from illama.drop import NO_DROP, Drop, drop_elements, drop_paths
 from illama.first_values import init_weights
-from illama.masks import Mask, exact
+from illama.masks import Mask, exact, rates_of_blocks
 from illama.parts.place import Where
 from illama.patches import PatchEmbed
 from illama.rotary import rotations
@@ -149,7 +149,7 @@ class VisionTransformer(nn.Module):
         One number is of every block, a sequence has one for each. Raises `ValueError` when alpha is
         outside 0 to 1, or above 0 in a model without a mask.
         """
-        rates = self._checked_rates(alpha)
+        rates = rates_of_blocks(alpha, self.config.depth, masked=self.config.masked)
         self.soft_mask_rate = float(alpha) if isinstance(alpha, int | float) else rates
         if self.layer_masks is None and not isinstance(alpha, int | float):
             self.layer_masks = nn.ModuleList(
@@ -161,24 +161,6 @@ class VisionTransformer(nn.Module):
             for own, rate in zip(self.block_masks(), rates, strict=True):
                 if own is not None:
                     own.set_alpha(rate)
-
-    def _checked_rates(self, alpha: float | Sequence[float]) -> tuple[float, ...]:
-        """alpha of each block. Raises `ValueError`."""
-        one = isinstance(alpha, int | float)
-        rates = (float(alpha),) * self.config.depth if one else tuple(map(float, alpha))  # type: ignore[arg-type]
-        if len(rates) != self.config.depth:
-            raise ValueError(f"{len(rates)} soft_mask_rates, and {self.config.depth} blocks")
-        for rate in rates:
-            if not 0 <= rate <= 1:
-                raise ValueError(
-                    f"soft_mask_rate is {rate:g}; it must be between 0 (the mask as it is) and 1 "
-                    "(bidirectional)"
-                )
-        if not self.config.masked and max(rates) > 0:
-            raise ValueError(
-                "soft_mask_rate softens a mask, but attention is bidirectional; leave it at 0"
-            )
-        return rates
 
     def _own_mask(self, kind: str) -> nn.Module:
         """A mask for one block alone, or nothing."""

@@ -14,6 +14,7 @@ from orchestrator.analysis.snapshot import ABSENT, Snapshot
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.executors import Executor
 from orchestrator.metrics import Mode
+from orchestrator.outcomes import State
 from orchestrator.planning import sources
 from orchestrator.planning.budget import budget_of, budget_warnings
 from orchestrator.planning.capacity import shortage, this_machine
@@ -52,7 +53,7 @@ from orchestrator.tracking.background import BackgroundMirror
 from orchestrator.tracking.base import Tracker, TrackerKind, tracker_kind
 from orchestrator.tracking.mlflow_kind import MLFLOW, create
 from orchestrator.tracking.models import log_model, register_model
-from orchestrator.trial import State, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 @dataclass(frozen=True)

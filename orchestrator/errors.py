@@ -14,8 +14,8 @@
 `Interrupted` stands beside the tree: a run that was asked to stop has saved everything (exit code
 130).
 
-A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.trial`). `assert` is
-for our own mistakes only.
+A trial that fails is not an exception here: it is an `Outcome` (`orchestrator.outcomes`). `assert`
+is for our own mistakes only.
 """
 
 from collections.abc import Sequence

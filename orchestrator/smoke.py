@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import UsageError
 from orchestrator.executors import Executor
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.survey import survey
 from orchestrator.running.queue import TrialQueue
@@ -27,7 +28,7 @@ from orchestrator.running.view import RunView
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import Store
-from orchestrator.trial import KnownTrial, Outcome, TrialSpec
+from orchestrator.trial import KnownTrial, TrialSpec
 
 FOLDER = ".smoke"
 """Folder below the store that is a store of its own, made anew each time."""

@@ -1,80 +1,21 @@
-"""The nouns: what a trial is asked to do (`TrialSpec`) and its record (`TrialRecord`,
-`Outcome`).
-"""
+"""The nouns: what a trial is asked to do (`TrialSpec`) and its record (`TrialRecord`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from illama.config import RuntimeConfig, Workload, read_workload
 from orchestrator.metrics import value_of
+from orchestrator.outcomes import Outcome, State
 from orchestrator.pruning import Pruning
 
 if TYPE_CHECKING:
     from orchestrator.spec.step_schema import SideSchema
 
 
-class Outcome(StrEnum):
-    """End of an attempt at a trial."""
-
-    FINISHED = "finished"
-    """Trained to the end."""
-    COLLAPSED = "collapsed"
-    """Trained to the end, but the output does not depend on the image."""
-    DIVERGED = "diverged"
-    """Loss or weights stopped being finite; training again would give the same."""
-    PRUNED = "pruned"
-    """Stopped early by the rule of its search; never the result of a trial that is asked for in
-    full.
-    """
-    OUT_OF_MEMORY = "out_of_memory"
-    """Device or host memory did not suffice."""
-    TIMED_OUT = "timed_out"
-    """Over the trial's time limit."""
-    FAILED = "failed"
-    """The trial's code raised."""
-    LOST = "lost"
-    """Stopped, preempted, or its process or node died; goes on from its checkpoint."""
-
-    @property
-    def is_result(self) -> bool:
-        """True if the trial is done: nothing would be learned by training it again."""
-        return self in (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED, Outcome.PRUNED)
-
-    @property
-    def is_failure(self) -> bool:
-        """True if `resume` tries the trial again and `run` leaves it alone."""
-        return self in (Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
-
-
-SAVED = "checkpoint saved"
-"""End of the cause of an attempt that was asked to stop, and did."""
-
-
 def is_search_point(variant: str) -> bool:
     """True if a variant of this name is a point of a search: `@` stands in no name of a spec."""
     return "@" in variant
-
-
-class State(StrEnum):
-    """State of a trial, as its files say."""
-
-    PENDING = "pending"
-    """No attempt yet."""
-    RUNNING = "running"
-    """An attempt is under way, under a driver that is alive."""
-    INTERRUPTED = "interrupted"
-    """An attempt ended, or vanished, before the trial was done."""
-    FAILED = "failed"
-    """The last attempt failed."""
-    DONE = "done"
-    """A trial that has a result, or of which nothing more is asked."""
-
-    @property
-    def has_ended(self) -> bool:
-        """True if the trial is over, good or bad: nothing goes on by itself."""
-        return self in (State.DONE, State.FAILED)
 
 
 def variant_label(regime: str, name: str) -> str:

@@ -17,7 +17,6 @@ import ctypes
 import os
 import pickle
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -33,7 +32,6 @@ from typing import NoReturn, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
@@ -44,6 +42,7 @@ from torch.distributed.constants import default_pg_timeout
 
 from illama.config import RuntimeConfig
 from illama.training.device import pick_device
+from illama.training.network_interface import network_of
 from illama.training.results import ProcessLost
 
 T = TypeVar("T")
@@ -379,31 +378,3 @@ def _group(
 def _abort() -> None:
     if dist.group.WORLD is not None:
         dist.group.WORLD.abort()
-
-
-@contextmanager
-def network_of(leader: str | None) -> Iterator[None]:
-    """Let the processes speak over the interface by which this node reaches the leader; by default,
-    within one node, the loopback. What this machine is called does not matter then.
-    """
-    if leader is None:
-        name = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    else:
-        family = socket.AF_INET6 if ":" in leader else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((leader, 1))  # sends nothing, and chooses a way
-            own = probe.getsockname()[0]
-        name = next(
-            name
-            for name, found in psutil.net_if_addrs().items()
-            if own in {address.address for address in found}
-        )
-    added = {
-        key: name for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if key not in os.environ
-    }
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            del os.environ[key]

@@ -19,13 +19,14 @@ from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.analysis.steps import judged_steps
 from orchestrator.errors import UsageError, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED, METRICS, Mode
+from orchestrator.outcomes import Outcome, State
 from orchestrator.spec.designs import SkippedCell
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.spec.search_space import Search, searches_to_json
 from orchestrator.spec.warnings import SpecWarning, warnings_of
 from orchestrator.stats.images import ImageChance
 from orchestrator.store.declarations import Declaration
-from orchestrator.trial import Outcome, State, TrialRecord
+from orchestrator.trial import TrialRecord
 
 __all__ = ["Roadmap", "StepEffect", "StepRow", "build_roadmap"]
 

@@ -13,12 +13,13 @@ from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
 from orchestrator.analysis.search_luck import summary_over_repeats
 from orchestrator.metrics import chosen_name, decimals_of, value_of
+from orchestrator.outcomes import Outcome, State
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.store.artifacts import artifacts_in
 from orchestrator.store.best_epoch import BestEpochs
 from orchestrator.text import tally
-from orchestrator.trial import KnownTrial, Outcome, State, Variant, variant_label
+from orchestrator.trial import KnownTrial, Variant, variant_label
 
 _TO_COME = {str(state) for state in State if not state.has_ended}
 """States of a trial that has not ended yet."""

@@ -9,11 +9,12 @@ from rich.text import Text
 from orchestrator.cli.console import can_redraw, err, out
 from orchestrator.cli.progress_line import telling
 from orchestrator.errors import counted
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.plan import Plan, actions_text
 from orchestrator.report.overview import search_lines
 from orchestrator.running.progress import ProgressView
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 class ConsoleView:

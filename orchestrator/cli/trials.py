@@ -84,7 +84,7 @@ def debug(
 ) -> None:
     """Train one trial in the foreground, where breakpoints work. The store is not changed."""
     from orchestrator.executors.foreground import look_at, run_in_foreground
-    from orchestrator.trial import State
+    from orchestrator.outcomes import State
 
     asked, folder = _trial_to_debug(trial, store)
     raised: list[BaseException] = []
@@ -205,7 +205,7 @@ def _follow(directory: Any, text: str, lines: int | None) -> None:
 
 
 def _may_print(directory: Any, session: str) -> bool:
-    from orchestrator.trial import State
+    from orchestrator.outcomes import State
 
     return directory.record(session).state not in (State.DONE, State.FAILED)
 

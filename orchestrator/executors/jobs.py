@@ -20,9 +20,10 @@ import submitit
 
 from orchestrator.errors import ClusterError, UsageError
 from orchestrator.executors.base import Executor, ExecutorKind
+from orchestrator.outcomes import Outcome
 from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
-from orchestrator.trial import Outcome, Resources, TrialSpec
+from orchestrator.trial import Resources, TrialSpec
 
 MOST_JOBS = 200
 """Jobs that are in the queue at a time; a spec's `max_concurrent` may say fewer."""

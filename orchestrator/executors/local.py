@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import StoreError, UsageError
 from orchestrator.executors.base import Executor, ExecutorKind
+from orchestrator.outcomes import Outcome
 from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
-from orchestrator.trial import Outcome, Resources
+from orchestrator.trial import Resources
 from orchestrator.waiting import begun
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from orchestrator.outcomes import Outcome
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import KnownTrial, Outcome, Resources, TrialSpec
+from orchestrator.trial import KnownTrial, Resources, TrialSpec
 
 SPENT = "budget-spent"
 """Code of the warning that trials are left out."""

@@ -8,13 +8,14 @@ from typing import Any
 from illama.cost import size_of
 from orchestrator.analysis.reading import figure_of
 from orchestrator.errors import counted
+from orchestrator.outcomes import Outcome, State
 from orchestrator.spec.designs import has_road
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.stats.comparison import effect_between
 from orchestrator.stats.inference import Effect
 from orchestrator.stats.power import Ranged, detectable_difference, typical_spread
 from orchestrator.stats.registry import TESTS
-from orchestrator.trial import KnownTrial, Outcome, State, TrialSpec, variant_label
+from orchestrator.trial import KnownTrial, TrialSpec, variant_label
 
 _TRAINING_PER_FORWARD = 3
 """FLOPs of a training iteration over those of its way forward: the way back is two more."""

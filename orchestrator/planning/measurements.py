@@ -7,8 +7,9 @@ from illama.config import epoch_folder
 from illama.measures import labelled
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.metrics import AVERAGED
+from orchestrator.outcomes import Outcome, State
 from orchestrator.store.measurements import Measurement, epochs_along, known_measurement
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from orchestrator.outcomes import Outcome
 from orchestrator.text import duration_text
-from orchestrator.trial import KnownTrial, Outcome, TrialSpec
+from orchestrator.trial import KnownTrial, TrialSpec
 
 TIMES = 3.0
 """Times the slowest finished trial from which a running one is worth a word."""

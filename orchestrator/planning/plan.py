@@ -9,6 +9,7 @@ from typing import Any
 
 from illama.cost import size_of, trained_to_json
 from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.estimates import Estimate, estimate_of
 from orchestrator.planning.measurements import MeasureCount, measure_counts
 from orchestrator.planning.trials import later_trials as later_trials
@@ -19,7 +20,7 @@ from orchestrator.spec.search_space import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, warnings_of
 from orchestrator.text import tally
-from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 
 class Action(StrEnum):

@@ -7,12 +7,13 @@ from pathlib import Path
 from time import time
 
 from orchestrator.errors import StoreError
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.differences import HARMLESS, Difference, differences
 from orchestrator.planning.plan import Action, Plan, PlannedTrial
 from orchestrator.store.adoption import Adoption, adopt
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 from orchestrator.waiting import counted_off
 
 _SUFFIX = len("-12345678")

@@ -11,8 +11,9 @@ from illama.config import kind_of
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import UsageError, counted, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED
+from orchestrator.outcomes import Outcome
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.trial import KnownTrial, Outcome, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec, Variant
 
 MEDIAN, BEST = "median", "best"
 

@@ -20,6 +20,7 @@ from illama.cost import size_of
 from orchestrator.analysis.reading import figure_of
 from orchestrator.errors import DamagedFile, StoreError, UsageError
 from orchestrator.fingerprint import canonical_json
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.suggest import suggested
 from orchestrator.pruning import Curve, Pruning, thresholds
@@ -32,7 +33,7 @@ from orchestrator.store.damage import note
 from orchestrator.store.files import load_json, write_json
 from orchestrator.store.records import PointsRecord, check
 from orchestrator.store.store import curve_of
-from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, Variant
+from orchestrator.trial import KnownTrial, TrialRecord, Variant
 
 _SEEDS_OF_VERSION_0_1 = [1000]
 """Default of a search's seeds before there were three: its points are known by them."""

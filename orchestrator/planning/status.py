@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.budget import Budget, budget_of
 from orchestrator.planning.causes import CauseGroup, grouped_causes
 from orchestrator.planning.pace import Pace
@@ -20,7 +21,7 @@ from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.store import Store
 from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.text import tally
-from orchestrator.trial import KnownTrial, Outcome, State
+from orchestrator.trial import KnownTrial
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE
 from orchestrator.errors import counted
+from orchestrator.outcomes import Outcome
 from orchestrator.report.words import direction_text, missing_text, number_text
 from orchestrator.text import duration_text, first_of
-from orchestrator.trial import Outcome, variant_label
+from orchestrator.trial import variant_label
 
 _MOST_NAMED = 6
 """Steps that are named; of more the largest effects, and how many others there are."""

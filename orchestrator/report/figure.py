@@ -10,6 +10,7 @@ from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.metrics import METRICS
+from orchestrator.outcomes import Outcome
 from orchestrator.report.scale import Scale, alike, log_scale_around, scale_around
 from orchestrator.report.words import (
     change_text,
@@ -21,7 +22,6 @@ from orchestrator.report.words import (
     p_text,
 )
 from orchestrator.text import from_to
-from orchestrator.trial import Outcome
 
 SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "open": "○"}
 """Shape of what may be said of an effect, so that colour alone says nothing."""

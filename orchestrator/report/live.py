@@ -9,12 +9,13 @@ from pathlib import Path
 
 from orchestrator.errors import counted
 from orchestrator.metrics import decimals_of
+from orchestrator.outcomes import State
 from orchestrator.planning.causes import CauseGroup
 from orchestrator.planning.status import SweepStatus
 from orchestrator.report.sparkline import sparkline
 from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.text import duration_text, tally
-from orchestrator.trial import KnownTrial, State
+from orchestrator.trial import KnownTrial
 
 _MOST_RUNNING = 40
 """Trials that run and get a line of their own."""

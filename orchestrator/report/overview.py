@@ -11,6 +11,7 @@ from rich.text import Text
 from orchestrator.analysis.reading import figure_of
 from orchestrator.errors import counted
 from orchestrator.metrics import decimals_of
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.budget import budget_of
 from orchestrator.planning.causes import in_a_list, names_text
 from orchestrator.planning.estimates import Estimate
@@ -19,7 +20,7 @@ from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
 from orchestrator.report.words import Column, change_text, flops_text, search_text
 from orchestrator.text import duration_text, first_of, tally, two_digits
-from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 _PLAN_COLUMNS = (
     Column("variant"),

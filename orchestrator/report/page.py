@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.answer import Answer, all_rows, answer_of, trials_of
 from orchestrator.report.artifact_page import ArtifactsOfTrial, artifacts_of
@@ -50,7 +51,6 @@ from orchestrator.report.words import (
     when_text,
 )
 from orchestrator.spec.warnings import SpecWarning
-from orchestrator.trial import Outcome
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,6 +8,7 @@ from rich.text import Text
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
 from orchestrator.analysis.sections import PLACE, Section
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report import WIDTH
 from orchestrator.report.answer import answer_of
@@ -24,7 +25,6 @@ from orchestrator.report.tables import (
     regime_cells,
     regime_columns,
 )
-from orchestrator.trial import Outcome
 
 ALL = Layout()
 """Every row and column."""

@@ -17,8 +17,9 @@ from orchestrator.planning.causes import in_a_list
 from orchestrator.report.sparkline import sparkline
 from orchestrator.report.words import change_text
 from orchestrator.store.artifacts import artifacts_in
+from orchestrator.store.attempts_file import hosts_of
 from orchestrator.store.output_log import read_output
-from orchestrator.store.trial_directory import TrialDirectory, hosts_of
+from orchestrator.store.trial_directory import TrialDirectory
 from orchestrator.text import duration_text, without_middle
 from orchestrator.trial import TrialRecord, TrialSpec
 

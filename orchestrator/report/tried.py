@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.metrics import best_by
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.studies import importances
 from orchestrator.report.parallel import Parallel, parallel_of
 from orchestrator.report.pareto import fronts_of
@@ -17,7 +18,6 @@ from orchestrator.report.tables import TableData, TableRow
 from orchestrator.report.words import Column, condition_text, figure_text, setting_text
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.text import cell, cut
-from orchestrator.trial import Outcome
 
 _BOX = Box(margin_bottom=28)
 _TICKS = 3

@@ -9,10 +9,10 @@ from illama.cost import params_text
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
+from orchestrator.outcomes import Outcome
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
 from orchestrator.text import cell, duration_text, from_to, gist, tally
-from orchestrator.trial import Outcome
 
 _LEAST_P = 1e-4
 """The least p-value in others' tables; our own say "<0.001"."""

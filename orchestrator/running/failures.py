@@ -8,10 +8,11 @@ whether it is the variant or everything is known after a few trials.
 from contextlib import suppress
 
 from orchestrator.errors import StoreError, counted
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.causes import cause_key
 from orchestrator.running.queue import TrialQueue
 from orchestrator.text import shortened
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 _VARIANTS = 3
 """Different variants that have to die of one cause, where the sweep has so many."""

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from illama.config import EPOCHS
+from orchestrator.outcomes import Outcome
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 _FILES = ("checkpoint.pt", "checkpoint.previous.pt", "checkpoint.sha256")
 _ENDED = (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED)

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import DamagedFile, NewerFile
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.measurements import Asked
 from orchestrator.running.queue import LOST_LIMIT, Observer, TrialQueue
 from orchestrator.store.measurements import read_measurement, write_measurement
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 class MeasureQueue(TrialQueue):

@@ -20,6 +20,7 @@ from illama.measures.base import Quantity
 from illama.measures.registry import quantities_of
 from illama.measures.run import measure_directory
 from orchestrator.errors import DamagedFile, StoreError
+from orchestrator.outcomes import Outcome
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.store.measurements import (
     Measurement,
@@ -31,7 +32,6 @@ from orchestrator.store.measurements import (
 )
 from orchestrator.store.store import TrialDirectory
 from orchestrator.text import bounded, encodable
-from orchestrator.trial import Outcome
 
 _LONGEST_CAUSE, _LONGEST_TRACE = 2_000, 40_000
 """Characters."""

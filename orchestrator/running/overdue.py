@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from orchestrator.errors import StoreError
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.pace import Pace
 from orchestrator.running.background import Background
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 _LOOK_SECONDS = 30.0
 

@@ -22,13 +22,14 @@ from rich.text import Text
 
 from orchestrator.errors import StoreError, counted
 from orchestrator.metrics import decimals_of
+from orchestrator.outcomes import SAVED, Outcome
 from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.running.background import Background
 from orchestrator.running.live_part import LivePart, RunningTrial
 from orchestrator.store.store import Store
 from orchestrator.text import duration_text, shortened, spaced, tally
-from orchestrator.trial import SAVED, Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 from orchestrator.waiting import heard_by
 
 _REDRAW_SECONDS = 0.5

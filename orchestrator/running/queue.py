@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.errors import NewerFile, SweepInUse
+from orchestrator.outcomes import SAVED, Outcome, State
 from orchestrator.store.claims import Claims
 from orchestrator.store.files import cannot_write
 from orchestrator.store.lease import refuse_a_sweep_taken_over
 from orchestrator.store.store import Store
-from orchestrator.trial import SAVED, Outcome, Resources, State, TrialRecord, TrialSpec
+from orchestrator.trial import Resources, TrialRecord, TrialSpec
 
 _LOOK_SECONDS = 0.2
 """Seconds between looks for results of another driver, while there is nothing else to do."""

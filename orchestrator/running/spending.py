@@ -2,9 +2,10 @@
 
 import time
 
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.budget import Budget
 from orchestrator.running.queue import TrialQueue
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 class SpendingWatch:

@@ -3,10 +3,11 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.plan import Plan
 from orchestrator.running.queue import Observer
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 class RunView(Observer, Protocol):

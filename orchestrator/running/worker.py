@@ -22,13 +22,15 @@ import torch
 from illama.checkpoint import OtherSettings
 from illama.config import RuntimeConfig
 from illama.config.imports import import_from, words_of
-from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks, network_of
+from illama.training.distributed import Followers, MeetingPoint, OtherNodes, Ranks
+from illama.training.network_interface import network_of
 from illama.training.results import (
     NodeLost as NodeLost,
 )  # executors have it from here: only the worker knows torch
 from illama.training.results import Predictions as FoundPredictions
 from illama.training.trainer import Diverged, LogMetrics, ProcessLost, Stopped, TrainResult, train
 from orchestrator.errors import DamagedFile, StoreError
+from orchestrator.outcomes import SAVED, Outcome
 from orchestrator.pruning import Judge, Pruning
 from orchestrator.running.capture import captured
 from orchestrator.running.limits import limits
@@ -42,7 +44,7 @@ from orchestrator.store.lease import EXPIRY_SECONDS, read_lease
 from orchestrator.store.predictions import Predictions, write_predictions
 from orchestrator.store.store import TrialDirectory, epoch_of
 from orchestrator.text import bounded, encodable
-from orchestrator.trial import SAVED, Outcome, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 LOOK_SECONDS = 0.2
 """Seconds between a worker's looks whether it should stop; a look costs two small reads."""

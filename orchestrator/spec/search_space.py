@@ -10,13 +10,14 @@ from typing import Any
 
 from illama.config import resolve
 from orchestrator.fingerprint import canonical_json
+from orchestrator.outcomes import Outcome
 from orchestrator.pruning import Curve
 from orchestrator.spec.changes import GroupSettings, is_set, laid_over, left_out, tried
 from orchestrator.spec.conditions import Conditions
 from orchestrator.spec.domains import Choices, Domain, domain_of, extremes_of
 from orchestrator.spec.goals import Goal, on_the_front
 from orchestrator.spec.search_schema import SearchSchema
-from orchestrator.trial import Outcome, TrialSpec, Variant
+from orchestrator.trial import TrialSpec, Variant
 
 SEARCH = "search"
 """The design that the trials of a search belong to."""

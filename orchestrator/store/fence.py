@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
+from orchestrator.outcomes import Outcome
 from orchestrator.store.locks import locked
 from orchestrator.store.metrics_file import MetricsLog
 from orchestrator.store.sessions import successor
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import Outcome
 
 
 class Superseded(Exception):

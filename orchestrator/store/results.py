@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import DamagedFile, NewerFile
+from orchestrator.outcomes import Outcome
 from orchestrator.store.metrics_file import last_lines
-from orchestrator.trial import Outcome
 
 _HEAD_BYTES = 4096
 """The fingerprint is among the first members of `trial.json`."""

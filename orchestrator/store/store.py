@@ -41,7 +41,6 @@ from orchestrator.store.files import (
 from orchestrator.store.metrics_file import MetricsLog as MetricsLog
 from orchestrator.store.metrics_file import epoch_of as epoch_of
 from orchestrator.store.trial_directory import TrialDirectory as TrialDirectory
-from orchestrator.store.trial_directory import hosts_of as hosts_of
 from orchestrator.trial import TrialRecord, TrialSpec
 
 

@@ -18,7 +18,7 @@ not there.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,9 @@ from typing import Any
 
 from illama.config import EPOCHS
 from orchestrator.errors import DamagedFile, NewerFile
+from orchestrator.outcomes import Outcome, State
 from orchestrator.pruning import Curve, Pruning
+from orchestrator.store.attempts_file import attempts_in, hosts_of, outcome_of
 from orchestrator.store.damage import note
 from orchestrator.store.files import (
     append_json_line,
@@ -35,20 +37,18 @@ from orchestrator.store.files import (
     make_way,
     read_file,
     read_json,
-    read_json_lines,
     set_aside,
     write_json,
 )
 from orchestrator.store.locks import locked
 from orchestrator.store.metrics_file import epoch_of, last_metrics_in, metrics_in
 from orchestrator.store.records import (
-    AttemptRecord,
     ProvenanceRecord,
     ResultRecord,
     check,
 )
 from orchestrator.store.results import curve_is_shortened, refuse_wrong_result
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 TRIAL_FORMAT = 2
 RESULT_FORMAT = 2
@@ -220,21 +220,7 @@ class TrialDirectory:
 
     def attempts(self) -> list[dict[str, Any]]:
         """The whole lines of `attempts.jsonl` that this version knows, in order."""
-        events = []
-        for event, is_sealed in read_json_lines(self.attempts_path, self.key):
-            try:
-                check(AttemptRecord, self.attempts_path, event, is_sealed)
-                wanted = {"start": "session", "end": "outcome"}.get(event["event"])
-                if wanted and event.get(wanted) is None:
-                    raise DamagedFile(self.attempts_path, f"{event['event']} without {wanted}")
-                if not is_sealed and (not wanted or not _is_known(event)):
-                    raise DamagedFile(self.attempts_path, "an unknown event or outcome")
-            except DamagedFile as damage:
-                note(damage)
-                continue
-            if wanted:
-                events.append(event)
-        return events
+        return attempts_in(self.attempts_path, self.key)
 
     def end_attempt(
         self, number: int, outcome: Outcome, cause: str | None = None, traceback: str | None = None
@@ -325,7 +311,7 @@ class TrialDirectory:
     ) -> TrialRecord:
         """The record with how the last attempt stands, whose start or end is `last`."""
         if last["event"] == "end":
-            outcome, cause = _outcome_of(last)
+            outcome, cause = outcome_of(last)
         elif live_session is not None and last["session"] == live_session:
             return replace(record, state=State.RUNNING)
         else:
@@ -411,25 +397,3 @@ class TrialDirectory:
             result=result,
             path=str(self.path),
         )
-
-
-def hosts_of(start: Mapping[str, Any]) -> Sequence[str]:
-    """Hosts of an attempt, from the line of `attempts.jsonl` that it began with: the leader
-    first.
-    """
-    return tuple(dict.fromkeys(filter(None, [start.get("host"), *start.get("other_hosts", [])])))
-
-
-def _is_known(event: Mapping[str, Any]) -> bool:
-    return event["event"] == "start" or event["outcome"] in set(Outcome)
-
-
-def _outcome_of(end: Mapping[str, Any]) -> tuple[Outcome, str | None]:
-    """Outcome of the attempt; an outcome that only a newer version knows is a failure that says
-    so.
-    """
-    try:
-        return Outcome(end["outcome"]), end.get("cause")
-    except ValueError:
-        found = end["outcome"]
-        return Outcome.FAILED, f"it ended as '{found}', which this version does not know"

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from orchestrator.errors import OrchestratorError, RecordRefused
+from orchestrator.outcomes import Outcome
 from orchestrator.running.view import RunView
 from orchestrator.store.mlflow_runs import run_key
 from orchestrator.tracking.base import Tracker
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 _PERIOD_SECONDS = 5.0
 _HEAD_START_SECONDS = 15.0

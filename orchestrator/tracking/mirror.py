@@ -17,6 +17,7 @@ from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import RecordRefused, TrackingError
+from orchestrator.outcomes import State
 from orchestrator.report.words import search_state, search_text
 from orchestrator.spec.search_space import SEARCH
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -38,7 +39,7 @@ from orchestrator.tracking.trials import (
     milliseconds,
     mirror_trial,
 )
-from orchestrator.trial import KnownTrial, State, TrialRecord, TrialSpec, Variant
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec, Variant
 from orchestrator.waiting import counted_off
 
 _MOST_UNLISTED = 0.02

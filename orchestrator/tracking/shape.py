@@ -11,14 +11,15 @@ from typing import Any
 from illama.config import Workload
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.rows import StepRow
+from orchestrator.outcomes import Outcome, State
 from orchestrator.report.words import change_text, rounded_p
 from orchestrator.spec.search_space import SEARCH, Search
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.store.attempts_file import hosts_of
 from orchestrator.store.mlflow_runs import run_key
-from orchestrator.store.store import hosts_of
 from orchestrator.text import cut, printable
 from orchestrator.tracking.names import mlflow_name
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec, Variant, variant_label
+from orchestrator.trial import TrialRecord, TrialSpec, Variant, variant_label
 
 _PARAM_LENGTH = 250
 """Longer values help nobody to compare, and servers before MLflow 2.8 refuse them at 500."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.plan import trials_of
 from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
-from orchestrator.trial import KnownTrial, Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
 HEAD = """
 name: invented

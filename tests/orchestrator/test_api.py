@@ -18,9 +18,10 @@ from invented import NORM, spec_of, write_results
 
 import orchestrator
 from orchestrator.errors import Interrupted, UsageError
+from orchestrator.outcomes import Outcome
 from orchestrator.running.queue import TrialQueue
 from orchestrator.store.looks import looks_at
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import SpecError
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.budget import Budget, budget_of
 from orchestrator.running.spending import SpendingWatch
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.files import append_json_line
-from orchestrator.trial import Outcome, Resources
+from orchestrator.trial import Resources
 
 TRAINING = "def train(*, lr: float = 0.1):\n    return {'score': lr}\n"
 SPEC = """\

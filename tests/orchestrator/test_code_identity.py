@@ -11,10 +11,11 @@ import pytest
 
 from illama.config.imports import import_from
 from orchestrator.driver import plan_sweep
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.differences import code_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 CODE = "def train(*, lr: float = 0.1, seed):\n    return {'m': lr + seed}\n"
 SPEC = """\

@@ -9,9 +9,10 @@ from invented import digest, snapshot_of, spec_of
 import orchestrator
 from orchestrator.analysis.copies import are_copies
 from orchestrator.analysis.roadmap import build_roadmap
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 OWN = """
 def train(*, a: float = 0.0, b: float = 0.0, is_seeded: bool = False, seed, log_metrics):

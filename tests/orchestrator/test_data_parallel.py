@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.plan import trials_of
 from orchestrator.running.queue import LOST_LIMIT, TrialQueue
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.store import MetricsLog
-from orchestrator.trial import Outcome
 
 Cli = Callable[..., Any]
 Process = Callable[..., "subprocess.Popen[str]"]

@@ -9,10 +9,11 @@ from invented import snapshot_of, spec_of
 from orchestrator.analysis.decimals import decimals_of_effect, decimals_of_values
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.plan import trials_of
 from orchestrator.report.words import cells, number_text, p_text
 from orchestrator.stats.inference import effect_of, summarise
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 OWN = """
 name: own

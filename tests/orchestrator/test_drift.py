@@ -11,12 +11,13 @@ from test_looks import NORM, finish
 
 from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.driver import plan_sweep, report_sweep
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.plan import trials_of
 from orchestrator.planning.survey import survey
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 OWN = """
 def train(*, depth: int = 1, max_steps: int = 4, seed=0):

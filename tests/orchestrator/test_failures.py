@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.running.failures import FailureWatch
 from orchestrator.store.silence import is_unusual, silent_seconds
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import Outcome
 
 Cli = Callable[..., Any]
 TRAINING = """

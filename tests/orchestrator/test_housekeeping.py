@@ -17,12 +17,12 @@ import yaml
 from orchestrator.cleaning import delete_sweep, drop, inspect
 from orchestrator.cli.first_sweep import FILES
 from orchestrator.errors import SweepInUse
+from orchestrator.outcomes import Outcome
 from orchestrator.running.keeping import DroppedCheckpoints
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.contents import bytes_text
 from orchestrator.store.lease import Lease, live_holder
 from orchestrator.store.output_log import read_output
-from orchestrator.trial import Outcome
 from orchestrator.waiting import heard_by
 
 Cli = Callable[..., Any]

@@ -20,11 +20,12 @@ import pytest
 from illama import checkpoint
 from orchestrator.errors import SweepInUse
 from orchestrator.executors.local import run_locally
+from orchestrator.outcomes import Outcome
 from orchestrator.running.queue import TrialQueue
 from orchestrator.store.files import read_json, write_json
 from orchestrator.store.lease import Lease
 from orchestrator.store.trial_directory import TrialDirectory
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from illama.data.datasets import dataset_digest
 from orchestrator.cli.run_view import ConsoleView
 from orchestrator.errors import StoreError
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
@@ -19,7 +20,7 @@ from orchestrator.store.store import Store
 from orchestrator.tracking import MlflowMirror
 from orchestrator.tracking import background as mirroring
 from orchestrator.tracking.background import BackgroundMirror
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

@@ -10,6 +10,7 @@ import pytest
 from invented import spec_of
 from rich.console import Console
 
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.pace import Pace
 from orchestrator.planning.status import status_of
 from orchestrator.planning.survey import survey
@@ -17,7 +18,7 @@ from orchestrator.report.overview import status_view
 from orchestrator.running.overdue import OverdueWatch
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import Store
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 Began = Callable[..., None]
 MINUTE = 60.0

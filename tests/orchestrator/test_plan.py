@@ -15,13 +15,14 @@ from invented import HEAD, digest, records, snapshot_of, spec_of
 from rich.console import Console
 
 from orchestrator.errors import UsageError
+from orchestrator.outcomes import State
 from orchestrator.planning.plan import Action, Plan, make_plan, trials_of
 from orchestrator.report.overview import plan_table
 from orchestrator.spec.document import read_document
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import SpecWarning, aspect_of, warnings_of
 from orchestrator.stats.power import detectable_difference
-from orchestrator.trial import State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 NORM = "steps: [{name: norm, change: {model.norm: rmsnorm}}]"
 

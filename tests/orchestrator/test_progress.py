@@ -12,10 +12,11 @@ from invented import snapshot_of
 from rich.console import Console
 
 from orchestrator.cli.console import can_redraw
+from orchestrator.outcomes import SAVED, Outcome
 from orchestrator.planning.plan import make_plan
 from orchestrator.running.progress import ProgressView
 from orchestrator.store.store import MetricsLog
-from orchestrator.trial import SAVED, Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 from orchestrator.waiting import begun
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError, SweepInUse
+from orchestrator.outcomes import Outcome, State
 from orchestrator.running.queue import LOST_LIMIT, TrialQueue
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import MetricsLog
-from orchestrator.trial import Outcome, State, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 class Diary:

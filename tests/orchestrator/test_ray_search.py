@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.executors.ray import tune as ray_tune
+from orchestrator.outcomes import Outcome
 from orchestrator.running.queue import TrialQueue
-from orchestrator.trial import Outcome
 
 
 class TuneSteps:

@@ -15,12 +15,12 @@ from scipy import stats
 
 from orchestrator import api
 from orchestrator.analysis.roadmap import Roadmap
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.survey import survey
 from orchestrator.report.answer import answer_of
 from orchestrator.report.formats import render
 from orchestrator.store.store import Store
 from orchestrator.tracking.shape import summary_of
-from orchestrator.trial import Outcome
 
 pytestmark = pytest.mark.slow
 

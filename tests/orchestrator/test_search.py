@@ -15,6 +15,7 @@ from invented import HEAD, End, digest, lookup_of, record, snapshot_of, spec_of
 
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.errors import SpecError, UsageError
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.adaptive import more_seeds
 from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of
 from orchestrator.planning.representative import representative
@@ -25,7 +26,7 @@ from orchestrator.spec.search_space import Values, point_key
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import warnings_of
 from orchestrator.tracking import shape
-from orchestrator.trial import Outcome, State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 LR = "train.lr: {low: 5e-4, high: 5e-2, log: true}"
 SEARCHED = f"""

@@ -16,6 +16,7 @@ from orchestrator.analysis.roadmap import build_roadmap
 from orchestrator.driver import Ending, Job, run_sweep
 from orchestrator.errors import SpecError
 from orchestrator.executors.local import run_locally
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.plan import Action, Plan, later_trials, make_plan, trials_of
 from orchestrator.planning.search import Suggestions, with_searches
@@ -28,7 +29,7 @@ from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.spec.warnings import warnings_of
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import MetricsLog, Store, TrialDirectory
-from orchestrator.trial import Outcome, State, TrialSpec
+from orchestrator.trial import TrialSpec
 
 SEARCHED = """
 steps:

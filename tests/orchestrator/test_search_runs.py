@@ -11,11 +11,11 @@ import pytest
 from orchestrator.driver import Ending, Job, run_sweep
 from orchestrator.errors import SpecError
 from orchestrator.executors.local import run_locally
+from orchestrator.outcomes import Outcome
 from orchestrator.running.queue import TrialQueue
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.files import read_json
 from orchestrator.store.store import Store, TrialDirectory
-from orchestrator.trial import Outcome
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError, UsageError
+from orchestrator.outcomes import Outcome, State
 from orchestrator.store.damage import collected
 from orchestrator.store.store import MetricsLog, Store, TrialDirectory
-from orchestrator.trial import Outcome, State, TrialSpec
+from orchestrator.trial import TrialSpec
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from invented import HEAD, NORM, Told, digest, record, records, spec_of, write_results
 
+from orchestrator.outcomes import State
 from orchestrator.planning import sources
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.search import Suggestions
@@ -16,7 +17,7 @@ from orchestrator.planning.trials import Asked, Choice, in_order, trials_of
 from orchestrator.pruning import Pruning
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.store.store import Store
-from orchestrator.trial import State, TrialRecord, TrialSpec
+from orchestrator.trial import TrialRecord, TrialSpec
 
 SEARCH = """
 steps:

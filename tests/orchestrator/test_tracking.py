@@ -19,13 +19,14 @@ from mlflow import MlflowClient
 from illama.config import DataConfig
 from illama.data.datasets import dataset_digest
 from orchestrator.errors import TrackingError
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.plan import trials_of
 from orchestrator.spec.sweep_spec import load_spec
 from orchestrator.store.files import read_json
 from orchestrator.store.mlflow_runs import mlflow_run_ids, run_key
 from orchestrator.store.store import MetricsLog, Store, TrialDirectory
 from orchestrator.tracking import MlflowMirror, default_tracking_uri, report, sqlite
-from orchestrator.trial import Outcome, TrialSpec
+from orchestrator.trial import TrialSpec
 
 MakeMirror = Callable[..., MlflowMirror]
 Content = Callable[[str], dict[str, Any]]

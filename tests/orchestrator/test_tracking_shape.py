@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.outcomes import Outcome, State
 from orchestrator.report.words import rounded_p
 from orchestrator.spec.sweep_spec import SweepSpec, load_spec
 from orchestrator.tracking.shape import (
@@ -16,7 +17,7 @@ from orchestrator.tracking.shape import (
     state_of,
     state_tags,
 )
-from orchestrator.trial import Outcome, State, TrialRecord
+from orchestrator.trial import TrialRecord
 
 MakeSpec = Callable[..., SweepSpec]
 

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StoreError, SweepInUse
+from orchestrator.outcomes import Outcome, State
 from orchestrator.running.signals import StopAtOnce
 from orchestrator.running.worker import run_trial
 from orchestrator.store.files import read_json
 from orchestrator.store.lease import Lease
 from orchestrator.store.store import TrialDirectory
-from orchestrator.trial import Outcome, Resources, State
+from orchestrator.trial import Resources
 
 
 class Bench:

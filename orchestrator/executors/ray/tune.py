@@ -41,11 +41,12 @@ from orchestrator.executors.ray.actors import (
 from orchestrator.executors.ray.cluster import Cluster, leave_when_draining
 from orchestrator.executors.ray.internals import count_no_callbacks, pending_actors
 from orchestrator.executors.ray.span import CannotTrain, span_of
+from orchestrator.outcomes import Outcome
 from orchestrator.planning.capacity import demand
 from orchestrator.running.processes import guard_this_process
 from orchestrator.running.queue import TrialQueue
 from orchestrator.store.files import write_whole
-from orchestrator.trial import Outcome, Resources, TrialSpec
+from orchestrator.trial import Resources, TrialSpec
 from orchestrator.waiting import begun
 
 if TYPE_CHECKING:
