@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("illama", "orchestrator")
 
-NOUNS = "errors plugins text trial fingerprint metrics pruning waiting"
+NOUNS = "errors outcomes plugins text trial fingerprint metrics pruning waiting"
 MAY_IMPORT = {
     "stats": NOUNS,
     "spec": f"{NOUNS} stats",
