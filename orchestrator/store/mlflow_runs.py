@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.errors import DamagedFile
 from orchestrator.store.damage import note
-from orchestrator.store.files import load_json
+from orchestrator.store.files import load_json, write_json
 from orchestrator.store.records import RunsRecord, check
 from orchestrator.store.store import Store
 from orchestrator.trial import TrialSpec
@@ -38,3 +38,15 @@ def read_runs(path: Path) -> Mapping[str, Any] | None:
         note(damage)
         return None
     return content
+
+
+def write_runs(
+    sweep_path: Path, tracking_uri: str, experiment_id: str, runs: Mapping[str, str]
+) -> None:
+    """Note where the sweep is shown: `runs` has the id of each trial's run, by `run_key`."""
+    content = {
+        "tracking_uri": tracking_uri,
+        "experiment_id": experiment_id,
+        "runs": dict(sorted(runs.items())),
+    }
+    write_json(sweep_path / RUNS, content)

@@ -21,9 +21,8 @@ from orchestrator.outcomes import State
 from orchestrator.report.words import search_state, search_text
 from orchestrator.spec.search_space import SEARCH
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.store.files import write_json
 from orchestrator.store.lease import live_session
-from orchestrator.store.mlflow_runs import RUNS, run_key
+from orchestrator.store.mlflow_runs import run_key, write_runs
 from orchestrator.store.store import Store
 from orchestrator.text import shortened
 from orchestrator.tracking import shape
@@ -119,7 +118,7 @@ class MlflowMirror:
             under_way = set()
             for row in roadmap.rows:
                 of_row = [known.record for known in snapshot.of(row.variant)]
-                if not of_row or not _have_ended(of_row):
+                if not of_row or not all(record.has_ended for record in of_row):
                     under_way.add(row.variant.regime)
                 if row.variant.regime not in under_way:
                     self._summarise(experiment, row, of_row, is_whole=False)
@@ -209,7 +208,7 @@ class MlflowMirror:
             if any(record.state is not State.PENDING for record in of_row):
                 with self._one_record(row.variant.label):
                     self._summarise(experiment, row, of_row, is_whole=True)
-                parents.add(_summary_key(row.variant))
+                parents.add(shape.summary_key(row.variant))
         parents |= self._sync_searches(experiment, records)
         self._put_away(experiment, begun.keys(), parents)
         if report := self._plain_run(experiment, "report", RUN, place=-1):
@@ -235,7 +234,7 @@ class MlflowMirror:
             run = self._parent(experiment, variant) if begun else None
             if run is None:
                 continue
-            keys.add(_summary_key(variant))
+            keys.add(shape.summary_key(variant))
             if search.chosen:
                 experiment.set_status(
                     run, "FINISHED", max(milliseconds(last_time(record)) for record in begun)
@@ -282,7 +281,7 @@ class MlflowMirror:
 
     def _parent(self, experiment: Experiment, variant: Variant) -> Run | None:
         """The run of a variant; none where somebody deleted it and wants it so."""
-        key, start = _summary_key(variant), self._start(self._places[variant.label])
+        key, start = shape.summary_key(variant), self._start(self._places[variant.label])
         if key in experiment.hidden:
             return None
         params = shape.params_of(self._spec, variant)
@@ -321,7 +320,7 @@ class MlflowMirror:
             return
         wrong = any(run.metrics.get(key, value) != value for key, value in summary.metrics.items())
         if wrong or (is_whole and not run.metrics.keys() <= summary.metrics.keys()):
-            experiment.remove(run, _summary_key(row.variant))
+            experiment.remove(run, shape.summary_key(row.variant))
             run = self._parent(experiment, row.variant)
             assert run is not None
             for trial in self._trials_of[row.variant.label]:
@@ -333,7 +332,7 @@ class MlflowMirror:
             if record.state is not State.PENDING
         )
         new = {key: value for key, value in summary.metrics.items() if key not in run.metrics}
-        if _have_ended(records):
+        if all(record.has_ended for record in records):
             experiment.set_status(run, summary.status, last)
         end = max(record.iteration for record in records)
         points = [
@@ -357,11 +356,9 @@ class MlflowMirror:
                 if earlier:
                     experiment.put_below(run, earlier)
                     experiment.set_status(earlier, "FINISHED", earlier.start)
-            elif (
-                "sweep.trial" not in run.tags
-                and kind in ("variant", "search", None)
-                and key not in parents
-            ):
+            elif "sweep.trial" in run.tags or key in parents:
+                continue
+            elif kind in ("variant", "search", None):
                 experiment.remove(run, key)
         earlier = experiment.runs.get("earlier: ")
         if earlier and not any(
@@ -393,22 +390,8 @@ class MlflowMirror:
 
     def _write_run_ids(self, experiment: Experiment) -> None:
         runs = {
-            key: run.run_id
-            for key, run in sorted(experiment.runs.items())
-            if "sweep.trial" in run.tags
+            key: run.run_id for key, run in experiment.runs.items() if "sweep.trial" in run.tags
         }
-        path = self._store.sweep_path(self._spec.name) / RUNS
         uri = without_password(self.tracking_uri)
-        write_json(
-            path, {"tracking_uri": uri, "experiment_id": experiment.experiment_id, "runs": runs}
-        )
+        write_runs(self._store.sweep_path(self._spec.name), uri, experiment.experiment_id, runs)
         self._listed = experiment.created
-
-
-def _have_ended(records: Sequence[TrialRecord]) -> bool:
-    """Tell whether none of them will go on by itself."""
-    return all(record.has_ended for record in records)
-
-
-def _summary_key(variant: Variant) -> str:
-    return f"{shape.kind_of(variant.design == SEARCH, 'variant')}: {variant.label}"

@@ -296,3 +296,8 @@ def _shown(value: Any) -> str:
         value = "none"
     text = value if isinstance(value, str) else json.dumps(value)
     return cut(printable(text), _PARAM_LENGTH)
+
+
+def summary_key(variant: Variant) -> str:
+    """The key that ties a variant to its one run of means."""
+    return f"{kind_of(variant.design == SEARCH, 'variant')}: {variant.label}"

@@ -10,13 +10,11 @@ not: another version's tables, a run that is deleted, a name or value that it wo
 import math
 import re
 import sqlite3
-import sys
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -26,28 +24,23 @@ from illama.sealed import read_regular
 from orchestrator.tracking.api import Api, Point, Run, Totals
 from orchestrator.tracking.artifact_files import make_folder, put_file
 from orchestrator.tracking.database import path_of
+from orchestrator.tracking.mlflow_tables import (
+    COLUMNS,
+    DATASET_ROW,
+    INPUT_ROW,
+    LATEST_ROW,
+    PARAM_ROW,
+    POINT_ROW,
+    RUN_ROW,
+    TAG_ROW,
+    newest,
+    stored,
+)
 from orchestrator.tracking.names import new_run_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_COLUMNS = {
-    "runs": (
-        "run_uuid name source_type source_name entry_point_name user_id status start_time "
-        "end_time source_version lifecycle_stage artifact_uri experiment_id deleted_time"
-    ),
-    "tags": "key value run_uuid",
-    "params": "key value run_uuid",
-    "metrics": "key value timestamp run_uuid step is_nan",
-    "latest_metrics": "key value timestamp step is_nan run_uuid",
-    "datasets": (
-        "dataset_uuid experiment_id name digest dataset_source_type dataset_source "
-        "dataset_schema dataset_profile"
-    ),
-    "inputs": "input_uuid source_type source_id destination_type destination_id step",
-    "input_tags": "input_uuid name value",
-}
-"""Tables and columns of MLflow 3.11 to 3.17, as far as they matter here."""
 _BUSY_SECONDS = 20.0
 """Seconds to wait for another writer, as MLflow does."""
 _CACHE_KIB = 65_536
@@ -58,32 +51,6 @@ _MOST_HELD_BACK = 1_000_000
 _PLAIN_KEY = re.compile(r"(?!mlflow\.runName)\w[\w.-]*(/\w[\w.-]*)*")
 _PLAIN_FOLDER = re.compile(r"file:///[\w./~%-]+")
 _LONGEST_KEY, _LONGEST_VALUE, _LONGEST_SOURCE = 250, 6000, 65535
-_RUN_ROW = (
-    f"INSERT INTO runs ({', '.join(_COLUMNS['runs'].split())}) VALUES ({', '.join('?' * 14)})"
-)
-_TAG_ROW = """INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)
-    ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"""
-_PARAM_ROW = "INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)"
-_POINT_ROW = """INSERT INTO metrics (run_uuid, key, step, timestamp, value, is_nan)
-    VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"""
-_PointRow = tuple[str, str, int, int, float, bool]
-_AGE = itemgetter(2, 3, 4)
-"""MLflow's newest point of a metric is the one where these are greatest: step, timestamp, value."""
-_LATEST_ROW = """INSERT INTO latest_metrics (run_uuid, key, step, timestamp, value, is_nan)
-    VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (key, run_uuid) DO UPDATE
-    SET step = excluded.step, timestamp = excluded.timestamp, value = excluded.value,
-        is_nan = excluded.is_nan
-    WHERE (excluded.step, excluded.timestamp, excluded.value) > (step, timestamp, value)"""
-_DATASET_ROW = """INSERT INTO datasets
-    (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source)
-    VALUES (?, ?, ?, ?, 'illama', ?) ON CONFLICT (experiment_id, name, digest) DO NOTHING"""
-_INPUT_ROW = """INSERT INTO inputs
-    (input_uuid, source_type, source_id, destination_type, destination_id)
-    SELECT ?, 'DATASET', dataset_uuid, 'RUN', ? FROM datasets
-    WHERE experiment_id = ? AND name = ? AND digest = ?
-    ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING"""
 
 
 class _OutOfTheOrdinary(Exception):
@@ -100,9 +67,9 @@ def _has_known_tables(path: Path) -> bool:
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as database:
         columns = "SELECT name FROM pragma_table_info(?)"
         found = {
-            table: {name for (name,) in database.execute(columns, [table])} for table in _COLUMNS
+            table: {name for (name,) in database.execute(columns, [table])} for table in COLUMNS
         }
-    return found == {table: set(names.split()) for table, names in _COLUMNS.items()}
+    return found == {table: set(names.split()) for table, names in COLUMNS.items()}
 
 
 class Sqlite(Api):
@@ -224,9 +191,9 @@ class Sqlite(Api):
                     None,
                 )
                 _expect_plain(tags)
-                rows.execute(_RUN_ROW, (run_id, name, *where))
+                rows.execute(RUN_ROW, (run_id, name, *where))
                 rows.executemany(
-                    _TAG_ROW, [(run_id, *tag) for tag in {**tags, "mlflow.runName": name}.items()]
+                    TAG_ROW, [(run_id, *tag) for tag in {**tags, "mlflow.runName": name}.items()]
                 )
         except _OutOfTheOrdinary:
             return super().create_run(experiment_id, name, start, tags)
@@ -246,7 +213,7 @@ class Sqlite(Api):
             _expect_plain(tags, params, {point.key: "" for point in points})
             _expect(all(type(point.value) in (float, int) and point.time >= 0 for point in points))
             found = [
-                (run_id, point.key, point.iteration, point.time, *_stored(point.value))
+                (run_id, point.key, point.iteration, point.time, *stored(point.value))
                 for point in points
             ]
             with self._transaction() as rows:
@@ -256,10 +223,10 @@ class Sqlite(Api):
                         [run_id],
                     )
                 )
-                rows.executemany(_PARAM_ROW, [(run_id, *param) for param in params.items()])
-                rows.executemany(_POINT_ROW, found)
-                rows.executemany(_LATEST_ROW, _newest(found))
-                rows.executemany(_TAG_ROW, [(run_id, *tag) for tag in tags.items()])
+                rows.executemany(PARAM_ROW, [(run_id, *param) for param in params.items()])
+                rows.executemany(POINT_ROW, found)
+                rows.executemany(LATEST_ROW, newest(found))
+                rows.executemany(TAG_ROW, [(run_id, *tag) for tag in tags.items()])
         except _OutOfTheOrdinary:
             super().write(run_id, points, params, tags)
 
@@ -306,8 +273,8 @@ class Sqlite(Api):
                     "'active'"
                 )
                 which = _one(rows.execute(active, [run_id])), name, digest
-                rows.execute(_DATASET_ROW, (uuid4().hex, *which, source))
-                if rows.execute(_INPUT_ROW, (used := uuid4().hex, run_id, *which)).rowcount:
+                rows.execute(DATASET_ROW, (uuid4().hex, *which, source))
+                if rows.execute(INPUT_ROW, (used := uuid4().hex, run_id, *which)).rowcount:
                     rows.execute(
                         "INSERT INTO input_tags VALUES (?, 'mlflow.data.context', 'training')",
                         [used],
@@ -371,18 +338,6 @@ class Sqlite(Api):
         return folder
 
 
-def _newest(points: Iterable[_PointRow]) -> Iterable[_PointRow]:
-    """The newest point of each metric, in the order in which the metrics were given: MLflow's page
-    for comparing runs opens on the first one.
-    """
-    newest: dict[str, _PointRow] = {}
-    for row in points:
-        known = newest.setdefault(row[1], row)
-        if _AGE(row) > _AGE(known):
-            newest[row[1]] = row
-    return newest.values()
-
-
 def _one(rows: sqlite3.Cursor) -> str:
     """The value of the only row; there may be none for what was deleted."""
     found = rows.fetchone()
@@ -406,10 +361,3 @@ def _expect_plain(*entries: Mapping[str, str]) -> None:
 def _is_plain(key: str) -> bool:
     """Tell whether every MLflow takes the name as it is; a sweep has few and asks often."""
     return len(key) <= _LONGEST_KEY and _PLAIN_KEY.fullmatch(key) is not None
-
-
-def _stored(value: float) -> tuple[float, bool]:
-    """A number as SQL has them, and whether it is none."""
-    if math.isfinite(value):
-        return value, False
-    return (0.0, True) if math.isnan(value) else (math.copysign(sys.float_info.max, value), False)

@@ -337,7 +337,7 @@ def test_a_crash_after_any_call_leaves_nothing_that_the_next_sync_does_not_repai
     writes: dict[type, list[str]],
 ) -> None:
     if writes is WRITES_TO_A_SERVER:
-        monkeypatch.setitem(sqlite._COLUMNS, "runs", "of another version")
+        monkeypatch.setitem(sqlite.COLUMNS, "runs", "of another version")
     small = trials_of(load_spec(zoo / "zoo.yaml"), dataset_digest, only=["rmsnorm"])
 
     def sync(uri: str) -> None:

@@ -326,7 +326,7 @@ def test_a_sweep_written_straight_cannot_be_told_from_one_through_mlflow(
 
     straight_files = sweep_to(straight := new_mlflow("straight.db"))
     with monkeypatch.context() as other:
-        other.setitem(sqlite._COLUMNS, "runs", "of another version")
+        other.setitem(sqlite.COLUMNS, "runs", "of another version")
         through_files = sweep_to(through := new_mlflow("mlflow.db"))
     assert straight_files == through_files
     straight_tables, through_tables = tables(straight), tables(through)
