@@ -37,7 +37,12 @@ from orchestrator.cli.options import (
 from orchestrator.cli.output import write_output
 from orchestrator.cli.progress_line import telling
 from orchestrator.errors import OrchestratorError, UsageError, did_you_mean_one_of
-from orchestrator.report.formats import FORMATS, Layout, format_of_ending
+from orchestrator.report.formats import (
+    FORMATS,
+    Layout,
+    format_of_ending,
+    refuse_what_is_not_followed,
+)
 from orchestrator.store.damage import collected
 from orchestrator.text import printable
 
@@ -166,9 +171,10 @@ def report(
     form = _known_format(form) if form else _format_of(output)
     if FORMATS[form].is_binary and output is None:
         raise UsageError(f"a {form} cannot be printed in a terminal; name a file with --output")
+    layout = Layout(width, _names_in(columns), _names_in(rows))
+    refuse_what_is_not_followed(form, layout)
     with telling(err, "reading the store"):
         found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
-    layout = Layout(width, _names_in(columns), _names_in(rows))
     if form == "table" and output is None and not (columns or rows):
         print_roadmap(found.roadmap)
         return
