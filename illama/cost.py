@@ -196,3 +196,13 @@ def size_of(config: Workload) -> tuple[int, int] | tuple[None, None]:
     if network is None:
         return None, None
     return parameter_count(network), 2 * macs(network)
+
+
+def flops_text(flops: int | None) -> str:
+    """FLOPs for people: `7.1M`, `2.51G`; empty where nobody knows."""
+    if flops is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if flops >= size:
+            return f"{flops / size:.3g}{unit}"
+    return str(flops)

@@ -18,7 +18,7 @@ from orchestrator.planning.estimates import Estimate
 from orchestrator.planning.plan import Action, Plan, PlannedTrial, actions_text, counts_by_action
 from orchestrator.planning.status import SweepStatus
 from orchestrator.report.fitting import FittedTable
-from orchestrator.report.words import Column, change_text, flops_text, search_text
+from orchestrator.report.words import Column, change_text, search_text
 from orchestrator.text import duration_text, first_of, tally, two_digits
 from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec
 
@@ -33,15 +33,14 @@ _PLAN_COLUMNS = (
 
 def plan_table(plan: Plan) -> RenderableType:
     """One line per variant: its change, its cost, and what `run` would do with its trials."""
-    from illama.cost import params_text, size_of
+    from illama.cost import flops_text, params_text, size_of
 
     lines = []
     for group in _by_variant(plan.trials):
         trial = group[0].trial
         label = trial.variant_label
         params, flops = size_of(trial.config)
-        counted_params = params_text(params, trial.config)
-        costs = [counted_params, "" if flops is None else flops_text(flops)]
+        costs = [params_text(params, trial.config), flops_text(flops)]
         lines.append([label, change_text(trial.changes), *costs, _actions_text(group)])
     table = FittedTable(f"Plan of {plan.sweep}", _PLAN_COLUMNS, lines)
     warnings = [_warning_text(plan, index) for index in range(len(plan.warnings))]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from illama.cost import params_text
+from illama.cost import flops_text, params_text
 from orchestrator.analysis.effects import StepEffect
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.rows import StepRow
@@ -48,8 +48,7 @@ def columns(roadmap: Roadmap) -> list[Column]:
         *_claim_columns(roadmap),
         *(column for metric in roadmap.also for column in _columns_of(metric, roadmap)),
         Column("outcome", rank=4),
-        Column("params", is_number=True, rank=7),
-        Column("FLOPs", is_number=True, rank=8),
+        *_size_columns(roadmap),
         Column("train s", is_number=True, rank=6),
     ]
     if _has_references(roadmap):
@@ -61,6 +60,21 @@ def _claim_columns(roadmap: Roadmap) -> list[Column]:
     if roadmap.matters is None:
         return [Column("decided", rank=3)]
     return [Column("verdict", rank=3), Column("P(better)", is_number=True, rank=10)]
+
+
+def _size_columns(roadmap: Roadmap) -> list[Column]:
+    if not _has_sizes(roadmap):
+        return []
+    return [Column("params", is_number=True, rank=7), Column("FLOPs", is_number=True, rank=8)]
+
+
+def _has_sizes(roadmap: Roadmap) -> bool:
+    """Tell whether anybody knows the size of a network: of a user training, often nobody does."""
+    return any(any(_sizes(row)) for row in roadmap.rows)
+
+
+def _sizes(row: StepRow) -> list[str]:
+    return [params_text(row.params, row.variant.config), flops_text(row.flops)]
 
 
 def _columns_of(metric: str, roadmap: Roadmap) -> Iterator[Column]:
@@ -95,8 +109,7 @@ def cells(roadmap: Roadmap, row: StepRow) -> list[str]:
         *_claim(roadmap, delta),
         *(text for metric in roadmap.also for text in _described(metric, row, roadmap)),
         outcome_text(row),
-        params_text(row.params, row.variant.config),
-        "" if row.flops is None else flops_text(row.flops),
+        *(_sizes(row) if _has_sizes(roadmap) else []),
         f"{row.train_seconds:.1f}",
     ]
     if _has_references(roadmap):
@@ -245,14 +258,6 @@ def decided_text(delta: StepEffect | None) -> str:
     if delta is None or delta.adjusted_p_value is None:
         return ""
     return "yes" if delta.is_decided else "no"
-
-
-def flops_text(flops: int) -> str:
-    """`7.1M`, `2.51G`."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if flops >= size:
-            return f"{flops / size:.3g}{unit}"
-    return str(flops)
 
 
 def outcome_text(row: StepRow) -> str:
