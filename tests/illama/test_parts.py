@@ -172,7 +172,7 @@ def test_every_shipped_part_counts_what_it_has_and_works_where_it_says(kind: str
         else:
             place, words = refusal(**{kind: name}, **CAUSAL)
             assert place == (kind,)
-            assert "works with bidirectional alone" in words
+            assert "works only with bidirectional" in words
 
 
 def test_a_part_that_would_leave_the_class_token_blind_refuses_one() -> None:

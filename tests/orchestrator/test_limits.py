@@ -34,7 +34,7 @@ def test_over_its_memory_limit_a_trial_goes_again_with_half_the_images_at_once_a
     spec = write_spec(resources={"memory": "1050MB"}, **large, **images)
     finished = cli("run", spec, "--store", store_path, *LOCAL)
     assert finished.code == 0, finished.out + finished.err
-    assert "out_of_memory" in finished.out
+    assert "baseline-seed0 out of memory" in finished.out
     assert "will be retried with a micro-batch of 800" in finished.out
     first, over, second, end = events(store_path, "baseline-seed0")[:4]
     assert over["outcome"] == "out_of_memory"

@@ -75,7 +75,7 @@ def test_a_worker_that_ray_ends_for_memory_goes_again_with_half_the_images_until
     out, err = driver.communicate(timeout=400)
     assert driver.returncode == 1, err
     assert "Traceback" not in err
-    assert "baseline-seed0 out_of_memory" in out
+    assert "baseline-seed0 out of memory" in out
     assert "will be retried with a micro-batch of 29" in out
     first, *_, last = ends(store_path, "baseline-seed0")
     assert first["outcome"] == "out_of_memory"

@@ -200,7 +200,9 @@ def test_tables_show_what_the_files_hold(case: tuple[Roadmap, Path, str], form: 
     assert seen == {*STEPS}
 
 
-def test_json_csv_and_mlflow_have_the_same_in_full(case: tuple[Roadmap, Path, str]) -> None:
+def test_json_and_csv_have_the_same_in_full_and_mlflow_as_the_report_shows_it(
+    case: tuple[Roadmap, Path, str],
+) -> None:
     roadmap, trials, metric = case
     true = truths(trials, metric)
     assert roadmap.family.size == len(AGAINST)
@@ -214,16 +216,13 @@ def test_json_csv_and_mlflow_have_the_same_in_full(case: tuple[Roadmap, Path, st
         step, line, own = steps[name], lines[name], true[name]
         logged = summary_of(spec, row, is_whole=True).metrics
         expected = [own.mean, own.std, *own.ci95]
-        spread = [
-            logged[key]
-            for key in (metric, f"{metric}_std", f"{metric}_ci95_low", f"{metric}_ci95_high")
-        ]
         for found in (
             [step["mean"], step["std"], *step["ci95"]],
             [float(line[key]) for key in ("mean", "std", "ci95_low", "ci95_high")],
-            spread,
         ):
             assert found == pytest.approx(expected, rel=1e-9)
+        for end, value in zip(("", "_std", "_ci95_low", "_ci95_high"), expected, strict=True):
+            assert agrees(f"{logged[metric + end]:.{row.decimals}f}", value)
         if own.p is None:
             assert step["delta_previous"] is None
             continue
@@ -231,13 +230,16 @@ def test_json_csv_and_mlflow_have_the_same_in_full(case: tuple[Roadmap, Path, st
         assert delta["versus"] == line["delta_previous_versus"] == AGAINST[name]
         expected = [own.delta, *own.delta_ci95, own.p]
         ends = ("", "_ci95_low", "_ci95_high", "_p_value")
-        keys = [f"delta_previous/{end}" for end in ("mean", "ci95_low", "ci95_high", "p_value")]
         for found in (
             [delta["mean"], *delta["ci95"], delta["p_value"]],
             [float(line[f"delta_previous{end}"]) for end in ends],
-            [logged[key] for key in keys],
         ):
             assert found == pytest.approx(expected, rel=1e-6)
+        assert row.delta_previous
+        for end, value in zip(("mean", "ci95_low", "ci95_high"), expected, strict=False):
+            shown = f"{logged[f'delta_previous/{end}']:.{row.delta_previous.decimals}f}"
+            assert agrees(shown, value)
+        assert logged["delta_previous/p_value"] == pytest.approx(max(own.p, 1e-4), rel=5e-3)
 
 
 def test_bars_and_their_effects_are_labelled_with_the_same(case: tuple[Roadmap, Path, str]) -> None:

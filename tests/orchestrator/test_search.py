@@ -616,7 +616,7 @@ def test_a_step_that_is_tuned_against_one_that_is_not_is_warned_of(tmp_path: Pat
     same = f"search: {{space: {{{LR}, train.weight_decay: [0.0, 0.05, 0.1]}}, trials: 7}}"
     assert "tuned-unequally" not in found(same + SEARCHED)
     shorter = found(same.replace("7", "4") + SEARCHED)["tuned-unequally"]
-    assert "tries 7 combinations but 'baseline', which it is compared with, 4" in shorter
+    assert "tries 7 combinations, but 'baseline', which it is compared with, 4" in shorter
     overwritten = found(
         same + SEARCHED + "    regimes: {}\n  - {name: slow, change: {train.lr: 1e-4}}"
     )
