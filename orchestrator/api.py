@@ -22,7 +22,7 @@ from orchestrator.driver import (
     run_sweep,
     sync_sweep,
 )
-from orchestrator.errors import Interrupted, UsageError
+from orchestrator.errors import Interrupted, SpecError, StoreError, UsageError
 from orchestrator.executors import EXECUTORS, Executor
 from orchestrator.measuring import Measured, measure_sweep
 from orchestrator.metrics import Mode
@@ -84,6 +84,20 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"<sweep {self.name} of {self.spec.path}, store {self.store.root}>"
+
+    @property
+    def is_as_submitted(self) -> bool:
+        """False if the sweep of this name was last run with other trials than those of this spec:
+        with settings of the command line, or before the file was edited.
+        """
+        try:
+            path = self.store.spec_path(self.name)
+            if path.read_bytes() == self.spec.content:
+                return True
+            submitted = load_spec(path)
+        except (UsageError, StoreError, SpecError):  # never run, or no longer readable
+            return True
+        return _asked_for(submitted) == _asked_for(self.spec)
 
     def plan(self, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> Plan:
         """List every trial and what `run` would do with it, without running anything.
@@ -284,6 +298,11 @@ class StoredSweeps(Mapping[str, Sweep]):
 
     def __repr__(self) -> str:
         return f"<sweeps at {self._store.root}: {', '.join(self) or 'none yet'}>"
+
+
+def _asked_for(spec: SweepSpec) -> list[Any]:
+    """What decides a sweep's trials: its seeds, and each variant with its settings."""
+    return [spec.schema.seeds, *((variant.label, variant.config) for variant in spec.variants)]
 
 
 def _store_at(path: str | Path) -> Store:

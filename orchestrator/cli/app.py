@@ -29,6 +29,7 @@ from orchestrator.cli.options import (
     one_of,
     open_store,
     open_sweep,
+    open_to_show,
     out,
     print_json,
     print_roadmap,
@@ -121,7 +122,7 @@ def status(
     from orchestrator.report.overview import status_view
 
     with telling(err, "reading the store"):
-        found = open_sweep(spec, store, overrides).status()
+        found = open_to_show("status", spec, store, overrides).status()
     if as_json:
         print_json(found.to_json())
     else:
@@ -174,7 +175,8 @@ def report(
     layout = Layout(width, _names_in(columns), _names_in(rows))
     refuse_what_is_not_followed(form, layout)
     with telling(err, "reading the store"):
-        found = open_sweep(spec, store, overrides).report(metric, mode, shown_by="report")
+        sweep = open_to_show("report", spec, store, overrides)
+        found = sweep.report(metric, mode, shown_by="report")
     if form == "table" and output is None and not (columns or rows):
         print_roadmap(found.roadmap)
         return

@@ -1,11 +1,13 @@
 """Arguments that commands have in common, and how a store and a sweep are named."""
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from rich.markup import escape
 
 from orchestrator.cli.console import err as err
 from orchestrator.cli.console import out as out
@@ -119,6 +121,23 @@ def open_sweep(reference: str, store: Path, overrides: list[str] | None = None) 
     from orchestrator import api
 
     return api.load(reference, store, overrides or [])
+
+
+def open_to_show(
+    command: str, reference: str, store: Path, overrides: list[str] | None = None
+) -> "Sweep":
+    """`open_sweep` for a command that shows results: says if those of the store are of another
+    spec.
+    """
+    sweep = open_sweep(reference, store, overrides)
+    if not sweep.is_as_submitted:
+        by_name = shlex.join(["orchestrator", command, sweep.name, "--store", str(store)])
+        err.print(
+            f"note: '{sweep.name}' was last run with other settings than these. As it was run:\n"
+            f"  {escape(by_name)}",
+            soft_wrap=True,
+        )
+    return sweep
 
 
 def load_sweep(reference: str, store: Path, overrides: list[str] | None = None) -> "SweepSpec":

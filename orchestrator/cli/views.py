@@ -21,6 +21,7 @@ from orchestrator.cli.options import (
     load_sweep,
     open_store,
     open_sweep,
+    open_to_show,
 )
 from orchestrator.cli.progress_line import telling
 from orchestrator.errors import UsageError, counted
@@ -162,7 +163,7 @@ def ui(
 
     where = open_store(store)
     if sweep:
-        load_sweep(sweep, store)  # reports an error in it before anything is started
+        open_to_show("ui", sweep, store)  # an error in it is told before anything is started
     if only_mlflow:
         serve_mlflow(where, sweep, tracking_uri, port, browser)
     else:

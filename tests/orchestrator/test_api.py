@@ -253,3 +253,21 @@ def test_two_sweeps_with_modules_of_one_name_keep_to_their_own(tmp_path: Path) -
         sweep.run(executor="local", tracking=False)
     means = {name: sweep.report().to_json()["steps"][0]["mean"] for name, sweep in sweeps.items()}
     assert means == {"one": 1.0, "other": 2.0}
+
+
+def test_a_sweep_that_was_last_run_with_other_settings_says_so(spec: Path, cli: Any) -> None:
+    store, settings = spec.parent / "runs", ["train.width=4"]
+    sweep = orchestrator.load(spec, store)
+    assert sweep.is_as_submitted, "it was never run"
+    orchestrator.load(spec, store, settings).run("local", tracking=False)
+    assert not sweep.is_as_submitted
+    assert orchestrator.load(spec, store, settings).is_as_submitted
+    assert orchestrator.read(store)["small"].is_as_submitted
+    for command in ("status", "report"):
+        shown = cli(command, spec, "--store", store)
+        assert "note: 'small' was last run with other settings than these" in shown.err
+        assert f"orchestrator {command} small --store" in shown.err
+        assert not cli(command, "small", "--store", store).err
+    sweep.run("local", tracking=False)
+    spec.write_text(f"{SPEC}\n# a remark\n")
+    assert orchestrator.load(spec, store).is_as_submitted
