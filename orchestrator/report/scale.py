@@ -48,6 +48,8 @@ class Scale:
     @property
     def beginning(self) -> str:
         """The low end in full, where a tick's label has no more decimals than ticks need."""
+        if self.is_log:
+            return f"{self.low:.3g}"
         digits = 3 - math.floor(math.log10(self.high - self.low))
         return f"{round(self.low, digits):.12g}"
 

@@ -77,6 +77,7 @@ def test_the_beginning_of_a_cut_axis_is_told_as_it_is() -> None:
     assert axis.beginning == "78.5"
     assert Scale(-0.03125, -0.03115).beginning == "-0.03125"
     assert Scale(1234.0, 9000.0).beginning == "1234"
+    assert Scale(0.001, 500.0, is_log=True).beginning == "0.001"
 
 
 def test_axes_of_regimes_that_nearly_coincide_are_one_and_all_are_of_one_length() -> None:
