@@ -107,13 +107,15 @@ def delete(
             "train them again"
         )
         err.print(Text(reused, style="yellow"), soft_wrap=True)
+    uri = tracking_uri or None
+    if uri is None and (where.root / "mlflow.db").exists():
+        uri = default_tracking_uri(where)  # an address that is none is refused before the question
     _ask(f"Delete sweep {sweep} with {trials}, {size}?", yes)
     with telling(err, "deleting"):
         delete_sweep(where, sweep)
         begun("deleting the MLflow experiment")
-        is_shown = tracking_uri or (where.root / "mlflow.db").exists()
-        uri = tracking_uri or default_tracking_uri(where)
-        shown = " and its MLflow experiment" if is_shown and delete_experiment(uri, sweep) else ""
+        is_shown = uri is not None and delete_experiment(uri, sweep)
+    shown = " and its MLflow experiment" if is_shown else ""
     out.print(escape(f"deleted sweep {sweep}{shown}"))
 
 

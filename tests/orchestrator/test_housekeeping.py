@@ -158,6 +158,15 @@ def test_delete_refuses_a_sweep_at_work_names_who_reuses_it_and_asks(
     assert "did you mean" in cli("delete", "secnd", "--yes", "--store", store_path).err
 
 
+def test_a_sweep_that_mlflow_never_saw_is_deleted_wherever_its_store_is(
+    cli: Cli, make_done: Callable[..., Any], tmp_path: Path
+) -> None:
+    store = make_done("first").store.root.rename(tmp_path / "what?")
+    done = cli("delete", "first", "--yes", "--store", store)
+    assert (done.code, done.err) == (0, "")
+    assert not (store / "first").exists()
+
+
 def test_what_is_deleted_is_counted_off_for_whoever_waits(make_done: Callable[..., Any]) -> None:
     sweep, heard = make_done("first", steps=STEPS), list[tuple[str, int, int]]()
     with heard_by(lambda *told: heard.append(told)):
