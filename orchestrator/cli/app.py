@@ -267,6 +267,8 @@ def _answer() -> int:
     try:
         app(prog_name="orchestrator")
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # as in `orchestrator --help | head`
+            return 0
         return int(end.code or 0)
     except OrchestratorError as error:
         _say_error(str(error))

@@ -199,7 +199,7 @@ def _follow(directory: Any, text: str, lines: int | None) -> None:
         has_ended = session is None or not _may_print(directory, session)
         before, text = text, _output_text(directory)
         out.write(printable(news(before, text)))
-        if has_ended:
+        if has_ended or out.quiet:  # nobody reads it any more
             return
         time.sleep(_LOOK_SECONDS)
 

@@ -571,6 +571,17 @@ def test_a_reader_that_goes_away_is_no_error(zoo: Path) -> None:
 
 
 @pytest.mark.slow
+def test_help_for_a_reader_that_goes_away_is_no_error() -> None:
+    """Nobody reads from the start, so that the first line already finds nobody."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "orchestrator", "--help"]
+    finished = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "md", "html"])
 def test_a_terminal_that_cannot_show_every_letter_is_no_error(zoo: Path, form: str) -> None:
     command = [

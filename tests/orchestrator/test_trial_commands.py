@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.app import main
+from orchestrator.cli.options import out
 from orchestrator.cli.trials import news
 from orchestrator.errors import UsageError
 from orchestrator.report.sparkline import sparkline
@@ -101,6 +102,15 @@ def test_a_trial_is_named_alone_with_its_sweep_or_with_its_spec(
 def test_follow_ends_where_nobody_is_at_work(cli: Cli, store: Path) -> None:
     followed = cli("logs", "baseline-seed0", "--follow", "--store", store)
     assert followed.out.endswith("well: began with []\n")
+
+
+def test_follow_ends_where_nobody_reads_any_more(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.store.lease.live_session", lambda path: "at work")
+    monkeypatch.setattr("orchestrator.cli.trials._may_print", lambda directory, session: True)
+    monkeypatch.setattr(out, "quiet", True)
+    assert cli("logs", "baseline-seed0", "--follow", "--store", store).code == 0
 
 
 def test_show_says_how_far_a_trial_got(cli: Cli, store: Path) -> None:
