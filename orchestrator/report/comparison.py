@@ -105,7 +105,7 @@ def told_apart(sides: Sequence[Selection], references: Sequence[str]) -> list[Se
     left, right = sides
     if left.name != right.name:
         return [left, right]
-    if [dict(row.paths) for row in left.rows] == [dict(row.paths) for row in right.rows]:
+    if [row.fingerprints for row in left.rows] == [row.fingerprints for row in right.rows]:
         raise UsageError(
             f"'{references[0]}' and '{references[1]}' are the same trials, so every difference "
             "would be 0; name another sweep, or another regime as sweep:regime"

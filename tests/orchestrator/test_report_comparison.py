@@ -81,6 +81,10 @@ def test_what_is_the_same_twice_is_refused_and_two_specs_of_a_name_are_told_apar
         told_apart([once, once], ("a", "b.yaml"))
     edited = body.replace("model.norm: rmsnorm", "model.position: rope")
     again = select(roadmap_of(spec_of(tmp_path, edited, 2), {"norm": [1.0, 3.0]}), "b", "")
+    nothing_yet = [
+        select(roadmap_of(spec_of(tmp_path, text, 2), {}), "a", "") for text in (body, edited)
+    ]
+    assert len(told_apart(nothing_yet, ("a", "b.yaml"))) == 2
     found = compare(*told_apart([once, again], ("a", "b.yaml")))
     head = comparison_markdown(found).splitlines()[2].strip("| ").split(" | ")
     assert head[1:6] == ["a", "Δ in a", "b.yaml", "Δ in b.yaml", "b.yaml − a [95 % CI]"]
