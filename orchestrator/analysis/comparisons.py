@@ -33,6 +33,7 @@ from orchestrator.stats.inference import (
 )
 from orchestrator.stats.rates import Rate, Rates
 from orchestrator.stats.registry import TESTS
+from orchestrator.text import spaced, tally
 
 
 def effect_against(
@@ -229,8 +230,6 @@ def _caveats_of_means(here: StepRow, there: StepRow, effect: Effect) -> list[str
 
 
 def _rate(row: StepRow) -> Rate:
-    kinds = Counter(row.bad.values())
-    names = [
-        name if len(kinds) == 1 else f"{count} {name}" for name, count in sorted(kinds.items())
-    ]
-    return Rate(len(row.bad), len(row.ended), ", ".join(names))
+    kinds = dict(sorted(Counter(row.bad.values()).items()))
+    how = f"({tally(kinds)})" if len(kinds) > 1 else "".join(map(spaced, kinds))
+    return Rate(len(row.bad), len(row.ended), how)

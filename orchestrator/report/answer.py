@@ -16,7 +16,7 @@ from orchestrator.analysis.sections import PLACE
 from orchestrator.errors import counted
 from orchestrator.outcomes import Outcome
 from orchestrator.report.words import direction_text, missing_text, number_text
-from orchestrator.text import duration_text, first_of
+from orchestrator.text import duration_text, first_of, tally
 from orchestrator.trial import variant_label
 
 _MOST_NAMED = 6
@@ -180,7 +180,7 @@ def _progress(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
         yield "Still searching", first_of(waiting, _MOST_NAMED)
     bad = Counter(row.outcome_of[seed] for row, seed in ended if _is_unexpected(row, seed))
     if bad:
-        kinds = ", ".join(f"{count} {end.replace('_', ' ')}" for end, count in sorted(bad.items()))
+        kinds = tally(dict(sorted(bad.items())))
         yield "Unexpected outcome", f"{bad.total()} of {wanted}: {kinds}"
 
 
@@ -255,7 +255,7 @@ def _tested(named: Sequence[Named]) -> list[Named]:
 def _named(name: str, delta: StepEffect) -> str:
     """`rope +4.97`, or by its rates where not all trials trained as they should."""
     if delta.rates:
-        return f"{name} ({delta.rates.text.replace('_', ' ')})"
+        return f"{name} ({delta.rates.text})"
     if delta.effect is None:
         return name
     return f"{name} {number_text(delta.effect.mean, delta.decimals, '+')}"

@@ -317,7 +317,7 @@ def _word(row: StepRow) -> str:
         return collapse_text(row)
     if row.summary:
         return ""
-    return outcome_text(row).replace("_", " ") or "no result yet"
+    return outcome_text(row) or "no result yet"
 
 
 def _interval_title(interval: tuple[float, float], row: StepRow) -> str:

@@ -12,7 +12,7 @@ from orchestrator.analysis.rows import StepRow
 from orchestrator.outcomes import Outcome
 from orchestrator.spec.search_space import Search, Tried
 from orchestrator.stats.inference import LEVEL
-from orchestrator.text import cell, duration_text, from_to, gist, tally
+from orchestrator.text import cell, duration_text, from_to, gist, spaced, tally
 
 _LEAST_P = 1e-4
 """The least p-value in others' tables; our own say "<0.001"."""
@@ -264,7 +264,7 @@ def outcome_text(row: StepRow) -> str:
     """Say how the trials ended, `finished` alone when all did; says if a collapse was expected."""
     total = sum(row.outcomes.values())
     parts = [
-        name if count == total else f"{count} {name}"
+        spaced(name) if count == total else f"{count} {spaced(name)}"
         for name, count in sorted(row.outcomes.items())
     ]
     text = ", ".join(parts)

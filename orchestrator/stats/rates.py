@@ -16,7 +16,7 @@ class Rate:
     bad: int
     of: int
     how: str = ""
-    """Outcomes of the bad ones: `diverged`, or `1 diverged, 1 failed`."""
+    """Outcomes of the bad ones: `diverged`, or `(1 diverged, 1 failed)`."""
 
     @property
     def share(self) -> float:

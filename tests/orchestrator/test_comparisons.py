@@ -14,6 +14,7 @@ from orchestrator.report.tables import line_cells
 from orchestrator.report.words import cells, columns, delta_text
 from orchestrator.stats.rates import Rate, Rates
 from orchestrator.stats.sign_flips import sign_flip_interval
+from orchestrator.text import spaced
 
 ONE = "steps: [{name: a, change: {model.norm: rmsnorm}}]"
 BASE: list[End | None] = [80.0, 80.5, 79.5, 80.2, 80.1, 79.9]
@@ -37,9 +38,9 @@ def test_a_seed_that_came_to_nothing_withholds_the_test_of_the_mean(
     delta = delta_of(tmp_path, [*BETTER[:5], end])
     assert delta.effect is not None
     assert (delta.effect.p_value, delta.effect.ci95, delta.effect.pairs) == (None, None, 5)
-    assert delta.rates == Rates(Rate(1, 6, end), Rate(0, 6))
+    assert delta.rates == Rates(Rate(1, 6, spaced(end)), Rate(0, 6))
     assert delta.p_value == pytest.approx(stats.fisher_exact([[1, 5], [0, 6]]).pvalue, abs=1e-12)
-    assert f"1 of 6 {end} against 0 of 6" in delta_text(delta)
+    assert f"1 of 6 {spaced(end)} against 0 of 6" in delta_text(delta)
     assert delta.verdict == "open"
 
 

@@ -67,6 +67,14 @@ def test_a_step_where_some_seeds_collapsed_has_no_mean_over_both(tmp_path: Path)
     assert outcome_text(causal) == "1 collapsed, 2 finished"
 
 
+def test_outcomes_are_written_as_people_read_them(tmp_path: Path) -> None:
+    ends = HEALTHY | {"causal": [68.0, "out_of_memory", "timed_out"]}
+    roadmap = roadmap_of(spec_of(tmp_path), ends)
+    texts = cells(roadmap, row(roadmap, "causal"))
+    assert "1 finished, 1 out of memory, 1 timed out" in texts
+    assert any("2 of 3 (1 out of memory, 1 timed out) against" in text for text in texts)
+
+
 @pytest.mark.parametrize("end", [("collapsed", 10.0), "diverged"])
 def test_the_effect_of_a_mixed_step_has_no_p_value_and_says_why(
     tmp_path: Path, end: object
