@@ -79,14 +79,28 @@ def files_of(root: Path, name: str) -> Iterator[CodeFile]:
     `root`.
     """
     parts = name.split(".")
+    if not all(parts) or sep in name:
+        return
     for end, part in enumerate(parts, start=1):
         base = root.joinpath(*parts[:end])
         if part == _ALL_BELOW:
-            found = base.parent.rglob("*.py") if end > 1 else ()
-            yield from (CodeFile(root, path) for path in sorted(found))
+            found = _modules_in(base.parent) if end > 1 else ()
+            yield from (CodeFile(root, path) for path in found)
             return
         names = (base / "__init__.py", *(base.with_name(base.name + end) for end in _SUFFIXES))
         yield from (CodeFile(root, path) for path in names if path.is_file())
+
+
+def _modules_in(package: Path) -> list[Path]:
+    """Python files below a package, without what editors keep beside them: hidden files and
+    folders, and links to nowhere.
+    """
+    return sorted(
+        path
+        for path in package.rglob("*.py")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(package).parts)
+    )
 
 
 def run_as_module(root: Path, name: str) -> list[CodeFile]:
@@ -178,7 +192,7 @@ def is_library(package: Path) -> bool:
 
 def _library(package: Path) -> bytes:
     """Names and digests of all files of a package."""
-    paths = sorted(package.rglob("*.py"))
+    paths = _modules_in(package)
     digests = [sha256(path.read_bytes()).hexdigest() for path in paths]
     names = [path.relative_to(package).as_posix() for path in paths]
     return repr(list(zip(names, digests, strict=True))).encode()
@@ -246,7 +260,7 @@ def _called(what: ast.expr, package: str) -> Iterator[str]:
         case ast.Constant(value=str(name)):
             yield _absolute(name, package)
         case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]) if text.rpartition(".")[0]:
-            yield f"{text.rpartition('.')[0]}.{_ALL_BELOW}"
+            yield _absolute(f"{text.rpartition('.')[0]}.{_ALL_BELOW}", package)
         case _ if package:
             yield f"{package}.{_ALL_BELOW}"
 

@@ -277,16 +277,14 @@ def refuse_other_code(target: str, code: str) -> None:
 
 def sources(target: str, below: Path | None = None) -> Mapping[str, bytes]:
     """The files that the module and all that it imports are made of, by their paths below the
-    folders that they were found in.
-
-    With `below`, only those that were found in that folder.
+    folders that they were found in; with `below`, only those in that folder.
     """
     module = _module(target.partition(":")[0])
     root = _root(module)
     own = Path(str(module.__file__))
     if root in INSTALLED:
         return {} if below else {own.name: own.read_bytes()}
-    start = list(files_of(root, module.__name__)) or [CodeFile(root, own)]
+    start = list(files_of(root, module.__name__)) or [CodeFile(own.parent, own)]
     with blaming(f"reading the code of {target}"):
         found = with_imports(start, [root])
     for file in found:
@@ -347,8 +345,11 @@ def _root(module: ModuleType) -> Path:
         raise UserCodeError(
             f"module '{module.__name__}' has no file, so a change to it could not be noticed"
         )
-    file = Path(str(module.__file__)).resolve()
-    return file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
+    file = Path(str(module.__file__)).absolute()
+    levels = module.__name__.count(".") + (file.name == "__init__.py")
+    root = file.parents[levels].resolve()
+    # a link there leads to where the code is edited
+    return file.resolve().parents[levels] if root in INSTALLED else root
 
 
 def files_beside(names: Iterable[str], folder: Path) -> dict[str, bytes]:

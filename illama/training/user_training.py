@@ -49,10 +49,10 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 250
 _SIZES = ("params", "flops")
+"""No metrics: the report has columns of these names."""
 _COUNTER = "epoch"
 """Number that many trainings log beside their metrics. It is no metric, and a user training is
 counted by its iterations, by which it is stopped early."""
-"""No metrics: the report has columns of these names."""
 
 
 def train_by_function(

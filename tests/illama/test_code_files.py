@@ -198,3 +198,41 @@ def test_a_shell_script_counts_with_the_python_files_that_it_names(
         "net.py",
         "/other.py",
     }
+
+
+def test_a_computed_name_that_leads_to_a_neighbouring_package_counts_with_that_one(
+    folder: Path,
+) -> None:
+    write(folder, {"lab/__init__.py": "", "lab/heads/__init__.py": "", "lab/heads/one.py": ""})
+    write(folder, {"lab/nets/__init__.py": "", "unrelated/one.py": ""})
+    source = "from importlib import import_module\n"
+    source += "def train(*, head='one'): import_module(f'..heads.{head}', __package__)\n"
+    write(folder, {"lab/nets/training.py": source})
+    found = set(sources("lab.nets.training:train", folder))
+    assert "lab/heads/one.py" in found
+    assert "unrelated/one.py" not in found
+
+
+def test_a_relative_name_outside_of_packages_finds_nothing(folder: Path) -> None:
+    source = "from importlib import import_module\n"
+    source += "def train(name='a'): import_module(f'..{name}'), import_module('..other')\n"
+    source += f"def late(): import_module('{folder / 'other'}')\n"
+    write(folder, {"training.py": source, "other.py": "", "unrelated/one.py": ""})
+    assert set(sources("training:train", folder)) == {"training.py"}
+
+
+def test_what_an_editor_keeps_beside_a_registrys_modules_is_no_part_of_it(folder: Path) -> None:
+    source = "from importlib import import_module\n"
+    source += "def train(*, name='one'): import_module(f'lab.{name}')\n"
+    write(folder, {"lab/__init__.py": source, "lab/one.py": ""})
+    write(folder, {"lab/.ipynb_checkpoints/one-checkpoint.py": "old"})
+    (folder / "lab" / ".#one.py").symlink_to("somebody@somewhere.1234")
+    (folder / "lab" / "gone.py").symlink_to("nowhere.py")
+    assert set(sources("lab:train", folder)) == {"lab/__init__.py", "lab/one.py"}
+
+
+def test_a_module_beside_the_spec_may_be_a_link(folder: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"shared/training_v2.py": "import helper\ndef train(): ...\n"})
+    write(folder, {"helper.py": "BIAS = 0\n"})
+    (folder / "training.py").symlink_to(tmp_path / "shared" / "training_v2.py")
+    assert set(sources("training:train", folder)) == {"training.py", "helper.py"}
