@@ -36,6 +36,8 @@ class Outcome(StrEnum):
         return self in (Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT)
 
 
+TRAINED = (Outcome.FINISHED, Outcome.COLLAPSED)
+"""Outcomes of trials that trained to the end."""
 SAVED = "checkpoint saved"
 """End of the cause of an attempt that was asked to stop, and did."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from orchestrator.analysis.rows import StepRow
+from orchestrator.outcomes import TRAINED
 from orchestrator.spec.warnings import SpecWarning
 from orchestrator.trial import KnownTrial, variant_label
 
@@ -92,11 +93,12 @@ def _compute_drift(
 
 
 def _iterations(trials: Sequence[KnownTrial]) -> dict[str, list[int]]:
-    """Iterations of the trials that came to an end, by the labels of variants."""
+    """Iterations of the trials that trained to the end, by the labels of variants."""
     found: dict[str, list[int]] = {}
     for known in trials:
-        result = known.record.result or {}
-        iterations = result.get("iterations")
+        iterations = known.record.iterations
+        if known.record.outcome not in TRAINED:
+            continue
         if isinstance(iterations, int) and iterations > 0:
             found.setdefault(known.spec.variant_label, []).append(iterations)
     return found

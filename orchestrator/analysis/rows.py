@@ -13,7 +13,7 @@ from orchestrator.analysis.decimals import decimals_of_values
 from orchestrator.analysis.effects import StepEffect, effect_to_json
 from orchestrator.analysis.search_luck import summary_over_repeats
 from orchestrator.metrics import chosen_name, decimals_of, value_of
-from orchestrator.outcomes import Outcome, State
+from orchestrator.outcomes import TRAINED, Outcome, State
 from orchestrator.spec.schema import MetricSchema
 from orchestrator.stats.inference import Summary, summarise
 from orchestrator.store.artifacts import artifacts_in
@@ -189,7 +189,7 @@ class StepRow:
         them.
         """
         ends = {self.outcome_of[seed] for seed in self.ended}
-        return len(ends) <= 1 and ends <= {Outcome.FINISHED, Outcome.COLLAPSED}
+        return len(ends) <= 1 and ends <= set(TRAINED)
 
     @property
     def _has_finished(self) -> bool:
@@ -212,7 +212,7 @@ def make_row(variant: Variant, trials: Sequence[KnownTrial], metric: MetricSchem
         seed: known.record
         for seed, known in by_seed.items()
         if known.record.result is not None
-        and known.record.result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+        and known.record.result["outcome"] in TRAINED
     }
     best = BestEpochs(to_the_end, chosen_name(metric.name), metric.mode)
     schemas = [metric]
@@ -239,7 +239,7 @@ def _row_by(
     to_the_end = {
         s: result
         for s, result in done.items()
-        if result["outcome"] in (Outcome.FINISHED, Outcome.COLLAPSED)
+        if result["outcome"] in TRAINED
     }
     last = {
         seed: value

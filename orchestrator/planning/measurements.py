@@ -7,7 +7,7 @@ from illama.config import epoch_folder
 from illama.measures import labelled
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.metrics import AVERAGED
-from orchestrator.outcomes import Outcome, State
+from orchestrator.outcomes import TRAINED, State
 from orchestrator.store.measurements import Measurement, epochs_along, known_measurement
 from orchestrator.trial import TrialRecord, TrialSpec
 
@@ -70,8 +70,7 @@ def _is_kept(folder: Path, epoch: int | None) -> bool:
 
 def has_final_network(record: TrialRecord) -> bool:
     """Tell whether the trial trained to the end, so that its checkpoint is the final network."""
-    ended = record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
-    return record.state is State.DONE and ended
+    return record.state is State.DONE and record.outcome in TRAINED
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 
 from orchestrator.errors import StoreError
-from orchestrator.outcomes import Outcome
+from orchestrator.outcomes import TRAINED, Outcome
 from orchestrator.planning.differences import HARMLESS, Difference, differences
 from orchestrator.planning.plan import Action, Plan, PlannedTrial
 from orchestrator.store.adoption import Adoption, adopt
@@ -39,7 +39,7 @@ class Nearest:
     def is_adoptable(self) -> bool:
         """True if nothing differs but code that somebody may answer for."""
         return (
-            self.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
+            self.outcome in TRAINED
             and bool(self.differences)
             and all(difference.kind in HARMLESS for difference in self.differences)
         )

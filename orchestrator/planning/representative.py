@@ -11,7 +11,7 @@ from illama.config import kind_of
 from orchestrator.analysis.snapshot import Snapshot
 from orchestrator.errors import UsageError, counted, did_you_mean_one_of
 from orchestrator.metrics import AVERAGED
-from orchestrator.outcomes import Outcome
+from orchestrator.outcomes import TRAINED, Outcome
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import KnownTrial, TrialRecord, TrialSpec, Variant
 
@@ -33,7 +33,7 @@ class Representative:
 
 def has_network(record: TrialRecord) -> bool:
     """True if the trial was trained to the end, to weights that are finite."""
-    return record.outcome in (Outcome.FINISHED, Outcome.COLLAPSED)
+    return record.outcome in TRAINED
 
 
 def has_networks(spec: SweepSpec) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis.roadmap import Roadmap
 from orchestrator.analysis.sections import PLACE, Section
-from orchestrator.outcomes import Outcome
+from orchestrator.outcomes import TRAINED
 from orchestrator.planning.causes import grouped_causes
 from orchestrator.report.answer import Answer, all_rows, answer_of, trials_of
 from orchestrator.report.artifact_page import ArtifactsOfTrial, artifacts_of
@@ -59,9 +59,6 @@ _DENSE_FROM = 40
 """Steps from which figures and tables scroll in a window of their own instead of making the page
 long.
 """
-
-
-_TO_THE_END = (Outcome.FINISHED, Outcome.COLLAPSED)
 
 
 @dataclass(frozen=True)
@@ -245,7 +242,7 @@ def _lead(roadmap: Roadmap) -> str:
 def _facts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     """Yield the facts that the answer above them does not have, on a line."""
     ends = [row.outcome_of[seed] for row, seed in trials_of(roadmap)]
-    done = sum(end in _TO_THE_END for end in ends)
+    done = sum(end in TRAINED for end in ends)
     counts = seed_counts(roadmap)
     yield counts, seeds_text(roadmap).removeprefix(counts)
     yield f"{done:,} of {len(ends):,}", "trials trained to the end"

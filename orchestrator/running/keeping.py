@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from illama.config import EPOCHS
-from orchestrator.outcomes import Outcome
+from orchestrator.outcomes import TRAINED, Outcome
 from orchestrator.store.store import Store
 from orchestrator.trial import TrialSpec
 
 _FILES = ("checkpoint.pt", "checkpoint.previous.pt", "checkpoint.sha256")
-_ENDED = (Outcome.FINISHED, Outcome.COLLAPSED, Outcome.DIVERGED)
+_ENDED = (*TRAINED, Outcome.DIVERGED)
 
 
 class DroppedCheckpoints:

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from orchestrator.errors import StoreError, counted
 from orchestrator.metrics import decimals_of
-from orchestrator.outcomes import SAVED, Outcome
+from orchestrator.outcomes import SAVED, TRAINED, Outcome
 from orchestrator.planning.causes import cause_key
 from orchestrator.planning.plan import Action, Plan
 from orchestrator.running.background import Background
@@ -38,9 +38,7 @@ _LONGEST_CAUSE = 400
 _INDENT = 2
 _LOOK_SECONDS = 1.0
 """Seconds between looks at what runs where only ends are printed: there may be thousands."""
-_TRAINED = (Outcome.FINISHED, Outcome.COLLAPSED)
-"""Outcomes of trials that came to their end."""
-_UNEXPLAINED = (*_TRAINED, Outcome.PRUNED)
+_UNEXPLAINED = (*TRAINED, Outcome.PRUNED)
 """Outcomes whose last value is a result, and which need no cause beside it."""
 _STYLES = {
     Outcome.FINISHED: "green",
@@ -294,7 +292,7 @@ class ProgressView(Background):
         The last value of a trial that failed or diverged is no result.
         """
         facts = ""
-        if outcome not in _TRAINED and attempt.shown:
+        if outcome not in TRAINED and attempt.shown:
             facts += f" at {attempt.trial.reached_text(attempt.shown)}"
         if attempt.since:
             facts += f" after {duration_text(time.time() - attempt.since)}"

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import DamagedFile, NewerFile
-from orchestrator.outcomes import Outcome
+from orchestrator.outcomes import TRAINED, Outcome
 from orchestrator.store.metrics_file import last_lines
 
 _HEAD_BYTES = 4096
 """The fingerprint is among the first members of `trial.json`."""
-_TO_THE_END = (Outcome.FINISHED, Outcome.COLLAPSED)
 _OUTCOMES = {str(outcome) for outcome in Outcome if outcome.is_result}
 
 
@@ -34,7 +33,7 @@ def refuse_wrong_result(
             raise DamagedFile(path, "it belongs to another trial")
         return
     _refuse_another_trials(path, folder, key)
-    if found in _TO_THE_END:
+    if found in TRAINED:
         if not result.get("metrics"):
             raise DamagedFile(path, f"it is {found} and has no metrics")
         _refuse_other_metrics(path, f"{folder}/metrics.jsonl", result)

@@ -25,7 +25,7 @@ def train(*, depth: int = 1, max_steps: int = 4, seed=0):
 """
 
 
-def drifts(tmp_path: Path, steps: str, says: dict[str, dict[str, int]]) -> list[SpecWarning]:
+def drifts(tmp_path: Path, steps: str, says: dict[str, dict[str, Any]]) -> list[SpecWarning]:
     """The warnings of the report where the trials of each variant return so much."""
     (tmp_path / "own_for_drift.py").write_text(OWN)
     (tmp_path / "sweep.yaml").write_text(
@@ -37,7 +37,7 @@ def drifts(tmp_path: Path, steps: str, says: dict[str, dict[str, int]]) -> list[
     def record_of(trial: TrialSpec) -> TrialRecord:
         metrics: dict[str, Any] = {"metrics": {"err": 1.0 + trial.seed}, "best": {}}
         result = {"outcome": "finished", **metrics, **says[trial.variant]}
-        return TrialRecord(State.DONE, Outcome.FINISHED, result=result)
+        return TrialRecord(State.DONE, Outcome(result["outcome"]), result=result)
 
     return list(build_roadmap(snapshot_of(spec, trials_of(spec, digest), record_of)).warnings)
 
@@ -65,6 +65,13 @@ def test_the_same_size_or_lengths_that_overlap_are_nothing(tmp_path: Path) -> No
     same = {"params": 100, "flops": 50, "iterations": 4}
     assert drifts(tmp_path, steps, {"baseline": same, "deeper": same}) == []
     assert drifts(tmp_path, steps, {"baseline": {}, "deeper": {"params": 3}}) == []
+
+
+@pytest.mark.slow
+def test_a_training_that_diverged_is_short_for_that_and_is_no_drift(tmp_path: Path) -> None:
+    steps = "[{name: deeper, change: {train.depth: 3}}]"
+    short = {"outcome": "diverged", "iterations": 2}
+    assert drifts(tmp_path, steps, {"baseline": {"iterations": 4}, "deeper": short}) == []
 
 
 @pytest.mark.slow
