@@ -1,9 +1,10 @@
 """The spec held against the store at one moment."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from orchestrator.outcomes import State
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.trial import KnownTrial, TrialSpec, Variant
 
@@ -46,3 +47,19 @@ class Snapshot:
     def of(self, variant: Variant) -> tuple[KnownTrial, ...]:
         """The trials of a variant; empty before it is known."""
         return self.by_variant.get(variant.label, ())
+
+
+def with_shared_failures(trials: Iterable[KnownTrial]) -> tuple[KnownTrial, ...]:
+    """The trials in their order; those that share a training which failed have its record.
+
+    Of trials that are the same training the first one is trained. Where it failed, nothing will
+    come of the others until it is tried again.
+    """
+    trained: dict[str, KnownTrial] = {}
+    result = []
+    for known in trials:
+        first = trained.setdefault(known.spec.fingerprint, known)
+        if known.record.state is State.PENDING and first.record.state is State.FAILED:
+            known = replace(known, record=first.record)
+        result.append(known)
+    return tuple(result)

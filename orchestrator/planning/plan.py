@@ -33,7 +33,7 @@ class Action(StrEnum):
     RETRY = "retry"
     """Failed; tried again by `resume`, left alone by `run`."""
     REUSE = "reuse"
-    """Result of the same training elsewhere in the store."""
+    """Result of the same training elsewhere in the store, or of another trial once it is there."""
     DONE = "done"
     """The state of a trial that has a result."""
 
@@ -56,7 +56,7 @@ class PlannedTrial:
     record: TrialRecord
     reason: str = ""
     """Reason why the trial is new, where it is: what differs from the nearest result in the store,
-    and which that is.
+    and which that is; or which trial it waits for, where that failed.
     """
     differs: str = ""
     """The differences alone; empty where the store has nothing to hold it against."""
@@ -65,6 +65,11 @@ class PlannedTrial:
     def known(self) -> KnownTrial:
         """The trial with its record."""
         return KnownTrial(self.trial, self.record)
+
+    @property
+    def waits_for_failed(self) -> bool:
+        """True if it shares the training of another trial, which failed."""
+        return self.action is Action.REUSE and bool(self.reason)
 
 
 _WORDS = {
@@ -171,16 +176,19 @@ class Plan:
 def make_plan(snapshot: Snapshot) -> Plan:
     """Plan of each trial; of those that are the same training the first is trained."""
     planned: list[PlannedTrial] = []
-    seen: set[str] = set()
+    trained: dict[str, PlannedTrial] = {}
     for known in snapshot.trials:
         trial, record = known.spec, known.record
         action = _ACTION_OF[record.state]
-        if (action is Action.DONE and known.is_reused) or trial.fingerprint in seen:
+        first, reason = trained.get(trial.fingerprint), ""
+        if first or (action is Action.DONE and known.is_reused):
             action = Action.REUSE
+        if first and first.action is Action.RETRY:
+            reason = f"the same training as {first.trial.name}, which failed"
+        planned.append(PlannedTrial(trial, action, record, reason))
         # whoever asks in full for what was stopped early trains it
         if record.state is not State.DONE or record.outcome is not Outcome.PRUNED:
-            seen.add(trial.fingerprint)
-        planned.append(PlannedTrial(trial, action, record))
+            trained.setdefault(trial.fingerprint, planned[-1])
     warnings = tuple(warnings_of(snapshot.spec))
     counts = tuple(measure_counts(snapshot))
     return Plan(snapshot.spec, tuple(planned), warnings, later=snapshot.later, measures=counts)

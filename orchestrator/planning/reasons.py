@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 
 from orchestrator.errors import StoreError
-from orchestrator.outcomes import TRAINED, Outcome
+from orchestrator.outcomes import TRAINED, Outcome, State
 from orchestrator.planning.differences import HARMLESS, Difference, differences
 from orchestrator.planning.plan import Action, Plan, PlannedTrial
 from orchestrator.store.adoption import Adoption, adopt
@@ -142,9 +142,7 @@ def with_reasons(plan: Plan, store: Store) -> Plan:
     adopted.
     """
     results = Results(store, plan.sweep)
-    trained = {
-        one.trial.variant_label for one in plan.trials if one.action in (Action.DONE, Action.REUSE)
-    }
+    trained = {one.trial.variant_label for one in plan.trials if one.record.state is State.DONE}
     nearest: dict[str, Nearest | None] = {}
     planned, adoptable = [], 0
     for one in plan.trials:

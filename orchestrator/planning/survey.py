@@ -6,7 +6,7 @@ from functools import cache
 from illama.config import DataConfig, UserData
 from illama.data.datasets import dataset_digest
 from orchestrator.analysis.history import looks_before
-from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.analysis.snapshot import Snapshot, with_shared_failures
 from orchestrator.errors import UsageError
 from orchestrator.planning.lookup import Lookup, with_known_weights
 from orchestrator.planning.search import Suggestions
@@ -49,7 +49,8 @@ def survey(
     choice.check(spec)
     trials = in_order(spec, [source.wanted(spec, lookup) for source in sources])
     later = [trial for source in sources for trial in source.expected(spec)]
-    return Snapshot(spec, lookup.known(trials), tuple(later), tuple(absent))
+    known = with_shared_failures(lookup.known(trials))
+    return Snapshot(spec, known, tuple(later), tuple(absent))
 
 
 def _digest(spec: SweepSpec, absent: dict[str, None], may_lack_images: bool) -> Digest:

@@ -59,7 +59,9 @@ _MOST_NAMED = 4
 
 
 def _reason_texts(plan: Plan) -> list[Text]:
-    """Say why trials are new, where the store has results to compare with; equal reasons once."""
+    """Say why trials are new, where the store has results to compare with, and what failed that
+    others wait for; equal reasons once.
+    """
     groups: dict[str, dict[str, None]] = {}
     for planned in plan.trials:
         if planned.differs:
@@ -67,6 +69,10 @@ def _reason_texts(plan: Plan) -> list[Text]:
     lines = [
         Text(f"new, {_some(list(labels))}: {reason}", "cyan") for reason, labels in groups.items()
     ]
+    waiting = [one.trial.name for one in plan.trials if one.waits_for_failed]
+    if waiting:
+        text = "the same training as a trial that failed, which `orchestrator resume` would retry"
+        lines.append(Text(f"waiting, {_some(waiting)}: {text}", "red"))
     if plan.adoptable:
         results = counted(plan.adoptable, "result")
         text = (

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from orchestrator.errors import StoreError, counted
 from orchestrator.metrics import decimals_of
-from orchestrator.outcomes import SAVED, TRAINED, Outcome
+from orchestrator.outcomes import SAVED, TRAINED, Outcome, State
 from orchestrator.planning.causes import cause_key
-from orchestrator.planning.plan import Action, Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.running.background import Background
 from orchestrator.running.live_part import LivePart, RunningTrial
 from orchestrator.store.store import Store
@@ -345,6 +345,8 @@ def _epochs(trials: Sequence[TrialSpec]) -> float:
 
 def _outcomes_before(plan: Plan, *, retry_failed: bool) -> Counter[Outcome]:
     """How the trials ended that this run leaves as they are."""
-    over = {Action.DONE, Action.REUSE} | (set() if retry_failed else {Action.RETRY})
-    records = [planned.record for planned in plan.trials if planned.action in over]
-    return Counter(record.outcome for record in records if record.outcome and record.has_ended)
+    over = {State.DONE}
+    if not retry_failed:
+        over.add(State.FAILED)
+    records = [planned.record for planned in plan.trials]
+    return Counter(one.outcome for one in records if one.outcome and one.state in over)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from orchestrator.analysis.history import looks_before
 from orchestrator.analysis.roadmap import Roadmap, build_roadmap
 from orchestrator.analysis.rows import StepRow, make_row
-from orchestrator.analysis.snapshot import Snapshot
+from orchestrator.analysis.snapshot import Snapshot, with_shared_failures
 from orchestrator.errors import RecordRefused, TrackingError
 from orchestrator.outcomes import State
 from orchestrator.report.words import search_state, search_text
@@ -186,7 +186,7 @@ class MlflowMirror:
     def _roadmap(self) -> tuple[Snapshot, Roadmap]:
         """The records of all trials, each read once, and what they come to."""
         known = (KnownTrial(trial, self._record(trial)) for trial in self.trials)
-        snapshot = Snapshot(self._spec, tuple(known))
+        snapshot = Snapshot(self._spec, with_shared_failures(known))
         looks = looks_before(self._spec, self._store, self._spec.reported_metric.name)
         return snapshot, build_roadmap(snapshot, earlier_looks=looks)
 

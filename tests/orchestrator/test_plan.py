@@ -98,6 +98,25 @@ def test_coinciding_cells_are_trained_once_and_the_plan_counts_what_that_saves(
     assert plan.to_json()["estimate"]["saved"] == 6
 
 
+def test_a_cell_that_shares_a_training_which_failed_waits_for_that_and_the_plan_says_so(
+    tmp_path: Path,
+) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, one_factor]\n" + NORM, 1)
+    plan = plan_of(spec, {"baseline": [70.0], "norm": ["failed"]})
+    found = {planned.trial.name: (planned.action, planned.reason) for planned in plan.trials}
+    assert found["norm-seed0"] == (Action.RETRY, "")
+    assert found["only.norm-seed0"] == (
+        Action.REUSE,
+        "the same training as norm-seed0, which failed",
+    )
+    assert [trial.name for trial in plan.to_train(retry_failed=True)] == ["norm-seed0"]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(plan_table(plan))
+    assert "waiting, only.norm-seed0: the same training as a trial that" in console.file.getvalue()  # type: ignore[attr-defined]
+    begun = plan_of(spec, {"baseline": [70.0]})
+    assert not any(planned.reason for planned in begun.trials), "it comes with the other one"
+
+
 def test_only_and_seeds_pick_trials_and_refuse_what_is_not_there(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, NORM, 3)
     assert [t.name for t in trials_of(spec, digest, only=["norm"], seeds=[2])] == ["norm-seed2"]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from invented import HEAD, NORM, Told, digest, record, records, spec_of, write_results
 
-from orchestrator.outcomes import State
+from orchestrator.driver import plan_sweep, report_sweep
+from orchestrator.outcomes import Outcome, State
 from orchestrator.planning import sources
 from orchestrator.planning.lookup import Lookup
 from orchestrator.planning.search import Suggestions
+from orchestrator.planning.status import status_of
 from orchestrator.planning.survey import survey
 from orchestrator.planning.trials import Asked, Choice, in_order, trials_of
 from orchestrator.pruning import Pruning
@@ -54,6 +56,35 @@ def test_a_snapshot_sees_what_the_store_has_got_since_and_stays_as_it_was(tmp_pa
     assert {known.record.state for known in survey(spec, store).trials} == {State.DONE}
     other = survey(replace(spec, schema=spec.schema.model_copy(update={"name": "other"})), store)
     assert all(known.is_reused for known in other.trials), "another sweep has trained the same"
+
+
+def test_what_shares_a_training_that_failed_has_failed_as_that_one_did(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, one_factor]\n" + NORM, 1)
+    store = Store(tmp_path / "runs")
+    norm = next(known.spec for known in survey(spec, store).trials if known.spec.variant == "norm")
+    directory = store.directory(norm)
+    directory.write_trial(norm, {})
+    directory.start_attempt("s", {})
+    assert _standing(spec, store) == {"norm": "interrupted", "only.norm": "pending"}
+    directory.end_attempt(1, Outcome.FAILED, "no such file")
+    assert _standing(spec, store) == {"norm": "failed", "only.norm": "failed"}
+    [group] = status_of(spec, store).causes
+    assert (group.cause, group.trials) == ("no such file", ("norm-seed0", "only.norm-seed0"))
+    causes = report_sweep(spec, store, shown_by="").causes
+    assert causes == {"norm-seed0": "no such file", "only.norm-seed0": "no such file"}
+    plan = plan_sweep(spec, store)
+    assert [trial.name for trial in plan.to_train(retry_failed=True)] == [
+        "baseline-seed0",
+        "norm-seed0",
+    ]
+    directory.start_attempt("s", {})
+    assert _standing(spec, store) == {"norm": "interrupted", "only.norm": "pending"}
+
+
+def _standing(spec: SweepSpec, store: Store) -> dict[str, str]:
+    trials = survey(spec, store).trials
+    steps = [known for known in trials if known.spec.variant != "baseline"]
+    return {known.spec.variant: known.record.standing for known in steps}
 
 
 def test_a_lookup_reads_each_record_once(tmp_path: Path) -> None:
