@@ -262,7 +262,9 @@ def run_sweep(job: Job, view: RunView | None = None) -> Ending:
                 view.training(plan, store, lease.session, retry_failed=job.retry_failed)
             )
             growth = _Growth(job, view, mirror)
-            observers = list[Observer](filter(None, [mirror, view]))
+            observers: list[Observer] = [view]
+            if mirror:
+                observers.insert(0, mirror)
             queue = _queue_of(job, todo, lease.session, growth, observers)
             failures = FailureWatch(queue, job.max_failures)
             observers += [failures, DroppedCheckpoints(store, partial(_is_kept, spec))]

@@ -211,8 +211,7 @@ def make_row(variant: Variant, trials: Sequence[KnownTrial], metric: MetricSchem
     to_the_end = {
         seed: known.record
         for seed, known in by_seed.items()
-        if known.record.result is not None
-        and known.record.result["outcome"] in TRAINED
+        if known.record.result is not None and known.record.result["outcome"] in TRAINED
     }
     best = BestEpochs(to_the_end, chosen_name(metric.name), metric.mode)
     schemas = [metric]
@@ -236,11 +235,7 @@ def _row_by(
         for seed, known in trials.items()
         if known.record.result is not None
     }
-    to_the_end = {
-        s: result
-        for s, result in done.items()
-        if result["outcome"] in TRAINED
-    }
+    to_the_end = {s: result for s, result in done.items() if result["outcome"] in TRAINED}
     last = {
         seed: value
         for seed, result in to_the_end.items()

@@ -73,7 +73,7 @@ def luck_text(one: Variant, other: Variant) -> str:
     if _repeats_differ(one, other):
         return _untested_text("searches with different numbers of repeats")
     if repeats == 1:
-        sides = {2: "each side"}.get(bool(one.found_by) + bool(other.found_by), "one side")
+        sides = "each side" if one.found_by and other.found_by else "one side"
         return _untested_text(f"one search on {sides}")
     return f"over {repeats} searches, each averaged over its seeds"
 

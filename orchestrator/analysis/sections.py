@@ -57,8 +57,10 @@ def sections_of(spec: SweepSpec, rows: Sequence[StepRow]) -> list[Section]:
     first = [_of_seeds(row, spec.schema.seeds) for row in rows]
     if has_road(spec.schema.design):
         return [_section(design, rows, first) for design in designs]
-    counted = {True: rows, False: first}
-    return [_section(design, rows, counted[design.compares_two_cells], looks) for design in designs]
+    return [
+        _section(design, rows, rows if design.compares_two_cells else first, looks)
+        for design in designs
+    ]
 
 
 def _of_seeds(row: StepRow, seeds: Sequence[int]) -> StepRow:

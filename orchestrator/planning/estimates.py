@@ -99,8 +99,11 @@ def estimate_of(
 
 def _flops_left_of(spec: SweepSpec, left: Sequence[KnownTrial], share: float) -> list[float]:
     """FLOPs of each trial that is left; `share` of those that a search's rule may stop."""
-    shares = {True: share, False: 1.0}
-    return [_flops_left(spec, known) * shares[known.spec.pruning is not None] for known in left]
+    flops = []
+    for known in left:
+        whole = _flops_left(spec, known)
+        flops.append(whole * share if known.spec.pruning else whole)
+    return flops
 
 
 def _train_seconds(rate: float | None, flops: Sequence[float]) -> float | None:

@@ -252,8 +252,8 @@ class TrialQueue:
         if outcome is Outcome.LOST:
             outcome, cause = self._outcome_of_loss(trial, record, cause)
         if is_open or outcome is Outcome.FAILED:  # it began, or never will
-            numbers = [line["attempt"] for line in lines[:1]]
-            directory.end_attempt(next(iter(numbers), record.attempts), outcome, cause)
+            number = lines[0]["attempt"] if lines else record.attempts
+            directory.end_attempt(number, outcome, cause)
         return outcome
 
     def _outcome_of_loss(

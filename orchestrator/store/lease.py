@@ -312,6 +312,6 @@ def _taken_over(sweep: str, later: Session) -> str:
     return (
         f"sweep '{sweep}' was taken over at {when} by process {later.pid} on {later.host} while "
         "this process was silent (stopped, suspended, or cut off from the store). What this "
-        "process had finished is kept; the other one does the "
-        "rest, and `orchestrator status` shows its progress"
+        "process had finished is kept; the other one does the rest, and `orchestrator status` "
+        "shows its progress"
     )

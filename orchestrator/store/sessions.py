@@ -53,10 +53,7 @@ def add_session(sweep_path: Path, session: str, host: str, pid: int) -> int:
 
 def successor(sweep_path: Path, session: str) -> Session | None:
     """The newest driver that held the sweep after `session`; none where none did."""
-    later: list[Session] = []
-    known = list(sessions(sweep_path))
-    while known and known[-1].session != session:
-        later.append(known.pop())
-    if not known:
+    known = sessions(sweep_path)
+    if session not in {one.session for one in known} or known[-1].session == session:
         return None
-    return next(iter(later), None)
+    return known[-1]

@@ -23,7 +23,7 @@ def contrast_line(
     regime: str, design: str, contrast: Contrast, rows: Sequence[StepRow]
 ) -> EffectLine:
     """The line of a contrast over the cells of `rows`."""
-    kind = {1: MAIN}.get(len(contrast.factors), INTERACTION)
+    kind = MAIN if len(contrast.factors) == 1 else INTERACTION
     if contrast.effect is None:
         return EffectLine(regime, kind, contrast.factors, None, _why_not(contrast))
     variants = [row.variant for row in rows]

@@ -26,9 +26,8 @@ def chosen_on_report_images(spec: SweepSpec) -> Found:
         return
     message = (
         f"{spec.schema.metric.name} selects {' and '.join(chosen.values())} on the same images "
-        "that the report evaluates, which makes the result optimistic: hold out a test part, "
-        "and the "
-        "report uses that instead"
+        "that the report evaluates, which makes the result optimistic: hold out a test part, and "
+        "the report uses that instead"
     )
     without = next(part for part in data if part is not None and not part.has_test)
     yield SpecWarning("chosen-on-report-images", message, min(chosen), _test_part_of(without))

@@ -29,7 +29,7 @@ def tuned_unequally(spec: SweepSpec, variant: Variant) -> Found:
     what = _more_effort(search, search_of(spec, variant.regime, ground), ground)
     if not what:
         return
-    place = {"baseline": "the top level"}.get(ground, f"step '{ground}'")
+    place = "the top level" if ground == "baseline" else f"step '{ground}'"
     message = (
         f"step '{variant.name}' {what}: tuning only one side of a comparison favours that side; "
         f"give {place} the same search"
