@@ -195,7 +195,8 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     of_road, of_designs = _tested(on_road), _tested(in_designs)
     tested = of_road or of_designs
     if not tested:
-        yet = " yet" if any(row.is_waiting for row in roadmap.rows) else ""
+        is_to_come = roadmap.family.size and any(row.is_waiting for row in roadmap.rows)
+        yet = " yet" if is_to_come else ""
         yield "Decided", f"nothing, because nothing could be tested{yet}"
     elif all(delta.verdict == "open" for _, delta in tested):
         yield "Decided", "nothing"

@@ -132,8 +132,11 @@ class RoadmapFigure:
         """Sentence that tells what the effects are compared with, without its end."""
         if self.versus:
             return f"Differences are from {self.versus}"
-        others = any(row.versus for row in self.rows)
-        return "Differences are from the previous step" + ", or from the one after vs" * others
+        are_named = {bool(row.versus) for row in self.rows if row.tone}
+        if are_named == {True}:
+            return "Differences are from the step named after vs"
+        others = ", or from the one named after vs" * (True in are_named)
+        return f"Differences are from the previous step{others}"
 
     @property
     def description(self) -> str:

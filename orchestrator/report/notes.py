@@ -40,7 +40,7 @@ def notes(roadmap: Roadmap) -> Sequence[str]:
     return [
         *_of_author(roadmap),
         _table(roadmap),
-        _differences(roadmap),
+        *_differences(roadmap),
         *_tests(roadmap),
         *_looks(roadmap),
         *_missing(roadmap),
@@ -89,17 +89,21 @@ def _table(roadmap: Roadmap) -> str:
     )
 
 
-def _differences(roadmap: Roadmap) -> str:
+def _differences(roadmap: Roadmap) -> Iterator[str]:
     between = TESTS[roadmap.test].between
     what = "difference of the two means" if between else "seed-paired difference"
-    sentences = [
-        f"Δ is the {what} from the previous step of the road, or from the step named after vs."
-    ]
+    compared = [row for row in roadmap.rows if row.delta_previous]
+    if not compared:
+        return
+    origin = "the step named after vs"
+    if any(row.versus == row.before for row in compared):
+        origin = f"the previous step of the road, or from {origin}"
+    sentences = [f"Δ is the {what} from {origin}."]
     if any(row.variant.side and not row.variant.on for row in roadmap.rows):
         sentences.append(
             "A side step (└) is compared with whatever its main step is compared with."
         )
-    return " ".join([*sentences, "Intervals are not corrected for multiple comparisons."])
+    yield " ".join([*sentences, "Intervals are not corrected for multiple comparisons."])
 
 
 def _tests(roadmap: Roadmap) -> Iterator[str]:
@@ -152,10 +156,11 @@ def _missing(roadmap: Roadmap) -> Iterator[str]:
         )
     cells = [row for section in roadmap.sections for row in section.rows]
     if any(row.is_waiting for row in (*roadmap.rows, *cells)):
-        yield (
-            "Some trials are still missing. Their comparisons have no p yet; in the correction "
-            "they count as if they had found nothing."
+        counted_in = (
+            " Their comparisons have no p yet; in the correction they count as if they had found "
+            "nothing."
         )
+        yield "Some trials are still missing." + counted_in * bool(roadmap.family.size)
     for warning in roadmap.warnings:
         if warning.code in (SPENT, ABSENT):
             yield warning.message[:1].upper() + warning.message[1:] + "."

@@ -64,6 +64,11 @@ def test_before_anything_has_run_nothing_is_claimed(tmp_path: Path) -> None:
     assert told["Cost"] == "0 trials, 0 s of training"
 
 
+def test_without_steps_nothing_is_to_be_tested_later(tmp_path: Path) -> None:
+    told = dict(answer_of(roadmap_of(spec_of(tmp_path, "steps: []"), {})).findings)
+    assert told["Decided"] == "nothing, because nothing could be tested"
+
+
 def test_failed_trials_are_told_beside_the_mean_of_the_others(tmp_path: Path) -> None:
     found = answer(tmp_path, WELL | {"last": [60.0, "failed", 61.9]})
     assert found.roads[0].endswith(

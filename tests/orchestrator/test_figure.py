@@ -52,7 +52,8 @@ def test_what_an_effect_is_held_against_is_said_in_every_picture(tmp_path: Path)
     )
     [figure] = figures_of(found)
     assert figure.rows[-1].versus == "rmsnorm"
-    assert figure.differences == "Differences are from the previous step, or from the one after vs"
+    said = "Differences are from the previous step, or from the one named after vs"
+    assert figure.differences == said
     assert ">vs rmsnorm<" in render(found, "svg").decode()
     assert re.search(">vs r.*…?.*m<", render(found, "svg", Layout(3.3)).decode())
     assert "vs rmsnorm</span>" in render(found, "html").decode().replace(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from invented import HEAD, ROAD, End, roadmap_of, spec_of
 
+from orchestrator.report.figure import figures_of
 from orchestrator.report.formats import render
 from orchestrator.report.notes import notes
 
@@ -38,6 +39,15 @@ def test_the_notes_say_it_in_the_words_of_the_field(tmp_path: Path) -> None:
     assert [words for words in TRUE if not any(words in note for note in found)] == []
 
 
+def test_where_there_is_no_road_nothing_is_said_of_a_previous_step(tmp_path: Path) -> None:
+    steps = "steps: [{name: a, change: {train.lr: 2e-3}}, {name: b, change: {train.epochs: 2}}]"
+    spec = spec_of(tmp_path, f"design: leave_one_out\n{steps}")
+    found = roadmap_of(spec, {v.name: [70.0, 71.0, 72.5] for v in spec.variants})
+    assert "Δ is the seed-paired difference from the step named after vs." in " ".join(notes(found))
+    [figure] = figures_of(found)
+    assert figure.differences == "Differences are from the step named after vs"
+
+
 def test_the_family_is_named_and_counted(tmp_path: Path) -> None:
     [sentence] = [
         note for note in notes(roadmap_of(spec_of(tmp_path), HEALTHY)) if note.startswith("p:")
@@ -48,7 +58,8 @@ def test_the_family_is_named_and_counted(tmp_path: Path) -> None:
 def test_nothing_tested_is_told(tmp_path: Path) -> None:
     found = notes(roadmap_of(spec_of(tmp_path, seeds=1), {"baseline": [70.0], "rmsnorm": [72.0]}))
     of_no_step = notes(roadmap_of(spec_of(tmp_path, "steps: []"), {}))
-    assert not any(note.startswith("p:") for note in of_no_step)
+    assert not any(note.startswith(("p:", "Δ")) for note in of_no_step)
+    assert not any("correction" in note for note in of_no_step)
     assert not any("Fisher" in note for note in found)
 
 
