@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import entry_points
@@ -44,6 +44,8 @@ _ALL_BELOW = "**"
 _FILES_OF_A_PROJECT = 500
 """A package outside of the code's folder with more files is taken whole, its imports not read: it
 is a library that somebody has in an editable install, and reading it would take minutes."""
+_KEPT_FILES = 4096
+"""So many files' imports are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class CodeFile:
     def imports(self, source: bytes) -> Iterator[str]:
         """Every module that its text may import, whether there is one or not."""
         if self.path.suffix == ".py":
-            yield from _imports(source, self.package, self.path.name)
+            yield from _read_imports(source, self.package, self.path.name)
 
 
 def files_of(root: Path, name: str) -> Iterator[CodeFile]:
@@ -235,6 +237,12 @@ def forget() -> None:
     """Look again where modules are."""
     _root_elsewhere.cache_clear()
     is_library.cache_clear()
+
+
+@lru_cache(_KEPT_FILES)
+def _read_imports(source: bytes, package: str, name: str) -> tuple[str, ...]:
+    """Imports of a text, which is parsed once however often a plan asks for it."""
+    return tuple(_imports(source, package, name))
 
 
 def _imports(source: bytes, package: str, name: str) -> Iterator[str]:

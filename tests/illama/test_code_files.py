@@ -236,3 +236,12 @@ def test_a_module_beside_the_spec_may_be_a_link(folder: Path, tmp_path: Path) ->
     write(folder, {"helper.py": "BIAS = 0\n"})
     (folder / "training.py").symlink_to(tmp_path / "shared" / "training_v2.py")
     assert set(sources("training:train", folder)) == {"training.py", "helper.py"}
+
+
+def test_a_text_is_parsed_once_however_often_it_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, {"training.py": "import helper\ndef train(): ...\n", "helper.py": "ONCE = 1\n"})
+    before = sources("training:train")
+    monkeypatch.setattr("ast.parse", None)
+    assert sources("training:train") == before
