@@ -35,7 +35,7 @@ def copies_text(names: Iterable[str]) -> str:
     """Caveat where seeds change nothing on one side of a comparison."""
     return (
         f"not tested: every seed of {' and of '.join(names)} gave exactly the same figures, so the "
-        "seeds are copies and no replicates; does the training use its seed?"
+        "seeds are copies, not replicates; does the training use its seed?"
     )
 
 

@@ -53,7 +53,7 @@ class Estimate:
     """Detectable difference in units of the spread, which needs no trial; None for one seed."""
 
     def with_spread(self, spread: Ranged) -> "Estimate":
-        """Return the estimate where some trials are done, whose steps spread so."""
+        """The estimate with the difference that can be detected at this spread between seeds."""
         in_stds = self.detectable_in_stds
         if not in_stds:
             return replace(self, spread=spread.value)

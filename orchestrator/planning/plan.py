@@ -145,7 +145,8 @@ class Plan:
         """Trials that need not be trained because the same training is done, or will be, for
         another.
         """
-        return sum(planned.action is Action.REUSE for planned in self.trials)
+        shared = [planned for planned in self.trials if planned.action is Action.REUSE]
+        return sum(not planned.waits_for_failed for planned in shared)
 
     def to_train(self, *, retry_failed: bool) -> list[TrialSpec]:
         """Trials that `run`, or with `retry_failed` `resume`, hands to an executor."""

@@ -48,7 +48,10 @@ def suggested(
     if sampler.optuna and len(told) >= sampler.begins_with:
         points += _asked(search, sampler, told, seen, wanted - len(points), stream)
     points += _unseen(_drawn(search, stream, seen), seen, wanted - len(points))
-    return points + _unseen(search.points(), seen, wanted - len(points))
+    missing = wanted - len(points)
+    if missing:  # the space is small enough to be listed
+        points += _unseen(search.points(), seen, missing)
+    return points
 
 
 def _first(search: Search, tried: Sequence[Tried]) -> list[Values]:

@@ -67,10 +67,7 @@ class Numbers:
     @property
     def listed(self) -> list[Any]:
         """Every value; empty where they cannot be counted."""
-        values = [self.low + index * (self.step or 1) for index in range(self.count or 0)]
-        if self.is_whole:
-            return [round(value) for value in values]
-        return [_plain(value) for value in values]
+        return [self._numbered(index) for index in range(self.count or 0)]
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -87,7 +84,7 @@ class Numbers:
         if self.log:
             return self.rounded(low * (high / low) ** share)
         if self.count:
-            return self.listed[int(share * self.count)]
+            return self._numbered(int(share * self.count))
         return self.rounded(low + share * (high - low))
 
     def rounded(self, value: float) -> int | float:
@@ -117,6 +114,13 @@ class Numbers:
     def decoded(self, value: float) -> int | float:
         """Number that a sampler suggested, as it is trained."""
         return self.rounded(value)
+
+    def _numbered(self, index: int) -> int | float:
+        """The value with so many before it."""
+        value = self.low + index * (self.step or 1)
+        if self.is_whole:
+            return round(value)
+        return _plain(value)
 
     @property
     def _steps(self) -> int:

@@ -55,7 +55,7 @@ class SpaceSchema(Settings):
             raise ValueError("give either a list of choices or low and high, not both")
         different = set(map(canonical_json, choices))
         if len(choices) < 2 or len(different) < len(choices):
-            raise ValueError(f"a search needs at least two different choices, found {choices}")
+            raise ValueError(f"a search needs two or more choices, all different, found {choices}")
 
     def _check_range(self, low: float, high: float) -> None:
         if low >= high:

@@ -140,7 +140,7 @@ def effect_of(
 
 
 def without_spread(effect: Effect) -> Effect:
-    """The difference alone, of whose variation nothing is known."""
+    """The difference alone, where nothing is known of its variation."""
     return Effect(effect.mean, None, None, effect.pairs, test=effect.test)
 
 

@@ -68,8 +68,9 @@ class Store:
         try:
             root = path.expanduser().resolve()
             nearest = next(place for place in (root, *root.parents) if place.exists())
-        except RuntimeError as error:  # links in a circle, or nobody's home
-            raise StoreError(f"the store cannot be at {path}: {error}; {elsewhere}") from error
+        except (OSError, RuntimeError) as error:  # links in a circle, or nobody's home
+            why = getattr(error, "strerror", None) or error
+            raise StoreError(f"the store cannot be at {path}: {why}; {elsewhere}") from error
         if not nearest.is_dir():
             raise StoreError(
                 f"the store cannot be at {root}: {nearest} is not a folder; {elsewhere}"

@@ -437,6 +437,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["compare", "SPEC", "SPEC", "--format", "x"], 2, "'x' is none of table, json, md"),
     (["delete", "nonsense", "--yes"], 2, "has no sweep 'nonsense'; it is empty"),
     (["gc", "--store", "~nobody-is-called-so/runs"], 3, "the store cannot be at ~nobody"),
+    (["gc", "--store", "a" * 300], 3, "File name too long; choose another folder"),
     (["report", "SPEC", "--store", "FILE"], 3, "is not a folder"),
     (
         ["sync", "SPEC", "--tracking-uri", "nonsense://x"],

@@ -110,6 +110,7 @@ def test_a_cell_that_shares_a_training_which_failed_waits_for_that_and_the_plan_
         "the same training as norm-seed0, which failed",
     )
     assert [trial.name for trial in plan.to_train(retry_failed=True)] == ["norm-seed0"]
+    assert plan.saved == 0, "it costs what the other one does"
     console = Console(file=io.StringIO(), width=200)
     console.print(plan_table(plan))
     assert "waiting, only.norm-seed0: the same training as a trial that" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -705,7 +705,7 @@ MISTAKES = [
     ("seeds: [1000]", "seeds: [7, 2]", "16:18: seed 2 is also a seed of the report"),
     ("seeds: [1000]", "seeds: [7, 7]", "16:18: seed 7 is given twice"),
     ("[0.0, 0.05, 0.1]", "[0.0, -0.05, 0.1]", "found -0.05"),
-    ("[0.0, 0.05, 0.1]", "[0.1]", "a search needs at least two different choices"),
+    ("[0.0, 0.05, 0.1]", "[0.1]", "a search needs two or more choices, all different"),
     ("[0.0, 0.05, 0.1]", "{low: -1, high: 1}", "found -1"),
     ("[0.0, 0.05, 0.1]", "{low: 0, high: 1, step: 2}", "step 2 leads beyond high 1"),
     ("[0.0, 0.05, 0.1]", "0.1", "it should be a mapping of keys to values"),

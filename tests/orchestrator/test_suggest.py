@@ -11,6 +11,7 @@ from invented import HEAD, record, spec_of
 from test_search import LR, Runs, problems, values_of
 
 from orchestrator.spec import samplers
+from orchestrator.spec.domains import Numbers
 from orchestrator.spec.samplers import SAMPLERS, Sampler
 from orchestrator.spec.search_space import point_key
 from orchestrator.trial import TrialRecord, TrialSpec
@@ -66,6 +67,14 @@ def test_at_random_all_points_are_the_same_and_another_sweep_has_others(tmp_path
     another = values_of(All().known(spec_of(tmp_path, body, head=head)))
     assert another[0] == baseline[0]
     assert not {point_key(p) for p in another[1:]} & {point_key(p) for p in baseline[1:]}
+
+
+def test_whole_numbers_without_end_are_drawn_from_without_being_listed() -> None:
+    numbers = Numbers(1, 10**12, log=False, step=None, is_whole=True)
+    assert numbers.count == 10**12
+    assert [numbers.at(share) for share in (0.0, 0.25, 0.5)] == [1, 25 * 10**10 + 1, 5 * 10**11 + 1]
+    tenths = Numbers(0.0, 0.5, log=False, step=0.1, is_whole=False)
+    assert [tenths.at(share / 6) for share in range(6)] == tenths.listed
 
 
 @pytest.mark.parametrize("space", ["train.warmup_epochs: {low: 0, high: 3}", "model.depth: [2, 3]"])
