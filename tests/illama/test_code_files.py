@@ -3,6 +3,7 @@ installed.
 """
 
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_registry_that_imports_its_modules_by_computed_names_counts_with_them(
 
 
 def test_a_compiled_module_counts_by_its_bytes(folder: Path) -> None:
-    compiled = f"kernel{code_files.EXTENSION_SUFFIXES[0]}"
+    compiled = f"kernel{EXTENSION_SUFFIXES[0]}"
     write(folder, {"training.py": "def train():\n    import kernel\n", compiled: "one"})
     before = identity_of("training:train")
     assert set(sources("training:train", folder)) == {"training.py", compiled}
