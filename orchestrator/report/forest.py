@@ -28,7 +28,7 @@ class ForestLine:
     claim: str
     """`p 0.012, not decided`."""
     begins: bool = False
-    """True of the first regime of a step, where every step has several."""
+    """True of the first line of a step below another, where steps have lines of several regimes."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from illama.config import Workload
 from orchestrator.errors import TrackingError, UsageError
 from orchestrator.planning.representative import Representative
 from orchestrator.store.store import TrialDirectory
-from orchestrator.tracking.addresses import without_secrets
+from orchestrator.tracking.addresses import reason, without_secrets
 from orchestrator.tracking.names import mlflow_name
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -214,7 +214,7 @@ def _explained(tracking_uri: str, chosen: Representative) -> Iterator[None]:
     except (TrackingError, UsageError):
         raise
     except Exception as error:
-        message = " ".join(without_secrets(str(error), tracking_uri).split())[:300]
+        message = " ".join(without_secrets(reason(error), tracking_uri).split())[:300]
         raise TrackingError(
             f"MLflow does not accept the model of {chosen.trial.name}: {message}"
         ) from error
