@@ -56,7 +56,7 @@ app = typer.Typer(
     "One YAML file (the spec) describes a baseline and a list of steps that change it. `run` "
     "trains every step with every seed and prints the effect of each step. After an "
     "interruption, the same command continues.\n\n"
-    "Start with: `orchestrator run sweeps/llamafy.yaml`",
+    "Start with: `orchestrator init`, which writes an example, and `orchestrator run sweep.yaml`",
     epilog="Exit codes: 0 success; 1 some trials failed; 2 the spec or the command line is wrong; "
     "3 the store, the tracking server or the cluster cannot be reached; 130 interrupted, with "
     "everything saved.",

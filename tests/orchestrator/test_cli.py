@@ -116,7 +116,7 @@ def test_help_explains_itself_to_a_newcomer(cli: Cli) -> None:
     words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", finished.out).split())
     for verb in OPTIONS:
         assert f" {verb} " in words
-    assert "Start with: orchestrator run sweeps/llamafy.yaml" in words
+    assert "Start with: orchestrator init" in words
     assert (
         "Exit codes: 0 success; 1 some trials failed; 2 the spec or the command line is wrong; 3 "
         "the store" in words
