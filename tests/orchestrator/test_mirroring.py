@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invented import NORM, spec_of
 from rich.console import Console
 
 from illama.data.datasets import dataset_digest
@@ -39,6 +40,24 @@ def test_everything_is_mirrored_when_the_sweep_is_over(
         pass
     assert len(mlflow_run_ids(Store(zoo / "runs"), "zoo")) == 10
     assert said.getvalue() == ""
+
+
+@pytest.mark.slow
+def test_what_shares_a_training_that_failed_has_a_run_that_says_so(
+    tmp_path: Path, new_mlflow: Callable[..., str]
+) -> None:
+    spec = spec_of(tmp_path, "design: [roadmap, one_factor]\n" + NORM, 1)
+    store, trials = Store(tmp_path / "runs"), trials_of(spec, dataset_digest)
+    [norm] = [trial for trial in trials if trial.variant == "norm"]
+    store.prepare(spec.name)
+    directory = store.directory(norm)
+    directory.write_trial(norm, {})
+    directory.start_attempt("s", {})
+    directory.end_attempt(1, Outcome.FAILED, "no such file")
+    mirror = MlflowMirror(new_mlflow(), spec, trials, store)
+    mirror.sync()
+    names = {key.split()[0] for key in mlflow_run_ids(store, spec.name)}
+    assert names == {"norm-seed0", "only.norm-seed0"}
 
 
 def test_everything_is_mirrored_while_the_executor_clears_up(
