@@ -111,6 +111,6 @@ def test_a_trial_at_its_time_limit_does_not_hang_by_what_it_forked(
     )
     done = cli("run", spec, "--store", store_path, "--executor", "local", "--no-tracking")
     assert done.code == 1
-    assert "timed_out" in done.out
+    assert "timed out" in done.out
     [pid] = store_path.glob("forky/trials/*/checkpoint/pid")
     wait_until_gone([int(pid.read_text())])
