@@ -25,10 +25,9 @@ def are_copies(variant: Variant, records: Sequence[TrialRecord], reported: Colle
     """
     if len(records) < 2 or variant.config.can.has_known_metrics:
         return False
-    finals = [(record.result or {}).get("metrics", {}) for record in records]
-    if not _are_equal([_figures(metrics, reported) for metrics in finals]):
-        return False
-    return _are_equal([_curve(record, reported) for record in records])
+    return _all_equal(_final(record, reported) for record in records) and _all_equal(
+        _curve(record, reported) for record in records
+    )
 
 
 def copies_text(names: Iterable[str]) -> str:
@@ -39,8 +38,15 @@ def copies_text(names: Iterable[str]) -> str:
     )
 
 
-def _are_equal(found: Sequence[Any]) -> bool:
-    return all(one == found[0] for one in found)
+def _all_equal(found: Iterable[Any]) -> bool:
+    """Tell whether all are equal; looks no further than the first that differs."""
+    rest = iter(found)
+    first = next(rest)
+    return all(one == first for one in rest)
+
+
+def _final(record: TrialRecord, reported: Collection[str]) -> dict[str, float]:
+    return _figures((record.result or {}).get("metrics", {}), reported)
 
 
 def _figures(metrics: Mapping[str, float], reported: Collection[str]) -> dict[str, float]:

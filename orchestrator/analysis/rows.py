@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +164,10 @@ class StepRow:
         """`2 collapsed, 1 diverged`, of a row that is mixed."""
         return tally(dict(sorted(self._ended_otherwise.items())))
 
-    @property
-    def ended(self) -> Collection[int]:
+    @cached_property
+    def ended(self) -> frozenset[int]:
         """Seeds whose trials have come to an end, good or bad."""
-        return [seed for seed, end in self.outcome_of.items() if end not in _TO_COME]
+        return frozenset(seed for seed, end in self.outcome_of.items() if end not in _TO_COME)
 
     @property
     def is_waiting(self) -> bool:
