@@ -67,7 +67,7 @@ def doubled(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
 
 
 def cudnn(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    """As `flash`, with cuDNN's kernels."""
+    """Attend as `flash` does, with cuDNN's kernels."""
     out: Tensor = torch.ops.attention_candidates.cudnn(q, k, v, _alpha(mask), -1)[0]
     if mask.attention == "modified_causal":
         out = torch.cat((F.scaled_dot_product_attention(q[:, :, :1], k, v), out[:, :, 1:]), dim=2)
@@ -114,7 +114,7 @@ CANDIDATES: dict[str, Candidate] = {
 
 
 def why_not(name: str, device: str) -> str | None:
-    """Why a candidate cannot run here, or None."""
+    """Return the reason why a candidate cannot run here, or None."""
     if name == "cudnn" and device == "cpu":
         return "cuDNN is for a GPU"
     if name == "triton" and find_spec("triton") is None:
@@ -151,7 +151,7 @@ def errors(name: str, device: str, dtype: torch.dtype, shape: tuple[int, int, in
 def milliseconds(
     name: str, alpha: float, shape: tuple[int, int, int, int], repeats: int = 50
 ) -> tuple[float, float]:
-    """Of the way forward, and of forward and backward, in bfloat16 on a GPU, compiled: medians."""
+    """Measure medians of the way forward, and of forward and backward: bfloat16, compiled, GPU."""
     mask = Mask("causal", "multiplicative", shape[2]).cuda()
     mask.set_alpha(alpha)
     q, k, v, gradient = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(4))

@@ -78,7 +78,7 @@ LIMIT = list(NOISES)[-1]
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one kind of noise at one number of seeds, over all simulated sweeps."""
+    """Counts of one kind of noise at one number of seeds, over all simulated sweeps."""
 
     noise: str
     seeds: int

@@ -62,7 +62,7 @@ WORLDS = {
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one world at one number of seeds and images."""
+    """Counts of one world at one number of seeds and images."""
 
     world: str
     seeds: int

@@ -73,7 +73,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Look:
-    """What the report of one sweep said."""
+    """Answer of the report of one sweep."""
 
     is_decided: bool
     """Printed as decided."""
@@ -138,7 +138,7 @@ class World:
         return 90.0 - self.case.curve * math.log10(rate / BEST_RATE) ** 2
 
     def record(self, trial: TrialSpec, live_session: str | None = None) -> TrialRecord:
-        """What the store would say of a trial."""
+        """Return the record that the store would have of a trial."""
         generator = np.random.default_rng([self.number, int(trial.fingerprint[:12], 16)])
         value = self.truth(trial.config.train.lr) + self.case.noise * generator.standard_normal()
         metrics = {"val/acc1": value}

@@ -155,7 +155,7 @@ def _run_undisturbed(spec: Path, store: Path) -> None:
 
 
 def _lives(driver: Process, seconds: float) -> bool:
-    """Whether the driver is still at work after that time."""
+    """Tell whether the driver is still at work after that time."""
     try:
         driver.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -53,7 +53,7 @@ SECONDS = 120.0
 
 
 class Case(NamedTuple):
-    """What is done to which file of which store."""
+    """One damage: what is done to which file of which store."""
 
     store: str
     file: str
@@ -149,7 +149,7 @@ def _report_again(spec: SweepSpec, store: Store, scratch: Path) -> int:
 
 
 class Found(NamedTuple):
-    """What a case came to."""
+    """Result of a case."""
 
     problems: list[str]
     names_a_file: bool

@@ -1,4 +1,4 @@
-"""What `benchmarks/chaos.py` does to a sweep, and the surroundings that it happens in: store,
+"""Faults that `benchmarks/chaos.py` causes in a sweep, and what a sweep runs with there: store,
 cluster, tracking server.
 """
 
@@ -57,7 +57,7 @@ class Surroundings:
 
     @property
     def tracking_uri(self) -> str:
-        """Where the sweep is mirrored to."""
+        """Address that the sweep is mirrored to."""
         return (
             f"http://127.0.0.1:{self._port}"
             if self._with_server
@@ -260,7 +260,7 @@ def kill_with_children(process: Process, *, only_itself: bool = False) -> None:
 
 
 def _killed(process: psutil.Process) -> bool:
-    """Whether it was still there to be killed."""
+    """Kill the process, and tell whether it was still there."""
     try:
         process.kill()
     except psutil.NoSuchProcess:
@@ -291,7 +291,7 @@ def _named(name: str, roots: Sequence[Process]) -> list[psutil.Process]:
 
 
 def _checkpoints(store: Path) -> list[Path]:
-    """Those of trials that are not done."""
+    """List the checkpoints of trials that are not done."""
     return sorted(
         path
         for path in store.glob("*/trials/*/checkpoint.pt")

@@ -18,7 +18,7 @@ _FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Operations:
-    """Those of this process, from `watch` on."""
+    """Operations of this process, from `watch` on."""
 
     def __init__(self, folder: Path, act: Callable[[], None], at: int, place: str) -> None:
         self._folder = str(folder.resolve())

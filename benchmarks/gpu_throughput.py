@@ -179,7 +179,7 @@ def measure(
 def _seconds(
     step: Callable[[float | None], None], phase: Phase | None, block: int, device: str
 ) -> float:
-    """Of one block of steps, as a training runs them: nobody waits for the GPU between two."""
+    """Time one block of steps as a training runs them: nobody waits for the GPU between two."""
     started = time.perf_counter()
     for index in range(block * BLOCK, (block + 1) * BLOCK):
         step(None if phase is None else phase(index))
@@ -271,7 +271,7 @@ def tried(
 
 
 def ratios(figures: dict[str, dict[str, float]], attention: str) -> dict[str, float]:
-    """How this package stands to the others, with one candidate."""
+    """Compare this package with the others, with one candidate."""
     speed = {
         name: figure["images_per_second"]
         for name, figure in figures.items()
@@ -321,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
-    """What every figure of a report has in common."""
+    """Fields that every figure of a report has in common."""
     on_gpu = options.device == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else "cpu"
     peak = options.peak_tflops or next(

@@ -1,4 +1,4 @@
-"""What a trial costs beside its training: this project and its peers, side by side, on trials that
+"""Cost of a trial beside its training: this project and its peers, side by side, on trials that
 do nothing or sleep a second.
 
     python benchmarks/overhead.py [--trials 20 200 1000] [--seconds 0] [--repeats 5]

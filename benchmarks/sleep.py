@@ -85,7 +85,7 @@ def storm(scratch: Path, points: int, seed: int) -> tuple[Counter[str], list[str
 def _sleep_at(
     scratch: Path, spec: Path, store: Path, point: tuple[int, str], counts: Counter[str]
 ) -> Iterator[str]:
-    """What goes wrong with the drivers themselves."""
+    """List what goes wrong with the drivers themselves."""
     logs = [scratch / f"log{number}" for number in range(3)]
     run = ("run", spec, "--store", store, *LOCAL)
     sleeper = fork(lambda: _run_and_stop(store, point, run), logs[0])

@@ -1,4 +1,4 @@
-"""What the storms share: a sweep that costs nothing, commands in a forked process with a time
+"""Common parts of the storms: a sweep that costs nothing, commands in a forked process with a time
 limit, and what has to be the same.
 
 The sweep is a user training with checkpoints, two variants with two seeds each. Commands are those
@@ -154,7 +154,7 @@ def command(*arguments: object) -> int:
 
 
 def wait(pid: int, log: Path, seconds: float) -> Ended:
-    """Until it ends or the time is up, when it is killed."""
+    """Wait until it ends, or until the time is up: then it is killed."""
     end = time.monotonic() + seconds
     code: int | None = None
     while code is None and time.monotonic() < end:

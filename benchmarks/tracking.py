@@ -1,4 +1,4 @@
-"""What the view in MLflow costs: a thousand finished trials mirrored into SQLite, and one trial
+"""Cost of the view in MLflow: a thousand finished trials mirrored into SQLite, and one trial
 more when many are there.
 
     python benchmarks/tracking.py    # writes benchmarks/results/tracking.{json,md}, a few minutes
@@ -120,7 +120,7 @@ def one_more(folder: Path, count: int, epochs: int) -> Figure:
 
 
 def seconds_of(mirror: MlflowMirror, trials: Sequence[TrialSpec] | None) -> tuple[float, float]:
-    """Of mirroring some trials or all, on the clock and of this process."""
+    """Time the mirroring of some trials or all, on the clock and of this process."""
     started, began = time.perf_counter(), time.process_time()
     mirror.sync(trials)
     return time.perf_counter() - started, time.process_time() - began
@@ -202,7 +202,7 @@ def metrics(epoch: int, seed: int) -> dict[str, float]:
 
 
 def write_lines(path: Path, lines: Sequence[Any]) -> None:
-    """As JSON."""
+    """Write each value as a line of JSON."""
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 

@@ -301,7 +301,7 @@ class StoredSweeps(Mapping[str, Sweep]):
 
 
 def _asked_for(spec: SweepSpec) -> list[Any]:
-    """What decides a sweep's trials: its seeds, and each variant with its settings."""
+    """List what decides a sweep's trials: its seeds, and each variant with its settings."""
     return [spec.schema.seeds, *((variant.label, variant.config) for variant in spec.variants)]
 
 

@@ -1,4 +1,4 @@
-"""How a trial stands, and how an attempt at it ended."""
+"""States of a trial, and outcomes of an attempt at it."""
 
 from enum import StrEnum
 

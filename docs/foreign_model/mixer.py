@@ -26,7 +26,7 @@ class MixerBlock(nn.Module):
 
 
 class Mixer(nn.Module):
-    """From images to logits."""
+    """Compute logits from images."""
 
     def __init__(
         self, blocks: nn.Module, patch_embed: nn.Module, pool: str, dim: int, num_classes: int

@@ -89,7 +89,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From characters (B, T) to the logits of the next ones (B, T, LETTERS)."""
+    """Compute the logits of the next characters (B, T, LETTERS) from characters (B, T)."""
 
     def __init__(
         self,
@@ -150,9 +150,8 @@ def train(
         )
     text = torch.tensor(list(TEXT), device=device)
     train_text, val_text = text[: len(text) * 9 // 10], text[len(text) * 9 // 10 :]
-    model = Decoder(depth, dim, context, norm, feed_forward, position, tied).to(
-        device
-    )  # drawn from the seeded generator
+    # weights are drawn from the generator that is seeded before this function is called
+    model = Decoder(depth, dim, context, norm, feed_forward, position, tied).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.95))
     iteration, loss_sum = 0, 0.0
     if state := checkpoint.load(checkpoint_dir):
@@ -168,14 +167,11 @@ def train(
         if should_stop():
             save()
             return None
-        warmup, decay = (
-            min(1.0, (iteration + 1) / 30),
-            (1 + math.cos(math.pi * iteration / iterations)) / 2,
-        )
+        warmup = min(1.0, (iteration + 1) / 30)
+        decay = (1 + math.cos(math.pi * iteration / iterations)) / 2
         optimizer.param_groups[0]["lr"] = lr * warmup * decay
-        draws = torch.Generator().manual_seed(
-            seed * 1_000_003 + iteration
-        )  # by the iteration: no state of it has to be saved
+        # by the iteration: no state of it has to be saved
+        draws = torch.Generator().manual_seed(seed * 1_000_003 + iteration)
         starts = torch.randint(len(train_text) - context, (batch_size,), generator=draws)
         letters = torch.stack(
             [train_text[start : start + context + 1] for start in starts.tolist()]
@@ -187,10 +183,11 @@ def train(
         optimizer.step()
         iteration, loss_sum = iteration + 1, loss_sum + loss.item()
         if iteration % EVERY == 0:
-            metrics = {"train/bits_per_char": loss_sum / (EVERY * math.log(2))}
-            log_metrics(
-                metrics | {"val/bits_per_char": bits_per_char(model, val_text, context)}, iteration
-            )
+            metrics = {
+                "train/bits_per_char": loss_sum / (EVERY * math.log(2)),
+                "val/bits_per_char": bits_per_char(model, val_text, context),
+            }
+            log_metrics(metrics, iteration)
             loss_sum = 0.0
             save()  # after the metrics: what is behind a checkpoint is not logged again
     return {

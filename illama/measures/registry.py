@@ -80,8 +80,8 @@ def needs_of(request: Request) -> Sequence[str]:
 
 
 def missing_data(request: Request, directory: Path) -> str:
-    """Why further files that the measure reads cannot be used; empty where they can, or it reads
-    none. `directory` is the folder of all data.
+    """Return the reason why further files that the measure reads cannot be used; empty where they
+    can, or it reads none. `directory` is the folder of all data.
     """
     look = getattr(function_in(request), "reads", None)
     if look is None:

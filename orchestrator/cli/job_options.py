@@ -55,7 +55,7 @@ MaxFailuresOption = Annotated[
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Where trials run, which trials, and where results are kept and shown."""
+    """Options of a job: where trials run, which trials, where results are kept and shown."""
 
     executor: ExecutorOption = "ray"
     address: AddressOption = None
@@ -82,7 +82,7 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class TrainingOptions(JobOptions):
-    """Those of a job that trains."""
+    """Options of a job that trains."""
 
     max_failures: MaxFailuresOption = None
 

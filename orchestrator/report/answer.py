@@ -195,9 +195,7 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     of_road, of_designs = _tested(on_road), _tested(in_designs)
     tested = of_road or of_designs
     if not tested:
-        is_to_come = roadmap.family.size and any(row.is_waiting for row in roadmap.rows)
-        yet = " yet" if is_to_come else ""
-        yield "Decided", f"nothing, because nothing could be tested{yet}"
+        yield "Decided", _why_nothing_is_tested(roadmap)
     elif all(delta.verdict == "open" for _, delta in tested):
         yield "Decided", "nothing"
     for verdict, heading in _VERDICTS.items():
@@ -208,9 +206,20 @@ def _verdicts(roadmap: Roadmap) -> Iterator[tuple[str, str]]:
     if described:
         yield "Not tested", _listed(described)
     if of_road and of_designs:
-        decided = [(name, delta) for name, delta in of_designs if _is_difference(delta)]
-        count = f"{len(decided)} of {counted(len(of_designs), 'tested effect')} decided"
-        yield "Other designs", ": ".join(filter(None, (count, _listed(decided))))
+        yield "Other designs", _decided_of(of_designs)
+
+
+def _why_nothing_is_tested(roadmap: Roadmap) -> str:
+    is_to_come = roadmap.family.size and any(row.is_waiting for row in roadmap.rows)
+    yet = " yet" if is_to_come else ""
+    return f"nothing, because nothing could be tested{yet}"
+
+
+def _decided_of(tested: Sequence[Named]) -> str:
+    """`2 of 9 tested effects decided: rope +4.9, norm -2.1`."""
+    decided = [(name, delta) for name, delta in tested if _is_difference(delta)]
+    count = f"{len(decided)} of {counted(len(tested), 'tested effect')} decided"
+    return f"{count}: {_listed(decided)}" if decided else count
 
 
 def _largest_first(named: Named) -> float:

@@ -178,7 +178,7 @@ class FittedTable:
         return kept
 
     def _most(self, kept: Sequence[int], width: int) -> Sequence[int]:
-        """As many of these columns as fit into `width`; what stays by its rank stays the
+        """Choose as many of these columns as fit into `width`; what stays by its rank stays the
         longest.
         """
         for count in range(len(kept), 0, -1):

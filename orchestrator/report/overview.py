@@ -171,8 +171,8 @@ _WORTH_A_LINE = {State.RUNNING: "green", State.INTERRUPTED: "magenta", State.FAI
 def _trial_lines(
     status: SweepStatus, trial: TrialSpec, record: TrialRecord
 ) -> list[RenderableType]:
-    """How an unfinished trial stands and, where it raised, the line of code and the command that
-    shows the rest.
+    """Say how an unfinished trial stands and, where it raised, the line of code and the command
+    that shows the rest.
     """
     style = _WORTH_A_LINE[record.state]
     on = f" on {', '.join(record.hosts)}" if record.hosts else ""

@@ -161,5 +161,5 @@ def _legend(figures: Sequence[RoadmapFigure], note: str) -> list[str]:
 
 
 def _differences(figures: Sequence[RoadmapFigure]) -> str:
-    """What the effects of all panels are compared with; the longest says most."""
+    """Say what the effects of all panels are compared with; the longest says most."""
     return max((figure.differences for figure in figures), key=len)

@@ -119,7 +119,7 @@ def alike(scales: Sequence[Scale], most: float = math.inf) -> list[Scale]:
 
 
 def _merged(scales: Sequence[Scale], longest: float) -> dict[Scale, Scale]:
-    """For each axis the one that takes its place, which is no longer than `longest`."""
+    """Map each axis to the one that takes its place, which is no longer than `longest`."""
     groups: list[list[Scale]] = []
     for scale in sorted(scales, key=lambda one: (one.low, one.high)):
         if groups and max(one.high for one in [*groups[-1], scale]) - groups[-1][0].low <= longest:

@@ -33,7 +33,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class LivePart:
-    """What is done, what runs and how far it is, and when it will be over."""
+    """Content of the live part: what is done, what runs and how far it is, when it will be over."""
 
     counts: str
     times: str

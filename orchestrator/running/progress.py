@@ -287,7 +287,7 @@ class ProgressView(Background):
         return text
 
     def _facts(self, attempt: _Attempt, outcome: Outcome) -> str:
-        """Where an attempt ended, how long it took and what it reached, where known.
+        """Say where an attempt ended, how long it took and what it reached, where known.
 
         The last value of a trial that failed or diverged is no result.
         """
@@ -344,7 +344,7 @@ def _epochs(trials: Sequence[TrialSpec]) -> float:
 
 
 def _outcomes_before(plan: Plan, *, retry_failed: bool) -> Counter[Outcome]:
-    """How the trials ended that this run leaves as they are."""
+    """Say how the trials ended that this run leaves as they are."""
     over = {State.DONE}
     if not retry_failed:
         over.add(State.FAILED)

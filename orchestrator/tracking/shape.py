@@ -47,7 +47,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a trial's run says of the spec."""
+    """Parameters of a trial's run, from the spec."""
 
     params: Mapping[str, str]
     source: str
